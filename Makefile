@@ -1,0 +1,42 @@
+# `make` lists the targets. ARGS goes to the command: make fit ARGS="--trainer.max_epochs 3"
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fit test lint bench dashboard clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' Makefile | expand -t 12
+
+setup: $(READY)  ## make .venv, with all extras
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: PYTHON=python3.12 make ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="--config FILE"
+	$(BIN)/python -m project.fit $(ARGS)
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## style, types, and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)  ## measure speed against plain PyTorch
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/image_folder.py
+	$(BIN)/python benchmarks/start.py
+
+dashboard: $(READY)  ## TensorBoard over runs/
+	$(BIN)/tensorboard --logdir runs
+
+clean:  ## remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

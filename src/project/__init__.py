@@ -1,0 +1,26 @@
+"""Your images in, a trained model and an honest report out.
+
+Shapes in docstrings: B batch, C channels, H height, W width, K classes, N samples (or boxes of an image).
+`Float[B C H W]` is a tensor of floats of that shape. Height comes before width.
+Images are uint8, 0 to 255, until they are on the device; there they become floats, normalised channel by channel.
+"""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The verbs print it as one line, without a traceback, and exit with `exit_code`."""
+
+    exit_code = 2
+
+
+class BrokenFiles(UserError):
+    """Files that cannot be read: the command was right, the data are not."""
+
+    exit_code = 1
+
+
+def nearest(word: str, known) -> str:
+    """The end of an error message: `; did you mean 'resnet18'?`, or nothing where no known word is near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""

@@ -1,0 +1,280 @@
+"""Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
+
+import csv
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import VisionDataset
+
+from project import UserError, nearest
+from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
+from project.pipeline.decode import EXTENSIONS, channels_of
+from project.pipeline.digits import digits
+from project.pipeline.splitting import stratified
+
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+class Digits(ImageDataModule):
+    """1,797 real handwritten digits of 8x8 pixels, embedded in scikit-learn: a fifth is held out for the test.
+
+    The parts are the same whatever the run's seed, so that runs can be compared; only `val` follows `seed`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def find_class_names(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
+    def find_in_channels(self) -> int:
+        return 1
+
+    def given(self, split: str) -> Samples | None:
+        if split == "val":
+            return None
+        images, labels = digits()
+        train, test = stratified(labels, 0.2, seed=0)
+        return Tensors(labels, images).subset(train if split == "train" else test)
+
+
+class ImageFolder(ImageDataModule):
+    """`root/train|val|test/CLASS/*.jpg`, or one folder of classes, `root/CLASS/*.jpg`, of which a tenth is for validation.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every image is resized to.
+        group: a regular expression whose first group, searched in a file's name, says what must stay together when
+            the split is made here: `^(patient\\d+)_`.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: tuple[int, int] = (64, 64),
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
+        if not self.root.is_dir():
+            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
+        named = {folder.name.lower(): folder for folder in _folders(self.root)}
+        self.folders = {s: next((named[n] for n in names if n in named), None) for s, names in SPLITS.items()}
+        if not any(self.folders.values()):
+            self.folders["train"] = self.root
+
+    def find_class_names(self) -> list[str]:
+        folder = self.folders["train"] or self.root
+        names = [folder.name for folder in _folders(folder)]
+        if not names:
+            raise UserError(f"no class folders in {folder}; expected {folder}/CLASS/*.jpg")
+        return names
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        folder = self.folders[split]
+        if folder is None:
+            return None
+        paths: list[Path] = []
+        targets: list[int] = []
+        for class_folder in _folders(folder):
+            if class_folder.name not in self.class_names:
+                raise UserError(
+                    f"{class_folder}: the model has no class '{class_folder.name}'{nearest(class_folder.name, self.class_names)}"
+                )
+            images = _images(class_folder)
+            if not images and split == "train":
+                raise UserError(f"{class_folder}: a class without images; add some, or remove the folder")
+            paths += images
+            targets += [self.class_names.index(class_folder.name)] * len(images)
+        if not paths:
+            raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
+        channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
+        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=self._groups(paths))
+
+    def _groups(self, paths: Sequence[Path]) -> list[str] | None:
+        if self.group is None:
+            return None
+        found = [re.search(self.group, path.name) for path in paths]
+        for path, match in zip(paths, found, strict=True):
+            if match is None or not match.groups():
+                raise UserError(f"{path}: data.group '{self.group}' finds no group in the file name")
+        return [match.group(1) for match in found]
+
+
+class Csv(ImageDataModule):
+    """A table with a header: `path` and `label`, and if wanted `split` (train, val or test) and `group`.
+
+    Args:
+        root: the folder of the table; paths in it are relative to that.
+        file: the table's name.
+        image_size, channels: as in `ImageFolder`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        file: str = "labels.csv",
+        image_size: tuple[int, int] = (64, 64),
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.channels = Path(root), tuple(image_size), channels
+        self.table = self.root / file
+        self.rows = _rows(self.table)
+
+    def find_class_names(self) -> list[str]:
+        return sorted(
+            {row["label"] for row in self.rows if row["split"] == "train"} or {row["label"] for row in self.rows}
+        )
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of([self.root / row["path"] for row in self.rows])
+
+    def given(self, split: str) -> Samples | None:
+        rows = [row for row in self.rows if row["split"] == split]
+        if not rows:
+            return None
+        for row in rows:
+            if row["label"] not in self.class_names:
+                raise UserError(
+                    f"{self.table}:{row['line']}: the model has no class '{row['label']}'{nearest(row['label'], self.class_names)}"
+                )
+        targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
+        paths = [self.root / row["path"] for row in rows]
+        groups = [row["group"] for row in rows] if "group" in rows[0] else None
+        return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
+
+
+class TorchvisionDataset(ImageDataModule):
+    """A classification data set of torchvision by its class path, as `torchvision.datasets.MNIST`.
+
+    Args:
+        dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
+        root: where its files lie, as torchvision understands it.
+        image_size: height and width; None keeps the images as they are, which then must be all of one size.
+        download: fetch what is not there.
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[..., VisionDataset],
+        root: str = "data",
+        image_size: tuple[int, int] | None = None,
+        download: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dataset, self.root, self.download = dataset, root, download
+        self.image_size = None if image_size is None else tuple(image_size)
+
+    def find_class_names(self) -> list[str]:
+        train = self._open("train")
+        names = getattr(train, "classes", None) or range(int(_targets(train).max()) + 1)
+        return [str(name) for name in names]
+
+    def find_in_channels(self) -> int:
+        return int(self._given("train").read(0).shape[0])
+
+    def given(self, split: str) -> Samples | None:
+        dataset = self._open(split)
+        if dataset is None:
+            return None
+        targets = _targets(dataset)
+        images = _pixels(dataset)
+        if images is not None and (self.image_size is None or images.shape[-2:] == self.image_size):
+            return Tensors(targets, images)
+        first = dataset[0][0]
+        size = self.image_size or (first.height, first.width)
+        return Indexed(targets, dataset, 1 if first.mode in ("L", "1") else 3, size)
+
+    def _open(self, split: str) -> VisionDataset | None:
+        """The data set's own split; None where it has none of that name. torchvision spells them in two ways."""
+        spellings: list[dict[str, Any]] = [{"split": split}]
+        if split != "val":
+            spellings.append({"train": split == "train"})
+        for spelling in spellings:
+            for download in ({"download": self.download}, {}):
+                try:
+                    return self.dataset(root=self.root, **spelling, **download)
+                except TypeError:
+                    continue  # an argument that this data set does not know
+                except ValueError:
+                    break  # a split that it does not have
+                except (RuntimeError, OSError) as error:
+                    raise UserError(
+                        f"cannot open the data set in {Path(self.root).absolute()} ({_first_line(error)}); give its folder with --data.root"
+                    ) from None
+        if split == "train":
+            raise UserError("data.dataset has neither a `train` nor a `split` argument: write a data module for it")
+        return None
+
+
+def _rows(table: Path) -> list[dict[str, Any]]:
+    if not table.is_file():
+        raise UserError(
+            f"no table at {table.absolute()}; give its folder with --data.root and its name with --data.file"
+        )
+    with table.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        missing = {"path", "label"} - set(reader.fieldnames or ())
+        if missing:
+            raise UserError(
+                f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {','.join(reader.fieldnames or ())}"
+            )
+        rows = []
+        for row in reader:
+            row["line"] = reader.line_num
+            row["split"] = (row.get("split") or "train").strip().lower()
+            if not row["path"] or not row["label"]:
+                raise UserError(f"{table}:{reader.line_num}: a row without path or label")
+            if row["split"] not in SPLITS:
+                raise UserError(f"{table}:{reader.line_num}: split '{row['split']}' is not one of train, val, test")
+            rows.append(row)
+    if not rows:
+        raise UserError(f"{table}: no rows below the header")
+    return rows
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+
+
+def _targets(dataset: VisionDataset) -> Tensor:
+    for name in ("targets", "labels", "_labels"):
+        if hasattr(dataset, name):
+            return torch.as_tensor(np.asarray(getattr(dataset, name))).long()
+    return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))])
+
+
+def _pixels(dataset: VisionDataset) -> Tensor | None:
+    """uint8 [N C H W] where the data set holds all of its pixels in memory, as MNIST, CIFAR and SVHN do."""
+    data = getattr(dataset, "data", None)
+    if not isinstance(data, (np.ndarray, Tensor)):
+        return None
+    data = torch.as_tensor(data)
+    if data.dtype != torch.uint8:
+        return None
+    if data.ndim == 3:
+        return data[:, None]
+    return data if data.shape[1] in (1, 3) else data.permute(0, 3, 1, 2).contiguous()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

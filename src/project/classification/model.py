@@ -1,0 +1,181 @@
+"""Nets: Float[B C H W] to the K classes' logits Float[B K]. Each has a `head`, its last layer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from project import UserError, nearest
+from project.cnn import Trunk
+
+
+class CNN(nn.Module):
+    """Conv-BN-ReLU levels, global average pooling, one linear layer. For the levels see `project.cnn.Trunk`."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        widths: Sequence[int] = (32, 64, 128),
+        depth: int = 2,
+        stem_stride: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(in_channels, widths, depth, stem_stride)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.trunk(images)[-1].mean((2, 3))  # [B widths[-1]]
+        return self.head(self.dropout(features))
+
+
+class TextbookCNN(nn.Module):
+    """The network of the textbooks: convolution, ReLU, pooling, fully connected. Any image size, by pooling to 4x4."""
+
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, 32, 3, padding=1)
+        self.pooling = nn.MaxPool2d(2)
+        self.grid = nn.AdaptiveAvgPool2d(4)
+        self.head = nn.Linear(32 * 4 * 4, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.pooling(self.convolution(images).relu())  # [B 32 H/2 W/2]
+        return self.head(self.grid(features).flatten(1))
+
+
+class TorchvisionNet(nn.Module):
+    """Any classification network of torchvision, by its name there (`resnet18`), with a head for our classes.
+
+    Args:
+        pretrained: start from torchvision's default weights, downloaded once.
+        weights: start from a file of weights instead: a state dict of this network, with any number of classes.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        name: str = "resnet18",
+        pretrained: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if name not in known:
+            raise UserError(f"torchvision has no classification model '{name}'{nearest(name, known)}")
+        with_auxiliary_heads = name in ("googlenet", "inception_v3")  # which would answer with a tuple in training
+        self.net = models.get_model(
+            name,
+            weights="DEFAULT" if pretrained and not weights else None,
+            **({"aux_logits": False, "init_weights": True} if with_auxiliary_heads and not pretrained else {}),
+        )
+        if with_auxiliary_heads and pretrained:
+            self.net.aux_logits = False
+        _swap_first_convolution(self.net, in_channels)
+        self._head = _swap_head(self.net, num_classes)
+        if weights:
+            _load(self.net, weights, self._head)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.net.get_submodule(self._head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+
+class TimmNet(nn.Module):
+    """Any model of timm, by its name there. Needs the extra `zoo`. For the arguments see `TorchvisionNet`."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        name: str = "resnet18",
+        pretrained: bool = False,
+        weights: str | None = None,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError:
+            raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
+        known = timm.list_models()
+        if name.split(".")[0] not in known:
+            raise UserError(f"timm has no model '{name}'{nearest(name, known)}")
+        self.net = timm.create_model(
+            name,
+            pretrained=pretrained and not weights,
+            num_classes=num_classes,
+            in_chans=in_channels,
+            drop_rate=drop_rate,
+        )
+        if weights:
+            _load(self.net, weights, head=self.net.default_cfg["classifier"])
+
+    @property
+    def head(self) -> nn.Module:
+        return self.net.get_classifier()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+
+def _swap_head(net: nn.Module, num_classes: int) -> str:
+    """Replaces the layer that gives the classes, and returns its name."""
+    name, old = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+    if isinstance(old, nn.Linear):
+        new: nn.Module = nn.Linear(old.in_features, num_classes)
+    else:  # SqueezeNet ends with a 1x1 convolution
+        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
+    net.set_submodule(name, new)
+    return name
+
+
+def _swap_first_convolution(net: nn.Module, in_channels: int) -> None:
+    """For another number of input channels the weights are averaged over the old ones, their sum being kept."""
+    name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    if old.in_channels == in_channels:
+        return
+    has_bias = old.bias is not None
+    new = nn.Conv2d(
+        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=has_bias
+    )
+    with torch.no_grad():
+        mean = old.weight.mean(1, keepdim=True) * old.in_channels / in_channels
+        new.weight.copy_(mean.expand_as(new.weight))
+        if has_bias:
+            new.bias.copy_(old.bias)
+    net.set_submodule(name, new)
+    if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
+        net.transform_input = False
+
+
+def _load(net: nn.Module, file: str, head: str) -> None:
+    """Loads weights from a file; those of a head, or of a first convolution, of another size are left out."""
+    if not Path(file).is_file():
+        raise UserError(f"no file of weights at {file}")
+    if file.endswith(".safetensors"):
+        try:
+            from safetensors.torch import load_file
+        except ImportError:
+            raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
+        state = load_file(file)
+    else:
+        state = torch.load(file, weights_only=True, map_location="cpu")
+    state = state.get("state_dict", state)
+    own = net.state_dict()
+    fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in fits and not key.startswith(head)]
+    if len(missing) > 1:  # one: the first convolution, of another number of channels
+        raise UserError(
+            f"{file} does not fit: {len(missing)} of {len(own)} tensors are missing or of another shape, as {missing[0]}"
+        )
+    net.load_state_dict(fits, strict=False)

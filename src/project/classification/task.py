@@ -1,0 +1,156 @@
+"""Training a net to tell the class of an image."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from project import UserError
+from project.pipeline import Batch
+from project.schedule import WarmupCosine
+
+
+class Classifier(L.LightningModule):
+    """Cross-entropy; accuracy, macro F1 and, of more than five classes, top-5 accuracy.
+
+    Args:
+        net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
+        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
+        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
+        weighted: weigh each class's loss by the inverse of its frequency.
+        freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
+        compile: `torch.compile` the net; the first step then takes a minute.
+    """
+
+    monitor, mode = "val/accuracy", "max"
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        in_channels: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        label_smoothing: float = 0.0,
+        weighted: bool = False,
+        freeze_epochs: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.class_names = class_names or [str(k) for k in range(num_classes)]
+        self.optimizer, self.schedule = optimizer, schedule
+        self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
+        self.register_buffer(
+            "class_weights", _inverse_frequencies(class_counts) if weighted else None, persistent=False
+        )
+
+        metrics = {"accuracy": MulticlassAccuracy(num_classes, average="micro"), "f1": MulticlassF1Score(num_classes)}
+        if num_classes > 5:
+            metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        # No compute groups: those merge metrics whose counts happen to be equal after the first batch.
+        self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
+        self.test_accuracy_by_class = MulticlassAccuracy(num_classes, average="none")
+
+    def setup(self, stage: str) -> None:
+        if self.compiled:
+            self.net.compile()
+        if stage == "fit" and self.freeze_epochs and self.trainer.world_size > 1:
+            if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
+                raise UserError(
+                    "model.freeze_epochs with several processes needs --trainer.strategy ddp_find_unused_parameters_true"
+                )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float[B C H W] to logits Float[B K]."""
+        return self.net(images)
+
+    def on_train_epoch_start(self) -> None:
+        if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
+            self._freeze(self.current_epoch < self.freeze_epochs)
+
+    def _freeze(self, frozen: bool) -> None:
+        """All but the head: no gradients, and batch normalisation keeps its statistics."""
+        head = set(self.net.head.modules())
+        for module in self.net.modules():
+            if module not in head and module is not self.net:
+                module.train(not frozen)
+        for module in head:
+            module.train()
+        heads = {id(parameter) for parameter in self.net.head.parameters()}
+        for parameter in self.net.parameters():
+            parameter.requires_grad_(not frozen or id(parameter) in heads)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(
+            self(batch.images), batch.targets, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+        self.log("train/loss", loss, batch_size=len(batch.keys))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.val_loss, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val/loss", self.val_loss, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.test_loss, self.test_metrics, self.test_accuracy_by_class)
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test/loss", self.test_loss, self.test_metrics)
+        by_class = self.test_accuracy_by_class.compute()
+        self.test_accuracy_by_class.reset()
+        self.log_dict({f"test/accuracy/{name}": value for name, value in zip(self.class_names, by_class, strict=True)})
+
+    def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> None:
+        logits = self(batch.images)
+        if not len(logits):  # in a distributed run a process may get no samples
+            return
+        loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
+        for metric in metrics:
+            metric.update(logits, batch.targets)
+
+    def _report(self, loss_key: str, loss: MeanMetric, metrics: MetricCollection) -> None:
+        """Over all processes: torchmetrics adds up their counts."""
+        self.log_dict({loss_key: loss.compute(), **metrics.compute()})
+        loss.reset()
+        metrics.reset()
+
+    def configure_optimizers(self) -> Optimizer | dict:
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+        if self.schedule is None:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError(
+                "the learning rate's schedule needs to know the run's length: give --trainer.max_epochs, or --model.schedule null"
+            )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
+        }
+
+
+def _inverse_frequencies(counts: list[int] | None) -> Tensor:
+    """Float[K] with mean 1 over the training images; 0 for a class that has none."""
+    if not counts:
+        raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
+    numbers = torch.tensor(counts, dtype=torch.float)
+    return torch.where(numbers > 0, numbers.sum() / (len(counts) * numbers.clamp(min=1)), 0.0)

@@ -1,0 +1,238 @@
+"""How the verbs read configs and the command line: one LightningCLI."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from numbers import Number
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+import torch
+import yaml
+from jsonargparse.typing import register_type
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from project import UserError, checkpoint
+from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
+from project.mistakes import Parser, missing_config, root_cause
+from project.safeguards import Checkpoint, EarlyStopping
+
+# torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
+register_type(
+    Number,
+    serializer=lambda number: number,
+    deserializer=lambda text: yaml.safe_load(text) if isinstance(text, str) else text,
+    type_check=lambda value, _: isinstance(value, (int, float)),
+)
+
+CONFIGS = Path("configs")
+OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
+LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what a model is told by the data
+
+
+class CLI(LightningCLI):
+    """`trainer`, `model` and `data`, and a group for each callback that is on by default.
+
+    Args:
+        args: the command line.
+        base: `{"model": ..., "data": ...}` of a checkpoint, below the command line; the model then has learned from
+            the data already, and is told nothing by it.
+    """
+
+    def __init__(self, args: list[str], base: dict[str, Any] | None = None) -> None:
+        self.base = base
+        self.speed = Speed()
+        super().__init__(
+            L.LightningModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            run=False,
+            parser_class=Parser,
+            seed_everything_default=0,
+            save_config_callback=None if base else SaveConfigCallback,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "use_distributed_sampler": False,  # ours counts each sample once
+                "enable_model_summary": False,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 20,
+                "num_sanity_val_steps": 0 if base else 1,
+            },
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: Parser) -> None:
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
+        parser.add_argument(
+            "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
+        )
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        if self.base is None:
+            for key in LEARNED:
+                parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
+        else:
+            parser.set_defaults(self.base)
+
+    def parse_arguments(self, parser: Parser, args: list[str]) -> None:
+        parser.given = args
+        self.config = parser.parse_args(args)
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise root_cause(error) from None
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        progress = Bar(self.speed) if sys.stdout.isatty() else Lines(self.speed)
+        callbacks = [self.speed, progress]
+        if self.base is None:
+            callbacks += [Hyperparameters()]
+        self.trainer_defaults["callbacks"] = callbacks
+        options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
+        try:
+            return super().instantiate_trainer(**options)
+        except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
+            raise UserError(f"trainer: {error}") from None
+
+    def _logger(self) -> Any:
+        asked = self.config_init.trainer.logger
+        if asked not in (None, True):
+            return asked
+        if self.base is not None:
+            return False
+        if self.config.resume:
+            run = Path(self.config.resume)
+            return TensorBoard(run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False)
+        return TensorBoard(self.config.trainer.default_root_dir, name=self.config.name, default_hp_metric=False)
+
+
+def fit(args: list[str]) -> None:
+    """Trains, then tests the best checkpoint and reports."""
+    resumed = _option(args, "--resume")
+    if resumed:
+        last = checkpoint.find(resumed, "last")
+        args = ["--config", str(last.parent.parent / "config.yaml"), *args]
+    else:
+        args = _with_config(args)
+    cli = CLI(args)
+    trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    _say_what_speed_is_left(trainer)
+    trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.fast_dev_run:
+        return
+    metrics = _evaluate(cli, ckpt_path=trainer.checkpoint_callback.best_model_path)
+    if trainer.is_global_zero:
+        report(metrics, cli.speed.figures(trainer), Path(trainer.log_dir))
+
+
+def test(args: list[str]) -> None:
+    """Tests a run or a checkpoint, which is all that it needs; on other data with `--data.root`."""
+    if not args or args[0].startswith("-"):
+        raise UserError("which run? python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER]")
+    file = checkpoint.find(args[0])
+    content = checkpoint.read(file)
+    base = checkpoint.config(content)
+    cli = CLI(args[1:], base)
+    own_root = base["data"]["init_args"].get("root")
+    cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
+    cli.datamodule.all_is_test = _option(args, "--data.root") not in (None, own_root)
+    cli.model.load_state_dict(content["state_dict"])
+    metrics = _evaluate(cli)
+    if cli.trainer.is_global_zero:
+        report(metrics, {}, None)
+
+
+def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
+    """On the test split; where there is none, on the validation split, saying so."""
+    with_weights = {"ckpt_path": ckpt_path, "weights_only": True} if ckpt_path else {}
+    cli.datamodule.setup("test")
+    if getattr(cli.datamodule, "evaluated", "test") == "test":
+        return cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
+    rank_zero_only(print)(
+        "there is no test split: these are figures of the validation split, which chose the checkpoint"
+    )
+    return cli.trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
+
+
+def _with_config(args: list[str]) -> list[str]:
+    """Puts the default config first where no run is named, and the run's name last where none is given."""
+    if "-h" in args or "--help" in args:
+        return args
+    files = [Path(file) for file in _options(args, "--config") + _options(args, "-c")]
+    runs = [file for file in files if file.parent.name != OVERLAYS]
+    for file in files:
+        if not file.is_file():
+            raise UserError(missing_config(file))
+    if not runs:
+        plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
+        if not plain:
+            raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
+        runs = plain[:1]
+        args = ["--config", str(runs[0]), *args]
+    return args if _option(args, "--name") else [*args, "--name", runs[-1].stem]
+
+
+def _options(args: list[str], name: str) -> list[str]:
+    apart = [value for key, value in zip(args, args[1:], strict=False) if key == name]
+    return apart + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
+
+
+def _option(args: list[str], name: str) -> str | None:
+    return (_options(args, name) or [None])[-1]
+
+
+def _say_what_speed_is_left(trainer: L.Trainer) -> None:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, as exact as training needs
+        good = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        good = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    if good and trainer.precision == "32-true":
+        rank_zero_only(print)(
+            f"this {device.type.upper()} is faster in bfloat16: add --config configs/trainer/bf16.yaml"
+        )
+
+
+def main(verb: Callable[[list[str]], None]) -> NoReturn:
+    """Runs a verb on the command line; a user's mistake ends in one line and its exit code."""
+    _quiet()
+    try:
+        verb(sys.argv[1:])
+    except UserError as error:
+        # From a worker process it comes wrapped in that one's traceback.
+        print(f"error: {str(error).rsplit('UserError: ')[-1].rsplit('BrokenFiles: ')[-1].strip()}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _quiet() -> None:
+    """Keeps out what a user can do nothing about."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    for text in (
+        "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
+        ".*does not have many workers",  # their number was chosen (sensible_workers)
+        "The number of training batches .* is smaller than the logging interval",
+        "Checkpoint directory .* exists and is not empty",  # a resumed run's
+        ".*litlogger|.*litmodels",
+    ):
+        warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

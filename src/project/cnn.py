@@ -1,0 +1,43 @@
+"""The convolutional network that every task stands on: Conv-BN-ReLU, and nothing else."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Trunk(nn.Module):
+    """A level for each width; each level but the first begins by halving the image.
+
+    Args:
+        widths: the channels of each level.
+        depth: the blocks of each level.
+        stem_stride: by how much the first level shrinks the image: 1 for small images, 2 or 4 for large ones.
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], depth: int = 2, stem_stride: int = 1) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.levels = nn.ModuleList()
+        for level, width in enumerate(widths):
+            first = ConvBlock(in_channels, width, stride=2 if level else stem_stride)
+            self.levels.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(depth - 1))))
+            in_channels = width
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Float[B C H W] to a map for each level: Float[B widths[i] H/s W/s], s = stem_stride * 2**i, rounded up."""
+        maps = []
+        for level in self.levels:
+            images = level(images)
+            maps.append(images)
+        return maps

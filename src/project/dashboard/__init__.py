@@ -1,0 +1,9 @@
+"""What is seen of a run: callbacks that know no task."""
+
+from project.dashboard.hyperparameters import Hyperparameters
+from project.dashboard.progress import Bar, Lines
+from project.dashboard.results import report
+from project.dashboard.speed import Speed
+from project.dashboard.tensorboard import TensorBoard
+
+__all__ = ["Bar", "Hyperparameters", "Lines", "Speed", "TensorBoard", "report"]

@@ -1,0 +1,33 @@
+"""The report at the end: a table, and `results.json` in the run folder."""
+
+import json
+import os
+from pathlib import Path
+
+
+def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
+    """Prints a line for each log key, then the run's figures; writes both to `folder/results.json`, whole or not at all.
+    Without a folder it only prints the metrics.
+
+    Args:
+        metrics: log key to a fraction.
+        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`; those that are known.
+    """
+    width = max(len(key) for key in metrics)
+    print()
+    for key, value in metrics.items():
+        print(f"{key:<{width}}  {value:.4f}")
+    if folder is None:
+        return
+    words = {
+        "train_seconds": "trained in {:.1f} s",
+        "images_per_second": "{:,.0f} images/s",
+        "peak_memory_bytes": "peak memory {:,.0f} MB",
+    }
+    scale = {"peak_memory_bytes": 1e-6}
+    said = [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]
+    print("\n" + ", ".join([*said, f"run folder {folder}"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"results.json.part{os.getpid()}"
+    beside.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
+    os.replace(beside, folder / "results.json")

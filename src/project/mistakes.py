@@ -1,0 +1,120 @@
+"""jsonargparse's errors, which tell of its own inner life, in one line that tells of the user's mistake."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from project import UserError, nearest
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's, but a mistake raises `UserError`, and an abbreviated key is a mistake."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        self.given: list[str] | None = None  # the command line, to say where a wrong key stands
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if self.given is None:  # a parser of a part, whose error the outermost one puts into its own
+            super().error(message, ex)
+        raise UserError(explain(message, [dest for dest in map(_dest, self._actions) if dest], self.given))
+
+
+def explain(message: str, known: Iterable[str], given: list[str]) -> str:
+    """One line for an error message of jsonargparse.
+
+    Args:
+        message: its text.
+        known: the keys of the parser itself, as `trainer.max_epochs`.
+        given: the command line.
+    """
+    parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    if found := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
+        return _wrong_key(found[1], known, given)
+    if found := re.search(
+        r"(?:does not accept (?:option|nested key)|Key|Unrecognized key|Unexpected key)s? '([\w.]+)'", message
+    ):
+        return _wrong_key(found[1], known, given)
+    if found := re.search(r"Option '([\w.]+)' is not accepted", message):
+        owners = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", message[found.end() :].split("Given value type")[0])
+        owners = owners or re.findall(r"class_path '([\w.]+)'", message[: found.start()])
+        owner = owners[0] if message[found.end() :].startswith(". Got value") else owners[-1]
+        return (
+            f"no key '{parent}.{found[1]}' of {owner}{nearest(found[1], _parameters(owner))}{_where(found[1], given)}"
+        )
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        return f"no class '{found[1]}.{found[2]}'{nearest(found[2], _names(found[1]))} (key {parent}){_where(found[2], given)}"
+    if found := re.search(r"No module named '([\w.]+)'", message):
+        wanted = next(iter(re.findall(rf"['\"]({re.escape(found[1])}\.[\w.]+)['\"]", message)), found[1])
+        return f"no class '{wanted}': there is no module '{found[1]}' (key {parent}){_where(found[1], given)}"
+    if found := re.search(r"File does not exist: '([^']+)'", message):
+        return missing_config(Path(found[1]))
+    if found := re.search(r"(?:Given )?[Kk]ey \"([\w.]+)\" is required", message):
+        return f"{found[1]} is missing: give it in the config or as --{found[1]}"
+    wrong = re.search(r"Got value: (.*)", message) or re.search(r"Given value: (.*)", message)
+    choices = re.findall(r"'([^']*)'", " ".join(re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)))
+    expected = sorted(set(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)) - {"NoneType"})
+    if parent and wrong and (choices or expected):
+        right = ", ".join(choices) if choices else " or ".join(expected)
+        return f"{parent} is {wrong[1]!r}, but must be {'one of ' if choices else ''}{right}{_where(parent.split('.')[-1], given)}"
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+    return " ".join(lines)[:400]
+
+
+def root_cause(error: Exception) -> Exception:
+    """What was raised first, below jsonargparse's attempts to understand a value in other ways."""
+    while isinstance(error, ValueError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def missing_config(path: Path) -> str:
+    """For a config file that is not there: what is."""
+    folder = path.parent
+    there = sorted(str(p.name) for p in folder.glob("*.yaml")) if folder.is_dir() else []
+    return f"no config file {path}{nearest(path.name, there)}" + (f" in {folder}: {', '.join(there)}" if there else "")
+
+
+def _wrong_key(key: str, known: Iterable[str], given: list[str]) -> str:
+    return f"no key '{key}'{nearest(key, known)}{_where(key.split('.')[-1], given)}"
+
+
+def _where(word: str, given: list[str]) -> str:
+    """` [configs/mine.yaml:7]`: where a key or a class stands, if it came from a file."""
+    if any(word in argument.split("=")[0] for argument in given if argument.startswith("--")):
+        return ""
+    files = [b for a, b in zip(given, given[1:], strict=False) if a in ("--config", "-c")]
+    files += [argument.split("=", 1)[1] for argument in given if argument.startswith("--config=")]
+    for file in reversed(files):
+        for number, line in enumerate(Path(file).read_text().splitlines(), 1):
+            if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", line.split("#")[0]):
+                return f" [{file}:{number}]"
+    return ""
+
+
+def _dest(action) -> str | None:
+    return action.dest if action.option_strings else None
+
+
+def _parameters(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    names: list[str] = []
+    for cls in inspect.getmro(found):
+        if "__init__" in vars(cls):
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            names += [
+                p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"
+            ]
+            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+                break  # a class that takes no **kwargs hands none on
+    return names
+
+
+def _names(module: str) -> list[str]:
+    return [name for name in dir(importlib.import_module(module)) if not name.startswith("_")]

@@ -1,0 +1,85 @@
+"""Decoded and resized images, kept: as one uint8 tensor in memory, or as one memory-mapped file on disk."""
+
+import hashlib
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from project import BrokenFiles, UserError
+from project.pipeline.samples import Files, Samples, Tensors
+
+
+def in_memory(samples: Samples, what: str = "images") -> Tensors:
+    """All images read, with a thread for each core (decoding releases Python's lock)."""
+    images = torch.empty(len(samples), *_shape(samples), dtype=torch.uint8)
+    _fill(images, samples, what)
+    return Tensors(samples.targets, images, _paths(samples), groups=samples.groups)
+
+
+def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
+    """The same in a file of `folder`, which is read back as long as no source file has changed.
+
+    The file is written beside and renamed: it is whole or absent.
+    """
+    if not isinstance(samples, Files):
+        raise UserError("data.cache disk needs image files; use ram, or none")
+    shape = (len(samples), *_shape(samples))
+    file = folder / f"{_fingerprint(samples)}.uint8"
+    size = int(torch.tensor(shape).prod())
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(f".part{os.getpid()}")
+        try:
+            images = torch.from_file(str(beside), shared=True, size=size, dtype=torch.uint8).view(shape)
+            _fill(images, samples, what)
+            os.replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
+    images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
+    return Tensors(samples.targets, images, samples.paths, groups=samples.groups)
+
+
+def _fill(images: Tensor, samples: Samples, what: str) -> None:
+    broken: list[str] = []
+
+    def one(index: int) -> None:
+        try:
+            images[index] = samples.read(index)
+        except BrokenFiles as error:
+            broken.append(str(error))
+
+    with ThreadPoolExecutor(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ) as pool:
+        hidden = not sys.stderr.isatty()
+        for _ in tqdm(pool.map(one, range(len(samples))), f"reading {what}", len(samples), disable=hidden, leave=False):
+            pass
+    if broken:
+        listed = "\n  ".join(sorted(broken)[:10])
+        more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise BrokenFiles(
+            f"{len(broken)} of {len(samples)} images cannot be read; repair or remove them:\n  {listed}{more}"
+        )
+
+
+def _shape(samples: Samples) -> tuple[int, ...]:
+    if isinstance(samples, Files):
+        return samples.channels, *samples.size
+    return tuple(samples.read(0).shape)
+
+
+def _paths(samples: Samples) -> list[Path] | None:
+    return list(samples.paths) if isinstance(samples, Files) else None
+
+
+def _fingerprint(samples: Files) -> str:
+    digest = hashlib.sha256(repr((samples.channels, tuple(samples.size))).encode())
+    for path in samples.paths:
+        stat = path.stat()
+        digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,220 @@
+"""The data module that every task's own stand on: splits, cache, loaders, normalisation on the device."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Transform
+
+from project import UserError
+from project.pipeline import cache as caches
+from project.pipeline.sampler import BatchSampler
+from project.pipeline.samples import Batch, Samples, Split, Tensors
+from project.pipeline.splitting import stratified
+
+VAL_FRACTION = 0.1
+
+
+class ImageDataModule(L.LightningDataModule):
+    """Subclasses say `find_class_names()`, `find_in_channels()` and `given(split)`; the rest is here.
+
+    Args:
+        batch_size: per process, in training and evaluation.
+        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch.
+        cache: `ram` keeps the decoded images in memory, `disk` in one memory-mapped file below `cache_dir` that the
+            next run finds again, `none` decodes them in every epoch.
+        mean, std: one number a channel, for pixels from 0 to 1; computed from the training images if not given.
+        balanced: draw the classes equally often in training.
+        num_workers: processes that read and augment; by default as many as help (`sensible_workers`).
+        seed: of the split, of the order and of the augmentation; the run's own (`seed_everything`) by default.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        augment: Sequence[Transform] = (),
+        cache: Literal["none", "ram", "disk"] = "none",
+        cache_dir: str = ".cache",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        balanced: bool = False,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        # Lightning's command line hands over plain values, which a checkpoint can hold and anyone can load.
+        self.save_hyperparameters(logger=False, ignore=["augment"])
+        self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
+        self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
+        self.mean, self.std = mean, std
+        self.samples: dict[str, Samples | None] = {}
+        self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
+        self._class_names: list[str] | None = None
+        self._in_channels: int | None = None
+
+    def find_class_names(self) -> list[str]:
+        """The classes in the data, in the order of their numbers."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its classes are")
+
+    def find_in_channels(self) -> int:
+        """The channels of an image."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many channels its images have")
+
+    @property
+    def class_names(self) -> list[str]:
+        if self._class_names is None:
+            self._class_names = self.find_class_names()
+        return self._class_names
+
+    @property
+    def in_channels(self) -> int:
+        if self._in_channels is None:
+            self._in_channels = self.find_in_channels()
+        return self._in_channels
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """How many training images (before a validation part is split off) each class has."""
+        return torch.bincount(self._given("train").targets, minlength=self.num_classes).tolist()
+
+    def given(self, split: str) -> Samples | None:
+        """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where its samples are")
+
+    def _given(self, split: str) -> Samples | None:
+        if split not in self.samples:
+            self.samples[split] = self.given(split)
+        return self.samples[split]
+
+    def setup(self, stage: str) -> None:
+        """Whatever the stage: a tenth of train for validation where none is given, then the cache, then mean and std."""
+        if getattr(self, "_ready", False):
+            return
+        train, val, test = (self._given(split) for split in ("train", "val", "test"))
+        if self.all_is_test and val is None and test is None:
+            train, test = None, train
+        elif val is None and train is not None:
+            larger, smaller = stratified(train.targets, VAL_FRACTION, self.seed, train.groups)
+            train, val = train.subset(larger), train.subset(smaller)
+        parts = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
+        for split, samples in parts.items():
+            self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
+        if self.mean is None or self.std is None:
+            self.mean, self.std = mean_and_std(self.samples["train"] or self.samples["val"] or self.samples["test"])
+        self._ready = True
+
+    def _cached(self, samples: Samples, split: str) -> Samples:
+        if isinstance(samples, Tensors) or self.cache == "none":
+            return samples
+        if self.cache == "ram":
+            return caches.in_memory(samples, f"{split} images")
+        return caches.on_disk(samples, self.cache_dir, f"{split} images")
+
+    def files(self, keys: Tensor, split: str) -> list[str]:
+        """The file of each sample, or its number where it has none."""
+        samples = self.samples[split]
+        return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", train=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")
+
+    @property
+    def evaluated(self) -> Literal["test", "val"]:
+        """The split that a report is about."""
+        return "test" if self.samples.get("test") is not None else "val"
+
+    def _loader(self, split: str, train: bool = False) -> DataLoader:
+        samples = self.samples[split]
+        if samples is None:
+            raise UserError(f"there are no {split} images: {self}")
+        trainer = self.trainer
+        sampler = BatchSampler(
+            len(samples),
+            self.batch_size,
+            seed=self.seed,
+            epoch=lambda: trainer.current_epoch if trainer else 0,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+            train=train,
+            weights=_balancing_weights(samples.targets) if train and self.balanced else None,
+        )
+        dataset = Split(samples, self.augment if train else ())
+        workers = sensible_workers(trainer, samples) if self.num_workers is None else self.num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_whole,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+        )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """uint8 becomes normalised floats, on the device; one multiplication and one addition a pixel."""
+        return batch._replace(images=self.normalise(batch.images))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [B C H W] to Float[B C H W] of mean 0 and standard deviation 1 over the training set, channels last."""
+        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
+        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        return floats.mul_(1 / (255 * std)).sub_(mean / std)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
+        return {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.mean, self.std = state["mean"], state["std"]
+        self._class_names, self._in_channels = state["class_names"], state["in_channels"]
+
+
+def _whole(batch: Batch) -> Batch:
+    """`Split.__getitems__` makes whole batches: nothing is left to collate."""
+    return batch
+
+
+def _balancing_weights(targets: Tensor) -> Tensor:
+    return 1.0 / torch.bincount(targets)[targets]
+
+
+def mean_and_std(samples: Samples, most: int = 5000) -> tuple[list[float], list[float]]:
+    """For each channel, of pixels from 0 to 1, over all images, or over `most` of them, evenly spaced."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    indices = range(0, len(samples), math.ceil(len(samples) / most))
+    for start in range(0, len(indices), 100):
+        for image in samples.fetch(list(indices[start : start + 100])):
+            pixels = image.flatten(1).double() / 255
+            count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # 1e-6: constant images are no reason to divide by 0
+    return mean.tolist(), std.tolist()
+
+
+def sensible_workers(trainer: L.Trainer | None, samples: Samples) -> int:
+    """None where images are in memory and the processor trains (it would only be taken from), else one a core but one.
+
+    The cores are shared by this node's processes; more than 16 rarely help one of them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = 1 if trainer is None else max(1, trainer.num_devices)
+    on_processor = trainer is None or trainer.strategy.root_device.type == "cpu"
+    if isinstance(samples, Tensors) and on_processor:
+        return 0
+    return min(16, max(0, cores // processes - 1))

@@ -1,0 +1,97 @@
+"""From a file, or a PIL image, to a uint8 tensor.
+
+PIL decodes JPEGs at a fraction of their size when that is all that is wanted, which made it faster than
+`torchvision.io.decode_image` at any size that matters here (benchmarks/image_folder.py).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from project import BrokenFiles
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+EXIF_ORIENTATION = 0x0112
+
+
+def decode(path: Path, channels: int, size: tuple[int, int] | None) -> Tensor:
+    """The image as it is meant to be seen: upright, 8 bits, transparent parts white.
+
+    Args:
+        path: any format that PIL reads; of several frames the first.
+        channels: 1 grey, 3 RGB, 4 RGBA.
+        size: height and width to resize to, both sides stretched as needed; None keeps the image's own.
+
+    Returns:
+        uint8 [channels H W]
+
+    Raises:
+        BrokenFiles: the file cannot be read, is cut off, is empty, or is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if size and image.mode in ("RGB", "L"):
+                # JPEG only, a no-op elsewhere; it never goes below the asked size, and a turned image swaps its sides.
+                image.draft(image.mode, (max(size), max(size)) if _turned(image) else (size[1], size[0]))
+            image.load()
+            return to_tensor(image, channels, size)
+    except FileNotFoundError:
+        raise BrokenFiles(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        empty = path.stat().st_size == 0
+        raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BrokenFiles(f"{path}: {error}") from None
+
+
+def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None) -> Tensor:
+    """uint8 [channels H W] of a PIL image of any mode."""
+    if _turned(image):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
+        image = image.convert("RGBA")  # what lies under transparent pixels was never meant to be seen
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])
+    pixels = torch.from_numpy(np.array(image))
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    return resize(pixels, size) if size else pixels
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [C H W] to uint8 [C size], bilinear, with antialiasing."""
+    if tuple(pixels.shape[-2:]) == tuple(size):
+        return pixels
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+
+
+def channels_of(paths: list[Path], look: int = 32) -> int:
+    """1 if the images are grey, 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
+    for path in paths[:: max(1, len(paths) // look)]:
+        try:
+            with Image.open(path) as image:
+                if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
+                    return 3
+        except OSError:
+            continue  # reading it in full, later, names it and says why
+    return 1
+
+
+def _turned(image: Image.Image) -> bool:
+    return image.getexif().get(EXIF_ORIENTATION, 1) != 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits scaled to 8; `convert` would clip everything above 255 to white. Floats are taken as 0 to 1."""
+    values = np.asarray(image).astype(np.float32)
+    if image.mode != "F":
+        values = values / 65535
+    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,0 +1,146 @@
+"""Samples: images and targets that can be counted, split and fetched; and the batches made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from project.pipeline.decode import decode, resize, to_tensor
+
+
+class Batch(NamedTuple):
+    """What a task gets.
+
+    images: Float[B C H W] on the device, uint8 before that.
+    targets: the task's own; Long[B] in classification.
+    keys: Long[B], each sample's place in its split; `datamodule.files(keys)` names the files.
+    """
+
+    images: Tensor
+    targets: Any
+    keys: Tensor
+
+
+@dataclass
+class Samples:
+    """The samples of a split. Subclasses say how one image is read.
+
+    targets: Long[N] in classification.
+    groups: one name a sample, where samples belong together (a patient, a video) and must not be split apart.
+    """
+
+    targets: Tensor
+    groups: Sequence[str] | None = field(default=None, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def read(self, index: int) -> Tensor:
+        """One image, uint8 [C H W]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how an image is read")
+
+    def fetch(self, indices: list[int]) -> Sequence[Tensor]:
+        """Several images, uint8 [C H W] each."""
+        return [self.read(index) for index in indices]
+
+    def file(self, index: int) -> str | None:
+        """Where the sample comes from; None where there is no file."""
+        return None
+
+    def subset(self, indices: Tensor) -> "Samples":
+        groups = None if self.groups is None else [self.groups[i] for i in indices]
+        return replace(self, targets=self.targets[indices], groups=groups)
+
+
+@dataclass
+class Tensors(Samples):
+    """Images in memory, or in a memory-mapped file: fetched a batch at a time. images: uint8 [N C H W]."""
+
+    images: Tensor
+    paths: Sequence[Path] | None = None
+
+    def read(self, index: int) -> Tensor:
+        return self.images[index]
+
+    def fetch(self, indices: list[int]) -> Tensor:
+        return self.images[indices]
+
+    def file(self, index: int) -> str | None:
+        return str(self.paths[index]) if self.paths is not None else None
+
+    def subset(self, indices: Tensor) -> "Tensors":
+        paths = None if self.paths is None else [self.paths[i] for i in indices]
+        return replace(super().subset(indices), images=self.images[indices], paths=paths)
+
+
+@dataclass
+class Files(Samples):
+    """Image files, decoded when they are asked for. size: height and width."""
+
+    paths: Sequence[Path]
+    channels: int
+    size: tuple[int, int]
+
+    def read(self, index: int) -> Tensor:
+        return decode(self.paths[index], self.channels, self.size)
+
+    def file(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def subset(self, indices: Tensor) -> "Files":
+        return replace(super().subset(indices), paths=[self.paths[i] for i in indices])
+
+
+@dataclass
+class Indexed(Samples):
+    """A dataset of somebody else's, that gives `(PIL image or uint8 tensor, target)` at an index."""
+
+    dataset: Any
+    channels: int
+    size: tuple[int, int]
+    places: Sequence[int] | None = None
+
+    def read(self, index: int) -> Tensor:
+        image = self.dataset[index if self.places is None else self.places[index]][0]
+        if isinstance(image, Tensor):
+            return resize(image, self.size)
+        return to_tensor(image, self.channels, self.size)
+
+    def subset(self, indices: Tensor) -> "Indexed":
+        places = [int(i) if self.places is None else self.places[i] for i in indices]
+        return replace(super().subset(indices), places=places)
+
+
+class Split(Dataset):
+    """Samples as a DataLoader asks for them: a batch of `(index, seed)` at a time, augmented sample by sample.
+
+    v2 transforms draw once for a whole tensor, hence one call a sample; and they draw from torch's generator, which is
+    seeded for each sample and put back afterwards: neither the number of workers nor a restart changes a picture.
+    """
+
+    def __init__(self, samples: Samples, augment: Sequence[v2.Transform] = ()) -> None:
+        self.samples = samples
+        self.augment = v2.Compose(augment) if len(augment) > 1 else (augment[0] if augment else None)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
+        indices = [index for index, _ in keys]
+        images = self.samples.fetch(indices) if indices else self.samples.fetch([0])[:0]
+        if self.augment is not None and indices:
+            with torch.random.fork_rng(devices=[]):
+                images = [self._augmented(image, seed) for image, (_, seed) in zip(images, keys, strict=True)]
+        if not isinstance(images, Tensor):
+            images = torch.stack(images) if len(images) else self.samples.read(0)[None][:0]
+        places = torch.tensor(indices, dtype=torch.long)
+        return Batch(images, self.samples.targets[places], places)
+
+    def _augmented(self, image: Tensor, seed: int) -> Tensor:
+        torch.default_generator.manual_seed(seed)
+        return self.augment(image)

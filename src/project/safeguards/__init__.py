@@ -1,0 +1,6 @@
+"""What watches over a run: callbacks that know no task."""
+
+from project.safeguards.checkpoints import Checkpoint
+from project.safeguards.stopping import EarlyStopping
+
+__all__ = ["Checkpoint", "EarlyStopping"]

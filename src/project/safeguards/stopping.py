@@ -1,0 +1,56 @@
+"""Stopping a run that no longer improves."""
+
+from typing import Literal
+
+import lightning as L
+from lightning.pytorch import callbacks
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+NEVER = 2**31
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, which takes what to watch from the task, can be turned off by one flag, and says why it stopped.
+
+    Args:
+        monitor: a log key; by default the task's `monitor`, or `val/loss`.
+        mode: whether the higher or the lower is the better; by default the task's.
+        patience: validations without improvement before the run stops; None never stops it.
+        min_delta: a smaller change is none.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        patience: int | None = 10,
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(monitor or "val/loss", min_delta, NEVER if patience is None else patience, mode=mode or "min")
+        self._asked = monitor, mode
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.monitor, self.mode = watched(pl_module, *self._asked)
+        self.min_delta = abs(self.min_delta) * (1 if self.mode == "max" else -1)
+        if self.wait_count == 0 and self.best_score.isinf():
+            self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)
+        super().setup(trainer, pl_module, stage)
+
+    def _improvement_message(self, current) -> str:
+        return ""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.stopped_epoch:
+            rank_zero_only(print)(
+                f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} has not improved on "
+                f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
+            )
+
+
+def watched(
+    pl_module: L.LightningModule, monitor: str | None, mode: Literal["min", "max"] | None
+) -> tuple[str, Literal["min", "max"]]:
+    """What to watch and which way is up: as asked, else as the task says, else `val/loss`."""
+    key = monitor or getattr(pl_module, "monitor", "val/loss")
+    own = getattr(pl_module, "mode", "min") if key == getattr(pl_module, "monitor", "val/loss") else None
+    return key, mode or own or ("min" if key.endswith("loss") else "max")
