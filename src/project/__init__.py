@@ -7,7 +7,7 @@ Images are uint8, 0 to 255, until they are on the device; there they become floa
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The verbs print it as one line, without a traceback, and exit with `exit_code`."""
+    """A mistake of the user's: the verbs print it as one line, without a traceback, and exit with `exit_code`."""
 
     exit_code = 2
 

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from numbers import Number
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,13 +59,18 @@ class CLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=None if base else SaveConfigCallback,
             save_config_kwargs={"overwrite": True},
+            parser_kwargs={
+                "usage": "python -m project.VERB [--config FILE ...] [--KEY VALUE ...]",
+                "description": "Keys are written with dots, as they nest in a config: --trainer.max_epochs 3, "
+                "--model.net.widths '[8, 16]', --data.batch_size 32. --print_config shows them all with their values.",
+            },
             trainer_defaults={
                 "default_root_dir": "runs",
                 "use_distributed_sampler": False,  # ours counts each sample once
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 20,
-                "num_sanity_val_steps": 0 if base else 1,
+                "num_sanity_val_steps": 0,  # the first epoch shows it, and a run starts a fifth sooner
             },
             args=args,
         )
@@ -134,8 +140,9 @@ def fit(args: list[str]) -> None:
     if trainer.fast_dev_run:
         return
     metrics = _evaluate(cli, ckpt_path=trainer.checkpoint_callback.best_model_path)
+    folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
-        report(metrics, cli.speed.figures(trainer), Path(trainer.log_dir))
+        report(metrics, cli.speed.figures(trainer), folder)
 
 
 def test(args: list[str]) -> None:
@@ -186,7 +193,7 @@ def _with_config(args: list[str]) -> list[str]:
 
 
 def _options(args: list[str], name: str) -> list[str]:
-    apart = [value for key, value in zip(args, args[1:], strict=False) if key == name]
+    apart = [value for key, value in pairwise(args) if key == name]
     return apart + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
 
 
@@ -232,6 +239,7 @@ def _quiet() -> None:
         "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
         ".*does not have many workers",  # their number was chosen (sensible_workers)
         "The number of training batches .* is smaller than the logging interval",
+        "It is recommended to use `self.log(",  # ours are equal on all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
         ".*litlogger|.*litmodels",
     ):

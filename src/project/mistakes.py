@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,7 +49,8 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
             f"no key '{parent}.{found[1]}' of {owner}{nearest(found[1], _parameters(owner))}{_where(found[1], given)}"
         )
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        return f"no class '{found[1]}.{found[2]}'{nearest(found[2], _names(found[1]))} (key {parent}){_where(found[2], given)}"
+        known = nearest(found[2], _names(found[1]))
+        return f"no class '{found[1]}.{found[2]}'{known} (key {parent}){_where(found[2], given)}"
     if found := re.search(r"No module named '([\w.]+)'", message):
         wanted = next(iter(re.findall(rf"['\"]({re.escape(found[1])}\.[\w.]+)['\"]", message)), found[1])
         return f"no class '{wanted}': there is no module '{found[1]}' (key {parent}){_where(found[1], given)}"
@@ -60,13 +62,13 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
     choices = re.findall(r"'([^']*)'", " ".join(re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)))
     expected = sorted(set(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)) - {"NoneType"})
     if parent and wrong and (choices or expected):
-        right = ", ".join(choices) if choices else " or ".join(expected)
-        return f"{parent} is {wrong[1]!r}, but must be {'one of ' if choices else ''}{right}{_where(parent.split('.')[-1], given)}"
+        right = f"one of {', '.join(choices)}" if choices else " or ".join(expected)
+        return f"{parent} is {wrong[1]!r}, but must be {right}{_where(parent.split('.')[-1], given)}"
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines)[:400]
 
 
-def root_cause(error: Exception) -> Exception:
+def root_cause(error: BaseException) -> BaseException:
     """What was raised first, below jsonargparse's attempts to understand a value in other ways."""
     while isinstance(error, ValueError) and error.__cause__ is not None:
         error = error.__cause__
@@ -88,7 +90,7 @@ def _where(word: str, given: list[str]) -> str:
     """` [configs/mine.yaml:7]`: where a key or a class stands, if it came from a file."""
     if any(word in argument.split("=")[0] for argument in given if argument.startswith("--")):
         return ""
-    files = [b for a, b in zip(given, given[1:], strict=False) if a in ("--config", "-c")]
+    files = [b for a, b in pairwise(given) if a in ("--config", "-c")]
     files += [argument.split("=", 1)[1] for argument in given if argument.startswith("--config=")]
     for file in reversed(files):
         for number, line in enumerate(Path(file).read_text().splitlines(), 1):

@@ -1,4 +1,4 @@
-"""`python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE]`: tests it, from the checkpoint alone."""
+"""`python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE]`: tests it, which needs nothing else."""
 
 from project.cli import main, test
 

@@ -45,7 +45,7 @@ class Digits(ImageDataModule):
 
 
 class ImageFolder(ImageDataModule):
-    """`root/train|val|test/CLASS/*.jpg`, or one folder of classes, `root/CLASS/*.jpg`, of which a tenth is for validation.
+    """`root/train|val|test/CLASS/*.jpg`, or one folder of classes, `root/CLASS/*.jpg`, that is split here.
 
     Args:
         root: the folder.
@@ -89,15 +89,14 @@ class ImageFolder(ImageDataModule):
         paths: list[Path] = []
         targets: list[int] = []
         for class_folder in _folders(folder):
-            if class_folder.name not in self.class_names:
-                raise UserError(
-                    f"{class_folder}: the model has no class '{class_folder.name}'{nearest(class_folder.name, self.class_names)}"
-                )
+            name = class_folder.name
+            if name not in self.class_names:
+                raise UserError(f"{class_folder}: the model has no class '{name}'{nearest(name, self.class_names)}")
             images = _images(class_folder)
             if not images and split == "train":
                 raise UserError(f"{class_folder}: a class without images; add some, or remove the folder")
             paths += images
-            targets += [self.class_names.index(class_folder.name)] * len(images)
+            targets += [self.class_names.index(name)] * len(images)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
@@ -148,10 +147,10 @@ class Csv(ImageDataModule):
         if not rows:
             return None
         for row in rows:
-            if row["label"] not in self.class_names:
-                raise UserError(
-                    f"{self.table}:{row['line']}: the model has no class '{row['label']}'{nearest(row['label'], self.class_names)}"
-                )
+            label, line = row["label"], row["line"]
+            if label not in self.class_names:
+                known = nearest(label, self.class_names)
+                raise UserError(f"{self.table}:{line}: the model has no class '{label}'{known}")
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
         paths = [self.root / row["path"] for row in rows]
         groups = [row["group"] for row in rows] if "group" in rows[0] else None
@@ -214,9 +213,8 @@ class TorchvisionDataset(ImageDataModule):
                 except ValueError:
                     break  # a split that it does not have
                 except (RuntimeError, OSError) as error:
-                    raise UserError(
-                        f"cannot open the data set in {Path(self.root).absolute()} ({_first_line(error)}); give its folder with --data.root"
-                    ) from None
+                    where, why = Path(self.root).absolute(), (str(error).splitlines() or [type(error).__name__])[0]
+                    raise UserError(f"no data set in {where} ({why}); give its folder with --data.root") from None
         if split == "train":
             raise UserError("data.dataset has neither a `train` nor a `split` argument: write a data module for it")
         return None
@@ -231,9 +229,8 @@ def _rows(table: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(lines)
         missing = {"path", "label"} - set(reader.fieldnames or ())
         if missing:
-            raise UserError(
-                f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {','.join(reader.fieldnames or ())}"
-            )
+            there = ",".join(reader.fieldnames or ())
+            raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {there}")
         rows = []
         for row in reader:
             row["line"] = reader.line_num
@@ -274,7 +271,3 @@ def _pixels(dataset: VisionDataset) -> Tensor | None:
     if data.ndim == 3:
         return data[:, None]
     return data if data.shape[1] in (1, 3) else data.permute(0, 3, 1, 2).contiguous()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -175,7 +175,5 @@ def _load(net: nn.Module, file: str, head: str) -> None:
     fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in fits and not key.startswith(head)]
     if len(missing) > 1:  # one: the first convolution, of another number of channels
-        raise UserError(
-            f"{file} does not fit: {len(missing)} of {len(own)} tensors are missing or of another shape, as {missing[0]}"
-        )
+        raise UserError(f"{file} does not fit: {len(missing)} of {len(own)} tensors do not match, as {missing[0]}")
     net.load_state_dict(fits, strict=False)

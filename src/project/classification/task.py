@@ -5,6 +5,7 @@ from collections.abc import Callable
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -69,11 +70,9 @@ class Classifier(L.LightningModule):
     def setup(self, stage: str) -> None:
         if self.compiled:
             self.net.compile()
-        if stage == "fit" and self.freeze_epochs and self.trainer.world_size > 1:
-            if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
-                raise UserError(
-                    "model.freeze_epochs with several processes needs --trainer.strategy ddp_find_unused_parameters_true"
-                )
+        several = self.trainer.world_size > 1
+        if several and self.freeze_epochs and not _finds_unused(self.trainer.strategy):
+            raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] to logits Float[B K]."""
@@ -139,9 +138,7 @@ class Classifier(L.LightningModule):
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
-            raise UserError(
-                "the learning rate's schedule needs to know the run's length: give --trainer.max_epochs, or --model.schedule null"
-            )
+            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
@@ -154,3 +151,8 @@ def _inverse_frequencies(counts: list[int] | None) -> Tensor:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     numbers = torch.tensor(counts, dtype=torch.float)
     return torch.where(numbers > 0, numbers.sum() / (len(counts) * numbers.clamp(min=1)), 0.0)
+
+
+def _finds_unused(strategy: Strategy) -> bool:
+    """Whether a distributed strategy puts up with parameters that get no gradient."""
+    return bool(getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"))

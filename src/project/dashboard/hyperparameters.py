@@ -19,13 +19,12 @@ class Hyperparameters(L.Callback):
         if trainer.sanity_checking or not isinstance(logger, TensorBoard) or monitor not in trainer.callback_metrics:
             return
         value = float(trainer.callback_metrics[monitor])
-        first = self._best is None
-        if first or (value > self._best if mode == "max" else value < self._best):
+        before, sign = self._best, 1 if mode == "max" else -1
+        if before is None or sign * value > sign * before:
             self._best = value
-            if first:
-                data = dict(trainer.datamodule.hparams_initial) if trainer.datamodule else {}
-                logger.log_hyperparams(
-                    {**pl_module.hparams_initial, **data}, {f"best/{monitor}": value}, trainer.global_step
-                )
+            if before is None:
+                data = getattr(trainer, "datamodule", None)
+                values = {**pl_module.hparams_initial, **(data.hparams_initial if data else {})}
+                logger.log_hyperparams(values, {f"best/{monitor}": value}, trainer.global_step)
             else:
                 logger.log_metrics({f"best/{monitor}": value}, trainer.global_step)

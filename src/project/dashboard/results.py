@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
-    """Prints a line for each log key, then the run's figures; writes both to `folder/results.json`, whole or not at all.
+    """Prints a line for each log key, then the run's figures; writes both to `folder/results.json`.
+
     Without a folder it only prints the metrics.
 
     Args:
@@ -30,4 +31,4 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"results.json.part{os.getpid()}"
     beside.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
-    os.replace(beside, folder / "results.json")
+    beside.replace(folder / "results.json")

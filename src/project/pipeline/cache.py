@@ -37,7 +37,7 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
         try:
             images = torch.from_file(str(beside), shared=True, size=size, dtype=torch.uint8).view(shape)
             _fill(images, samples, what)
-            os.replace(beside, file)
+            beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
     images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)

@@ -85,7 +85,10 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def class_counts(self) -> list[int]:
         """How many training images (before a validation part is split off) each class has."""
-        return torch.bincount(self._given("train").targets, minlength=self.num_classes).tolist()
+        train = self._given("train")
+        if train is None:
+            raise UserError(f"there are no training images for {type(self).__name__}")
+        return torch.bincount(train.targets, minlength=self.num_classes).tolist()
 
     def given(self, split: str) -> Samples | None:
         """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
@@ -97,7 +100,7 @@ class ImageDataModule(L.LightningDataModule):
         return self.samples[split]
 
     def setup(self, stage: str) -> None:
-        """Whatever the stage: a tenth of train for validation where none is given, then the cache, then mean and std."""
+        """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
         if getattr(self, "_ready", False):
             return
         train, val, test = (self._given(split) for split in ("train", "val", "test"))
@@ -110,8 +113,14 @@ class ImageDataModule(L.LightningDataModule):
         for split, samples in parts.items():
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
-            self.mean, self.std = mean_and_std(self.samples["train"] or self.samples["val"] or self.samples["test"])
+            self.mean, self.std = mean_and_std(self._present("train"))
         self._ready = True
+
+    def _present(self, split: str) -> Samples:
+        samples = self.samples.get(split)
+        if samples is None:
+            raise UserError(f"there are no {split} images for {type(self).__name__}")
+        return samples
 
     def _cached(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
@@ -122,7 +131,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def files(self, keys: Tensor, split: str) -> list[str]:
         """The file of each sample, or its number where it has none."""
-        samples = self.samples[split]
+        samples = self._present(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
     def train_dataloader(self) -> DataLoader:
@@ -140,9 +149,7 @@ class ImageDataModule(L.LightningDataModule):
         return "test" if self.samples.get("test") is not None else "val"
 
     def _loader(self, split: str, train: bool = False) -> DataLoader:
-        samples = self.samples[split]
-        if samples is None:
-            raise UserError(f"there are no {split} images: {self}")
+        samples = self._present(split)
         trainer = self.trainer
         sampler = BatchSampler(
             len(samples),
@@ -185,7 +192,7 @@ class ImageDataModule(L.LightningDataModule):
         self._class_names, self._in_channels = state["class_names"], state["in_channels"]
 
 
-def _whole(batch: Batch) -> Batch:
+def _whole(batch: Any) -> Any:
     """`Split.__getitems__` makes whole batches: nothing is left to collate."""
     return batch
 

@@ -91,7 +91,6 @@ def _turned(image: Image.Image) -> bool:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16 bits scaled to 8; `convert` would clip everything above 255 to white. Floats are taken as 0 to 1."""
-    values = np.asarray(image).astype(np.float32)
-    if image.mode != "F":
-        values = values / 65535
+    scale = 1.0 if image.mode == "F" else 65535.0
+    values = np.asarray(image).astype(np.float32) / scale
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -44,17 +44,23 @@ class Samples:
         """One image, uint8 [C H W]."""
         raise NotImplementedError(f"{type(self).__name__} does not say how an image is read")
 
-    def fetch(self, indices: list[int]) -> Sequence[Tensor]:
-        """Several images, uint8 [C H W] each."""
-        return [self.read(index) for index in indices]
+    def fetch(self, indices: list[int]) -> Tensor:
+        """Several images, all of one size: uint8 [len(indices) C H W]."""
+        if not indices:
+            return self.read(0)[None][:0]
+        return torch.stack([self.read(index) for index in indices])
 
     def file(self, index: int) -> str | None:
         """Where the sample comes from; None where there is no file."""
         return None
 
-    def subset(self, indices: Tensor) -> "Samples":
+    def subset(self, indices: Tensor) -> Self:
         groups = None if self.groups is None else [self.groups[i] for i in indices]
-        return replace(self, targets=self.targets[indices], groups=groups)
+        return replace(self, targets=self.targets[indices], groups=groups, **self._picked(indices))
+
+    def _picked(self, indices: Tensor) -> dict[str, Any]:
+        """A subclass's own fields at `indices`."""
+        return {}
 
 
 @dataclass
@@ -73,9 +79,9 @@ class Tensors(Samples):
     def file(self, index: int) -> str | None:
         return str(self.paths[index]) if self.paths is not None else None
 
-    def subset(self, indices: Tensor) -> "Tensors":
+    def _picked(self, indices: Tensor) -> dict[str, Any]:
         paths = None if self.paths is None else [self.paths[i] for i in indices]
-        return replace(super().subset(indices), images=self.images[indices], paths=paths)
+        return {"images": self.images[indices], "paths": paths}
 
 
 @dataclass
@@ -92,8 +98,8 @@ class Files(Samples):
     def file(self, index: int) -> str:
         return str(self.paths[index])
 
-    def subset(self, indices: Tensor) -> "Files":
-        return replace(super().subset(indices), paths=[self.paths[i] for i in indices])
+    def _picked(self, indices: Tensor) -> dict[str, Any]:
+        return {"paths": [self.paths[i] for i in indices]}
 
 
 @dataclass
@@ -111,9 +117,8 @@ class Indexed(Samples):
             return resize(image, self.size)
         return to_tensor(image, self.channels, self.size)
 
-    def subset(self, indices: Tensor) -> "Indexed":
-        places = [int(i) if self.places is None else self.places[i] for i in indices]
-        return replace(super().subset(indices), places=places)
+    def _picked(self, indices: Tensor) -> dict[str, Any]:
+        return {"places": [int(i) if self.places is None else self.places[i] for i in indices]}
 
 
 class Split(Dataset):
@@ -125,22 +130,24 @@ class Split(Dataset):
 
     def __init__(self, samples: Samples, augment: Sequence[v2.Transform] = ()) -> None:
         self.samples = samples
-        self.augment = v2.Compose(augment) if len(augment) > 1 else (augment[0] if augment else None)
+        self.augment = v2.Compose(augment) if augment else None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
         indices = [index for index, _ in keys]
-        images = self.samples.fetch(indices) if indices else self.samples.fetch([0])[:0]
-        if self.augment is not None and indices:
+        images = self.samples.fetch(indices)
+        augment = self.augment
+        if augment is not None and indices:
             with torch.random.fork_rng(devices=[]):
-                images = [self._augmented(image, seed) for image, (_, seed) in zip(images, keys, strict=True)]
-        if not isinstance(images, Tensor):
-            images = torch.stack(images) if len(images) else self.samples.read(0)[None][:0]
+                images = torch.stack(
+                    [_seeded(augment, image, seed) for image, (_, seed) in zip(images, keys, strict=True)]
+                )
         places = torch.tensor(indices, dtype=torch.long)
         return Batch(images, self.samples.targets[places], places)
 
-    def _augmented(self, image: Tensor, seed: int) -> Tensor:
-        torch.default_generator.manual_seed(seed)
-        return self.augment(image)
+
+def _seeded(augment: v2.Transform, image: Tensor, seed: int) -> Tensor:
+    torch.default_generator.manual_seed(seed)
+    return augment(image)

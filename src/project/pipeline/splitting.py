@@ -47,7 +47,8 @@ def stratified(
         member = torch.tensor([place[name] for name in groups])
         per_group = torch.zeros(len(names), len(counts), dtype=torch.long)
         per_group.index_put_((member, labels), torch.ones_like(labels), accumulate=True)
-        have, taken = torch.zeros_like(wanted), []
+        have = torch.zeros_like(wanted)
+        taken: list[int] = []
         for group in torch.randperm(len(names), generator=generator).tolist():
             after = have + per_group[group]
             if len(taken) < len(names) - 1 and (wanted - after).abs().sum() < (wanted - have).abs().sum():

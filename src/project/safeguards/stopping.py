@@ -51,6 +51,8 @@ def watched(
     pl_module: L.LightningModule, monitor: str | None, mode: Literal["min", "max"] | None
 ) -> tuple[str, Literal["min", "max"]]:
     """What to watch and which way is up: as asked, else as the task says, else `val/loss`."""
-    key = monitor or getattr(pl_module, "monitor", "val/loss")
-    own = getattr(pl_module, "mode", "min") if key == getattr(pl_module, "monitor", "val/loss") else None
-    return key, mode or own or ("min" if key.endswith("loss") else "max")
+    own = getattr(pl_module, "monitor", "val/loss")
+    key = str(monitor or own)
+    if mode is None and key == own:
+        mode = getattr(pl_module, "mode", None)
+    return key, mode or ("min" if key.endswith("loss") else "max")

@@ -1,0 +1,155 @@
+"""Training speed and peak memory of the template against a bare PyTorch loop that does the same work.
+
+    python benchmarks/training.py [--rounds 5] [--steps 80]
+
+Both train the net of configs/classification_mnist.yaml on as much synthetic data as MNIST has, each in a process of its
+own, in turns. Wanted: a ratio of speeds of at least 0.95, of memory of at most 1.3.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Nothing heavy up here: the bare process must import only what a bare loop imports, and what the parent takes counts
+# as its children's peak (Linux hands it on through fork and exec).
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIG = REPOSITORY / "configs/classification_mnist.yaml"
+MEAN, STD = 0.1307, 0.3081  # MNIST's; any numbers cost the same
+
+
+def write_data(root: Path) -> None:
+    """Noise in the files that torchvision expects of MNIST, and as many images."""
+    folder, noise = root / "MNIST/raw", random.Random(0)
+    folder.mkdir(parents=True)
+    for split, count in (("train", 60_000), ("t10k", 10_000)):
+        with (folder / f"{split}-images-idx3-ubyte").open("wb") as file:
+            file.write(b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28)))
+            for _ in range(count // 1000):
+                file.write(noise.randbytes(1000 * 28 * 28))
+        labels = bytes(byte % 10 for byte in noise.randbytes(count))
+        head = b"".join(number.to_bytes(4, "big") for number in (0x801, count))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + labels)
+
+
+def bare(root: Path, steps: int, skip: int) -> float:
+    """Images a second, the first `skip` steps left out."""
+    import torch
+    import yaml
+    from torch.nn import functional as F
+    from torch.nn.utils import clip_grad_norm_
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import v2
+
+    from project.schedule import WarmupCosine  # this and the nets' file import nothing beyond torch
+
+    spec = importlib.util.spec_from_file_location("nets", REPOSITORY / "src/project/classification/model.py")
+    nets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(nets)
+
+    config = yaml.safe_load(CONFIG.read_text())
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    torch.manual_seed(0)
+    dataset = MNIST(root, train=True)
+    images, targets = dataset.data[:, None], dataset.targets
+    augment = v2.Compose([_named(part["class_path"])(**part.get("init_args", {})) for part in data["augment"]])
+    net = getattr(nets, model["net"]["class_path"].split(".")[-1])(
+        num_classes=10, in_channels=1, **model["net"].get("init_args", {})
+    ).to(memory_format=torch.channels_last)
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1]},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = _named(model["optimizer"]["class_path"])(groups, **model["optimizer"].get("init_args", {}))
+    schedule = WarmupCosine(optimizer, steps)
+    net.train()
+    for step, places in enumerate(torch.randperm(len(images)).split(data["batch_size"])[:steps]):
+        if step == skip:
+            started = time.perf_counter()
+        batch = torch.stack([augment(image) for image in images[places]])
+        batch = batch.to(torch.float32, memory_format=torch.channels_last).mul_(1 / (255 * STD)).sub_(MEAN / STD)
+        loss = F.cross_entropy(net(batch), targets[places])
+        optimizer.zero_grad()
+        loss.backward()
+        clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return data["batch_size"] * (steps - skip) / (time.perf_counter() - started)
+
+
+def template(root: Path, steps: int, skip: int) -> float:
+    """The same of what `python -m project.fit` builds, default callbacks and TensorBoard included."""
+    import lightning as L
+
+    from project import cli
+
+    class Clock(L.Callback):
+        times: list[float] = []  # noqa: RUF012
+
+        def on_train_batch_end(self, *_) -> None:
+            self.times.append(time.perf_counter())
+
+    options = {"--config": CONFIG, "--data.root": root, "--trainer.default_root_dir": root / "runs", "--name": "speed"}
+    options |= {"--trainer.max_epochs": 1, "--trainer.limit_train_batches": steps, "--trainer.limit_val_batches": 0}
+    cli._quiet()
+    run = cli.CLI([str(part) for pair in options.items() for part in pair])
+    run.trainer.callbacks.append(Clock())
+    run.trainer.fit(run.model, datamodule=run.datamodule)
+    if len(Clock.times) != steps:
+        raise SystemExit(f"the template made {len(Clock.times)} steps, not {steps}")
+    return run.datamodule.batch_size * (steps - skip) / (Clock.times[-1] - Clock.times[skip - 1])
+
+
+def measure(which: str, root: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Images a second, and the whole process's peak memory in MB (workers are none: the images are in memory)."""
+    numbers = ["--steps", options.steps, "--skip", options.skip, "--root", root]
+    command = [sys.executable, __file__, "--only", which, *map(str, numbers)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    output = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)  # this child's own peak; getrusage would give the largest child's
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(child.returncode)
+    return json.loads(output.splitlines()[-1]), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _named(path: str):
+    module, name = path.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
+    parser.add_argument("--steps", type=int, default=80, help="of each measurement (80), at most 421")
+    parser.add_argument("--skip", type=int, default=10, help="first steps left out (10), at least 1")
+    parser.add_argument("--only", choices=["bare", "template"], help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not 1 <= options.skip < options.steps <= 421:
+        parser.error("1 <= skip < steps <= 421 is needed: an epoch has 421 steps")
+    if options.only:
+        print(json.dumps({"bare": bare, "template": template}[options.only](options.root, options.steps, options.skip)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder))
+        pairs = [
+            [measure(which, Path(folder), options) for which in ("template", "bare")] for _ in range(options.rounds)
+        ]
+    print(f"{'':12}{'template':>12}{'bare':>12}{'ratio':>9}   wanted")
+    for place, (what, wanted) in enumerate((("images/s", ">= 0.95"), ("peak MB", "<= 1.3"))):
+        ours, theirs = (statistics.median(pair[side][place] for pair in pairs) for side in (0, 1))
+        ratio = statistics.median(pair[0][place] / pair[1][place] for pair in pairs)
+        print(f"{what:12}{ours:12,.0f}{theirs:12,.0f}{ratio:9.3f}   {wanted}")
+
+
+if __name__ == "__main__":
+    main()
