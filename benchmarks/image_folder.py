@@ -65,18 +65,9 @@ def torchvision_loader(root: Path, batch_size: int, workers: int) -> DataLoader:
     )
 
 
-def template_loader(
-    root: Path, cache: str, cache_dir: Path, batch_size: int, workers: int
-) -> tuple[DataLoader, Callable]:
-    data = ImageFolder(
-        str(root),
-        image_size=SIZE,
-        batch_size=batch_size,
-        augment=[v2.RandomHorizontalFlip()],
-        cache=cache,
-        cache_dir=str(cache_dir),
-        num_workers=workers,
-    )
+def template_loader(root: Path, batch_size: int, workers: int, **caching: str) -> tuple[DataLoader, Callable]:
+    flip = [v2.RandomHorizontalFlip()]
+    data = ImageFolder(str(root), SIZE, batch_size=batch_size, augment=flip, num_workers=workers, **caching)
     data.setup("fit")
     return data.train_dataloader(), lambda batch: data.on_after_batch_transfer(batch, 0)
 
@@ -114,7 +105,7 @@ def main() -> None:
             write_images(root, options.links)
         loaders = {"torchvision": (torchvision_loader(root, *sizes), lambda batch: batch)}
         for cache in ("none", "ram", "disk"):
-            loaders[cache] = template_loader(root, cache, Path(folder) / "cache", *sizes)
+            loaders[cache] = template_loader(root, *sizes, cache=cache, cache_dir=f"{folder}/cache")
         for loader in loaders.values():
             images_per_second(*loader)  # starts the workers, which persist, and warms the page cache
         # A pass from the cache takes a tenth of the time, so there are more of them in a round.

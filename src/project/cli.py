@@ -90,8 +90,7 @@ class CLI(LightningCLI):
             parser.set_defaults(self.base)
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
-        parser.given = args
-        self.config = parser.parse_args(args)
+        self.config = parser.read(args)
 
     def instantiate_classes(self) -> None:
         try:

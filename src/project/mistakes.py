@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from project import UserError, nearest
@@ -18,12 +19,29 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
-        self.given: list[str] | None = None  # the command line, to say where a wrong key stands
+        self.outermost = False
+
+    def read(self, args: list[str]) -> Namespace:
+        """Parses a command line.
+
+        Raises:
+            UserError: something in it, or in a config that it names, is wrong.
+        """
+        self.outermost = True
+        try:
+            return self.parse_args(args)
+        except _Complaint as complaint:  # here, since the parser reads each config from within that one's folder
+            keys = [action.dest for action in self._actions if action.option_strings]
+            raise UserError(explain(str(complaint), keys, args)) from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if self.given is None:  # a parser of a part, whose error the outermost one puts into its own
+        if not self.outermost:  # a parser of a part, whose error the outermost one puts into its own
             super().error(message, ex)
-        raise UserError(explain(message, [dest for dest in map(_dest, self._actions) if dest], self.given))
+        raise _Complaint(message)
+
+
+class _Complaint(Exception):
+    """jsonargparse's message."""
 
 
 def explain(message: str, known: Iterable[str], given: list[str]) -> str:
@@ -97,10 +115,6 @@ def _where(word: str, given: list[str]) -> str:
             if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", line.split("#")[0]):
                 return f" [{file}:{number}]"
     return ""
-
-
-def _dest(action) -> str | None:
-    return action.dest if action.option_strings else None
 
 
 def _parameters(class_path: str) -> list[str]:
