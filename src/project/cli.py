@@ -14,6 +14,7 @@ import lightning as L
 import torch
 import yaml
 from jsonargparse.typing import register_type
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -102,7 +103,7 @@ class CLI(LightningCLI):
         progress = Bar(self.speed) if sys.stdout.isatty() else Lines(self.speed)
         callbacks = [self.speed, progress]
         if self.base is None:
-            callbacks += [Hyperparameters()]
+            callbacks += [Hyperparameters(), LearningRateMonitor(logging_interval="step")]
         self.trainer_defaults["callbacks"] = callbacks
         options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
         try:

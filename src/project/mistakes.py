@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
@@ -101,7 +102,17 @@ def missing_config(path: Path) -> str:
 
 
 def _wrong_key(key: str, known: Iterable[str], given: list[str]) -> str:
+    known = list(known)
+    if "." not in key and (inside := _inside_of_group(key, known)):  # a key of a config's group comes without it
+        key = inside
     return f"no key '{key}'{nearest(key, known)}{_where(key.split('.')[-1], given)}"
+
+
+def _inside_of_group(key: str, known: list[str]) -> str | None:
+    """`trainer.max_epoch` for `max_epoch`, where the nearest key is `trainer.max_epochs`."""
+    near = get_close_matches(key, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6)
+    full = next((name for name in known if near and name.endswith(f".{near[0]}")), None)
+    return f"{full.rsplit('.', 1)[0]}.{key}" if full else None
 
 
 def _where(word: str, given: list[str]) -> str:

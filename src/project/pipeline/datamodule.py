@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +156,7 @@ class ImageDataModule(L.LightningDataModule):
             len(samples),
             self.batch_size,
             seed=self.seed,
-            epoch=lambda: trainer.current_epoch if trainer else 0,
+            epoch=partial(_epoch, trainer),
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
@@ -195,6 +196,16 @@ class ImageDataModule(L.LightningDataModule):
 def _whole(batch: Any) -> Any:
     """`Split.__getitems__` makes whole batches: nothing is left to collate."""
     return batch
+
+
+def _epoch(trainer: L.Trainer | None) -> int:
+    """The epoch that is about to begin; a resumed run makes its first iterator before it counts the restored one as
+    ended (Lightning issue 21938), and workers prefetch from that one."""
+    if trainer is None:
+        return 0
+    loop = trainer.fit_loop
+    all_batches_done = loop.epoch_loop.batch_progress.is_last_batch
+    return loop.epoch_progress.current.ready if all_batches_done else trainer.current_epoch
 
 
 def _balancing_weights(targets: Tensor) -> Tensor:

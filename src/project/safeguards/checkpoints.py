@@ -1,6 +1,6 @@
 """Keeping the best weights and the last."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -24,3 +24,10 @@ class Checkpoint(ModelCheckpoint):
         self.monitor, self.mode = watched(pl_module, *self._asked)
         self.kth_value = torch.tensor(float("inf") if self.mode == "min" else -float("inf"))
         super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A run folder that was moved, or is named from elsewhere, is the same run."""
+        old, new = state_dict["dirpath"], str(self.dirpath)
+        paths = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
+        best = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best})

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from project import UserError
+from project.classification import CNN, TextbookCNN, TimmNet, TorchvisionNet
+
+
+@pytest.mark.parametrize("net", [CNN, TextbookCNN])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_own_nets(net, channels):
+    assert net(num_classes=7, in_channels=channels)(torch.rand(2, channels, 9, 14)).shape == (2, 7)
+
+
+def test_textbook_parameters():
+    assert sum(p.numel() for p in TextbookCNN(10, 1).parameters()) == 32 * 9 + 32 + 32 * 16 * 10 + 10
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_torchvision(name, channels):
+    net = TorchvisionNet(5, channels, name).eval()
+    assert net(torch.rand(2, channels, 64, 96)).shape == (2, 5)
+    assert net.head.weight.shape[0] == 5
+
+
+def test_timm():
+    net = TimmNet(5, 1, "resnet10t")
+    assert net(torch.rand(2, 1, 64, 96)).shape == (2, 5)
+    assert net.head.out_features == 5
+
+
+@pytest.mark.parametrize(("net", "name"), [(TorchvisionNet, "resnet18"), (TimmNet, "resnet10t")])
+def test_weights_from_a_file_but_for_the_head(net, name):
+    torch.manual_seed(0)
+    source = net(1000, 3, name)
+    torch.save(source.net.state_dict(), "weights.pt")
+    loaded, head = net(5, 3, name, weights="weights.pt"), net(5, 3, name).head
+    for key, value in source.net.state_dict().items():
+        own = loaded.net.state_dict()[key]
+        assert own.shape[0] == 5 if own.shape != value.shape else torch.equal(own, value), key
+    assert loaded.head.weight.shape == head.weight.shape
+
+
+def test_wrong_weights_and_names():
+    torch.save({"a": torch.zeros(1)}, "other.pt")
+    with pytest.raises(UserError, match="does not fit"):
+        TorchvisionNet(5, 3, weights="other.pt")
+    with pytest.raises(UserError, match=r"no file of weights at nowhere\.pt"):
+        TorchvisionNet(5, 3, weights="nowhere.pt")
+    for net, name in ((TorchvisionNet, "resnet19"), (TimmNet, "resnet19")):
+        with pytest.raises(UserError, match="resnet19'; did you mean 'resnet"):
+            net(5, 3, name)

@@ -1,0 +1,155 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from project import cli
+from project.classification import CNN, Classifier
+from project.pipeline import Batch
+
+SHORT = ["--trainer.limit_train_batches", "4", "--model.net.widths", "[4]", "--model.net.depth", "1"]
+
+
+def classifier(num_classes: int = 6, **options) -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(lambda **sizes: CNN(widths=[8, 16], **sizes), num_classes, 3, **options)
+
+
+class Given(torch.nn.Module):
+    """Logits that are given as if they were images."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.head = torch.nn.Linear(1, 1)
+
+    def forward(self, images):
+        return images
+
+
+def logged(logits: torch.Tensor, targets: torch.Tensor, cut: int) -> dict[str, float]:
+    """What is reported after two batches, the first of `cut` samples."""
+    task, values = Classifier(Given, logits.shape[1], 1), {}
+    task.log_dict = lambda metrics: values.update({key: float(value) for key, value in metrics.items()})
+    for start, end in ((0, cut), (cut, len(logits)), (0, 0)):  # the last as a process without samples gets it
+        keys = torch.arange(start, end)
+        task.test_step(Batch(logits[keys], targets[keys], keys), 0)
+    task.on_test_epoch_end()
+    return values
+
+
+def test_metrics_are_right_when_the_first_batch_is():
+    targets = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
+    predicted = torch.tensor([0, 1, 2, 3, 4, 5, 1, 5])
+    logits = F.one_hot(predicted, 6).float() + 0.1 * F.one_hot(torch.tensor([1, 2, 3, 4, 5, 0, 0, 2]), 6)
+    values = logged(logits, targets, cut=4)
+    assert values["test/accuracy"] == pytest.approx(6 / 8)
+    f1 = [2 / 3, 1 / 2, 1, 1, 1, 2 / 3]  # by hand: 2 TP / (2 TP + FP + FN)
+    assert values["test/f1"] == pytest.approx(sum(f1) / 6)
+    assert values["test/accuracy/0"] == values["test/accuracy/1"] == 0.5
+    assert values["test/loss"] == pytest.approx(float(F.cross_entropy(logits, targets)))
+    assert 6 / 8 <= values["test/accuracy_top5"] <= 1
+
+
+def test_loss_with_smoothing_and_class_weights():
+    task = classifier(3, label_smoothing=0.3, weighted=True, class_counts=[10, 20, 0])
+    assert task.class_weights.tolist() == [1.0, 0.5, 0.0]
+    task.log = lambda *_, **__: None
+    images, targets = torch.rand(4, 3, 8, 9), torch.tensor([0, 1, 1, 0])
+    logs, weights = task(images).log_softmax(1), torch.tensor([1.0, 0.5, 0.0])
+    smooth = 0.7 * F.one_hot(targets, 3) + 0.1
+    by_hand = -(smooth * weights * logs).sum() / weights[targets].sum()
+    assert torch.allclose(task.training_step(Batch(images, targets, targets), 0), by_hand)
+
+
+def test_norms_and_biases_do_not_decay():
+    optimizer = classifier(schedule=None).configure_optimizers()
+    assert all(p.ndim > 1 for p in optimizer.param_groups[0]["params"])
+    assert all(p.ndim == 1 for p in optimizer.param_groups[1]["params"])
+    assert optimizer.param_groups[0]["weight_decay"] > 0 == optimizer.param_groups[1]["weight_decay"]
+
+
+def test_overfits_one_batch():
+    task = classifier()
+    task.log = lambda *_, **__: None
+    images, targets = torch.randn(12, 3, 8, 9), torch.arange(12) % 6
+    optimizer = torch.optim.Adam(task.parameters(), 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = task.training_step(Batch(images, targets, targets), 0)
+        loss.backward()
+        optimizer.step()
+    assert 0 < loss.item() < 0.05
+    assert (task(images).argmax(1) == targets).all()
+
+
+def test_frozen_epochs_train_the_head_alone(fit):
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
+    frozen = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    fit("--resume", str(run), "--trainer.max_epochs", "2")
+    free = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    batch_norm = frozen["net.trunk.levels.0.0.1.running_mean"]
+    assert torch.equal(batch_norm, torch.zeros_like(batch_norm))
+    assert {key for key in free if not torch.equal(free[key], frozen[key])} >= {
+        "net.trunk.levels.0.0.0.weight",
+        "net.trunk.levels.0.0.1.running_mean",
+        "net.head.weight",
+    }
+
+
+def test_resumed_at_an_epochs_end_gives_the_same_weights_with_any_number_of_workers(fit):
+    common = [*SHORT, "--model.schedule", "null"]
+    straight = fit(*common, "--trainer.max_epochs", "2", "--name", "straight")
+    halved = fit(*common, "--trainer.max_epochs", "1", "--name", "halved")
+    fit("--resume", str(halved), "--trainer.max_epochs", "2", "--data.num_workers", "2")
+    one, other = (torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (straight, halved))
+    assert one["global_step"] == other["global_step"] == 8
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+
+
+def test_the_report_and_the_test_of_a_checkpoint_agree(fit, capsys, tmp_path):
+    run = fit(*SHORT, "--trainer.max_epochs", "1")
+    reported = capsys.readouterr().out
+    results = json.loads((run / "results.json").read_text())
+    assert {"test/accuracy", "test/f1", "train_seconds", "images_per_second", "peak_memory_bytes"} <= set(results)
+    assert re.search(rf"^test/accuracy +{results['test/accuracy']:.4f}$", reported, re.MULTILINE)
+    moved = (run / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
+    cli.test([str(moved)])
+    table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
+    assert table == {key: f"{results[key]:.4f}" for key in table}
+    assert len(table) == 14
+
+
+def test_two_processes_measure_what_one_does(fit, tmp_path):
+    """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
+    run = fit(*SHORT, "--trainer.max_epochs", "1")
+    tables = []
+    for options in ([], ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]):
+        command = [sys.executable, "-m", "project.test", str(run), "--data.batch_size", "50", *options]
+        ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert ended.returncode == 0, ended.stderr
+        tables.append([line for line in ended.stdout.splitlines() if line.startswith("test/")])
+    assert tables[0] == tables[1] and len(tables[0]) == 14
+
+
+def test_early_stopping_says_why_and_can_be_turned_off(fit, capsys):
+    still = [*SHORT, "--trainer.max_epochs", "3", "--model.optimizer.lr", "0", "--early_stopping.patience"]
+    fit(*still, "1")
+    assert re.search(r"stopped after epoch 2: val/accuracy has not improved", capsys.readouterr().out)
+    fit(*still, "null")
+    assert "stopped after" not in capsys.readouterr().out
+
+
+def test_tensorboard_holds_curves_and_the_row_of_hyperparameters(fit):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fit(*SHORT, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1")
+    events = EventAccumulator(str(run)).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"train/loss", "val/accuracy", "val/loss", "best/val/accuracy", "speed/images_per_second"} <= tags
+    assert any(tag.startswith("lr-") for tag in tags)
+    assert "_hparams_/session_start_info" in events.summary_metadata

@@ -1,0 +1,59 @@
+"""Tiny data and tiny runs. Every test runs in a folder of its own, so that nothing is written into the checkout."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Callable[..., Path]:
+    """Runs `project.fit` in this process and returns the run's folder."""
+    from project import cli
+
+    def run(*args: str) -> Path:
+        cli._quiet()
+        given = ["--config", str(REPOSITORY / "configs" / "classification.yaml")] if "--config" not in args else []
+        if "--resume" in args:
+            given = []
+        cli.fit([*given, *args])
+        return max((tmp_path / "runs").glob("*/version_*"), key=lambda folder: folder.stat().st_mtime_ns)
+
+    return run
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes `root/[SPLIT/]CLASS/N.png`, random pixels with a class's own brightness, and returns root."""
+
+    def make(counts: dict[str, dict[str, int]], size: tuple[int, int] = (12, 10), grey: bool = False) -> Path:
+        root, random = tmp_path / "photos", np.random.default_rng(0)
+        for split, classes in counts.items():
+            for place, (name, count) in enumerate(classes.items()):
+                folder = root / split / name
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    shape = size if grey else (*size, 3)
+                    pixels = random.integers(0, 100, shape) + 100 * place
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        return root
+
+    return make

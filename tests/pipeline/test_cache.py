@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from project import BrokenFiles
+from project.pipeline import Files
+from project.pipeline.cache import in_memory, on_disk
+
+
+def files(root: Path) -> Files:
+    paths = sorted(root.rglob("*.png"))
+    return Files(torch.arange(len(paths)), paths, 3, (6, 8))
+
+
+def test_memory_disk_and_none_give_the_same_pixels(image_folder):
+    samples = files(image_folder({"": {"a": 3, "b": 2}}))
+    none = samples.fetch([0, 1, 2, 3, 4])
+    assert none.shape == (5, 3, 6, 8)
+    assert torch.equal(in_memory(samples).images, none)
+    assert torch.equal(on_disk(samples, Path("cache")).images, none)
+    assert torch.equal(on_disk(samples, Path("cache")).fetch([4, 0]), none[[4, 0]])
+    assert len(list(Path("cache").iterdir())) == 1
+
+
+def test_a_changed_source_is_read_anew(image_folder):
+    samples = files(image_folder({"": {"a": 2}}))
+    before = on_disk(samples, Path("cache")).images.clone()
+    samples.paths[0].write_bytes(samples.paths[1].read_bytes())
+    os.utime(samples.paths[0], ns=(1, 1))
+    after = on_disk(samples, Path("cache")).images
+    assert torch.equal(after[0], before[1])
+    assert not torch.equal(after[0], before[0])
+
+
+def test_broken_files_are_all_named_and_nothing_is_left_behind(image_folder):
+    samples = files(image_folder({"": {"a": 4}}))
+    for broken in (1, 2):
+        samples.paths[broken].write_bytes(b"")
+    with pytest.raises(BrokenFiles, match=r"2 of 4 images(.|\n)*1\.png(.|\n)*2\.png"):
+        on_disk(samples, Path("cache"))
+    assert list(Path("cache").iterdir()) == []
+    with pytest.raises(BrokenFiles, match="2 of 4"):
+        in_memory(samples)
