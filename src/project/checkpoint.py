@@ -34,7 +34,7 @@ def read(file: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{file} cannot be read as a checkpoint ({first[:200]})") from None
-    if not isinstance(content, dict) or "_class_path" not in content.get("hyper_parameters", {}):
+    if not isinstance(content, dict) or "_class_path" not in (content.get("hyper_parameters") or {}):
         raise UserError(f"{file} does not say which model it holds: it was not made by `python -m project.fit`")
     return content
 

@@ -58,6 +58,7 @@ class ImageDataModule(L.LightningDataModule):
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
         self._class_names: list[str] | None = None
         self._in_channels: int | None = None
+        self._class_counts: list[int] | None = None
 
     def find_class_names(self) -> list[str]:
         """The classes in the data, in the order of their numbers."""
@@ -86,10 +87,12 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def class_counts(self) -> list[int]:
         """How many training images (before a validation part is split off) each class has."""
-        train = self._given("train")
-        if train is None:
-            raise UserError(f"there are no training images for {type(self).__name__}")
-        return torch.bincount(train.targets, minlength=self.num_classes).tolist()
+        if self._class_counts is None:
+            train = self._given("train")
+            if train is None:
+                raise UserError(f"there are no training images for {type(self).__name__}")
+            self._class_counts = torch.bincount(train.targets, minlength=self.num_classes).tolist()
+        return self._class_counts
 
     def given(self, split: str) -> Samples | None:
         """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
@@ -174,15 +177,14 @@ class ImageDataModule(L.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """uint8 becomes normalised floats, on the device; one multiplication and one addition a pixel."""
+        """uint8 becomes normalised floats, on the device."""
         return batch._replace(images=self.normalise(batch.images))
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B C H W] to Float[B C H W] of mean 0 and standard deviation 1 over the training set, channels last."""
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
-        floats = images.to(torch.float32, memory_format=torch.channels_last)
-        return floats.mul_(1 / (255 * std)).sub_(mean / std)
+        return torch.sub(images.contiguous(memory_format=torch.channels_last), 255 * mean).div_(255 * std)
 
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""

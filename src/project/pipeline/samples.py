@@ -48,7 +48,7 @@ class Samples:
         """Several images, all of one size: uint8 [len(indices) C H W]."""
         if not indices:
             return self.read(0)[None][:0]
-        return torch.stack([self.read(index) for index in indices])
+        return stack([self.read(index) for index in indices])
 
     def file(self, index: int) -> str | None:
         """Where the sample comes from; None where there is no file."""
@@ -146,6 +146,11 @@ class Split(Dataset):
                 )
         places = torch.tensor(indices, dtype=torch.long)
         return Batch(images, self.samples.targets[places], places)
+
+
+def stack(images: list[Tensor]) -> Tensor:
+    """[C H W] each to [B C H W], channels last in memory: as files are decoded, and as convolutions want them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _seeded(augment: v2.Transform, image: Tensor, seed: int) -> Tensor:

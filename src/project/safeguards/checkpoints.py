@@ -5,6 +5,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from project.safeguards.stopping import watched
 
@@ -24,6 +25,14 @@ class Checkpoint(ModelCheckpoint):
         self.monitor, self.mode = watched(pl_module, *self._asked)
         self.kth_value = torch.tensor(float("inf") if self.mode == "min" else -float("inf"))
         super().setup(trainer, pl_module, stage)
+
+    def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        self._last_global_step_saved = trainer.global_step  # else Lightning renews `last` only with a new best
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.fast_dev_run:
+            super().on_train_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A run folder that was moved, or is named from elsewhere, is the same run."""

@@ -1,0 +1,74 @@
+"""A task as small as one can be, so that what knows no task is tested without a slice."""
+
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from project.pipeline import ImageDataModule, Tensors
+
+
+class Shades(ImageDataModule):
+    """Images of 6x8 whose brightness tells their class, one of three. train, val, test: how many; 0: no such split."""
+
+    def __init__(self, train: int = 37, val: int = 0, test: int = 11, root: str = ".", **kwargs):
+        super().__init__(**kwargs)
+        self.counts = {"train": train, "val": val, "test": test}
+        self.root = root
+
+    def find_class_names(self):
+        return ["dark", "grey", "light"]
+
+    def find_in_channels(self):
+        return 3
+
+    def given(self, split):
+        count = self.counts[split]
+        if not count:
+            return None
+        generator = torch.Generator().manual_seed(len(split) + len(self.root))
+        labels = torch.arange(count) % 3
+        noise = torch.randint(0, 120, (count, 3, 6, 8), generator=generator)
+        return Tensors(labels, (noise + 40 * labels.view(-1, 1, 1, 1)).to(torch.uint8))
+
+
+class Judge(L.LightningModule):
+    """One linear layer on all pixels."""
+
+    monitor, mode = "val/accuracy", "max"
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        lr: float = 0.01,
+    ):
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = nn.Linear(in_channels * 6 * 8, num_classes)
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    def training_step(self, batch, batch_idx):
+        loss = F.cross_entropy(self.net(batch.images.flatten(1)), batch.targets)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        if len(batch.keys):
+            self.accuracy.update(self.net(batch.images.flatten(1)), batch.targets)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self):
+        self.log("val/accuracy", self.accuracy.compute())
+        self.accuracy.reset()
+
+    def on_test_epoch_end(self):
+        self.log("test/accuracy", self.accuracy.compute())
+        self.accuracy.reset()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.hparams.lr)

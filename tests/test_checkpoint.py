@@ -1,0 +1,77 @@
+"""Which file is meant by a run, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from project import UserError, checkpoint
+
+
+def saved(file: str, **content) -> Path:
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, file)
+    return Path(file)
+
+
+def test_a_run_folder_means_its_best_checkpoint_and_a_file_itself():
+    best, last = saved("run/checkpoints/best.ckpt"), saved("run/checkpoints/last.ckpt")
+    assert checkpoint.find("run") == checkpoint.find("run/") == best
+    assert checkpoint.find("run", "last") == checkpoint.find(str(last)) == last
+
+
+def test_what_is_not_there():
+    Path("run").mkdir()
+    with pytest.raises(UserError, match=r"run/checkpoints/best\.ckpt"):
+        checkpoint.find("run")
+    with pytest.raises(UserError, match=r"rum; did you mean 'run'"):
+        checkpoint.find("rum")
+    with pytest.raises(UserError, match="no run folder"):
+        checkpoint.find("deep/down/run")
+
+
+class Evil:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("touched"),)
+
+
+def test_no_code_is_run():
+    file = saved("evil.ckpt", hyper_parameters={"_class_path": "a.B"}, extra=Evil())
+    with pytest.raises(UserError, match=r"evil\.ckpt cannot be read"):
+        checkpoint.read(file)
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\3\4 cut off"])
+def test_files_that_are_no_checkpoints(content):
+    Path("some.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"some\.ckpt cannot be read as a checkpoint") as caught:
+        checkpoint.read(Path("some.ckpt"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_is_cut_off():
+    file = saved("cut.ckpt", hyper_parameters={"_class_path": "a.B"}, weights=torch.zeros(1000))
+    file.write_bytes(file.read_bytes()[:-500])
+    with pytest.raises(UserError, match=r"cut\.ckpt cannot be read"):
+        checkpoint.read(file)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, {"hyper_parameters": {"lr": 1}}, {"hyper_parameters": None}])
+def test_a_checkpoint_that_does_not_say_what_it_is(content):
+    with pytest.raises(UserError, match="does not say which model"):
+        checkpoint.read(saved("other.ckpt", **content))
+
+
+def test_the_config_in_a_checkpoint():
+    content = {
+        "hyper_parameters": {"_class_path": "a.Task", "_instantiator": "x", "width": 3},
+        "datamodule_hyper_parameters": {"_class_path": "b.Data", "root": "here"},
+    }
+    assert checkpoint.config(content) == {
+        "model": {"class_path": "a.Task", "init_args": {"width": 3}},
+        "data": {"class_path": "b.Data", "init_args": {"root": "here"}},
+    }
+    assert content["hyper_parameters"]["width"] == 3

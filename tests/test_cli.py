@@ -1,0 +1,207 @@
+"""The command line over a tiny task of its own: what the verbs do whatever the slices are."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from project import cli
+
+PARTS = Path(__file__).resolve().parent / "parts"
+TINY = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Judge"},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8}},
+}
+
+
+@pytest.fixture(autouse=True)
+def configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`configs/` with two runs and an overlay, in the test's own folder."""
+    monkeypatch.syspath_prepend(str(PARTS))
+    Path("configs/trainer").mkdir(parents=True)
+    Path("configs/tiny.yaml").write_text(yaml.safe_dump(TINY))
+    Path("configs/a_first.yaml").write_text(yaml.safe_dump(TINY))
+    Path("configs/trainer/short.yaml").write_text("trainer: {limit_train_batches: 2}\n")
+
+
+@pytest.fixture
+def printed(capsys) -> Callable[..., dict]:
+    """What `--print_config` says."""
+
+    def run(*args: str) -> dict:
+        with pytest.raises(SystemExit):
+            cli.fit([*args, "--print_config"])
+        return yaml.safe_load(capsys.readouterr().out)
+
+    return run
+
+
+def command(verb: str, *args: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", f"project.{verb}", *args], capture_output=True, text=True, env=environment
+    )
+
+
+def table(text: str) -> dict[str, str]:
+    return dict(line.split() for line in text.splitlines() if line.startswith(("test/", "val/")))
+
+
+def weights(run: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(Path(run) / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_the_default_is_the_first_config_without_an_underscore(capsys):
+    cli.fit([])
+    assert Path("runs/tiny/version_0/config.yaml").is_file()
+    assert not Path("runs/a_first").exists()
+    assert "run folder runs/tiny/version_0" in capsys.readouterr().out
+
+
+def test_an_overlay_alone_is_laid_over_the_default(printed):
+    config = printed("--config", "configs/trainer/short.yaml")
+    assert config["trainer"]["limit_train_batches"] == 2
+    assert config["trainer"]["max_epochs"] == 1
+    assert config["model"]["class_path"] == "tiny_task.Judge"
+    assert config["name"] == "tiny"
+
+
+def test_later_configs_and_then_flags_win(printed):
+    Path("later.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {lr: 0.5}}\n")
+    both = ["--config", "configs/tiny.yaml", "--config", "later.yaml"]
+    config = printed(*both)
+    assert (config["trainer"]["max_epochs"], config["model"]["init_args"]["lr"]) == (7, 0.5)
+    assert config["data"]["init_args"]["batch_size"] == 8
+    assert config["name"] == "later"
+    config = printed(*both, "--trainer.max_epochs", "9", "--early_stopping.patience", "null", "--name=mine")
+    assert config["trainer"]["max_epochs"] == 9
+    assert config["early_stopping"]["patience"] is None
+    assert config["name"] == "mine"
+
+
+def test_the_seed_of_the_run_is_the_datas(printed):
+    assert printed("--seed_everything", "5")["seed_everything"] == 5
+    cli.fit(["--seed_everything", "5"])
+    content = torch.load("runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert content["datamodule_hyper_parameters"]["seed"] == 5
+
+
+def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
+    for _ in range(2):
+        cli.fit(["--name", "mine", "--trainer.max_epochs", "2"])
+    runs = Path("runs/mine")
+    assert sorted(p.name for p in runs.iterdir()) == ["version_0", "version_1"]
+    cli.fit(["--config", str(runs / "version_0" / "config.yaml"), "--name", "again"])
+    for other in (runs / "version_1", Path("runs/again/version_0")):
+        assert all(torch.equal(value, weights(other)[key]) for key, value in weights(runs / "version_0").items())
+        assert (other / "results.json").is_file()
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_seed_changes_the_weights(seed):
+    cli.fit(["--name", "other", "--seed_everything", seed])
+    cli.fit(["--name", "own"])
+    own, other = weights("runs/own/version_0"), weights("runs/other/version_0")
+    assert not torch.equal(own["net.weight"], other["net.weight"])
+
+
+def test_the_best_checkpoint_is_the_one_that_is_tested(capsys):
+    cli.fit(["--trainer.max_epochs", "3", "--model.lr", "0.1"])
+    run = Path("runs/tiny/version_0")
+    reported = table(capsys.readouterr().out)
+    results = json.loads((run / "results.json").read_text())
+    assert reported == {"test/accuracy": f"{results['test/accuracy']:.4f}"}
+    assert all(isinstance(value, (int, float)) for value in results.values())
+    for what in (run, run / "checkpoints" / "best.ckpt"):
+        cli.test([str(what)])
+        assert table(capsys.readouterr().out) == reported
+
+
+def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
+    cli.fit([])
+    capsys.readouterr()
+    Path("runs/tiny/version_0/checkpoints/best.ckpt").rename("moved.ckpt")
+    cli.test(["moved.ckpt", "--data.test", "30"])
+    thirty = float(table(capsys.readouterr().out)["test/accuracy"])
+    assert thirty * 30 == pytest.approx(round(thirty * 30), abs=0.01)
+    # An undivided folder is tested whole: 37 images, which are no training images here.
+    cli.test(["moved.ckpt", "--data.root", "elsewhere", "--data.test", "0"])
+    out = capsys.readouterr().out
+    whole = float(table(out)["test/accuracy"])
+    assert "no test split" not in out
+    assert whole * 37 == pytest.approx(round(whole * 37), abs=0.01)
+    assert not list(Path().glob("lightning_logs")) and len(list(Path("runs").iterdir())) == 1
+
+
+def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
+    cli.fit(["--data.test", "0"])
+    out = capsys.readouterr().out
+    assert "no test split" in out
+    assert set(table(out)) == {"val/accuracy"}
+    assert "val/accuracy" in json.loads(Path("runs/tiny/version_0/results.json").read_text())
+
+
+def test_resuming_goes_on_in_the_runs_folder_wherever_it_was_moved():
+    cli.fit(["--trainer.max_epochs", "3", "--name", "straight"])
+    cli.fit(["--trainer.max_epochs", "1", "--name", "halved"])
+    Path("runs/halved/version_0").rename("elsewhere")
+    cli.fit(["--resume", "elsewhere", "--trainer.max_epochs", "3"])
+    assert not Path("runs/halved/version_0").exists()
+    straight, resumed = weights("runs/straight/version_0"), weights("elsewhere")
+    assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
+
+
+def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(capsys):
+    cli.fit(["--trainer.max_epochs", "2"])
+    run = Path("runs/tiny/version_0")
+    before, reported = weights(run, "best"), table(capsys.readouterr().out)
+    cli.fit(["--resume", str(run)])
+    assert table(capsys.readouterr().out) == reported
+    assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
+
+
+def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
+    cli.fit(["--trainer.default_root_dir", "elsewhere/deep"])
+    assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
+    run = Path("elsewhere/deep/tiny/version_0")
+    assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", "config.yaml", "results.json"}
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_quick_look_writes_nothing():
+    cli.fit(["--trainer.fast_dev_run", "true"])
+    assert not list(Path("runs").rglob("*.ckpt"))
+
+
+DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+
+
+@pytest.mark.parametrize(("val", "test"), [(13, 7), (1, 1)], ids=["uneven", "fewer than processes"])
+def test_two_processes_train_and_count_every_sample_once(val, test, capsys):
+    sizes = ["--data.train", "33", "--data.val", str(val), "--data.test", str(test), "--data.batch_size", "4"]
+    ended = command("fit", *sizes, *DDP)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    results = json.loads(Path("runs/tiny/version_0/results.json").read_text())
+    assert table(ended.stdout) == {"test/accuracy": f"{results['test/accuracy']:.4f}"}  # one table, of one process
+    assert len(list(Path("runs/tiny").iterdir())) == 1
+    cli.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == table(ended.stdout)
+    state = torch.load("runs/tiny/version_0/checkpoints/best.ckpt", weights_only=True)
+    assert state["global_step"] == 33 // 2 // 4
+    score = next(v["best_model_score"] for k, v in state["callbacks"].items() if "best_model_score" in v)
+    assert float(score) * val == pytest.approx(round(float(score) * val), abs=1e-4)
+
+
+def test_help_is_readable():
+    ended = command("fit", "--help")
+    assert ended.returncode == 0, ended.stderr
+    assert "--config" in ended.stdout and "python -m project" in ended.stdout
+    assert "Traceback" not in ended.stderr
