@@ -31,7 +31,7 @@ class Checkpoint(ModelCheckpoint):
         self._last_global_step_saved = trainer.global_step  # else Lightning renews `last` only with a new best
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.fast_dev_run:
+        if not self._should_skip_saving_checkpoint(trainer):  # Lightning's saves in a `fast_dev_run` too
             super().on_train_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
