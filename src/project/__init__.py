@@ -5,6 +5,12 @@ Shapes in docstrings: B batch, C channels, H height, W width, K classes, N sampl
 Images are uint8, 0 to 255, until they are on the device; there they become floats, normalised channel by channel.
 """
 
+import os
+
+# Before torch is imported: how long its threads (GNU OpenMP) wait busily for their next piece of work. As long as they
+# do by default, they take the cores from the workers that load images, and from a second run on the same machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
 
 class UserError(Exception):
     """A mistake of the user's: the verbs print it as one line, without a traceback, and exit with `exit_code`."""

@@ -16,7 +16,7 @@ from project.pipeline.samples import Files, Samples, Tensors
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
     """All images read, with a thread for each core (decoding releases Python's lock)."""
-    images = torch.empty(len(samples), *_shape(samples), dtype=torch.uint8)
+    images = _channels_last(torch.empty(_shape(samples), dtype=torch.uint8))
     _fill(images, samples, what)
     return Tensors(samples.targets, images, _paths(samples), groups=samples.groups)
 
@@ -28,7 +28,7 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
     """
     if not isinstance(samples, Files):
         raise UserError("data.cache disk needs image files; use ram, or none")
-    shape = (len(samples), *_shape(samples))
+    shape = _shape(samples)
     file = folder / f"{_fingerprint(samples)}.uint8"
     size = int(torch.tensor(shape).prod())
     if not file.exists():
@@ -36,12 +36,12 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
         beside = file.with_suffix(f".part{os.getpid()}")
         try:
             images = torch.from_file(str(beside), shared=True, size=size, dtype=torch.uint8).view(shape)
-            _fill(images, samples, what)
+            _fill(_channels_last(images), samples, what)
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
     images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
-    return Tensors(samples.targets, images, samples.paths, groups=samples.groups)
+    return Tensors(samples.targets, _channels_last(images), samples.paths, groups=samples.groups)
 
 
 def _fill(images: Tensor, samples: Samples, what: str) -> None:
@@ -68,9 +68,14 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
 
 
 def _shape(samples: Samples) -> tuple[int, ...]:
-    if isinstance(samples, Files):
-        return samples.channels, *samples.size
-    return tuple(samples.read(0).shape)
+    """[N H W C], as files are decoded."""
+    channels, height, width = (samples.channels, *samples.size) if isinstance(samples, Files) else samples.read(0).shape
+    return len(samples), height, width, channels
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """[N H W C] seen as [N C H W]."""
+    return images.permute(0, 3, 1, 2)
 
 
 def _paths(samples: Samples) -> list[Path] | None:

@@ -182,9 +182,12 @@ class ImageDataModule(L.LightningDataModule):
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B C H W] to Float[B C H W] of mean 0 and standard deviation 1 over the training set, channels last."""
-        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
-        return torch.sub(images.contiguous(memory_format=torch.channels_last), 255 * mean).div_(255 * std)
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        width, channels = images.shape[3], images.shape[1]
+        # Row by row: a loop over three channels is too short for the processor's vectors and takes five times as long.
+        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # [B H W*C]
+        rows.mul_((1 / (255 * std)).repeat(width)).sub_((mean / std).repeat(width))
+        return rows.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
