@@ -141,9 +141,7 @@ class Split(Dataset):
         augment = self.augment
         if augment is not None and indices:
             with torch.random.fork_rng(devices=[]):
-                images = torch.stack(
-                    [_seeded(augment, image, seed) for image, (_, seed) in zip(images, keys, strict=True)]
-                )
+                images = stack([_seeded(augment, image, seed) for image, (_, seed) in zip(images, keys, strict=True)])
         places = torch.tensor(indices, dtype=torch.long)
         return Batch(images, self.samples.targets[places], places)
 
