@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--rounds 7] [FIT'S OPTIONS]
 
-The default run as it is: `python -m project.fit`, sanity check of the validation included. Wanted: a ratio of at most
-1.15 to importing torch, torchvision, lightning and torchmetrics.
+The default run as it is: `python -m project.fit`. Wanted: a ratio of at most 1.15 to importing torch, torchvision,
+lightning and torchmetrics.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """How the verbs read configs and the command line: one LightningCLI."""
 
+import gc
 import logging
 import os
 import sys
@@ -103,7 +104,7 @@ class CLI(LightningCLI):
         progress = Bar(self.speed) if sys.stdout.isatty() else Lines(self.speed)
         callbacks = [self.speed, progress]
         if self.base is None:
-            callbacks += [Hyperparameters(), LearningRateMonitor(logging_interval="step")]
+            callbacks += [Hyperparameters(ignore=LEARNED), LearningRateMonitor(logging_interval="step")]
         self.trainer_defaults["callbacks"] = callbacks
         options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
         try:
@@ -216,6 +217,8 @@ def _say_what_speed_is_left(trainer: L.Trainer) -> None:
 
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
     """Runs a verb on the command line; a user's mistake ends in one line and its exit code."""
+    gc.freeze()  # what the imports made stays until the end: it is neither searched again nor copied by the workers
+    gc.enable()
     _quiet()
     try:
         verb(sys.argv[1:])

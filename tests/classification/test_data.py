@@ -155,9 +155,10 @@ def test_torchvision_data_in_memory_and_from_images():
     data = ready(TorchvisionDataset(Fake, image_size=(5, 7)))
     assert data.class_names == ["0", "1", "2", "3"] and data.in_channels == 3
     assert (len(data.samples["train"]) + len(data.samples["val"]), len(data.samples["test"])) == (40, 10)
-    assert data.samples["test"].fetch([0, 3]).shape == (2, 3, 5, 7)
+    fetched = torch.stack(data.samples["test"].fetch([0, 3]))
+    assert fetched.shape == (2, 3, 5, 7)
     ram = ready(TorchvisionDataset(Fake, image_size=(5, 7), cache="ram"))
-    assert torch.equal(ram.samples["test"].fetch([0, 3]), data.samples["test"].fetch([0, 3]))
+    assert torch.equal(torch.stack(ram.samples["test"].fetch([0, 3])), fetched)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -45,7 +45,7 @@ def test_normalised_images_have_mean_0_and_deviation_1():
 
 def test_mean_and_std_of_known_images():
     images = torch.stack([torch.zeros(1, 2, 3), torch.full((1, 2, 3), 255)]).to(torch.uint8)
-    assert mean_and_std(Tensors(torch.tensor([0, 1]), images)) == ([0.5], [0.5])
+    assert mean_and_std(Tensors(torch.tensor([0, 1]), images), ImageDataModule.sample) == ([0.5], [0.5])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

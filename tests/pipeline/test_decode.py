@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from project import BrokenFiles
-from project.pipeline.decode import channels_of, decode
+from project.pipeline.decode import PADDING, channels_of, decode, fit
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
 
@@ -103,3 +103,21 @@ def test_channels_are_read_off_the_headers():
     assert channels_of([grey]) == 1
     assert channels_of([grey, colour]) == 3
     assert decode(colour, 3, (5, 7)).dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("name", "orientation"), [("a.png", 1), ("a.jpg", 1), ("a.jpg", 6)])
+def test_an_image_that_keeps_its_aspect_is_padded_at_its_end(name, orientation):
+    image = Image.new("RGB", (300, 150) if orientation == 1 else (150, 300), (10, 20, 30))
+    image.getexif()[0x0112] = orientation
+    pixels = decode(saved(image, name, exif=image.getexif()), 3, (40, 50), keep_aspect=True)
+    assert pixels.shape == (3, 40, 50)
+    assert (pixels[:, :25].float().mean((1, 2)) - torch.tensor([10.0, 20, 30])).abs().max() < 2
+    assert (pixels[:, 25:] == PADDING).all()
+
+
+SIZES = [((300, 150), (40, 50), (40, 20)), ((150, 300), (40, 50), (25, 50)), ((4, 999), (8, 8), (1, 8))]
+
+
+@pytest.mark.parametrize(("inner", "outer", "wanted"), SIZES)
+def test_fit(inner, outer, wanted):
+    assert fit(inner, outer) == wanted

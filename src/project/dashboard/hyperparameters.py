@@ -1,5 +1,8 @@
 """A row for each run in TensorBoard's table of hyper-parameters, the best metric beside them."""
 
+from collections.abc import Collection
+from typing import Any
+
 import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
@@ -8,9 +11,14 @@ from project.safeguards.stopping import watched
 
 class Hyperparameters(L.Callback):
     """Written at the first validation, since the table shows no metric that was not given with the row
-    (Lightning issue 5101); the metric is then renewed whenever it improves."""
+    (Lightning issue 5101); the metric is then renewed whenever it improves.
 
-    def __init__(self) -> None:
+    Args:
+        ignore: arguments of the model that nobody chose, since the data told them.
+    """
+
+    def __init__(self, ignore: Collection[str] = ()) -> None:
+        self.ignore = ignore
         self._best: float | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -23,8 +31,15 @@ class Hyperparameters(L.Callback):
         if before is None or sign * value > sign * before:
             self._best = value
             if before is None:
-                data = getattr(trainer, "datamodule", None)
-                values = {**pl_module.hparams_initial, **(data.hparams_initial if data else {})}
-                logger.log_hyperparams(values, {f"best/{monitor}": value}, trainer.global_step)
+                logger.log_hyperparams(
+                    self._chosen(trainer, pl_module), {f"best/{monitor}": value}, trainer.global_step
+                )
             else:
                 logger.log_metrics({f"best/{monitor}": value}, trainer.global_step)
+
+    def _chosen(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        chosen: dict[str, Any] = {}
+        for part, module in (("model", pl_module), ("data", getattr(trainer, "datamodule", None))):
+            if module is not None:
+                chosen |= {part: type(module).__name__, **module.hparams_initial}
+        return {key: value for key, value in chosen.items() if key not in self.ignore and not key.startswith("_")}

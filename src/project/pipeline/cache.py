@@ -69,7 +69,7 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
 
 def _shape(samples: Samples) -> tuple[int, ...]:
     """[N H W C], as files are decoded."""
-    channels, height, width = (samples.channels, *samples.size) if isinstance(samples, Files) else samples.read(0).shape
+    channels, height, width = samples.shape
     return len(samples), height, width, channels
 
 
@@ -83,8 +83,8 @@ def _paths(samples: Samples) -> list[Path] | None:
 
 
 def _fingerprint(samples: Files) -> str:
-    digest = hashlib.sha256(repr((samples.channels, tuple(samples.size))).encode())
-    for path in samples.paths:
+    digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, samples.keep_aspect)).encode())
+    for path in samples.sources:
         stat = path.stat()
         digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]

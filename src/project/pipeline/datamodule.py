@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import Transform
 from project import UserError
 from project.pipeline import cache as caches
 from project.pipeline.sampler import BatchSampler
-from project.pipeline.samples import Batch, Samples, Split, Tensors
+from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
 
 VAL_FRACTION = 0.1
@@ -24,6 +24,8 @@ VAL_FRACTION = 0.1
 
 class ImageDataModule(L.LightningDataModule):
     """Subclasses say `find_class_names()`, `find_in_channels()` and `given(split)`; the rest is here.
+
+    Where a target is more than a class number they also say `sample`, `collate`, `strata` and `count_classes`.
 
     Args:
         batch_size: per process, in training and evaluation.
@@ -86,17 +88,35 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def class_counts(self) -> list[int]:
-        """How many training images (before a validation part is split off) each class has."""
+        """How often each class occurs in training (before a validation part is split off): see `count_classes`."""
         if self._class_counts is None:
             train = self._given("train")
             if train is None:
                 raise UserError(f"there are no training images for {type(self).__name__}")
-            self._class_counts = torch.bincount(train.targets, minlength=self.num_classes).tolist()
+            self._class_counts = self.count_classes(train)
         return self._class_counts
 
     def given(self, split: str) -> Samples | None:
         """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not say where its samples are")
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        """How often each class occurs: in how many images, or in how many boxes or pixels."""
+        return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
+
+    def strata(self, samples: Samples) -> Tensor:
+        """Long[N]: what a split, and balanced sampling, should have alike on both sides."""
+        return samples.targets
+
+    @staticmethod
+    def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
+        """The image and the target that augmentation gets, of uint8 [C H W] and an entry of `samples.targets`."""
+        return pixels, int(target)
+
+    @staticmethod
+    def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
+        """A batch's images, uint8 [B C H W], and its targets."""
+        return stack(images), torch.tensor(targets)
 
     def _given(self, split: str) -> Samples | None:
         if split not in self.samples:
@@ -111,13 +131,13 @@ class ImageDataModule(L.LightningDataModule):
         if self.all_is_test and val is None and test is None:
             train, test = None, train
         elif val is None and train is not None:
-            larger, smaller = stratified(train.targets, VAL_FRACTION, self.seed, train.groups)
+            larger, smaller = stratified(self.strata(train), VAL_FRACTION, self.seed, train.groups)
             train, val = train.subset(larger), train.subset(smaller)
         parts = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
         for split, samples in parts.items():
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
-            self.mean, self.std = mean_and_std(self._present("train"))
+            self.mean, self.std = mean_and_std(self._present("train"), self.sample)
         self._ready = True
 
     def _present(self, split: str) -> Samples:
@@ -163,9 +183,9 @@ class ImageDataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
-            weights=_balancing_weights(samples.targets) if train and self.balanced else None,
+            weights=_balancing_weights(self.strata(samples)) if train and self.balanced else None,
         )
-        dataset = Split(samples, self.augment if train else ())
+        dataset = Split(samples, self.augment if train else (), self.sample, self.collate)
         workers = sensible_workers(trainer, samples) if self.num_workers is None else self.num_workers
         return DataLoader(
             dataset,
@@ -213,16 +233,20 @@ def _epoch(trainer: L.Trainer | None) -> int:
     return loop.epoch_progress.current.ready if all_batches_done else trainer.current_epoch
 
 
-def _balancing_weights(targets: Tensor) -> Tensor:
-    return 1.0 / torch.bincount(targets)[targets]
+def _balancing_weights(strata: Tensor) -> Tensor:
+    return 1.0 / torch.bincount(strata)[strata]
 
 
-def mean_and_std(samples: Samples, most: int = 5000) -> tuple[list[float], list[float]]:
+def mean_and_std(
+    samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]], most: int = 5000
+) -> tuple[list[float], list[float]]:
     """For each channel, of pixels from 0 to 1, over all images, or over `most` of them, evenly spaced."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     indices = range(0, len(samples), math.ceil(len(samples) / most))
     for start in range(0, len(indices), 100):
-        for image in samples.fetch(list(indices[start : start + 100])):
+        some = list(indices[start : start + 100])
+        for index, read in zip(some, samples.fetch(some), strict=True):
+            image, _ = sample(read, samples.targets[index])
             pixels = image.flatten(1).double() / 255
             count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count

@@ -17,15 +17,17 @@ from project import BrokenFiles
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
+PADDING = 114  # a grey that is near most images' mean
 
 
-def decode(path: Path, channels: int, size: tuple[int, int] | None) -> Tensor:
+def decode(path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False) -> Tensor:
     """The image as it is meant to be seen: upright, 8 bits, transparent parts white.
 
     Args:
         path: any format that PIL reads; of several frames the first.
         channels: 1 grey, 3 RGB, 4 RGBA.
-        size: height and width to resize to, both sides stretched as needed; None keeps the image's own.
+        size: height and width to resize to; None keeps the image's own.
+        keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
 
     Returns:
         uint8 [channels H W]
@@ -35,11 +37,15 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            if size and image.mode in ("RGB", "L"):
+            wanted = fit(upright_size(image), size) if size and keep_aspect else size
+            if wanted and image.mode in ("RGB", "L"):
                 # JPEG only, a no-op elsewhere; it never goes below the asked size, and a turned image swaps its sides.
-                image.draft(image.mode, (max(size), max(size)) if _turned(image) else (size[1], size[0]))
+                image.draft(image.mode, (max(wanted), max(wanted)) if _turned(image) else (wanted[1], wanted[0]))
             image.load()
-            return to_tensor(image, channels, size)
+            pixels = to_tensor(image, channels, wanted)
+            if size is None or not keep_aspect:
+                return pixels
+            return F.pad(pixels, (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1]), value=PADDING)
     except FileNotFoundError:
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
@@ -66,6 +72,12 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None) -
     return resize(pixels, size) if size else pixels
 
 
+def fit(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the largest image with the aspect of `inner` that fits into `outer`, at least one pixel."""
+    factor = min(outer[0] / inner[0], outer[1] / inner[1])
+    return max(1, round(inner[0] * factor)), max(1, round(inner[1] * factor))
+
+
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 [C H W] to uint8 [C size], bilinear, with antialiasing."""
     if tuple(pixels.shape[-2:]) == tuple(size):
@@ -83,6 +95,12 @@ def channels_of(paths: list[Path], look: int = 32) -> int:
         except OSError:
             continue  # reading it in full, later, names it and says why
     return 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width as the image is meant to be seen."""
+    on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
 def _turned(image: Image.Image) -> bool:

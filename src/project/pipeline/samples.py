@@ -1,6 +1,6 @@
 """Samples: images and targets that can be counted, split and fetched; and the batches made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -28,13 +28,13 @@ class Batch(NamedTuple):
 
 @dataclass
 class Samples:
-    """The samples of a split. Subclasses say how one image is read.
+    """The samples of a split: pixels, which subclasses read from somewhere, and what is known about each.
 
-    targets: Long[N] in classification.
+    targets: one a sample, as the data module's `sample` takes it; Long[N] in classification.
     groups: one name a sample, where samples belong together (a patient, a video) and must not be split apart.
     """
 
-    targets: Tensor
+    targets: Any
     groups: Sequence[str] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
@@ -44,19 +44,23 @@ class Samples:
         """One image, uint8 [C H W]."""
         raise NotImplementedError(f"{type(self).__name__} does not say how an image is read")
 
-    def fetch(self, indices: list[int]) -> Tensor:
-        """Several images, all of one size: uint8 [len(indices) C H W]."""
-        if not indices:
-            return self.read(0)[None][:0]
-        return stack([self.read(index) for index in indices])
+    def fetch(self, indices: Sequence[int]) -> Sequence[Tensor]:
+        """Several images, each uint8 [C H W], which are the caller's to change."""
+        return [self.read(index) for index in indices]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H and W of every image."""
+        channels, height, width = self.read(0).shape
+        return channels, height, width
 
     def file(self, index: int) -> str | None:
         """Where the sample comes from; None where there is no file."""
         return None
 
     def subset(self, indices: Tensor) -> Self:
-        groups = None if self.groups is None else [self.groups[i] for i in indices]
-        return replace(self, targets=self.targets[indices], groups=groups, **self._picked(indices))
+        groups = None if self.groups is None else picked(self.groups, indices)
+        return replace(self, targets=picked(self.targets, indices), groups=groups, **self._picked(indices))
 
     def _picked(self, indices: Tensor) -> dict[str, Any]:
         """A subclass's own fields at `indices`."""
@@ -73,33 +77,47 @@ class Tensors(Samples):
     def read(self, index: int) -> Tensor:
         return self.images[index]
 
-    def fetch(self, indices: list[int]) -> Tensor:
-        return self.images[indices]
+    def fetch(self, indices: Sequence[int]) -> Sequence[Tensor]:
+        return self.images[list(indices)].unbind()
 
     def file(self, index: int) -> str | None:
         return str(self.paths[index]) if self.paths is not None else None
 
     def _picked(self, indices: Tensor) -> dict[str, Any]:
-        paths = None if self.paths is None else [self.paths[i] for i in indices]
+        paths = None if self.paths is None else picked(self.paths, indices)
         return {"images": self.images[indices], "paths": paths}
 
 
 @dataclass
 class Files(Samples):
-    """Image files, decoded when they are asked for. size: height and width."""
+    """Image files, decoded when they are asked for.
+
+    size: height and width.
+    keep_aspect: the image is fitted into `size` and padded at its right or bottom, instead of stretched.
+    """
 
     paths: Sequence[Path]
     channels: int
     size: tuple[int, int]
+    keep_aspect: bool = False
 
     def read(self, index: int) -> Tensor:
-        return decode(self.paths[index], self.channels, self.size)
+        return decode(self.paths[index], self.channels, self.size, self.keep_aspect)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, *self.size
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        """All files that are read: if one of them changes, so may the pixels."""
+        return self.paths
 
     def file(self, index: int) -> str:
         return str(self.paths[index])
 
     def _picked(self, indices: Tensor) -> dict[str, Any]:
-        return {"paths": [self.paths[i] for i in indices]}
+        return {"paths": picked(self.paths, indices)}
 
 
 @dataclass
@@ -121,36 +139,54 @@ class Indexed(Samples):
         return {"places": [int(i) if self.places is None else self.places[i] for i in indices]}
 
 
+def picked(values: Any, indices: Tensor) -> Any:
+    """Of a tensor or of a list."""
+    return values[indices] if isinstance(values, Tensor) else [values[i] for i in indices.tolist()]
+
+
 class Split(Dataset):
     """Samples as a DataLoader asks for them: a batch of `(index, seed)` at a time, augmented sample by sample.
 
     v2 transforms draw once for a whole tensor, hence one call a sample; and they draw from torch's generator, which is
     seeded for each sample and put back afterwards: neither the number of workers nor a restart changes a picture.
+
+    Args:
+        sample: makes the image and the target that augmentation gets, from a sample's pixels and its entry in
+            `samples.targets`.
+        collate: makes `Batch.images` and `Batch.targets` of a sequence of each.
     """
 
-    def __init__(self, samples: Samples, augment: Sequence[v2.Transform] = ()) -> None:
-        self.samples = samples
+    def __init__(
+        self,
+        samples: Samples,
+        augment: Sequence[v2.Transform],
+        sample: Callable[[Tensor, Any], tuple[Tensor, Any]],
+        collate: Callable[[Sequence[Tensor], Sequence[Any]], tuple[Tensor, Any]],
+    ) -> None:
+        self.samples, self.sample, self.collate = samples, sample, collate
         self.augment = v2.Compose(augment) if augment else None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        indices = [index for index, _ in keys]
-        images = self.samples.fetch(indices)
+        wanted = keys or [(0, 0)]  # an empty batch is made of a sample, and has its shape
+        indices = [index for index, _ in wanted]
+        pixels = self.samples.fetch(indices)
+        samples = [self.sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
         augment = self.augment
-        if augment is not None and indices:
+        if augment is not None:
             with torch.random.fork_rng(devices=[]):
-                images = stack([_seeded(augment, image, seed) for image, (_, seed) in zip(images, keys, strict=True)])
-        places = torch.tensor(indices, dtype=torch.long)
-        return Batch(images, self.samples.targets[places], places)
+                samples = [_seeded(augment, *sample, seed) for sample, (_, seed) in zip(samples, wanted, strict=True)]
+        images, targets = self.collate(*zip(*samples, strict=True))
+        return Batch(images[: len(keys)], targets[: len(keys)], torch.tensor(indices)[: len(keys)])
 
 
-def stack(images: list[Tensor]) -> Tensor:
+def stack(images: Sequence[Tensor]) -> Tensor:
     """[C H W] each to [B C H W], channels last in memory: as files are decoded, and as convolutions want them."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
-def _seeded(augment: v2.Transform, image: Tensor, seed: int) -> Tensor:
+def _seeded(augment: v2.Transform, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
     torch.default_generator.manual_seed(seed)
-    return augment(image)
+    return augment(image, target)
