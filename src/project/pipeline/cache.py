@@ -15,7 +15,7 @@ from project.pipeline.samples import Files, Samples, Tensors
 
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
-    """All images read, with a thread for each core (decoding releases Python's lock)."""
+    """All images read, files with a thread for each core (decoding releases Python's lock)."""
     images = _channels_last(torch.empty(_shape(samples), dtype=torch.uint8))
     _fill(images, samples, what)
     return Tensors(samples.targets, images, _paths(samples), groups=samples.groups)
@@ -53,9 +53,9 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
         except BrokenFiles as error:
             broken.append(str(error))
 
-    with ThreadPoolExecutor(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    ) as pool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores if isinstance(samples, Files) else 1  # somebody else's data set may keep one open file, or a state
+    with ThreadPoolExecutor(threads) as pool:
         hidden = not sys.stderr.isatty()
         for _ in tqdm(pool.map(one, range(len(samples))), f"reading {what}", len(samples), disable=hidden, leave=False):
             pass
