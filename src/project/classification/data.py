@@ -1,7 +1,6 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +13,10 @@ from torchvision.datasets import VisionDataset
 
 from project import UserError, nearest
 from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
-from project.pipeline.decode import EXTENSIONS, channels_of
+from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
+from project.pipeline.folders import SPLITS, folders, images, split_folders
 from project.pipeline.splitting import stratified
-
-SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 class Digits(ImageDataModule):
@@ -67,14 +65,13 @@ class ImageFolder(ImageDataModule):
         self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
         if not self.root.is_dir():
             raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
-        named = {folder.name.lower(): folder for folder in _folders(self.root)}
-        self.folders = {s: next((named[n] for n in names if n in named), None) for s, names in SPLITS.items()}
+        self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root
 
     def find_class_names(self) -> list[str]:
         folder = self.folders["train"] or self.root
-        names = [folder.name for folder in _folders(folder)]
+        names = [folder.name for folder in folders(folder)]
         if not names:
             raise UserError(f"no class folders in {folder}; expected {folder}/CLASS/*.jpg")
         return names
@@ -88,15 +85,15 @@ class ImageFolder(ImageDataModule):
             return None
         paths: list[Path] = []
         targets: list[int] = []
-        for class_folder in _folders(folder):
+        for class_folder in folders(folder):
             name = class_folder.name
             if name not in self.class_names:
                 raise UserError(f"{class_folder}: the model has no class '{name}'{nearest(name, self.class_names)}")
-            images = _images(class_folder)
-            if not images and split == "train":
+            found = images(class_folder)
+            if not found and split == "train":
                 raise UserError(f"{class_folder}: a class without images; add some, or remove the folder")
-            paths += images
-            targets += [self.class_names.index(name)] * len(images)
+            paths += found
+            targets += [self.class_names.index(name)] * len(found)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
@@ -243,14 +240,6 @@ def _rows(table: Path) -> list[dict[str, Any]]:
     if not rows:
         raise UserError(f"{table}: no rows below the header")
     return rows
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
 def _targets(dataset: VisionDataset) -> Tensor:

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import torch
@@ -18,6 +18,9 @@ from project.pipeline import cache as caches
 from project.pipeline.sampler import BatchSampler
 from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
+
+if TYPE_CHECKING:
+    from project.checks import Fault
 
 VAL_FRACTION = 0.1
 
@@ -107,6 +110,10 @@ class ImageDataModule(L.LightningDataModule):
     def strata(self, samples: Samples) -> Tensor:
         """Long[N]: what a split, and balanced sampling, should have alike on both sides."""
         return samples.targets
+
+    def annotation_faults(self) -> Iterable["Fault"]:
+        """What is wrong with the annotations, of all splits: for `project.check`; reading them raises nothing then."""
+        return ()
 
     @staticmethod
     def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
