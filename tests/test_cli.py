@@ -200,8 +200,15 @@ def test_two_processes_train_and_count_every_sample_once(val, test, capsys):
     assert float(score) * val == pytest.approx(round(float(score) * val), abs=1e-4)
 
 
-def test_help_is_readable():
-    ended = command("fit", "--help")
-    assert ended.returncode == 0, ended.stderr
-    assert "--config" in ended.stdout and "python -m project" in ended.stdout
-    assert "Traceback" not in ended.stderr
+HELP = [  # the command: what it must say
+    (["fit", "--help"], ["--config", "python -m project"]),
+    (["fit", "--model.help", "tiny_task.Judge"], ["--model.lr LR"]),
+    (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root"]),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), HELP, ids=[" ".join(words) for words, _ in HELP])
+def test_help_is_readable(words, said):
+    ended = command(*words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert all(text in ended.stdout for text in said), ended.stdout

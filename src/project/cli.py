@@ -148,8 +148,12 @@ def fit(args: list[str]) -> None:
 
 def test(args: list[str]) -> None:
     """Tests a run or a checkpoint, which is all that it needs; on other data with `--data.root`."""
+    usage = "python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE ...]"
+    if "-h" in args or "--help" in args:
+        print(f"usage: {usage}\nThe keys are those of project.fit.")
+        return
     if not args or args[0].startswith("-"):
-        raise UserError("which run? python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER]")
+        raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])
     content = checkpoint.read(file)
     base = checkpoint.config(content)
@@ -177,7 +181,7 @@ def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
 
 def _with_config(args: list[str]) -> list[str]:
     """Puts the default config first where no run is named, and the run's name last where none is given."""
-    if "-h" in args or "--help" in args:
+    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
         return args
     files = [Path(file) for file in _options(args, "--config") + _options(args, "-c")]
     runs = [file for file in files if file.parent.name != OVERLAYS]
