@@ -17,6 +17,11 @@ def picture(height: int, width: int, seed: int = 0) -> tuple[Image.Image, np.nda
     return Image.fromarray(pixels.astype(np.uint8)), mask
 
 
+def pixels(image: Image.Image) -> np.ndarray:
+    """uint8 [H W C]."""
+    return np.array(image)
+
+
 def folders(root: Path, counts: dict[str, int], size: tuple[int, int] = (18, 26)) -> Path:
     """SegNet's layout: `train/N.png`, `trainannot/N.png`, and the names in `classes.txt`."""
     for split, count in counts.items():

@@ -13,7 +13,7 @@ from project.checks import Fault
 from project.pipeline.folders import images
 from project.segmentation.coco import CocoShapes, Document, Drawing
 from project.segmentation.layouts import Pairs
-from project.segmentation.mask_images import MaskImages, complaint, values_of
+from project.segmentation.mask_images import MaskImages, values_of
 from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
 
 
@@ -37,7 +37,7 @@ def _of_mask(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     if (classes == UNKNOWN).any():
         coloured = found.values.ndim == 3
         kind = "mask-colour-unknown" if coloured else "mask-id-unknown"
-        faults.append(Fault(kind, "error", str(mask), None, complaint(found, classes)))
+        faults.append(Fault(kind, "error", str(mask), None, reader.complaint(found, classes)))
     return faults + _of_size_and_content(classes, image, str(mask))
 
 

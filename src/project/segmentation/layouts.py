@@ -52,16 +52,18 @@ def _find(root: Path, images_in: str | None, masks_in: str | None) -> dict[str, 
     if both:
         lists = _lists(root)
         return _listed(*both, lists) if lists else _divided(*both)
-    found = {}
+    found, named = {}, images_in is not None or masks_in is not None
     for split, folder in split_folders(root).items():
         if folder is None:
             continue
         inside = _image_and_mask_folder(folder, images_in, masks_in)
+        if inside is None and named:
+            continue
         beside = _mask_folder_beside(root, folder)
         pairs = match(*inside) if inside else match(folder, beside) if beside else match_in_one(folder)
         if pairs.images:
             found[split] = pairs
-    if found or (pairs := match_in_one(root)).images:
+    if found or (not named and (pairs := match_in_one(root)).images):
         return found or {"train": pairs}
     inner = folders(root)
     return _find(inner[0], images_in, masks_in) if len(inner) == 1 else {}  # an archive's own folder

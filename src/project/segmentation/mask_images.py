@@ -37,7 +37,7 @@ class MaskImages:
         found = values_of(target)
         mask = self.classes(found)
         if (mask == UNKNOWN).any():
-            raise UserError(f"{target}: {complaint(found, mask)}")
+            raise UserError(f"{target}: {self.complaint(found, mask)}")
         return mask
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
@@ -60,6 +60,22 @@ class MaskImages:
             return table[values]
         outside = (values < 0) | (values > 255)
         return np.where(outside, UNKNOWN, table[np.where(outside, 0, values).astype(np.uint8)]).astype(np.uint8)
+
+    def complaint(self, found: Values, mask: np.ndarray, most: int = 5) -> str:
+        """About the values that are no class's, and what to do."""
+        unknown = found.values[mask == UNKNOWN]
+        if unknown.ndim == 2 and (self.colours is not None or not _is_grey(found.values)):
+            values = np.unique(_packed(unknown))
+            words = [f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in values[:most].tolist()]
+            what, remedy = "colour", "give each class's with --data.colors"
+        else:
+            values = np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown)
+            words = [str(value) for value in values[:most].tolist()]
+            what, remedy = "id", "give --data.class_names, or add them to --data.ignore"
+        several = "s" if len(values) > 1 else ""
+        more = f" and {len(values) - most} more" if len(values) > most else ""
+        lossy = "; JPEG changes values, save masks as PNG" if found.jpeg else ""
+        return f"{what}{several} {', '.join(words)}{more} of no class; {remedy}{lossy}"
 
 
 def values_of(path: Path) -> Values:
@@ -84,23 +100,6 @@ def values_of(path: Path) -> Values:
         raise BrokenFiles(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenFiles(f"{path}: a mask that cannot be read ({str(error).splitlines()[0]})") from None
-
-
-def complaint(found: Values, mask: np.ndarray, most: int = 5) -> str:
-    """About the values that are no class's, and what to do."""
-    if found.values.ndim == 3 and not _is_grey(found.values):
-        packed = np.unique(_packed(found.values[mask == UNKNOWN]))
-        listed = ", ".join(f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in packed[:most].tolist())
-        what, remedy = f"colour{'s' * (len(packed) > 1)} {listed}", "give each class's with --data.colors"
-    else:
-        plane = found.values[..., 0] if found.values.ndim == 3 else found.values
-        ids = np.unique(plane[mask == UNKNOWN])
-        listed = ", ".join(map(str, ids[:most].tolist()))
-        what, remedy = f"id{'s' * (len(ids) > 1)} {listed}", "give --data.class_names, or add them to --data.ignore"
-        packed = ids
-    more = f" and {len(packed) - most} more" if len(packed) > most else ""
-    lossy = "; JPEG changes values, save masks as PNG" if found.jpeg else ""
-    return f"{what}{more} of no class; {remedy}{lossy}"
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:
