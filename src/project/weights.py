@@ -3,22 +3,34 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from project import UserError
 
 
-def load_weights(net: nn.Module, file: str, head: str | tuple[str, ...]) -> None:
-    """Loads weights from a file; those of a head, or of a first convolution, of another size are left out.
+def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
+    """Loads weights; those of a head, or of a first convolution, of another size are left out.
 
     Args:
         net: of torchvision or another library.
-        file: a state dict, as `torch.save` or safetensors write it, or a dict that holds it as `state_dict`.
+        weights: a state dict, or a file of one as `torch.save` or safetensors write it, or of a dict that holds it as
+            `state_dict`.
         head: how the names of the head's tensors begin.
 
     Raises:
         UserError: there is no such file, or more than that does not fit.
     """
+    state = _read(weights) if isinstance(weights, str) else weights
+    own = net.state_dict()
+    fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in fits and not key.startswith(head)]
+    if len(missing) > 1:  # one: the first convolution, of another number of channels
+        named = weights if isinstance(weights, str) else "what was downloaded"
+        raise UserError(f"{named} does not fit: {len(missing)} of {len(own)} tensors do not match, as {missing[0]}")
+    net.load_state_dict(fits, strict=False)
+
+
+def _read(file: str) -> dict[str, Tensor]:
     if not Path(file).is_file():
         raise UserError(f"no file of weights at {file}")
     if file.endswith(".safetensors"):
@@ -29,13 +41,7 @@ def load_weights(net: nn.Module, file: str, head: str | tuple[str, ...]) -> None
         state = load_file(file)
     else:
         state = torch.load(file, weights_only=True, map_location="cpu")
-    state = state.get("state_dict", state)
-    own = net.state_dict()
-    fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in fits and not key.startswith(head)]
-    if len(missing) > 1:  # one: the first convolution, of another number of channels
-        raise UserError(f"{file} does not fit: {len(missing)} of {len(own)} tensors do not match, as {missing[0]}")
-    net.load_state_dict(fits, strict=False)
+    return state.get("state_dict", state)
 
 
 def swap_first_convolution(net: nn.Module, in_channels: int) -> None:

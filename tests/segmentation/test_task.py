@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
-from project import cli
+from project import UserError, cli
 from project.pipeline import Batch
 from project.segmentation import CnnUnet, CrossEntropy, Dice, Segmenter
 from project.segmentation.task import iou
@@ -189,3 +190,47 @@ def test_frozen_epochs_train_the_head_alone(run):
     start = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     changed = {key for key in state if key.startswith("net.") and not torch.equal(state[key], start[key])}
     assert changed == {"net.head.weight", "net.head.bias"}
+
+
+def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, capsys):
+    root = tiny.folders(Path("scenes"), {"train": 8, "val": 2}, size=(30, 44))
+    (root / "classes.txt").unlink()
+    shades = [[9, 9, 9], [0, 0, 255], [0, 255, 0]]
+    for path in root.glob("*annot/*.png"):
+        mask = tiny.pixels(Image.open(path))
+        Image.fromarray(torch.tensor(shades, dtype=torch.uint8)[torch.from_numpy(mask).long()].numpy()).save(path)
+    colours = json.dumps(dict(zip("abc", shades, strict=True)))
+    config = str(repository / "configs" / "segmentation_camvid.yaml")
+    options = ["--data.root", str(root), "--data.colors", colours, "--data.image_size", "null", "--data.cache", "none"]
+    options += ["--data.ignore", "null", "--model.window", "[16, 20]", "--model.net.widths", "[4, 8]"]
+    run = fit("--config", config, *options, "--trainer.max_epochs", "1", "--data.batch_size", "4")
+    out = capsys.readouterr().out
+    assert "no test split" in out
+    results = json.loads((run / "results.json").read_text())
+    assert {"val/miou", "val/pixel_accuracy", "val/loss"} <= set(results)
+    other = tiny.folders(Path("others"), {"train": 3}, size=(21, 50))
+    (other / "classes.txt").write_text("b\nc\na\n")
+    cli.test([str(run), "--data.root", str(other), "--data.colors", "null"])
+    table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
+    assert {"test/iou/a", "test/iou/b", "test/iou/c"} <= set(table)
+    (other / "classes.txt").write_text("b\ncc\na\n")
+    with pytest.raises(UserError, match="the model has no class 'cc'"):
+        cli.test([str(run), "--data.root", str(other), "--data.colors", "null"])
+
+
+def test_the_command_line_over_coco(fit, repository):
+    Path("root").mkdir()
+    for number in range(6):
+        Image.new("RGB", (40, 30), (20 * number, 9, 9)).save(f"root/{number}.png")
+    square = [[5, 5, 30, 5, 30, 20, 5, 20]]
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 30, "width": 40} for n in range(6)],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "segmentation": square} for n in range(6)],
+    }
+    Path("root/labels.json").write_text(json.dumps(content))
+    config = str(repository / "configs" / "segmentation_finetune.yaml")
+    options = ["--data", "project.segmentation.CocoMasks", "--data.root", "root", "--data.batch_size", "2"]
+    options += ["--model.net.pretrained", "false", "--data.image_size", "[32, 48]", "--trainer.max_epochs", "1"]
+    run = fit("--config", config, *options)
+    assert "val/miou" in json.loads((run / "results.json").read_text())

@@ -1,10 +1,12 @@
-"""Tiny data for this slice's configs, and pictures to make others of."""
+"""What the configs of this slice need to run on tiny data, without a download; and pictures to make others of."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+METRIC = "test/miou"
 
 
 def picture(height: int, width: int, seed: int = 0) -> tuple[Image.Image, np.ndarray]:
@@ -35,11 +37,15 @@ def folders(root: Path, counts: dict[str, int], size: tuple[int, int] = (18, 26)
     return root
 
 
-def tiny_data(config: dict[str, Any], folder: Path) -> list[str]:
-    """What a config of this slice needs on the command line to run on the CPU in a moment, without a network."""
-    if config["data"]["class_path"].endswith("DigitMasks"):
+def arguments(run: dict[str, Any], folder: Path) -> list[str]:
+    """For the command line, beside `--config`; the data are written into `folder`.
+
+    Args:
+        run: what stands in the config.
+    """
+    if run["data"]["class_path"].endswith("DigitMasks"):
         return ["--data.train", "12", "--data.val", "4", "--data.test", "4"]
-    given = ["--data.root", str(folders(folder / "scenes", {"train": 12, "val": 4}))]
-    if config["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
+    given = ["--data.root", str(folders(folder, {"train": 12, "val": 4, "test": 4}))]
+    if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
         given += ["--model.net.pretrained", "false", "--data.image_size", "[48, 64]"]
     return given

@@ -29,7 +29,8 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     """Long[N]: of the classes that an image shows, the one that the fewest images show; K where it shows none."""
-    shown = torch.from_numpy(np.stack(list(_over(range(len(samples)), _pixel_counts(samples))))[:, :num_classes] > 0)
+    each = _over(range(len(samples)), _pixel_counts(samples))
+    shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in each]))
     rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
     return torch.where(shown.any(1), rarity.argmin(1), num_classes)
 
