@@ -69,6 +69,18 @@ def test_augmentation_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(3), wanted)
 
 
+def test_images_of_several_sizes_are_evaluated_one_at_a_time():
+    class Sizes(Tensors):
+        one_size = False
+
+    data = ready()
+    for split in ("train", "val"):
+        samples = data.samples[split]
+        data.samples[split] = Sizes(samples.targets, samples.images)
+    assert [len(batch.keys) for batch in data.val_dataloader()] == [1] * 4
+    assert [len(batch.keys) for batch in data.train_dataloader()] == [8] * 4
+
+
 def test_keys_name_the_samples():
     data = ready()
     batch = next(iter(data.val_dataloader()))

@@ -83,7 +83,7 @@ def _paths(samples: Samples) -> list[Path] | None:
 
 
 def _fingerprint(samples: Files) -> str:
-    digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, samples.keep_aspect)).encode())
+    digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, *samples.reading)).encode())
     for path in samples.sources:
         stat = path.stat()
         digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())

@@ -184,7 +184,7 @@ class ImageDataModule(L.LightningDataModule):
         trainer = self.trainer
         sampler = BatchSampler(
             len(samples),
-            self.batch_size,
+            self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
             epoch=partial(_epoch, trainer),
             rank=trainer.global_rank if trainer else 0,

@@ -54,6 +54,11 @@ class Samples:
         channels, height, width = self.read(0).shape
         return channels, height, width
 
+    @property
+    def one_size(self) -> bool:
+        """Whether all images have one height and width; if not, evaluation takes them one at a time, unpadded."""
+        return True
+
     def file(self, index: int) -> str | None:
         """Where the sample comes from; None where there is no file."""
         return None
@@ -112,6 +117,11 @@ class Files(Samples):
     def sources(self) -> Sequence[Path]:
         """All files that are read: if one of them changes, so may the pixels."""
         return self.paths
+
+    @property
+    def reading(self) -> tuple[Any, ...]:
+        """All else, beside the shape, that the pixels depend on."""
+        return (self.keep_aspect,)
 
     def file(self, index: int) -> str:
         return str(self.paths[index])

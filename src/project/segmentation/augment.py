@@ -1,0 +1,71 @@
+"""Augmentation that torchvision has not: a random scale and a crop, of image and mask alike."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from project.pipeline.decode import PADDING
+from project.segmentation.masks import IGNORED
+
+
+class RandomScaleCrop(v2.Transform):
+    """Enlarges or shrinks by a random factor and cuts a random part of `size` out, in one step.
+
+    Only the part that is wanted is resized. Where the image is too small for it, the rest is grey in the image and
+    ignored in the mask.
+
+    Args:
+        size: height and width of what comes out.
+        scale: the least and the largest factor; drawn evenly between their logarithms.
+    """
+
+    def __init__(self, size: tuple[int, int], scale: tuple[float, float] = (0.75, 1.5)) -> None:
+        super().__init__()
+        self.size, self.scale = tuple(size), tuple(scale)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
+        draws = torch.rand(3).tolist()
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** draws[0]
+        spans = [
+            _span(have, want, factor, draw)
+            for have, want, draw in zip(image.shape[-2:], self.size, draws[1:], strict=True)
+        ]
+        return {"rows": spans[0], "columns": spans[1]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, (tv_tensors.Image, tv_tensors.Mask)):
+            return inpt
+        (top, bottom, first_row, height), (left, right, first_column, width) = params["rows"], params["columns"]
+        part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
+        is_mask = isinstance(inpt, tv_tensors.Mask)
+        if part.shape[-2:] != (height, width):
+            planes = part[None, None] if is_mask else part[None]
+            # "nearest" alone takes the pixel's corner for its middle, which moves the mask against the image.
+            how = {"mode": "nearest-exact"} if is_mask else {"mode": "bilinear", "antialias": True}
+            planes = F.interpolate(planes, (height, width), **how)
+            part = planes[0, 0] if is_mask else planes[0]
+        around = (
+            first_column,
+            self.size[1] - width - first_column,
+            first_row,
+            self.size[0] - height - first_row,
+        )
+        if any(around):
+            part = F.pad(part, around, value=IGNORED if is_mask else PADDING)
+        return tv_tensors.wrap(part, like=inpt)
+
+
+def _span(have: int, want: int, factor: float, draw: float) -> tuple[int, int, int, int]:
+    """Along one side: the source's first and end pixel, and where it comes to lie, and how long it is then."""
+    window = max(1, round(want / factor))
+    start = round(draw * (have - window))  # negative where the image is shorter than the window
+    first, end = max(0, start), min(have, start + window)
+    if (first, end) == (start, start + window):
+        return first, end, 0, want
+    length = min(want, max(1, round((end - first) * want / window)))
+    return first, end, min(want - length, round((first - start) * want / window)), length

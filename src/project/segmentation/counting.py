@@ -1,0 +1,73 @@
+"""Which classes masks show, and how much of each."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from project import BrokenFiles, UserError
+from project.pipeline import Samples
+from project.segmentation.mask_images import values_of
+from project.segmentation.masks import MaskFiles
+
+LOOKED_AT = 1000  # masks, evenly spaced, that tell which ids there are where no table does
+COUNTED = 200  # masks, evenly spaced, that tell how many pixels each class has
+
+
+def count_pixels(samples: Samples, num_classes: int) -> list[int]:
+    """The pixels of each class, of `COUNTED` masks at most."""
+    counts = np.zeros(256, int)
+    for pixels in _over(range(0, len(samples), math.ceil(len(samples) / COUNTED)), _pixel_counts(samples)):
+        counts += pixels
+    return counts[:num_classes].tolist()
+
+
+def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
+    """Long[N]: of the classes that an image shows, the one that the fewest images show; K where it shows none."""
+    each = _over(range(len(samples)), _pixel_counts(samples))
+    shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in each]))
+    rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
+    return torch.where(shown.any(1), rarity.argmin(1), num_classes)
+
+
+def ids_in(masks: Sequence[Path]) -> set[int]:
+    """The ids in `LOOKED_AT` masks at most; those that cannot be read, and coloured ones, have none."""
+    found: set[int] = set()
+    for ids in _over(masks[:: math.ceil(len(masks) / LOOKED_AT)], _ids):
+        found |= ids
+    return found
+
+
+def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
+    """A function of a sample's index to the pixels of each value; of none where the mask cannot be read: whoever reads
+    the sample as a whole says why."""
+
+    def of(index: int) -> np.ndarray:
+        if not isinstance(samples, MaskFiles):
+            return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
+        try:
+            return np.bincount(samples.reader.read(samples.targets[index]).ravel(), minlength=256)
+        except UserError:
+            return np.zeros(256, int)
+
+    return of
+
+
+def _ids(mask: Path) -> set[int]:
+    try:
+        values = values_of(mask).values
+    except BrokenFiles:
+        return set()
+    if values.ndim == 3:
+        values = values[..., 0] if (values == values[..., :1]).all() else values[:0]
+    return set(np.unique(values).tolist())
+
+
+def _over(items: Sequence[Any], work: Callable[[Any], Any]) -> Iterable[Any]:
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(work, items)

@@ -1,0 +1,301 @@
+"""Where images with masks come from. A mask holds, for each pixel, its class's place in `class_names`, or 255."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from project import UserError, nearest
+from project.checks import Fault
+from project.pipeline import ImageDataModule, Samples, Tensors
+from project.pipeline.decode import channels_of
+from project.pipeline.digits import digits
+from project.pipeline.folders import groups_by_name
+from project.pipeline.splitting import stratified
+from project.segmentation import coco, faults, scenes
+from project.segmentation.counting import count_pixels, ids_in, rarest_classes
+from project.segmentation.layouts import find_pairs
+from project.segmentation.mask_images import MaskImages
+from project.segmentation.masks import IGNORED, MOST_CLASSES, UNKNOWN, MaskFiles, batch_of, image_and_mask
+from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
+
+
+class MaskFolder(ImageDataModule):
+    """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
+
+    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`tables.read_table`), or by
+    their ids. Masks of black and white alone are classes 0 and 1.
+
+    Args:
+        root: the data set's folder.
+        images, masks: the folders of each, below `root` or below each split's folder, where they are not found.
+        image_size: height and width; None keeps each image's own, and training then needs an augmentation that crops
+            to one size. Evaluation then takes the images one at a time.
+        keep_aspect: images are fitted into `image_size` and padded, instead of stretched.
+        class_names: a name for each id, from 0.
+        colors: red, green and blue of each class, by name, for coloured masks.
+        ignore: ids that count neither in the loss nor in the metrics; 255 never does. By default those of classes
+            named void, unlabelled or ignore. The other ids become class numbers in their order.
+        group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+
+    def __init__(
+        self,
+        root: str = "data",
+        images: str | None = None,
+        masks: str | None = None,
+        image_size: tuple[int, int] | None = (256, 256),
+        keep_aspect: bool = False,
+        class_names: list[str] | None = None,
+        colors: dict[str, list[int]] | None = None,
+        ignore: list[int] | None = None,
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.group, self.channels, self.keep_aspect = Path(root), group, channels, keep_aspect
+        self.image_size = None if image_size is None else tuple(image_size)
+        self.names, self.colors, self.ignore = class_names, colors, ignore
+        if not self.root.is_dir():
+            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
+        if any(not 0 <= id <= IGNORED for id in ignore or ()):
+            raise UserError(f"data.ignore is {ignore}, but an id is from 0 to 255")
+        self.pairs = find_pairs(self.root, images, masks)
+        self._learned: list[Entry] | None = None
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """What each id is called, ignored ones too."""
+        if self.colors is not None:
+            return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
+        if self.names is not None:
+            return [Entry(id, name, None) for id, name in enumerate(self.names)]
+        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.masks[:1], *pairs.images[:1])]
+        if table := find_table([self.root, *dict.fromkeys(first)]):
+            return read_table(table)
+        if self._learned is not None:
+            return self._learned
+        if self.black_and_white:
+            return [Entry(0, "background", None), Entry(1, "foreground", None)]
+        if not self.seen:
+            remedy = f"give each class's with --data.colors, or in {self.root}/classes.txt as NAME R G B"
+            raise UserError(f"{self.root}: the masks hold colours that no class is known of; {remedy}")
+        most = max((id for id in self.seen if id != IGNORED and id not in (self.ignore or ())), default=0)
+        return [Entry(id, str(id), None) for id in range(most + 1)]
+
+    @cached_property
+    def seen(self) -> set[int]:
+        """The ids in the masks."""
+        return ids_in([mask for pairs in self.pairs.values() for mask in pairs.masks])
+
+    @property
+    def black_and_white(self) -> bool:
+        return self.colors is None and self.seen == {0, 255}
+
+    def find_class_names(self) -> list[str]:
+        names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
+        if len(names) < 2:
+            listed = ", ".join(entry.name for entry in self.entries)
+            remedy = "give --data.class_names or --data.ignore '[]'"
+            raise UserError(f"{self.root}: one class is nothing to learn, of {listed}; {remedy}")
+        if len(names) > MOST_CLASSES:
+            raise UserError(f"{self.root}: {len(names)} classes, of at most {MOST_CLASSES}; are these ids of objects?")
+        return names
+
+    def _is_ignored(self, entry: Entry) -> bool:
+        return entry.name.lower() in UNNAMED if self.ignore is None else entry.id in self.ignore
+
+    @cached_property
+    def reader(self) -> MaskImages:
+        numbers = [UNKNOWN] * 256
+        greys, colours = [UNKNOWN] * 256, {}
+        for entry in self.entries:
+            if self._is_ignored(entry):
+                number = IGNORED
+            elif entry.name in self.class_names:
+                number = self.class_names.index(entry.name)
+            else:
+                raise UserError(f"the model has no class '{entry.name}'{nearest(entry.name, self.class_names)}")
+            if entry.id < 256:
+                numbers[entry.id] = number
+            if entry.colour is not None:
+                red, green, blue = entry.colour
+                colours[red << 16 | green << 8 | blue] = greys[red] = number
+        for id in (*(self.ignore or ()), IGNORED):
+            numbers[id] = IGNORED
+        greys[IGNORED] = IGNORED if greys[IGNORED] == UNKNOWN else greys[IGNORED]
+        if len(self.entries) == 2 and not colours and self.black_and_white:
+            greys[0], greys[255] = numbers[0], numbers[1]
+        elif not colours or any(len(set(entry.colour or ())) > 1 for entry in self.entries):
+            greys = []
+        return MaskImages(tuple(numbers), tuple(greys) or None, tuple(sorted(colours.items())) or None)
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(next(iter(self.pairs.values())).images)
+
+    def given(self, split: str) -> Samples | None:
+        pairs = self.pairs.get(split)
+        if pairs is None:
+            return None
+        if pairs.lone_images:
+            number, first = len(pairs.lone_images), pairs.lone_images[0]
+            warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
+        groups = groups_by_name(pairs.images, self.group)
+        size, channels = self.image_size, self.in_channels
+        return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return count_pixels(samples, self.num_classes)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return rarest_classes(samples, self.num_classes)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "entries": [tuple(entry) for entry in self.entries]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._learned = [Entry(*entry) for entry in state["entries"]]
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        try:
+            reader = self.reader
+        except UserError:  # that no class is known is said of each mask
+            reader = MaskImages(tuple(range(256)))
+        for pairs in self.pairs.values():
+            yield from faults.of_pairs(pairs, reader)
+
+
+class CocoMasks(ImageDataModule):
+    """Polygons and run lengths of COCO's JSON; for the layouts see `coco.find_documents`. Class 0 is the background.
+
+    Args:
+        root: the data set's folder.
+        annotations: the JSON, below `root`, where it is not found; it then is split here.
+        images: the folder below `root` that the file names in the JSON start from, where it is not found.
+        image_size, keep_aspect, group, channels: as in `MaskFolder`.
+    """
+
+    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+
+    def __init__(
+        self,
+        root: str = "data",
+        annotations: str | None = None,
+        images: str | None = None,
+        image_size: tuple[int, int] | None = (256, 256),
+        keep_aspect: bool = False,
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.images_in, self.group, self.channels = Path(root), images, group, channels
+        self.image_size, self.keep_aspect = None if image_size is None else tuple(image_size), keep_aspect
+        if not self.root.is_dir():
+            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
+        self.files_of_splits = coco.find_documents(self.root, annotations)
+        self._documents: dict[str, coco.Document] = {}
+
+    def document(self, split: str) -> coco.Document:
+        if split not in self._documents:
+            self._documents[split] = coco.read_document(self.files_of_splits[split], self.root, self.images_in)
+        return self._documents[split]
+
+    def find_class_names(self) -> list[str]:
+        categories = self.document(next(iter(self.files_of_splits))).categories
+        return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
+
+    def reader(self, document: coco.Document) -> coco.CocoShapes:
+        numbers = []
+        for id, name in document.categories.items():
+            if name not in self.class_names and name.lower() != "background":
+                raise UserError(f"{document.file}: the model has no class '{name}'{nearest(name, self.class_names)}")
+            numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
+        return coco.CocoShapes(document.file, tuple(numbers))
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of([d.image for d in self.document(next(iter(self.files_of_splits))).drawings])
+
+    def given(self, split: str) -> Samples | None:
+        if split not in self.files_of_splits:
+            return None
+        document = self.document(split)
+        if not any(drawing.shapes for drawing in document.drawings):
+            why = f" (annotation {document.lost[0].id}: {document.lost[0].why})" if document.lost else ""
+            raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
+        if document.lost:
+            number, first = len(document.lost), document.lost[0]
+            warnings.warn(f"{document.file}: {number} annotation(s) left out, as {first.id}: {first.why}", stacklevel=1)
+        paths = [drawing.image for drawing in document.drawings]
+        groups = groups_by_name(paths, self.group)
+        size, channels, reader = self.image_size, self.in_channels, self.reader(document)
+        return MaskFiles(document.drawings, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return count_pixels(samples, self.num_classes)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return rarest_classes(samples, self.num_classes)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        for split, file in self.files_of_splits.items():
+            try:
+                document = self.document(split)
+                reader = self.reader(document)
+            except UserError as error:
+                yield Fault("annotation-unreadable", "error", str(file), None, str(error).removeprefix(f"{file}: "))
+                continue
+            yield from faults.of_document(document, reader)
+        yield from faults.of_unlisted(self._documents.values())
+
+
+class DigitMasks(ImageDataModule):
+    """Scenes of real handwritten digits on textured ground; the classes are the ground and each digit's ink.
+
+    The digits of the three splits are apart, those of the test being a fifth, and the test the same whatever the seed.
+
+    Args:
+        train, val, test: how many scenes.
+    """
+
+    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+
+    def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.counts = {"train": train, "val": val, "test": test}
+
+    def find_class_names(self) -> list[str]:
+        return ["ground", *(str(digit) for digit in range(10))]
+
+    def find_in_channels(self) -> int:
+        return 1
+
+    def given(self, split: str) -> Samples | None:
+        if not self.counts[split]:
+            return None
+        pixels, labels = digits()
+        rest, test = stratified(labels, 0.2, seed=0)
+        train, val = (rest[part] for part in stratified(labels[rest], 0.1, self.seed))
+        chosen = {"train": train, "val": val, "test": test}[split]
+        drawn = scenes.draw(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
+        return Tensors([None] * len(drawn), drawn)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return count_pixels(samples, self.num_classes)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return rarest_classes(samples, self.num_classes)
+
+
+def _colour(name: str, colour: Sequence[int]) -> tuple[int, int, int]:
+    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+        raise UserError(f"data.colors: '{name}' is {list(colour)}, but must be three numbers from 0 to 255")
+    return colour[0], colour[1], colour[2]

@@ -1,0 +1,100 @@
+"""What masks get wrong: found by reading each once, with a thread for each core, and raising nothing."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from project import UserError
+from project.checks import Fault
+from project.pipeline.folders import images
+from project.segmentation.coco import CocoShapes, Document, Drawing
+from project.segmentation.layouts import Pairs
+from project.segmentation.mask_images import MaskImages, values_of
+from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
+
+
+def of_pairs(pairs: Pairs, reader: MaskImages) -> Iterator[Fault]:
+    """Of a split's images and mask files."""
+    for image in pairs.lone_images:
+        yield Fault("mask-missing", "error", str(image), None, "an image without a mask; add it, or remove the image")
+    for mask in pairs.lone_masks:
+        yield Fault("image-missing", "warning", str(mask), None, "a mask without an image; add it, or remove the mask")
+    yield from _each(lambda pair: _of_mask(*pair, reader), list(zip(pairs.images, pairs.masks, strict=True)))
+
+
+def _of_mask(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
+    try:
+        found = values_of(mask)
+    except UserError as error:
+        return [Fault("annotation-unreadable", "error", str(mask), None, _without_file(error, mask))]
+    if found.jpeg:
+        return [Fault("mask-is-jpeg", "error", str(mask), None, "JPEG changes the ids near edges; save masks as PNG")]
+    classes, faults = reader.classes(found), []
+    if (classes == UNKNOWN).any():
+        coloured = found.values.ndim == 3
+        kind = "mask-colour-unknown" if coloured else "mask-id-unknown"
+        faults.append(Fault(kind, "error", str(mask), None, reader.complaint(found, classes)))
+    return faults + _of_size_and_content(classes, image, str(mask))
+
+
+def of_document(document: Document, reader: CocoShapes) -> Iterator[Fault]:
+    """Of a split's JSON."""
+    file = str(document.file)
+    for lost in document.lost:
+        yield Fault(lost.kind, "error", file, None, f"annotation {lost.id}: {lost.why}; it is left out")
+    for drawing in document.drawings:
+        if not drawing.image.is_file():
+            yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")
+    present = [drawing for drawing in document.drawings if drawing.image.is_file()]
+    yield from _each(lambda drawing: _of_drawing(drawing, reader), present)
+
+
+def of_unlisted(documents: Iterable[Document]) -> Iterator[Fault]:
+    """Images that lie beside listed ones and stand in no JSON."""
+    listed = {drawing.image for document in documents for drawing in document.drawings}
+    for folder in sorted({image.parent for image in listed}):
+        for image in images(folder) if folder.is_dir() else ():
+            if image.parent == folder and image not in listed:
+                yield Fault("mask-missing", "warning", str(image), None, "an image that no annotation file lists")
+
+
+def _of_drawing(drawing: Drawing, reader: CocoShapes) -> list[Fault]:
+    try:
+        mask = reader.read(drawing)
+    except UserError as error:
+        return [Fault("annotation-unreadable", "error", str(drawing.image), None, str(error))]
+    return _of_size_and_content(mask, drawing.image, str(drawing.image), exact=True)
+
+
+def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool = False) -> list[Fault]:
+    faults = []
+    if (mask == IGNORED).all():
+        faults.append(
+            Fault("mask-all-ignored", "warning", file, None, "all pixels are ignored: nothing is learned here")
+        )
+    try:
+        size, mask = as_seen(mask, image)
+    except (OSError, ValueError, SyntaxError):
+        return faults  # an image that cannot be read is a fault of its own
+    if mask.shape != size:
+        severity = "error" if exact or misfits(mask, size) else "warning"
+        what = f"the mask is {size_in_words(mask.shape)}, its image {size_in_words(size)}"
+        faults.append(Fault("mask-size-mismatch", severity, file, None, f"{what}; draw it at the image's size"))
+    return faults
+
+
+def _without_file(error: UserError, file: Path) -> str:
+    return str(error).removeprefix(f"{file}: ")
+
+
+def _each(work: Callable[..., list[Fault]], items: Iterable) -> Iterator[Fault]:
+    """In order, some hundreds under way at a time."""
+    items = iter(items)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while some := list(islice(items, 256)):
+            for faults in pool.map(work, some):
+                yield from faults

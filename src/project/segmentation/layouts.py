@@ -1,0 +1,181 @@
+"""Which mask is which image's, found by the names of folders and files."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from project import UserError
+from project.pipeline.folders import SPLITS, folders, images, split_folders
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "targets")
+MASK_FOLDERS += ("segmentationclass", "segmentations", "segmentation", "gtfine", "gt", "ground_truth", "groundtruth")
+# What a mask's name has more than its image's; the earlier is taken where there are both.
+MASK_ENDS = ("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt")
+MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "-mask", "-label", ".mask")
+IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
+
+
+class Pairs(NamedTuple):
+    """Images and their masks, and those that have no partner."""
+
+    images: list[Path]
+    masks: list[Path]
+    lone_images: list[Path]
+    lone_masks: list[Path]
+
+
+def find_pairs(root: Path, images_in: str | None = None, masks_in: str | None = None) -> dict[str, Pairs]:
+    """`{"train": ..., "val": ..., "test": ...}`, as far as they are there; undivided images are "train".
+
+    Args:
+        root: the data set's folder.
+        images_in, masks_in: the folders of the images and of the masks, below `root` or below each split's folder.
+
+    Raises:
+        UserError: nothing is found, or more than one thing could be meant.
+    """
+    found = _find(root, images_in, masks_in)
+    if not found:
+        there = ", ".join(f"{f.name}/ ({len(images(f))} images)" for f in folders(root)) or "no folders"
+        raise UserError(
+            f"no images with masks in {root}, which holds {there}; expected images/ and masks/ (each with train/, "
+            "val/ if divided), or train/ and trainannot/, or JPEGImages/ and SegmentationClass/; "
+            "else name them: --data.images FOLDER --data.masks FOLDER"
+        )
+    return found
+
+
+def _find(root: Path, images_in: str | None, masks_in: str | None) -> dict[str, Pairs]:
+    both = _image_and_mask_folder(root, images_in, masks_in)
+    if both:
+        lists = _lists(root)
+        return _listed(*both, lists) if lists else _divided(*both)
+    found, named = {}, images_in is not None or masks_in is not None
+    for split, folder in split_folders(root).items():
+        if folder is None:
+            continue
+        inside = _image_and_mask_folder(folder, images_in, masks_in)
+        if inside is None and named:
+            continue
+        beside = _mask_folder_beside(root, folder)
+        pairs = match(*inside) if inside else match(folder, beside) if beside else match_in_one(folder)
+        if pairs.images:
+            found[split] = pairs
+    if found or (not named and (pairs := match_in_one(root)).images):
+        return found or {"train": pairs}
+    inner = folders(root)
+    return _find(inner[0], images_in, masks_in) if len(inner) == 1 else {}  # an archive's own folder
+
+
+def _image_and_mask_folder(place: Path, images_in: str | None, masks_in: str | None) -> tuple[Path, Path] | None:
+    kinds = (("images", images_in, IMAGE_FOLDERS), ("masks", masks_in, MASK_FOLDERS))
+    chosen = []
+    for argument, given, names in kinds:
+        if given is not None:
+            candidates = [place / given] if (place / given).is_dir() else []
+        else:
+            candidates = [folder for folder in folders(place) if folder.name.lower() in names and images(folder)]
+        if len(candidates) > 1:
+            listed = ", ".join(f"{folder.name}/" for folder in candidates)
+            raise UserError(f"{place} has several folders of {argument}: {listed}; say which: --data.{argument} FOLDER")
+        chosen += candidates
+    return (chosen[0], chosen[1]) if len(chosen) == 2 else None
+
+
+def _mask_folder_beside(root: Path, folder: Path) -> Path | None:
+    """`trainannot`, `train_labels`, `train-masks` beside `train`."""
+    wanted = re.compile(rf"{re.escape(folder.name)}[_-]?({'|'.join(MASK_FOLDERS)})", re.IGNORECASE)
+    found = [other for other in folders(root) if wanted.fullmatch(other.name) and images(other)]
+    if len(found) > 1:
+        listed = ", ".join(f"{other.name}/" for other in found)
+        raise UserError(f"{root} has several folders of masks for {folder.name}/: {listed}; keep one")
+    return found[0] if found else None
+
+
+def _divided(image_folder: Path, mask_folder: Path) -> dict[str, Pairs]:
+    splits, of_masks = split_folders(image_folder), split_folders(mask_folder)
+    if not any(splits.values()):
+        return {"train": match(image_folder, mask_folder)}
+    found = {}
+    for split, folder in splits.items():
+        masks = of_masks[split]
+        if folder is not None and masks is not None:
+            found[split] = match(folder, masks)
+    return {split: pairs for split, pairs in found.items() if pairs.images}
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    """VOC's list files: a name a line."""
+    folder = root / "ImageSets" / "Segmentation"
+    found = {}
+    for split, names in SPLITS.items():
+        for name in (*names, *(["trainval"] if split == "train" else [])):
+            if split not in found and (folder / f"{name}.txt").is_file():
+                found[split] = folder / f"{name}.txt"
+    return found
+
+
+def _listed(image_folder: Path, mask_folder: Path, lists: dict[str, Path]) -> dict[str, Pairs]:
+    every = match(image_folder, mask_folder)
+    masks = {image.stem: mask for image, mask in zip(every.images, every.masks, strict=True)}
+    paths = {image.stem: image for image in (*every.images, *every.lone_images)}
+    lone = {mask.stem: mask for mask in every.lone_masks}
+    found = {}
+    for split, file in lists.items():
+        names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+        paired = [name for name in names if name in masks]
+        if paired:
+            found[split] = Pairs(
+                [paths[name] for name in paired],
+                [masks[name] for name in paired],
+                [paths.get(name, image_folder / f"{name}.jpg") for name in names if name not in masks],
+                [lone[name] for name in names if name in lone],
+            )
+    return found
+
+
+def match(image_folder: Path, mask_folder: Path) -> Pairs:
+    """By name, below the two folders alike."""
+    masks = {_key(path, mask_folder): path for path in images(mask_folder)}
+    return _pair(images(image_folder), image_folder, masks)
+
+
+def match_in_one(folder: Path) -> Pairs:
+    """`a.jpg` and `a_mask.png` in one folder."""
+    files = images(folder)
+    keys = {_key(path, folder): path for path in files}
+    ends = MASK_ENDS[1:]
+    masks = {key: path for key, path in keys.items() if key.endswith(ends)}
+    return (
+        _pair([path for key, path in keys.items() if key not in masks], folder, masks, ends)
+        if masks
+        else Pairs([], [], files, [])
+    )
+
+
+def _pair(paths: Sequence[Path], folder: Path, masks: dict[str, Path], ends: Sequence[str] = MASK_ENDS) -> Pairs:
+    pairs, lone_images, known = [], [], set()
+    for path in paths:
+        key = _key(path, folder)
+        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{path.suffix.lower()}")  # the last: `a.jpg.png`
+        mask = next((masks[base + end] for base in bases for end in ends if base + end in masks), None)
+        known.update(bases)
+        if mask is None:
+            lone_images.append(path)
+        else:
+            pairs.append((path, mask))
+    used = {mask for _, mask in pairs}
+    lone_masks = [path for key, path in masks.items() if path not in used and not _belongs(key, known)]
+    return Pairs([image for image, _ in pairs], [mask for _, mask in pairs], lone_images, lone_masks)
+
+
+def _belongs(key: str, known: set[str]) -> bool:
+    """Whether a file is another one about a known image, such as `a_gtFine_color` about `a`."""
+    parts = re.split(r"(?=[_.-])", key)
+    return any("".join(parts[:end]) in known for end in range(1, len(parts) + 1))
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix().lower()

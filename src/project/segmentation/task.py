@@ -1,0 +1,176 @@
+"""Training a net to tell the class of each pixel."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from project import UserError
+from project.pipeline import Batch
+from project.schedule import WarmupCosine
+from project.segmentation.losses import CrossEntropy
+from project.segmentation.masks import IGNORED
+from project.segmentation.model import in_windows
+
+
+class Segmenter(L.LightningModule):
+    """Mean intersection over union, pixel accuracy and cross-entropy, over all pixels of a split that are not ignored.
+
+    A class that neither the targets nor the predictions show has no IoU and is left out of the mean.
+
+    Args:
+        net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
+        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
+        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
+        weighted: rare classes weigh more in the losses.
+        window: height and width; in evaluation larger images are cut into overlapping windows of that size.
+        freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
+        compile: `torch.compile` the net; the first step then takes a minute.
+    """
+
+    monitor, mode = "val/miou", "max"
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        in_channels: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        losses: list[nn.Module] | None = None,
+        weighted: bool = False,
+        window: tuple[int, int] | None = None,
+        freeze_epochs: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.class_names = class_names or [str(k) for k in range(num_classes)]
+        self.optimizer, self.schedule = optimizer, schedule
+        self.losses = nn.ModuleList(losses or [CrossEntropy()])
+        self.window = None if window is None else tuple(window)
+        self.freeze_epochs, self.compiled = freeze_epochs, compile
+        self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
+
+        self.cross_entropy = CrossEntropy()
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORED, validate_args=False)
+        self.test_confusion = self.val_confusion.clone()
+
+    def setup(self, stage: str) -> None:
+        if self.compiled:
+            self.net.compile()
+        several = self.trainer.world_size > 1
+        if several and self.freeze_epochs and not _finds_unused(self.trainer.strategy):
+            raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float[B C H W] to logits Float[B K H W]."""
+        if self.window is None or self.training:
+            return self.net(images)
+        return in_windows(self.net, images, self.window)
+
+    def on_train_epoch_start(self) -> None:
+        if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
+            self._freeze(self.current_epoch < self.freeze_epochs)
+
+    def _freeze(self, frozen: bool) -> None:
+        """All but the head: no gradients, and batch normalisation keeps its statistics."""
+        head = set(self.net.head.modules())
+        for module in self.net.modules():
+            if module not in head and module is not self.net:
+                module.train(not frozen)
+        for module in head:
+            module.train()
+        heads = {id(parameter) for parameter in self.net.head.parameters()}
+        for parameter in self.net.parameters():
+            parameter.requires_grad_(not frozen or id(parameter) in heads)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self(batch.images)
+        loss = torch.stack([loss(logits, batch.targets, self.class_weights) for loss in self.losses]).sum()
+        self.log("train/loss", loss, batch_size=len(batch.keys))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.val_loss, self.val_confusion)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val", self.val_loss, self.val_confusion)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.test_loss, self.test_confusion)
+
+    def on_test_epoch_end(self) -> None:
+        by_class = self._report("test", self.test_loss, self.test_confusion)
+        named = zip(self.class_names, by_class, strict=True)
+        self.log_dict({f"test/iou/{name}": value for name, value in named if value.isfinite()})
+
+    def _measure(self, batch: Batch, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> None:
+        logits = self(batch.images)
+        pixels = (batch.targets != IGNORED).sum()
+        if not pixels:  # in a distributed run a process may get no samples; and a mask may ignore all of its pixels
+            return
+        loss.update(self.cross_entropy(logits, batch.targets), weight=pixels)
+        confusion.update(logits.argmax(1), batch.targets)
+
+    def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> Tensor:
+        """Over all processes: torchmetrics adds up their counts. Returns each class's IoU, Float[K], NaN for none."""
+        counts = confusion.compute()
+        by_class = iou(counts)
+        accuracy = counts.diagonal().sum() / counts.sum().clamp(min=1)
+        self.log_dict(
+            {
+                f"{split}/loss": loss.compute(),
+                f"{split}/miou": by_class.nanmean().nan_to_num(),
+                f"{split}/pixel_accuracy": accuracy,
+            }
+        )
+        loss.reset()
+        confusion.reset()
+        return by_class
+
+    def configure_optimizers(self) -> Optimizer | dict:
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+        if self.schedule is None:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
+        }
+
+
+def iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, Float[K], of Long[K K] with a row for each target; 0/0 is NaN."""
+    both = confusion.diagonal()
+    return both / (confusion.sum(0) + confusion.sum(1) - both)
+
+
+def _rarity(counts: list[int] | None) -> Tensor:
+    """Float[K], 1 / ln(1.02 + p) of each class's share p of the pixels (ENet, Paszke et al. 2016, section 5.2)."""
+    if not counts:
+        raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
+    numbers = torch.tensor(counts, dtype=torch.float)
+    return 1 / (1.02 + numbers / numbers.sum().clamp(min=1)).log()
+
+
+def _finds_unused(strategy: Strategy) -> bool:
+    """Whether a distributed strategy puts up with parameters that get no gradient."""
+    return bool(getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"))

@@ -1,0 +1,124 @@
+"""Each fault planted is found, and clean data have none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from project.segmentation import CocoMasks, MaskFolder
+
+
+@pytest.fixture
+def root(tiny) -> Path:
+    return tiny.folders(Path("scenes"), {"train": 6, "val": 3})
+
+
+def kinds(root: Path, **options) -> list[tuple[str, str, str]]:
+    faults = list(MaskFolder(root=str(root), **options).annotation_faults())
+    assert all(fault.message and "\n" not in fault.message for fault in faults)
+    return [(fault.kind, fault.severity, Path(fault.file).name) for fault in faults]
+
+
+def test_clean_masks_have_none(root):
+    assert kinds(root) == []
+
+
+def saved(ids: np.ndarray, **options):
+    return lambda path: Image.fromarray(ids).save(path, **options)
+
+
+def ids(height: int = 18, width: int = 26, value: int = 0, corner: int = 0) -> np.ndarray:
+    plane = np.full((height, width), value, np.uint8)
+    plane[0, 0] = corner
+    return plane
+
+
+def as_jpeg(path: Path) -> None:
+    path.unlink()
+    Image.fromarray(ids()).save(path.with_suffix(".jpg"))
+
+
+PLANTS = {
+    "mask-missing": (Path.unlink, "error", "4.png"),
+    "image-missing": (lambda path: path.with_name("99.png").write_bytes(path.read_bytes()), "warning", "99.png"),
+    "mask-size-mismatch": (saved(ids(26, 18)), "error", "4.png"),
+    "mask-id-unknown": (saved(ids(corner=77)), "error", "4.png"),
+    "mask-is-jpeg": (as_jpeg, "error", "4.jpg"),
+    "mask-all-ignored": (saved(ids(value=255, corner=3)), "warning", "4.png"),
+    "mask-colour-unknown": (saved(np.stack([ids(), ids(value=9), ids()], -1)), "error", "4.png"),
+    "annotation-unreadable": (lambda path: path.write_bytes(path.read_bytes()[:50]), "error", "4.png"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTS)
+def test_each_is_found(root, kind):
+    plant, severity, name = PLANTS[kind]
+    plant(root / "trainannot" / "4.png")
+    assert kinds(root) == [(kind, severity, name)]
+
+
+def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):
+    Image.fromarray(ids(9, 13)).save(root / "trainannot" / "4.png")
+    assert kinds(root) == [("mask-size-mismatch", "warning", "4.png")]
+
+
+def test_the_message_names_the_ids(root):
+    Image.fromarray(ids(value=7, corner=77)).save(root / "trainannot" / "4.png")
+    (fault,) = MaskFolder(root=str(root)).annotation_faults()
+    assert fault.message == "ids 7, 77 of no class; give --data.class_names, or add them to --data.ignore"
+
+
+def test_colours_that_no_table_tells_are_found_in_every_mask(root):
+    (root / "classes.txt").unlink()
+    for path in root.glob("*annot/*.png"):
+        Image.new("RGB", (26, 18), (1, 2, 3)).save(path)
+    assert {kind for kind, *_ in kinds(root)} == {"mask-colour-unknown"} and len(kinds(root)) == 9
+
+
+SQUARE = [[1, 1, 5, 1, 5, 4, 1, 4]]
+
+
+def coco(change) -> list[tuple[str, str, str]]:
+    """What is found after `change(content, images folder)`."""
+    folder = Path("root/images")
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (8, 6)).save(folder / f"{number}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 6, "width": 8} for n in range(3)],
+        "categories": [{"id": 5, "name": "cell"}],
+        "annotations": [{"id": n, "image_id": n, "category_id": 5, "segmentation": SQUARE} for n in range(3)],
+    }
+    change(content, folder)
+    Path("root/instances.json").write_text(json.dumps(content))
+    faults = list(CocoMasks(root="root").annotation_faults())
+    return [(fault.kind, fault.severity, Path(fault.file).name) for fault in faults]
+
+
+def change(part: str, **values):
+    return lambda content, folder: content[part][1].update(values)
+
+
+WHOLE = {"segmentation": {"size": [6, 8], "counts": [0, 48]}, "iscrowd": 1}
+COCO_PLANTS = [
+    (change("annotations"), []),
+    (change("annotations", category_id=6), [("mask-id-unknown", "error", "instances.json")]),
+    (change("annotations", image_id=9), [("image-missing", "error", "instances.json")]),
+    (change("annotations", segmentation=[[1, 1, 2, 2]]), [("annotation-unreadable", "error", "instances.json")]),
+    (change("annotations", segmentation={"size": [6, 8]}), [("annotation-unreadable", "error", "instances.json")]),
+    (
+        change("annotations", segmentation={"size": [5, 8], "counts": [40]}),
+        [("annotation-unreadable", "error", "1.png")],
+    ),
+    (change("annotations", **WHOLE), [("mask-all-ignored", "warning", "1.png")]),
+    (change("images", height=7), [("mask-size-mismatch", "error", "1.png")]),
+    (lambda _, folder: (folder / "1.png").unlink(), [("image-missing", "error", "1.png")]),
+    (lambda _, folder: Image.new("RGB", (8, 6)).save(folder / "new.png"), [("mask-missing", "warning", "new.png")]),
+]
+
+
+@pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
+def test_each_is_found_in_coco(plant, wanted):
+    assert coco(plant) == wanted
