@@ -1,8 +1,7 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from project import UserError, nearest
 from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.pipeline.folders import SPLITS, folders, groups_by_name, images, split_folders
 from project.pipeline.splitting import stratified
 
 
@@ -97,16 +96,7 @@ class ImageFolder(ImageDataModule):
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
-        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=self._groups(paths))
-
-    def _groups(self, paths: Sequence[Path]) -> list[str] | None:
-        if self.group is None:
-            return None
-        found = [re.search(self.group, path.name) for path in paths]
-        for path, match in zip(paths, found, strict=True):
-            if match is None or not match.groups():
-                raise UserError(f"{path}: data.group '{self.group}' finds no group in the file name")
-        return [match.group(1) for match in found]
+        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups_by_name(paths, self.group))
 
 
 class Csv(ImageDataModule):

@@ -1,13 +1,12 @@
 """Nets: Float[B C H W] to the K classes' logits Float[B K]. Each has a `head`, its last layer."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from project import UserError, nearest
 from project.cnn import Trunk
+from project.weights import load_weights, swap_first_convolution
 
 
 class CNN(nn.Module):
@@ -77,10 +76,10 @@ class TorchvisionNet(nn.Module):
         )
         if with_auxiliary_heads and pretrained:
             self.net.aux_logits = False
-        _swap_first_convolution(self.net, in_channels)
+        swap_first_convolution(self.net, in_channels)
         self._head = _swap_head(self.net, num_classes)
         if weights:
-            _load(self.net, weights, self._head)
+            load_weights(self.net, weights, self._head)
 
     @property
     def head(self) -> nn.Module:
@@ -118,7 +117,7 @@ class TimmNet(nn.Module):
             drop_rate=drop_rate,
         )
         if weights:
-            _load(self.net, weights, head=self.net.default_cfg["classifier"])
+            load_weights(self.net, weights, head=self.net.default_cfg["classifier"])
 
     @property
     def head(self) -> nn.Module:
@@ -137,43 +136,3 @@ def _swap_head(net: nn.Module, num_classes: int) -> str:
         new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
     net.set_submodule(name, new)
     return name
-
-
-def _swap_first_convolution(net: nn.Module, in_channels: int) -> None:
-    """For another number of input channels the weights are averaged over the old ones, their sum being kept."""
-    name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
-    if old.in_channels == in_channels:
-        return
-    has_bias = old.bias is not None
-    new = nn.Conv2d(
-        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=has_bias
-    )
-    with torch.no_grad():
-        mean = old.weight.mean(1, keepdim=True) * old.in_channels / in_channels
-        new.weight.copy_(mean.expand_as(new.weight))
-        if has_bias:
-            new.bias.copy_(old.bias)
-    net.set_submodule(name, new)
-    if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
-        net.transform_input = False
-
-
-def _load(net: nn.Module, file: str, head: str) -> None:
-    """Loads weights from a file; those of a head, or of a first convolution, of another size are left out."""
-    if not Path(file).is_file():
-        raise UserError(f"no file of weights at {file}")
-    if file.endswith(".safetensors"):
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
-        state = load_file(file)
-    else:
-        state = torch.load(file, weights_only=True, map_location="cpu")
-    state = state.get("state_dict", state)
-    own = net.state_dict()
-    fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in fits and not key.startswith(head)]
-    if len(missing) > 1:  # one: the first convolution, of another number of channels
-        raise UserError(f"{file} does not fit: {len(missing)} of {len(own)} tensors do not match, as {missing[0]}")
-    net.load_state_dict(fits, strict=False)

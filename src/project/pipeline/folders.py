@@ -1,8 +1,11 @@
 """Folders of images, and the names that people give to the parts of a data set."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from project import UserError
 from project.pipeline.decode import EXTENSIONS
 
 SPLITS = {
@@ -26,3 +29,14 @@ def folders(folder: Path) -> list[Path]:
 def images(folder: Path) -> list[Path]:
     """The image files in a folder and in those below it, sorted; hidden ones left out."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+
+
+def groups_by_name(paths: Sequence[Path], pattern: str | None) -> list[str] | None:
+    """The first group of a regular expression, searched in each file's name: what must stay together in a split."""
+    if pattern is None:
+        return None
+    found = [re.search(pattern, path.name) for path in paths]
+    for path, match in zip(paths, found, strict=True):
+        if match is None or not match.groups():
+            raise UserError(f"{path}: data.group '{pattern}' finds no group in the file name")
+    return [match.group(1) for match in found if match]

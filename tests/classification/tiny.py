@@ -1,0 +1,54 @@
+"""What the configs of this slice need to run on tiny data, without a download."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+METRIC = "test/accuracy"
+
+
+def arguments(run: dict[str, Any], folder: Path) -> list[str]:
+    """For the command line, beside `--config`; the data are written into `folder`.
+
+    Args:
+        run: what stands in the config.
+    """
+    given = ["--data.root", str(folder)]
+    kind = run["data"]["class_path"].rsplit(".", 1)[1]
+    if kind == "TorchvisionDataset":
+        fake_mnist(folder)
+    elif kind == "ImageFolder":
+        class_folders(folder)
+    else:
+        given = []
+    if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
+        given += ["--model.net.pretrained", "false"]
+    return given
+
+
+def class_folders(root: Path) -> None:
+    for split, count in (("train", 12), ("test", 2)):
+        for place, name in enumerate("ab"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (10, 12), (100 * place, 9 * number, 50)).save(root / split / name / f"{number}.png")
+
+
+def fake_mnist(root: Path) -> None:
+    """Sixty images of noise in MNIST's own files."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
+        labels = (np.arange(60) % 10).astype(np.uint8)
+        images = struct.pack(">IIII", 2051, 60, 28, 28) + pixels.tobytes()
+        for name, content in {
+            f"{part}-images-idx3-ubyte": images,
+            f"{part}-labels-idx1-ubyte": struct.pack(">II", 2049, 60) + labels.tobytes(),
+        }.items():
+            (raw / name).write_bytes(content)
+            (raw / f"{name}.gz").write_bytes(gzip.compress(content))
