@@ -1,10 +1,14 @@
 """How good detections are: average precision, as COCO defines it."""
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
+# COCO's own. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 then counts as less.
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
+RECALLS = np.linspace(0, 1, 101).tolist()
 KEYS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 
 
@@ -34,7 +38,13 @@ class AveragePrecision:
     def compute(self, class_names: list[str], by_class: bool = False) -> dict[str, float]:
         """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out."""
         images = sorted(self._gathered(), key=lambda image: image[0])
-        metric = MeanAveragePrecision(backend="faster_coco_eval", extended_summary=True, sync_on_compute=False)
+        metric = MeanAveragePrecision(
+            backend="faster_coco_eval",
+            iou_thresholds=IOU_THRESHOLDS,
+            rec_thresholds=RECALLS,
+            extended_summary=True,
+            sync_on_compute=False,
+        )
         metric.warn_on_many_detections = False
         metric.update([detected for _, detected, _ in images], [annotated for _, _, annotated in images])
         result = metric.compute()
@@ -42,7 +52,7 @@ class AveragePrecision:
         if by_class and "precision" in result:
             # [IoU, recall, class, area, most detections]: all areas and 100 detections.
             precision = result["precision"][:, :, :, 0, -1]
-            for place, label in enumerate(result["classes"].tolist()):
+            for place, label in enumerate(result["classes"].reshape(-1).tolist()):
                 name = class_names[label - 1]
                 values[f"map/{name}"] = _mean(precision[:, :, place])
                 values[f"map_50/{name}"] = _mean(precision[0, :, place])

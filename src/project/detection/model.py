@@ -129,7 +129,7 @@ class AsTheyAre(nn.Module):
     """In the place of torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
 
     It pads images at their right and bottom to multiples of `multiple`, so that strides divide them, and leaves
-    targets and detections as they are.
+    boxes as they are. Of detections it drops the background, for which FCOS and RetinaNet have an output, too.
     """
 
     def __init__(self, multiple: int) -> None:
@@ -145,7 +145,7 @@ class AsTheyAre(nn.Module):
         return ImageList(padded, [(height, width)] * len(images)), targets
 
     def postprocess(self, result: list[dict[str, Tensor]], *_) -> list[dict[str, Tensor]]:
-        return result
+        return [{key: value[found["labels"] > 0] for key, value in found.items()} for found in result]
 
 
 def _fix_norms(module: nn.Module) -> None:

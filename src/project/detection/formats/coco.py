@@ -77,6 +77,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     ids = {entry["id"] for entry in content["images"]}
     for lost in sorted(set(by_image) - ids, key=str):
         faults.append(missing_image(file, None, f"of id {lost}, which {len(by_image[lost])} annotation(s) name"))
+    annotations = _without_corners(annotations, file, faults)
     return Reading(annotations, list(_real(categories, content).values()), faults)
 
 
@@ -100,12 +101,6 @@ def _image(
             faults.append(Fault("class-unknown", "error", str(image), None, message))
         else:
             annotation.add(box, categories[one["category_id"]], bool(one.get("iscrowd", 0)))
-    if annotation.size is not None and _are_corners(annotation.boxes, annotation.size):
-        for (x, y, right, bottom), name in zip(annotation.boxes, annotation.names, strict=True):
-            written = f"{x:g}, {y:g}, {right - x:g}, {bottom - y:g}"
-            message = f"bbox [{written}] of '{name}' in {file.name} looks like two corners, not x, y, width, height"
-            faults.append(Fault("box-wrong-unit", "error", str(image), None, f"{message}; left out"))
-        annotation = Annotation(image, image, annotation.size)
     return annotation
 
 
@@ -124,14 +119,38 @@ def _box(annotation: dict[str, Any]) -> Box | None:
     return (x, y, x + width, y + height) if finite((x, y, width, height)) else None
 
 
-def _are_corners(boxes: Sequence[Box], size: tuple[int, int]) -> bool:
-    """Most boxes of the image stick out of it, but would lie within if their sizes were corners."""
+def _without_corners(annotations: list[Annotation], file: Path, faults: list[Fault]) -> list[Annotation]:
+    """Without the boxes of images, or all, where two corners are written in the place of corner and size.
+
+    Then all of them would be boxes within the image if taken so, and as they are many stick out of it: in an image
+    at least half and not one alone, in the whole file at least a third.
+    """
+    known = [annotation for annotation in annotations if annotation.size is not None and annotation.boxes]
+    doubts = {id(annotation): _like_corners(annotation.boxes, annotation.size) for annotation in known}
+    boxes = sum(len(annotation.boxes) for annotation in known)
+    all_of_them = boxes > 2 and None not in doubts.values() and 3 * sum(doubts.values()) >= boxes
+    kept = []
+    for annotation in annotations:
+        beyond = doubts.get(id(annotation)) or 0
+        if (annotation.boxes and all_of_them) or (beyond > 1 and 2 * beyond >= len(annotation.boxes)):
+            for (x, y, right, bottom), name in zip(annotation.boxes, annotation.names, strict=True):
+                written = f"{x:g}, {y:g}, {right - x:g}, {bottom - y:g}"
+                message = f"bbox [{written}] of '{name}' in {file.name} looks like two corners, not x, y, width, height"
+                faults.append(Fault("box-wrong-unit", "error", str(annotation.file), None, f"{message}; left out"))
+            annotation = Annotation(annotation.image, annotation.file, annotation.size)
+        kept.append(annotation)
+    return kept
+
+
+def _like_corners(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
+    """How many stick out of the image, if all would lie within it were their sizes corners; else None."""
     beyond = 0
     for x, y, right, bottom in boxes:
-        as_corner = right - x, bottom - y  # what is written as width and height
-        inside = x < as_corner[0] <= size[1] + TOLERANCE and y < as_corner[1] <= size[0] + TOLERANCE
-        beyond += inside and (right > size[1] + TOLERANCE or bottom > size[0] + TOLERANCE)
-    return 2 * beyond > len(boxes)
+        width, height = right - x, bottom - y
+        if not (x < width <= size[1] + TOLERANCE and y < height <= size[0] + TOLERANCE):
+            return None
+        beyond += right > size[1] + TOLERANCE or bottom > size[0] + TOLERANCE
+    return beyond
 
 
 def _content(file: Path) -> dict[str, Any]:
