@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from project import UserError
+
 
 class ConvBlock(nn.Sequential):
     """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
@@ -21,17 +23,22 @@ class Trunk(nn.Module):
 
     Args:
         widths: the channels of each level.
-        depth: the blocks of each level.
+        depth: the blocks of each level: one number for all, or one for each.
         stem_stride: by how much the first level shrinks the image: 1 for small images, 2 or 4 for large ones.
     """
 
-    def __init__(self, in_channels: int, widths: Sequence[int], depth: int = 2, stem_stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], depth: int | Sequence[int] = 2, stem_stride: int = 1
+    ) -> None:
         super().__init__()
+        depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
+        if len(depths) != len(widths):
+            raise UserError(f"{len(depths)} depths for {len(widths)} widths: give one number, or one for each level")
         self.widths = list(widths)
         self.levels = nn.ModuleList()
         for level, width in enumerate(widths):
             first = ConvBlock(in_channels, width, stride=2 if level else stem_stride)
-            self.levels.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(depth - 1))))
+            self.levels.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(depths[level] - 1))))
             in_channels = width
 
     def forward(self, images: Tensor) -> list[Tensor]:

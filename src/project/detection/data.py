@@ -1,0 +1,282 @@
+"""Where images with boxes come from. For targets see `project.detection.targets`; labels are 1 to K by `class_names`.
+
+Images are fitted into `image_size` with their aspect kept, and padded at their right or bottom.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from project import BrokenFiles, UserError
+from project.checks import Fault
+from project.detection import targets
+from project.detection.formats import Reading, coco, spelled_twice, usable, voc, yolo
+from project.detection.formats.mending import headers
+from project.detection.scenes import draw
+from project.pipeline import Files, ImageDataModule, Samples, Tensors
+from project.pipeline.decode import channels_of, decode
+from project.pipeline.digits import digits
+from project.pipeline.folders import groups_by_name
+from project.pipeline.splitting import stratified
+
+RAISED = ("annotation-unreadable", "class-unknown")  # nothing sensible can be done with these
+LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be left out
+
+
+class DigitScenes(ImageDataModule):
+    """Real handwritten digits (see `project.pipeline.digits`) at random places on textured ground, drawn at the start.
+
+    Each part is drawn from digits of its own. The test part is the same whatever the run's seed, so that runs can be
+    compared; which digits go to `val` follows `seed`.
+
+    Args:
+        scenes: for training; a tenth as many for validation, a fifth for the test.
+        image_size: height and width.
+    """
+
+    def __init__(self, scenes: int = 2000, image_size: tuple[int, int] = (64, 96), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scenes, self.image_size = scenes, tuple(image_size)
+
+    def find_class_names(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
+    def find_in_channels(self) -> int:
+        return 3
+
+    def given(self, split: str) -> Samples | None:
+        images, labels = digits()
+        rest, test = stratified(labels, 0.2, seed=0)
+        train, val = stratified(labels[rest], 0.1, self.seed)
+        own, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
+        pixels, drawn = draw(images[own], labels[own], max(1, self.scenes // share), self.image_size, seed)
+        return Tensors(drawn, pixels)
+
+    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
+    strata, count_classes = targets.strata, targets.count_classes
+
+
+class Coco(ImageDataModule):
+    """COCO's JSON, as the data set itself has it, and Roboflow, CVAT and Label Studio export it.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every image is fitted into.
+        train, val, test: JSON files below `root`, where they are not found by their names.
+        images: the folder below `root` that the JSON's file names start from, where it is not found.
+        group: a regular expression whose first group, searched in a file's name, says what must stay together when
+            the split is made here: `^(patient\\d+)_`.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: tuple[int, int] = (320, 320),
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        images: str | None = None,
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
+        self.images = images
+        self.parts = coco.find(self.root, {"train": train, "val": val, "test": test})
+        self.readings: dict[str, Reading] = {}
+
+    def reading(self, split: str) -> Reading | None:
+        if split in self.parts and split not in self.readings:
+            self.readings[split] = coco.read(self.parts[split], self.root, self.images)
+        return self.readings.get(split)
+
+    def find_class_names(self) -> list[str]:
+        return _class_names(self.reading("train"), self.root)
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        return _files(self, split, self.reading(split))
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        faults, readings = [], []
+        for split, file in self.parts.items():
+            try:
+                readings.append(self.reading(split))
+            except UserError as error:
+                faults.append(Fault("annotation-unreadable", "error", str(file), None, str(error)))
+        used = {annotation.image for reading in readings for annotation in reading.annotations}
+        return [*faults, *_faults(readings, self.class_names if readings else [], self.root), *coco.left_out(used)]
+
+    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
+    strata, count_classes = targets.strata, targets.count_classes
+
+
+class Voc(ImageDataModule):
+    """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
+
+    Corners are taken as they are written, whether they count pixels from 0 or from 1; `difficult` objects are regions
+    to ignore. An image without an XML file is left out.
+
+    Args:
+        root, image_size, group, channels: as of `Coco`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: tuple[int, int] = (320, 320),
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
+        self.parts = voc.find(self.root)
+        self.readings: dict[str, Reading] = {}
+
+    def reading(self, split: str) -> Reading | None:
+        if split in self.parts and split not in self.readings:
+            self.readings[split] = voc.read(self.parts[split])
+        return self.readings.get(split)
+
+    def find_class_names(self) -> list[str]:
+        return _class_names(self.reading("train"), self.root)
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        return _files(self, split, self.reading(split))
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        return _faults([self.reading(split) for split in self.parts], self.class_names, self.root)
+
+    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
+    strata, count_classes = targets.strata, targets.count_classes
+
+
+class Yolo(ImageDataModule):
+    """YOLO's text files, with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
+
+    An image without a text file counts as one without objects.
+
+    Args:
+        root: the folder, or its YAML file.
+        names: the classes by their numbers, where no file lists them.
+        image_size, group, channels: as of `Coco`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: tuple[int, int] = (320, 320),
+        names: list[str] | None = None,
+        group: str | None = None,
+        channels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
+        self.layout = yolo.find(self.root, names)
+        self.readings: dict[str, Reading] = {}
+
+    def reading(self, split: str) -> Reading | None:
+        if split in self.layout.parts and split not in self.readings:
+            self.readings[split] = yolo.read(self.layout.parts[split], self.layout)
+        return self.readings.get(split)
+
+    def find_class_names(self) -> list[str]:
+        return [name.strip() for name in self.layout.class_names]
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        return _files(self, split, self.reading(split))
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        return _faults([self.reading(split) for split in self.layout.parts], self.class_names, self.root)
+
+    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
+    strata, count_classes = targets.strata, targets.count_classes
+
+
+def _folder(root: str) -> Path:
+    if not Path(root).exists():
+        raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
+    return Path(root)
+
+
+def _class_names(train: Reading | None, root: Path) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
+    if not names:
+        raise UserError(f"{root}: nothing is annotated for training")
+    return names
+
+
+def _files(data: Coco | Voc | Yolo, split: str, reading: Reading | None) -> Files | None:
+    """The samples of a part; what had to be left out or mended is counted and said in one line.
+
+    Raises:
+        UserError: nothing sensible can be done with an annotation, or hardly any box is left.
+        BrokenFiles: images that cannot be read.
+    """
+    if reading is None:
+        return None
+    paths = [annotation.image for annotation in reading.annotations]
+    found, faults = [], list(reading.faults)
+    sizes = headers(paths)
+    _complain([path for path, header in zip(paths, sizes, strict=True) if header is None], len(paths))
+    for annotation, header in zip(reading.annotations, sizes, strict=True):
+        target, wrong = usable(annotation, header, data.class_names)
+        found.append(target)
+        faults += wrong
+    for fault in faults:
+        if fault.kind in RAISED:
+            line = f":{fault.line}" if fault.line else ""
+            raise UserError(f"{fault.file}{line}: {fault.message}")
+    kinds = Counter(fault.kind for fault in faults)
+    said = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    left = sum(len(target["boxes"]) for target in found)
+    if not found or left < sum(kinds[kind] for kind in LEFT_OUT):
+        raise UserError(f"{data.root}: most of {split} cannot be used ({said or 'no images'})")
+    if said:
+        rank_zero_warn(f"{split}: {said}; python -m project.check names the files")
+    channels = data.channels or (channels_of(paths) if split == "train" else data.in_channels)
+    groups = groups_by_name(paths, data.group)
+    return Files(found, paths, channels, data.image_size, keep_aspect=True, groups=groups)
+
+
+def _complain(unreadable: Sequence[Path], of: int) -> None:
+    """In the words of whoever would read their pixels."""
+    said = []
+    for path in unreadable[:10]:
+        try:
+            decode(path, 3, None)
+            said.append(f"{path}: its header cannot be read")
+        except BrokenFiles as error:
+            said.append(str(error))
+    if said:
+        listed = "\n  ".join(said)
+        raise BrokenFiles(f"{len(unreadable)} of {of} images cannot be read; repair or remove them:\n  {listed}")
+
+
+def _faults(readings: Sequence[Reading], class_names: Sequence[str], root: Path) -> list[Fault]:
+    """Of all parts. Images that cannot be read are left to the check of images."""
+    faults: list[Fault] = []
+    for reading in readings:
+        faults += reading.faults
+        sizes = headers([annotation.image for annotation in reading.annotations])
+        for annotation, header in zip(reading.annotations, sizes, strict=True):
+            if header is not None:
+                faults += usable(annotation, header, class_names)[1]
+    written = {n for reading in readings for n in reading.class_names}
+    written |= {name for reading in readings for annotation in reading.annotations for name in annotation.names}
+    return faults + spelled_twice(written, root)

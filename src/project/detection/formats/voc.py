@@ -1,0 +1,172 @@
+"""Pascal VOC: an XML file for each image.
+
+Corners are taken as they are written. VOC's own count pixels from 1 and include the last, others from 0: the
+difference is at most one pixel, and no file says which it is. `difficult` objects are regions to ignore, as in VOC's
+own evaluation.
+"""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from project import UserError
+from project.checks import Fault
+from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
+from project.detection.formats.mending import finite
+from project.pipeline.folders import SPLITS, folders, images, split_folders
+
+ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
+IMAGES = ("jpegimages", "images", "image", "imgs", "img")
+Pair = tuple[Path | None, Path | None]
+
+
+def find(root: Path) -> dict[str, list[Pair]]:
+    """For each part the pairs of an image and its XML file, either of which may be missing.
+
+    `Annotations/`, `JPEGImages/` and, if there are any, `ImageSets/Main/{train,val,test,trainval}.txt`; the parts'
+    own folders, with the XML beside the images or in folders as above; or all in one folder.
+    """
+    root = _home(root)
+    parts = {split: folder for split, folder in split_folders(root).items() if folder is not None}
+    if parts:
+        return {split: _pairs(folder) for split, folder in parts.items()}
+    pairs = _pairs(root)
+    listed = _lists(root)
+    if listed:
+        return {split: _picked(pairs, names) for split, names in listed.items()}
+    below = {split: [p for p in pairs if _part(p, root) == split] for split in SPLITS}
+    if any(below.values()):  # Annotations/train/*.xml
+        return {split: some for split, some in below.items() if some}
+    if not any(xml for _, xml in pairs):
+        raise UserError(f"no XML files in {root}; expected {root}/Annotations/*.xml, or train/*.xml, or *.xml")
+    return {"train": pairs}
+
+
+def read(pairs: list[Pair]) -> Reading:
+    annotations: list[Annotation] = []
+    faults: list[Fault] = []
+    names: set[str] = set()
+    for image, xml in pairs:
+        if xml is None:
+            faults.append(missing_annotation(image, "without an XML file it is left out"))
+        elif image is None:
+            faults.append(missing_image(xml, None, f"{xml.stem}.* beside it or in the folder of images"))
+        else:
+            annotation = _parse(xml, image, faults)
+            if annotation is not None:
+                annotations.append(annotation)
+                names.update(annotation.names)
+    return Reading(annotations, sorted({name.strip() for name in names}), faults)
+
+
+def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation | None:
+    content = xml.read_bytes()
+    try:
+        tree = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        faults.append(unreadable(xml, error.position[0], f"broken XML ({error}); write the file anew, or remove it"))
+        return None
+    annotation = Annotation(image, xml, _size(tree))
+    objects = [node for node in tree if node.tag == "object"]
+    lines = [content.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", content)]
+    for place, node in enumerate(objects):
+        line = lines[place] if len(lines) == len(objects) else None
+        name = (node.findtext("name") or "").strip("\n\t")
+        try:
+            box = tuple(float(node.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
+            if not name.strip() or not finite(box):
+                raise ValueError
+        except ValueError:
+            faults.append(unreadable(xml, line, "an object without a name, or without a bndbox of four numbers"))
+            continue
+        annotation.add(box, name, (node.findtext("difficult") or "0").strip() == "1", line)
+    return annotation
+
+
+def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
+    """None where nothing is written, or zeros, as some programs do."""
+    try:
+        height, width = (int(float(tree.findtext(f"size/{key}") or "0")) for key in ("height", "width"))
+    except ValueError:
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _home(root: Path) -> Path:
+    """`root`, or the only folder in it: VOCdevkit/VOC2012."""
+    inside = folders(root)
+    if any(folder.name.lower() in (*ANNOTATIONS, *IMAGES) for folder in inside) or any(root.glob("*.[xX][mM][lL]")):
+        return root
+    if any(split_folders(root).values()):
+        return root
+    homes = [folder for folder in inside if any(f.name.lower() in ANNOTATIONS for f in folders(folder))]
+    if len(homes) > 1:
+        several = ", ".join(folder.name for folder in homes)
+        raise UserError(f"several data sets in {root} ({several}); give one of them with --data.root")
+    return homes[0] if homes else root
+
+
+def _pairs(folder: Path) -> list[Pair]:
+    """Matched by their paths below their folders, else by their names alone, else by what the XML says."""
+    inside = {f.name.lower(): f for f in folders(folder)}
+    xmls_in = next((inside[name] for name in ANNOTATIONS if name in inside), folder)
+    images_in = next((inside[name] for name in IMAGES if name in inside), folder)
+    xmls = sorted(p for p in xmls_in.rglob("*") if p.suffix.lower() == ".xml" and not p.name.startswith("."))
+    pictures = images(images_in)
+    by_path = {path.relative_to(images_in).with_suffix(""): path for path in pictures}
+    by_name: dict[str, list[Path]] = {}
+    for path in pictures:
+        by_name.setdefault(path.stem, []).append(path)
+    pairs: list[Pair] = []
+    for xml in xmls:
+        image = by_path.get(xml.relative_to(xmls_in).with_suffix("")) or _only(by_name.get(xml.stem))
+        pairs.append((image or _only(by_name.get(_stem_inside(xml))), xml))
+    taken = {image for image, _ in pairs}
+    return sorted(pairs + [(p, None) for p in pictures if p not in taken], key=lambda pair: str(pair[0] or pair[1]))
+
+
+def _only(paths: list[Path] | None) -> Path | None:
+    return paths[0] if paths and len(paths) == 1 else None
+
+
+def _stem_inside(xml: Path) -> str:
+    found = re.search(rb"<filename>\s*(.*?)\s*</filename>", xml.read_bytes())
+    return Path(found[1].decode(errors="replace").replace("\\", "/")).stem if found else ""
+
+
+def _lists(root: Path) -> dict[str, list[str]]:
+    """The names in ImageSets/Main/*.txt; `trainval` only where there is no `train`."""
+    sets = next((f for f in folders(root) if f.name.lower() == "imagesets"), None)
+    if sets is None:
+        return {}
+    main = next((f for f in folders(sets) if f.name.lower() == "main"), sets)
+    files = {path.stem.lower(): path for path in sorted(main.glob("*.txt"))}
+    known = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
+    found = {split: next((files[n] for n in names if n in files), None) for split, names in known.items()}
+    return {
+        split: [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        for split, path in found.items()
+        if path is not None
+    }
+
+
+def _picked(pairs: list[Pair], names: list[str]) -> list[Pair]:
+    """The pairs that a list names: `2007_000027`, `subset/frame_1` or `a/b.jpg`."""
+    by_name: dict[str, Pair] = {}
+    for image, xml in pairs:
+        for path in (image, xml):
+            if path is not None:
+                by_name.setdefault(path.stem, (image, xml))
+                by_name.setdefault(path.name, (image, xml))
+                by_name.setdefault("/".join(path.parts[-2:]), (image, xml))
+                by_name.setdefault("/".join(path.with_suffix("").parts[-2:]), (image, xml))
+    found = [by_name.get(name) or by_name.get("/".join(Path(name).parts[-2:])) or by_name.get(Path(name).name)
+             for name in names]  # fmt: skip
+    return [pair or (None, Path(name)) for pair, name in zip(found, names, strict=True)]
+
+
+def _part(pair: Pair, root: Path) -> str | None:
+    """The split whose name a folder between `root` and the file has."""
+    path = pair[1] or pair[0]
+    between = {part.lower() for part in path.relative_to(root).parts[:-1]}
+    return next((split for split, names in SPLITS.items() if between & set(names)), None)

@@ -1,0 +1,155 @@
+"""Nets by torchvision's protocol: in training, images and targets to a dict of losses; else images to detections.
+
+Images are Float[B C H W], all of one size and normalised. Targets and detections are one dict an image: `boxes`
+Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K, and `scores` Float[N] of a detection.
+Each net has a `backbone`, images to maps of features.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import models
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d
+
+from project import UserError, nearest
+from project.cnn import ConvBlock, Trunk
+from project.weights import load_weights, swap_first_convolution
+
+KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
+
+
+class CnnFcos(FCOS):
+    """torchvision's FCOS, its head, losses and matching (Tian et al. 2019), over the project's own network.
+
+    All boxes are found on one level, into which the deeper ones are added from the top down (Lin et al. 2017, Feature
+    Pyramid Networks).
+
+    Args:
+        widths, depth, stem_stride: the trunk's, see `project.cnn.Trunk`.
+        level: the trunk's level that finds the boxes, from 0; its stride is `stem_stride * 2**level`.
+        neck: the channels of the level and of the head, a multiple of 32 (the head's group normalisation).
+        convs: the convolutions of the head, before its last.
+        score_thresh: detections below are left out.
+        nms_thresh: of two detections of a class that overlap more (IoU), the better one stays.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        widths: Sequence[int] = (32, 64, 64, 128),
+        depth: int | Sequence[int] = (1, 1, 2, 3),
+        stem_stride: int = 2,
+        level: int = 2,
+        neck: int = 64,
+        convs: int = 1,
+        score_thresh: float = 0.05,
+        nms_thresh: float = 0.6,
+    ) -> None:
+        if neck % 32:
+            raise UserError(f"neck {neck} is no multiple of 32")
+        if not 0 <= level < len(widths):
+            raise UserError(f"no level {level}: {len(widths)} widths make the levels 0 to {len(widths) - 1}")
+        super().__init__(
+            TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
+            num_classes + 1,  # the background is class 0
+            anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
+            head=FCOSHead(neck, 1, num_classes + 1, convs),
+            score_thresh=score_thresh,
+            nms_thresh=nms_thresh,
+        )
+        self.transform = AsTheyAre(stem_stride * 2 ** (len(widths) - 1))
+
+
+class TopDown(nn.Module):
+    """A trunk's levels from `level` on, summed into one map. Float[B C H W] to Float[B neck H/s W/s]."""
+
+    def __init__(self, trunk: Trunk, level: int, neck: int) -> None:
+        super().__init__()
+        self.trunk, self.level, self.out_channels = trunk, level, neck
+        self.laterals = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in trunk.widths[level:])
+        self.smooth = ConvBlock(neck, neck)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = [lateral(m) for lateral, m in zip(self.laterals, self.trunk(images)[self.level :], strict=True)]
+        features = maps.pop()
+        while maps:
+            finer = maps.pop()
+            features = finer + F.interpolate(features, size=finer.shape[-2:], mode="nearest")
+        return self.smooth(features)
+
+
+class TorchvisionDetector(nn.Module):
+    """A detector of torchvision by its name there (`fasterrcnn_resnet50_fpn_v2`), with heads for our classes.
+
+    What starts from weights keeps its batch normalisation fixed where torchvision does so (all but `_v2` and SSD):
+    the few images of a batch say too little about means and variances.
+
+    Args:
+        pretrained: start from torchvision's default weights (COCO), downloaded once.
+        weights: start from a file of weights instead: a state dict of this network, with any number of classes.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        name: str = "fasterrcnn_mobilenet_v3_large_320_fpn",
+        pretrained: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        known = [model for model in models.list_models(module=models.detection) if model.startswith(KINDS)]
+        if name not in known:
+            raise UserError(f"torchvision has no detection model '{name}'{nearest(name, known)}")
+        self.net = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1)
+        if (pretrained or weights) and not name.endswith("_v2") and not name.startswith("ssd"):
+            _fix_norms(self.net.backbone)
+        if pretrained or weights:
+            source = weights or models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
+            load_weights(self.net, source, head=("head.", "roi_heads.box_predictor."))
+        swap_first_convolution(self.net.backbone, in_channels)
+        self.net.transform = AsTheyAre(self.net.transform.size_divisible)
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.net.backbone
+
+    def forward(
+        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        return self.net(images, targets)
+
+
+class AsTheyAre(nn.Module):
+    """In the place of torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
+
+    It pads images at their right and bottom to multiples of `multiple`, so that strides divide them, and leaves
+    boxes as they are. Of detections it drops the background, for which FCOS and RetinaNet have an output, too.
+    """
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple = multiple
+
+    def forward(
+        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+        height, width = images.shape[-2:]
+        bottom, right = -height % self.multiple, -width % self.multiple
+        padded = F.pad(images, (0, right, 0, bottom)) if bottom or right else images
+        return ImageList(padded, [(height, width)] * len(images)), targets
+
+    def postprocess(self, result: list[dict[str, Tensor]], *_) -> list[dict[str, Tensor]]:
+        return [{key: value[found["labels"] > 0] for key, value in found.items()} for found in result]
+
+
+def _fix_norms(module: nn.Module) -> None:
+    """Batch normalisation becomes an affine map that training leaves alone."""
+    norms = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.BatchNorm2d)]
+    for name, norm in norms:
+        module.set_submodule(name, FrozenBatchNorm2d(norm.num_features, eps=norm.eps))

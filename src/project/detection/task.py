@@ -1,0 +1,127 @@
+"""Training a net to find the objects in an image."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchvision.ops import clip_boxes_to_image
+
+from project import UserError
+from project.detection.metric import AveragePrecision
+from project.pipeline import Batch
+from project.pipeline.decode import fit
+from project.schedule import WarmupCosine
+
+
+class Detector(L.LightningModule):
+    """The net's own losses; average precision in the original images' pixels, on the boxes as annotated.
+
+    Args:
+        net: called with `num_classes` and `in_channels`; follows the protocol of `project.detection.model`.
+        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
+        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        compile: `torch.compile` the net's backbone; the first step then takes a minute.
+    """
+
+    monitor, mode = "val/map", "max"
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        in_channels: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
+        self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
+        self.val_precision, self.test_precision = AveragePrecision(), AveragePrecision()
+
+    def setup(self, stage: str) -> None:
+        if self.compiled:
+            self.net.backbone.compile()
+
+    def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
+        """Float[B C H W] to `boxes`, `scores` and `labels` of each image, in pixels of these images."""
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = sum(self.net(batch.images, [_trainable(target) for target in batch.targets]).values())
+        self.log("train/loss", loss, batch_size=len(batch.keys))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.val_precision)
+
+    def on_validation_epoch_end(self) -> None:
+        values = self.val_precision.compute(self.class_names)
+        self.val_precision.reset()
+        if "map" not in values and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            raise UserError("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
+        self.log_dict({f"val/{key}": value for key, value in values.items()})
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, self.test_precision)
+
+    def on_test_epoch_end(self) -> None:
+        values = self.test_precision.compute(self.class_names, by_class=True)
+        self.test_precision.reset()
+        self.log_dict({f"test/{key}": value for key, value in values.items()})
+
+    def _measure(self, batch: Batch, precision: AveragePrecision) -> None:
+        if not len(batch.keys):  # in a distributed run a process may get no samples
+            return
+        for key, detected, target in zip(batch.keys.tolist(), self(batch.images), batch.targets, strict=True):
+            annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
+            precision.update(key, to_original(detected, target["size"], batch.images.shape[-2:]), annotated)
+
+    def configure_optimizers(self) -> Optimizer | dict:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
+        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+        if self.schedule is None:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
+        }
+
+
+def to_original(detected: dict[str, Tensor], size: Tensor, canvas: tuple[int, int]) -> dict[str, Tensor]:
+    """Detections in pixels of the original image, clipped to it; what lay in the padding is left out.
+
+    Args:
+        size: Long[2], the original height and width.
+        canvas: height and width of the image that the net saw, into which the original was fitted.
+    """
+    height, width = size.tolist()
+    fitted = fit((height, width), tuple(canvas))
+    factor = detected["boxes"].new_tensor([width / fitted[1], height / fitted[0]] * 2)
+    boxes = clip_boxes_to_image(detected["boxes"].float() * factor, (height, width))
+    there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return {
+        "boxes": boxes[there],
+        "scores": detected["scores"][there].float(),
+        "labels": detected["labels"][there],
+    }
+
+
+def _trainable(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without crowds: their boxes say where objects are, but not how many nor which."""
+    single = ~target["crowd"]
+    return {"boxes": target["boxes"][single], "labels": target["labels"][single]}

@@ -1,0 +1,118 @@
+"""Samples: fitted into the size, drawn, split and counted."""
+
+import pytest
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from project import UserError
+from project.detection import Coco, DigitScenes, Voc, Zoom
+from project.detection.targets import collate, sample
+
+
+def ready(data):
+    data.setup("fit")
+    return data
+
+
+def target(boxes, labels, size, crowd=None):
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
+        "labels": torch.tensor(labels, dtype=torch.long),
+        "crowd": torch.tensor(crowd or [False] * len(labels), dtype=torch.bool),
+        "size": size,
+    }
+
+
+def test_boxes_are_fitted_as_the_image_is():
+    """100x200 into 40x60: by 0.3, to 30x60."""
+    image, made = sample(torch.zeros(3, 40, 60, dtype=torch.uint8), target([[10, 20, 110, 100]], [2], (100, 200)))
+    assert torch.allclose(made["boxes"].as_subclass(torch.Tensor), torch.tensor([[3.0, 6.0, 33.0, 30.0]]))
+    assert isinstance(made["boxes"], tv_tensors.BoundingBoxes) and made["boxes"].canvas_size == (40, 60)
+    assert isinstance(image, tv_tensors.Image)
+    assert made["annotated"].tolist() == [[10, 20, 110, 100]] and made["size"].tolist() == [100, 200]
+
+
+def test_a_batch_has_plain_tensors_and_no_box_without_area():
+    pixels = torch.zeros(3, 8, 9, dtype=torch.uint8)
+    several, none = target([[1, 1, 4, 4], [2, 2, 2, 5]], [1, 2], (8, 9)), target([], [], (8, 9))
+    images, targets = collate(*zip(*(sample(pixels, one) for one in (several, none)), strict=True))
+    assert images.shape == (2, 3, 8, 9) and images.dtype == torch.uint8 and type(images) is torch.Tensor
+    assert targets[0]["boxes"].tolist() == targets[0]["annotated"].tolist() == [[1, 1, 4, 4]]
+    assert targets[0]["labels"].tolist() == [1] and targets[0]["crowd"].tolist() == [False]
+    assert targets[1]["boxes"].shape == (0, 4)
+    assert all(type(value) is torch.Tensor for one in targets for value in one.values())
+
+
+@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_of_files(tiny, tmp_path, cache, workers):
+    tiny.voc_parts(tmp_path / "d", {"train": 4, "val": 2})
+    data = Voc(
+        root=str(tmp_path / "d"),
+        image_size=(20, 40),
+        batch_size=3,
+        cache=cache,
+        num_workers=workers,
+        augment=[v2.RandomHorizontalFlip(0.5), Zoom()],
+    )
+    batch = next(iter(ready(data).train_dataloader()))
+    assert batch.images.shape == (3, 3, 20, 40) and len(batch.targets) == 3
+    assert data.normalise(batch.images).is_contiguous(memory_format=torch.channels_last)
+    val = next(iter(data.val_dataloader()))
+    # 22x30 into 20x40: by 20/22, 27 wide
+    assert torch.allclose(val.targets[0]["boxes"], val.targets[0]["annotated"] * torch.tensor([27 / 30, 20 / 22] * 2))
+
+
+def test_classes_are_counted_and_the_rarest_in_an_image_is_what_a_split_goes_by(tiny, tmp_path):
+    some = [tiny.Picture(f"{n}.jpg", names=["cat", "dog"] if n < 10 else ["cat", "cat"]) for n in range(30)]
+    some += [tiny.Picture(f"{n}.jpg", boxes=[], names=[]) for n in range(30, 50)]
+    some.append(tiny.Picture("crowd.jpg", names=["dog", "dog"], crowd=[True, True]))
+    tiny.save(tmp_path, some)
+    tiny.coco(tmp_path / "all.json", some)
+    data = Coco(root=str(tmp_path))
+    assert data.class_counts == [50, 10, 0]
+    strata = data.strata(data.given("train"))
+    assert strata.tolist() == [2] * 10 + [1] * 20 + [0] * 20 + [2]
+    ready(data)
+    assert sorted(data.strata(data.samples["val"]).tolist()) == [0, 0, 1, 1, 2]
+    ready(Coco(root=str(tmp_path), balanced=True)).train_dataloader()
+    with pytest.raises(UserError, match=r"data\.group"):
+        Coco(root=str(tmp_path), group="^(x)").class_counts  # noqa: B018
+
+
+def test_groups_stay_together(tiny, tmp_path):
+    some = [tiny.Picture(f"patient{n // 4}_{n}.jpg") for n in range(20)]
+    tiny.save(tmp_path, some)
+    tiny.coco(tmp_path / "all.json", some)
+    data = ready(Coco(root=str(tmp_path), group=r"^(patient\d+)_"))
+    train, val = ({path.name.split("_")[0] for path in data.samples[part].paths} for part in ("train", "val"))
+    assert val and not train & val
+
+
+def test_digit_scenes_are_drawn_once_and_for_all():
+    one, other = ready(DigitScenes(scenes=40, seed=0)), ready(DigitScenes(scenes=40, seed=1))
+    assert torch.equal(one.samples["test"].images, other.samples["test"].images)
+    assert not torch.equal(one.samples["val"].images, other.samples["val"].images)
+    assert {split: len(samples) for split, samples in one.samples.items()} == {"train": 40, "val": 4, "test": 8}
+    assert (one.num_classes, one.in_channels, sum(one.class_counts)) == (10, 3, sum(one.class_counts))
+    for found in one.samples["train"].targets:
+        boxes = found["boxes"]
+        assert 1 <= len(boxes) == len(found["labels"]) <= 6
+        assert (boxes[:, 2:] - boxes[:, :2]).min() >= 3
+        assert (boxes >= 0).all() and (boxes <= torch.tensor([96, 64] * 2)).all()
+    labels = torch.cat([found["labels"] for found in one.samples["train"].targets])
+    assert labels.min() == 1 and labels.max() == 10
+
+
+def test_a_digits_box_is_where_its_ink_is():
+    """The ground is darker than 161, and ink is brighter: within a box as without."""
+    data = DigitScenes(scenes=30)
+    samples = data.given("train")
+    for image, found in zip(samples.images, samples.targets, strict=True):
+        bright = (image.amax(0) > 165).float()
+        inside = torch.zeros_like(bright)
+        for x1, y1, x2, y2 in found["boxes"].int().tolist():
+            assert bright[y1:y2, x1:x2].any()
+            inside[y1:y2, x1:x2] = 1
+        assert (bright * (1 - inside)).sum() == 0

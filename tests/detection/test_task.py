@@ -1,0 +1,137 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from project import UserError, cli
+from project.detection import CnnFcos, Detector, DigitScenes
+from project.pipeline import Batch
+
+NET = ["--model.net.widths", "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.level", "1"]
+SHORT = [*NET, "--trainer.limit_train_batches", "3", "--trainer.max_epochs", "1", "--data.scenes", "60"]
+DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+
+
+@pytest.fixture
+def detect(fit, repository):
+    return lambda *args: fit("--config", str(repository / "configs" / "detection.yaml"), *args)
+
+
+def detector(**options) -> Detector:
+    torch.manual_seed(0)
+    net = {"widths": [16, 32], "depth": [1, 2], "level": 1, "neck": 32}
+    task = Detector(lambda **sizes: CnnFcos(**net, **sizes), 10, 3, [str(k) for k in range(10)], **options)
+    task.log = lambda *_, **__: None
+    return task
+
+
+def batch(count: int = 4) -> Batch:
+    data = DigitScenes(scenes=40, batch_size=count)
+    data.setup("fit")
+    return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+
+
+def test_overfits_one_batch():
+    task, one = detector(), batch()
+    optimizer = torch.optim.AdamW(task.parameters(), 0.005)
+    for _ in range(120):
+        optimizer.zero_grad()
+        task.training_step(one, 0).backward()
+        optimizer.step()
+    values: dict[str, float] = {}
+    task.eval().log_dict = values.update
+    task.test_step(one, 0)
+    task.test_step(Batch(one.images[:0], (), one.keys[:0]), 1)  # as a process without samples gets it
+    task.on_test_epoch_end()
+    assert values["test/map_50"] > 0.95 and values["test/map"] > 0.5
+    assert {key.split("/")[-1] for key in values if key.startswith("test/map_50/")} <= set(map(str, range(10)))
+
+
+def test_crowds_do_not_train_and_count_neither_way():
+    task, one = detector(), batch(2)
+    single = [{**target, "crowd": torch.zeros_like(target["crowd"])} for target in one.targets]
+    more = []
+    for target in single:
+        crowd = {"boxes": torch.tensor([[0.0, 0.0, 96.0, 64.0]]), "labels": torch.tensor([1]),
+                 "annotated": torch.tensor([[0.0, 0.0, 96.0, 64.0]]), "crowd": torch.tensor([True])}  # fmt: skip
+        more.append({**target, **{key: torch.cat([target[key], crowd[key]]) for key in crowd}})
+    losses = [task.training_step(one._replace(targets=targets), 0) for targets in (single, more)]
+    assert torch.allclose(*losses)
+
+
+def test_norms_and_biases_do_not_decay_and_frozen_parameters_are_left_out():
+    task = detector(schedule=None)
+    task.net.backbone.trunk.levels[0].requires_grad_(False)
+    groups = task.configure_optimizers().param_groups
+    assert all(p.ndim > 1 for p in groups[0]["params"]) and all(p.ndim == 1 for p in groups[1]["params"])
+    assert groups[0]["weight_decay"] > 0 == groups[1]["weight_decay"]
+    assert all(p.requires_grad for group in groups for p in group["params"])
+
+
+def test_the_report_and_the_test_of_a_checkpoint_agree(detect, capsys, tmp_path):
+    run = detect(*SHORT)
+    reported = capsys.readouterr().out
+    results = json.loads((run / "results.json").read_text())
+    assert {"test/map", "test/map_50", "test/map_75", "test/map/3", "test/map_50/3", "train_seconds"} <= set(results)
+    assert all(0 <= value <= 1 for key, value in results.items() if key.startswith("test/"))
+    assert re.search(rf"^test/map +{results['test/map']:.4f}$", reported, re.MULTILINE)
+    moved = (run / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
+    cli.test([str(moved)])
+    table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
+    assert table == {key: f"{results[key]:.4f}" for key in table} and len(table) > 20
+
+
+@pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
+def test_two_processes_train_and_measure_what_one_does(repository, capsys, scenes):
+    """13 test images, or a single one, which leaves a process without any."""
+    command = [sys.executable, "-m", "project.fit", "--config", str(repository / "configs" / "detection.yaml")]
+    command += [*SHORT, *DDP, "--data.batch_size", "2", "--data.scenes", str(scenes)]
+    command += ["--model.net.score_thresh", "0.001"]
+    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ended.returncode == 0, ended.stderr
+    cli.test(["runs/detection/version_0", "--data.batch_size", "3"])
+    both, one = (
+        [line for line in text.splitlines() if line.startswith("test/")]
+        for text in (ended.stdout, capsys.readouterr().out)
+    )
+    assert both == one and any(line.startswith("test/map/") for line in both)
+
+
+def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny, capsys):
+    for name, count in (("one", {"train": 4, "val": 2}), ("other", {"train": 3})):
+        Path(name).mkdir()
+        tiny.voc_parts(Path(name), count)
+    run = fit(
+        "--config", str(repository / "configs" / "detection_bccd.yaml"), "--data.root", "one", "--data.image_size",
+        "[32, 40]", *NET, "--trainer.max_epochs", "1", "--model.net.score_thresh", "0.0",
+    )  # fmt: skip
+    assert "no test split" in capsys.readouterr().out
+    cli.test([str(run), "--data.root", "other"])
+    assert "test/map/owl " in capsys.readouterr().out
+    for file in Path("other/Annotations").glob("*.xml"):
+        file.write_text(file.read_text().replace("owl", "owls"))
+    with pytest.raises(UserError, match=r"train_1\.xml:18: no class 'owls'; did you mean 'owl'"):
+        cli.test([str(run), "--data.root", "other"])
+
+
+def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, repository, tiny):
+    tiny.coco_parts(Path("d"), {"train": 4, "val": 2})
+    tiny.coco(Path("d/annotations/instances_val2017.json"), [tiny.Picture("0.jpg", (22, 30), [], [])])
+    config = str(repository / "configs" / "detection_bccd.yaml")
+    with pytest.raises(UserError, match="no validation image that was looked at has a box"):
+        fit(
+            "--config",
+            config,
+            "--data",
+            "project.detection.Coco",
+            "--data.root",
+            "d",
+            *NET,
+            "--trainer.max_epochs",
+            "1",
+        )
