@@ -41,6 +41,7 @@ LAYOUTS = {
         ],
         ["train", "val"],
     ),
+    "masks undivided": (["images/train/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/b.png"], ["train", "val"]),
     "labels": (["Images/Train/a.jpg", "Labels/Train/a_mask.png", "Images/Test/b.jpg"], ["train"]),
     "inside": (
         ["train/images/a.jpg", "train/masks/a.png", "valid/images/b.jpg", "valid/masks/b.png"],

@@ -18,8 +18,8 @@ from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
 from project.segmentation.layouts import find_pairs
-from project.segmentation.mask_images import MaskImages
-from project.segmentation.masks import IGNORED, MOST_CLASSES, UNKNOWN, MaskFiles, batch_of, image_and_mask
+from project.segmentation.mask_images import MaskImages, reader_of
+from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, image_and_mask
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
 
 
@@ -112,30 +112,18 @@ class MaskFolder(ImageDataModule):
     def _is_ignored(self, entry: Entry) -> bool:
         return entry.name.lower() in UNNAMED if self.ignore is None else entry.id in self.ignore
 
+    def _number(self, entry: Entry) -> int:
+        if self._is_ignored(entry):
+            return IGNORED
+        if entry.name not in self.class_names:
+            raise UserError(f"the model has no class '{entry.name}'{nearest(entry.name, self.class_names)}")
+        return self.class_names.index(entry.name)
+
     @cached_property
     def reader(self) -> MaskImages:
-        numbers = [UNKNOWN] * 256
-        greys, colours = [UNKNOWN] * 256, {}
-        for entry in self.entries:
-            if self._is_ignored(entry):
-                number = IGNORED
-            elif entry.name in self.class_names:
-                number = self.class_names.index(entry.name)
-            else:
-                raise UserError(f"the model has no class '{entry.name}'{nearest(entry.name, self.class_names)}")
-            if entry.id < 256:
-                numbers[entry.id] = number
-            if entry.colour is not None:
-                red, green, blue = entry.colour
-                colours[red << 16 | green << 8 | blue] = greys[red] = number
-        for id in (*(self.ignore or ()), IGNORED):
-            numbers[id] = IGNORED
-        greys[IGNORED] = IGNORED if greys[IGNORED] == UNKNOWN else greys[IGNORED]
-        if len(self.entries) == 2 and not colours and self.black_and_white:
-            greys[0], greys[255] = numbers[0], numbers[1]
-        elif not colours or any(len(set(entry.colour or ())) > 1 for entry in self.entries):
-            greys = []
-        return MaskImages(tuple(numbers), tuple(greys) or None, tuple(sorted(colours.items())) or None)
+        numbers = {entry: self._number(entry) for entry in self.entries}
+        by_shade = len(self.entries) == 2 and self.black_and_white
+        return reader_of(numbers, self.ignore or (), by_shade)
 
     def find_in_channels(self) -> int:
         return self.channels or channels_of(next(iter(self.pairs.values())).images)

@@ -98,6 +98,9 @@ def _divided(image_folder: Path, mask_folder: Path) -> dict[str, Pairs]:
     splits, of_masks = split_folders(image_folder), split_folders(mask_folder)
     if not any(splits.values()):
         return {"train": match(image_folder, mask_folder)}
+    if not any(of_masks.values()):  # one folder for the masks of all splits
+        found = {split: match(folder, mask_folder) for split, folder in splits.items() if folder is not None}
+        return {split: pairs._replace(lone_masks=[]) for split, pairs in found.items() if pairs.images}
     found = {}
     for split, folder in splits.items():
         masks = of_masks[split]

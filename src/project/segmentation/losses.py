@@ -48,7 +48,9 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
         losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [B H W]
-        losses = losses * (-torch.expm1(-losses)).clamp(min=1e-6) ** self.gamma  # 0 has no finite power's gradient
+        losses = (
+            losses * (-torch.expm1(-losses)).clamp(min=1e-6) ** self.gamma
+        )  # at 0 a power below 1 has an infinite slope
         if class_weights is not None:
             losses = losses * class_weights[targets.where(targets != IGNORED, 0)]
         return self.weight * losses.sum() / _mass(targets, class_weights)

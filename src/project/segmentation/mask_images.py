@@ -1,6 +1,6 @@
 """Mask files: index and palette images by their ids, coloured ones by the colours of a class table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from project import BrokenFiles, UserError
-from project.segmentation.masks import UNKNOWN
+from project.segmentation.masks import IGNORED, UNKNOWN
+from project.segmentation.tables import Entry
 
 
 class Values(NamedTuple):
@@ -76,6 +77,32 @@ class MaskImages:
         more = f" and {len(values) - most} more" if len(values) > most else ""
         lossy = "; JPEG changes values, save masks as PNG" if found.jpeg else ""
         return f"{what}{several} {', '.join(words)}{more} of no class; {remedy}{lossy}"
+
+
+def reader_of(numbers: Mapping[Entry, int], ignored: Iterable[int], black_and_white: bool) -> MaskImages:
+    """The reader for a class table.
+
+    Args:
+        numbers: the class number of each entry, or 255.
+        ignored: ids that need not stand in the table.
+        black_and_white: of two classes, the first is black and the second white.
+    """
+    ids, greys = [UNKNOWN] * 256, [UNKNOWN] * 256
+    ids[IGNORED] = greys[IGNORED] = IGNORED
+    colours = {}
+    for entry, number in numbers.items():
+        if entry.id < IGNORED:
+            ids[entry.id] = number
+        if entry.colour is not None:
+            red, green, blue = entry.colour
+            colours[red << 16 | green << 8 | blue] = greys[red] = number
+    for id in ignored:
+        ids[id] = IGNORED
+    if black_and_white and not colours:
+        greys[0], greys[255] = numbers.values()
+    only_greys = bool(colours) and all(len(set(entry.colour or ())) == 1 for entry in numbers)
+    by_grey = tuple(greys) if only_greys or (black_and_white and not colours) else None
+    return MaskImages(tuple(ids), by_grey, tuple(sorted(colours.items())) or None)
 
 
 def values_of(path: Path) -> Values:
