@@ -1,10 +1,19 @@
-"""Learning rates over a run. A schedule is called with the optimizer and the run's number of steps."""
+"""Optimizers and learning rates over a run. A schedule is called with the optimizer and the run's number of steps."""
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from project import UserError
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
+    from lightning.pytorch.cli import OptimizerCallable
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 
 class WarmupCosine(LambdaLR):
@@ -27,3 +36,25 @@ def _factor(step: int, steps: int, warmup: float, final: float) -> float:
         return (step + 1) / (up + 1)
     share = min(1.0, (step - up) / max(1.0, steps - up))
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def optimizer_and_schedule(
+    task: "LightningModule",
+    optimizer: "OptimizerCallable",
+    schedule: Callable[[Optimizer, int], LRScheduler] | None,
+) -> "OptimizerLRScheduler":
+    """What a task's `configure_optimizers` returns: norms and biases do not decay, the schedule steps after each batch.
+
+    Raises:
+        UserError: a schedule is wanted, but nobody knows how long the run will be.
+    """
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    made = optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+    if schedule is None:
+        return made
+    steps = task.trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule(made, int(steps)), "interval": "step"}}

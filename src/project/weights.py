@@ -1,11 +1,15 @@
-"""Weights of somebody else's: into nets that have other classes and other channels."""
+"""Fine-tuning: weights of somebody else's, for other classes and other channels, and which of them are held still."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from project import UserError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 
 def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
@@ -61,3 +65,23 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
     net.set_submodule(name, new)
     if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
         net.transform_input = False
+
+
+def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
+    """No gradients outside of `net.head`, and batch normalisation there keeps its statistics; or all as usual again."""
+    head = set(net.head.modules())
+    for module in net.modules():
+        if module not in head and module is not net:
+            module.train(not frozen)
+    for module in head:
+        module.train()
+    heads = {id(parameter) for parameter in net.head.parameters()}
+    for parameter in net.parameters():
+        parameter.requires_grad_(not frozen or id(parameter) in heads)
+
+
+def allow_freezing(trainer: "Trainer") -> None:
+    """Raises UserError if processes would wait for gradients that frozen parameters do not get."""
+    finds_unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
+    if trainer.world_size > 1 and not finds_unused:
+        raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")

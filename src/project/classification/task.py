@@ -5,7 +5,7 @@ from collections.abc import Callable
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -15,7 +15,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from project import UserError
 from project.pipeline import Batch
-from project.schedule import WarmupCosine
+from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.weights import allow_freezing, freeze_all_but_head
 
 
 class Classifier(L.LightningModule):
@@ -70,9 +71,8 @@ class Classifier(L.LightningModule):
     def setup(self, stage: str) -> None:
         if self.compiled:
             self.net.compile()
-        several = self.trainer.world_size > 1
-        if several and self.freeze_epochs and not _finds_unused(self.trainer.strategy):
-            raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
+        if self.freeze_epochs:
+            allow_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] to logits Float[B K]."""
@@ -80,19 +80,7 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            self._freeze(self.current_epoch < self.freeze_epochs)
-
-    def _freeze(self, frozen: bool) -> None:
-        """All but the head: no gradients, and batch normalisation keeps its statistics."""
-        head = set(self.net.head.modules())
-        for module in self.net.modules():
-            if module not in head and module is not self.net:
-                module.train(not frozen)
-        for module in head:
-            module.train()
-        heads = {id(parameter) for parameter in self.net.head.parameters()}
-        for parameter in self.net.parameters():
-            parameter.requires_grad_(not frozen or id(parameter) in heads)
+            freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(
@@ -130,19 +118,8 @@ class Classifier(L.LightningModule):
         loss.reset()
         metrics.reset()
 
-    def configure_optimizers(self) -> Optimizer | dict:
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
-        if self.schedule is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
-        }
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)
 
 
 def _inverse_frequencies(counts: list[int] | None) -> Tensor:
@@ -151,8 +128,3 @@ def _inverse_frequencies(counts: list[int] | None) -> Tensor:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     numbers = torch.tensor(counts, dtype=torch.float)
     return torch.where(numbers > 0, numbers.sum() / (len(counts) * numbers.clamp(min=1)), 0.0)
-
-
-def _finds_unused(strategy: Strategy) -> bool:
-    """Whether a distributed strategy puts up with parameters that get no gradient."""
-    return bool(getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,7 +15,7 @@ from project import UserError
 from project.detection.metric import AveragePrecision
 from project.pipeline import Batch
 from project.pipeline.decode import fit
-from project.schedule import WarmupCosine
+from project.schedule import WarmupCosine, optimizer_and_schedule
 
 
 class Detector(L.LightningModule):
@@ -86,20 +87,8 @@ class Detector(L.LightningModule):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
             precision.update(key, to_original(detected, target["size"], batch.images.shape[-2:]), annotated)
 
-    def configure_optimizers(self) -> Optimizer | dict:
-        trained = [p for p in self.parameters() if p.requires_grad]
-        decayed = [p for p in trained if p.ndim > 1]
-        others = [p for p in trained if p.ndim <= 1]
-        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
-        if self.schedule is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
-        }
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)
 
 
 def to_original(detected: dict[str, Tensor], size: Tensor, canvas: tuple[int, int]) -> dict[str, Tensor]:

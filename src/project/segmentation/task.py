@@ -5,7 +5,7 @@ from collections.abc import Callable
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,10 +14,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project import UserError
 from project.pipeline import Batch
-from project.schedule import WarmupCosine
+from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation.losses import CrossEntropy
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import in_windows
+from project.weights import allow_freezing, freeze_all_but_head
 
 
 class Segmenter(L.LightningModule):
@@ -72,9 +73,8 @@ class Segmenter(L.LightningModule):
     def setup(self, stage: str) -> None:
         if self.compiled:
             self.net.compile()
-        several = self.trainer.world_size > 1
-        if several and self.freeze_epochs and not _finds_unused(self.trainer.strategy):
-            raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
+        if self.freeze_epochs:
+            allow_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] to logits Float[B K H W]."""
@@ -84,19 +84,7 @@ class Segmenter(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            self._freeze(self.current_epoch < self.freeze_epochs)
-
-    def _freeze(self, frozen: bool) -> None:
-        """All but the head: no gradients, and batch normalisation keeps its statistics."""
-        head = set(self.net.head.modules())
-        for module in self.net.modules():
-            if module not in head and module is not self.net:
-                module.train(not frozen)
-        for module in head:
-            module.train()
-        heads = {id(parameter) for parameter in self.net.head.parameters()}
-        for parameter in self.net.parameters():
-            parameter.requires_grad_(not frozen or id(parameter) in heads)
+            freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch.images)
@@ -142,19 +130,8 @@ class Segmenter(L.LightningModule):
         confusion.reset()
         return by_class
 
-    def configure_optimizers(self) -> Optimizer | dict:
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
-        if self.schedule is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, int(steps)), "interval": "step"},
-        }
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)
 
 
 def iou(confusion: Tensor) -> Tensor:
@@ -169,8 +146,3 @@ def _rarity(counts: list[int] | None) -> Tensor:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
     numbers = torch.tensor(counts, dtype=torch.float)
     return 1 / (1.02 + numbers / numbers.sum().clamp(min=1)).log()
-
-
-def _finds_unused(strategy: Strategy) -> bool:
-    """Whether a distributed strategy puts up with parameters that get no gradient."""
-    return bool(getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"))
