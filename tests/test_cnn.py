@@ -15,6 +15,11 @@ def test_parameters_are_as_many_as_the_arithmetic_says():
     assert sum(p.numel() for p in Trunk(3, widths=[4, 6], depth=2).parameters()) == wanted
 
 
+def test_each_level_may_have_a_depth_of_its_own():
+    levels = Trunk(3, widths=[4, 6, 8], depth=[1, 2, 3]).levels
+    assert [len(level) for level in levels] == [1, 2, 3]
+
+
 def test_warmup_then_cosine():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
     schedule = WarmupCosine(optimizer, 100, warmup=0.1, final=0.25)

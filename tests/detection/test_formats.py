@@ -374,7 +374,7 @@ FAULTS = [  # format, kind, change, where, line
      "0.jpg", None),
     (Coco, "annotation-unreadable", bbox(1, 2, 3), "0.jpg", None),
     (Coco, "annotation-unreadable", lambda root: put(root / "annotations/instances_default.json", "{", "{{"),
-     "instances_default.json", None),
+     "instances_default.json", 1),
     (Coco, "class-spelled-twice", lambda root: change_json(root, lambda c: c["categories"][1].update(name="Cat")),
      "", None),
     (Voc, "box-out-of-bounds", xml(1, "<xmax>14.0", "<xmax>44"), "1.xml", 8),

@@ -119,6 +119,19 @@ def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny
         cli.test([str(run), "--data.root", "other"])
 
 
+@pytest.mark.parametrize("kind", ["Voc", "Yolo"])
+def test_the_finetuning_config_takes_every_format(fit, repository, tiny, capsys, kind):
+    some = tiny.pictures(6)
+    tiny.save(Path("d"), some)
+    {"Voc": tiny.voc, "Yolo": tiny.yolo}[kind](Path("d"), some)
+    Path("d/classes.txt").write_text("\n".join(tiny.CLASSES))
+    config = str(repository / "configs" / "detection_finetune.yaml")
+    kinds = ["--data", f"project.detection.{kind}", "--data.root", "d", "--data.image_size", "[32, 40]"]
+    net = ["--model.net.pretrained", "false", "--model.net.name", "ssdlite320_mobilenet_v3_large"]
+    fit("--config", config, *kinds, *net, "--data.batch_size", "2", "--trainer.max_epochs", "1")
+    assert "val/map " in capsys.readouterr().out
+
+
 def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, repository, tiny):
     tiny.coco_parts(Path("d"), {"train": 4, "val": 2})
     tiny.coco(Path("d/annotations/instances_val2017.json"), [tiny.Picture("0.jpg", (22, 30), [], [])])

@@ -13,8 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from project import BrokenFiles, UserError
 from project.checks import Fault
 from project.detection import targets
-from project.detection.formats import Reading, coco, spelled_twice, usable, voc, yolo
-from project.detection.formats.mending import headers
+from project.detection.formats import Reading, coco, headers, spelled_twice, unreadable, usable, voc, yolo
 from project.detection.scenes import draw
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.decode import channels_of, decode
@@ -105,14 +104,17 @@ class Coco(ImageDataModule):
         return _files(self, split, self.reading(split))
 
     def annotation_faults(self) -> Iterable[Fault]:
-        faults, readings = [], []
+        faults = []
         for split, file in self.parts.items():
             try:
-                readings.append(self.reading(split))
+                self.reading(split)
             except UserError as error:
-                faults.append(Fault("annotation-unreadable", "error", str(file), None, str(error)))
+                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
+                line = place.rstrip(":")
+                faults.append(unreadable(file, int(line) if line.isdigit() else None, message))
+        readings = list(self.readings.values())
         used = {annotation.image for reading in readings for annotation in reading.annotations}
-        return [*faults, *_faults(readings, self.class_names if readings else [], self.root), *coco.left_out(used)]
+        return [*faults, *_faults(self, readings), *coco.left_out(used)]
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
@@ -156,7 +158,7 @@ class Voc(ImageDataModule):
         return _files(self, split, self.reading(split))
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return _faults([self.reading(split) for split in self.parts], self.class_names, self.root)
+        return _faults(self, [self.reading(split) for split in self.parts])
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
@@ -202,7 +204,7 @@ class Yolo(ImageDataModule):
         return _files(self, split, self.reading(split))
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return _faults([self.reading(split) for split in self.layout.parts], self.class_names, self.root)
+        return _faults(self, [self.reading(split) for split in self.layout.parts])
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
@@ -233,9 +235,10 @@ def _files(data: Coco | Voc | Yolo, split: str, reading: Reading | None) -> File
     paths = [annotation.image for annotation in reading.annotations]
     found, faults = [], list(reading.faults)
     sizes = headers(paths)
-    _complain([path for path, header in zip(paths, sizes, strict=True) if header is None], len(paths))
+    _raise_unreadable([path for path, header in zip(paths, sizes, strict=True) if header is None], len(paths))
+    labels = _labels(data.class_names)
     for annotation, header in zip(reading.annotations, sizes, strict=True):
-        target, wrong = usable(annotation, header, data.class_names)
+        target, wrong = usable(annotation, header, labels)
         found.append(target)
         faults += wrong
     for fault in faults:
@@ -254,10 +257,10 @@ def _files(data: Coco | Voc | Yolo, split: str, reading: Reading | None) -> File
     return Files(found, paths, channels, data.image_size, keep_aspect=True, groups=groups)
 
 
-def _complain(unreadable: Sequence[Path], of: int) -> None:
+def _raise_unreadable(images: Sequence[Path], of: int) -> None:
     """In the words of whoever would read their pixels."""
     said = []
-    for path in unreadable[:10]:
+    for path in images[:10]:
         try:
             decode(path, 3, None)
             said.append(f"{path}: its header cannot be read")
@@ -265,18 +268,26 @@ def _complain(unreadable: Sequence[Path], of: int) -> None:
             said.append(str(error))
     if said:
         listed = "\n  ".join(said)
-        raise BrokenFiles(f"{len(unreadable)} of {of} images cannot be read; repair or remove them:\n  {listed}")
+        raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")
 
 
-def _faults(readings: Sequence[Reading], class_names: Sequence[str], root: Path) -> list[Fault]:
+def _faults(data: Coco | Voc | Yolo, readings: Sequence[Reading]) -> list[Fault]:
     """Of all parts. Images that cannot be read are left to the check of images."""
+    try:
+        names = data.class_names
+    except UserError:  # training cannot be read, or is empty
+        names = [name.strip() for reading in readings for name in reading.class_names]
+    labels = _labels(names)
     faults: list[Fault] = []
     for reading in readings:
         faults += reading.faults
         sizes = headers([annotation.image for annotation in reading.annotations])
         for annotation, header in zip(reading.annotations, sizes, strict=True):
             if header is not None:
-                faults += usable(annotation, header, class_names)[1]
-    written = {n for reading in readings for n in reading.class_names}
-    written |= {name for reading in readings for annotation in reading.annotations for name in annotation.names}
-    return faults + spelled_twice(written, root)
+                faults += usable(annotation, header, labels)[1]
+    return faults + spelled_twice(readings, data.root)
+
+
+def _labels(class_names: Sequence[str]) -> dict[str, int]:
+    """1 to K; 0 is the background."""
+    return {name: label for label, name in reversed(list(enumerate(class_names, 1)))}

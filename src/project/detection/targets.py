@@ -34,11 +34,9 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
     }
 
 
-def collate(
-    images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]
-) -> tuple[Tensor, tuple[dict[str, Tensor], ...]]:
+def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """uint8 [B C H W], and a dict an image of plain tensors; boxes that augmentation left no area are dropped."""
-    return stack(images), tuple(kept(target, _with_area(target["boxes"])) for target in targets)
+    return stack(images), [kept(target, _with_area(target["boxes"])) for target in targets]
 
 
 def kept(target: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Boxes in the formats that people have them in, read without complaint: what is wrong is listed, not raised."""
 
 from project.detection.formats import coco, voc, yolo
-from project.detection.formats.annotation import Annotation, Reading
-from project.detection.formats.mending import spelled_twice, usable
+from project.detection.formats.annotation import Annotation, Reading, unreadable
+from project.detection.formats.mending import headers, spelled_twice, usable
 
-__all__ = ["Annotation", "Reading", "coco", "spelled_twice", "usable", "voc", "yolo"]
+__all__ = ["Annotation", "Reading", "coco", "headers", "spelled_twice", "unreadable", "usable", "voc", "yolo"]

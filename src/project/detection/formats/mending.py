@@ -1,6 +1,7 @@
 """From boxes as they are written to boxes that can be used, and what is wrong with those that cannot."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from project import nearest
 from project.checks import Fault
-from project.detection.formats.annotation import Annotation, Box
+from project.detection.formats.annotation import Annotation, Box, Reading
 from project.pipeline.decode import EXIF_ORIENTATION, upright_size
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
@@ -33,88 +34,105 @@ def _header(path: Path) -> tuple[Size, int] | None:
 
 
 def usable(
-    annotation: Annotation, header: tuple[Size, int], class_names: Sequence[str]
+    annotation: Annotation, header: tuple[Size, int], labels: dict[str, int]
 ) -> tuple[dict[str, Any], list[Fault]]:
     """The target of an image, see `project.detection.targets`, and the faults of its boxes.
 
     Boxes are swapped, turned and clipped into place where that is plain; those without area, wholly outside or of an
     unknown class are left out.
+
+    Args:
+        header: of the image, from `headers`.
+        labels: of the classes, by name.
     """
     size, orientation = header
-    faults: list[Fault] = []
-
-    def fault(kind: str, severity: Any, message: str, line: int | None = None) -> None:
-        faults.append(Fault(kind, severity, str(annotation.file), line, message))
-
-    turned = False
-    if annotation.size not in (None, size):
-        turned = orientation > 4 and annotation.size == size[::-1]
-        if turned:
-            fault("exif-rotated-boxes", "warning", "made on the image as it lies in the file, which EXIF turns; so are "
-                  "its boxes here, but other programs may not do that")  # fmt: skip
-        else:
-            written, real = ("x".join(map(str, reversed(s))) for s in (annotation.size, size))
-            fault("size-mismatch", "error", f"made for an image of {written}, but the image is {real} (width x height)")
-    boxes: list[Box] = []
-    labels: list[int] = []
-    crowd: list[bool] = []
+    turned, faults = _compared(annotation, header)
+    kept: list[tuple[Box, int, bool]] = []
     seen: set[tuple] = set()
-    for box, name, of_crowd, line in zip(
+    for box, written, crowd, line in zip(
         annotation.boxes, annotation.names, annotation.crowd, annotation.lines, strict=True
     ):
-        name = name.strip()
-        if name not in class_names:
-            fault("class-unknown", "error", f"no class '{name}'{nearest(name, class_names)}", line)
+        name = written.strip()
+        if name not in labels:
+            message = f"no class '{name}'{nearest(name, labels)}"
+            faults.append(Fault("class-unknown", "error", str(annotation.file), line, message))
             continue
         if annotation.relative:
-            width, height = size[::-1]
-            box = box[0] * width, box[1] * height, box[2] * width, box[3] * height
-        said = f"box {_text(box)} of '{name}'"
-        if box[2] < box[0] or box[3] < box[1]:
-            box = min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])
-            fault("box-corners-swapped", "warning", f"{said}: its corners are swapped; taken as {_text(box)}", line)
-        if turned:
-            box = _turned(box, orientation, size)
-        if box[2] <= box[0] or box[3] <= box[1]:
-            fault("box-without-area", "warning", f"{said} has no area; left out", line)
-            continue
-        clipped = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(size[1])), min(box[3], float(size[0]))
-        if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-            fault("box-out-of-bounds", "error", f"{said} lies outside the image of {size[1]}x{size[0]}; left out", line)
-            continue
-        if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > TOLERANCE:
-            fault("box-out-of-bounds", "warning", f"{said} sticks out of the image of {size[1]}x{size[0]}; cut", line)
-        place = (name, *(round(2 * value) for value in clipped))
-        if place in seen:
-            fault("box-duplicated", "warning", f"{said} is there twice; remove one", line)
-        seen.add(place)
-        boxes.append(clipped)
-        labels.append(class_names.index(name) + 1)
-        crowd.append(of_crowd)
+            box = box[0] * size[1], box[1] * size[0], box[2] * size[1], box[3] * size[0]
+        placed, wrong = _placed(_turned(box, orientation, size) if turned else box, size)
+        if placed is not None:
+            place = (name, *(round(2 * value) for value in placed))
+            if place in seen:
+                wrong.append(("box-duplicated", "warning", "is there twice; remove one"))
+            seen.add(place)
+            kept.append((placed, labels[name], crowd))
+        for kind, severity, text in wrong:
+            message = f"box ({', '.join(f'{value:.6g}' for value in box)}) of '{name}' {text}"
+            faults.append(Fault(kind, severity, str(annotation.file), line, message))
     return {
-        "boxes": torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
-        "labels": torch.tensor(labels, dtype=torch.long),
-        "crowd": torch.tensor(crowd, dtype=torch.bool),
+        "boxes": torch.tensor([box for box, _, _ in kept], dtype=torch.float).reshape(-1, 4),
+        "labels": torch.tensor([label for _, label, _ in kept], dtype=torch.long),
+        "crowd": torch.tensor([crowd for _, _, crowd in kept], dtype=torch.bool),
         "size": size,
     }, faults
 
 
-def spelled_twice(names: Iterable[str], file: Path) -> list[Fault]:
-    """Classes that differ in nothing but capitals, spaces, hyphens or underscores.
+def _compared(annotation: Annotation, header: tuple[Size, int]) -> tuple[bool, list[Fault]]:
+    """Whether boxes were made on the image as it lies in its file, by the size that is written; else what is wrong."""
+    size, orientation = header
+    if annotation.size in (None, size):
+        return False, []
+    turned = orientation > 4 and annotation.size == size[::-1]
+    if turned:
+        message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
+        return True, [Fault("exif-rotated-boxes", "warning", str(annotation.file), None, message)]
+    (height, width), (real_height, real_width) = annotation.size, size
+    message = f"made for an image {width} wide and {height} high, but it is {real_width} wide and {real_height} high"
+    return False, [Fault("size-mismatch", "error", str(annotation.file), None, message)]
+
+
+def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]]]:
+    """A box within the image, or None; and what is wrong with it: kind, severity, and what to say."""
+    wrong: list[tuple[str, Any, str]] = []
+    x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        x1, y1, x2, y2 = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+        wrong.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
+    if x2 <= x1 or y2 <= y1:
+        return None, [*wrong, ("box-without-area", "warning", "has no area; left out here")]
+    height, width = size
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    of = f"the image, {width} wide and {height} high"
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        return None, [*wrong, ("box-out-of-bounds", "error", f"lies outside {of}; left out here")]
+    if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
+        wrong.append(("box-out-of-bounds", "warning", f"sticks out of {of}; cut here"))
+    return clipped, wrong
+
+
+def spelled_twice(readings: Iterable[Reading], root: Path) -> list[Fault]:
+    """Classes that differ in nothing but capitals, spaces, hyphens or underscores; where the rarest spelling stands.
 
     Args:
-        names: as written.
-        file: where the message shall point.
+        root: where a spelling stands that no box has.
     """
+    files: dict[str, list[Path]] = {}
+    for reading in readings:
+        for name in reading.class_names:
+            files.setdefault(name, [])
+        for annotation in reading.annotations:
+            for name in annotation.names:
+                files.setdefault(name, []).append(annotation.file)
     spellings: dict[str, set[str]] = {}
-    for name in names:
-        plain = "".join(name.casefold().replace("_", " ").replace("-", " ").split())
-        spellings.setdefault(plain, set()).add(name)
-    return [
-        Fault("class-spelled-twice", "error", str(file), None,
-              f"one class in {len(several)} spellings: {', '.join(map(repr, sorted(several)))}; choose one")
-        for several in spellings.values() if len(several) > 1
-    ]  # fmt: skip
+    for name in files:
+        spellings.setdefault(re.sub(r"[\s_-]", "", name.casefold()), set()).add(name)
+    faults = []
+    for several in spellings.values():
+        if len(several) > 1:
+            where = min((files[name] for name in several), key=len)
+            message = f"one class in {len(several)} spellings: {', '.join(map(repr, sorted(several)))}; choose one"
+            faults.append(Fault("class-spelled-twice", "error", str(where[0] if where else root), None, message))
+    return faults
 
 
 def _turned(box: Box, orientation: int, size: Size) -> Box:
@@ -128,10 +146,6 @@ def _turned(box: Box, orientation: int, size: Size) -> Box:
     if orientation == 7:
         return width - y2, height - x2, width - y1, height - x1
     return y1, height - x2, y2, height - x1
-
-
-def _text(box: Box) -> str:
-    return f"({', '.join(f'{value:.6g}' for value in box)})"
 
 
 def finite(values: Iterable[float]) -> bool:

@@ -56,7 +56,7 @@ def read(pairs: list[Pair]) -> Reading:
             if annotation is not None:
                 annotations.append(annotation)
                 names.update(annotation.names)
-    return Reading(annotations, sorted({name.strip() for name in names}), faults)
+    return Reading(annotations, sorted(names, key=str.strip), faults)
 
 
 def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation | None:
