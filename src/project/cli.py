@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import lightning as L
 import torch
+import torch.distributed
 import yaml
 from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -233,6 +234,8 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # left to Python's end, its threads may outlive what they use: abort
     sys.exit(0)
 
 
