@@ -41,9 +41,9 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_understood(command, capsys):
-    if of_a_slice_that_is_gone(command):
-        pytest.skip("a task that is not here")
     answer = re.search(rf"^\$ .*{re.escape(command.strip())}\n(error: .*)", README, re.MULTILINE)
+    if of_a_slice_that_is_gone(command + (answer[1] if answer else "")):
+        pytest.skip("a task that is not here")
     try:
         cli.fit([*arguments(command), "--print_config"])
     except SystemExit as ended:
