@@ -118,7 +118,7 @@ def test_broken_data_do_not_keep_the_rest_from_being_checked(photos, capsys):
     copied("train/a/1.jpg", "val/a/x.jpg")
     assert check() == 1
     said = capsys.readouterr().out
-    assert all(re.search(rf"^error +{kind} ", said, re.MULTILINE) for kind in ("leak", "empty-class", "unknown-class"))
+    assert all(re.search(rf"^error +{kind} ", said, re.MULTILINE) for kind in ("leak", "class-empty", "class-unknown"))
 
 
 def test_fit_warns_and_trains(photos, fit, capsys):

@@ -1,12 +1,14 @@
 """Near hashes are found whatever they are; what counts as alike."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from project.checks.duplicates import DISTANCE, close, likeness
+from project.checks.near import DISTANCE, close, compare, likeness
 from project.checks.pixels import perceptual_hash
 
 
@@ -78,3 +80,26 @@ def test_what_is_alike():
     alike = dict(zip(thumbs, np.isfinite(difference).tolist(), strict=True))
     assert alike == {name: name not in ("turned", "another") for name in thumbs}
     assert difference[0] == 0 and difference[1] == 30
+
+
+def test_pairs_are_compared_in_colour_and_pixel_by_pixel():
+    random = np.random.default_rng(3)
+    shades = Image.fromarray(random.integers(0, 256, (6, 8), dtype=np.uint8)).resize((80, 60))
+    picture = Image.merge("RGB", (shades, shades.transpose(Image.Transpose.FLIP_TOP_BOTTOM), shades))
+    picture.save("a.png")
+    picture.save("b.bmp")
+    picture.save("c.jpg", quality=60)
+    picture.convert("L").save("d.png")
+    Image.merge("RGB", (shades, picture.getchannel("G"), picture.getchannel("G"))).save("e.png")
+    verdicts = {
+        name: compare(Path("a.png"), Path(name), True) for name in ("a.png", "b.bmp", "c.jpg", "d.png", "e.png")
+    }
+    assert list(verdicts.values()) == ["same", "same", "near", "near", ""]
+
+
+def test_a_file_that_only_describes_itself_otherwise_is_the_same():
+    noise = np.random.default_rng(4).integers(0, 256, (160, 140, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("a.jpg", quality=95)
+    content = Path("a.jpg").read_bytes()
+    Path("b.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x06note" + content[2:])
+    assert compare(Path("a.jpg"), Path("b.jpg"), False) == "same"

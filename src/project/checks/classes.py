@@ -23,7 +23,7 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     for several in spellings.values():
         if len(several) > 1:
             said = " and ".join(f"'{name}'" for name in several)
-            found.append(fault("class-spelling", "", f"{said} are two classes; if they mean the same, join them"))
+            found.append(fault("class-spelled-twice", "", f"{said} are two classes; if they mean the same, join them"))
     for split, numbers in counts.items():
         gone = [f"'{name}'" for name, number in zip(names, numbers, strict=True) if not number]
         for name in gone:
@@ -31,7 +31,7 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     train = counts.get("train", [])
     for name, number in zip(names, train, strict=False):
         if 0 < number < max(FEW, max(train) / SHARE):
-            message = f"'{name}' has {number} of {sum(train):,} training examples; add some, or --data.balanced true"
+            message = f"'{name}' has {number:,} of {sum(train):,} in train; add some, or balance the classes"
             found.append(fault("class-rare", "", message))
     return found
 

@@ -26,7 +26,7 @@ class Fault(NamedTuple):
 
 # What this folder, which knows no task, can find; the data modules add what their annotations can get wrong.
 KINDS: dict[str, Severity] = {
-    "missing": "error",
+    "image-missing": "error",
     "empty": "error",
     "not-an-image": "error",
     "unreadable": "error",
@@ -34,7 +34,7 @@ KINDS: dict[str, Severity] = {
     "near-leak": "error",
     "label-conflict": "error",
     "group-straddles": "error",
-    "class-spelling": "error",
+    "class-spelled-twice": "error",
     "unusable": "error",
     "wrong-extension": "warning",
     "sixteen-bit": "warning",

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from project.checks.faults import Fault, fault
-from project.checks.images import Image, threads
+from project.checks.images import Image, in_threads
 
 FORMATS = {  # PIL's names for what a file with an extension may hold
     ".jpg": "JPEG MPO",
@@ -27,7 +27,7 @@ FORMATS = {  # PIL's names for what a file with an extension may hold
     ".webp": "WEBP",
 }
 GREY = {"1", "L", "LA", "La", "I", "F"}
-CHUNK = 256  # files between two looks at the clock
+CHUNK = 1000  # files between two looks at the clock
 
 
 class Header(NamedTuple):
@@ -48,11 +48,10 @@ def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Hea
     """
     end = None if seconds is None else time.monotonic() + seconds
     found: dict[int, Header | Fault] = {}
-    with threads() as pool:
-        for some in _evenly(len(files)):
-            found.update(zip(some, pool.map(lambda i: read_header(files[i]), some), strict=True))
-            if end is not None and time.monotonic() > end:
-                break
+    for some in _evenly(len(files)):
+        found.update(zip(some, in_threads(read_header, [files[i] for i in some]), strict=True))
+        if end is not None and time.monotonic() > end:
+            break
     return found
 
 
@@ -67,7 +66,7 @@ def read_header(file: Image) -> Header | Fault:
                 mode = f"{image.mode}+alpha" if alpha else image.mode
                 return Header(size, image.format or "", mode, image.height, image.width)
     except FileNotFoundError:
-        return fault("missing", file, "no such file; restore it, or take it out of the annotations")
+        return fault("image-missing", file, "no such file; restore it, or take it out of the annotations")
     except UnidentifiedImageError:
         return fault("not-an-image", file, "not an image that can be read; restore or remove it")
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:

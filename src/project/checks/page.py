@@ -38,8 +38,7 @@ table a { color: inherit } section { margin-top: 36px; padding-top: 20px; border
 figure { margin: 0; padding: 10px; background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   max-width: 460px }
 figure div { display: flex; gap: 8px }
-img { display: block; max-height: 160px; max-width: 208px; min-height: 64px; border-radius: 4px;
-  image-rendering: auto; background: #8884 }
+img { display: block; max-height: 160px; max-width: 208px; min-height: 96px; border-radius: 4px; background: #8884 }
 figcaption { margin-top: 8px; font-size: 13px; color: var(--soft); max-width: 424px }
 figcaption code { color: var(--ink) }
 ul { margin: 10px 0 0; padding-left: 20px } li { margin: 3px 0; font-size: 14px }

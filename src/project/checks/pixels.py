@@ -89,7 +89,8 @@ class _Chunks(Dataset):
 def grey(path: str) -> Pillow.Image:
     """Upright and 8 bits. Of JPEGs only the brightness is decoded, at a fraction of the size, but all of the file."""
     with Pillow.open(path) as image:
-        image.draft("L", (SIDE, SIDE))
+        longer = max(image.size)
+        image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
         image.load()
         if image.mode in ("L", "RGB") and "transparency" not in image.info:
             shades = ImageOps.exif_transpose(image.convert("L"))

@@ -1,6 +1,7 @@
 """The checks, put together: the quick ones of every run, and all of them."""
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,10 +10,11 @@ import numpy as np
 
 from project import UserError
 from project.checks.classes import class_faults, group_faults
-from project.checks.duplicates import duplicate_faults, near_pairs, same_bytes
+from project.checks.duplicates import duplicate_faults, same_bytes
 from project.checks.faults import Fault, fault
 from project.checks.headers import Header, header_faults, read_headers
 from project.checks.images import Images
+from project.checks.near import near_images
 from project.checks.pixels import Figures, pixel_faults, read_pixels
 from project.checks.tensors import tensor_faults
 from project.pipeline import ImageDataModule
@@ -46,7 +48,7 @@ def quick(datamodule: ImageDataModule, whole: bool = False) -> Survey:
     if not images.files:
         return _survey([], datamodule, images, started)
     headers = read_headers(images.files, None if whole else SECONDS)
-    groups, left_out = same_bytes(images.files, headers, None if whole else BYTES)
+    groups, left_out = same_bytes(images.files, _whole(headers), None if whole else BYTES)
     found = header_faults(images.files, headers) + duplicate_faults(images.files, groups, {}, images.class_names)
     found += _counted(datamodule, images) + group_faults(images.files)
     if whole:
@@ -61,21 +63,29 @@ def thorough(datamodule: ImageDataModule) -> Survey:
     started = time.monotonic()
     found: list[Fault] = []
     try:
-        found += datamodule.annotation_faults()
-        images = Images.of(datamodule)
-        found += _counted(datamodule, images)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is left out: it is among the faults
+            found += datamodule.annotation_faults()
+            images = Images.of(datamodule)
+        told = {one.kind for one in found}  # an annotation's own spelling, too
+        found += [one for one in _counted(datamodule, images) if one.kind not in told]
     except UserError as error:
         found.append(fault("unusable", "", f"training would stop here: {error}"))
         return _survey(found, datamodule, Images([], {}, []), started)
     headers = read_headers(images.files, None)
     found += header_faults(images.files, headers) + group_faults(images.files)
-    whole = {i: header for i, header in sorted(headers.items()) if isinstance(header, Header)}
+    whole = _whole(headers)
     files, read = [images.files[i] for i in whole], read_pixels([images.files[i] for i in whole])
     groups, _ = same_bytes(files, dict(enumerate(whole.values())))
-    near = near_pairs(files, read, _comparable(read, list(whole.values()), groups))
+    near = near_images(files, read, _comparable(read, list(whole.values()), groups))
     found += pixel_faults(files, read) + duplicate_faults(files, groups, near, images.class_names)
     found += tensor_faults(images)
     return _survey(found, datamodule, images, started)
+
+
+def _whole(headers: dict[int, Header | Fault]) -> dict[int, Header]:
+    """In the order of the files."""
+    return {i: header for i, header in sorted(headers.items()) if isinstance(header, Header)}
 
 
 def _comparable(read: Figures, headers: list[Header], groups: list[list[int]]) -> np.ndarray:

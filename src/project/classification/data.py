@@ -108,11 +108,11 @@ class ImageFolder(ImageDataModule):
             name = class_folder.name
             if name not in self.class_names:
                 known = nearest(name, self.class_names)
-                self.complain("unknown-class", class_folder, f"the model has no class '{name}'{known}")
+                self.complain("class-unknown", class_folder, f"the model has no class '{name}'{known}")
                 continue
             found = images(class_folder)
             if not found and split == "train":
-                self.complain("empty-class", class_folder, "a class without images; add some, or remove the folder")
+                self.complain("class-empty", class_folder, "a class without images; add some, or remove the folder")
             paths += found
             targets += [self.class_names.index(name)] * len(found)
         if not paths:
@@ -140,7 +140,7 @@ class ImageFolder(ImageDataModule):
             for path in folder.iterdir():
                 if path.suffix.lower() in EXTENSIONS and path.is_file():
                     told = "in no class's folder, so it is not used; move it into its class's"
-                    yield Fault("unlabelled", "warning", str(path), None, told)
+                    yield Fault("annotation-missing", "warning", str(path), None, told)
             for path in (path for name in classes for path in name.rglob("*")):
                 if path.is_file() and path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
                     told = "not used, since its extension is no image's that is read here; convert it, or take it away"
@@ -192,7 +192,7 @@ class Csv(ImageDataModule):
             label, line = row["label"], row["line"]
             if label not in self.class_names:
                 known = nearest(label, self.class_names)
-                self.complain("unknown-class", self.table, f"the model has no class '{label}'{known}", line)
+                self.complain("class-unknown", self.table, f"the model has no class '{label}'{known}", line)
         rows = [row for row in rows if row["label"] in self.class_names]
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
         paths = [self.root / row["path"] for row in rows]
@@ -207,7 +207,7 @@ class Csv(ImageDataModule):
         for path in images(self.root):
             if path.resolve() not in listed:
                 told = f"not in {self.table.name}, so it is not used; add a row for it"
-                yield Fault("unlabelled", "warning", str(path), None, told)
+                yield Fault("annotation-missing", "warning", str(path), None, told)
 
 
 class TorchvisionDataset(ImageDataModule):
