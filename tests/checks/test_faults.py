@@ -7,43 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photos import CLEAN, Photos, picture, write
 from PIL import Image, ImageEnhance, ImageFilter
+from tiny_task import Shades
 
+from project import UserError
 from project.checks.faults import KINDS
 from project.checks.survey import Survey, quick, thorough
-from project.classification import Csv, Digits, ImageFolder
 
-CLEAN = {"train": {"cat": 12, "dog": 12}, "val": {"cat": 3, "dog": 3}}
 HERE = Path("photos/train/cat/5.jpg")  # the file that is spoilt, unless its kind says another
 
 
-def picture(number: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """A colourful scene of its own: soft patches, and edges."""
-    random = np.random.default_rng(number)
-    height, width = size
-    patches = Image.fromarray(random.integers(0, 256, (6, 7, 3), dtype=np.uint8)).resize((width, height))
-    pixels = np.asarray(patches).astype(int) + random.normal(0, 9, (height, width, 3))
-    for _ in range(5):
-        y, x = random.integers(0, height - 12), random.integers(0, width - 12)
-        pixels[y : y + 12, x : x + random.integers(5, 12)] = random.integers(0, 256, 3)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-@pytest.fixture
-def photos() -> Path:
-    number = 0
-    for split, classes in CLEAN.items():
-        for name, count in classes.items():
-            folder = Path("photos") / split / name
-            folder.mkdir(parents=True)
-            for place in range(count):
-                picture(number).save(folder / f"{place}.jpg", quality=92)
-                number += 1
-    return Path("photos")
-
-
-def data(**options) -> ImageFolder:
-    return ImageFolder(root="photos", image_size=(16, 16), **options)
+@pytest.fixture(autouse=True)
+def photos() -> None:
+    write()
 
 
 def again(change: Callable[[Image.Image], Image.Image], path: Path = HERE, **saving) -> None:
@@ -141,10 +118,6 @@ PLANTS: dict[str, Callable[[], str | None]] = {
     "class-missing": missing_class,
     "class-rare": lambda: rare_class() or "",
     "class-spelled-twice": lambda: other_spelling() or "",
-    "annotation-missing": lambda: copy("train/cat/1.jpg", "train/x.jpg"),
-    "ignored-file": lambda: copy("train/cat/1.jpg", "train/cat/x.heic"),
-    "class-unknown": lambda: shutil.copytree("photos/val/cat", "photos/val/cow") and "photos/val/cow",
-    "class-empty": lambda: Path("photos/train/cow").mkdir() or "photos/train/cow",
 }
 HEADERS = {"empty", "not-an-image", "wrong-extension", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"}
 QUICK = HEADERS | {
@@ -163,70 +136,76 @@ def found(survey: Survey) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", PLANTS)
-def test_what_is_planted_is_found_where_it_is_and_nothing_else(kind, photos):
+def test_what_is_planted_is_found_where_it_is_and_nothing_else(kind):
     where = PLANTS[kind]()
     where = str(HERE) if where is None else where
-    survey = thorough(data())
+    survey = thorough(Photos())
     assert (kind, where) in found(survey)
-    with_it = {"sixteen-bit": {("mixed-colour", where)}, "class-empty": {("class-missing", "")}}  # what is true as well
+    with_it = {"sixteen-bit": {("mixed-colour", where)}}  # what is true as well
     assert found(survey) - {(kind, where)} <= with_it.get(kind, set())
-    assert {fault.severity for fault in survey.faults if fault.kind == kind} == {KINDS.get(kind) or own_severity(kind)}
+    assert {fault.severity for fault in survey.faults if fault.kind == kind} == {KINDS[kind]}
     if kind in QUICK:
-        assert (kind, where) in found(quick(data()))
+        assert (kind, where) in found(quick(Photos()))
 
 
-def own_severity(kind: str) -> str:
-    return "warning" if kind in ("annotation-missing", "ignored-file") else "error"
+def test_clean_images_give_nothing():
+    assert thorough(Photos()).faults == quick(Photos(), whole=True).faults == []
 
 
-def test_clean_images_give_nothing(photos):
-    assert thorough(data()).faults == quick(data(), whole=True).faults == []
-
-
-def test_the_same_pixels_in_another_format_are_a_leak(photos):
+def test_the_same_pixels_in_another_format_are_a_leak():
     copied = pixel_copy("train/dog/2.jpg", "val/dog/x.png")
-    faults = thorough(data()).faults
+    faults = thorough(Photos()).faults
     assert [(fault.kind, fault.file, fault.other) for fault in faults] == [("leak", copied, "photos/train/dog/2.jpg")]
 
 
-def test_many_copies_are_told_once_each_and_across_splits_first(photos):
+def test_many_copies_are_told_once_each_and_across_splits_first():
     for target in ("train/cat/x.jpg", "train/dog/y.jpg", "val/cat/z.jpg"):
         copy("train/cat/0.jpg", target)
-    assert found(thorough(data())) == {
+    assert found(thorough(Photos())) == {
         ("duplicate", "photos/train/cat/x.jpg"),
         ("label-conflict", "photos/train/dog/y.jpg"),
         ("leak", "photos/val/cat/z.jpg"),
     }
 
 
-def test_groups_that_straddle_splits(photos):
+def test_groups_that_straddle_splits():
     for split, name in (("train", "cat"), ("val", "dog")):
         picture(len(split) + 500).save(f"photos/{split}/{name}/p7_1.jpg")
-    faults = thorough(data(group=r"^(p\d+_|\d+)")).faults
+    faults = thorough(Photos(group=r"^(p\d+_|\d+)")).faults
     straddling = [fault for fault in faults if fault.kind == "group-straddles"]
     assert ("photos/val/dog/p7_1.jpg", "photos/train/cat/p7_1.jpg") in [(f.file, f.other) for f in straddling]
     assert len({fault.message for fault in straddling}) == len(straddling)
 
 
-def test_a_table_with_faults_in_its_rows(photos):
-    rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/1.jpg,,train", "train/dog/0.jpg,dog,train"]
-    rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val"]
-    (photos / "labels.csv").write_text("\n".join(rows))
-    survey = thorough(Csv(root="photos"))
-    lines = {(fault.kind, fault.line) for fault in survey.faults if fault.line}
-    assert lines == {("no-label", 3), ("unknown-split", 5), ("class-unknown", 7)}
-    assert ("image-missing", "photos/gone.jpg") in found(survey)
-    assert ("annotation-missing", "photos/val/dog/0.jpg") in found(survey)
-
-
 def test_images_without_files_are_looked_at_too():
-    assert thorough(Digits()).faults == []
-    assert quick(Digits()).faults == []
+    clean = Shades(train=33, val=5)
+    assert thorough(clean).faults == quick(clean).faults == []
+
+    class Twice(Shades):
+        def given(self, split):
+            samples = super().given(split)
+            if split == "train":
+                samples.images[4] = 7
+                samples.images[8] = samples.images[2]
+            elif split == "val":
+                samples.images[1] = super().given("train").images[0]
+            return samples
+
+    survey = thorough(Twice(train=33, val=5))
+    assert found(survey) == {
+        ("constant", "sample 4 of train"),
+        ("duplicate", "sample 8 of train"),
+        ("leak", "sample 1 of val"),
+        ("label-conflict", "sample 1 of val"),
+    }
 
 
-@pytest.mark.parametrize("text", ["no rows", "path,label\n"])
-def test_data_that_cannot_be_had_are_one_fault(text, photos):
-    (photos / "labels.csv").write_text(text)
-    faults = thorough(Csv(root="photos")).faults
-    assert [fault.kind for fault in faults] == ["unusable"]
-    assert "labels.csv" in faults[0].message
+def test_data_that_cannot_be_had_are_one_fault():
+    class Lost(Photos):
+        def given(self, split):
+            raise UserError("labels.txt: no such file")
+
+    faults = thorough(Lost()).faults
+    assert [(fault.kind, fault.message) for fault in faults] == [
+        ("unusable", "training would stop here: labels.txt: no such file")
+    ]

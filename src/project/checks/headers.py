@@ -57,20 +57,28 @@ def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Hea
 
 def read_header(file: Image) -> Header | Fault:
     try:
-        with file.path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if not size:
-                return fault("empty", file, "an empty file; restore or remove it")
-            with Pillow.open(stream) as image:
-                alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-                mode = f"{image.mode}+alpha" if alpha else image.mode
-                return Header(size, image.format or "", mode, image.height, image.width)
-    except FileNotFoundError:
+        with file.path.open("rb") as stream, Pillow.open(stream) as image:
+            return header_of(image, os.fstat(stream.fileno()).st_size)
+    except Exception as error:
+        return broken(file, error)
+
+
+def header_of(image: Pillow.Image, length: int) -> Header:
+    """Of an image that is open and not yet decoded, in a file of `length` bytes."""
+    alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    mode = f"{image.mode}+alpha" if alpha else image.mode
+    return Header(length, image.format or "", mode, image.height, image.width)
+
+
+def broken(file: Image, error: Exception) -> Fault:
+    """What reading it raised: over a broken file that is not to be foreseen, and most of it means the same."""
+    if isinstance(error, FileNotFoundError):
         return fault("image-missing", file, "no such file; restore it, or take it out of the annotations")
-    except UnidentifiedImageError:
+    if isinstance(error, UnidentifiedImageError):
+        if not file.path.stat().st_size:
+            return fault("empty", file, "an empty file; restore or remove it")
         return fault("not-an-image", file, "not an image that can be read; restore or remove it")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        return fault("unreadable", file, f"cannot be read ({error}); restore or remove it")
+    return fault("unreadable", file, f"cannot be read ({str(error) or type(error).__name__}); restore or remove it")
 
 
 def header_faults(files: Sequence[Image], headers: dict[int, Header | Fault]) -> list[Fault]:

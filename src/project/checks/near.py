@@ -1,6 +1,7 @@
 """Images that are nearly the same: by a hash that withstands small changes, then by what the pair looks like."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations, pairwise, product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from project.checks.pixels import THUMB, Figures
 
 DISTANCE = 6  # bits of 64 that the hashes of near images may differ in
 BLOCKS, KEPT = 9, 3  # 9 - 3 = 6 = DISTANCE
-CHUNK = 100_000  # pairs compared at a time
+CHUNK = 2_000  # pairs compared at a time
 HUE = 10  # mean difference in colour, of 255, that near images may have
 
 
@@ -96,8 +97,8 @@ def likeness(a: np.ndarray, b: np.ndarray, bits: np.ndarray) -> np.ndarray:
     a, b = a.astype(np.float32), b.astype(np.float32)
     difference = np.abs(a - b).mean((1, 2))
     a, b = (x - x.mean((1, 2), keepdims=True) for x in (a, b))
-    norm = np.sqrt((a**2).sum((1, 2)) * (b**2).sum((1, 2)))
-    correlation = (a * b).sum((1, 2)) / np.maximum(norm, 1e-6)
+    product_of = partial(np.einsum, "phw,phw->p")
+    correlation = product_of(a, b) / np.maximum(np.sqrt(product_of(a, a) * product_of(b, b)), 1e-6)
     alike = (correlation > 0.993) | (correlation > 0.98) & (bits <= 2) | (correlation > 0.95) & (difference < 4)
     return np.where(alike, difference, np.inf)
 

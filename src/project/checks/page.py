@@ -81,8 +81,8 @@ def _section(faults: list[Fault], root: str) -> str:
         for fault, pictures in pictured
     )
     shown = {id(fault) for fault, _ in pictured}
-    rest = [fault for fault in faults if id(fault) not in shown]
-    listed = "".join(f"<li>{_said(fault, what, advice, root)}</li>" for fault in rest[:LINES])
+    rest = [said for fault in faults if id(fault) not in shown and (said := _said(fault, what, advice, root))]
+    listed = "".join(f"<li>{said}</li>" for said in rest[:LINES])
     more = f"<li class=soft>and {len(rest) - LINES:,} more</li>" if len(rest) > LINES else ""
     listing = f"<ul>{listed}{more}</ul>" if rest else ""
     if figures and rest:

@@ -1,7 +1,9 @@
 """What an image's pixels tell: each is decoded once, in grey, at a size that shows what a net would see."""
 
+import hashlib
+import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from project.checks.faults import Fault, fault
+from project.checks.headers import Header, broken, header_of
 from project.checks.images import CORES, Image
 from project.pipeline.decode import to_tensor
 
@@ -30,78 +33,81 @@ FIGURES = np.dtype(
         ("sharpness", "f4"),  # standard deviation of a Laplacian
         ("hash", "u8"),
         ("thumb", "u1", (THUMB, THUMB)),
+        ("bytes", "u8"),  # a digest of the file
     ]
 )
 
 
 class Figures(NamedTuple):
-    """table: FIGURES[N]. broken: why a file cannot be decoded, by its place; its row in the table is 0."""
+    """headers: of each file, or what is wrong with it; then its row in the table, FIGURES[N], is 0."""
 
+    headers: list[Header | Fault]
     table: np.ndarray
-    broken: dict[int, str]
 
     @property
     def whole(self) -> np.ndarray:
         """bool[N]"""
-        return ~np.isin(np.arange(len(self.table)), list(self.broken))
+        return np.array([isinstance(header, Header) for header in self.headers], dtype=bool)
 
 
-def read_pixels(files: Sequence[Image]) -> Figures:
-    """All files' figures, read by a process for each core, with a bar on a terminal."""
-    table, broken = np.zeros(len(files), FIGURES), {}
-    with tqdm(total=len(files), desc="reading images", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for start, rows, errors in _chunks(files):
-            table[start : start + len(rows)] = rows
-            broken.update(errors)
-            bar.update(len(rows))
-    return Figures(table, broken)
-
-
-def _chunks(files: Sequence[Image]) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+def read_images(files: Sequence[Image]) -> Figures:
+    """All files' headers and figures, read by a process for each core, with a bar on a terminal."""
+    headers: list[Header | Fault] = []
+    table = np.zeros(len(files), FIGURES)
     workers = CORES if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
-    yield from DataLoader(_Chunks(files), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    chunks = DataLoader(_Chunks(files), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    with tqdm(total=len(files), desc="reading images", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for some, rows in chunks:
+            table[len(headers) : len(headers) + len(rows)] = rows
+            headers += some
+            bar.update(len(rows))
+    return Figures(headers, table)
+
+
+class _Chunks(Dataset):
+    def __init__(self, files: Sequence[Image]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // CHUNK)
+
+    def __getitem__(self, chunk: int) -> tuple[list[Header | Fault], np.ndarray]:
+        files = self.files[chunk * CHUNK : (chunk + 1) * CHUNK]
+        headers: list[Header | Fault] = []
+        rows = np.zeros(len(files), FIGURES)
+        for place, file in enumerate(files):
+            try:
+                with file.path.open("rb") as stream:
+                    content = stream.read()
+                with Pillow.open(io.BytesIO(content)) as image:
+                    header = header_of(image, len(content))
+                    digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
+                    rows[place] = (*figures(grey(image)), digest)
+                headers.append(header)
+            except Exception as error:
+                headers.append(broken(file, error))
+        return headers, rows
 
 
 def _as_it_is(chunk: Any) -> Any:
     return chunk
 
 
-class _Chunks(Dataset):
-    def __init__(self, files: Sequence[Image]) -> None:
-        self.paths = [str(file.path) for file in files]
-
-    def __len__(self) -> int:
-        return -(-len(self.paths) // CHUNK)
-
-    def __getitem__(self, chunk: int) -> Any:
-        start = chunk * CHUNK
-        paths = self.paths[start : start + CHUNK]
-        rows, errors = np.zeros(len(paths), FIGURES), {}
-        for place, path in enumerate(paths):
-            try:
-                rows[place] = figures(grey(path))
-            # What a decoder raises over a broken file is not to be foreseen, and all of it means the same.
-            except Exception as error:
-                errors[start + place] = str(error) or type(error).__name__
-        return start, rows, errors
-
-
-def grey(path: str) -> Pillow.Image:
+def grey(image: Pillow.Image) -> Pillow.Image:
     """Upright and 8 bits. Of JPEGs only the brightness is decoded, at a fraction of the size, but all of the file."""
-    with Pillow.open(path) as image:
-        longer = max(image.size)
-        image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
-        image.load()
-        if image.mode in ("L", "RGB") and "transparency" not in image.info:
-            shades = ImageOps.exif_transpose(image.convert("L"))
-        else:
-            shades = Pillow.fromarray(to_tensor(image, 1, None)[0].numpy())
+    longer = max(image.size)
+    image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
+    image.load()
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        shades = ImageOps.exif_transpose(image.convert("L"))
+    else:
+        shades = Pillow.fromarray(to_tensor(image, 1, None)[0].numpy())
     factor = max(shades.size) // SIDE
     return shades.reduce(factor) if factor > 1 else shades
 
 
 def figures(picture: Pillow.Image) -> tuple:
-    """A row of FIGURES, of a picture in mode L."""
+    """A row of FIGURES, but for its last entry, of a picture in mode L."""
     counts = np.array(picture.histogram(), dtype=np.float64)
     counts /= counts.sum()
     low, dim, high = np.searchsorted(counts.cumsum(), (0.01, 0.05, 0.99 - 1e-9))
@@ -122,7 +128,8 @@ def sharpness(grey_values: np.ndarray) -> float:
     values = grey_values.astype(np.int16)
     rows = values[:-2] + values[1:-1] + values[2:]
     edges = 9 * values[1:-1, 1:-1] - rows[:, :-2] - rows[:, 1:-1] - rows[:, 2:]
-    return float(edges.clip(0, 255).std())
+    flat = edges.clip(0, 255).astype(np.float32).ravel()
+    return float(np.sqrt(max(0.0, flat @ flat / len(flat) - flat.mean() ** 2)))
 
 
 def perceptual_hash(square: np.ndarray) -> int:
@@ -137,10 +144,7 @@ def perceptual_hash(square: np.ndarray) -> int:
 
 def pixel_faults(files: Sequence[Image], read: Figures) -> list[Fault]:
     """What is wrong with single images; most of it is a matter of what the others are like."""
-    found = [
-        fault("unreadable", files[i], f"cannot be decoded ({why}); restore or remove it")
-        for i, why in read.broken.items()
-    ]
+    found: list[Fault] = []
     whole = read.whole
     table = read.table[whole]
     if not len(table):

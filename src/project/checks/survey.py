@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from project.checks.faults import Fault, fault
 from project.checks.headers import Header, header_faults, read_headers
 from project.checks.images import Images
 from project.checks.near import near_images
-from project.checks.pixels import Figures, pixel_faults, read_pixels
+from project.checks.pixels import Figures, pixel_faults, read_images
 from project.checks.tensors import tensor_faults
 from project.pipeline import ImageDataModule
 
@@ -48,7 +48,9 @@ def quick(datamodule: ImageDataModule, whole: bool = False) -> Survey:
     if not images.files:
         return _survey([], datamodule, images, started)
     headers = read_headers(images.files, None if whole else SECONDS)
-    groups, left_out = same_bytes(images.files, _whole(headers), None if whole else BYTES)
+    groups, left_out = same_bytes(
+        images.files, {i: h for i, h in headers.items() if isinstance(h, Header)}, None if whole else BYTES
+    )
     found = header_faults(images.files, headers) + duplicate_faults(images.files, groups, {}, images.class_names)
     found += _counted(datamodule, images) + group_faults(images.files)
     if whole:
@@ -72,26 +74,26 @@ def thorough(datamodule: ImageDataModule) -> Survey:
     except UserError as error:
         found.append(fault("unusable", "", f"training would stop here: {error}"))
         return _survey(found, datamodule, Images([], {}, []), started)
-    headers = read_headers(images.files, None)
-    found += header_faults(images.files, headers) + group_faults(images.files)
-    whole = _whole(headers)
-    files, read = [images.files[i] for i in whole], read_pixels([images.files[i] for i in whole])
-    groups, _ = same_bytes(files, dict(enumerate(whole.values())))
-    near = near_images(files, read, _comparable(read, list(whole.values()), groups))
-    found += pixel_faults(files, read) + duplicate_faults(files, groups, near, images.class_names)
-    found += tensor_faults(images)
+    files, read = images.files, read_images(images.files)
+    found += header_faults(files, dict(enumerate(read.headers))) + group_faults(files) + pixel_faults(files, read)
+    groups = _equal(read)
+    near = near_images(files, read, _comparable(read, groups))
+    found += duplicate_faults(files, groups, near, images.class_names) + tensor_faults(images)
     return _survey(found, datamodule, images, started)
 
 
-def _whole(headers: dict[int, Header | Fault]) -> dict[int, Header]:
-    """In the order of the files."""
-    return {i: header for i, header in sorted(headers.items()) if isinstance(header, Header)}
+def _equal(read: Figures) -> list[list[int]]:
+    """Groups of files with the same bytes."""
+    same: dict[int, list[int]] = defaultdict(list)
+    for i in np.flatnonzero(read.whole).tolist():
+        same[int(read.table["bytes"][i])].append(i)
+    return [group for group in same.values() if len(group) > 1]
 
 
-def _comparable(read: Figures, headers: list[Header], groups: list[list[int]]) -> np.ndarray:
+def _comparable(read: Figures, groups: list[list[int]]) -> np.ndarray:
     """bool[N]: images whose likeness to others says something; of equal files the first stands for all."""
-    sides = np.array([(header.height, header.width) for header in headers]).reshape(-1, 2)
-    comparable = read.whole & (read.table["high"] - read.table["low"] > 2) & (sides.min(1) >= SMALLEST)
+    sides = [min(header.height, header.width) if isinstance(header, Header) else 0 for header in read.headers]
+    comparable = (read.table["high"] - read.table["low"] > 2) & (np.array(sides) >= SMALLEST)
     comparable[[i for group in groups for i in group[1:]]] = False
     return comparable
 
