@@ -34,6 +34,7 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/image_folder.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/checks.py
 
 dashboard: $(READY)  ## TensorBoard over runs/
 	$(BIN)/tensorboard --logdir runs

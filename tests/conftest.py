@@ -1,6 +1,7 @@
 """Tiny data and tiny runs. Every test runs in a folder of its own, so that nothing is written into the checkout."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.append(str(REPOSITORY / "tests" / "parts"))
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 

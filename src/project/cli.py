@@ -3,27 +3,30 @@
 import gc
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from numbers import Number
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import lightning as L
 import torch
 import torch.distributed
 import yaml
+from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from project import UserError, checkpoint
+from project import BrokenFiles, UserError, checkpoint
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
+from project.pipeline import ImageDataModule
 from project.safeguards import Checkpoint, EarlyStopping
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
@@ -85,6 +88,12 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
         )
+        parser.add_argument(
+            "--check",
+            type=Literal["off", "warn", "strict"],
+            default="warn",
+            help="look for what is wrong with the data before training: say it, or stop if it is an error",
+        )
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         if self.base is None:
             for key in LEARNED:
@@ -125,16 +134,41 @@ class CLI(LightningCLI):
         return TensorBoard(self.config.trainer.default_root_dir, name=self.config.name, default_hp_metric=False)
 
 
+class Inspection(CLI):
+    """The data module first, and the model, for its memory, only when the data have been read: `build_model`."""
+
+    def add_arguments_to_parser(self, parser: Parser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--html", type=str | None, default=None, help="a file for the report with pictures")
+        parser.add_argument("--json", type=str | None, default=None, help="a file for all that was found, as a list")
+
+    def instantiate_classes(self) -> None:
+        alone = Parser()  # the whole one would ask the data for what it tells the model, and stop at the first fault
+        alone.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
+        self.datamodule = _instantiate(alone, Namespace(data=self.config.data)).data
+
+    def build_model(self) -> L.LightningModule:
+        """Told by the data what it has to know; they are not opened again."""
+        return _instantiate(self.parser, Namespace(data=self.datamodule, model=self.config.model)).model
+
+
+def _instantiate(parser: Parser, part: Namespace) -> Namespace:
+    try:
+        return parser.instantiate(part)
+    except ValueError as error:
+        raise root_cause(error) from None
+
+
 def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
     resumed = _option(args, "--resume")
     if resumed:
         last = checkpoint.find(resumed, "last")
         args = ["--config", str(last.parent.parent / "config.yaml"), *args]
-    else:
-        args = _with_config(args)
-    cli = CLI(args)
+    cli = CLI(args if resumed else _with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
+        _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
     trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.interrupted:
@@ -166,6 +200,53 @@ def test(args: list[str]) -> None:
     metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
         report(metrics, {}, None)
+
+
+def check(args: list[str]) -> None:
+    """Says what is wrong with the data; exits with 1 if anything is an error."""
+    from project.checks import memory, page
+    from project.checks import report as words
+    from project.checks.survey import thorough, worst_first
+
+    cli = Inspection(_with_config(args))
+    data = cli.datamodule
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
+    survey = thorough(data)
+    if survey.counts:
+        try:
+            predicted = memory.predict(cli.build_model(), data, str(cli.config.trainer.precision))
+        # The model may be anyone's, and the data are what was asked about.
+        except Exception as error:
+            survey.notes.append(f"memory: not predicted ({(str(error).splitlines() or [type(error).__name__])[0]})")
+        else:
+            survey.notes.append(f"memory: {predicted}")
+            faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
+            survey = survey._replace(faults=faults)
+    print(words.text(survey))
+    if cli.config.json:
+        words.save(survey, Path(cli.config.json))
+    if cli.config.html:
+        page.save(survey, Path(cli.config.html))
+    if survey.errors:
+        sys.exit(1)
+
+
+def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
+    """
+    Raises:
+        BrokenFiles: strict, and there are errors.
+    """
+    from project.checks import report as words
+    from project.checks.survey import quick
+
+    survey = quick(data, whole=strict)
+    command = f"python -m project.check {shlex.join(args)}".strip()
+    said = words.brief(survey, command)
+    if said:
+        print(f"{said}\n", flush=True)
+    if strict and survey.errors:
+        raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
 
 
 def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+Severity = Literal["error", "warning"]
+
 
 class Fault(NamedTuple):
     """Something that is wrong with the data.
@@ -11,10 +13,49 @@ class Fault(NamedTuple):
     file: where it is; empty where it is about all files.
     line: in a text file, from 1.
     message: what is wrong and what to do, in one sentence without the file's name.
+    other: the image that it is compared with, to be shown beside it.
     """
 
     kind: str
-    severity: Literal["error", "warning"]
+    severity: Severity
     file: str
     line: int | None
     message: str
+    other: str = ""
+
+
+# What this folder, which knows no task, can find; the data modules add what their annotations can get wrong.
+KINDS: dict[str, Severity] = {
+    "image-missing": "error",
+    "empty": "error",
+    "not-an-image": "error",
+    "unreadable": "error",
+    "leak": "error",
+    "near-leak": "error",
+    "label-conflict": "error",
+    "group-straddles": "error",
+    "class-spelled-twice": "error",
+    "unusable": "error",
+    "wrong-extension": "warning",
+    "sixteen-bit": "warning",
+    "alpha": "warning",
+    "cmyk": "warning",
+    "mixed-colour": "warning",
+    "odd-size": "warning",
+    "odd-aspect": "warning",
+    "duplicate": "warning",
+    "near-duplicate": "warning",
+    "constant": "warning",
+    "low-information": "warning",
+    "dark": "warning",
+    "bright": "warning",
+    "blurred": "warning",
+    "class-missing": "warning",
+    "class-rare": "warning",
+    "memory": "warning",
+}
+
+
+def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
+    """One of `KINDS`."""
+    return Fault(kind, KINDS[kind], str(file), None, message, str(other))

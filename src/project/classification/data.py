@@ -1,7 +1,9 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from project import UserError, nearest
+from project.checks import Fault
 from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
-from project.pipeline.decode import channels_of
+from project.pipeline.decode import EXTENSIONS, channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import SPLITS, folders, groups_by_name, images, split_folders
+from project.pipeline.folders import SPLITS, folders, images, split_folders
 from project.pipeline.splitting import stratified
 
 
@@ -41,6 +44,22 @@ class Digits(ImageDataModule):
         return Tensors(labels, images).subset(train if split == "train" else test)
 
 
+class Complaints:
+    """What is wrong with labels: it stops a run, but a check notes it in `noted` and goes on."""
+
+    def __init__(self) -> None:
+        self.noted: list[Fault] | None = None
+
+    def __call__(self, kind: str, file: Path, message: str, line: int | None = None) -> None:
+        """
+        Raises:
+            UserError: no check is under way.
+        """
+        if self.noted is None:
+            raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
+        self.noted.append(Fault(kind, "error", str(file), line, message))
+
+
 class ImageFolder(ImageDataModule):
     """`root/train|val|test/CLASS/*.jpg`, or one folder of classes, `root/CLASS/*.jpg`, that is split here.
 
@@ -62,6 +81,7 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
+        self.complain = Complaints()
         if not self.root.is_dir():
             raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
         self.folders = split_folders(self.root)
@@ -87,16 +107,44 @@ class ImageFolder(ImageDataModule):
         for class_folder in folders(folder):
             name = class_folder.name
             if name not in self.class_names:
-                raise UserError(f"{class_folder}: the model has no class '{name}'{nearest(name, self.class_names)}")
+                known = nearest(name, self.class_names)
+                self.complain("class-unknown", class_folder, f"the model has no class '{name}'{known}")
+                continue
             found = images(class_folder)
             if not found and split == "train":
-                raise UserError(f"{class_folder}: a class without images; add some, or remove the folder")
+                self.complain("class-empty", class_folder, "a class without images; add some, or remove the folder")
             paths += found
             targets += [self.class_names.index(name)] * len(found)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
-        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups_by_name(paths, self.group))
+        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=self._groups(paths))
+
+    def _groups(self, paths: Sequence[Path]) -> list[str] | None:
+        if self.group is None:
+            return None
+        groups: list[str] = []
+        for path in paths:
+            match = re.search(self.group, path.name)
+            if match is None or not match.groups():
+                self.complain("no-group", path, f"data.group '{self.group}' finds no group in the file name")
+            groups.append(match.group(1) if match and match.groups() else path.name)
+        return groups
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        self.complain.noted = noted = []
+        self.division()
+        yield from noted
+        for folder in filter(None, self.folders.values()):
+            classes = folders(folder)
+            for path in folder.iterdir():
+                if path.suffix.lower() in EXTENSIONS and path.is_file():
+                    told = "in no class's folder, so it is not used; move it into its class's"
+                    yield Fault("annotation-missing", "warning", str(path), None, told)
+            for path in (path for name in classes for path in name.rglob("*")):
+                if path.is_file() and path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
+                    told = "not used, since its extension is no image's that is read here; convert it, or take it away"
+                    yield Fault("ignored-file", "warning", str(path), None, told)
 
 
 class Csv(ImageDataModule):
@@ -119,7 +167,14 @@ class Csv(ImageDataModule):
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = Path(root), tuple(image_size), channels
         self.table = self.root / file
-        self.rows = _rows(self.table)
+        if not self.table.is_file():
+            there = self.table.absolute()
+            raise UserError(f"no table at {there}; give its folder with --data.root and its name with --data.file")
+        self.complain = Complaints()
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        return _rows(self.table, self.complain)
 
     def find_class_names(self) -> list[str]:
         return sorted(
@@ -137,11 +192,22 @@ class Csv(ImageDataModule):
             label, line = row["label"], row["line"]
             if label not in self.class_names:
                 known = nearest(label, self.class_names)
-                raise UserError(f"{self.table}:{line}: the model has no class '{label}'{known}")
+                self.complain("class-unknown", self.table, f"the model has no class '{label}'{known}", line)
+        rows = [row for row in rows if row["label"] in self.class_names]
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
         paths = [self.root / row["path"] for row in rows]
         groups = [row["group"] for row in rows] if "group" in rows[0] else None
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        self.complain.noted = noted = []
+        self.division()
+        yield from noted
+        listed = {(self.root / row["path"]).resolve() for row in self.rows}
+        for path in images(self.root):
+            if path.resolve() not in listed:
+                told = f"not in {self.table.name}, so it is not used; add a row for it"
+                yield Fault("annotation-missing", "warning", str(path), None, told)
 
 
 class TorchvisionDataset(ImageDataModule):
@@ -207,11 +273,7 @@ class TorchvisionDataset(ImageDataModule):
         return None
 
 
-def _rows(table: Path) -> list[dict[str, Any]]:
-    if not table.is_file():
-        raise UserError(
-            f"no table at {table.absolute()}; give its folder with --data.root and its name with --data.file"
-        )
+def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
     with table.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         missing = {"path", "label"} - set(reader.fieldnames or ())
@@ -223,10 +285,12 @@ def _rows(table: Path) -> list[dict[str, Any]]:
             row["line"] = reader.line_num
             row["split"] = (row.get("split") or "train").strip().lower()
             if not row["path"] or not row["label"]:
-                raise UserError(f"{table}:{reader.line_num}: a row without path or label")
-            if row["split"] not in SPLITS:
-                raise UserError(f"{table}:{reader.line_num}: split '{row['split']}' is not one of train, val, test")
-            rows.append(row)
+                complain("no-label", table, "a row without path or label", reader.line_num)
+            elif row["split"] not in SPLITS:
+                told = f"split '{row['split']}' is not one of train, val, test"
+                complain("unknown-split", table, told, reader.line_num)
+            else:
+                rows.append(row)
     if not rows:
         raise UserError(f"{table}: no rows below the header")
     return rows

@@ -130,6 +130,11 @@ class ImageDataModule(L.LightningDataModule):
             self.samples[split] = self.given(split)
         return self.samples[split]
 
+    def division(self) -> dict[str, Samples]:
+        """The splits as the user divided them, in the order train, val, test."""
+        given = {split: self._given(split) for split in ("train", "val", "test")}
+        return {split: samples for split, samples in given.items() if samples is not None}
+
     def setup(self, stage: str) -> None:
         """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
         if getattr(self, "_ready", False):

@@ -1,0 +1,70 @@
+"""The images of all splits in one list, whatever the task."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from project.pipeline import ImageDataModule, Samples
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PART = 16  # items that a thread takes at a time
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Image(NamedTuple):
+    """One image in one split. label: its class's number; None where an image has more than one class, or none."""
+
+    name: str
+    split: str
+    label: int | None
+    group: str | None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Images(NamedTuple):
+    """files: those of all splits, in the order train, val, test; empty where images come from no files."""
+
+    files: list[Image]
+    samples: dict[str, Samples]
+    class_names: list[str]
+
+    @classmethod
+    def of(cls, datamodule: ImageDataModule) -> "Images":
+        """
+        Raises:
+            UserError: the data module cannot make its samples.
+        """
+        samples = datamodule.division()
+        files: list[Image] = []
+        for split, part in samples.items():
+            paths: Sequence[Path] | None = getattr(part, "paths", None)
+            if paths is not None:
+                labels: Sequence[int | None] = labels_of(part) or [None] * len(part)
+                groups: Sequence[str | None] = part.groups or [None] * len(part)
+                files += [Image(str(p), split, k, g) for p, k, g in zip(paths, labels, groups, strict=True)]
+        return cls(files, samples, datamodule.class_names)
+
+
+def labels_of(samples: Samples) -> list[int] | None:
+    """The class of each sample where it has exactly one: a task whose targets are Long[N]."""
+    targets = samples.targets
+    single = isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()
+    return targets.tolist() if single else None
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """In order. More threads than cores: what reads headers mostly waits, for a network's disk above all."""
+    parts = [items[start : start + PART] for start in range(0, len(items), PART)]
+    with ThreadPoolExecutor(min(32, 4 * CORES)) as pool:
+        return [result for part in pool.map(lambda some: [work(item) for item in some], parts) for result in part]
