@@ -35,6 +35,7 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/image_folder.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/checks.py
+	$(BIN)/python benchmarks/tasks.py
 
 dashboard: $(READY)  ## TensorBoard over runs/
 	$(BIN)/tensorboard --logdir runs

@@ -9,7 +9,7 @@ import os
 
 # Before torch is imported: how long its threads (GNU OpenMP) wait busily for their next piece of work. As long as they
 # do by default, they take the cores from the workers that load images, and from a second run on the same machine.
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
 class UserError(Exception):
