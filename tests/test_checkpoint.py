@@ -75,3 +75,11 @@ def test_the_config_in_a_checkpoint():
         "data": {"class_path": "b.Data", "init_args": {"root": "here"}},
     }
     assert content["hyper_parameters"]["width"] == 3
+
+
+def test_a_nets_weights_are_in_the_checkpoint_and_nowhere_else():
+    net = {"class_path": "a.Net", "init_args": {"name": "x", "pretrained": True, "weights": "gone.pt"}}
+    content = {"hyper_parameters": {"_class_path": "a.Task", "net": net}}
+    built = checkpoint.config(content)["model"]["init_args"]["net"]
+    assert built == {"class_path": "a.Net", "init_args": {"name": "x", "pretrained": False, "weights": None}}
+    assert net["init_args"]["pretrained"] is True

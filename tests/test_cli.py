@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +214,36 @@ def test_help_is_readable(words, said):
     ended = command(*words)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert all(text in ended.stdout for text in said), ended.stdout
+
+
+def test_a_test_looks_at_the_validation_images_of_its_run(capsys):
+    options = ["--data.root", "./aa", "--data.train", "400", "--data.test", "0", "--model.lr", "0.0001"]
+    cli.fit(["--seed_everything", "5", *options])
+    reported = table(capsys.readouterr().out)
+    for root in ([], ["--data.root", "aa/."]):  # another way to write where the run's data lie
+        cli.test(["runs/tiny/version_0", *root])
+        out = capsys.readouterr().out
+        assert "no test split" in out and table(out) == reported
+
+
+def test_the_config_of_a_resumed_run_makes_a_new_one():
+    cli.fit([])
+    cli.fit(["--resume", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"])
+    assert [path.name for path in Path("runs").rglob("version_*")] == ["version_0"]
+    before = Path("runs/tiny/version_0/results.json").read_bytes()
+    cli.fit(["--config", "runs/tiny/version_0/config.yaml"])
+    assert Path("runs/tiny/version_1/results.json").is_file()
+    assert Path("runs/tiny/version_0/results.json").read_bytes() == before
+
+
+def test_ctrl_c_ends_in_a_line_and_130():
+    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        while not Path("runs/tiny/version_0/checkpoints/last.ckpt").exists():
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "stopped by Ctrl-C" in said and "Traceback" not in said

@@ -11,7 +11,7 @@ from project import UserError, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-PYTHON = r"(?:\.venv/bin/)?python|torchrun [^\n]*?"
+PYTHON = r"(?:\.venv/bin/)?python|(?:\.venv/bin/)?torchrun [^\n]*?"
 COMMANDS = re.findall(rf"^\$? ?(?:{PYTHON}) -m (project\.fit[^#\n]*)", README.replace("\\\n", ""), re.MULTILINE)
 
 

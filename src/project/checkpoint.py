@@ -48,4 +48,8 @@ def config(content: dict[str, Any]) -> dict[str, Any]:
         values.pop("_instantiator", None)
         if "_class_path" in values:
             found[part] = {"class_path": values.pop("_class_path"), "init_args": values}
+    net = found.get("model", {}).get("init_args", {}).get("net")
+    if isinstance(net, dict) and net.get("init_args"):  # its weights stand in the checkpoint: nothing is to be fetched
+        start = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in net["init_args"]}
+        found["model"]["init_args"]["net"] = {**net, "init_args": {**net["init_args"], **start}}
     return found

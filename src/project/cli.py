@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -11,6 +12,7 @@ from itertools import pairwise
 from numbers import Number
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+from urllib.error import URLError
 
 import lightning as L
 import torch
@@ -94,8 +96,8 @@ class CLI(LightningCLI):
             default="warn",
             help="look for what is wrong with the data before training: say it, or stop if it is an error",
         )
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         if self.base is None:
+            parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
             for key in LEARNED:
                 parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
         else:
@@ -103,6 +105,8 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         self.config = parser.read(args)
+        resume, self.config.resume = self.config.resume, None  # else `--config RUN/config.yaml` would go on in that run
+        self.resumed = checkpoint.find(resume, "last").absolute().parent.parent if resume else None
 
     def instantiate_classes(self) -> None:
         try:
@@ -111,16 +115,20 @@ class CLI(LightningCLI):
             raise root_cause(error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        progress = Bar(self.speed) if sys.stdout.isatty() else Lines(self.speed)
+        wanted = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
+        progress = Bar(self.speed) if wanted else Lines(self.speed)
         callbacks = [self.speed, progress]
         if self.base is None:
             callbacks += [Hyperparameters(ignore=LEARNED), LearningRateMonitor(logging_interval="step")]
         self.trainer_defaults["callbacks"] = callbacks
         options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
         try:
-            return super().instantiate_trainer(**options)
+            trainer = super().instantiate_trainer(**options)
         except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
             raise UserError(f"trainer: {error}") from None
+        if trainer.strategy.root_device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, as exact as is needed
+        return trainer
 
     def _logger(self) -> Any:
         asked = self.config_init.trainer.logger
@@ -128,8 +136,8 @@ class CLI(LightningCLI):
             return asked
         if self.base is not None:
             return False
-        if self.config.resume:
-            run = Path(self.config.resume)
+        if self.resumed:
+            run = self.resumed
             return TensorBoard(run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False)
         return TensorBoard(self.config.trainer.default_root_dir, name=self.config.name, default_hp_metric=False)
 
@@ -170,9 +178,12 @@ def fit(args: list[str]) -> None:
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
-    trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning ends the program on Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     if trainer.fast_dev_run:
         return
     metrics = _evaluate(cli, ckpt_path=trainer.checkpoint_callback.best_model_path)
@@ -193,9 +204,10 @@ def test(args: list[str]) -> None:
     content = checkpoint.read(file)
     base = checkpoint.config(content)
     cli = CLI(args[1:], base)
-    own_root = base["data"]["init_args"].get("root")
+    own_root = base["data"]["init_args"].get("root", "")
     cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
-    cli.datamodule.all_is_test = _option(args, "--data.root") not in (None, own_root)
+    other_root = _option(args, "--data.root")
+    cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
     cli.model.load_state_dict(content["state_dict"])
     metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
@@ -276,7 +288,8 @@ def _with_config(args: list[str]) -> list[str]:
             raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
         runs = plain[:1]
         args = ["--config", str(runs[0]), *args]
-    return args if _option(args, "--name") else [*args, "--name", runs[-1].stem]
+    named = _option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
+    return args if named else [*args, "--name", runs[-1].stem]
 
 
 def _options(args: list[str], name: str) -> list[str]:
@@ -291,7 +304,6 @@ def _option(args: list[str], name: str) -> str | None:
 def _say_what_speed_is_left(trainer: L.Trainer) -> None:
     device = trainer.strategy.root_device
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, as exact as training needs
         good = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         good = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
@@ -312,6 +324,9 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         # From a worker process it comes wrapped in that one's traceback.
         print(f"error: {str(error).rsplit('UserError: ')[-1].rsplit('BrokenFiles: ')[-1].strip()}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except URLError as error:
+        print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)

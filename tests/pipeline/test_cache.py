@@ -43,3 +43,10 @@ def test_broken_files_are_all_named_and_nothing_is_left_behind(image_folder):
     assert list(Path("cache").iterdir()) == []
     with pytest.raises(BrokenFiles, match="2 of 4"):
         in_memory(samples)
+
+
+def test_a_file_that_is_gone_is_named(image_folder):
+    samples = files(image_folder({"": {"a": 2}}))
+    samples.paths[1].unlink()
+    with pytest.raises(BrokenFiles, match=r"1\.png: no such file"):
+        on_disk(samples, Path("cache"))

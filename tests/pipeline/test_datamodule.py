@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from project import UserError
 from project.pipeline import ImageDataModule, Tensors
 from project.pipeline.datamodule import mean_and_std
 
@@ -87,3 +88,10 @@ def test_keys_name_the_samples():
     assert batch.keys.tolist() == [0, 1, 2, 3]
     assert data.files(batch.keys, "val")[1] == "sample 1 of val"
     assert torch.equal(batch.images, data.samples["val"].images)
+
+
+def test_mean_and_std_must_fit_the_images_and_each_other():
+    with pytest.raises(UserError, match=r"data\.mean and data\.std go together"):
+        Noise(mean=[0.5] * 3)
+    with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
+        ready(mean=[0.5], std=[0.2])

@@ -216,7 +216,7 @@ class TorchvisionDataset(ImageDataModule):
     Args:
         dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
         root: where its files lie, as torchvision understands it.
-        image_size: height and width; None keeps the images as they are, which then must be all of one size.
+        image_size: height and width; None keeps the images as they are, where the data set has them in memory (MNIST).
         download: fetch what is not there.
     """
 
@@ -248,8 +248,10 @@ class TorchvisionDataset(ImageDataModule):
         images = _pixels(dataset)
         if images is not None and (self.image_size is None or images.shape[-2:] == self.image_size):
             return Tensors(targets, images)
+        if self.image_size is None:
+            raise UserError("data.image_size is needed: this data set reads its images one by one, of any size")
         first = dataset[0][0]
-        size = self.image_size or (first.height, first.width)
+        size = self.image_size
         return Indexed(targets, dataset, 1 if first.mode in ("L", "1") else 3, size)
 
     def _open(self, split: str) -> VisionDataset | None:

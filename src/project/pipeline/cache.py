@@ -85,6 +85,9 @@ def _paths(samples: Samples) -> list[Path] | None:
 def _fingerprint(samples: Files) -> str:
     digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, *samples.reading)).encode())
     for path in samples.sources:
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            raise BrokenFiles(f"{path}: no such file") from None
         digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]

@@ -54,6 +54,8 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if (mean is None) != (std is None):
+            raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line hands over plain values, which a checkpoint can hold and anyone can load.
         self.save_hyperparameters(logger=False, ignore=["augment"])
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
@@ -150,6 +152,11 @@ class ImageDataModule(L.LightningDataModule):
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._present("train"), self.sample)
+        for name, given in (("mean", self.mean), ("std", self.std)):
+            if len(given) != self.in_channels:
+                raise UserError(
+                    f"data.{name} has {len(given)} numbers, but the images have {self.in_channels} channels"
+                )
         self._ready = True
 
     def _present(self, split: str) -> Samples:
