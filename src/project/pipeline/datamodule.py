@@ -154,9 +154,7 @@ class ImageDataModule(L.LightningDataModule):
             self.mean, self.std = mean_and_std(self._present("train"), self.sample)
         for name, given in (("mean", self.mean), ("std", self.std)):
             if len(given) != self.in_channels:
-                raise UserError(
-                    f"data.{name} has {len(given)} numbers, but the images have {self.in_channels} channels"
-                )
+                raise UserError(f"data.{name} has {len(given)} numbers, but images have {self.in_channels} channels")
         self._ready = True
 
     def _present(self, split: str) -> Samples:
