@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from project import BrokenFiles
-from project.pipeline.decode import PADDING, channels_of, decode, fit
+from project.pipeline.decode import PADDING, channels_of, decode, fit, resize
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
 
@@ -121,3 +121,8 @@ SIZES = [((300, 150), (40, 50), (40, 20)), ((150, 300), (40, 50), (25, 50)), ((4
 @pytest.mark.parametrize(("inner", "outer", "wanted"), SIZES)
 def test_fit(inner, outer, wanted):
     assert fit(inner, outer) == wanted
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_down_to_a_pixel(channels):
+    assert resize(torch.full((channels, 3, 2), 7, dtype=torch.uint8), (1, 1)).tolist() == [[[7]]] * channels

@@ -82,7 +82,9 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 [C H W] to uint8 [C size], bilinear, with antialiasing."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
-    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    # Channels last, as files are decoded: the other kernel fails where one pixel is wanted (torch 2.14).
+    planes = pixels[None].contiguous(memory_format=torch.channels_last)
+    return F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
 
 
 def channels_of(paths: list[Path], look: int = 32) -> int:

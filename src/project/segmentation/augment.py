@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from project.pipeline.decode import PADDING
+from project.pipeline.decode import PADDING, resize
 from project.segmentation.masks import IGNORED
 
 
@@ -44,11 +44,11 @@ class RandomScaleCrop(v2.Transform):
         part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
         is_mask = isinstance(inpt, tv_tensors.Mask)
         if part.shape[-2:] != (height, width):
-            planes = part[None, None] if is_mask else part[None]
             # "nearest" alone takes the pixel's corner for its middle, which moves the mask against the image.
-            how = {"mode": "nearest-exact"} if is_mask else {"mode": "bilinear", "antialias": True}
-            planes = F.interpolate(planes, (height, width), **how)
-            part = planes[0, 0] if is_mask else planes[0]
+            if is_mask:
+                part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
+            else:
+                part = resize(part, (height, width))
         around = (
             first_column,
             self.size[1] - width - first_column,
