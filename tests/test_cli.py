@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -238,8 +239,10 @@ def test_the_config_of_a_resumed_run_makes_a_new_one():
 
 def test_ctrl_c_ends_in_a_line_and_130():
     environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it
+    with subprocess.Popen(words, **pipes, preexec_fn=heard) as run:
         while not Path("runs/tiny/version_0/checkpoints/last.ckpt").exists():
             assert run.poll() is None, run.stderr.read()
             time.sleep(0.1)
