@@ -1,6 +1,5 @@
 """The images of all splits in one list, whatever the task."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from project.pipeline import ImageDataModule, Samples
+from project.pipeline.cache import cores
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = cores()
 PART = 16  # items that a thread takes at a time
 T = TypeVar("T")
 R = TypeVar("R")

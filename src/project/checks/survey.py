@@ -99,7 +99,10 @@ def _comparable(read: Figures, groups: list[list[int]]) -> np.ndarray:
 
 
 def _counted(datamodule: ImageDataModule, images: Images) -> list[Fault]:
-    counts = {split: datamodule.count_classes(samples) for split, samples in images.samples.items()}
+    counts = {
+        split: datamodule.class_counts if split == "train" else datamodule.count_classes(samples)  # train's are kept
+        for split, samples in images.samples.items()
+    }
     return class_faults(images.class_names, counts)
 
 

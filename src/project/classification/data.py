@@ -17,7 +17,7 @@ from project.checks import Fault
 from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
 from project.pipeline.decode import EXTENSIONS, channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.pipeline.folders import SPLITS, data_folder, folders, images, split_folders
 from project.pipeline.splitting import stratified
 
 
@@ -80,10 +80,8 @@ class ImageFolder(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
+        self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
         self.complain = Complaints()
-        if not self.root.is_dir():
-            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
         self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root

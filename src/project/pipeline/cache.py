@@ -14,6 +14,11 @@ from project import BrokenFiles, UserError
 from project.pipeline.samples import Files, Samples, Tensors
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
     """All images read, files with a thread for each core (decoding releases Python's lock)."""
     images = _channels_last(torch.empty(_shape(samples), dtype=torch.uint8))
@@ -53,8 +58,9 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
         except BrokenFiles as error:
             broken.append(str(error))
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = cores if isinstance(samples, Files) else 1  # somebody else's data set may keep one open file, or a state
+    threads = (
+        cores() if isinstance(samples, Files) else 1
+    )  # somebody else's data set may keep one open file, or a state
     with ThreadPoolExecutor(threads) as pool:
         hidden = not sys.stderr.isatty()
         for _ in tqdm(pool.map(one, range(len(samples))), f"reading {what}", len(samples), disable=hidden, leave=False):

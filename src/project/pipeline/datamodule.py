@@ -1,7 +1,6 @@
 """The data module that every task's own stand on: splits, cache, loaders, normalisation on the device."""
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -276,9 +275,8 @@ def sensible_workers(trainer: L.Trainer | None, samples: Samples) -> int:
 
     The cores are shared by this node's processes; more than 16 rarely help one of them.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = 1 if trainer is None else max(1, trainer.num_devices)
     on_processor = trainer is None or trainer.strategy.root_device.type == "cpu"
     if isinstance(samples, Tensors) and on_processor:
         return 0
-    return min(16, max(0, cores // processes - 1))
+    return min(16, max(0, caches.cores() // processes - 1))

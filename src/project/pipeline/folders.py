@@ -15,6 +15,16 @@ SPLITS = {
 }
 
 
+def data_folder(root: str) -> Path:
+    """
+    Raises:
+        UserError: there is none.
+    """
+    if not Path(root).is_dir():
+        raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
+    return Path(root)
+
+
 def split_folders(root: Path) -> dict[str, Path | None]:
     """`{"train": ..., "val": ..., "test": ...}`: the folder of each part in `root`, in either case of letters."""
     named = {folder.name.lower(): folder for folder in folders(root)}

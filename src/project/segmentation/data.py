@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import groups_by_name
+from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
@@ -60,11 +59,9 @@ class MaskFolder(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.group, self.channels, self.keep_aspect = Path(root), group, channels, keep_aspect
+        self.root, self.group, self.channels, self.keep_aspect = data_folder(root), group, channels, keep_aspect
         self.image_size = None if image_size is None else tuple(image_size)
         self.names, self.colors, self.ignore = class_names, colors, ignore
-        if not self.root.is_dir():
-            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
         if any(not 0 <= id <= IGNORED for id in ignore or ()):
             raise UserError(f"data.ignore is {ignore}, but an id is from 0 to 255")
         self.pairs = find_pairs(self.root, images, masks)
@@ -185,10 +182,8 @@ class CocoMasks(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.images_in, self.group, self.channels = Path(root), images, group, channels
+        self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = None if image_size is None else tuple(image_size), keep_aspect
-        if not self.root.is_dir():
-            raise UserError(f"no data folder at {self.root.absolute()}; give yours with --data.root FOLDER")
         self.files_of_splits = coco.find_documents(self.root, annotations)
         self._documents: dict[str, coco.Document] = {}
 
