@@ -9,7 +9,6 @@ Wanted: a ratio of at least 1.3 in detection and 1.2 in segmentation.
 """
 
 import argparse
-import gc
 import importlib
 import statistics
 import subprocess
@@ -31,7 +30,7 @@ from torchvision import io, tv_tensors
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import v2
 
-from project import cli
+from project import cli, process
 from project.schedule import WarmupCosine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -146,7 +145,7 @@ class Masks:
 
 def template(task: str, root: Path, steps: int, skip: int) -> float:
     """The same of what `python -m project.fit` builds, default callbacks and TensorBoard included."""
-    gc.freeze()  # as `cli.main` does: what the imports made is not searched for garbage again and again
+    process.prepare()
     times = []
 
     class Clock(L.Callback):
@@ -157,7 +156,6 @@ def template(task: str, root: Path, steps: int, skip: int) -> float:
     options = {"--config": REPOSITORY / f"configs/{CONFIGS[task]}.yaml", "--data.root": root / data, "--name": "speed"}
     options |= {"--trainer.default_root_dir": root / "runs", "--trainer.max_steps": steps, "--trainer.max_epochs": -1}
     options |= {"--trainer.limit_val_batches": 0, "--data.image_size": list(SIZE), "--check": "off"}
-    cli._quiet()
     run = cli.CLI([str(part) for pair in options.items() for part in pair])
     run.trainer.callbacks.append(Clock())
     run.trainer.fit(run.model, datamodule=run.datamodule)

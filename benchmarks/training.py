@@ -7,10 +7,9 @@ own, in turns. Wanted: a ratio of speeds of at least 0.95, of memory of at most 
 """
 
 import argparse
-import gc
 import importlib.util
-import os
 import random
+import resource
 import statistics
 import struct
 import subprocess
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 
 # Nothing heavy up here: the bare process must import only what a bare loop imports, and what the parent takes counts
-# as its children's peak (Linux hands it on through fork and exec).
+# in its children's peak (Linux hands it on through fork and exec).
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = REPOSITORY / "configs/classification_mnist.yaml"
 MEAN, STD = 0.1307, 0.3081  # MNIST's; any numbers cost the same
@@ -83,12 +82,12 @@ def bare(root: Path, steps: int, skip: int) -> float:
 
 def template(root: Path, steps: int, skip: int) -> float:
     """The same of what `python -m project.fit` builds, default callbacks and TensorBoard included."""
-    from project import cli  # first, as the verbs do: it sets how torch's threads wait
+    from project import cli, process  # first, as the verbs do: it sets how torch's threads wait
 
     # isort: split
     import lightning as L
 
-    gc.freeze()  # as `cli.main` does: what the imports made is not searched for garbage again and again
+    process.prepare()
     times = []
 
     class Clock(L.Callback):
@@ -98,7 +97,6 @@ def template(root: Path, steps: int, skip: int) -> float:
     options = {"--config": CONFIG, "--data.root": root, "--trainer.default_root_dir": root / "runs", "--name": "speed"}
     # The validation comes after the last step: it counts for the memory only.
     options |= {"--trainer.max_epochs": 1, "--trainer.limit_train_batches": steps, "--trainer.limit_val_batches": 2}
-    cli._quiet()
     run = cli.CLI([str(part) for pair in options.items() for part in pair])
     run.trainer.callbacks.append(Clock())
     run.trainer.fit(run.model, datamodule=run.datamodule)
@@ -107,16 +105,17 @@ def template(root: Path, steps: int, skip: int) -> float:
 
 
 def measure(which: str, root: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """Images a second, and the whole process's peak memory in MB (workers are none: the images are in memory)."""
+    """Images a second, and the process's peak memory in MB (there are no workers: the images are in memory)."""
     numbers = ["--steps", options.steps, "--skip", options.skip, "--root", root]
     command = [sys.executable, __file__, "--only", which, *map(str, numbers)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)  # this child's own peak; getrusage would give the largest child's
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        sys.exit(child.returncode)
-    return float(output.splitlines()[-1]), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    speed, memory = map(float, output.splitlines()[-1].split())
+    return speed, memory
+
+
+def peak() -> float:
+    """MB; asked before the process ends, as torch's unloading then takes another 120 of its own."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _named(path: str):
@@ -135,7 +134,7 @@ def main() -> None:
     if not 1 <= options.skip < options.steps <= 421:
         parser.error("1 <= skip < steps <= 421 is needed: an epoch has 421 steps")
     if options.only:
-        print((bare if options.only == "bare" else template)(options.root, options.steps, options.skip))
+        print((bare if options.only == "bare" else template)(options.root, options.steps, options.skip), peak())
         return
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder))

@@ -29,10 +29,10 @@ def repository() -> Path:
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Path]:
     """Runs `project.fit` in this process and returns the run's folder."""
-    from project import cli
+    from project import cli, process
 
     def run(*args: str) -> Path:
-        cli._quiet()
+        process.quiet()
         given = ["--config", str(REPOSITORY / "configs" / "classification.yaml")] if "--config" not in args else []
         if "--resume" in args:
             given = []

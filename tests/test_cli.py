@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from project import cli
+from project import UserError, cli
 
 PARTS = Path(__file__).resolve().parent / "parts"
 TINY = {
@@ -176,6 +176,19 @@ def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
     run = Path("elsewhere/deep/tiny/version_0")
     assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", "config.yaml", "results.json"}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+@pytest.mark.parametrize("who", ["early_stopping", "checkpoint"])
+def test_what_is_watched_must_be_logged(who):
+    with pytest.raises(UserError, match=rf"{who}.monitor: no 'val/acuracy' is logged; did you mean 'val/accuracy'"):
+        cli.fit(["--config", "configs/tiny.yaml", f"--{who}.monitor", "val/acuracy"])
+
+
+def test_without_a_validation_the_latest_weights_are_the_best(capsys):
+    cli.fit(["--config", "configs/tiny.yaml", "--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"])
+    run = Path("runs/tiny/version_0")
+    assert all(torch.equal(weights(run, "best")[name], last) for name, last in weights(run).items())
+    assert "test/accuracy" in table(capsys.readouterr().out)
 
 
 def test_a_quick_look_writes_nothing():

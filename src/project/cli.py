@@ -1,22 +1,15 @@
 """How the verbs read configs and the command line: one LightningCLI."""
 
-import gc
-import logging
-import os
 import re
 import shlex
 import sys
-import warnings
-from collections.abc import Callable
 from itertools import pairwise
 from numbers import Number
 from pathlib import Path
-from typing import Any, Literal, NoReturn
-from urllib.error import URLError
+from typing import Any, Literal
 
 import lightning as L
 import torch
-import torch.distributed
 import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import register_type
@@ -311,42 +304,3 @@ def _say_what_speed_is_left(trainer: L.Trainer) -> None:
         rank_zero_only(print)(
             f"this {device.type.upper()} is faster in bfloat16: add --config configs/trainer/bf16.yaml"
         )
-
-
-def main(verb: Callable[[list[str]], None]) -> NoReturn:
-    """Runs a verb on the command line; a user's mistake ends in one line and its exit code."""
-    gc.freeze()  # what the imports made stays until the end: it is neither searched again nor copied by the workers
-    gc.enable()
-    _quiet()
-    try:
-        verb(sys.argv[1:])
-    except UserError as error:
-        # From a worker process it comes wrapped in that one's traceback.
-        print(f"error: {str(error).rsplit('UserError: ')[-1].rsplit('BrokenFiles: ')[-1].strip()}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except URLError as error:
-        print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # left to Python's end, its threads may outlive what they use: abort
-    sys.exit(0)
-
-
-def _quiet() -> None:
-    """Keeps out what a user can do nothing about."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    for text in (
-        "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
-        ".*does not have many workers",  # their number was chosen (sensible_workers)
-        "The number of training batches .* is smaller than the logging interval",
-        "It is recommended to use `self.log(",  # ours are equal on all processes already
-        "Checkpoint directory .* exists and is not empty",  # a resumed run's
-        ".*litlogger|.*litmodels",
-    ):
-        warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

@@ -4,6 +4,7 @@ if __name__ == "__main__":
     import gc
 
     gc.disable()  # importing makes a million objects and no garbage: a fifth of its time; `main` turns it on again
-    from project.cli import fit, main
+    from project.cli import fit
+    from project.process import main
 
     main(fit)

@@ -47,9 +47,28 @@ def test_stops(mode, patience, min_delta, values, wanted):
     assert (stops.index(True) + 1 if True in stops else None) == wanted
 
 
-def test_a_metric_that_is_no_number_stops_the_run():
-    stopping = EarlyStopping("val/x", "max", 10)
-    assert stopping._evaluate_stopping_criteria(torch.tensor(float("nan")))[0]
+ENDS = [  # the metric of each validation, and what is said at the end
+    ([0.5, float("nan")], "stopped after epoch 2: val/x is no finite number\n"),
+    ([float("nan")], "stopped after epoch 1: val/x is no finite number\n"),
+    ([0.5, 0.25], "stopped after epoch 2: val/x has not improved on 0.5000 for 1 validations (early_stopping.patience)\n"),
+    ([0.5, 0.75], ""),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), ENDS)
+def test_it_says_why_it_stopped(values, said, capsys):
+    stopping = EarlyStopping("val/x", "max", 1)
+    trainer = SimpleNamespace(
+        fast_dev_run=False, should_stop=False, enable_validation=True, world_size=1, strategy=SimpleNamespace()
+    )
+    trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
+    stopping.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), SILENT, "fit")
+    for trainer.current_epoch, value in enumerate(values):
+        trainer.callback_metrics = {"val/x": torch.tensor(value)}
+        stopping._run_early_stopping_check(trainer)
+    stopping.on_fit_end(trainer, SILENT)
+    assert capsys.readouterr().out == said
+    assert trainer.should_stop == bool(said)
 
 
 def test_the_state_of_a_resumed_run_is_not_forgotten():

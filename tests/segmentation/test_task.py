@@ -157,10 +157,10 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(run, capsys, tmp_path):
 
 MEASURE = """
 import json, sys
-from project import cli
+from project import cli, process
 
 if __name__ == "__main__":
-    cli._quiet()
+    process.quiet()
     cli.report = lambda metrics, *_: print("figures", json.dumps(metrics))
     cli.test(sys.argv[1:])
 """

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from project.safeguards.stopping import watched
+from project.safeguards.stopping import require_logged, watched
 
 
 class Checkpoint(ModelCheckpoint):
@@ -27,7 +27,11 @@ class Checkpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
-        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        if trainer.enable_validation:
+            require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
+            super()._save_topk_checkpoint(trainer, monitor_candidates)
+        else:  # the latest is the best
+            self._save_none_monitor_checkpoint(trainer, monitor_candidates)
         self._last_global_step_saved = trainer.global_step  # else Lightning renews `last` only with a new best
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

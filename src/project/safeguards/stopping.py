@@ -4,7 +4,11 @@ from typing import Literal
 
 import lightning as L
 from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+
+from project import UserError, nearest
 
 NEVER = 2**31
 
@@ -39,12 +43,32 @@ class EarlyStopping(callbacks.EarlyStopping):
     def _improvement_message(self, current) -> str:
         return ""
 
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        if trainer.enable_validation:  # else there is nothing to watch
+            super()._run_early_stopping_check(trainer)
+
+    def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
+        require_logged(self.monitor, logs, "early_stopping.monitor")
+        return True
+
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.stopped_epoch:
+        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            rank_zero_only(print)(f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number")
+        elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             rank_zero_only(print)(
                 f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} has not improved on "
                 f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
             )
+
+
+def require_logged(key: str, logged: dict[str, Tensor], flag: str) -> None:
+    """
+    Raises:
+        UserError: there is no such log key.
+    """
+    if key not in logged:
+        keys = sorted(known for known in logged if known.startswith("val/"))
+        raise UserError(f"{flag}: no {key!r} is logged{nearest(key, keys)} (there are {', '.join(keys) or 'none'})")
 
 
 def watched(
