@@ -36,6 +36,7 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/checks.py
 	$(BIN)/python benchmarks/tasks.py
+	$(BIN)/python benchmarks/average_precision.py
 
 dashboard: $(READY)  ## TensorBoard over runs/
 	$(BIN)/tensorboard --logdir runs

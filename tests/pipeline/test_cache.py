@@ -1,11 +1,12 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from project import BrokenFiles
-from project.pipeline import Files
+from project.pipeline import Files, ImageDataModule, cache
 from project.pipeline.cache import in_memory, on_disk
 
 
@@ -50,3 +51,26 @@ def test_a_file_that_is_gone_is_named(image_folder):
     samples.paths[1].unlink()
     with pytest.raises(BrokenFiles, match=r"1\.png: no such file"):
         on_disk(samples, Path("cache"))
+
+
+class Folder(ImageDataModule):
+    """The images of `image_folder`."""
+
+    def find_class_names(self):
+        return ["a", "b"]
+
+    def find_in_channels(self):
+        return 3
+
+    def given(self, split):
+        samples = files(Path("photos"))
+        return replace(samples, targets=torch.arange(len(samples)) % 2) if split == "train" else None
+
+
+def test_one_process_fills_the_disk_cache_and_the_others_find_it(image_folder, monkeypatch):
+    image_folder({"": {"a": 20, "b": 20}})
+    Folder(cache="disk", cache_dir="cache").prepare_data()  # Lightning asks the first process of each machine
+    monkeypatch.setattr(cache, "_fill", lambda *_: pytest.fail("filled again"))
+    other = Folder(cache="disk", cache_dir="cache")
+    other.setup("fit")
+    assert len(other.samples["train"]) == 36

@@ -136,6 +136,11 @@ class ImageDataModule(L.LightningDataModule):
         given = {split: self._given(split) for split in ("train", "val", "test")}
         return {split: samples for split, samples in given.items() if samples is not None}
 
+    def prepare_data(self) -> None:
+        """Of the processes on a machine one fills the cache on disk, before the others look for it."""
+        if self.cache == "disk":
+            self.setup(self.trainer.state.fn if self.trainer else "fit")
+
     def setup(self, stage: str) -> None:
         """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
         if getattr(self, "_ready", False):
