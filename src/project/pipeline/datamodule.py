@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
@@ -139,7 +140,7 @@ class ImageDataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Of the processes on a machine one fills the cache on disk, before the others look for it."""
         if self.cache == "disk":
-            self.setup(self.trainer.state.fn if self.trainer else "fit")
+            self.setup(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
 
     def setup(self, stage: str) -> None:
         """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
