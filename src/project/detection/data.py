@@ -58,77 +58,18 @@ class DigitScenes(ImageDataModule):
     strata, count_classes = targets.strata, targets.count_classes
 
 
-class Coco(ImageDataModule):
-    """COCO's JSON, as the data set itself has it, and Roboflow, CVAT and Label Studio export it.
+class Annotated(ImageDataModule):
+    """Images with annotation files. Subclasses say `parts`, what there is by split, and `read(split)`.
 
     Args:
         root: the folder.
         image_size: height and width that every image is fitted into.
-        train, val, test: JSON files below `root`, where they are not found by their names.
-        images: the folder below `root` that the JSON's file names start from, where it is not found.
         group: a regular expression whose first group, searched in a file's name, says what must stay together when
             the split is made here: `^(patient\\d+)_`.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
-    def __init__(
-        self,
-        root: str = "data",
-        image_size: tuple[int, int] = (320, 320),
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        images: str | None = None,
-        group: str | None = None,
-        channels: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
-        self.images = images
-        self.parts = coco.find(self.root, {"train": train, "val": val, "test": test})
-        self.readings: dict[str, Reading] = {}
-
-    def reading(self, split: str) -> Reading | None:
-        if split in self.parts and split not in self.readings:
-            self.readings[split] = coco.read(self.parts[split], self.root, self.images)
-        return self.readings.get(split)
-
-    def find_class_names(self) -> list[str]:
-        return _class_names(self.reading("train"), self.root)
-
-    def find_in_channels(self) -> int:
-        return self.channels or channels_of(self._given("train").paths)
-
-    def given(self, split: str) -> Samples | None:
-        return _files(self, split, self.reading(split))
-
-    def annotation_faults(self) -> Iterable[Fault]:
-        faults = []
-        for split, file in self.parts.items():
-            try:
-                self.reading(split)
-            except UserError as error:
-                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
-                line = place.rstrip(":")
-                faults.append(unreadable(file, int(line) if line.isdigit() else None, message))
-        readings = list(self.readings.values())
-        used = {annotation.image for reading in readings for annotation in reading.annotations}
-        return [*faults, *_faults(self, readings), *coco.left_out(used)]
-
-    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes = targets.strata, targets.count_classes
-
-
-class Voc(ImageDataModule):
-    """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
-
-    Corners are taken as they are written, whether they count pixels from 0 or from 1; `difficult` objects are regions
-    to ignore. An image without an XML file is left out.
-
-    Args:
-        root, image_size, group, channels: as of `Coco`.
-    """
+    parts: dict[str, Any]
 
     def __init__(
         self,
@@ -139,17 +80,26 @@ class Voc(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
-        self.parts = voc.find(self.root)
+        if not Path(root).exists():
+            raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
+        self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
+
+    def read(self, split: str) -> Reading:
+        """What the annotations of a part say."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its annotations are read")
 
     def reading(self, split: str) -> Reading | None:
         if split in self.parts and split not in self.readings:
-            self.readings[split] = voc.read(self.parts[split])
+            self.readings[split] = self.read(split)
         return self.readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        return _class_names(self.reading("train"), self.root)
+        train = self.reading("train")
+        names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
+        if not names:
+            raise UserError(f"{self.root}: nothing is annotated for training")
+        return names
 
     def find_in_channels(self) -> int:
         return self.channels or channels_of(self._given("train").paths)
@@ -164,66 +114,80 @@ class Voc(ImageDataModule):
     strata, count_classes = targets.strata, targets.count_classes
 
 
-class Yolo(ImageDataModule):
-    """YOLO's text files, with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
-
-    An image without a text file counts as one without objects.
+class Coco(Annotated):
+    """COCO's JSON, as the data set itself has it, and Roboflow, CVAT and Label Studio export it.
 
     Args:
-        root: the folder, or its YAML file.
-        names: the classes by their numbers, where no file lists them.
-        image_size, group, channels: as of `Coco`.
+        train, val, test: JSON files below `root`, where they are not found by their names.
+        images: the folder below `root` that the JSON's file names start from, where it is not found.
     """
 
     def __init__(
         self,
-        root: str = "data",
-        image_size: tuple[int, int] = (320, 320),
-        names: list[str] | None = None,
-        group: str | None = None,
-        channels: int | None = None,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        images: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = _folder(root), tuple(image_size), group, channels
-        self.layout = yolo.find(self.root, names)
-        self.readings: dict[str, Reading] = {}
+        self.images = images
+        self.parts = coco.find(self.root, {"train": train, "val": val, "test": test})
 
-    def reading(self, split: str) -> Reading | None:
-        if split in self.layout.parts and split not in self.readings:
-            self.readings[split] = yolo.read(self.layout.parts[split], self.layout)
-        return self.readings.get(split)
+    def read(self, split: str) -> Reading:
+        return coco.read(self.parts[split], self.root, self.images)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        faults = []
+        for split, file in self.parts.items():
+            try:
+                self.reading(split)
+            except UserError as error:
+                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
+                line = place.rstrip(":")
+                faults.append(unreadable(file, int(line) if line.isdigit() else None, message))
+        readings = list(self.readings.values())
+        used = {annotation.image for reading in readings for annotation in reading.annotations}
+        return [*faults, *_faults(self, readings), *coco.left_out(used)]
+
+
+class Voc(Annotated):
+    """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
+
+    Corners are taken as they are written, whether they count pixels from 0 or from 1; `difficult` objects are regions
+    to ignore. An image without an XML file is left out.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = voc.find(self.root)
+
+    def read(self, split: str) -> Reading:
+        return voc.read(self.parts[split])
+
+
+class Yolo(Annotated):
+    """YOLO's text files, with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
+
+    An image without a text file counts as one without objects; `root` may be the YAML file.
+
+    Args:
+        names: the classes by their numbers, where no file lists them.
+    """
+
+    def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layout = yolo.find(self.root, names)
+        self.parts = self.layout.parts
+
+    def read(self, split: str) -> Reading:
+        return yolo.read(self.layout.parts[split], self.layout)
 
     def find_class_names(self) -> list[str]:
         return [name.strip() for name in self.layout.class_names]
 
-    def find_in_channels(self) -> int:
-        return self.channels or channels_of(self._given("train").paths)
 
-    def given(self, split: str) -> Samples | None:
-        return _files(self, split, self.reading(split))
-
-    def annotation_faults(self) -> Iterable[Fault]:
-        return _faults(self, [self.reading(split) for split in self.layout.parts])
-
-    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes = targets.strata, targets.count_classes
-
-
-def _folder(root: str) -> Path:
-    if not Path(root).exists():
-        raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
-    return Path(root)
-
-
-def _class_names(train: Reading | None, root: Path) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
-    if not names:
-        raise UserError(f"{root}: nothing is annotated for training")
-    return names
-
-
-def _files(data: Coco | Voc | Yolo, split: str, reading: Reading | None) -> Files | None:
+def _files(data: Annotated, split: str, reading: Reading | None) -> Files | None:
     """The samples of a part; what had to be left out or mended is counted and said in one line.
 
     Raises:
@@ -271,7 +235,7 @@ def _raise_unreadable(images: Sequence[Path], of: int) -> None:
         raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")
 
 
-def _faults(data: Coco | Voc | Yolo, readings: Sequence[Reading]) -> list[Fault]:
+def _faults(data: Annotated, readings: Sequence[Reading]) -> list[Fault]:
     """Of all parts. Images that cannot be read are left to the check of images."""
     try:
         names = data.class_names
