@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import DataLoader, Dataset
 
-from project.checks.images import CORES
 from project.checks.survey import thorough
+from project.pipeline.threads import cores
 
 EACH = 10
 CLEAN = {"train": 600, "val": 200}
@@ -331,7 +331,7 @@ def speed(images: Path | None, files: int, rounds: int) -> None:
         seconds: dict[str, list[float]] = {"decoding": [], "check": []}
         for _ in range(rounds + 1):
             started = time.perf_counter()
-            for _ in DataLoader(Decoding(paths), batch_size=None, num_workers=CORES):
+            for _ in DataLoader(Decoding(paths), batch_size=None, num_workers=cores()):
                 pass
             seconds["decoding"].append(time.perf_counter() - started)
             started = time.perf_counter()

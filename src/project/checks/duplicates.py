@@ -7,7 +7,8 @@ from pathlib import Path
 
 from project.checks.faults import Fault, fault
 from project.checks.headers import Header
-from project.checks.images import Image, in_threads
+from project.checks.images import Image
+from project.pipeline.threads import in_threads
 
 TAIL = 16384  # bytes; a JPEG's end differs between images of equal length, its beginning often not
 

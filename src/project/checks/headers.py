@@ -11,7 +11,8 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from project.checks.faults import Fault, fault
-from project.checks.images import Image, in_threads
+from project.checks.images import Image
+from project.pipeline.threads import in_threads
 
 FORMATS = {  # PIL's names for what a file with an extension may hold
     ".jpg": "JPEG MPO",

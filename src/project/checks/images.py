@@ -1,19 +1,12 @@
 """The images of all splits in one list, whatever the task."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from torch import Tensor
 
 from project.pipeline import ImageDataModule, Samples
-from project.pipeline.cache import cores
-
-CORES = cores()
-PART = 16  # items that a thread takes at a time
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Image(NamedTuple):
@@ -61,10 +54,3 @@ def labels_of(samples: Samples) -> list[int] | None:
     targets = samples.targets
     single = isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()
     return targets.tolist() if single else None
-
-
-def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """In order. More threads than cores: what reads headers mostly waits, for a network's disk above all."""
-    parts = [items[start : start + PART] for start in range(0, len(items), PART)]
-    with ThreadPoolExecutor(min(32, 4 * CORES)) as pool:
-        return [result for part in pool.map(lambda some: [work(item) for item in some], parts) for result in part]

@@ -10,8 +10,9 @@ from PIL import Image as Pillow
 from PIL import ImageChops, ImageOps
 
 from project.checks.duplicates import TAIL, digest
-from project.checks.images import Image, in_threads
+from project.checks.images import Image
 from project.checks.pixels import THUMB, Figures
+from project.pipeline.threads import in_threads
 
 DISTANCE = 6  # bits of 64 that the hashes of near images may differ in
 BLOCKS, KEPT = 9, 3  # 9 - 3 = 6 = DISTANCE
@@ -26,7 +27,7 @@ def near_images(files: Sequence[Image], read: Figures, candidates: np.ndarray) -
         candidates: bool[N], the images to compare.
     """
     best = _pairs(files, read, candidates)
-    verdicts = in_threads(lambda j: compare(files[best[j][0]].path, files[j].path, best[j][1] < 1), list(best))
+    verdicts = in_threads(lambda j: compare(files[best[j][0]].path, files[j].path, best[j][1] < 1), best)
     return {j: (best[j][0], verdict == "same") for j, verdict in zip(best, verdicts, strict=True) if verdict}
 
 

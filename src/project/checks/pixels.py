@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from project.checks.faults import Fault, fault
 from project.checks.headers import Header, broken, header_of
-from project.checks.images import CORES, Image
+from project.checks.images import Image
 from project.pipeline.decode import to_tensor
+from project.pipeline.threads import cores
 
 SIDE = 128  # the longer one of the grey picture is at least this, and below twice this
 THUMB = 16  # height and width of what is kept of each image
@@ -54,7 +55,7 @@ def read_images(files: Sequence[Image]) -> Figures:
     """All files' headers and figures, read by a process for each core, with a bar on a terminal."""
     headers: list[Header | Fault] = []
     table = np.zeros(len(files), FIGURES)
-    workers = CORES if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
+    workers = cores() if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
     chunks = DataLoader(_Chunks(files), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
     with tqdm(total=len(files), desc="reading images", disable=not sys.stderr.isatty(), leave=False) as bar:
         for some, rows in chunks:

@@ -12,11 +12,7 @@ from tqdm import tqdm
 
 from project import BrokenFiles, UserError
 from project.pipeline.samples import Files, Samples, Tensors
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from project.pipeline.threads import cores
 
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:

@@ -18,6 +18,7 @@ from project.pipeline import cache as caches
 from project.pipeline.sampler import BatchSampler
 from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
+from project.pipeline.threads import cores
 
 if TYPE_CHECKING:
     from project.checks import Fault
@@ -285,4 +286,4 @@ def sensible_workers(trainer: L.Trainer | None, samples: Samples) -> int:
     on_processor = trainer is None or trainer.strategy.root_device.type == "cpu"
     if isinstance(samples, Tensors) and on_processor:
         return 0
-    return min(16, max(0, caches.cores() // processes - 1))
+    return min(16, max(0, cores() // processes - 1))

@@ -1,10 +1,8 @@
 """Which classes masks show, and how much of each."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from project import BrokenFiles, UserError
 from project.pipeline import Samples
+from project.pipeline.threads import in_threads
 from project.segmentation.mask_images import values_of
 from project.segmentation.masks import MaskFiles
 
@@ -22,14 +21,14 @@ COUNTED = 200  # masks, evenly spaced, that tell how many pixels each class has
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     """The pixels of each class, of `COUNTED` masks at most."""
     counts = np.zeros(256, int)
-    for pixels in _over(range(0, len(samples), math.ceil(len(samples) / COUNTED)), _pixel_counts(samples)):
+    for pixels in in_threads(_pixel_counts(samples), range(0, len(samples), math.ceil(len(samples) / COUNTED))):
         counts += pixels
     return counts[:num_classes].tolist()
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     """Long[N]: of the classes that an image shows, the one that the fewest images show; K where it shows none."""
-    each = _over(range(len(samples)), _pixel_counts(samples))
+    each = list(in_threads(_pixel_counts(samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in each]))
     rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
     return torch.where(shown.any(1), rarity.argmin(1), num_classes)
@@ -38,7 +37,7 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
 def ids_in(masks: Sequence[Path]) -> set[int]:
     """The ids in `LOOKED_AT` masks at most; those that cannot be read, and coloured ones, have none."""
     found: set[int] = set()
-    for ids in _over(masks[:: math.ceil(len(masks) / LOOKED_AT)], _ids):
+    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT)]):
         found |= ids
     return found
 
@@ -66,8 +65,3 @@ def _ids(mask: Path) -> set[int]:
     if values.ndim == 3:
         values = values[..., 0] if (values == values[..., :1]).all() else values[:0]
     return set(np.unique(values).tolist())
-
-
-def _over(items: Sequence[Any], work: Callable[[Any], Any]) -> Iterable[Any]:
-    with ThreadPoolExecutor() as pool:
-        yield from pool.map(work, items)

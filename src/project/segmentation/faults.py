@@ -1,9 +1,6 @@
-"""What masks get wrong: found by reading each once, with a thread for each core, and raising nothing."""
+"""What masks get wrong: found by reading each once, with several threads, and raising nothing."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ import numpy as np
 from project import UserError
 from project.checks import Fault
 from project.pipeline.folders import images
+from project.pipeline.threads import in_threads
 from project.segmentation.coco import CocoShapes, Document, Drawing
 from project.segmentation.layouts import Pairs
 from project.segmentation.mask_images import MaskImages, values_of
@@ -23,7 +21,8 @@ def of_pairs(pairs: Pairs, reader: MaskImages) -> Iterator[Fault]:
         yield Fault("mask-missing", "error", str(image), None, "an image without a mask; add it, or remove the image")
     for mask in pairs.lone_masks:
         yield Fault("image-missing", "warning", str(mask), None, "a mask without an image; add it, or remove the mask")
-    yield from _each(lambda pair: _of_mask(*pair, reader), list(zip(pairs.images, pairs.masks, strict=True)))
+    for faults in in_threads(lambda pair: _of_mask(*pair, reader), zip(pairs.images, pairs.masks, strict=True)):
+        yield from faults
 
 
 def _of_mask(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
@@ -50,7 +49,8 @@ def of_document(document: Document, reader: CocoShapes) -> Iterator[Fault]:
         if not drawing.image.is_file():
             yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")
     present = [drawing for drawing in document.drawings if drawing.image.is_file()]
-    yield from _each(lambda drawing: _of_drawing(drawing, reader), present)
+    for faults in in_threads(lambda drawing: _of_drawing(drawing, reader), present):
+        yield from faults
 
 
 def of_unlisted(documents: Iterable[Document]) -> Iterator[Fault]:
@@ -89,12 +89,3 @@ def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool =
 
 def _without_file(error: UserError, file: Path) -> str:
     return str(error).removeprefix(f"{file}: ")
-
-
-def _each(work: Callable[..., list[Fault]], items: Iterable) -> Iterator[Fault]:
-    """In order, some hundreds under way at a time."""
-    items = iter(items)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        while some := list(islice(items, 256)):
-            for faults in pool.map(work, some):
-                yield from faults

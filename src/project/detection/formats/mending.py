@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from project import nearest
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Box, Reading
 from project.pipeline.decode import EXIF_ORIENTATION, upright_size
+from project.pipeline.threads import in_threads
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
 Size = tuple[int, int]
@@ -21,8 +21,7 @@ Size = tuple[int, int]
 
 def headers(images: Sequence[Path]) -> list[tuple[Size, int] | None]:
     """Each file's upright height and width, and how EXIF turns it; None where it cannot be read as an image."""
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(_header, images, chunksize=64))
+    return list(in_threads(_header, images))
 
 
 def _header(path: Path) -> tuple[Size, int] | None:
