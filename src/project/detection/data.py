@@ -16,6 +16,7 @@ from project.detection import targets
 from project.detection.formats import Reading, coco, headers, spelled_twice, unreadable, usable, voc, yolo
 from project.detection.scenes import draw
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
+from project.pipeline.coco import find
 from project.pipeline.decode import channels_of, decode
 from project.pipeline.digits import digits
 from project.pipeline.folders import groups_by_name
@@ -132,7 +133,7 @@ class Coco(Annotated):
     ) -> None:
         super().__init__(**kwargs)
         self.images = images
-        self.parts = coco.find(self.root, {"train": train, "val": val, "test": test})
+        self.parts = find(self.root, {"train": train, "val": val, "test": test})
 
     def read(self, split: str) -> Reading:
         return coco.read(self.parts[split], self.root, self.images)

@@ -10,6 +10,7 @@ from torch import Tensor
 from project import UserError, nearest
 from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
+from project.pipeline.coco import find
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, groups_by_name
@@ -159,11 +160,11 @@ class MaskFolder(ImageDataModule):
 
 
 class CocoMasks(ImageDataModule):
-    """Polygons and run lengths of COCO's JSON; for the layouts see `coco.find_documents`. Class 0 is the background.
+    """Polygons and run lengths of COCO's JSON, in the layouts of `project.pipeline.coco`. Class 0 is the background.
 
     Args:
         root: the data set's folder.
-        annotations: the JSON, below `root`, where it is not found; it then is split here.
+        train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the file names in the JSON start from, where it is not found.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
@@ -173,7 +174,9 @@ class CocoMasks(ImageDataModule):
     def __init__(
         self,
         root: str = "data",
-        annotations: str | None = None,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
         images: str | None = None,
         image_size: tuple[int, int] | None = (256, 256),
         keep_aspect: bool = False,
@@ -184,7 +187,7 @@ class CocoMasks(ImageDataModule):
         super().__init__(**kwargs)
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = None if image_size is None else tuple(image_size), keep_aspect
-        self.files_of_splits = coco.find_documents(self.root, annotations)
+        self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
         self._documents: dict[str, coco.Document] = {}
 
     def document(self, split: str) -> coco.Document:

@@ -1,91 +1,49 @@
 """COCO: one JSON file for all images of a part, boxes as x, y, width and height in pixels."""
 
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from project import UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Box, Reading, missing_annotation, missing_image, unreadable
 from project.detection.formats.mending import TOLERANCE, finite
+from project.pipeline.coco import categories, finder
+from project.pipeline.coco import read as content_of
 from project.pipeline.decode import EXTENSIONS
-from project.pipeline.folders import SPLITS, folders, images, split_folders
-
-WITHOUT_BOXES = ("captions", "image_info", "panoptic", "notes")
-
-
-def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
-    """For each part its JSON file.
-
-    In `annotations/`, in the folder itself, or in the parts' own folders; told apart by the names of the files and
-    folders. Of several for a part the one that begins with `instances` is meant.
-
-    Args:
-        given: names of files below `root`, by part, where the user said them; then no others are looked for.
-    """
-    if any(given.values()):
-        parts = {split: root / name for split, name in given.items() if name is not None}
-        for split, file in parts.items():
-            if not file.is_file():
-                raise UserError(f"no file at {file.absolute()} (data.{split})")
-        return parts
-    split_of = {folder: split for split, folder in split_folders(root).items() if folder is not None}
-    inside = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
-    found: dict[str | None, list[Path]] = {}
-    for folder in (root, *inside, *split_of):
-        for file in sorted(folder.glob("*.json")):
-            if file.name.startswith(WITHOUT_BOXES):
-                continue
-            found.setdefault(split_of.get(folder) or _split_in(file.stem), []).append(file)
-    for split, files in found.items():
-        instances = [file for file in files if file.name.startswith(("instances", "_annotations"))]
-        chosen = files if len(files) == 1 else instances
-        if len(chosen) != 1 and not (split is None and len(found) > 1):
-            several = ", ".join(str(file.relative_to(root)) for file in files)
-            raise UserError(f"{root}: which of {several} is for {split or 'train'}? --data.{split or 'train'} FILE")
-        found[split] = chosen
-    parts = {split: files[0] for split, files in found.items() if split is not None}
-    if "train" not in parts and len(found.get(None, [])) == 1:
-        parts["train"] = found[None][0]
-    if not parts:
-        raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
-    return parts
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     """One JSON file.
 
     Raises:
-        UserError: it is no JSON of COCO's form, so that nothing in it can be read.
+        BrokenFiles: it is no JSON of COCO's form, so that nothing in it can be read.
     """
-    content = _content(file)
+    content = content_of(file)
     faults: list[Fault] = []
-    categories = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
+    names = categories(content)
     by_image: dict[Any, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         by_image.setdefault(annotation.get("image_id"), []).append(annotation)
-    place = _finder(file, root, images_folder)
+    place = finder(file, root, images_folder)
     annotations: list[Annotation] = []
     for entry in content["images"]:
         image = place(str(entry["file_name"]))
         if image is None:
             faults.append(missing_image(file, None, f"{entry['file_name']} (id {entry['id']})"))
         else:
-            annotations.append(_image(image, entry, by_image.get(entry["id"], []), categories, file, faults))
+            annotations.append(_image(image, entry, by_image.get(entry["id"], []), names, file, faults))
     ids = {entry["id"] for entry in content["images"]}
     for lost in sorted(set(by_image) - ids, key=str):
         faults.append(missing_image(file, None, f"of id {lost}, which {len(by_image[lost])} annotation(s) name"))
     annotations = _without_corners(annotations, file, faults)
-    return Reading(annotations, list(_real(categories, content).values()), faults)
+    return Reading(annotations, list(names.values()), faults)
 
 
 def _image(
     image: Path,
     entry: dict[str, Any],
     boxes: list[dict[str, Any]],
-    categories: dict[int, str],
+    names: dict[int, str],
     file: Path,
     faults: list[Fault],
 ) -> Annotation:
@@ -96,11 +54,11 @@ def _image(
         box = _box(one)
         if box is None:
             faults.append(unreadable(image, None, f"{said} has no bbox of four numbers"))
-        elif one.get("category_id") not in categories:
+        elif one.get("category_id") not in names:
             message = f"{said}: category {one.get('category_id')} is not in its list"
             faults.append(Fault("class-unknown", "error", str(image), None, message))
         else:
-            annotation.add(box, categories[one["category_id"]], bool(one.get("iscrowd", 0)))
+            annotation.add(box, names[one["category_id"]], bool(one.get("iscrowd", 0)))
     return annotation
 
 
@@ -151,65 +109,6 @@ def _like_corners(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
             return None
         beyond += right > size[1] + TOLERANCE or bottom > size[0] + TOLERANCE
     return beyond
-
-
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file; export it anew") from None
-    parts = ("images", "annotations", "categories")
-    missing = [key for key in parts if not isinstance(content, dict) or not isinstance(content.get(key), list)]
-    if missing:
-        raise UserError(f"{file}: no list of {' and '.join(missing)}: is it COCO's format for detection?")
-    for key, wanted in (("images", ("id", "file_name")), ("categories", ("id", "name"))):
-        for place, entry in enumerate(content[key]):
-            lacking = [name for name in wanted if not isinstance(entry, dict) or name not in entry]
-            if lacking:
-                raise UserError(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
-    return content
-
-
-def _real(categories: dict[int, str], content: dict[str, Any]) -> dict[int, str]:
-    """Without those that only gather others, as Roboflow writes one: nothing is annotated with them."""
-    parents = {one.get("supercategory") for one in content["categories"] if one.get("supercategory") != one["name"]}
-    used = {annotation.get("category_id") for annotation in content["annotations"]}
-    return {key: name for key, name in categories.items() if key in used or name not in parents}
-
-
-def _split_in(name: str) -> str | None:
-    """The part that a word of a name stands for: `instances_train2017`."""
-    words = set(re.findall(r"[a-z]+", name.lower()))
-    return next((split for split, names in SPLITS.items() if words & set(names)), None)
-
-
-def _finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str], Path | None]:
-    """A function from a `file_name` to the image's path: below the folders where images may lie, else by name alone."""
-    if images_folder is not None:
-        places = [root / images_folder]
-        if not places[0].is_dir():
-            raise UserError(f"no folder at {places[0].absolute()} (data.images)")
-    else:
-        split = _split_in(file.stem)
-        near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
-        places = [folder for folder in near if split and _split_in(folder.name) == split]
-        places = places or [file.parent, root / "images", root]
-    by_name: dict[str, list[Path]] = {}
-
-    def find(file_name: str) -> Path | None:
-        plain = file_name.split("?")[0].replace("\\", "/").lstrip("/")
-        for folder in places:
-            if (path := folder / plain).is_file() or (path := folder / Path(plain).name).is_file():
-                return path
-        if not by_name:
-            for path in images(places[0] if len(places) == 1 else root):
-                by_name.setdefault(path.name, []).append(path)
-        named = by_name.get(Path(plain).name, [])
-        return named[0] if len(named) == 1 else None
-
-    return find
 
 
 def left_out(used: set[Path]) -> list[Fault]:

@@ -1,0 +1,119 @@
+"""COCO's JSON: where it lies, what must stand in it, and where its images are."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from project import BrokenFiles, UserError
+from project.pipeline.folders import SPLITS, folders, images, split_folders
+
+OTHERS = ("captions", "image_info", "panoptic", "notes", ".")  # begin the names of files without boxes and masks
+
+
+def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
+    """For each part its JSON file.
+
+    In `annotations/`, in the folder itself, or in the parts' own folders; told apart by the names of the files and
+    folders. Of several for a part the one that begins with `instances` is meant.
+
+    Args:
+        given: names of files below `root`, by part, where the user said them; then no others are looked for.
+    """
+    if any(given.values()):
+        parts = {split: root / name for split, name in given.items() if name is not None}
+        for split, file in parts.items():
+            if not file.is_file():
+                raise UserError(f"no file at {file.absolute()} (data.{split})")
+        return parts
+    split_of = {folder: split for split, folder in split_folders(root).items() if folder is not None}
+    inside = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
+    found: dict[str | None, list[Path]] = {}
+    for folder in (root, *inside, *split_of):
+        for file in sorted(folder.glob("*.json")):
+            if file.name.startswith(OTHERS):
+                continue
+            found.setdefault(split_of.get(folder) or _split_in(file.stem), []).append(file)
+    for part, files in found.items():
+        instances = [file for file in files if file.name.startswith(("instances", "_annotations"))]
+        chosen = files if len(files) == 1 else instances
+        if len(chosen) != 1 and not (part is None and len(found) > 1):
+            several = ", ".join(str(file.relative_to(root)) for file in files)
+            raise UserError(f"{root}: which of {several} is for {part or 'train'}? --data.{part or 'train'} FILE")
+        found[part] = chosen
+    parts = {split: files[0] for split, files in found.items() if split is not None}
+    if "train" not in parts and len(found.get(None, [])) == 1:
+        parts["train"] = found[None][0]
+    if not parts and len(inner := folders(root)) == 1:  # an archive's own folder
+        return find(inner[0], given)
+    if not parts:
+        raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
+    return parts
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A JSON file's `images`, `annotations` and `categories`, each a list of dicts.
+
+    Raises:
+        BrokenFiles: it is no JSON, or not COCO's.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
+    except UnicodeDecodeError:
+        raise BrokenFiles(f"{file}: not a text file; export it anew") from None
+    parts = ("images", "annotations", "categories")
+    missing = [key for key in parts if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
+    for key, wanted in (("images", ("id", "file_name")), ("annotations", ()), ("categories", ("id", "name"))):
+        for place, entry in enumerate(content[key]):
+            if not isinstance(entry, dict):
+                raise BrokenFiles(f"{file}: {key}[{place}] is no object in braces")
+            lacking = [name for name in wanted if name not in entry]
+            if lacking:
+                raise BrokenFiles(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
+    return content
+
+
+def categories(content: dict[str, Any]) -> dict[int, str]:
+    """Id to name, by id; without those that only gather others, with which nothing is annotated (Roboflow writes one)."""
+    parents = {one.get("supercategory") for one in content["categories"] if one.get("supercategory") != one["name"]}
+    used = {annotation.get("category_id") for annotation in content["annotations"]}
+    names = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
+    return {key: name for key, name in names.items() if key in used or name not in parents}
+
+
+def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str], Path | None]:
+    """A function from a `file_name` to the image's path: below the folders where images may lie, else by name alone."""
+    if images_folder is not None:
+        places = [root / images_folder]
+        if not places[0].is_dir():
+            raise UserError(f"no folder at {places[0].absolute()} (data.images)")
+    else:
+        split = _split_in(file.stem)
+        near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
+        places = [folder for folder in near if split and _split_in(folder.name) == split]
+        places = places or [file.parent, root / "images", root]
+    by_name: dict[str, list[Path]] = {}
+
+    def find(file_name: str) -> Path | None:
+        plain = file_name.split("?")[0].replace("\\", "/").lstrip("/")
+        for folder in places:
+            if (path := folder / plain).is_file() or (path := folder / Path(plain).name).is_file():
+                return path
+        if not by_name:
+            for path in images(places[0] if len(places) == 1 else root):
+                by_name.setdefault(path.name, []).append(path)
+        named = by_name.get(Path(plain).name, [])
+        return named[0] if len(named) == 1 else None
+
+    return find
+
+
+def _split_in(name: str) -> str | None:
+    """The part that a word of a name stands for: `instances_train2017`."""
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return next((split for split, names in SPLITS.items() if words & set(names)), None)
