@@ -79,7 +79,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def categories(content: dict[str, Any]) -> dict[int, str]:
-    """Id to name, by id; without those that only gather others (Roboflow writes one): nothing is annotated with them."""
+    """Id to name, by id; without those that only gather others (Roboflow writes one), as nothing is annotated so."""
     parents = {one.get("supercategory") for one in content["categories"] if one.get("supercategory") != one["name"]}
     used = {annotation.get("category_id") for annotation in content["annotations"]}
     names = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
