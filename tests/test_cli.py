@@ -170,6 +170,17 @@ def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(cap
     assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
 
 
+def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outlives_a_restart():
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]  # so that the first epoch is the best
+    cli.fit([*falls, "--trainer.max_epochs", "1"])
+    cli.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
+    events = EventAccumulator("runs/tiny/version_0").Reload()
+    assert len(events.Scalars("best/train/loss")) == 1
+    assert "best/val/accuracy" not in events.Tags()["scalars"]
+
+
 def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
     cli.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]

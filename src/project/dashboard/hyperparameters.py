@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
-from project.safeguards.stopping import watched
+from project.safeguards.stopping import judged_by
 
 
 class Hyperparameters(L.Callback):
@@ -21,8 +21,14 @@ class Hyperparameters(L.Callback):
         self.ignore = ignore
         self._best: float | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        monitor, mode = watched(pl_module, None, None)
+        monitor, mode = judged_by(trainer, pl_module)
         logger = trainer.logger
         if trainer.sanity_checking or not isinstance(logger, TensorBoard) or monitor not in trainer.callback_metrics:
             return

@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from project.dashboard.speed import Speed
-from project.safeguards.stopping import watched
+from project.safeguards.stopping import judged_by
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -56,6 +56,6 @@ class Lines(L.Callback):
 
 
 def _metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    monitor, _ = watched(pl_module, None, None)
+    monitor, _ = judged_by(trainer, pl_module)
     known = trainer.callback_metrics
     return {key: f"{float(known[key]):.4f}" for key in ("train/loss", monitor) if key in known}

@@ -80,3 +80,11 @@ def watched(
     if mode is None and key == own:
         mode = getattr(pl_module, "mode", None)
     return key, mode or ("min" if key.endswith("loss") else "max")
+
+
+def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, str]:
+    """The log key that chooses the best checkpoint, and which way is up."""
+    callback = trainer.checkpoint_callback
+    if isinstance(callback, callbacks.ModelCheckpoint) and callback.monitor:
+        return callback.monitor, callback.mode
+    return watched(pl_module, None, None)
