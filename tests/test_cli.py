@@ -181,6 +181,23 @@ def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outl
     assert "best/val/accuracy" not in events.Tags()["scalars"]
 
 
+def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
+    averaged = {"class_path": "project.safeguards.EMA", "init_args": {"decay": 0.9}}
+    Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
+    options = ["--config", "configs/tiny.yaml", "--config", "ema.yaml"]
+    cli.fit([*options, "--name", "straight", "--trainer.max_epochs", "3"])
+    reported = table(capsys.readouterr().out)
+    cli.test(["runs/straight/version_0"])
+    assert table(capsys.readouterr().out) == reported
+    content = torch.load("runs/straight/version_0/checkpoints/best.ckpt", weights_only=True)
+    assert not torch.equal(content["state_dict"]["net.weight"], content["current_model_state"]["net.weight"])
+    cli.fit([*options, "--name", "halved", "--trainer.max_epochs", "1"])
+    cli.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "3"])
+    assert all(
+        torch.equal(w, weights("runs/halved/version_0")[k]) for k, w in weights("runs/straight/version_0").items()
+    )
+
+
 def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
     cli.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
