@@ -58,7 +58,9 @@ def _with_area(boxes: Tensor) -> Tensor:
 def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     """The boxes of each class, crowds left out."""
     labels = [target["labels"][~target["crowd"]] for target in samples.targets]
-    return torch.bincount(torch.cat(labels), minlength=data.num_classes + 1)[1:].tolist()
+    return torch.bincount(torch.cat([torch.empty(0, dtype=torch.long), *labels]), minlength=data.num_classes + 1)[
+        1:
+    ].tolist()
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:

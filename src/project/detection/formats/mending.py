@@ -1,7 +1,6 @@
 """From boxes as they are written to boxes that can be used, and what is wrong with those that cannot."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import Image
 
 from project import nearest
 from project.checks import Fault
-from project.detection.formats.annotation import Annotation, Box, Reading
+from project.detection.formats.annotation import Annotation, Box
 from project.pipeline.decode import EXIF_ORIENTATION, upright_size
 from project.pipeline.threads import in_threads
 
@@ -107,31 +106,6 @@ def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]
     if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
         wrong.append(("box-out-of-bounds", "warning", f"sticks out of {of}; cut here"))
     return clipped, wrong
-
-
-def spelled_twice(readings: Iterable[Reading], root: Path) -> list[Fault]:
-    """Classes that differ in nothing but capitals, spaces, hyphens or underscores; where the rarest spelling stands.
-
-    Args:
-        root: where a spelling stands that no box has.
-    """
-    files: dict[str, list[Path]] = {}
-    for reading in readings:
-        for name in reading.class_names:
-            files.setdefault(name, [])
-        for annotation in reading.annotations:
-            for name in annotation.names:
-                files.setdefault(name, []).append(annotation.file)
-    spellings: dict[str, set[str]] = {}
-    for name in files:
-        spellings.setdefault(re.sub(r"[\s_-]", "", name.casefold()), set()).add(name)
-    faults = []
-    for several in spellings.values():
-        if len(several) > 1:
-            where = min((files[name] for name in several), key=len)
-            message = f"one class in {len(several)} spellings: {', '.join(map(repr, sorted(several)))}; choose one"
-            faults.append(Fault("class-spelled-twice", "error", str(where[0] if where else root), None, message))
-    return faults
 
 
 def _turned(box: Box, orientation: int, size: Size) -> Box:

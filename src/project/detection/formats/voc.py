@@ -53,19 +53,18 @@ def read(pairs: list[Pair]) -> Reading:
             faults.append(missing_image(xml, None, f"{xml.stem}.* beside it or in the folder of images"))
         else:
             annotation = _parse(xml, image, faults)
-            if annotation is not None:
-                annotations.append(annotation)
-                names.update(annotation.names)
+            annotations.append(annotation)
+            names.update(annotation.names)
     return Reading(annotations, sorted(names, key=str.strip), faults)
 
 
-def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation | None:
+def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
     content = xml.read_bytes()
     try:
         tree = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         faults.append(unreadable(xml, error.position[0], f"broken XML ({error}); write the file anew, or remove it"))
-        return None
+        return Annotation(image, xml)
     annotation = Annotation(image, xml, _size(tree))
     objects = [node for node in tree if node.tag == "object"]
     lines = [content.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", content)]

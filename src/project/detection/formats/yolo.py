@@ -4,6 +4,7 @@ A line with more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, whose boun
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     annotations: list[Annotation] = []
     faults: list[Fault] = []
     folders_of: dict[Path, set[Path]] = {}
+    _mirrored.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
         if not image.is_file():
             faults.append(missing_image(image, None, "though it is listed"))
@@ -128,17 +130,26 @@ def _box(values: list[float]) -> Box | None:
 
 def _text_of(image: Path) -> Path:
     """In `labels/` in the place of the last `images/` of its path; or beside it, or in a `labels/` nearby."""
-    parts = [part.lower() for part in image.parts]
-    usual = image.with_suffix(".txt")
-    if "images" in parts[:-1]:
-        place = len(parts) - 2 - parts[-2::-1].index("images")
-        for name in ("labels", "Labels", "LABELS"):
-            mirrored = Path(*image.parts[:place], name, *image.parts[place + 1 :]).with_suffix(".txt")
-            if mirrored.parent.is_dir():
-                usual = mirrored
-                break
+    mirrored = _mirrored(image.parent)
+    usual = (mirrored or image.parent) / f"{image.stem}.txt"
     others = [image.with_suffix(".txt"), *(f / "labels" / f"{image.stem}.txt" for f in image.parents[:2])]
     return next((text for text in (usual, *others) if text.is_file()), usual)
+
+
+@cache
+def _mirrored(folder: Path) -> Path | None:
+    """`labels/train` for `Images/TRAIN`: each part in either case of letters; None where there is none."""
+    parts = [part.lower() for part in folder.parts]
+    if "images" not in parts:
+        return None
+    place = len(parts) - 1 - parts[::-1].index("images")
+    found = Path(*folder.parts[:place])
+    for wanted in ("labels", *folder.parts[place + 1 :]):
+        there = [path for path in folders(found) if path.name.lower() == wanted.lower()]
+        if not there:
+            return None
+        found = next((path for path in there if path.name == wanted), there[0])
+    return found
 
 
 def _has_boxes(text: Path) -> bool:
