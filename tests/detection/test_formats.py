@@ -464,3 +464,43 @@ def test_a_labels_folder_is_found_in_either_case_of_letters(tiny, tmp_path):
     tiny.yolo(tmp_path / "Labels" / "train", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
     assert found(Yolo(root=str(tmp_path))) == written(tiny.pictures(3))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("names:", r"names is None, but must be a list, \[cat, dog\], or by number, \{0: cat, 1: dog\}"),
+        ("names: 3", "names is 3, but must be a list"),
+        ("names: {}", r"names is \{\}, but must be a list"),
+        ("names: []", r"names is \[\], but must be a list"),
+        ("names: {a: cat}", r"names is \{'a': 'cat'\}, but must be a list"),
+        ("names: cat", "names is 'cat', but must be a list"),
+        ("names: [cat, [dog]]", r"names is \['cat', \['dog'\]\], but must be a list"),
+        ("names: [cat, dog]\nnc: 5", "nc is 5, but there are 2 names; which is right?"),
+        ("names: [cat]\ntrain: 3", "train is 3, but must be a folder or a list of folders"),
+        ("names: [cat]\ntrain: {a: b}", r"train is \{'a': 'b'\}, but must be a folder"),
+        ("names: [katze, b\xe4r]", ":2: not UTF-8; save it in that encoding"),
+    ],
+)
+def test_what_is_wrong_in_a_yaml_file_is_one_line(tiny, tmp_path, names, said):
+    yolo_halves(tiny, tmp_path, "images/{}", "labels/{}")
+    (tmp_path / "data.yaml").write_bytes(f"train: images/train\n{names}\n".encode("latin-1"))
+    with pytest.raises(UserError, match=rf"data\.yaml.*{said}") as raised:
+        Yolo(root=str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_mark_of_windows_and_an_export_without_val(tiny, tmp_path):
+    yolo_halves(tiny, tmp_path, "{}/images", "{}/labels")
+    content = "names: [cat, dog, owl]\ntrain: ../train/images\nval: ../valid/images\n"
+    (tmp_path / "data.yaml").write_text(content, encoding="utf-8-sig")
+    with pytest.warns(UserWarning, match=r"data\.yaml: no val images at \.\./valid/images"):
+        data = Yolo(root=str(tmp_path))
+    assert data.class_names == tiny.CLASSES and list(data.parts) == ["train"]
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n\n", encoding="utf-8-sig")
+    assert Yolo(root=str(tmp_path)).class_names == tiny.CLASSES
+    for content, line in (("cat\n\nowl\n", 2), ("cat\ndog\nb\xe4r", 3), ("\n", 1)):
+        (tmp_path / "classes.txt").write_bytes(content.encode("latin-1"))
+        with pytest.raises(UserError, match=rf"classes\.txt:{line}: "):
+            Yolo(root=str(tmp_path))

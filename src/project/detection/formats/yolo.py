@@ -161,22 +161,34 @@ def _is_layout(path: Path) -> bool:
     return isinstance(content := _content(path), dict) and "names" in content
 
 
+def _text(file: Path) -> str:
+    """Without the mark that Windows puts first.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = file.read_bytes().count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: not UTF-8; save it in that encoding") from None
+
+
 def _content(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(_text(path))
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: broken YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
 
 
 def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
     content = _content(file)
     if not _is_layout(file):
         raise UserError(f"{file}: no `names`; give the classes there")
-    own = content["names"]
-    if isinstance(own, dict):  # class 7 may be the first that has a name
-        own = [own.get(number, own.get(str(number), number)) for number in range(1 + max(int(key) for key in own))]
-    listed = [str(name) for name in own]
+    listed = list(names) if names is not None else _names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     parts: dict[str, list[Path]] = {}
     for split, spellings in SPLITS.items():
@@ -184,9 +196,11 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
         if entry is None:
             continue
         entries = entry if isinstance(entry, list) else [entry]
-        found = [_images_at(str(one), bases) for one in entries]
-        if all(one is None for one in found) and split == "test":  # exports name one whether it is there or not
-            rank_zero_warn(f"{file}: no test images at {entry}")
+        if not all(isinstance(one, str) for one in entries):
+            raise UserError(f"{file}: {split} is {entry}, but must be a folder or a list of folders")
+        found = [_images_at(one, bases) for one in entries]
+        if all(one is None for one in found) and split != "train":  # exports name them whether they are there or not
+            rank_zero_warn(f"{file}: no {split} images at {entry}")
             continue
         for one, there in zip(entries, found, strict=True):
             if there is None:
@@ -194,7 +208,21 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
         parts[split] = [image for some in found for image in some]
     if "train" not in parts:
         raise UserError(f"{file}: no `train`; give its folder there")
-    return Layout(parts, list(names) if names is not None else listed, "kpt_shape" in content)
+    return Layout(parts, listed, "kpt_shape" in content)
+
+
+def _names(file: Path, content: dict[str, Any]) -> list[str]:
+    """A list, or by number; class 7 may be the first that has a name."""
+    own, count = content["names"], content.get("nc")
+    if isinstance(own, dict):
+        by_number = {int(key): name for key, name in own.items() if str(key).isdigit()}
+        if own and len(by_number) == len(own):
+            own = [by_number.get(number, number) for number in range(1 + max(by_number))]
+    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name is None for name in own):
+        raise UserError(f"{file}: names is {own!r}, but must be a list, [cat, dog], or by number, {{0: cat, 1: dog}}")
+    if isinstance(count, int) and count != len(own):
+        raise UserError(f"{file}: nc is {count}, but there are {len(own)} names; which is right?")
+    return [str(name) for name in own]
 
 
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
@@ -212,7 +240,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
     """Of a list file; a line that leads nowhere stands for itself, and is missed when it is read."""
     found = []
-    for line in file.read_text().splitlines():
+    for line in _text(file).splitlines():
         if line.strip():
             name = Path(line.strip().replace("\\", "/"))
             tries = [base / part for base in bases for part in (name, Path(*name.parts[1:])) if part.parts]
@@ -222,7 +250,7 @@ def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
 
 def _of_darknet(file: Path, names: Sequence[str] | None) -> Layout:
     """`obj.data`, as CVAT exports it: lines of `key = value`."""
-    pairs = [line.split("=", 1) for line in file.read_text().splitlines() if "=" in line]
+    pairs = [line.split("=", 1) for line in _text(file).splitlines() if "=" in line]
     content = {key.strip().lower(): value.strip() for key, value in pairs}
     bases = [file.parent, file.parent / "data", file.parent.parent]
     parts: dict[str, list[Path]] = {}
@@ -240,7 +268,15 @@ def _listed(root: Path, parts: Iterable[Path]) -> list[str]:
     for folder in (root, root / "labels", *parts, *(part / "labels" for part in parts)):
         for name in NAMES:
             if (folder / name).is_file():
-                return [line.strip() for line in (folder / name).read_text().splitlines() if line.strip()]
+                return _names_in(folder / name)
     raise UserError(
         f"nothing in {root} names the classes; add data.yaml or classes.txt, or give them with --data.names '[a, b]'"
     )
+
+
+def _names_in(file: Path) -> list[str]:
+    """A line each; an empty one would shift the numbers of all that follow."""
+    lines = [line.strip() for line in _text(file).rstrip().splitlines()]
+    if "" in lines or not lines:
+        raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
+    return lines
