@@ -282,6 +282,17 @@ def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
     assert Yolo(root=str(tmp_path / "y"), names=["a", "b", "c"]).class_names == ["a", "b", "c"]
 
 
+def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
+    """Each would lie in the image were its size a corner, but taken so, two stick out by three pixels alone."""
+    boxes = [(5, 5, 25, 25), (4, 3, 67, 43), (6, 5, 67, 51)]
+    some = [tiny.Picture("1.jpg", (48, 64), boxes, ["cat"] * 3)]
+    tiny.save(tmp_path, some)
+    tiny.coco(tmp_path / "all.json", some)
+    data = Coco(root=str(tmp_path))
+    assert data.given("train").targets[0]["boxes"].tolist() == [[5, 5, 25, 25], [4, 3, 64, 43], [6, 5, 64, 48]]
+    assert [fault.kind for fault in data.annotation_faults()] == ["box-out-of-bounds"] * 2
+
+
 def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path):
     some = [tiny.Picture("1.jpg", crowd=[True, False]), tiny.Picture("2.jpg", boxes=[], names=[])]
     tiny.save(tmp_path, some)
@@ -338,6 +349,24 @@ def corners(*images: int):
     return lambda root: change_json(root, change)
 
 
+def shares(root: Path) -> None:
+    def change(content):
+        for one in content["annotations"]:
+            one["bbox"] = [0.1, 0.2, 0.5, 0.4] if one["id"] else [0, 0, 1, 1]
+
+    change_json(root, change)
+
+
+def shares_in_xml(root: Path) -> None:
+    for tag, value, share in (
+        ("xmin", "2.0", "0.1"),
+        ("ymin", "3.0", "0"),
+        ("xmax", "14.0", "1"),
+        ("ymax", "15.0", "1"),
+    ):
+        xml(0, f"<{tag}>{value}", f"<{tag}>{share}")(root)
+
+
 def lose_image(root: Path) -> None:
     (root / "images" / "2.jpg").unlink()
 
@@ -365,6 +394,7 @@ FAULTS = [  # format, kind, change, where, line
     (Coco, "box-corners-swapped", bbox(20, 3, -5, 5), "0.jpg", None),
     (Coco, "box-wrong-unit", corners(*range(6)), "0.jpg", None),
     (Coco, "box-wrong-unit", corners(1), "1.jpg", None),
+    (Coco, "box-wrong-unit", shares, "0.jpg", None),
     (Coco, "box-duplicated", lambda root: change_json(root, lambda c: c["annotations"].append(c["annotations"][0])),
      "0.jpg", None),
     (Coco, "image-missing", lose_image, "instances_default.json", None),
@@ -378,6 +408,7 @@ FAULTS = [  # format, kind, change, where, line
     (Voc, "box-out-of-bounds", xml(1, "<xmax>14.0", "<xmax>44"), "1.xml", 8),
     (Voc, "box-without-area", xml(1, "<xmax>14.0", "<xmax>2"), "1.xml", 8),
     (Voc, "box-corners-swapped", xml(1, "<xmax>14.0", "<xmax>1"), "1.xml", 8),
+    (Voc, "box-wrong-unit", shares_in_xml, "0.xml", 8),
     (Voc, "image-missing", lose_image, "2.xml", None),
     (Voc, "annotation-missing", add_image, "new.jpg", None),
     (Voc, "size-mismatch", resize, "0.xml", None),

@@ -15,6 +15,7 @@ from project.pipeline.decode import EXIF_ORIENTATION, upright_size
 from project.pipeline.threads import in_threads
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
+ROUNDING = 1e-3  # of shares of the image
 Size = tuple[int, int]
 
 
@@ -106,6 +107,28 @@ def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]
     if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
         wrong.append(("box-out-of-bounds", "warning", f"sticks out of {of}; cut here"))
     return clipped, wrong
+
+
+def without_shares(annotations: list[Annotation], faults: list[Fault]) -> list[Annotation]:
+    """Without the boxes of images, or all, that are written in shares of the image, 0 to 1, where pixels belong."""
+    all_of_them = _like_shares([box for annotation in annotations for box in annotation.boxes])
+    kept = []
+    for annotation in annotations:
+        if all_of_them or _like_shares(annotation.boxes):
+            for box, name, line in zip(annotation.boxes, annotation.names, annotation.lines, strict=True):
+                written = ", ".join(f"{value:.6g}" for value in box)
+                message = f"box ({written}) of '{name}' looks like shares of the image, not pixels; left out"
+                faults.append(Fault("box-wrong-unit", "error", str(annotation.file), line, message))
+            annotation = Annotation(annotation.image, annotation.file, annotation.size)
+        kept.append(annotation)
+    return kept
+
+
+def _like_shares(boxes: Sequence[Box]) -> bool:
+    """Whole numbers alone would be boxes of one pixel."""
+    values = [value for box in boxes for value in box]
+    within = all(-ROUNDING <= value <= 1 + ROUNDING for value in values)
+    return within and not all(value.is_integer() for value in values)
 
 
 def _turned(box: Box, orientation: int, size: Size) -> Box:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from project import UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import finite
+from project.detection.formats.mending import finite, without_shares
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 
 ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
@@ -55,6 +55,7 @@ def read(pairs: list[Pair]) -> Reading:
             annotation = _parse(xml, image, faults)
             annotations.append(annotation)
             names.update(annotation.names)
+    annotations = without_shares(annotations, faults)
     return Reading(annotations, sorted(names, key=str.strip), faults)
 
 

@@ -21,13 +21,12 @@ from project.detection.formats.annotation import (
     missing_image,
     unreadable,
 )
-from project.detection.formats.mending import finite
+from project.detection.formats.mending import ROUNDING, finite
 from project.pipeline.decode import EXTENSIONS
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
 NO_LABELS = {*NAMES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
-ROUNDING = 1e-3
 
 
 class Layout(NamedTuple):
