@@ -77,10 +77,14 @@ def usable(
 
 
 def _compared(annotation: Annotation, header: tuple[Size, int]) -> tuple[bool, list[Fault]]:
-    """Whether boxes were made on the image as it lies in its file, by the size that is written; else what is wrong."""
+    """Whether boxes were made on the image as it lies in its file, by the size that is written; and what is wrong."""
     size, orientation = header
     if annotation.size in (None, size):
-        return False, []
+        told = orientation > 4 and annotation.size is not None and size[0] != size[1]  # both ways up have one size
+        if told or orientation not in range(2, 9) or not annotation.boxes:
+            return False, []
+        message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
+        return False, [Fault("exif-rotated-boxes", "warning", str(annotation.file), None, message)]
     turned = orientation > 4 and annotation.size == size[::-1]
     if turned:
         message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
