@@ -1,6 +1,9 @@
 """The formats against each other, the layouts that people have them in, and what can be wrong in each."""
 
+import base64
+import io
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from project import BrokenFiles, UserError
+from project.checks.page import html
+from project.checks.survey import Survey
 from project.detection import Coco, Voc, Yolo
 from project.pipeline.decode import decode
 
@@ -558,3 +563,20 @@ def test_a_mark_of_windows_and_an_export_without_val(tiny, tmp_path):
         (tmp_path / "classes.txt").write_bytes(content.encode("latin-1"))
         with pytest.raises(UserError, match=rf"classes\.txt:{line}: "):
             Yolo(root=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_report_shows_the_image_and_the_box(tiny, tmp_path, kind):
+    """A picture as small as this one keeps its size, and the box has a red frame."""
+    some = [tiny.Picture("1.png", (24, 30), [(3, 4, 14, 18), (10, 8, 34, 20)])]
+    write(tiny, kind, tmp_path, some)
+    (fault,) = kind(root=str(tmp_path)).annotation_faults()
+    assert fault.kind == "box-out-of-bounds" and fault.box == pytest.approx((10, 8, 34, 20))
+    assert Path(fault.image or fault.file).name == "1.png"
+    page = html(Survey([fault], {"train": 1}, str(tmp_path), 0.1, []))
+    (shown,) = re.findall(r"data:image/jpeg;base64,([^']+)", page)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown)))).astype(int)
+    assert pixels.shape == (24, 30, 3)
+    red = pixels[..., 0] - pixels[..., 1:].max(-1) > 60
+    assert red[8, 12:28].mean() > 0.8 and red[10:18, 10].mean() > 0.8 and red[10:18, 29].mean() > 0.5
+    assert red[:, :9].mean() < 0.2 and red[:6].mean() < 0.2

@@ -52,13 +52,14 @@ def usable(
         annotation.boxes, annotation.names, annotation.crowd, annotation.lines, strict=True
     ):
         name = written.strip()
-        if name not in labels:
-            message = f"no class '{name}'{nearest(name, labels)}"
-            faults.append(Fault("class-unknown", "error", str(annotation.file), line, message))
-            continue
         if annotation.relative:
             box = box[0] * size[1], box[1] * size[0], box[2] * size[1], box[3] * size[0]
-        placed, wrong = _placed(_turned(box, orientation, size) if turned else box, size)
+        upright = _turned(box, orientation, size) if turned else box
+        placed, wrong = _placed(upright, size)
+        if name not in labels:
+            placed, wrong = None, []
+            message = f"no class '{name}'{nearest(name, labels)}"
+            faults.append(annotation.fault("class-unknown", "error", line, message, upright))
         if placed is not None:
             place = (name, *(round(2 * value) for value in placed))
             if place in seen:
@@ -67,7 +68,7 @@ def usable(
             kept.append((placed, labels[name], crowd))
         for kind, severity, text in wrong:
             message = f"box ({', '.join(f'{value:.6g}' for value in box)}) of '{name}' {text}"
-            faults.append(Fault(kind, severity, str(annotation.file), line, message))
+            faults.append(annotation.fault(kind, severity, line, message, upright))
     return {
         "boxes": torch.tensor([box for box, _, _ in kept], dtype=torch.float).reshape(-1, 4),
         "labels": torch.tensor([label for _, label, _ in kept], dtype=torch.long),
@@ -84,14 +85,14 @@ def _compared(annotation: Annotation, header: tuple[Size, int]) -> tuple[bool, l
         if told or orientation not in range(2, 9) or not annotation.boxes:
             return False, []
         message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
-        return False, [Fault("exif-rotated-boxes", "warning", str(annotation.file), None, message)]
+        return False, [annotation.fault("exif-rotated-boxes", "warning", None, message)]
     turned = orientation > 4 and annotation.size == size[::-1]
     if turned:
         message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
-        return True, [Fault("exif-rotated-boxes", "warning", str(annotation.file), None, message)]
+        return True, [annotation.fault("exif-rotated-boxes", "warning", None, message)]
     (height, width), (real_height, real_width) = annotation.size, size
     message = f"made for an image {width} wide and {height} high, but it is {real_width} wide and {real_height} high"
-    return False, [Fault("size-mismatch", "error", str(annotation.file), None, message)]
+    return False, [annotation.fault("size-mismatch", "error", None, message)]
 
 
 def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]]]:
@@ -122,7 +123,7 @@ def without_shares(annotations: list[Annotation], faults: list[Fault]) -> list[A
             for box, name, line in zip(annotation.boxes, annotation.names, annotation.lines, strict=True):
                 written = ", ".join(f"{value:.6g}" for value in box)
                 message = f"box ({written}) of '{name}' looks like shares of the image, not pixels; left out"
-                faults.append(Fault("box-wrong-unit", "error", str(annotation.file), line, message))
+                faults.append(annotation.fault("box-wrong-unit", "error", line, message))
             annotation = Annotation(annotation.image, annotation.file, annotation.size)
         kept.append(annotation)
     return kept

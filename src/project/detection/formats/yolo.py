@@ -110,10 +110,10 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
             why = f"{len(values)} numbers after the class; a box has 4 finite ones, a polygon 6 or more"
             faults.append(unreadable(text, number, why))
         elif not 0 <= label < len(layout.class_names):
-            faults.append(Fault("class-unknown", "error", str(text), number, f"class {label}, but there are {known}"))
+            faults.append(annotation.fault("class-unknown", "error", number, f"class {label}, but there are {known}"))
         elif max(values) > 1 + ROUNDING:
             why = f"a value of {max(values):g}: all are shares of the image's width or height, 0 to 1; left out"
-            faults.append(Fault("box-wrong-unit", "error", str(text), number, why))
+            faults.append(annotation.fault("box-wrong-unit", "error", number, why))
         else:
             annotation.add(box, layout.class_names[label], line=number)
 
