@@ -168,6 +168,10 @@ def test_an_annotation_without_a_bbox_hides_no_other_fault(tiny, tmp_path):
     survey = thorough(Coco(root=str(tmp_path)))
     assert survey.counts == {"train": 4, "val": 2}
     assert {"leak", "annotation-unreadable"} <= {fault.kind for fault in survey.faults}
+    (tmp_path / "annotations" / "instances_val2017.json").write_text("{")
+    survey = thorough(Coco(root=str(tmp_path)))
+    assert survey.counts == {"train": 4}
+    assert {fault.line for fault in survey.faults if fault.kind == "annotation-unreadable"} == {None, 1}
 
 
 def test_training_images_are_not_read_for_a_test(tiny, tmp_path):

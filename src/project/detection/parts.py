@@ -41,7 +41,7 @@ class Part(NamedTuple):
             return f"most of {split} cannot be used{said}"
         if split == "train" and all(target["crowd"].all() for target in self.targets):
             first = self.annotations[0]
-            where = f"; is {first.file} where the first image's should be?" if first.file != first.image else ""
+            where = f"; the first image's were looked for in {first.file}" if first.file != first.image else ""
             return f"{split} has no box to learn from{said}{where}"
         return ""
 

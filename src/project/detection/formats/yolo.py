@@ -129,25 +129,22 @@ def _box(values: list[float]) -> Box | None:
 
 def _text_of(image: Path) -> Path:
     """In `labels/` in the place of the last `images/` of its path; or beside it, or in a `labels/` nearby."""
-    mirrored = _mirrored(image.parent)
-    usual = (mirrored or image.parent) / f"{image.stem}.txt"
+    usual = _mirrored(image.parent) / f"{image.stem}.txt"
     others = [image.with_suffix(".txt"), *(f / "labels" / f"{image.stem}.txt" for f in image.parents[:2])]
     return next((text for text in (usual, *others) if text.is_file()), usual)
 
 
 @cache
-def _mirrored(folder: Path) -> Path | None:
-    """`labels/train` for `Images/TRAIN`: each part in either case of letters; None where there is none."""
+def _mirrored(folder: Path) -> Path:
+    """`labels/train` or `Labels/train` for `Images/TRAIN`, as it is there; the folder itself if it has no images/."""
     parts = [part.lower() for part in folder.parts]
     if "images" not in parts:
-        return None
+        return folder
     place = len(parts) - 1 - parts[::-1].index("images")
     found = Path(*folder.parts[:place])
     for wanted in ("labels", *folder.parts[place + 1 :]):
-        there = [path for path in folders(found) if path.name.lower() == wanted.lower()]
-        if not there:
-            return None
-        found = next((path for path in there if path.name == wanted), there[0])
+        there = [path.name for path in folders(found) if path.name.lower() == wanted.lower()] if found.is_dir() else []
+        found /= wanted if wanted in there or not there else there[0]
     return found
 
 
