@@ -77,7 +77,8 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
             if not name.strip() or not finite(box):
                 raise ValueError
         except ValueError:
-            faults.append(unreadable(xml, line, "an object without a name, or without a bndbox of four numbers"))
+            why = "an object without a name, or without a bndbox of four numbers"
+            faults.append(annotation.fault("annotation-unreadable", "error", line, why))
             continue
         annotation.add(box, name, (node.findtext("difficult") or "0").strip() == "1", line)
     return annotation

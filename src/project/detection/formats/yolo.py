@@ -101,14 +101,15 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
             if not values[0].is_integer():
                 raise ValueError
         except ValueError:
-            faults.append(unreadable(text, number, f"'{line.strip()[:60]}' is not `class x y width height`"))
+            why = f"'{line.strip()[:60]}' is not `class x y width height`"
+            faults.append(annotation.fault("annotation-unreadable", "error", number, why))
             continue
         label, values = int(values[0]), values[1:5] if layout.keypoints else values[1:]
         box = _box(values)
         known = f"{len(layout.class_names)} classes, 0 to {len(layout.class_names) - 1}"
         if box is None or not finite(values):
             why = f"{len(values)} numbers after the class; a box has 4 finite ones, a polygon 6 or more"
-            faults.append(unreadable(text, number, why))
+            faults.append(annotation.fault("annotation-unreadable", "error", number, why))
         elif not 0 <= label < len(layout.class_names):
             faults.append(annotation.fault("class-unknown", "error", number, f"class {label}, but there are {known}"))
         elif max(values) > 1 + ROUNDING:
