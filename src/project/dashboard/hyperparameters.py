@@ -1,5 +1,6 @@
 """A row for each run in TensorBoard's table of hyper-parameters, the best metric beside them."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -11,7 +12,7 @@ from project.safeguards.stopping import judged_by
 
 class Hyperparameters(L.Callback):
     """Written at the first validation, since the table shows no metric that was not given with the row
-    (Lightning issue 5101); the metric is then renewed whenever it improves.
+    (Lightning issue 5101); the metrics that the run is judged by are then renewed whenever they improve.
 
     Args:
         ignore: arguments of the model that nobody chose, since the data told them.
@@ -19,7 +20,7 @@ class Hyperparameters(L.Callback):
 
     def __init__(self, ignore: Collection[str] = ()) -> None:
         self.ignore = ignore
-        self._best: float | None = None
+        self._best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -28,20 +29,20 @@ class Hyperparameters(L.Callback):
         self._best = state_dict["best"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        monitor, mode = judged_by(trainer, pl_module)
-        logger = trainer.logger
-        if trainer.sanity_checking or not isinstance(logger, TensorBoard) or monitor not in trainer.callback_metrics:
+        logger, known = trainer.logger, trainer.callback_metrics
+        if trainer.sanity_checking or not isinstance(logger, TensorBoard):
             return
-        value = float(trainer.callback_metrics[monitor])
-        before, sign = self._best, 1 if mode == "max" else -1
-        if before is None or sign * value > sign * before:
-            self._best = value
-            if before is None:
-                logger.log_hyperparams(
-                    self._chosen(trainer, pl_module), {f"best/{monitor}": value}, trainer.global_step
-                )
-            else:
-                logger.log_metrics({f"best/{monitor}": value}, trainer.global_step)
+        improved: dict[str, float] = {}
+        for key, mode in judged_by(trainer, pl_module).items():
+            sign = 1 if mode == "max" else -1
+            if key in known and sign * known[key] > sign * self._best.get(key, -sign * math.inf):
+                improved[key] = float(known[key])
+        scalars = {f"best/{key}": value for key, value in improved.items()}
+        if improved and not self._best:
+            logger.log_hyperparams(self._chosen(trainer, pl_module), scalars, trainer.global_step)
+        elif improved:
+            logger.log_metrics(scalars, trainer.global_step)
+        self._best |= improved
 
     def _chosen(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         chosen: dict[str, Any] = {}

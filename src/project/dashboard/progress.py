@@ -56,6 +56,6 @@ class Lines(L.Callback):
 
 
 def _metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    monitor, _ = judged_by(trainer, pl_module)
     known = trainer.callback_metrics
-    return {key: f"{float(known[key]):.4f}" for key in ("train/loss", monitor) if key in known}
+    shown = ("train/loss", *judged_by(trainer, pl_module))
+    return {key: f"{float(known[key]):.4f}" for key in shown if key in known}

@@ -82,9 +82,11 @@ def watched(
     return key, mode or ("min" if key.endswith("loss") else "max")
 
 
-def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, str]:
-    """The log key that chooses the best checkpoint, and which way is up."""
+def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+    """The log keys that a run is judged by, and which way is up: the task's, and what chooses the best checkpoint."""
+    key, mode = watched(pl_module, None, None)
+    judges: dict[str, str] = {key: mode}
     callback = trainer.checkpoint_callback
     if isinstance(callback, callbacks.ModelCheckpoint) and callback.monitor:
-        return callback.monitor, callback.mode
-    return watched(pl_module, None, None)
+        judges[callback.monitor] = callback.mode
+    return judges
