@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from project import BrokenFiles, UserError
@@ -54,6 +55,8 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
 def read(file: Path) -> dict[str, Any]:
     """A JSON file's `images`, `annotations` and `categories`, each a list of dicts.
 
+    The ids of images are unique, and so are those of categories; `height` and `width` are pixels, or both are None.
+
     Raises:
         BrokenFiles: it is no JSON, or not COCO's.
     """
@@ -74,12 +77,47 @@ def read(file: Path) -> dict[str, Any]:
             lacking = [name for name in wanted if name not in entry]
             if lacking:
                 raise BrokenFiles(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
+    for key in ("images", "categories"):
+        _check_ids(file, key, [entry["id"] for entry in content[key]])
+    for place, entry in enumerate(content["annotations"]):
+        for name in ("image_id", "category_id"):
+            if not isinstance(entry.get(name), (int, float, str, NoneType)):
+                raise BrokenFiles(f"{file}: annotations[{place}]: {name} is {entry[name]}, no number or text")
+    for entry in content["images"]:
+        height, width = (_pixels(entry.get(side)) for side in ("height", "width"))
+        entry["height"], entry["width"] = (height, width) if height and width else (None, None)
     return content
+
+
+def _check_ids(file: Path, key: str, ids: list[Any]) -> None:
+    """
+    Raises:
+        BrokenFiles: one is neither a number nor a text, of another type than the first, or there already.
+    """
+    places: dict[Any, int] = {}
+    for place, id in enumerate(ids):
+        at = f"{file}: {key}[{place}]: id {json.dumps(id)}"
+        if not isinstance(id, (int, float, str)):
+            raise BrokenFiles(f"{at} is no number or text")
+        if isinstance(id, str) != isinstance(ids[0], str):
+            raise BrokenFiles(f"{at} is of another type than {json.dumps(ids[0])}, that of {key}[0]")
+        if id in places:
+            raise BrokenFiles(f"{at} is also that of {key}[{places[id]}]; give each an id of its own")
+        places[id] = place
+
+
+def _pixels(written: Any) -> int | None:
+    """None where it is no number, or not above 0."""
+    try:
+        return max(int(float(written)), 0) or None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def categories(content: dict[str, Any]) -> dict[int, str]:
     """Id to name, by id; without those that only gather others (Roboflow writes one), as nothing is annotated so."""
-    parents = {one.get("supercategory") for one in content["categories"] if one.get("supercategory") != one["name"]}
+    above = [(str(one["name"]), one.get("supercategory")) for one in content["categories"]]
+    parents = {str(parent) for name, parent in above if parent is not None and str(parent) != name}
     used = {annotation.get("category_id") for annotation in content["annotations"]}
     names = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
     return {key: name for key, name in names.items() if key in used or name not in parents}
