@@ -6,6 +6,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from project import UserError
+from project.checks.survey import quick
 from project.detection import Coco, DigitScenes, Voc, Zoom
 from project.detection.targets import collate, sample
 
@@ -116,3 +117,19 @@ def test_a_digits_box_is_where_its_ink_is():
             assert bright[y1:y2, x1:x2].any()
             inside[y1:y2, x1:x2] = 1
         assert (bright * (1 - inside)).sum() == 0
+
+
+def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
+    copies = [tiny.Picture("1.jpg"), tiny.Picture("2.jpg"), tiny.Picture("3.jpg"), tiny.Picture("4.jpg")]
+    same, moved, renamed = copies[1:]
+    same.boxes, same.names = same.boxes[::-1], same.names[::-1]  # the order says nothing
+    moved.boxes = [moved.boxes[0], (1, 1, 9, 9)]
+    renamed.names = ["cat", "cat"]
+    tiny.save(tmp_path / "images", copies)
+    tiny.coco(tmp_path / "mine.json", copies)
+    faults = [fault for fault in quick(Coco(root=str(tmp_path))).faults if fault.other]
+    assert {(fault.kind, fault.file[-5:]) for fault in faults} == {
+        ("duplicate", "2.jpg"),
+        ("label-conflict", "3.jpg"),
+        ("label-conflict", "4.jpg"),
+    }

@@ -113,6 +113,7 @@ class Annotated(ImageDataModule):
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
+    comparable = staticmethod(targets.comparable)
 
 
 class Coco(Annotated):
