@@ -214,6 +214,8 @@ def check(args: list[str]) -> None:
     from project.checks.survey import thorough, worst_first
 
     cli = Inspection(_with_config(args))
+    for wanted in filter(None, (cli.config.html, cli.config.json)):
+        words.check_place(Path(wanted))
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from project import UserError
 from project.checks.survey import quick
-from project.detection import Coco, DigitScenes, Voc, Zoom
+from project.detection import Coco, DigitScenes, Voc, Yolo, Zoom
 from project.detection.targets import collate, sample
 
 
@@ -133,3 +133,15 @@ def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
         ("label-conflict", "3.jpg"),
         ("label-conflict", "4.jpg"),
     }
+
+
+def test_a_file_is_no_folder_but_for_yolos_yaml(tiny, tmp_path):
+    file = tmp_path / "data.yaml"
+    file.write_text("names: [cat, dog, owl]\ntrain: images\n")
+    for kind in (Coco, Voc):
+        with pytest.raises(UserError, match=r"data\.yaml is a file; give the data's folder"):
+            kind(root=str(file))
+    tiny.save(tmp_path / "images", tiny.pictures(1))
+    assert Yolo(root=str(file)).class_names == tiny.CLASSES
+    with pytest.raises(UserError, match="no data folder at"):
+        Yolo(root=str(tmp_path / "nowhere"))

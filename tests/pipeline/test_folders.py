@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from project import UserError
-from project.pipeline.folders import folders, images, split_folders, split_in, split_of
+from project.pipeline.folders import data_folder, folders, groups_by_name, images, split_folders, split_in, split_of
 
 NAMES = [  # a name, what it stands for, what a word of it stands for
     ("train", "train", "train"),
@@ -63,3 +63,19 @@ def test_hidden_folders_are_not_looked_into():
         Path(".root", name).touch()
     assert images(Path(".root")) == [Path(".root/a/1.jpg")]
     assert folders(Path(".root")) == [Path(".root/a")]
+
+
+def test_a_root_that_is_no_folder():
+    Path("a.json").touch()
+    with pytest.raises(UserError, match=r"a\.json is a file; give the data's folder with --data\.root FOLDER"):
+        data_folder("a.json")
+    with pytest.raises(UserError, match=r"no data folder at .*nowhere"):
+        data_folder("nowhere")
+
+
+def test_groups():
+    paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
+    assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
+    for pattern, said in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
+        with pytest.raises(UserError, match=rf"data\.group '.*' {said}"):
+            groups_by_name(paths, pattern)

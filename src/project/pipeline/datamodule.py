@@ -135,6 +135,9 @@ class ImageDataModule(L.LightningDataModule):
         return None
 
     def _given(self, split: str) -> Samples | None:
+        size = getattr(self, "image_size", None)
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise UserError(f"data.image_size is {list(size)}, but must be a height and a width above 0")
         if split not in self.samples:
             self.samples[split] = self.given(split)
         return self.samples[split]

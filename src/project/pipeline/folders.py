@@ -20,6 +20,8 @@ def data_folder(root: str) -> Path:
     Raises:
         UserError: there is none.
     """
+    if Path(root).is_file():
+        raise UserError(f"{root} is a file; give the data's folder with --data.root FOLDER")
     if not Path(root).is_dir():
         raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
     return Path(root)
@@ -90,8 +92,20 @@ def groups_by_name(paths: Sequence[Path], pattern: str | None) -> list[str] | No
     """The first group of a regular expression, searched in each file's name: what must stay together in a split."""
     if pattern is None:
         return None
-    found = [re.search(pattern, path.name) for path in paths]
+    expression = group_expression(pattern)
+    found = [expression.search(path.name) for path in paths]
     for path, match in zip(paths, found, strict=True):
         if match is None or not match.groups():
             raise UserError(f"{path}: data.group '{pattern}' finds no group in the file name")
     return [match.group(1) for match in found if match]
+
+
+def group_expression(pattern: str) -> re.Pattern[str]:
+    """
+    Raises:
+        UserError: it is no regular expression.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.group '{pattern}' is no regular expression: {error}") from None
