@@ -47,7 +47,8 @@ def printed(capsys) -> Callable[..., dict]:
 
 
 def command(verb: str, *args: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))  # a worktree's own, if it is set
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", f"project.{verb}", *args], capture_output=True, text=True, env=environment
     )
@@ -246,9 +247,10 @@ def test_two_processes_train_and_count_every_sample_once(val, test, capsys):
 
 
 HELP = [  # the command: what it must say
-    (["fit", "--help"], ["--config", "python -m project"]),
+    (["fit", "--help"], ["--config", "python -m project.fit"]),
+    (["check", "--help"], ["python -m project.check", "--html FILE", "what is wrong with the data"]),
     (["fit", "--model.help", "tiny_task.Judge"], ["--model.lr LR"]),
-    (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root"]),
+    (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root", "--data.batch_size 16"]),
 ]
 
 

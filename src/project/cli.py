@@ -35,6 +35,10 @@ register_type(
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what a model is told by the data
+TEST_HELP = """\
+RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint file: it needs nothing else
+--data.root FOLDER    other data than the run's; if they are not divided, all of them
+--KEY VALUE           any other key of project.fit: --data.batch_size 16, --trainer.accelerator cpu"""
 
 
 class CLI(LightningCLI):
@@ -45,6 +49,9 @@ class CLI(LightningCLI):
         base: `{"model": ..., "data": ...}` of a checkpoint, below the command line; the model then has learned from
             the data already, and is told nothing by it.
     """
+
+    usage = "python -m project.fit [--config FILE ...] [--resume RUN] [--KEY VALUE ...]"
+    purpose = "Trains, tests the best checkpoint and reports."
 
     def __init__(self, args: list[str], base: dict[str, Any] | None = None) -> None:
         self.base = base
@@ -61,9 +68,10 @@ class CLI(LightningCLI):
             save_config_callback=None if base else SaveConfigCallback,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
-                "usage": "python -m project.VERB [--config FILE ...] [--KEY VALUE ...]",
-                "description": "Keys are written with dots, as they nest in a config: --trainer.max_epochs 3, "
-                "--model.net.widths '[8, 16]', --data.batch_size 32. --print_config shows them all with their values.",
+                "usage": self.usage,
+                "description": f"{self.purpose} Keys are written with dots, as they nest in a config: "
+                "--trainer.max_epochs 3, --model.net.widths '[8, 16]', --data.batch_size 32. "
+                "--print_config shows them all with their values.",
             },
             trainer_defaults={
                 "default_root_dir": "runs",
@@ -138,6 +146,9 @@ class CLI(LightningCLI):
 class Inspection(CLI):
     """The data module first, and the model, for its memory, only when the data have been read: `build_model`."""
 
+    usage = "python -m project.check [--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
+    purpose = "Says what is wrong with the data, the worst first; the exit code is 1 if there are errors."
+
     def add_arguments_to_parser(self, parser: Parser) -> None:
         super().add_arguments_to_parser(parser)
         parser.add_argument("--html", type=str | None, default=None, help="a file for the report with pictures")
@@ -189,7 +200,7 @@ def test(args: list[str]) -> None:
     """Tests a run or a checkpoint, which is all that it needs; on other data with `--data.root`."""
     usage = "python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE ...]"
     if "-h" in args or "--help" in args:
-        print(f"usage: {usage}\nThe keys are those of project.fit.")
+        print(f"usage: {usage}\n\n{TEST_HELP}")
         return
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
@@ -214,6 +225,8 @@ def check(args: list[str]) -> None:
     from project.checks.survey import thorough, worst_first
 
     cli = Inspection(_with_config(args))
+    for wanted in filter(None, (cli.config.html, cli.config.json)):
+        words.check_place(Path(wanted))
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")

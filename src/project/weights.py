@@ -1,7 +1,9 @@
 """Fine-tuning: weights of somebody else's, for other classes and other channels, and which of them are held still."""
 
+import argparse
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,45 +13,76 @@ from project import UserError
 if TYPE_CHECKING:
     from lightning import Trainer
 
+PREFIXES = ("", "net.", "net.net.", "module.")  # of a net's tensors: our runs', and those of distributed training
+
 
 def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
-    """Loads weights; those of a head, or of a first convolution, of another size are left out.
+    """Loads weights; those of a head of other classes are left out, a first convolution's fitted to the channels.
 
     Args:
         net: of torchvision or another library.
         weights: a state dict, or a file of one as `torch.save` or safetensors write it, or of a dict that holds it as
-            `state_dict`.
+            `state_dict` (a run's own checkpoint) or `model` (torchvision's references).
         head: how the names of the head's tensors begin.
 
     Raises:
-        UserError: there is no such file, or more than that does not fit.
+        UserError: there is no such file, it holds no weights, or more than that does not fit.
     """
-    state = _read(weights) if isinstance(weights, str) else weights
     own = net.state_dict()
+    state = _of_net(_read(weights) if isinstance(weights, str) else weights, own)
+    first = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
+    if first in state and state[first].ndim == 4:
+        state = {**state, first: _for_channels(state[first], own[first].shape[1])}
     fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in fits and not key.startswith(head)]
-    if len(missing) > 1:  # one: the first convolution, of another number of channels
+    wrong = [key for key in own if key not in fits and not key.startswith(head)]
+    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]  # old files have none
+    if wrong:
         named = weights if isinstance(weights, str) else "what was downloaded"
-        raise UserError(f"{named} does not fit: {len(missing)} of {len(own)} tensors do not match, as {missing[0]}")
+        said = f"{len(wrong)} of {len(own)} tensors are missing or of another shape"
+        raise UserError(f"{named} does not fit: {said}, as {wrong[0]}")
     net.load_state_dict(fits, strict=False)
+
+
+def _of_net(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With the names of the net's own tensors: without the prefix that most of them have."""
+    renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
+    return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
 
 
 def _read(file: str) -> dict[str, Tensor]:
     if not Path(file).is_file():
         raise UserError(f"no file of weights at {file}")
+    content = _content(file)
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise UserError(f"{file} holds no weights; give a state dict")
+    return tensors
+
+
+def _content(file: str) -> Any:
+    unreadable = f"{file} cannot be read as weights; give a state dict, as torch.save or safetensors write it"
     if file.endswith(".safetensors"):
         try:
+            from safetensors import SafetensorError
             from safetensors.torch import load_file
         except ImportError:
             raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
-        state = load_file(file)
-    else:
-        state = torch.load(file, weights_only=True, map_location="cpu")
-    return state.get("state_dict", state)
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError):
+            raise UserError(unreadable) from None
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references keep their arguments
+            return torch.load(file, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, pickle.PickleError):
+        raise UserError(unreadable) from None
 
 
 def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
-    """For another number of input channels the weights are averaged over the old ones, their sum being kept."""
+    """For another number of input channels, see `_for_channels`."""
     name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
     if old.in_channels == in_channels:
         return
@@ -58,13 +91,18 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
         in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=has_bias
     )
     with torch.no_grad():
-        mean = old.weight.mean(1, keepdim=True) * old.in_channels / in_channels
-        new.weight.copy_(mean.expand_as(new.weight))
+        new.weight.copy_(_for_channels(old.weight, in_channels))
         if has_bias:
             new.bias.copy_(old.bias)
     net.set_submodule(name, new)
     if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
         net.transform_input = False
+
+
+def _for_channels(weight: Tensor, channels: int) -> Tensor:
+    """A convolution's weights, averaged over the channels if these are others, their sum being kept."""
+    old = weight.shape[1]
+    return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
 
 
 def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:

@@ -111,6 +111,14 @@ def test_a_users_mistake_is_one_line_and_two():
         assert raised.value.exit_code == 2
 
 
+@pytest.mark.parametrize("place", [".", "photos", "tiny.yaml/report"])
+@pytest.mark.parametrize("option", ["--html", "--json"])
+def test_a_report_that_cannot_be_written_is_said_before_the_check(option, place, monkeypatch):
+    monkeypatch.setattr("project.checks.survey.thorough", None)
+    with pytest.raises(UserError, match=rf"^no report can be written to {place}: [^\n]*; give a file's name$"):
+        check(option, place)
+
+
 def test_fit_warns_and_trains(fit, capsys):
     copied("train/cat/1.jpg", "val/cat/x.jpg")
     assert (fit(*CONFIG) / "results.json").is_file()

@@ -124,6 +124,16 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(fit, capsys, tmp_path):
     assert len(table) == 14
 
 
+def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, repository):
+    root = image_folder({"train": {"cat": 8, "dog": 8}, "val": {"cat": 3, "dog": 5}})
+    config = str(repository / "configs" / "classification_folder.yaml")
+    net = ["--model.net.widths", "[4, 8]", "--trainer.max_epochs", "1"]
+    run = fit("--config", config, "--data.root", str(root), *net)
+    results = json.loads((run / "results.json").read_text())
+    mean = (3 * results["val/accuracy/cat"] + 5 * results["val/accuracy/dog"]) / 8
+    assert results["val/accuracy"] == pytest.approx(mean, abs=1e-4)
+
+
 def test_two_processes_measure_what_one_does(fit, tmp_path):
     """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
     run = fit(*SHORT, "--trainer.max_epochs", "1")

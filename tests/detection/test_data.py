@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from project import BrokenFiles, UserError
-from project.checks.survey import thorough
+from project.checks.survey import quick, thorough
 from project.detection import Coco, DigitScenes, Voc, Yolo, Zoom
 from project.detection.targets import collate, sample
 
@@ -204,3 +204,31 @@ def test_two_spellings_of_a_class_are_found_but_letters_are_their_own(tiny, tmp_
         (tmp_path / "classes.txt").write_text(names)
         survey = thorough(Yolo(root=str(tmp_path)))
         assert [fault.kind for fault in survey.faults].count("class-spelled-twice") == faults
+
+
+def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
+    copies = [tiny.Picture("1.jpg"), tiny.Picture("2.jpg"), tiny.Picture("3.jpg"), tiny.Picture("4.jpg")]
+    same, moved, renamed = copies[1:]
+    same.boxes, same.names = same.boxes[::-1], same.names[::-1]  # the order says nothing
+    moved.boxes = [moved.boxes[0], (1, 1, 9, 9)]
+    renamed.names = ["cat", "cat"]
+    tiny.save(tmp_path / "images", copies)
+    tiny.coco(tmp_path / "mine.json", copies)
+    faults = [fault for fault in quick(Coco(root=str(tmp_path))).faults if fault.other]
+    assert {(fault.kind, fault.file[-5:]) for fault in faults} == {
+        ("duplicate", "2.jpg"),
+        ("label-conflict", "3.jpg"),
+        ("label-conflict", "4.jpg"),
+    }
+
+
+def test_a_file_is_no_folder_but_for_yolos_yaml(tiny, tmp_path):
+    file = tmp_path / "data.yaml"
+    file.write_text("names: [cat, dog, owl]\ntrain: images\n")
+    for kind in (Coco, Voc):
+        with pytest.raises(UserError, match=r"data\.yaml is a file; give the data's folder"):
+            kind(root=str(file))
+    tiny.save(tmp_path / "images", tiny.pictures(1))
+    assert Yolo(root=str(file)).class_names == tiny.CLASSES
+    with pytest.raises(UserError, match="no data folder at"):
+        Yolo(root=str(tmp_path / "nowhere"))

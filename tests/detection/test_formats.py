@@ -261,12 +261,17 @@ def yolo_folders(tiny, root):
     (root / "classes.txt").write_text("cat\ndog\nowl\n")
 
 
+def yolo_with_years(tiny, root):
+    yolo_halves(tiny, root, "images/{}2017", "labels/{}2017")
+    (root / "classes.txt").write_text("cat\ndog\nowl\n")
+
+
 LAYOUTS = [
     *((Coco, write) for write in (coco_2017, coco_roboflow, coco_cvat, coco_label_studio, coco_elsewhere)),
     *((Voc, write) for write in (voc_lists, voc_devkit, voc_lower_case, voc_roboflow, voc_parts_below, voc_flat)),
     (Voc, voc_cvat),
     *((Yolo, write) for write in (yolo_ultralytics, yolo_elsewhere, yolo_roboflow, yolo_list_files, yolo_cvat)),
-    *((Yolo, write) for write in (yolo_labelimg, yolo_folders)),
+    *((Yolo, write) for write in (yolo_labelimg, yolo_folders, yolo_with_years)),
 ]
 
 

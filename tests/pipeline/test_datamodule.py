@@ -95,3 +95,11 @@ def test_mean_and_std_must_fit_the_images_and_each_other():
         Noise(mean=[0.5] * 3)
     with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
         ready(mean=[0.5], std=[0.2])
+
+
+@pytest.mark.parametrize("size", [(0, 0), (8, 0), (-4, 8)])
+def test_an_image_size_of_nothing_is_said(size):
+    data = Noise()
+    data.image_size = size
+    with pytest.raises(UserError, match=r"data\.image_size is \[.*\], but must be a height and a width above 0"):
+        data.setup("fit")

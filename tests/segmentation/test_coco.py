@@ -103,6 +103,7 @@ LAYOUTS = {
     "cvat": [("root/annotations/instances_default.json", "root/images/default")],
     "beside": [("root/labels.json", "root")],
     "archive": [("root/set/annotations/instances_train.json", "root/set/train")],
+    "last first": [("root/set_a_val.json", "root/val"), ("root/set_b_train.json", "root/train")],
 }
 
 
@@ -110,10 +111,13 @@ LAYOUTS = {
 def test_layouts(name):
     for file, images in LAYOUTS[name]:
         root = write([annotation(7, [SQUARE])], file, images)
+    if name == "archive":
+        (root / "__MACOSX").mkdir()
     if name == "coco":
         (root / "annotations" / "captions_train2017.json").write_text("{}")
     data = CocoMasks(root=str(root), image_size=None)
     assert len(data.files_of_splits) == len(LAYOUTS[name])
+    assert next(iter(data.files_of_splits)) == "train"
     for split in data.files_of_splits:
         samples = data.given(split)
         assert samples.read(0).shape == (4, 6, 8)

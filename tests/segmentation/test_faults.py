@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project.checks.survey import quick, thorough
 from project.segmentation import CocoMasks, MaskFolder
 
 
@@ -122,3 +123,18 @@ COCO_PLANTS = [
 @pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
 def test_each_is_found_in_coco(plant, wanted):
     assert coco(plant) == wanted
+
+
+def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicate(root):
+    for folder in (root / "train", root / "trainannot"):
+        for name in ("7.png", "8.png", "9.png"):
+            (folder / name).write_bytes((folder / "1.png").read_bytes())
+    saved(ids(corner=2))(root / "trainannot" / "8.png")
+    (root / "trainannot" / "9.png").write_bytes(b"broken")
+    data = MaskFolder(root=str(root), class_names=["sky", "road", "car"], mean=[0.5] * 3, std=[1.0] * 3)
+    conflicts = [fault for fault in quick(data).faults if fault.kind == "label-conflict"]
+    assert [(Path(fault.file).name, Path(fault.other).name) for fault in conflicts] == [("8.png", "1.png")]
+    assert "annotated otherwise" in conflicts[0].message
+    (root / "trainannot" / "9.png").unlink()
+    kinds = {(fault.kind, Path(fault.file).name) for fault in thorough(MaskFolder(root=str(root))).faults}
+    assert ("label-conflict", "8.png") in kinds and ("duplicate", "7.png") in kinds

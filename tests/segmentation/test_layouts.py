@@ -41,6 +41,10 @@ LAYOUTS = {
         ],
         ["train", "val"],
     ),
+    "years": (
+        [f"{kind}/{split}2017/{split}.png" for kind in ("images", "masks") for split in ("train", "val")],
+        ["train", "val"],
+    ),
     "masks undivided": (["images/train/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/b.png"], ["train", "val"]),
     "labels": (["Images/Train/a.jpg", "Labels/Train/a_mask.png", "Images/Test/b.jpg"], ["train"]),
     "inside": (

@@ -155,6 +155,14 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(run, capsys, tmp_path):
     assert table == {key: f"{value:.4f}" for key, value in results.items() if key.startswith("test/")}
 
 
+def test_without_a_test_split_the_report_has_the_classes_too(run, capsys):
+    results = json.loads((run("--data.test", "0") / "results.json").read_text())
+    said = capsys.readouterr().out
+    assert "no test split" in said and "val/iou/ground" in results
+    table = dict(line.split() for line in said.splitlines() if line.startswith("val/"))
+    assert table == {key: f"{value:.4f}" for key, value in results.items() if key.startswith("val/")}
+
+
 MEASURE = """
 import json, sys
 from project import cli, process

@@ -69,7 +69,7 @@ def digest(path: Path, tail: int | None) -> bytes | None:
 def duplicate_faults(
     files: Sequence[Image], groups: list[list[int]], near: dict[int, tuple[int, bool]], names: Sequence[str]
 ) -> list[Fault]:
-    """One fault for each image that an earlier one is like; another where their classes differ.
+    """One fault for each image that an earlier one is like; another where their classes, or all annotations, differ.
 
     Args:
         groups: of files with the same bytes.
@@ -99,5 +99,8 @@ def _pair(files: Sequence[Image], i: int, j: int, near: str, names: Sequence[str
         found.append(fault(f"{near}leak", other, told, one))
     if one.label is not None and other.label is not None and one.label != other.label:
         told = f"'{names[other.label]}', but {what} {one}, which is '{names[one.label]}'; correct or remove one of them"
+        found.append(fault("label-conflict", other, told, one))
+    elif not near and None not in (answers := {one.answer(), other.answer()}) and len(answers) > 1:
+        told = f"{what} {one}, but annotated otherwise; correct or remove one of them"
         found.append(fault("label-conflict", other, told, one))
     return found or [fault(f"{near}duplicate", other, f"{what} {one}; keep one of them", one)]

@@ -1,7 +1,9 @@
 """The images of all splits in one list, whatever the task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,12 +12,17 @@ from project.pipeline import ImageDataModule, Samples
 
 
 class Image(NamedTuple):
-    """One image in one split. label: its class's number; None where an image has more than one class, or none."""
+    """One image in one split.
+
+    label: its class's number; None where an image has more than one class, or none.
+    answer: gives what can be compared of its target then, see `ImageDataModule.comparable`.
+    """
 
     name: str
     split: str
     label: int | None
     group: str | None
+    answer: Callable[[], Hashable] = NoneType
 
     @property
     def path(self) -> Path:
@@ -45,7 +52,9 @@ class Images(NamedTuple):
             if paths is not None:
                 labels: Sequence[int | None] = labels_of(part) or [None] * len(part)
                 groups: Sequence[str | None] = part.groups or [None] * len(part)
-                files += [Image(str(p), split, k, g) for p, k, g in zip(paths, labels, groups, strict=True)]
+                for i, (path, label, group) in enumerate(zip(paths, labels, groups, strict=True)):
+                    answer = partial(datamodule.comparable, part, i) if label is None else NoneType
+                    files.append(Image(str(path), split, label, group, answer))
         return cls(files, samples, datamodule.class_names)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from project import UserError
 from project.checks.faults import Fault
 from project.checks.survey import Survey
 
@@ -68,6 +69,17 @@ def save(survey: Survey, file: Path) -> None:
     """All faults as a list of dicts with the keys `SAVED`."""
     faults = [{key: getattr(fault, key) for key in SAVED} for fault in survey.faults]
     write(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_place(file: Path) -> None:
+    """
+    Raises:
+        UserError: no file can be written there.
+    """
+    above = next(folder for folder in file.absolute().parents if folder.exists())
+    if file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        why = "it is a folder" if file.is_dir() else f"{above} is no folder that can be written to"
+        raise UserError(f"no report can be written to {file}: {why}; give a file's name")
 
 
 def write(file: Path, content: str) -> None:

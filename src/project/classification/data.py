@@ -1,7 +1,6 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from project.checks import Fault
 from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
 from project.pipeline.decode import EXTENSIONS, channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import SPLITS, data_folder, folders, images, split_folders
+from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
 from project.pipeline.splitting import stratified
 
 
@@ -121,9 +120,9 @@ class ImageFolder(ImageDataModule):
     def _groups(self, paths: Sequence[Path]) -> list[str] | None:
         if self.group is None:
             return None
-        groups: list[str] = []
+        expression, groups = group_expression(self.group), list[str]()
         for path in paths:
-            match = re.search(self.group, path.name)
+            match = expression.search(path.name)
             if match is None or not match.groups():
                 self.complain("no-group", path, f"data.group '{self.group}' finds no group in the file name")
             groups.append(match.group(1) if match and match.groups() else path.name)

@@ -66,7 +66,7 @@ class Classifier(L.LightningModule):
         # No compute groups: those merge metrics whose counts happen to be equal after the first batch.
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.test_accuracy_by_class = MulticlassAccuracy(num_classes, average="none")
+        self.accuracy_by_class = MulticlassAccuracy(num_classes, average="none")
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -90,19 +90,20 @@ class Classifier(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.val_loss, self.val_metrics)
+        by_class = [] if self.trainer.state.fn == "fit" else [self.accuracy_by_class]
+        self._measure(batch, self.val_loss, self.val_metrics, *by_class)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val/loss", self.val_loss, self.val_metrics)
+        if self.trainer.state.fn != "fit":
+            self._report_by_class("val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_loss, self.test_metrics, self.test_accuracy_by_class)
+        self._measure(batch, self.test_loss, self.test_metrics, self.accuracy_by_class)
 
     def on_test_epoch_end(self) -> None:
         self._report("test/loss", self.test_loss, self.test_metrics)
-        by_class = self.test_accuracy_by_class.compute()
-        self.test_accuracy_by_class.reset()
-        self.log_dict({f"test/accuracy/{name}": value for name, value in zip(self.class_names, by_class, strict=True)})
+        self._report_by_class("test")
 
     def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> None:
         logits = self(batch.images)
@@ -117,6 +118,11 @@ class Classifier(L.LightningModule):
         self.log_dict({loss_key: loss.compute(), **metrics.compute()})
         loss.reset()
         metrics.reset()
+
+    def _report_by_class(self, split: str) -> None:
+        named = zip(self.class_names, self.accuracy_by_class.compute(), strict=True)
+        self.log_dict({f"{split}/accuracy/{name}": value for name, value in named})
+        self.accuracy_by_class.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)

@@ -19,7 +19,7 @@ from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.coco import find
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
-from project.pipeline.folders import groups_by_name
+from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 
 
@@ -68,6 +68,7 @@ class Annotated(ImageDataModule):
     """
 
     parts: dict[str, Any]
+    place = staticmethod(data_folder)
 
     def __init__(
         self,
@@ -78,9 +79,7 @@ class Annotated(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not Path(root).exists():
-            raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
-        self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
+        self.root, self.image_size, self.group, self.channels = self.place(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
         self._prepared: dict[str, Part] = {}
 
@@ -158,6 +157,7 @@ class Annotated(ImageDataModule):
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
+    comparable = staticmethod(targets.comparable)
 
 
 class Coco(Annotated):
@@ -224,6 +224,10 @@ class Yolo(Annotated):
         super().__init__(**kwargs)
         self.layout = yolo.find(self.root, names)
         self.parts = self.layout.parts
+
+    @staticmethod
+    def place(root: str) -> Path:
+        return Path(root) if Path(root).is_file() else data_folder(root)
 
     def read(self, split: str) -> Reading:
         return yolo.read(self.layout.parts[split], self.layout)

@@ -5,7 +5,7 @@
 something is found there) and `size`, the original's height and width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +64,13 @@ def kept(target: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor]:
 def _with_area(boxes: Tensor) -> Tensor:
     boxes = boxes.as_subclass(Tensor)
     return (boxes[:, 2:] > boxes[:, :2]).all(1)
+
+
+def comparable(samples: Samples, index: int) -> Hashable:
+    """`ImageDataModule.comparable`: the boxes, to a pixel, with their labels, in whatever order they are written."""
+    target = samples.targets[index]
+    rows = zip(target["labels"].tolist(), target["crowd"].tolist(), target["boxes"].round().tolist(), strict=True)
+    return tuple(sorted((label, crowd, *box) for label, crowd, box in rows))
 
 
 def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:

@@ -66,9 +66,10 @@ class Detector(L.LightningModule):
         self._measure(batch, self.val_precision)
 
     def on_validation_epoch_end(self) -> None:
-        values = self.val_precision.compute(self.class_names)
+        training = self.trainer.state.fn == "fit"
+        values = self.val_precision.compute(self.class_names, by_class=not training)
         self.val_precision.reset()
-        if "map" not in values and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        if "map" not in values and training and not self.trainer.sanity_checking:
             raise UserError("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
         self.log_dict({f"val/{key}": value for key, value in values.items()})
 

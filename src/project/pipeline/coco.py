@@ -1,13 +1,13 @@
 """COCO's JSON: where it lies, what must stand in it, and where its images are."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from project import BrokenFiles, UserError
-from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.pipeline.folders import SPLITS, folders, folders_by_split, images, split_in
 
 OTHERS = ("captions", "image_info", "panoptic", "notes", ".")  # begin the names of files without boxes and masks
 
@@ -27,14 +27,14 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
             if not file.is_file():
                 raise UserError(f"no file at {file.absolute()} (data.{split})")
         return parts
-    split_of = {folder: split for split, folder in split_folders(root).items() if folder is not None}
+    split_of = {folder: split for split, some in folders_by_split(root).items() for folder in some}
     inside = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
     found: dict[str | None, list[Path]] = {}
     for folder in (root, *inside, *split_of):
         for file in sorted(folder.glob("*.json")):
             if file.name.startswith(OTHERS):
                 continue
-            found.setdefault(split_of.get(folder) or _split_in(file.stem), []).append(file)
+            found.setdefault(split_of.get(folder) or split_in(file.stem), []).append(file)
     for part, files in found.items():
         instances = [file for file in files if file.name.startswith(("instances", "_annotations"))]
         chosen = files if len(files) == 1 else instances
@@ -42,9 +42,9 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
             several = ", ".join(str(file.relative_to(root)) for file in files)
             raise UserError(f"{root}: which of {several} is for {part or 'train'}? --data.{part or 'train'} FILE")
         found[part] = chosen
-    parts = {split: files[0] for split, files in found.items() if split is not None}
-    if "train" not in parts and len(found.get(None, [])) == 1:
-        parts["train"] = found[None][0]
+    if "train" not in found and len(found.get(None, [])) == 1:
+        found["train"] = found[None]
+    parts = {split: found[split][0] for split in SPLITS if split in found}
     if not parts and len(inner := folders(root)) == 1:  # an archive's own folder
         return find(inner[0], given)
     if not parts:
@@ -54,6 +54,8 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
 
 def read(file: Path) -> dict[str, Any]:
     """A JSON file's `images`, `annotations` and `categories`, each a list of dicts.
+
+    The ids of images are unique, and so are those of categories; `height` and `width` are pixels, or both are None.
 
     Raises:
         BrokenFiles: it is no JSON, or not COCO's.
@@ -75,12 +77,47 @@ def read(file: Path) -> dict[str, Any]:
             lacking = [name for name in wanted if name not in entry]
             if lacking:
                 raise BrokenFiles(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
+    for key in ("images", "categories"):
+        _check_ids(file, key, [entry["id"] for entry in content[key]])
+    for place, entry in enumerate(content["annotations"]):
+        for name in ("image_id", "category_id"):
+            if not isinstance(entry.get(name), (int, float, str, NoneType)):
+                raise BrokenFiles(f"{file}: annotations[{place}]: {name} is {entry[name]}, no number or text")
+    for entry in content["images"]:
+        height, width = (_pixels(entry.get(side)) for side in ("height", "width"))
+        entry["height"], entry["width"] = (height, width) if height and width else (None, None)
     return content
+
+
+def _check_ids(file: Path, key: str, ids: list[Any]) -> None:
+    """
+    Raises:
+        BrokenFiles: one is neither a number nor a text, of another type than the first, or there already.
+    """
+    places: dict[Any, int] = {}
+    for place, id in enumerate(ids):
+        at = f"{file}: {key}[{place}]: id {json.dumps(id)}"
+        if not isinstance(id, (int, float, str)):
+            raise BrokenFiles(f"{at} is no number or text")
+        if isinstance(id, str) != isinstance(ids[0], str):
+            raise BrokenFiles(f"{at} is of another type than {json.dumps(ids[0])}, that of {key}[0]")
+        if id in places:
+            raise BrokenFiles(f"{at} is also that of {key}[{places[id]}]; give each an id of its own")
+        places[id] = place
+
+
+def _pixels(written: Any) -> int | None:
+    """None where it is no number, or not above 0."""
+    try:
+        return max(int(float(written)), 0) or None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def categories(content: dict[str, Any]) -> dict[int, str]:
     """Id to name, by id; without those that only gather others (Roboflow writes one), as nothing is annotated so."""
-    parents = {one.get("supercategory") for one in content["categories"] if one.get("supercategory") != one["name"]}
+    above = [(str(one["name"]), one.get("supercategory")) for one in content["categories"]]
+    parents = {str(parent) for name, parent in above if parent is not None and str(parent) != name}
     used = {annotation.get("category_id") for annotation in content["annotations"]}
     names = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
     return {key: name for key, name in names.items() if key in used or name not in parents}
@@ -93,9 +130,9 @@ def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str],
         if not places[0].is_dir():
             raise UserError(f"no folder at {places[0].absolute()} (data.images)")
     else:
-        split = _split_in(file.stem)
+        split = split_in(file.stem)
         near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
-        places = [folder for folder in near if split and _split_in(folder.name) == split]
+        places = [folder for folder in near if split and split_in(folder.name) == split]
         places = places or [file.parent, root / "images", root]
     by_name: dict[str, list[Path]] = {}
 
@@ -111,9 +148,3 @@ def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str],
         return named[0] if len(named) == 1 else None
 
     return find
-
-
-def _split_in(name: str) -> str | None:
-    """The part that a word of a name stands for: `instances_train2017`."""
-    words = set(re.findall(r"[a-z]+", name.lower()))
-    return next((split for split, names in SPLITS.items() if words & set(names)), None)

@@ -1,7 +1,7 @@
 """The data module that every task's own stand on: splits, cache, loaders, normalisation on the device."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +29,8 @@ VAL_FRACTION = 0.1
 class ImageDataModule(L.LightningDataModule):
     """Subclasses say `find_class_names()`, `find_in_channels()` and `given(split)`; the rest is here.
 
-    Where a target is more than a class number they also say `sample`, `collate`, `strata` and `count_classes`.
+    Where a target is more than a class number they also say `sample`, `collate`, `strata`, `count_classes` and
+    `comparable`.
 
     Args:
         batch_size: per process, in training and evaluation.
@@ -128,7 +129,15 @@ class ImageDataModule(L.LightningDataModule):
         """A batch's images, uint8 [B C H W], and its targets."""
         return stack(images), torch.tensor(targets)
 
+    @staticmethod
+    def comparable(samples: Samples, index: int) -> Hashable:
+        """What is equal for two samples of one image that are annotated alike, and else differs; None: not known."""
+        return None
+
     def _given(self, split: str) -> Samples | None:
+        size = getattr(self, "image_size", None)
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise UserError(f"data.image_size is {list(size)}, but must be a height and a width above 0")
         if split not in self.samples:
             self.samples[split] = self.given(split)
         return self.samples[split]

@@ -20,33 +20,92 @@ def data_folder(root: str) -> Path:
     Raises:
         UserError: there is none.
     """
+    if Path(root).is_file():
+        raise UserError(f"{root} is a file; give the data's folder with --data.root FOLDER")
     if not Path(root).is_dir():
         raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
     return Path(root)
 
 
 def split_folders(root: Path) -> dict[str, Path | None]:
-    """`{"train": ..., "val": ..., "test": ...}`: the folder of each part in `root`, in either case of letters."""
-    named = {folder.name.lower(): folder for folder in folders(root)}
-    return {split: next((named[name] for name in names if name in named), None) for split, names in SPLITS.items()}
+    """`{"train": ..., "val": ..., "test": ...}`: the folder of each part in `root`, see `folders_by_split`.
+
+    Raises:
+        UserError: several stand for the same part.
+    """
+    meant = folders_by_split(root)
+    for split, several in meant.items():
+        if len(several) > 1:
+            named = " and ".join(f"{folder.name}/" for folder in several)
+            raise UserError(f"{root}: {named} both stand for {split}; keep one of them there, or name it {split}")
+    return {split: next(iter(found), None) for split, found in meant.items()}
+
+
+def folders_by_split(root: Path) -> dict[str, list[Path]]:
+    """The folders in `root` that stand for each part: by an exact name, else by one with digits, as `train2017`.
+
+    Other words beside that, as of `coco_train`, say so only where all folders there are parts of one data set: for
+    `bullet_train` may be a class.
+    """
+    there = folders(root)
+    found = {split: [f for f in there if f.name.lower() in names] for split, names in SPLITS.items()}
+    found = {split: exact or [f for f in there if split_of(f.name) == split] for split, exact in found.items()}
+    parts = {split_in(folder.name): folder for folder in there}
+    if not any(found.values()) and "train" in parts and None not in parts and 1 < len(parts) == len(there):
+        return {split: [parts[split]] if split in parts else [] for split in SPLITS}
+    return found
+
+
+def split_of(name: str) -> str | None:
+    """The part that a name stands for, either case of letters, digits aside: `Valid`, `train2017`, `val_2`."""
+    words = _words(name)
+    return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
+
+
+def split_in(name: str) -> str | None:
+    """The only part that words of a name stand for: `instances_train2017`; None for `retrain`, and `train_and_val`."""
+    meant = [split for split, names in SPLITS.items() if _words(name) & set(names)]
+    return meant[0] if len(meant) == 1 else None
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]+", name.lower()))
 
 
 def folders(folder: Path) -> list[Path]:
     """Those in a folder, sorted; hidden ones left out."""
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name))
 
 
 def images(folder: Path) -> list[Path]:
-    """The image files in a folder and in those below it, sorted; hidden ones left out."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    """The image files in a folder and in those below it, sorted; hidden ones, and those in hidden folders, left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in found if not any(map(_hidden, path.relative_to(folder).parts)))
+
+
+def _hidden(name: str) -> bool:
+    """Or what the archives of a Mac hold beside the files."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def groups_by_name(paths: Sequence[Path], pattern: str | None) -> list[str] | None:
     """The first group of a regular expression, searched in each file's name: what must stay together in a split."""
     if pattern is None:
         return None
-    found = [re.search(pattern, path.name) for path in paths]
+    expression = group_expression(pattern)
+    found = [expression.search(path.name) for path in paths]
     for path, match in zip(paths, found, strict=True):
         if match is None or not match.groups():
             raise UserError(f"{path}: data.group '{pattern}' finds no group in the file name")
     return [match.group(1) for match in found if match]
+
+
+def group_expression(pattern: str) -> re.Pattern[str]:
+    """
+    Raises:
+        UserError: it is no regular expression.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.group '{pattern}' is no regular expression: {error}") from None

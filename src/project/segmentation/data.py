@@ -19,7 +19,7 @@ from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
 from project.segmentation.layouts import find_pairs
 from project.segmentation.mask_images import MaskImages, reader_of
-from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, image_and_mask
+from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, comparable, image_and_mask
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
 
 
@@ -44,6 +44,7 @@ class MaskFolder(ImageDataModule):
     """
 
     sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+    comparable = staticmethod(comparable)
 
     def __init__(
         self,
@@ -170,6 +171,7 @@ class CocoMasks(ImageDataModule):
     """
 
     sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+    comparable = staticmethod(comparable)
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Images whose masks travel with them, as one more channel: decoded, cached and augmented together."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,6 +126,15 @@ def batch_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor,
         return F.pad(tensor.as_subclass(Tensor), around, value=value) if any(around) else tensor.as_subclass(Tensor)
 
     return stack([padded(image, PADDING) for image in images]), torch.stack([padded(m, IGNORED) for m in masks]).long()
+
+
+def comparable(samples: MaskFiles, index: int) -> Hashable:
+    """`ImageDataModule.comparable`: the mask as it lies upright; None where it cannot be read."""
+    try:
+        mask = as_seen(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
+    except (UserError, OSError, ValueError, SyntaxError):
+        return None
+    return mask.shape, hashlib.sha1(mask.tobytes()).digest()
 
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:

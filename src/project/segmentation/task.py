@@ -96,15 +96,13 @@ class Segmenter(L.LightningModule):
         self._measure(batch, self.val_loss, self.val_confusion)
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val", self.val_loss, self.val_confusion)
+        self._report("val", self.val_loss, self.val_confusion, by_class=self.trainer.state.fn != "fit")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, self.test_loss, self.test_confusion)
 
     def on_test_epoch_end(self) -> None:
-        by_class = self._report("test", self.test_loss, self.test_confusion)
-        named = zip(self.class_names, by_class, strict=True)
-        self.log_dict({f"test/iou/{name}": value for name, value in named if value.isfinite()})
+        self._report("test", self.test_loss, self.test_confusion, by_class=True)
 
     def _measure(self, batch: Batch, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> None:
         logits = self(batch.images)
@@ -114,21 +112,23 @@ class Segmenter(L.LightningModule):
         loss.update(self.cross_entropy(logits, batch.targets), weight=pixels)
         confusion.update(logits.argmax(1), batch.targets)
 
-    def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> Tensor:
-        """Over all processes: torchmetrics adds up their counts. Returns each class's IoU, Float[K], NaN for none."""
+    def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix, by_class: bool) -> None:
+        """Over all processes: torchmetrics adds up their counts."""
         counts = confusion.compute()
-        by_class = iou(counts)
+        of_classes = iou(counts)
         accuracy = counts.diagonal().sum() / counts.sum().clamp(min=1)
         self.log_dict(
             {
                 f"{split}/loss": loss.compute(),
-                f"{split}/miou": by_class.nanmean().nan_to_num(),
+                f"{split}/miou": of_classes.nanmean().nan_to_num(),
                 f"{split}/pixel_accuracy": accuracy,
             }
         )
+        if by_class:
+            named = zip(self.class_names, of_classes, strict=True)
+            self.log_dict({f"{split}/iou/{name}": value for name, value in named if value.isfinite()})
         loss.reset()
         confusion.reset()
-        return by_class
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)

@@ -13,7 +13,7 @@ from project import UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
 from project.detection.formats.mending import finite, without_shares
-from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.pipeline.folders import SPLITS, folders, images, split_folders, split_of
 
 ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
 IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -169,5 +169,5 @@ def _picked(pairs: list[Pair], names: list[str]) -> list[Pair]:
 def _part(pair: Pair, root: Path) -> str | None:
     """The split whose name a folder between `root` and the file has."""
     path = pair[1] or pair[0]
-    between = {part.lower() for part in path.relative_to(root).parts[:-1]}
-    return next((split for split, names in SPLITS.items() if between & set(names)), None)
+    between = path.relative_to(root).parts[:-1]
+    return next((split for part in between if (split := split_of(part))), None)
