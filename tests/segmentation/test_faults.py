@@ -119,6 +119,35 @@ COCO_PLANTS = [
 ]
 
 
+UNREADABLE = [
+    [[1, 2, None, 4, 5, 6]],
+    [[1, 2, float("nan"), 4, 5, 6]],
+    [[1, 2, float("inf"), 4, 5, 6]],
+    [[1, 2, 1e8, 4, 5, 6]],
+    [[1, 2, 10**400, 4, 5, 6]],
+    [[1, 2, "x", 4, 5, 6]],
+    [[[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]],
+    [1, 2, 3, 4, 5, 6],
+    5,
+    "text",
+    {"size": [6, 8], "counts": None},
+    {"size": None, "counts": [48]},
+    {"size": [6, 8], "counts": ["x", 40]},
+    {"size": [6, 8], "counts": [0, 10**12]},
+]
+COCO_PLANTS += [
+    (change("annotations", segmentation=one), [("annotation-unreadable", "error", "instances.json")])
+    for one in UNREADABLE
+]
+COCO_PLANTS += [
+    (change("annotations", image_id=[]), [("image-missing", "error", "instances.json")]),
+    (change("images", height="6", width=8.0), []),
+    (change("images", height="abc"), [("annotation-unreadable", "error", "instances.json")]),
+    (change("images", height=10**9), [("annotation-unreadable", "error", "instances.json")]),
+    (change("images", height=-6), [("annotation-unreadable", "error", "instances.json")]),
+]
+
+
 @pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
 def test_each_is_found_in_coco(plant, wanted):
     assert coco(plant) == wanted

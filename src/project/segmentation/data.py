@@ -215,11 +215,11 @@ class CocoMasks(ImageDataModule):
             return None
         document = self.document(split)
         if not any(drawing.shapes for drawing in document.drawings):
-            why = f" (annotation {document.lost[0].id}: {document.lost[0].why})" if document.lost else ""
+            why = f" ({document.lost[0].what}: {document.lost[0].why})" if document.lost else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
         if document.lost:
             number, first = len(document.lost), document.lost[0]
-            warnings.warn(f"{document.file}: {number} annotation(s) left out, as {first.id}: {first.why}", stacklevel=1)
+            warnings.warn(f"{document.file}: {number} left out, as {first.what}: {first.why}", stacklevel=1)
         paths = [drawing.image for drawing in document.drawings]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)

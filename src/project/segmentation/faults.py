@@ -44,7 +44,7 @@ def of_document(document: Document, reader: CocoShapes) -> Iterator[Fault]:
     """Of a split's JSON."""
     file = str(document.file)
     for lost in document.lost:
-        yield Fault(lost.kind, "error", file, None, f"annotation {lost.id}: {lost.why}; it is left out")
+        yield Fault(lost.kind, "error", file, None, f"{lost.what}: {lost.why}; it is left out")
     for drawing in document.drawings:
         if not drawing.image.is_file():
             yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")
