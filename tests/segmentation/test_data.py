@@ -46,6 +46,7 @@ KINDS = {
 TABLES = {
     "classes.txt": "a 128 128 128\nb 0 0 192\nc 128 64 128\n",
     "label_colors.txt": "128 128 128\ta\n0 0 192\t\tb\n128 64 128 c\n",
+    "codes.txt": "a 128 128 128\nb 0 0 192\nc 128 64 128\n",
     "class_dict.csv": "name,r,g,b\na,128,128,128\nb,0,0,192\nc,128,64,128\n",
     "labelmap.txt": "# label:color_rgb:parts:actions\na:128,128,128::\nb:0,0,192::\nc:128,64,128::\n",
 }

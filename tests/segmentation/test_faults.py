@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project import UserError
 from project.segmentation import CocoMasks, MaskFolder
 
 
@@ -57,6 +58,30 @@ def test_each_is_found(root, kind):
     plant, severity, name = PLANTS[kind]
     plant(root / "trainannot" / "4.png")
     assert kinds(root) == [(kind, severity, name)]
+
+
+def test_a_split_whose_masks_do_not_match(root):
+    for path in (root / "valannot").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    wanted = [("mask-missing", "error", f"{n}.png") for n in range(3)]
+    wanted += [("image-missing", "warning", f"x{n}.png") for n in range(3)]
+    assert kinds(root) == wanted
+    with pytest.raises(UserError, match=r"val of scenes: 3 images, 3 masks, no names in common, as 0\.png and x0\.png"):
+        MaskFolder(root=str(root)).setup("fit")
+    for path in (root / "valannot").iterdir():
+        path.unlink()
+    assert kinds(root) == wanted[:3]
+    with pytest.raises(UserError, match=r"val of scenes: 3 images and no masks for them, as for .*val/0\.png"):
+        MaskFolder(root=str(root)).setup("fit")
+
+
+def test_a_test_split_without_masks_is_left_out_and_said(root):
+    (root / "val").rename(root / "test")
+    for path in (root / "valannot").iterdir():
+        path.unlink()
+    assert kinds(root) == [("mask-missing", "warning", f"{n}.png") for n in range(3)]
+    with pytest.warns(UserWarning, match=r"3 image\(s\) of test without a mask are left out"):
+        assert MaskFolder(root=str(root)).given("test") is None
 
 
 def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):

@@ -37,7 +37,7 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
 def ids_in(masks: Sequence[Path]) -> set[int]:
     """The ids in `LOOKED_AT` masks at most; those that cannot be read, and coloured ones, have none."""
     found: set[int] = set()
-    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT)]):
+    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT) or 1]):
         found |= ids
     return found
 

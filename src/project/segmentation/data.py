@@ -17,7 +17,7 @@ from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
-from project.segmentation.layouts import find_pairs
+from project.segmentation.layouts import find_pairs, why_unpaired
 from project.segmentation.mask_images import MaskImages, reader_of
 from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, image_and_mask
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
@@ -124,18 +124,26 @@ class MaskFolder(ImageDataModule):
         return reader_of(numbers, self.ignore or (), by_shade)
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of(next(iter(self.pairs.values())).images)
+        return self.channels or channels_of(next(pairs.images for pairs in self.pairs.values() if pairs.images))
 
     def given(self, split: str) -> Samples | None:
         pairs = self.pairs.get(split)
         if pairs is None:
             return None
+        if not pairs.images and not self._is_unlabelled(split):
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs)}; mend it, or take {split} away")
         if pairs.lone_images:
             number, first = len(pairs.lone_images), pairs.lone_images[0]
             warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
+        if not pairs.images:
+            return None
         groups = groups_by_name(pairs.images, self.group)
         size, channels = self.image_size, self.in_channels
         return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
+
+    def _is_unlabelled(self, split: str) -> bool:
+        """Whether it is a test set whose masks nobody has published."""
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
 
     def count_classes(self, samples: Samples) -> list[int]:
         return count_pixels(samples, self.num_classes)
@@ -155,8 +163,8 @@ class MaskFolder(ImageDataModule):
             reader = self.reader
         except UserError:  # that no class is known is said of each mask
             reader = MaskImages(tuple(range(256)))
-        for pairs in self.pairs.values():
-            yield from faults.of_pairs(pairs, reader)
+        for split, pairs in self.pairs.items():
+            yield from faults.of_pairs(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
 class CocoMasks(ImageDataModule):

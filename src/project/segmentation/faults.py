@@ -7,6 +7,7 @@ import numpy as np
 
 from project import UserError
 from project.checks import Fault
+from project.checks.faults import Severity
 from project.pipeline.folders import images
 from project.pipeline.threads import in_threads
 from project.segmentation.coco import CocoShapes, Document, Drawing
@@ -15,10 +16,10 @@ from project.segmentation.mask_images import MaskImages, values_of
 from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
 
 
-def of_pairs(pairs: Pairs, reader: MaskImages) -> Iterator[Fault]:
-    """Of a split's images and mask files."""
+def of_pairs(pairs: Pairs, reader: MaskImages, alone: Severity = "error") -> Iterator[Fault]:
+    """Of a split's images and mask files. alone: how bad an image without a mask is."""
     for image in pairs.lone_images:
-        yield Fault("mask-missing", "error", str(image), None, "an image without a mask; add it, or remove the image")
+        yield Fault("mask-missing", alone, str(image), None, "an image without a mask; add it, or remove the image")
     for mask in pairs.lone_masks:
         yield Fault("image-missing", "warning", str(mask), None, "a mask without an image; add it, or remove the mask")
     for faults in in_threads(lambda pair: _of_mask(*pair, reader), zip(pairs.images, pairs.masks, strict=True)):
