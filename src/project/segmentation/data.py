@@ -203,8 +203,14 @@ class CocoMasks(ImageDataModule):
             self._documents[split] = coco.read_document(self.files_of_splits[split], self.root, self.images_in)
         return self._documents[split]
 
+    @property
+    def _leading(self) -> coco.Document:
+        """Train's, or the first where there is no train: what it lists are the classes."""
+        files = self.files_of_splits
+        return self.document("train" if "train" in files else next(iter(files)))
+
     def find_class_names(self) -> list[str]:
-        categories = self.document(next(iter(self.files_of_splits))).categories
+        categories = self._leading.categories
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
     def reader(self, document: coco.Document) -> coco.CocoShapes:
@@ -216,7 +222,7 @@ class CocoMasks(ImageDataModule):
         return coco.CocoShapes(document.file, tuple(numbers))
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of([d.image for d in self.document(next(iter(self.files_of_splits))).drawings])
+        return self.channels or channels_of([drawing.image for drawing in self._leading.drawings])
 
     def given(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
