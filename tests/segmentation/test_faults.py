@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from project import UserError
-from project.segmentation import CocoMasks, MaskFolder
+from project.segmentation import CocoMasks, MaskFolder, counting
 
 
 @pytest.fixture
@@ -171,8 +171,50 @@ COCO_PLANTS += [
     (change("images", height=10**9), [("annotation-unreadable", "error", "instances.json")]),
     (change("images", height=-6), [("annotation-unreadable", "error", "instances.json")]),
 ]
+# Polygons that can be drawn, and should not be as they are.
+for polygon, kind, severity in [
+    ([20, 20, 30, 20, 30, 30], "mask-out-of-bounds", "error"),
+    ([-5, 1, -1, 1, -1, 4], "mask-out-of-bounds", "error"),
+    ([5, 1, 12, 1, 12, 4], "mask-out-of-bounds", "warning"),
+    ([5, 1, 9, 1, 9, 4], "", ""),
+    ([0.1, 0.1, 0.9, 0.1, 0.9, 0.9], "mask-wrong-unit", "error"),
+    ([2, 2, 2, 2, 2, 2], "mask-empty", "warning"),
+    ([2, 2, 5, 2, 2, 2], "mask-empty", "warning"),
+]:
+    COCO_PLANTS.append((change("annotations", segmentation=[polygon]), [(kind, severity, "1.png")] if kind else []))
+EMPTY = {"size": [6, 8], "counts": [48]}
+COCO_PLANTS.append((change("annotations", segmentation=EMPTY), [("mask-empty", "warning", "1.png")]))
 
 
 @pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
 def test_each_is_found_in_coco(plant, wanted):
     assert coco(plant) == wanted
+
+
+def test_a_faulty_shape_is_named():
+    folder = Path("root/images")
+    coco(change("annotations", segmentation=[[2, 2, 2, 2, 2, 2]]))
+    (fault,) = CocoMasks(root="root").annotation_faults()
+    assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: not one pixel is inside")
+
+
+def test_a_class_that_few_masks_show_is_not_missing(tiny, monkeypatch):
+    monkeypatch.setattr(counting, "COUNTED", 3)  # of 7 those at 0, 3 and 6
+    root = tiny.folders(Path("few"), {"train": 7}, size=(4, 6))
+    for number in range(7):
+        Image.fromarray(ids(4, 6, value=1, corner=0)).save(root / "trainannot" / f"{number}.png")
+    Image.fromarray(ids(4, 6, value=1, corner=2)).save(root / "trainannot" / "4.png")
+    assert MaskFolder(root=str(root)).class_counts == [6, 7 * 23, 1]
+    Image.fromarray(np.array([[0, 1, 2, 99]], np.uint8)).resize((6, 4), 0).save(root / "trainannot" / "4.png")
+    assert min(MaskFolder(root=str(root)).class_counts) > 0  # 99 is no class's, the others there count
+
+
+def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():
+    def second(content, _):
+        content["categories"].append({"id": 6, "name": "rim"})
+        content["annotations"][1] |= {"category_id": 6}
+        content["annotations"].append({"id": 9, "image_id": 1, "category_id": 5})
+        content["annotations"][3]["segmentation"] = {"size": [5, 8], "counts": [40]}
+
+    assert coco(second) == [("annotation-unreadable", "error", "1.png")]
+    assert CocoMasks(root="root").class_counts == [3 * 36, 24, 12]

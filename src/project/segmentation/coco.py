@@ -34,6 +34,14 @@ class Drawing(NamedTuple):
     shapes: list[Shape]
 
 
+class Painted(NamedTuple):
+    """A mask, uint8 [h w], and the shapes that could not be drawn, with the reason, or have no pixel."""
+
+    mask: np.ndarray
+    broken: list[tuple[Shape, str]]
+    empty: list[Shape]
+
+
 class Lost(NamedTuple):
     """What is of no use. what: an annotation, or an image's size. kind: as of a `Fault`."""
 
@@ -63,19 +71,29 @@ class CocoShapes:
     numbers: tuple[tuple[int, int], ...]
 
     def read(self, target: Drawing) -> np.ndarray:
+        painted = self.paint(target)
+        for _, why in painted.broken:
+            raise BrokenFiles(f"{self.file}: an annotation of {target.image.name} cannot be drawn ({why})")
+        return painted.mask
+
+    def known(self, target: Drawing) -> np.ndarray:
+        return self.paint(target).mask
+
+    def paint(self, target: Drawing) -> Painted:
         from faster_coco_eval.core import mask as rle
 
-        size = target.size or _size_of(target.image)
-        mask, numbers = np.zeros(size, np.uint8), dict(self.numbers)
+        size, numbers = target.size or _size_of(target.image), dict(self.numbers)
+        painted = Painted(np.zeros(size, np.uint8), [], [])
         for shape in target.shapes:
             try:
-                runs = as_runs(shape.segmentation, size)
-                inside = np.asarray(rle.decode(runs)).any(2)
-                mask[inside] = IGNORED if shape.crowd else numbers[shape.category]
+                inside = np.asarray(rle.decode(as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                what = f"an annotation of {target.image.name} cannot be drawn"
-                raise BrokenFiles(f"{self.file}: {what} ({error})") from None
-        return mask
+                painted.broken.append((shape, str(error)))
+                continue
+            painted.mask[inside] = IGNORED if shape.crowd else numbers[shape.category]
+            if not inside.any():
+                painted.empty.append(shape)
+        return painted
 
     def files(self, targets: Sequence[Drawing]) -> list[Path]:
         return [self.file]

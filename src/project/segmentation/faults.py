@@ -10,10 +10,12 @@ from project.checks import Fault
 from project.checks.faults import Severity
 from project.pipeline.folders import images
 from project.pipeline.threads import in_threads
-from project.segmentation.coco import CocoShapes, Document, Drawing
+from project.segmentation.coco import CocoShapes, Document, Drawing, Shape
 from project.segmentation.layouts import Pairs
 from project.segmentation.mask_images import MaskImages, values_of
 from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
+
+STICKS_OUT = 1.0  # pixels by which a corner may: tools round
 
 
 def of_pairs(pairs: Pairs, reader: MaskImages, alone: Severity = "error") -> Iterator[Fault]:
@@ -64,11 +66,36 @@ def of_unlisted(documents: Iterable[Document]) -> Iterator[Fault]:
 
 
 def _of_drawing(drawing: Drawing, reader: CocoShapes) -> list[Fault]:
+    file = str(drawing.image)
     try:
-        mask = reader.read(drawing)
+        painted = reader.paint(drawing)
     except UserError as error:
-        return [Fault("annotation-unreadable", "error", str(drawing.image), None, str(error))]
-    return _of_size_and_content(mask, drawing.image, str(drawing.image), exact=True)
+        return [Fault("annotation-unreadable", "error", file, None, str(error))]
+    faults = [
+        Fault("annotation-unreadable", "error", file, None, f"annotation {shape.id}: cannot be drawn ({why})")
+        for shape, why in painted.broken
+    ]
+    for shape in drawing.shapes:
+        faults += _of_shape(shape, any(shape is one for one in painted.empty), painted.mask.shape, file)
+    if painted.broken:
+        return faults
+    return faults + _of_size_and_content(painted.mask, drawing.image, file, exact=True)
+
+
+def _of_shape(shape: Shape, empty: bool, size: tuple[int, int], file: str) -> list[Fault]:
+    def fault(kind: str, severity: Severity, message: str) -> list[Fault]:
+        return [Fault(kind, severity, file, None, f"annotation {shape.id}: {message}")]
+
+    if not isinstance(shape.segmentation, dict):
+        corners = np.concatenate(shape.segmentation).reshape(-1, 2)
+        low, high, (height, width) = corners.min(0), corners.max(0), size
+        if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
+            return fault("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")
+        if (high <= 0).any() or (low >= (width, height)).any():
+            return fault("mask-out-of-bounds", "error", f"lies outside of the image, which is {size_in_words(size)}")
+        if (low < -STICKS_OUT).any() or (high > np.add((width, height), STICKS_OUT)).any():
+            return fault("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")
+    return fault("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it") if empty else []
 
 
 def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool = False) -> list[Fault]:

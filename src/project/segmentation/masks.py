@@ -34,6 +34,13 @@ class Reader(Protocol):
             UserError: it holds values that are no class's.
         """
 
+    def known(self, target: Any) -> np.ndarray:
+        """The same, with what cannot be read as a class left out or `UNKNOWN`.
+
+        Raises:
+            BrokenFiles: nothing of the mask can be read.
+        """
+
     def files(self, targets: Sequence[Any]) -> list[Path]:
         """What is read for these."""
 
