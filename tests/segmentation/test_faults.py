@@ -218,3 +218,31 @@ def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():
 
     assert coco(second) == [("annotation-unreadable", "error", "1.png")]
     assert CocoMasks(root="root").class_counts == [3 * 36, 24, 12]
+
+
+TURNED = [  # the stored size, orientation, and the mask's size
+    ((18, 26), 1, (18, 26), ""),
+    ((18, 26), 3, (18, 26), "taken for after"),
+    ((20, 20), 6, (20, 20), "taken for after"),
+    ((18, 26), 6, (26, 18), ""),
+    ((18, 26), 6, (18, 26), "turned along"),
+]
+
+
+@pytest.mark.parametrize(("stored", "orientation", "drawn", "said"), TURNED)
+def test_what_exif_turns_is_said(root, stored, orientation, drawn, said):
+    image = Image.new("RGB", stored[::-1])
+    image.getexif()[0x0112] = orientation
+    image.save(root / "train" / "4.png", exif=image.getexif())
+    Image.fromarray(ids(*drawn)).save(root / "trainannot" / "4.png")
+    content = {
+        "images": [{"id": 4, "file_name": "4.png", "height": drawn[0], "width": drawn[1]}],
+        "categories": [{"id": 5, "name": "cell"}],
+        "annotations": [{"id": 1, "image_id": 4, "category_id": 5, "segmentation": SQUARE}],
+    }
+    (root / "train.json").write_text(json.dumps(content))
+    in_folders = list(MaskFolder(root=str(root)).annotation_faults())
+    in_coco = [fault for fault in CocoMasks(root=str(root)).annotation_faults() if fault.kind != "mask-missing"]
+    for faults in (in_folders, in_coco):
+        assert [(fault.kind, fault.severity) for fault in faults] == [("exif-rotated-mask", "warning")] * bool(said)
+        assert all(said in fault.message for fault in faults)

@@ -106,6 +106,12 @@ def test_norms_and_biases_do_not_decay():
     assert optimizer.param_groups[0]["weight_decay"] > 0 == optimizer.param_groups[1]["weight_decay"]
 
 
+@pytest.mark.parametrize("window", [(0, 0), (8, -1)])
+def test_a_window_without_pixels_is_a_mistake(window):
+    with pytest.raises(UserError, match=r"model\.window is \[.*\], but must be a height and a width of at least 1"):
+        segmenter(window=window)
+
+
 def test_windows_are_for_evaluation_alone():
     seen = []
     task = segmenter(window=(8, 8))

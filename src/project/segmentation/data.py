@@ -19,7 +19,7 @@ from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
 from project.segmentation.layouts import find_pairs, why_unpaired
 from project.segmentation.mask_images import MaskImages, reader_of
-from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, image_and_mask
+from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, image_and_mask, positive
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
 
 
@@ -61,7 +61,7 @@ class MaskFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.group, self.channels, self.keep_aspect = data_folder(root), group, channels, keep_aspect
-        self.image_size = None if image_size is None else tuple(image_size)
+        self.image_size = positive(image_size, "data.image_size")
         self.names, self.colors, self.ignore = class_names, colors, ignore
         if any(not 0 <= id <= IGNORED for id in ignore or ()):
             raise UserError(f"data.ignore is {ignore}, but an id is from 0 to 255")
@@ -194,7 +194,7 @@ class CocoMasks(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
-        self.image_size, self.keep_aspect = None if image_size is None else tuple(image_size), keep_aspect
+        self.image_size, self.keep_aspect = positive(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
         self._documents: dict[str, coco.Document] = {}
 

@@ -13,7 +13,7 @@ from project.pipeline.threads import in_threads
 from project.segmentation.coco import CocoShapes, Document, Drawing, Shape
 from project.segmentation.layouts import Pairs
 from project.segmentation.mask_images import MaskImages, values_of
-from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
+from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words, sizes_of
 
 STICKS_OUT = 1.0  # pixels by which a corner may: tools round
 
@@ -104,7 +104,9 @@ def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool =
         faults.append(
             Fault("mask-all-ignored", "warning", file, None, "all pixels are ignored: nothing is learned here")
         )
+    drawn = mask.shape
     try:
+        upright, stored, orientation = sizes_of(image)
         size, mask = as_seen(mask, image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
@@ -112,6 +114,12 @@ def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool =
         severity = "error" if exact or misfits(mask, size) else "warning"
         what = f"the mask is {size_in_words(mask.shape)}, its image {size_in_words(size)}"
         faults.append(Fault("mask-size-mismatch", severity, file, None, f"{what}; draw it at the image's size"))
+    if orientation != 1 and drawn == stored != upright:
+        how = "the mask has the size before that, and is turned along; look at one"
+        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
+    elif orientation != 1 and stored == upright:
+        how = "sizes do not tell if the mask was drawn before or after that; it is taken for after, look at one"
+        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
     return faults
 
 

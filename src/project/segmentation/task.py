@@ -16,7 +16,7 @@ from project import UserError
 from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation.losses import CrossEntropy
-from project.segmentation.masks import IGNORED
+from project.segmentation.masks import IGNORED, positive
 from project.segmentation.model import in_windows
 from project.weights import allow_freezing, freeze_all_but_head
 
@@ -61,7 +61,7 @@ class Segmenter(L.LightningModule):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule = optimizer, schedule
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
-        self.window = None if window is None else tuple(window)
+        self.window = positive(window, "model.window")
         self.freeze_epochs, self.compiled = freeze_epochs, compile
         self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
 
