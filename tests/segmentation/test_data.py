@@ -140,7 +140,7 @@ MISTAKES = [
     ({"colors": {"a": [1, 2]}}, "data.colors: 'a' is"),
     ({"ignore": [1, 2, 3]}, "one class is nothing to learn, of sky, road, car, Unlabelled"),
     ({"ignore": [256]}, "an id is from 0 to 255"),
-    ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width of at least 1"),
+    ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width above 0"),
     (
         {"cache": "ram", "image_size": None},
         r"0\.png is 18 high and 26 wide, .*2\.png 20 high and 30 wide: a cache needs one size; give --data\.image_size",

@@ -167,9 +167,7 @@ COCO_PLANTS += [
 COCO_PLANTS += [
     (change("annotations", image_id=[]), [("image-missing", "error", "instances.json")]),
     (change("images", height="6", width=8.0), []),
-    (change("images", height="abc"), [("annotation-unreadable", "error", "instances.json")]),
     (change("images", height=10**9), [("annotation-unreadable", "error", "instances.json")]),
-    (change("images", height=-6), [("annotation-unreadable", "error", "instances.json")]),
 ]
 # Polygons that can be drawn, and should not be as they are.
 for polygon, kind, severity in [
@@ -189,6 +187,13 @@ COCO_PLANTS.append((change("annotations", segmentation=EMPTY), [("mask-empty", "
 @pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
 def test_each_is_found_in_coco(plant, wanted):
     assert coco(plant) == wanted
+
+
+@pytest.mark.parametrize("height", ["abc", -6, [6], 10**9])
+def test_where_the_size_is_no_size_the_image_has_its_own(height):
+    coco(change("images", height=height))
+    data = CocoMasks(root="root", image_size=None)
+    assert data.given("train").read(1).shape == (4, 6, 8) and len(data.document("train").lost) <= 1
 
 
 def test_a_faulty_shape_is_named():

@@ -108,7 +108,7 @@ def test_norms_and_biases_do_not_decay():
 
 @pytest.mark.parametrize("window", [(0, 0), (8, -1)])
 def test_a_window_without_pixels_is_a_mistake(window):
-    with pytest.raises(UserError, match=r"model\.window is \[.*\], but must be a height and a width of at least 1"):
+    with pytest.raises(UserError, match=r"model\.window is \[.*\], but must be a height and a width above 0"):
         segmenter(window=window)
 
 

@@ -114,7 +114,7 @@ def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
     if size is None:
         return None
     if len(size) != 2 or min(size) < 1:
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width of at least 1")
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0")
     return size[0], size[1]
 
 
