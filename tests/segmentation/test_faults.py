@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from project import UserError
+from project.checks.survey import thorough
 from project.segmentation import CocoMasks, MaskFolder, counting
 
 
@@ -212,6 +213,18 @@ def test_a_class_that_few_masks_show_is_not_missing(tiny, monkeypatch):
     assert MaskFolder(root=str(root)).class_counts == [6, 7 * 23, 1]
     Image.fromarray(np.array([[0, 1, 2, 99]], np.uint8)).resize((6, 4), 0).save(root / "trainannot" / "4.png")
     assert min(MaskFolder(root=str(root)).class_counts) > 0  # 99 is no class's, the others there count
+
+
+def test_masks_of_unknown_ids_make_no_class_missing(root):
+    for path in root.glob("*annot/*.png"):
+        Image.fromarray(ids(value=9, corner=1)).save(path)
+    data = MaskFolder(root=str(root), class_names=["a", "b", "c"], mean=[0.5] * 3, std=[1.0] * 3)
+    assert data.class_counts == [-1, 6, -1]
+    found = {fault.kind for fault in thorough(data).faults}
+    assert "mask-id-unknown" in found and "class-missing" not in found
+    for path in root.glob("*annot/*.png"):
+        path.write_bytes(b"broken")
+    assert MaskFolder(root=str(root), class_names=["a", "b", "c"]).class_counts == [-1, -1, -1]
 
 
 def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():

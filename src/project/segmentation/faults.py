@@ -75,8 +75,9 @@ def _of_drawing(drawing: Drawing, reader: CocoShapes) -> list[Fault]:
         Fault("annotation-unreadable", "error", file, None, f"annotation {shape.id}: cannot be drawn ({why})")
         for shape, why in painted.broken
     ]
+    empty = set(map(id, painted.empty))
     for shape in drawing.shapes:
-        faults += _of_shape(shape, any(shape is one for one in painted.empty), painted.mask.shape, file)
+        faults += _of_shape(shape, id(shape) in empty, painted.mask.shape, file)
     if painted.broken:
         return faults
     return faults + _of_size_and_content(painted.mask, drawing.image, file, exact=True)

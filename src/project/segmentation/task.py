@@ -144,5 +144,5 @@ def _rarity(counts: list[int] | None) -> Tensor:
     """Float[K], 1 / ln(1.02 + p) of each class's share p of the pixels (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    numbers = torch.tensor(counts, dtype=torch.float)
+    numbers = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 is an unknown number
     return 1 / (1.02 + numbers / numbers.sum().clamp(min=1)).log()
