@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import v2
 
 from project import UserError
-from project.detection import Zoom
+from project.detection import DigitScenes, Zoom
 from project.detection.targets import collate, sample
 from project.pipeline.decode import PADDING
 
@@ -90,3 +90,12 @@ def test_a_transform_that_drops_boxes_alone_is_a_mistake():
         collate(*zip(v2.SanitizeBoundingBoxes()(image, target), strict=True))
     _, targets = collate((image,), (target,))
     assert len(targets[0]["boxes"]) == 1
+
+
+@pytest.mark.parametrize("transform", [v2.ScaleJitter((24, 36)), v2.RandomZoomOut(p=1), v2.RandomShortestSize([9, 20])])
+def test_a_transform_that_changes_the_size_is_named_and_one_that_keeps_it(transform):
+    data = DigitScenes(scenes=20, image_size=(24, 36), augment=[transform], num_workers=0, batch_size=8)
+    data.setup("fit")
+    with pytest.raises(UserError, match=r"data\.augment: .* different sizes .*project\.detection\.Zoom") as raised:
+        next(iter(data.train_dataloader()))
+    assert "\n" not in str(raised.value)

@@ -1,12 +1,17 @@
 """Samples: fitted into the size, drawn, split and counted."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from project import UserError
-from project.detection import Coco, DigitScenes, Voc, Zoom
+from project import BrokenFiles, UserError
+from project.checks.survey import thorough
+from project.detection import Coco, DigitScenes, Voc, Yolo, Zoom
 from project.detection.targets import collate, sample
 
 
@@ -116,3 +121,86 @@ def test_a_digits_box_is_where_its_ink_is():
             assert bright[y1:y2, x1:x2].any()
             inside[y1:y2, x1:x2] = 1
         assert (bright * (1 - inside)).sum() == 0
+
+
+def break_an_image(root):
+    (root / "JPEGImages" / "train_1.jpg").write_bytes(b"")
+
+
+def break_xml(root):
+    (root / "Annotations" / "train_1.xml").write_text("<annotation>")
+
+
+def add_a_class_to_val(root):
+    file = root / "Annotations" / "val_0.xml"
+    file.write_text(file.read_text().replace("<name>cat", "<name>yak"))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "file"),
+    [
+        (break_an_image, "empty", "train_1.jpg"),
+        (break_xml, "annotation-unreadable", "train_1.xml"),
+        (add_a_class_to_val, "class-unknown", "val_0.xml"),
+    ],
+)
+def test_one_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file):
+    """A leak and a constant image are found as they are without it."""
+    tiny.voc_parts(tmp_path, {"train": 5, "val": 2})
+    shutil.copy(tmp_path / "JPEGImages" / "train_0.jpg", tmp_path / "JPEGImages" / "val_1.jpg")
+    Image.new("RGB", (30, 24), "grey").save(tmp_path / "JPEGImages" / "train_2.jpg")
+    change(tmp_path)
+    survey = thorough(Voc(root=str(tmp_path)))
+    assert survey.counts == {"train": 5, "val": 2}
+    assert {"leak", "constant", kind} <= {fault.kind for fault in survey.faults}
+    assert not {"unusable", "image-missing"} & {fault.kind for fault in survey.faults}
+    assert any(fault.kind == kind and fault.file.endswith(file) for fault in survey.faults)
+    with pytest.raises(UserError, match=file):
+        ready(Voc(root=str(tmp_path)))
+
+
+def test_an_annotation_without_a_bbox_hides_no_other_fault(tiny, tmp_path):
+    tiny.coco_parts(tmp_path, {"train": 4, "val": 2})
+    file = tmp_path / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    del content["annotations"][0]["bbox"]
+    file.write_text(json.dumps(content))
+    survey = thorough(Coco(root=str(tmp_path)))
+    assert survey.counts == {"train": 4, "val": 2}
+    assert {"leak", "annotation-unreadable"} <= {fault.kind for fault in survey.faults}
+    (tmp_path / "annotations" / "instances_val2017.json").write_text("{")
+    survey = thorough(Coco(root=str(tmp_path)))
+    assert survey.counts == {"train": 4}
+    assert {fault.line for fault in survey.faults if fault.kind == "annotation-unreadable"} == {None, 1}
+
+
+def test_training_images_are_not_read_for_a_test(tiny, tmp_path):
+    tiny.voc_parts(tmp_path, {"train": 4, "val": 2, "test": 2})
+    learned = ready(Voc(root=str(tmp_path))).state_dict()
+    break_an_image(tmp_path)
+    data = Voc(root=str(tmp_path))
+    data.load_state_dict(learned)
+    data.setup("test")
+    assert len(data.test_dataloader().dataset) == 2
+    with pytest.raises(BrokenFiles, match=r"train_1\.jpg"):
+        ready(Voc(root=str(tmp_path)))
+
+
+def test_validation_images_alone_are_nothing_to_train_on(tiny, tmp_path):
+    tiny.save(tmp_path / "images" / "val", tiny.pictures(3))
+    tiny.yolo(tmp_path / "labels" / "val", tiny.pictures(3))
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
+    (fault,) = (fault for fault in thorough(Yolo(root=str(tmp_path))).faults if fault.severity == "error")
+    assert fault.kind == "unusable" and "there are no training images" in fault.message
+    assert Yolo(root=str(tmp_path)).in_channels == 3
+    with pytest.raises(UserError, match="there are no training images for Yolo"):
+        Yolo(root=str(tmp_path)).class_counts  # noqa: B018
+
+
+def test_two_spellings_of_a_class_are_found_but_letters_are_their_own(tiny, tmp_path):
+    for names, faults in (("cat\ndog\nDog_\n", 1), ("a\nA\nb\n", 0)):
+        tiny.save(tmp_path / "images", tiny.pictures(3))
+        tiny.yolo(tmp_path / "labels", tiny.pictures(3))
+        (tmp_path / "classes.txt").write_text(names)
+        survey = thorough(Yolo(root=str(tmp_path)))
+        assert [fault.kind for fault in survey.faults].count("class-spelled-twice") == faults

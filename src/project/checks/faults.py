@@ -14,6 +14,8 @@ class Fault(NamedTuple):
     line: in a text file, from 1.
     message: what is wrong and what to do, in one sentence without the file's name.
     other: the image that it is compared with, to be shown beside it.
+    image: the one to be shown, where it is not `file`.
+    box: XYXY in pixels of the upright image, to be drawn into it.
     """
 
     kind: str
@@ -22,6 +24,8 @@ class Fault(NamedTuple):
     line: int | None
     message: str
     other: str = ""
+    image: str = ""
+    box: tuple[float, float, float, float] | None = None
 
 
 # What this folder, which knows no task, can find; the data modules add what their annotations can get wrong.

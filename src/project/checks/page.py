@@ -7,15 +7,18 @@ from html import escape
 from pathlib import Path
 
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageDraw, ImageOps
 
 from project.checks.faults import Fault
 from project.checks.report import common_advice, kinds, place, short, summary, write
 from project.checks.survey import Survey
+from project.pipeline.decode import upright_size
 
 PICTURES = 6  # of each kind
 LINES = 200  # of each kind; the JSON has all
 SIDE = 200  # of a picture, in pixels
+FRAME = "#ff2d20"  # of a box
+Box = tuple[float, float, float, float]
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1c2128; --soft: #656d76; --line: #d8dee4; --card: #f6f8fa;
@@ -103,20 +106,38 @@ def _said(fault: Fault, what: str, advice: str, root: str) -> str:
 
 def _pictures(fault: Fault) -> list[str]:
     """The image, and the one that it is compared with; none where there is nothing to see."""
-    found = [thumbnail(file) for file in (fault.file, fault.other) if file]
+    found = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
     return [f"<img src='data:image/jpeg;base64,{data}' alt=''>" for data in found if data]
 
 
 @cache
-def thumbnail(file: str) -> str:
-    """Base64 of a small JPEG; empty where the file cannot be shown."""
+def thumbnail(file: str, box: Box | None = None) -> str:
+    """Base64 of a small JPEG, with the box drawn into it; empty where the file cannot be shown."""
     try:
         with Pillow.open(file) as image:
+            size = upright_size(image)
             image.draft("RGB", (SIDE, SIDE))
             upright = ImageOps.exif_transpose(image)
             upright.thumbnail((SIDE, SIDE))
-            stream = io.BytesIO()
-            upright.convert("RGB").save(stream, "JPEG", quality=80)
+            picture, stream = upright.convert("RGB"), io.BytesIO()
+            if box is not None:
+                _draw(picture, box, size)
+            picture.save(stream, "JPEG", quality=80)
     except Exception:  # it is here because it is broken
         return ""
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def _draw(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:
+    """A frame around the box, or where the picture ends.
+
+    Args:
+        size: height and width of the image that the box is in pixels of.
+    """
+    most = picture.width - 1, picture.height - 1
+    factors = picture.width / size[1], picture.height / size[0]
+    xs, ys = (
+        sorted(min(max(value * factors[axis], 0), most[axis]) for value in (box[axis], box[axis + 2]))
+        for axis in (0, 1)
+    )
+    ImageDraw.Draw(picture).rectangle((xs[0], ys[0], xs[1], ys[1]), outline=FRAME, width=2)

@@ -11,6 +11,7 @@ from project.checks.survey import Survey
 
 FEW = 3  # files named of each kind
 WORST = 5  # kinds named before a run
+SAVED = ("kind", "severity", "file", "line", "message")
 
 
 def text(survey: Survey) -> str:
@@ -64,8 +65,8 @@ def place(fault: Fault, root: str) -> str:
 
 
 def save(survey: Survey, file: Path) -> None:
-    """All faults as a list of `{kind, severity, file, line, message}`."""
-    faults = [{key: value for key, value in fault._asdict().items() if key != "other"} for fault in survey.faults]
+    """All faults as a list of dicts with the keys `SAVED`."""
+    faults = [{key: getattr(fault, key) for key in SAVED} for fault in survey.faults]
     write(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
 
 

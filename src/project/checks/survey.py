@@ -17,7 +17,7 @@ from project.checks.images import Images
 from project.checks.near import near_images
 from project.checks.pixels import Figures, pixel_faults, read_images
 from project.checks.tensors import tensor_faults
-from project.pipeline import ImageDataModule
+from project.pipeline import ImageDataModule, Samples
 
 SECONDS = 1.0  # for the headers of a run that is about to start
 BYTES = 200_000_000  # to read then of files whose length and end are another's
@@ -64,16 +64,20 @@ def thorough(datamodule: ImageDataModule) -> Survey:
     """All that can be told, every image read once."""
     started = time.monotonic()
     found: list[Fault] = []
+    images = Images([], {}, [])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is left out: it is among the faults
             found += datamodule.annotation_faults()
             images = Images.of(datamodule)
-        told = {one.kind for one in found}  # an annotation's own spelling, too
-        found += [one for one in _counted(datamodule, images) if one.kind not in told]
+            found += _counted(datamodule, images)
     except UserError as error:
-        found.append(fault("unusable", "", f"training would stop here: {error}"))
-        return _survey(found, datamodule, Images([], {}, []), started)
+        found.append(fault("unusable", "", f"training would stop here: {str(error).splitlines()[0]}"))
+    else:
+        if "train" not in images.samples:
+            found.append(fault("unusable", "", "training would stop here: there are no training images"))
+    if not any(map(len, images.samples.values())):
+        return _survey(found, datamodule, images, started)
     files, read = images.files, read_images(images.files)
     found += header_faults(files, dict(enumerate(read.headers))) + group_faults(files) + pixel_faults(files, read)
     groups = _equal(read)
@@ -99,11 +103,17 @@ def _comparable(read: Figures, groups: list[list[int]]) -> np.ndarray:
 
 
 def _counted(datamodule: ImageDataModule, images: Images) -> list[Fault]:
-    counts = {
-        split: datamodule.class_counts if split == "train" else datamodule.count_classes(samples)  # train's are kept
-        for split, samples in images.samples.items()
-    }
+    counts = {split: datamodule.count_classes(samples) for split, samples in images.samples.items() if split != "train"}
+    if "train" in images.samples:
+        counts = {"train": _counted_train(datamodule, images.samples["train"]), **counts}
     return class_faults(images.class_names, counts)
+
+
+def _counted_train(datamodule: ImageDataModule, samples: Samples) -> list[int]:
+    try:
+        return datamodule.class_counts  # which are kept
+    except UserError:  # training would stop at a fault that is listed; the others are counted
+        return datamodule.count_classes(samples)
 
 
 def _survey(

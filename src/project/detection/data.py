@@ -3,8 +3,7 @@
 Images are fitted into `image_size` with their aspect kept, and padded at their right or bottom.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from project import BrokenFiles, UserError
 from project.checks import Fault
 from project.detection import targets
-from project.detection.formats import Reading, coco, headers, spelled_twice, unreadable, usable, voc, yolo
+from project.detection.formats import Reading, coco, unreadable, voc, yolo
+from project.detection.parts import Part, part_of
 from project.detection.scenes import draw
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.coco import find
-from project.pipeline.decode import channels_of, decode
+from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import groups_by_name
 from project.pipeline.splitting import stratified
-
-RAISED = ("annotation-unreadable", "class-unknown")  # nothing sensible can be done with these
-LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be left out
 
 
 class DigitScenes(ImageDataModule):
@@ -85,6 +82,7 @@ class Annotated(ImageDataModule):
             raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
         self.root, self.image_size, self.group, self.channels = Path(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
+        self._prepared: dict[str, Part] = {}
 
     def read(self, split: str) -> Reading:
         """What the annotations of a part say."""
@@ -103,13 +101,60 @@ class Annotated(ImageDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of(self._given("train").paths)
+        first = self.reading(next(iter(self.parts)))
+        return self.channels or channels_of([annotation.image for annotation in first.annotations])
+
+    def part(self, split: str) -> Part | None:
+        """As it is, whatever is wrong with it."""
+        reading = self.reading(split)
+        if reading is not None and split not in self._prepared:
+            self._prepared[split] = part_of(reading, self._class_names_or_all())
+        return self._prepared.get(split)
+
+    def _class_names_or_all(self) -> list[str]:
+        try:
+            return self.class_names
+        except UserError:  # what there is for training cannot be read, or is empty
+            return [name.strip() for reading in self.readings.values() for name in reading.class_names]
 
     def given(self, split: str) -> Samples | None:
-        return _files(self, split, self.reading(split))
+        """
+        Raises:
+            UserError: too much of it cannot be used. What had to be left out or mended is said in one line.
+        """
+        part = self.part(split)
+        if part is None:
+            return None
+        self.class_names  # noqa: B018  without them nothing can be used
+        part.stop_if_unusable(split, self.root)
+        if part.faults:
+            rank_zero_warn(f"{split}: {part.mended()}; python -m project.check names the files")
+        return self._files(part)
+
+    def division(self) -> dict[str, Samples]:
+        """Unlike `given` it stops at no image nor box: whoever checks the data wants to see all the others, too."""
+        parts: dict[str, Part | None] = {}
+        for split in ("train", "val", "test"):
+            try:
+                parts[split] = self.part(split)
+            except BrokenFiles:  # `annotation_faults` tells of it
+                continue
+        return {split: self._files(part) for split, part in parts.items() if part is not None}
+
+    def _files(self, part: Part) -> Files:
+        groups = groups_by_name(part.paths, self.group)
+        return Files(part.targets, part.paths, self.in_channels, self.image_size, keep_aspect=True, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return _faults(self, [self.reading(split) for split in self.parts])
+        return self.faults_of(self.parts)
+
+    def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
+        """Images that cannot be read are left to the check of images."""
+        for split in splits:
+            part = self.part(split)
+            yield from part.faults
+            if lack := part.lack(split):
+                yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {lack}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes = targets.strata, targets.count_classes
@@ -139,17 +184,16 @@ class Coco(Annotated):
         return coco.read(self.parts[split], self.root, self.images)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        faults = []
+        whole = {}
         for split, file in self.parts.items():
             try:
-                self.reading(split)
+                whole[split] = self.reading(split)
             except UserError as error:
                 place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
                 line = place.rstrip(":")
-                faults.append(unreadable(file, int(line) if line.isdigit() else None, message))
-        readings = list(self.readings.values())
-        used = {annotation.image for reading in readings for annotation in reading.annotations}
-        return [*faults, *_faults(self, readings), *coco.left_out(used)]
+                yield unreadable(file, int(line) if line.isdigit() else None, message)
+        yield from self.faults_of(whole)
+        yield from coco.left_out({annotation.image for reading in whole.values() for annotation in reading.annotations})
 
 
 class Voc(Annotated):
@@ -186,73 +230,3 @@ class Yolo(Annotated):
 
     def find_class_names(self) -> list[str]:
         return [name.strip() for name in self.layout.class_names]
-
-
-def _files(data: Annotated, split: str, reading: Reading | None) -> Files | None:
-    """The samples of a part; what had to be left out or mended is counted and said in one line.
-
-    Raises:
-        UserError: nothing sensible can be done with an annotation, or hardly any box is left.
-        BrokenFiles: images that cannot be read.
-    """
-    if reading is None:
-        return None
-    paths = [annotation.image for annotation in reading.annotations]
-    found, faults = [], list(reading.faults)
-    sizes = headers(paths)
-    _raise_unreadable([path for path, header in zip(paths, sizes, strict=True) if header is None], len(paths))
-    labels = _labels(data.class_names)
-    for annotation, header in zip(reading.annotations, sizes, strict=True):
-        target, wrong = usable(annotation, header, labels)
-        found.append(target)
-        faults += wrong
-    for fault in faults:
-        if fault.kind in RAISED:
-            line = f":{fault.line}" if fault.line else ""
-            raise UserError(f"{fault.file}{line}: {fault.message}")
-    kinds = Counter(fault.kind for fault in faults)
-    said = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    left = sum(len(target["boxes"]) for target in found)
-    if not found or left < sum(kinds[kind] for kind in LEFT_OUT):
-        raise UserError(f"{data.root}: most of {split} cannot be used ({said or 'no images'})")
-    if said:
-        rank_zero_warn(f"{split}: {said}; python -m project.check names the files")
-    channels = data.channels or (channels_of(paths) if split == "train" else data.in_channels)
-    groups = groups_by_name(paths, data.group)
-    return Files(found, paths, channels, data.image_size, keep_aspect=True, groups=groups)
-
-
-def _raise_unreadable(images: Sequence[Path], of: int) -> None:
-    """In the words of whoever would read their pixels."""
-    said = []
-    for path in images[:10]:
-        try:
-            decode(path, 3, None)
-            said.append(f"{path}: its header cannot be read")
-        except BrokenFiles as error:
-            said.append(str(error))
-    if said:
-        listed = "\n  ".join(said)
-        raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")
-
-
-def _faults(data: Annotated, readings: Sequence[Reading]) -> list[Fault]:
-    """Of all parts. Images that cannot be read are left to the check of images."""
-    try:
-        names = data.class_names
-    except UserError:  # training cannot be read, or is empty
-        names = [name.strip() for reading in readings for name in reading.class_names]
-    labels = _labels(names)
-    faults: list[Fault] = []
-    for reading in readings:
-        faults += reading.faults
-        sizes = headers([annotation.image for annotation in reading.annotations])
-        for annotation, header in zip(reading.annotations, sizes, strict=True):
-            if header is not None:
-                faults += usable(annotation, header, labels)[1]
-    return faults + spelled_twice(readings, data.root)
-
-
-def _labels(class_names: Sequence[str]) -> dict[str, int]:
-    """1 to K; 0 is the background."""
-    return {name: label for label, name in reversed(list(enumerate(class_names, 1)))}

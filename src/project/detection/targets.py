@@ -35,7 +35,18 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """uint8 [B C H W], and a dict an image of plain tensors; boxes that augmentation left no area are dropped."""
+    """uint8 [B C H W], and a dict an image of plain tensors; boxes that augmentation left no area are dropped.
+
+    Raises:
+        UserError: augmentation gave the images different sizes, or dropped boxes and left what belongs to them.
+    """
+    sizes = {f"{image.shape[-1]}x{image.shape[-2]}" for image in images}
+    if len(sizes) > 1:
+        raise UserError(
+            f"data.augment: a transform gave images of different sizes ({', '.join(sorted(sizes)[:2])}); take those "
+            "that keep the size: project.detection.Zoom for ScaleJitter, RandomZoomOut and crops; flips, RandomAffine "
+            "and transforms of colour do, too"
+        )
     return stack(images), [kept(target, _with_area(target["boxes"])) for target in targets]
 
 
@@ -58,7 +69,9 @@ def _with_area(boxes: Tensor) -> Tensor:
 def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     """The boxes of each class, crowds left out."""
     labels = [target["labels"][~target["crowd"]] for target in samples.targets]
-    return torch.bincount(torch.cat(labels), minlength=data.num_classes + 1)[1:].tolist()
+    return torch.bincount(torch.cat([torch.empty(0, dtype=torch.long), *labels]), minlength=data.num_classes + 1)[
+        1:
+    ].tolist()
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:

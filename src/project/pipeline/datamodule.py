@@ -147,7 +147,9 @@ class ImageDataModule(L.LightningDataModule):
         """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
         if getattr(self, "_ready", False):
             return
-        train, val, test = (self._given(split) for split in ("train", "val", "test"))
+        val, test = self._given("val"), self._given("test")
+        not_wanted = stage == "test" and self.mean is not None and test is not None
+        train = None if not_wanted else self._given("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
         elif val is None and train is not None:

@@ -2,6 +2,6 @@
 
 from project.detection.formats import coco, voc, yolo
 from project.detection.formats.annotation import Annotation, Reading, unreadable
-from project.detection.formats.mending import headers, spelled_twice, usable
+from project.detection.formats.mending import headers, usable
 
-__all__ = ["Annotation", "Reading", "coco", "headers", "spelled_twice", "unreadable", "usable", "voc", "yolo"]
+__all__ = ["Annotation", "Reading", "coco", "headers", "unreadable", "usable", "voc", "yolo"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from project.checks import Fault
+from project.checks.faults import Severity
 
 Box = tuple[float, float, float, float]
 
@@ -34,6 +35,10 @@ class Annotation:
         self.names.append(name)
         self.crowd.append(crowd)
         self.lines.append(line)
+
+    def fault(self, kind: str, severity: Severity, line: int | None, message: str, box: Box | None = None) -> Fault:
+        """One of it, to be shown in its image. box: XYXY in pixels of the upright image."""
+        return Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box)
 
 
 class Reading(NamedTuple):

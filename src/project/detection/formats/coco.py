@@ -6,10 +6,12 @@ from typing import Any
 
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Box, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import TOLERANCE, finite
+from project.detection.formats.mending import TOLERANCE, finite, without_shares
 from project.pipeline.coco import categories, finder
 from project.pipeline.coco import read as content_of
 from project.pipeline.decode import EXTENSIONS
+
+CLEARLY = 1.1  # of the image's side; what sticks out by less was drawn carelessly, and is cut
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
@@ -35,7 +37,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     ids = {entry["id"] for entry in content["images"]}
     for lost in sorted(set(by_image) - ids, key=str):
         faults.append(missing_image(file, None, f"of id {lost}, which {len(by_image[lost])} annotation(s) name"))
-    annotations = _without_corners(annotations, file, faults)
+    annotations = _without_corners(without_shares(annotations, faults), file, faults)
     return Reading(annotations, list(names.values()), faults)
 
 
@@ -80,8 +82,8 @@ def _box(annotation: dict[str, Any]) -> Box | None:
 def _without_corners(annotations: list[Annotation], file: Path, faults: list[Fault]) -> list[Annotation]:
     """Without the boxes of images, or all, where two corners are written in the place of corner and size.
 
-    Then all of them would be boxes within the image if taken so, and as they are many stick out of it: in an image
-    at least half and not one alone, in the whole file at least a third.
+    Then all of them would be boxes within the image if taken so, and as they are many stick out of it by a clear
+    share: in an image at least half and not one alone, in the whole file at least a third.
     """
     known = [annotation for annotation in annotations if annotation.size is not None and annotation.boxes]
     doubts = {id(annotation): _like_corners(annotation.boxes, annotation.size) for annotation in known}
@@ -101,13 +103,13 @@ def _without_corners(annotations: list[Annotation], file: Path, faults: list[Fau
 
 
 def _like_corners(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
-    """How many stick out of the image, if all would lie within it were their sizes corners; else None."""
+    """How many stick clearly out of the image, if all would lie within it were their sizes corners; else None."""
     beyond = 0
     for x, y, right, bottom in boxes:
         width, height = right - x, bottom - y
         if not (x < width <= size[1] + TOLERANCE and y < height <= size[0] + TOLERANCE):
             return None
-        beyond += right > size[1] + TOLERANCE or bottom > size[0] + TOLERANCE
+        beyond += right > size[1] * CLEARLY or bottom > size[0] * CLEARLY
     return beyond
 
 

@@ -1,7 +1,6 @@
 """From boxes as they are written to boxes that can be used, and what is wrong with those that cannot."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from PIL import Image
 
 from project import nearest
 from project.checks import Fault
-from project.detection.formats.annotation import Annotation, Box, Reading
+from project.detection.formats.annotation import Annotation, Box
 from project.pipeline.decode import EXIF_ORIENTATION, upright_size
 from project.pipeline.threads import in_threads
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
+ROUNDING = 1e-3  # of shares of the image
 Size = tuple[int, int]
 
 
@@ -52,13 +52,14 @@ def usable(
         annotation.boxes, annotation.names, annotation.crowd, annotation.lines, strict=True
     ):
         name = written.strip()
-        if name not in labels:
-            message = f"no class '{name}'{nearest(name, labels)}"
-            faults.append(Fault("class-unknown", "error", str(annotation.file), line, message))
-            continue
         if annotation.relative:
             box = box[0] * size[1], box[1] * size[0], box[2] * size[1], box[3] * size[0]
-        placed, wrong = _placed(_turned(box, orientation, size) if turned else box, size)
+        upright = _turned(box, orientation, size) if turned else box
+        placed, wrong = _placed(upright, size)
+        if name not in labels:
+            placed, wrong = None, []
+            message = f"no class '{name}'{nearest(name, labels)}"
+            faults.append(annotation.fault("class-unknown", "error", line, message, upright))
         if placed is not None:
             place = (name, *(round(2 * value) for value in placed))
             if place in seen:
@@ -67,7 +68,7 @@ def usable(
             kept.append((placed, labels[name], crowd))
         for kind, severity, text in wrong:
             message = f"box ({', '.join(f'{value:.6g}' for value in box)}) of '{name}' {text}"
-            faults.append(Fault(kind, severity, str(annotation.file), line, message))
+            faults.append(annotation.fault(kind, severity, line, message, upright))
     return {
         "boxes": torch.tensor([box for box, _, _ in kept], dtype=torch.float).reshape(-1, 4),
         "labels": torch.tensor([label for _, label, _ in kept], dtype=torch.long),
@@ -77,17 +78,21 @@ def usable(
 
 
 def _compared(annotation: Annotation, header: tuple[Size, int]) -> tuple[bool, list[Fault]]:
-    """Whether boxes were made on the image as it lies in its file, by the size that is written; else what is wrong."""
+    """Whether boxes were made on the image as it lies in its file, by the size that is written; and what is wrong."""
     size, orientation = header
     if annotation.size in (None, size):
-        return False, []
+        told = orientation > 4 and annotation.size is not None and size[0] != size[1]  # both ways up have one size
+        if told or orientation not in range(2, 9) or not annotation.boxes:
+            return False, []
+        message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
+        return False, [annotation.fault("exif-rotated-boxes", "warning", None, message)]
     turned = orientation > 4 and annotation.size == size[::-1]
     if turned:
         message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
-        return True, [Fault("exif-rotated-boxes", "warning", str(annotation.file), None, message)]
+        return True, [annotation.fault("exif-rotated-boxes", "warning", None, message)]
     (height, width), (real_height, real_width) = annotation.size, size
     message = f"made for an image {width} wide and {height} high, but it is {real_width} wide and {real_height} high"
-    return False, [Fault("size-mismatch", "error", str(annotation.file), None, message)]
+    return False, [annotation.fault("size-mismatch", "error", None, message)]
 
 
 def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]]]:
@@ -109,29 +114,26 @@ def _placed(box: Box, size: Size) -> tuple[Box | None, list[tuple[str, Any, str]
     return clipped, wrong
 
 
-def spelled_twice(readings: Iterable[Reading], root: Path) -> list[Fault]:
-    """Classes that differ in nothing but capitals, spaces, hyphens or underscores; where the rarest spelling stands.
+def without_shares(annotations: list[Annotation], faults: list[Fault]) -> list[Annotation]:
+    """Without the boxes of images, or all, that are written in shares of the image, 0 to 1, where pixels belong."""
+    all_of_them = _like_shares([box for annotation in annotations for box in annotation.boxes])
+    kept = []
+    for annotation in annotations:
+        if all_of_them or _like_shares(annotation.boxes):
+            for box, name, line in zip(annotation.boxes, annotation.names, annotation.lines, strict=True):
+                written = ", ".join(f"{value:.6g}" for value in box)
+                message = f"box ({written}) of '{name}' looks like shares of the image, not pixels; left out"
+                faults.append(annotation.fault("box-wrong-unit", "error", line, message))
+            annotation = Annotation(annotation.image, annotation.file, annotation.size)
+        kept.append(annotation)
+    return kept
 
-    Args:
-        root: where a spelling stands that no box has.
-    """
-    files: dict[str, list[Path]] = {}
-    for reading in readings:
-        for name in reading.class_names:
-            files.setdefault(name, [])
-        for annotation in reading.annotations:
-            for name in annotation.names:
-                files.setdefault(name, []).append(annotation.file)
-    spellings: dict[str, set[str]] = {}
-    for name in files:
-        spellings.setdefault(re.sub(r"[\s_-]", "", name.casefold()), set()).add(name)
-    faults = []
-    for several in spellings.values():
-        if len(several) > 1:
-            where = min((files[name] for name in several), key=len)
-            message = f"one class in {len(several)} spellings: {', '.join(map(repr, sorted(several)))}; choose one"
-            faults.append(Fault("class-spelled-twice", "error", str(where[0] if where else root), None, message))
-    return faults
+
+def _like_shares(boxes: Sequence[Box]) -> bool:
+    """Whole numbers alone would be boxes of one pixel."""
+    values = [value for box in boxes for value in box]
+    within = all(-ROUNDING <= value <= 1 + ROUNDING for value in values)
+    return within and not all(value.is_integer() for value in values)
 
 
 def _turned(box: Box, orientation: int, size: Size) -> Box:

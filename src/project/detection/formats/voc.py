@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from project import UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import finite
+from project.detection.formats.mending import finite, without_shares
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 
 ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
@@ -53,19 +53,19 @@ def read(pairs: list[Pair]) -> Reading:
             faults.append(missing_image(xml, None, f"{xml.stem}.* beside it or in the folder of images"))
         else:
             annotation = _parse(xml, image, faults)
-            if annotation is not None:
-                annotations.append(annotation)
-                names.update(annotation.names)
+            annotations.append(annotation)
+            names.update(annotation.names)
+    annotations = without_shares(annotations, faults)
     return Reading(annotations, sorted(names, key=str.strip), faults)
 
 
-def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation | None:
+def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
     content = xml.read_bytes()
     try:
         tree = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         faults.append(unreadable(xml, error.position[0], f"broken XML ({error}); write the file anew, or remove it"))
-        return None
+        return Annotation(image, xml)
     annotation = Annotation(image, xml, _size(tree))
     objects = [node for node in tree if node.tag == "object"]
     lines = [content.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", content)]
@@ -77,7 +77,8 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation | None:
             if not name.strip() or not finite(box):
                 raise ValueError
         except ValueError:
-            faults.append(unreadable(xml, line, "an object without a name, or without a bndbox of four numbers"))
+            why = "an object without a name, or without a bndbox of four numbers"
+            faults.append(annotation.fault("annotation-unreadable", "error", line, why))
             continue
         annotation.add(box, name, (node.findtext("difficult") or "0").strip() == "1", line)
     return annotation

@@ -4,6 +4,7 @@ A line with more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, whose boun
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,12 @@ from project.detection.formats.annotation import (
     missing_image,
     unreadable,
 )
-from project.detection.formats.mending import finite
+from project.detection.formats.mending import ROUNDING, finite
 from project.pipeline.decode import EXTENSIONS
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
 NO_LABELS = {*NAMES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
-ROUNDING = 1e-3
 
 
 class Layout(NamedTuple):
@@ -66,6 +66,7 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     annotations: list[Annotation] = []
     faults: list[Fault] = []
     folders_of: dict[Path, set[Path]] = {}
+    _mirrored.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
         if not image.is_file():
             faults.append(missing_image(image, None, "though it is listed"))
@@ -100,19 +101,20 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
             if not values[0].is_integer():
                 raise ValueError
         except ValueError:
-            faults.append(unreadable(text, number, f"'{line.strip()[:60]}' is not `class x y width height`"))
+            why = f"'{line.strip()[:60]}' is not `class x y width height`"
+            faults.append(annotation.fault("annotation-unreadable", "error", number, why))
             continue
         label, values = int(values[0]), values[1:5] if layout.keypoints else values[1:]
         box = _box(values)
         known = f"{len(layout.class_names)} classes, 0 to {len(layout.class_names) - 1}"
         if box is None or not finite(values):
             why = f"{len(values)} numbers after the class; a box has 4 finite ones, a polygon 6 or more"
-            faults.append(unreadable(text, number, why))
+            faults.append(annotation.fault("annotation-unreadable", "error", number, why))
         elif not 0 <= label < len(layout.class_names):
-            faults.append(Fault("class-unknown", "error", str(text), number, f"class {label}, but there are {known}"))
+            faults.append(annotation.fault("class-unknown", "error", number, f"class {label}, but there are {known}"))
         elif max(values) > 1 + ROUNDING:
             why = f"a value of {max(values):g}: all are shares of the image's width or height, 0 to 1; left out"
-            faults.append(Fault("box-wrong-unit", "error", str(text), number, why))
+            faults.append(annotation.fault("box-wrong-unit", "error", number, why))
         else:
             annotation.add(box, layout.class_names[label], line=number)
 
@@ -128,17 +130,23 @@ def _box(values: list[float]) -> Box | None:
 
 def _text_of(image: Path) -> Path:
     """In `labels/` in the place of the last `images/` of its path; or beside it, or in a `labels/` nearby."""
-    parts = [part.lower() for part in image.parts]
-    usual = image.with_suffix(".txt")
-    if "images" in parts[:-1]:
-        place = len(parts) - 2 - parts[-2::-1].index("images")
-        for name in ("labels", "Labels", "LABELS"):
-            mirrored = Path(*image.parts[:place], name, *image.parts[place + 1 :]).with_suffix(".txt")
-            if mirrored.parent.is_dir():
-                usual = mirrored
-                break
+    usual = _mirrored(image.parent) / f"{image.stem}.txt"
     others = [image.with_suffix(".txt"), *(f / "labels" / f"{image.stem}.txt" for f in image.parents[:2])]
     return next((text for text in (usual, *others) if text.is_file()), usual)
+
+
+@cache
+def _mirrored(folder: Path) -> Path:
+    """`labels/train` or `Labels/train` for `Images/TRAIN`, as it is there; the folder itself if it has no images/."""
+    parts = [part.lower() for part in folder.parts]
+    if "images" not in parts:
+        return folder
+    place = len(parts) - 1 - parts[::-1].index("images")
+    found = Path(*folder.parts[:place])
+    for wanted in ("labels", *folder.parts[place + 1 :]):
+        there = [path.name for path in folders(found) if path.name.lower() == wanted.lower()] if found.is_dir() else []
+        found /= wanted if wanted in there or not there else there[0]
+    return found
 
 
 def _has_boxes(text: Path) -> bool:
@@ -150,22 +158,34 @@ def _is_layout(path: Path) -> bool:
     return isinstance(content := _content(path), dict) and "names" in content
 
 
+def _text(file: Path) -> str:
+    """Without the mark that Windows puts first.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = file.read_bytes().count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: not UTF-8; save it in that encoding") from None
+
+
 def _content(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(_text(path))
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: broken YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
 
 
 def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
     content = _content(file)
     if not _is_layout(file):
         raise UserError(f"{file}: no `names`; give the classes there")
-    own = content["names"]
-    if isinstance(own, dict):  # class 7 may be the first that has a name
-        own = [own.get(number, own.get(str(number), number)) for number in range(1 + max(int(key) for key in own))]
-    listed = [str(name) for name in own]
+    listed = list(names) if names is not None else _names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     parts: dict[str, list[Path]] = {}
     for split, spellings in SPLITS.items():
@@ -173,9 +193,11 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
         if entry is None:
             continue
         entries = entry if isinstance(entry, list) else [entry]
-        found = [_images_at(str(one), bases) for one in entries]
-        if all(one is None for one in found) and split == "test":  # exports name one whether it is there or not
-            rank_zero_warn(f"{file}: no test images at {entry}")
+        if not all(isinstance(one, str) for one in entries):
+            raise UserError(f"{file}: {split} is {entry}, but must be a folder or a list of folders")
+        found = [_images_at(one, bases) for one in entries]
+        if all(one is None for one in found) and split != "train":  # exports name them whether they are there or not
+            rank_zero_warn(f"{file}: no {split} images at {entry}")
             continue
         for one, there in zip(entries, found, strict=True):
             if there is None:
@@ -183,7 +205,21 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
         parts[split] = [image for some in found for image in some]
     if "train" not in parts:
         raise UserError(f"{file}: no `train`; give its folder there")
-    return Layout(parts, list(names) if names is not None else listed, "kpt_shape" in content)
+    return Layout(parts, listed, "kpt_shape" in content)
+
+
+def _names(file: Path, content: dict[str, Any]) -> list[str]:
+    """A list, or by number; class 7 may be the first that has a name."""
+    own, count = content["names"], content.get("nc")
+    if isinstance(own, dict):
+        by_number = {int(key): name for key, name in own.items() if str(key).isdigit()}
+        if own and len(by_number) == len(own):
+            own = [by_number.get(number, number) for number in range(1 + max(by_number))]
+    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name is None for name in own):
+        raise UserError(f"{file}: names is {own!r}, but must be a list, [cat, dog], or by number, {{0: cat, 1: dog}}")
+    if isinstance(count, int) and count != len(own):
+        raise UserError(f"{file}: nc is {count}, but there are {len(own)} names; which is right?")
+    return [str(name) for name in own]
 
 
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
@@ -201,7 +237,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
     """Of a list file; a line that leads nowhere stands for itself, and is missed when it is read."""
     found = []
-    for line in file.read_text().splitlines():
+    for line in _text(file).splitlines():
         if line.strip():
             name = Path(line.strip().replace("\\", "/"))
             tries = [base / part for base in bases for part in (name, Path(*name.parts[1:])) if part.parts]
@@ -211,7 +247,7 @@ def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
 
 def _of_darknet(file: Path, names: Sequence[str] | None) -> Layout:
     """`obj.data`, as CVAT exports it: lines of `key = value`."""
-    pairs = [line.split("=", 1) for line in file.read_text().splitlines() if "=" in line]
+    pairs = [line.split("=", 1) for line in _text(file).splitlines() if "=" in line]
     content = {key.strip().lower(): value.strip() for key, value in pairs}
     bases = [file.parent, file.parent / "data", file.parent.parent]
     parts: dict[str, list[Path]] = {}
@@ -229,7 +265,15 @@ def _listed(root: Path, parts: Iterable[Path]) -> list[str]:
     for folder in (root, root / "labels", *parts, *(part / "labels" for part in parts)):
         for name in NAMES:
             if (folder / name).is_file():
-                return [line.strip() for line in (folder / name).read_text().splitlines() if line.strip()]
+                return _names_in(folder / name)
     raise UserError(
         f"nothing in {root} names the classes; add data.yaml or classes.txt, or give them with --data.names '[a, b]'"
     )
+
+
+def _names_in(file: Path) -> list[str]:
+    """A line each; an empty one would shift the numbers of all that follow."""
+    lines = [line.strip() for line in _text(file).rstrip().splitlines()]
+    if "" in lines or not lines:
+        raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
+    return lines

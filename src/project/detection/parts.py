@@ -1,0 +1,87 @@
+"""A part of a data set: the targets of its images, and what is wrong with what is written about them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from project import BrokenFiles, UserError
+from project.checks import Fault
+from project.detection.formats import Annotation, Reading, headers, usable
+from project.pipeline.decode import decode
+
+RAISED = ("annotation-unreadable", "class-unknown")  # nothing sensible can be done with these
+LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be left out
+
+
+class Part(NamedTuple):
+    """targets: one an annotation, see `project.detection.targets`; without boxes where the image cannot be read."""
+
+    annotations: list[Annotation]
+    targets: list[dict[str, Any]]
+    faults: list[Fault]
+    unreadable: list[Path]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [annotation.image for annotation in self.annotations]
+
+    def mended(self) -> str:
+        """What had to be left out or mended, counted: `box-out-of-bounds 3, box-duplicated 1`."""
+        kinds = Counter(fault.kind for fault in self.faults)
+        return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+
+    def lack(self, split: str) -> str:
+        """Why hardly anything is left to train on or to measure; nothing where enough is."""
+        lost = sum(fault.kind in LEFT_OUT for fault in self.faults)
+        said = f" ({self.mended()})" if self.faults else ""
+        if not self.targets:
+            return f"most of {split} cannot be used{said or ' (no images)'}"
+        if sum(len(target["boxes"]) for target in self.targets) < lost:
+            return f"most of {split} cannot be used{said}"
+        if split == "train" and all(target["crowd"].all() for target in self.targets):
+            first = self.annotations[0]
+            where = f"; the first image's were looked for in {first.file}" if first.file != first.image else ""
+            return f"{split} has no box to learn from{said}{where}"
+        return ""
+
+    def stop_if_unusable(self, split: str, root: Path) -> None:
+        """
+        Raises:
+            UserError: nothing sensible can be done with an annotation, or hardly any box is left.
+            BrokenFiles: images that cannot be read.
+        """
+        _raise_unreadable(self.unreadable, len(self.annotations))
+        for fault in self.faults:
+            if fault.kind in RAISED:
+                line = f":{fault.line}" if fault.line else ""
+                raise UserError(f"{fault.file}{line}: {fault.message}")
+        if lack := self.lack(split):
+            raise UserError(f"{root}: {lack}")
+
+
+def part_of(reading: Reading, class_names: Sequence[str]) -> Part:
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # 0 is the background
+    part = Part(reading.annotations, [], list(reading.faults), [])
+    for annotation, header in zip(reading.annotations, headers(part.paths), strict=True):
+        if header is None:
+            part.unreadable.append(annotation.image)
+            annotation, header = Annotation(annotation.image, annotation.file), ((1, 1), 1)
+        target, wrong = usable(annotation, header, labels)
+        part.targets.append(target)
+        part.faults.extend(wrong)
+    return part
+
+
+def _raise_unreadable(images: Sequence[Path], of: int) -> None:
+    """In the words of whoever would read their pixels."""
+    said = []
+    for path in images[:10]:
+        try:
+            decode(path, 3, None)
+            said.append(f"{path}: its header cannot be read")
+        except BrokenFiles as error:
+            said.append(str(error))
+    if said:
+        listed = "\n  ".join(said)
+        raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")
