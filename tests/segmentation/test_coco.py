@@ -95,6 +95,18 @@ def test_class_names_and_counts():
     assert data.class_counts == [2 * 48 - 12, 0, 12] and data.in_channels == 3
 
 
+def test_the_classes_are_those_of_train():
+    for split, listed in (("test", CATEGORIES[:1]), ("train", CATEGORIES)):  # the test has no rim
+        file = f"root/annotations/instances_{split}.json"
+        root = write([annotation(7, [SQUARE])], file, f"root/{split}", categories=listed)
+    data = CocoMasks(root=str(root), image_size=None)
+    assert data.class_names == ["background", "rim", "cell"]
+    assert list(data.annotation_faults()) == []
+    assert masks(root, "test")[0].max() == 2
+    (root / "annotations" / "instances_train.json").unlink()
+    assert CocoMasks(root=str(root)).class_names == ["background", "cell"]
+
+
 LAYOUTS = {
     "coco": [(f"root/annotations/instances_{s}2017.json", f"root/{s}2017") for s in ("train", "val")],
     "coco in images": [(f"root/annotations/instances_{s}2017.json", f"root/images/{s}2017") for s in ("train", "val")],

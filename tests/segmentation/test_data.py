@@ -46,6 +46,7 @@ KINDS = {
 TABLES = {
     "classes.txt": "a 128 128 128\nb 0 0 192\nc 128 64 128\n",
     "label_colors.txt": "128 128 128\ta\n0 0 192\t\tb\n128 64 128 c\n",
+    "codes.txt": "a 128 128 128\nb 0 0 192\nc 128 64 128\n",
     "class_dict.csv": "name,r,g,b\na,128,128,128\nb,0,0,192\nc,128,64,128\n",
     "labelmap.txt": "# label:color_rgb:parts:actions\na:128,128,128::\nb:0,0,192::\nc:128,64,128::\n",
 }
@@ -139,6 +140,7 @@ MISTAKES = [
     ({"colors": {"a": [1, 2]}}, "data.colors: 'a' is"),
     ({"ignore": [1, 2, 3]}, "one class is nothing to learn, of sky, road, car, Unlabelled"),
     ({"ignore": [256]}, "an id is from 0 to 255"),
+    ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width above 0"),
     (
         {"cache": "ram", "image_size": None},
         r"0\.png is 18 high and 26 wide, .*2\.png 20 high and 30 wide: a cache needs one size; give --data\.image_size",

@@ -46,7 +46,7 @@ LAYOUTS = {
         ["train", "val"],
     ),
     "masks undivided": (["images/train/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/b.png"], ["train", "val"]),
-    "labels": (["Images/Train/a.jpg", "Labels/Train/a_mask.png", "Images/Test/b.jpg"], ["train"]),
+    "labels": (["Images/Train/a.jpg", "Labels/Train/a_mask.png", "Images/Test/b.jpg"], ["train", "test"]),
     "inside": (
         ["train/images/a.jpg", "train/masks/a.png", "valid/images/b.jpg", "valid/masks/b.png"],
         ["train", "val"],
@@ -64,6 +64,16 @@ LAYOUTS = {
         ["train"],
     ),
     "in an archive's folder": (["set/images/a.jpg", "set/masks/a.jpg.png"], ["train"]),
+    "beside a Mac's own": (["set/images/a.jpg", "set/masks/a.png", "__MACOSX/set/images/._a.jpg"], ["train"]),
+    "fastai's camvid": (["images/a.png", "labels/a_P.png", "valid.txt", "codes.txt"], ["train"]),
+    "camvid as published": (
+        ["701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png", "label_colors.txt"],
+        ["train"],
+    ),
+    "names of both": (
+        ["train_images/a.png", "train_masks/a.png", "val_images/b.png", "val_masks/b.png", "test_images/c.png"],
+        ["train", "val", "test"],
+    ),
 }
 
 
@@ -84,8 +94,9 @@ VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d
 VOC += ["SegmentationClass/a.png", "SegmentationClass/c.png"]
 
 
-def test_voc_by_its_lists():
-    lists = [f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val", "trainval")]
+@pytest.mark.parametrize("folder", ["ImageSets/Segmentation", "imagesets/segmentation"])
+def test_voc_by_its_lists(folder):
+    lists = [f"{folder}/{split}.txt" for split in ("train", "val", "trainval")]
     root = write(*VOC, *lists)
     pairs = find_pairs(root)
     assert found(root) == {
@@ -102,6 +113,46 @@ def test_voc_without_lists():
 def test_partners_that_are_missing():
     pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"))["train"]
     assert [path.name for path in (*pairs.lone_images, *pairs.lone_masks)] == ["a.jpg", "c.png"]
+
+
+UNPAIRED = {
+    "other names": ["images/train/a.jpg", "masks/train/a.png", "images/val/b.jpg", "masks/val/x.png"],
+    "no folder": ["images/train/a.jpg", "masks/train/a.png", "images/val/b.jpg"],
+    "no folder inside": ["train/images/a.jpg", "train/masks/a.png", "val/images/b.jpg"],
+    "no folder beside": ["train/a.jpg", "trainannot/a.png", "val/b.jpg"],
+    "in one folder": ["train/a.jpg", "train/a_mask.png", "val/b.jpg"],
+    "one mask folder": ["images/train/a.jpg", "masks/a.png", "images/val/b.jpg"],
+    "lists": ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "SegmentationClass/a.png"],
+}
+UNPAIRED["lists"] += [f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")]
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_a_split_without_masks_is_not_dropped(name):
+    pairs = find_pairs(write(*UNPAIRED[name]))
+    assert list(pairs) == ["train", "val"]
+    assert [path.name for path in pairs["train"].images] == ["a.jpg"] and not pairs["val"].images
+    assert [path.stem for path in pairs["val"].lone_images] == ["c" if name == "lists" else "b"]
+    assert [path.name for path in pairs["val"].lone_masks] == (["x.png"] if name == "other names" else [])
+
+
+def test_a_named_folder_that_a_split_lacks():
+    root = write("train/p/a.jpg", "train/q/a.png", "val/p/b.jpg")
+    assert [path.name for path in find_pairs(root, "p", "q")["val"].lone_images] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["images/a.png", "masks/a_Q.png"], "1 images, 1 masks, no names in common, as a.png and a_Q.png"),
+        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images, 1 masks, no names in common"),
+        (["train/a.png", "trainannot/x.png"], "1 images, 1 masks, no names in common, as a.png and x.png"),
+    ],
+)
+def test_no_mask_matches_at_all(files, said):
+    with pytest.raises(UserError, match=said) as raised:
+        find_pairs(write(*files))
+    assert "\n" not in str(raised.value)
 
 
 def test_what_could_mean_two_things_is_asked_for():

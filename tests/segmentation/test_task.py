@@ -106,6 +106,12 @@ def test_norms_and_biases_do_not_decay():
     assert optimizer.param_groups[0]["weight_decay"] > 0 == optimizer.param_groups[1]["weight_decay"]
 
 
+@pytest.mark.parametrize("window", [(0, 0), (8, -1)])
+def test_a_window_without_pixels_is_a_mistake(window):
+    with pytest.raises(UserError, match=r"model\.window is \[.*\], but must be a height and a width above 0"):
+        segmenter(window=window)
+
+
 def test_windows_are_for_evaluation_alone():
     seen = []
     task = segmenter(window=(8, 8))
@@ -211,7 +217,8 @@ def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, 
     config = str(repository / "configs" / "segmentation_camvid.yaml")
     options = ["--data.root", str(root), "--data.colors", colours, "--data.image_size", "null", "--data.cache", "none"]
     options += ["--data.ignore", "null", "--model.window", "[16, 20]", "--model.net.widths", "[4, 8]"]
-    run = fit("--config", config, *options, "--trainer.max_epochs", "1", "--data.batch_size", "4")
+    options += ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.batch_size", "4"]
+    run = fit("--config", config, *options)
     out = capsys.readouterr().out
     assert "no test split" in out
     results = json.loads((run / "results.json").read_text())

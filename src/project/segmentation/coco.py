@@ -13,10 +13,14 @@ from project.pipeline.coco import categories, finder, read
 from project.pipeline.decode import upright_size
 from project.segmentation.masks import IGNORED
 
+FAR = 10  # of an image's longer side: no corner lies as far, and drawing one takes memory by its distance
+LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels: Pillow reads no larger image
+
 
 class Shape(NamedTuple):
     """One annotation: polygons, each Float64[2 V] of x, y, x, y, ..., or run lengths as COCO writes them."""
 
+    id: Any
     category: int
     crowd: bool
     segmentation: Any
@@ -30,10 +34,18 @@ class Drawing(NamedTuple):
     shapes: list[Shape]
 
 
-class Lost(NamedTuple):
-    """An annotation that is of no use. kind: as of a `Fault`."""
+class Painted(NamedTuple):
+    """A mask, uint8 [h w], and the shapes that could not be drawn, with the reason, or have no pixel."""
 
-    id: Any
+    mask: np.ndarray
+    broken: list[tuple[Shape, str]]
+    empty: list[Shape]
+
+
+class Lost(NamedTuple):
+    """What is of no use. what: an annotation, or an image's size. kind: as of a `Fault`."""
+
+    what: str
     kind: str
     why: str
 
@@ -59,19 +71,29 @@ class CocoShapes:
     numbers: tuple[tuple[int, int], ...]
 
     def read(self, target: Drawing) -> np.ndarray:
+        painted = self.paint(target)
+        for _, why in painted.broken:
+            raise BrokenFiles(f"{self.file}: an annotation of {target.image.name} cannot be drawn ({why})")
+        return painted.mask
+
+    def known(self, target: Drawing) -> np.ndarray:
+        return self.paint(target).mask
+
+    def paint(self, target: Drawing) -> Painted:
         from faster_coco_eval.core import mask as rle
 
-        size = target.size or _size_of(target.image)
-        mask, numbers = np.zeros(size, np.uint8), dict(self.numbers)
+        size, numbers = target.size or _size_of(target.image), dict(self.numbers)
+        painted = Painted(np.zeros(size, np.uint8), [], [])
         for shape in target.shapes:
             try:
-                runs = as_runs(shape.segmentation, size)
-                inside = np.asarray(rle.decode(runs)).any(2)
-                mask[inside] = IGNORED if shape.crowd else numbers[shape.category]
+                inside = np.asarray(rle.decode(as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                what = f"an annotation of {target.image.name} cannot be drawn"
-                raise BrokenFiles(f"{self.file}: {what} ({error})") from None
-        return mask
+                painted.broken.append((shape, str(error)))
+                continue
+            painted.mask[inside] = IGNORED if shape.crowd else numbers[shape.category]
+            if not inside.any():
+                painted.empty.append(shape)
+        return painted
 
     def files(self, targets: Sequence[Drawing]) -> list[Path]:
         return [self.file]
@@ -102,37 +124,89 @@ def read_document(file: Path, root: Path, images_in: str | None = None) -> Docum
     content, place = read(file), finder(file, root, images_in)
     names = categories(content)
     by_image: dict[Any, list[Shape]] = {entry["id"]: [] for entry in content["images"]}
-    lost = []
+    sizes, lost = {}, []
+    for entry in content["images"]:
+        size = _listed_size(entry)
+        sizes[entry["id"]] = None if isinstance(size, Lost) else size
+        if isinstance(size, Lost):
+            lost.append(size)
     for entry in content["annotations"]:
-        shape = _shape(entry, names, by_image)
-        if isinstance(shape, Lost):
-            lost.append(shape)
-        else:
+        try:
+            shape = _shape(entry, names, sizes)
             by_image[entry["image_id"]].append(shape)
+        except _Unusable as error:
+            lost.append(Lost(f"annotation {entry.get('id')}", error.kind, str(error)))
     drawings = []
     for entry in content["images"]:
         name = str(entry["file_name"])
-        size = (entry["height"], entry["width"]) if entry.get("height") and entry.get("width") else None
-        drawings.append(Drawing(place(name) or file.parent / name, size, by_image[entry["id"]]))
+        drawings.append(Drawing(place(name) or file.parent / name, sizes[entry["id"]], by_image[entry["id"]]))
     return Document(file, names, drawings, lost)
 
 
-def _shape(entry: dict[str, Any], names: dict[int, str], images: dict[Any, Any]) -> Shape | Lost:
-    id, segmentation = entry.get("id"), entry.get("segmentation")
-    if entry.get("image_id") not in images:
-        return Lost(id, "image-missing", f"it is of image {entry.get('image_id')}, which is not listed")
-    if entry.get("category_id") not in names:
-        return Lost(id, "mask-id-unknown", f"its category {entry.get('category_id')} is not listed")
+class _Unusable(Exception):
+    def __init__(self, why: str, kind: str = "annotation-unreadable") -> None:
+        super().__init__(why)
+        self.kind = kind
+
+
+def _listed_size(entry: dict[str, Any]) -> tuple[int, int] | Lost | None:
+    """An image's height and width."""
+    height, width = entry.get("height"), entry.get("width")
+    if not height or not width:
+        return None
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError, OverflowError):
+        size = 0, 0
+    if min(size) < 1 or size[0] * size[1] > LARGEST:
+        why = f"{height!r} high and {width!r} wide is no image's"
+        return Lost(f"the size of {entry['file_name']}", "annotation-unreadable", why)
+    return size
+
+
+def _shape(entry: dict[str, Any], names: dict[int, str], sizes: dict[Any, tuple[int, int] | None]) -> Shape:
+    image, category, segmentation = entry.get("image_id"), entry.get("category_id"), entry.get("segmentation")
+    if isinstance(image, (list, dict)) or image not in sizes:
+        raise _Unusable(f"it is of image {image}, which is not listed", "image-missing")
+    if isinstance(category, (list, dict)) or category not in names:
+        raise _Unusable(f"its category {category} is not listed", "mask-id-unknown")
     if isinstance(segmentation, dict):
-        if not {"size", "counts"} <= set(segmentation):
-            return Lost(id, "annotation-unreadable", "its run lengths have no size or no counts")
+        _require_runs(segmentation)
     else:
-        polygons = [p for p in segmentation or [] if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
-        if not polygons or len(polygons) != len(segmentation):
-            why = "not every polygon has three corners" if segmentation else "it has no segmentation"
-            return Lost(id, "annotation-unreadable", why)
-        segmentation = [np.array(polygon, float) for polygon in polygons]  # a tenth of the memory of lists
-    return Shape(entry["category_id"], bool(entry.get("iscrowd")), segmentation)
+        segmentation = _polygons(segmentation, sizes[image])
+    return Shape(entry.get("id"), category, bool(entry.get("iscrowd")), segmentation)
+
+
+def _require_runs(segmentation: dict[str, Any]) -> None:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list) or not isinstance(counts, (list, str)):
+        raise _Unusable("its run lengths have no size or no counts")
+    numbers = [*size, *(counts if isinstance(counts, list) else ())]
+    if len(size) != 2 or not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise _Unusable("its run lengths are no whole numbers")
+    if isinstance(counts, list) and sum(counts) > size[0] * size[1]:
+        raise _Unusable("its run lengths cover more than the image")
+
+
+def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarray]:
+    """Each Float64[2 V]: a tenth of the memory of lists."""
+    if not segmentation:
+        raise _Unusable("it has no segmentation")
+    if not isinstance(segmentation, list):
+        raise _Unusable("its segmentation is no list of polygons")
+    if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
+        raise _Unusable("not every polygon has three corners")
+    try:
+        polygons = [np.array(polygon, float) for polygon in segmentation]
+        finite = all(polygon.ndim == 1 and np.isfinite(polygon).all() for polygon in polygons)
+    except (TypeError, ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise _Unusable("not every corner is a pair of numbers")
+    furthest = max(np.abs(polygon).max() for polygon in polygons)
+    if furthest > FAR * max(size or (2**16,)):
+        raise _Unusable(f"it has a corner at {furthest:g}, far outside of its image")
+    return polygons
 
 
 def _size_of(image: Path) -> tuple[int, int]:

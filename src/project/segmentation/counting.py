@@ -12,18 +12,32 @@ from project import BrokenFiles, UserError
 from project.pipeline import Samples
 from project.pipeline.threads import in_threads
 from project.segmentation.mask_images import values_of
-from project.segmentation.masks import MaskFiles
+from project.segmentation.masks import UNKNOWN, MaskFiles
 
 LOOKED_AT = 1000  # masks, evenly spaced, that tell which ids there are where no table does
-COUNTED = 200  # masks, evenly spaced, that tell how many pixels each class has
+COUNTED = 200  # masks, evenly spaced, that tell how many pixels each class has, if they show them all
 
 
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
-    """The pixels of each class, of `COUNTED` masks at most."""
-    counts = np.zeros(256, int)
-    for pixels in in_threads(_pixel_counts(samples), range(0, len(samples), math.ceil(len(samples) / COUNTED))):
-        counts += pixels
+    """The pixels of each class: of `COUNTED` masks, or of all where these do not show every class.
+
+    -1 for a class that is not seen while some pixels could not be told: it need not be missing.
+    """
+    step = math.ceil(len(samples) / COUNTED) or 1
+    some = range(0, len(samples), step)
+    counts = _added_up(samples, some)
+    if not counts[:num_classes].all():
+        counts += _added_up(samples, [index for index in range(len(samples)) if index % step])
+    if counts[UNKNOWN]:
+        counts[counts == 0] = -1
     return counts[:num_classes].tolist()
+
+
+def _added_up(samples: Samples, indices: Sequence[int]) -> np.ndarray:
+    counts = np.zeros(256, int)
+    for pixels in in_threads(_pixel_counts(samples), indices):
+        counts += pixels
+    return counts
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
@@ -37,22 +51,22 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
 def ids_in(masks: Sequence[Path]) -> set[int]:
     """The ids in `LOOKED_AT` masks at most; those that cannot be read, and coloured ones, have none."""
     found: set[int] = set()
-    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT)]):
+    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT) or 1]):
         found |= ids
     return found
 
 
 def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
-    """A function of a sample's index to the pixels of each value; of none where the mask cannot be read: whoever reads
-    the sample as a whole says why."""
+    """A function of a sample's index to the pixels of each value; a mask that cannot be read is one `UNKNOWN`:
+    whoever reads the sample as a whole says why."""
 
     def of(index: int) -> np.ndarray:
         if not isinstance(samples, MaskFiles):
             return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
         try:
-            return np.bincount(samples.reader.read(samples.targets[index]).ravel(), minlength=256)
+            return np.bincount(samples.reader.known(samples.targets[index]).ravel(), minlength=256)
         except UserError:
-            return np.zeros(256, int)
+            return np.bincount([UNKNOWN], minlength=256)
 
     return of
 

@@ -17,9 +17,17 @@ from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, ids_in, rarest_classes
-from project.segmentation.layouts import find_pairs
+from project.segmentation.layouts import find_pairs, why_unpaired
 from project.segmentation.mask_images import MaskImages, reader_of
-from project.segmentation.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, comparable, image_and_mask
+from project.segmentation.masks import (
+    IGNORED,
+    MOST_CLASSES,
+    MaskFiles,
+    batch_of,
+    comparable,
+    image_and_mask,
+    positive,
+)
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
 
 
@@ -62,7 +70,7 @@ class MaskFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.group, self.channels, self.keep_aspect = data_folder(root), group, channels, keep_aspect
-        self.image_size = None if image_size is None else tuple(image_size)
+        self.image_size = positive(image_size, "data.image_size")
         self.names, self.colors, self.ignore = class_names, colors, ignore
         if any(not 0 <= id <= IGNORED for id in ignore or ()):
             raise UserError(f"data.ignore is {ignore}, but an id is from 0 to 255")
@@ -125,18 +133,26 @@ class MaskFolder(ImageDataModule):
         return reader_of(numbers, self.ignore or (), by_shade)
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of(next(iter(self.pairs.values())).images)
+        return self.channels or channels_of(next(pairs.images for pairs in self.pairs.values() if pairs.images))
 
     def given(self, split: str) -> Samples | None:
         pairs = self.pairs.get(split)
         if pairs is None:
             return None
+        if not pairs.images and not self._is_unlabelled(split):
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs)}; mend it, or take {split} away")
         if pairs.lone_images:
             number, first = len(pairs.lone_images), pairs.lone_images[0]
             warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
+        if not pairs.images:
+            return None
         groups = groups_by_name(pairs.images, self.group)
         size, channels = self.image_size, self.in_channels
         return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
+
+    def _is_unlabelled(self, split: str) -> bool:
+        """Whether it is a test set whose masks nobody has published."""
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
 
     def count_classes(self, samples: Samples) -> list[int]:
         return count_pixels(samples, self.num_classes)
@@ -156,8 +172,8 @@ class MaskFolder(ImageDataModule):
             reader = self.reader
         except UserError:  # that no class is known is said of each mask
             reader = MaskImages(tuple(range(256)))
-        for pairs in self.pairs.values():
-            yield from faults.of_pairs(pairs, reader)
+        for split, pairs in self.pairs.items():
+            yield from faults.of_pairs(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
 class CocoMasks(ImageDataModule):
@@ -188,7 +204,7 @@ class CocoMasks(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
-        self.image_size, self.keep_aspect = None if image_size is None else tuple(image_size), keep_aspect
+        self.image_size, self.keep_aspect = positive(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
         self._documents: dict[str, coco.Document] = {}
 
@@ -197,8 +213,14 @@ class CocoMasks(ImageDataModule):
             self._documents[split] = coco.read_document(self.files_of_splits[split], self.root, self.images_in)
         return self._documents[split]
 
+    @property
+    def _leading(self) -> coco.Document:
+        """Train's, or the first where there is no train: what it lists are the classes."""
+        files = self.files_of_splits
+        return self.document("train" if "train" in files else next(iter(files)))
+
     def find_class_names(self) -> list[str]:
-        categories = self.document(next(iter(self.files_of_splits))).categories
+        categories = self._leading.categories
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
     def reader(self, document: coco.Document) -> coco.CocoShapes:
@@ -210,18 +232,18 @@ class CocoMasks(ImageDataModule):
         return coco.CocoShapes(document.file, tuple(numbers))
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of([d.image for d in self.document(next(iter(self.files_of_splits))).drawings])
+        return self.channels or channels_of([drawing.image for drawing in self._leading.drawings])
 
     def given(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
             return None
         document = self.document(split)
         if not any(drawing.shapes for drawing in document.drawings):
-            why = f" (annotation {document.lost[0].id}: {document.lost[0].why})" if document.lost else ""
+            why = f" ({document.lost[0].what}: {document.lost[0].why})" if document.lost else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
         if document.lost:
             number, first = len(document.lost), document.lost[0]
-            warnings.warn(f"{document.file}: {number} annotation(s) left out, as {first.id}: {first.why}", stacklevel=1)
+            warnings.warn(f"{document.file}: {number} left out, as {first.what}: {first.why}", stacklevel=1)
         paths = [drawing.image for drawing in document.drawings]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)

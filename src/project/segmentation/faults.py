@@ -7,18 +7,21 @@ import numpy as np
 
 from project import UserError
 from project.checks import Fault
+from project.checks.faults import Severity
 from project.pipeline.folders import images
 from project.pipeline.threads import in_threads
-from project.segmentation.coco import CocoShapes, Document, Drawing
+from project.segmentation.coco import CocoShapes, Document, Drawing, Shape
 from project.segmentation.layouts import Pairs
 from project.segmentation.mask_images import MaskImages, values_of
-from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words
+from project.segmentation.masks import IGNORED, UNKNOWN, as_seen, misfits, size_in_words, sizes_of
+
+STICKS_OUT = 1.0  # pixels by which a corner may: tools round
 
 
-def of_pairs(pairs: Pairs, reader: MaskImages) -> Iterator[Fault]:
-    """Of a split's images and mask files."""
+def of_pairs(pairs: Pairs, reader: MaskImages, alone: Severity = "error") -> Iterator[Fault]:
+    """Of a split's images and mask files. alone: how bad an image without a mask is."""
     for image in pairs.lone_images:
-        yield Fault("mask-missing", "error", str(image), None, "an image without a mask; add it, or remove the image")
+        yield Fault("mask-missing", alone, str(image), None, "an image without a mask; add it, or remove the image")
     for mask in pairs.lone_masks:
         yield Fault("image-missing", "warning", str(mask), None, "a mask without an image; add it, or remove the mask")
     for faults in in_threads(lambda pair: _of_mask(*pair, reader), zip(pairs.images, pairs.masks, strict=True)):
@@ -44,7 +47,7 @@ def of_document(document: Document, reader: CocoShapes) -> Iterator[Fault]:
     """Of a split's JSON."""
     file = str(document.file)
     for lost in document.lost:
-        yield Fault(lost.kind, "error", file, None, f"annotation {lost.id}: {lost.why}; it is left out")
+        yield Fault(lost.kind, "error", file, None, f"{lost.what}: {lost.why}; it is left out")
     for drawing in document.drawings:
         if not drawing.image.is_file():
             yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")
@@ -63,11 +66,37 @@ def of_unlisted(documents: Iterable[Document]) -> Iterator[Fault]:
 
 
 def _of_drawing(drawing: Drawing, reader: CocoShapes) -> list[Fault]:
+    file = str(drawing.image)
     try:
-        mask = reader.read(drawing)
+        painted = reader.paint(drawing)
     except UserError as error:
-        return [Fault("annotation-unreadable", "error", str(drawing.image), None, str(error))]
-    return _of_size_and_content(mask, drawing.image, str(drawing.image), exact=True)
+        return [Fault("annotation-unreadable", "error", file, None, str(error))]
+    faults = [
+        Fault("annotation-unreadable", "error", file, None, f"annotation {shape.id}: cannot be drawn ({why})")
+        for shape, why in painted.broken
+    ]
+    empty = set(map(id, painted.empty))
+    for shape in drawing.shapes:
+        faults += _of_shape(shape, id(shape) in empty, painted.mask.shape, file)
+    if painted.broken:
+        return faults
+    return faults + _of_size_and_content(painted.mask, drawing.image, file, exact=True)
+
+
+def _of_shape(shape: Shape, empty: bool, size: tuple[int, int], file: str) -> list[Fault]:
+    def fault(kind: str, severity: Severity, message: str) -> list[Fault]:
+        return [Fault(kind, severity, file, None, f"annotation {shape.id}: {message}")]
+
+    if not isinstance(shape.segmentation, dict):
+        corners = np.concatenate(shape.segmentation).reshape(-1, 2)
+        low, high, (height, width) = corners.min(0), corners.max(0), size
+        if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
+            return fault("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")
+        if (high <= 0).any() or (low >= (width, height)).any():
+            return fault("mask-out-of-bounds", "error", f"lies outside of the image, which is {size_in_words(size)}")
+        if (low < -STICKS_OUT).any() or (high > np.add((width, height), STICKS_OUT)).any():
+            return fault("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")
+    return fault("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it") if empty else []
 
 
 def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool = False) -> list[Fault]:
@@ -76,7 +105,9 @@ def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool =
         faults.append(
             Fault("mask-all-ignored", "warning", file, None, "all pixels are ignored: nothing is learned here")
         )
+    drawn = mask.shape
     try:
+        upright, stored, orientation = sizes_of(image)
         size, mask = as_seen(mask, image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
@@ -84,6 +115,12 @@ def _of_size_and_content(mask: np.ndarray, image: Path, file: str, exact: bool =
         severity = "error" if exact or misfits(mask, size) else "warning"
         what = f"the mask is {size_in_words(mask.shape)}, its image {size_in_words(size)}"
         faults.append(Fault("mask-size-mismatch", severity, file, None, f"{what}; draw it at the image's size"))
+    if orientation != 1 and drawn == stored != upright:
+        how = "the mask has the size before that, and is turned along; look at one"
+        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
+    elif orientation != 1 and stored == upright:
+        how = "sizes do not tell if the mask was drawn before or after that; it is taken for after, look at one"
+        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
     return faults
 
 

@@ -9,11 +9,13 @@ from project import UserError
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
+IMAGE_FOLDERS += ("701_stillsraw_full",)  # CamVid, as it was published
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "targets")
 MASK_FOLDERS += ("segmentationclass", "segmentations", "segmentation", "gtfine", "gt", "ground_truth", "groundtruth")
+MASK_FOLDERS += ("labeledapproved_full",)
 # What a mask's name has more than its image's; the earlier is taken where there are both.
 MASK_ENDS = ("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt")
-MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "-mask", "-label", ".mask")
+MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask")
 IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
 
 
@@ -33,8 +35,10 @@ def find_pairs(root: Path, images_in: str | None = None, masks_in: str | None = 
         root: the data set's folder.
         images_in, masks_in: the folders of the images and of the masks, below `root` or below each split's folder.
 
+    A split whose images have no masks is there, with its lone images.
+
     Raises:
-        UserError: nothing is found, or more than one thing could be meant.
+        UserError: nothing is found, or no pair, or more than one thing could be meant.
     """
     found = _find(root, images_in, masks_in)
     if not found:
@@ -44,7 +48,21 @@ def find_pairs(root: Path, images_in: str | None = None, masks_in: str | None = 
             "val/ if divided), or train/ and trainannot/, or JPEGImages/ and SegmentationClass/; "
             "else name them: --data.images FOLDER --data.masks FOLDER"
         )
+    if not any(pairs.images for pairs in found.values()):
+        lone = Pairs([], [], *([path for p in found.values() for path in p[kind]] for kind in (2, 3)))
+        raise UserError(f"{root}: {why_unpaired(lone)}")
     return found
+
+
+def why_unpaired(pairs: Pairs) -> str:
+    """Of images none of which has a mask."""
+    lone_images, lone_masks = pairs.lone_images, sorted(set(pairs.lone_masks))
+    if not lone_masks:
+        return f"{len(lone_images)} images and no masks for them, as for {lone_images[0]}"
+    if not lone_images:
+        return f"{len(lone_masks)} masks and no images for them, as for {lone_masks[0]}"
+    example = f"{lone_images[0].name} and {lone_masks[0].name}"
+    return f"{len(lone_images)} images, {len(lone_masks)} masks, no names in common, as {example}"
 
 
 def _find(root: Path, images_in: str | None, masks_in: str | None) -> dict[str, Pairs]:
@@ -53,20 +71,30 @@ def _find(root: Path, images_in: str | None, masks_in: str | None) -> dict[str, 
         lists = _lists(root)
         return _listed(*both, lists) if lists else _divided(*both)
     found, named = {}, images_in is not None or masks_in is not None
-    for split, folder in split_folders(root).items():
-        if folder is None:
-            continue
+    for split, (name, folder) in _split_folders(root).items():
         inside = _image_and_mask_folder(folder, images_in, masks_in)
-        if inside is None and named:
-            continue
-        beside = _mask_folder_beside(root, folder)
-        pairs = match(*inside) if inside else match(folder, beside) if beside else match_in_one(folder)
-        if pairs.images:
-            found[split] = pairs
-    if found or (not named and (pairs := match_in_one(root)).images):
-        return found or {"train": pairs}
-    inner = folders(root)
+        beside = None if inside or named else _mask_folder_beside(root, name)
+        if inside or beside:
+            found[split] = match(*inside) if inside else match(folder, beside)
+        else:
+            found[split] = Pairs([], [], images(folder / (images_in or "")), []) if named else match_in_one(folder)
+    if any(pairs.images or pairs.lone_masks for pairs in found.values()):
+        return {split: pairs for split, pairs in found.items() if any(pairs)}
+    if not named and (pairs := match_in_one(root)).images:
+        return {"train": pairs}
+    inner = [folder for folder in folders(root) if folder.name != "__MACOSX"]
     return _find(inner[0], images_in, masks_in) if len(inner) == 1 else {}  # an archive's own folder
+
+
+def _split_folders(root: Path) -> dict[str, tuple[str, Path]]:
+    """`train` or `train_images`: what its name begins with, and the folder."""
+    found = {split: (folder.name, folder) for split, folder in split_folders(root).items() if folder is not None}
+    for split, names in SPLITS.items():
+        pattern = re.compile(rf"({'|'.join(names)})[_-]?({'|'.join(IMAGE_FOLDERS)})", re.IGNORECASE)
+        for folder in folders(root):
+            if split not in found and (whole := pattern.fullmatch(folder.name)):
+                found[split] = whole[1], folder
+    return found
 
 
 def _image_and_mask_folder(place: Path, images_in: str | None, masks_in: str | None) -> tuple[Path, Path] | None:
@@ -84,13 +112,13 @@ def _image_and_mask_folder(place: Path, images_in: str | None, masks_in: str | N
     return (chosen[0], chosen[1]) if len(chosen) == 2 else None
 
 
-def _mask_folder_beside(root: Path, folder: Path) -> Path | None:
+def _mask_folder_beside(root: Path, name: str) -> Path | None:
     """`trainannot`, `train_labels`, `train-masks` beside `train`."""
-    wanted = re.compile(rf"{re.escape(folder.name)}[_-]?({'|'.join(MASK_FOLDERS)})", re.IGNORECASE)
+    wanted = re.compile(rf"{re.escape(name)}[_-]?({'|'.join(MASK_FOLDERS)})", re.IGNORECASE)
     found = [other for other in folders(root) if wanted.fullmatch(other.name) and images(other)]
     if len(found) > 1:
         listed = ", ".join(f"{other.name}/" for other in found)
-        raise UserError(f"{root} has several folders of masks for {folder.name}/: {listed}; keep one")
+        raise UserError(f"{root} has several folders of masks for {name}/: {listed}; keep one")
     return found[0] if found else None
 
 
@@ -98,25 +126,30 @@ def _divided(image_folder: Path, mask_folder: Path) -> dict[str, Pairs]:
     splits, of_masks = split_folders(image_folder), split_folders(mask_folder)
     if not any(splits.values()):
         return {"train": match(image_folder, mask_folder)}
-    if not any(of_masks.values()):  # one folder for the masks of all splits
-        found = {split: match(folder, mask_folder) for split, folder in splits.items() if folder is not None}
-        return {split: pairs._replace(lone_masks=[]) for split, pairs in found.items() if pairs.images}
     found = {}
     for split, folder in splits.items():
-        masks = of_masks[split]
-        if folder is not None and masks is not None:
-            found[split] = match(folder, masks)
-    return {split: pairs for split, pairs in found.items() if pairs.images}
+        masks = of_masks[split] if any(of_masks.values()) else mask_folder  # one folder for the masks of all splits
+        if folder is None:
+            found[split] = Pairs([], [], [], images(masks) if masks and masks != mask_folder else [])
+        else:
+            found[split] = match(folder, masks) if masks else Pairs([], [], images(folder), [])
+    if not any(of_masks.values()) and any(pairs.images for pairs in found.values()):
+        found = {split: pairs._replace(lone_masks=[]) for split, pairs in found.items()}
+    return {split: pairs for split, pairs in found.items() if any(pairs)}
 
 
 def _lists(root: Path) -> dict[str, Path]:
     """VOC's list files: a name a line."""
-    folder = root / "ImageSets" / "Segmentation"
+    files: dict[str, Path] = {}
+    for outer in folders(root):
+        for inner in folders(outer) if outer.name.lower() == "imagesets" else ():
+            if inner.name.lower() == "segmentation":
+                files |= {path.name.lower(): path for path in inner.iterdir() if path.is_file()}
     found = {}
     for split, names in SPLITS.items():
         for name in (*names, *(["trainval"] if split == "train" else [])):
-            if split not in found and (folder / f"{name}.txt").is_file():
-                found[split] = folder / f"{name}.txt"
+            if split not in found and f"{name}.txt" in files:
+                found[split] = files[f"{name}.txt"]
     return found
 
 
@@ -129,7 +162,7 @@ def _listed(image_folder: Path, mask_folder: Path, lists: dict[str, Path]) -> di
     for split, file in lists.items():
         names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
         paired = [name for name in names if name in masks]
-        if paired:
+        if names:
             found[split] = Pairs(
                 [paths[name] for name in paired],
                 [masks[name] for name in paired],
@@ -170,6 +203,7 @@ def _pair(paths: Sequence[Path], folder: Path, masks: dict[str, Path], ends: Seq
         else:
             pairs.append((path, mask))
     used = {mask for _, mask in pairs}
+    known = known if pairs else set()  # where nothing matches, nothing is more than a mask
     lone_masks = [path for key, path in masks.items() if path not in used and not _belongs(key, known)]
     return Pairs([image for image, _ in pairs], [mask for _, mask in pairs], lone_images, lone_masks)
 

@@ -41,6 +41,9 @@ class MaskImages:
             raise UserError(f"{target}: {self.complaint(found, mask)}")
         return mask
 
+    def known(self, target: Path) -> np.ndarray:
+        return self.classes(values_of(target))
+
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 

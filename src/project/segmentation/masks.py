@@ -35,6 +35,13 @@ class Reader(Protocol):
             UserError: it holds values that are no class's.
         """
 
+    def known(self, target: Any) -> np.ndarray:
+        """The same, with what cannot be read as a class left out or `UNKNOWN`.
+
+        Raises:
+            BrokenFiles: nothing of the mask can be read.
+        """
+
     def files(self, targets: Sequence[Any]) -> list[Path]:
         """What is read for these."""
 
@@ -83,14 +90,33 @@ def as_seen(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]
 
     That is told by the size: a mask of the upright size is upright already.
     """
-    with Image.open(image) as header:
-        upright, stored = upright_size(header), (header.height, header.width)
-        orientation = header.getexif().get(EXIF_ORIENTATION, 1)
+    upright, stored, orientation = sizes_of(image)
     if mask.shape == stored and stored != upright:
         turned = Image.fromarray(mask)
         turned.getexif()[EXIF_ORIENTATION] = orientation
         mask = np.array(ImageOps.exif_transpose(turned))
     return upright, mask
+
+
+def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Height and width, upright and as stored, and the orientation of EXIF, which is 1 where nothing is turned."""
+    with Image.open(image) as header:
+        orientation = header.getexif().get(EXIF_ORIENTATION, 1)
+        turned = orientation in range(2, 9)
+        return upright_size(header), (header.height, header.width), orientation if turned else 1
+
+
+def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
+    """A height and width that the user gave, or None.
+
+    Raises:
+        UserError: a side has no pixel.
+    """
+    if size is None:
+        return None
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0")
+    return size[0], size[1]
 
 
 def misfits(mask: np.ndarray, size: tuple[int, int]) -> bool:

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 from project import UserError
 
-FILES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
+FILES = (
+    "classes.txt",
+    "classes.csv",
+    "class_dict.csv",
+    "_classes.csv",
+    "label_colors.txt",
+    "labelmap.txt",
+    "codes.txt",
+)
 UNNAMED = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # ignored where the user does not say otherwise
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"

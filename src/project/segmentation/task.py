@@ -16,7 +16,7 @@ from project import UserError
 from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation.losses import CrossEntropy
-from project.segmentation.masks import IGNORED
+from project.segmentation.masks import IGNORED, positive
 from project.segmentation.model import in_windows
 from project.weights import allow_freezing, freeze_all_but_head
 
@@ -61,7 +61,7 @@ class Segmenter(L.LightningModule):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule = optimizer, schedule
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
-        self.window = None if window is None else tuple(window)
+        self.window = positive(window, "model.window")
         self.freeze_epochs, self.compiled = freeze_epochs, compile
         self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
 
@@ -144,5 +144,5 @@ def _rarity(counts: list[int] | None) -> Tensor:
     """Float[K], 1 / ln(1.02 + p) of each class's share p of the pixels (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    numbers = torch.tensor(counts, dtype=torch.float)
+    numbers = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 is an unknown number
     return 1 / (1.02 + numbers / numbers.sum().clamp(min=1)).log()
