@@ -166,7 +166,7 @@ COCO_PLANTS += [
     for one in UNREADABLE
 ]
 COCO_PLANTS += [
-    (change("annotations", image_id=[]), [("image-missing", "error", "instances.json")]),
+    (change("annotations", image_id=[]), [("annotation-unreadable", "error", "instances.json")]),
     (change("images", height="6", width=8.0), []),
     (change("images", height=10**9), [("annotation-unreadable", "error", "instances.json")]),
 ]
