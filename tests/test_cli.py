@@ -221,6 +221,11 @@ def test_without_a_validation_the_latest_weights_are_the_best(capsys):
     assert "test/accuracy" in table(capsys.readouterr().out)
 
 
+def test_a_run_that_is_shorter_than_the_time_between_validations_is_validated_at_its_end():
+    cli.fit(["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"])
+    assert Path("runs/tiny/version_0/checkpoints/best.ckpt").is_file()
+
+
 def test_a_quick_look_writes_nothing():
     cli.fit(["--trainer.fast_dev_run", "true"])
     assert not list(Path("runs").rglob("*.ckpt"))

@@ -127,6 +127,8 @@ class CLI(LightningCLI):
             trainer = super().instantiate_trainer(**options)
         except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
             raise UserError(f"trainer: {error}") from None
+        if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
+            trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, as exact as is needed
         return trainer

@@ -217,7 +217,7 @@ def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, 
     config = str(repository / "configs" / "segmentation_camvid.yaml")
     options = ["--data.root", str(root), "--data.colors", colours, "--data.image_size", "null", "--data.cache", "none"]
     options += ["--data.ignore", "null", "--model.window", "[16, 20]", "--model.net.widths", "[4, 8]"]
-    options += ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.batch_size", "4"]
+    options += ["--trainer.max_epochs", "1", "--data.batch_size", "4"]
     run = fit("--config", config, *options)
     out = capsys.readouterr().out
     assert "no test split" in out

@@ -46,7 +46,6 @@ def arguments(run: dict[str, Any], folder: Path) -> list[str]:
     if run["data"]["class_path"].endswith("DigitMasks"):
         return ["--data.train", "12", "--data.val", "4", "--data.test", "4"]
     given = ["--data.root", str(folders(folder, {"train": 12, "val": 4, "test": 4}))]
-    given += ["--trainer.check_val_every_n_epoch", "1"]  # there is one epoch
     if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
         given += ["--model.net.pretrained", "false", "--data.image_size", "[48, 64]"]
     return given
