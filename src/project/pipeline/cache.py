@@ -54,9 +54,8 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
         except BrokenFiles as error:
             broken.append(str(error))
 
-    threads = (
-        cores() if isinstance(samples, Files) else 1
-    )  # somebody else's data set may keep one open file, or a state
+    # Somebody else's data set may keep one open file, or a state.
+    threads = cores() if isinstance(samples, Files) else 1
     with ThreadPoolExecutor(threads) as pool:
         hidden = not sys.stderr.isatty()
         for _ in tqdm(pool.map(one, range(len(samples))), f"reading {what}", len(samples), disable=hidden, leave=False):

@@ -96,14 +96,16 @@ def _check_ids(file: Path, key: str, ids: list[Any]) -> None:
     """
     places: dict[Any, int] = {}
     for place, id in enumerate(ids):
-        at = f"{file}: {key}[{place}]: id {json.dumps(id)}"
         if not isinstance(id, (int, float, str)):
-            raise BrokenFiles(f"{at} is no number or text")
-        if isinstance(id, str) != isinstance(ids[0], str):
-            raise BrokenFiles(f"{at} is of another type than {json.dumps(ids[0])}, that of {key}[0]")
-        if id in places:
-            raise BrokenFiles(f"{at} is also that of {key}[{places[id]}]; give each an id of its own")
-        places[id] = place
+            why = "is no number or text"
+        elif isinstance(id, str) != isinstance(ids[0], str):
+            why = f"is of another type than {json.dumps(ids[0])}, that of {key}[0]"
+        elif id in places:
+            why = f"is also that of {key}[{places[id]}]; give each an id of its own"
+        else:
+            places[id] = place
+            continue
+        raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(id)} {why}")
 
 
 def _pixels(written: Any) -> int | None:

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import Transform
 
 from project import UserError
 from project.pipeline import cache as caches
+from project.pipeline.decode import positive
 from project.pipeline.sampler import BatchSampler
 from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
@@ -135,9 +136,7 @@ class ImageDataModule(L.LightningDataModule):
         return None
 
     def _given(self, split: str) -> Samples | None:
-        size = getattr(self, "image_size", None)
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise UserError(f"data.image_size is {list(size)}, but must be a height and a width above 0")
+        positive(getattr(self, "image_size", None), "data.image_size")
         if split not in self.samples:
             self.samples[split] = self.given(split)
         return self.samples[split]

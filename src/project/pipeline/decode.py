@@ -4,6 +4,7 @@ PIL decodes JPEGs at a fraction of their size when that is all that is wanted, w
 `torchvision.io.decode_image` at any size that matters here (benchmarks/image_folder.py).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from project import BrokenFiles
+from project import BrokenFiles, UserError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -76,6 +77,19 @@ def fit(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the largest image with the aspect of `inner` that fits into `outer`, at least one pixel."""
     factor = min(outer[0] / inner[0], outer[1] / inner[1])
     return max(1, round(inner[0] * factor)), max(1, round(inner[1] * factor))
+
+
+def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
+    """A height and width that the user gave, or None.
+
+    Raises:
+        UserError: a side has no pixel.
+    """
+    if size is None:
+        return None
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0")
+    return size[0], size[1]
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:

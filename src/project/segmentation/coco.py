@@ -150,25 +150,21 @@ class _Unusable(Exception):
 
 
 def _listed_size(entry: dict[str, Any]) -> tuple[int, int] | Lost | None:
-    """An image's height and width."""
-    height, width = entry.get("height"), entry.get("width")
-    if not height or not width:
+    """An image's height and width, where they are listed and can be an image's."""
+    height, width = entry["height"], entry["width"]
+    if height is None:
         return None
-    try:
-        size = int(height), int(width)
-    except (TypeError, ValueError, OverflowError):
-        size = 0, 0
-    if min(size) < 1 or size[0] * size[1] > LARGEST:
+    if height * width > LARGEST:
         why = f"{height!r} high and {width!r} wide is no image's"
         return Lost(f"the size of {entry['file_name']}", "annotation-unreadable", why)
-    return size
+    return height, width
 
 
 def _shape(entry: dict[str, Any], names: dict[int, str], sizes: dict[Any, tuple[int, int] | None]) -> Shape:
     image, category, segmentation = entry.get("image_id"), entry.get("category_id"), entry.get("segmentation")
-    if isinstance(image, (list, dict)) or image not in sizes:
+    if image not in sizes:
         raise _Unusable(f"it is of image {image}, which is not listed", "image-missing")
-    if isinstance(category, (list, dict)) or category not in names:
+    if category not in names:
         raise _Unusable(f"its category {category} is not listed", "mask-id-unknown")
     if isinstance(segmentation, dict):
         _require_runs(segmentation)

@@ -11,7 +11,7 @@ from project import UserError, nearest
 from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
 from project.pipeline.coco import find
-from project.pipeline.decode import channels_of
+from project.pipeline.decode import channels_of, positive
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
@@ -26,7 +26,6 @@ from project.segmentation.masks import (
     batch_of,
     comparable,
     image_and_mask,
-    positive,
 )
 from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
 

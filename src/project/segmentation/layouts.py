@@ -82,7 +82,7 @@ def _find(root: Path, images_in: str | None, masks_in: str | None) -> dict[str, 
         return {split: pairs for split, pairs in found.items() if any(pairs)}
     if not named and (pairs := match_in_one(root)).images:
         return {"train": pairs}
-    inner = [folder for folder in folders(root) if folder.name != "__MACOSX"]
+    inner = folders(root)
     return _find(inner[0], images_in, masks_in) if len(inner) == 1 else {}  # an archive's own folder
 
 

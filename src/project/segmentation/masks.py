@@ -106,19 +106,6 @@ def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
         return upright_size(header), (header.height, header.width), orientation if turned else 1
 
 
-def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
-    """A height and width that the user gave, or None.
-
-    Raises:
-        UserError: a side has no pixel.
-    """
-    if size is None:
-        return None
-    if len(size) != 2 or min(size) < 1:
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0")
-    return size[0], size[1]
-
-
 def misfits(mask: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether a mask cannot be an image's of that height and width: a smaller one of the same aspect can."""
     return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > SAME_ASPECT

@@ -14,9 +14,10 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project import UserError
 from project.pipeline import Batch
+from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation.losses import CrossEntropy
-from project.segmentation.masks import IGNORED, positive
+from project.segmentation.masks import IGNORED
 from project.segmentation.model import in_windows
 from project.weights import allow_freezing, freeze_all_but_head
 
