@@ -1,6 +1,6 @@
 """Training a net to find the objects in an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import lightning as L
 import torch
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchvision.ops import clip_boxes_to_image
 
 from project import UserError
+from project.detection.flips import Flip, in_flips
 from project.detection.metric import AveragePrecision
 from project.pipeline import Batch
 from project.pipeline.decode import fit
@@ -26,6 +27,7 @@ class Detector(L.LightningModule):
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
         schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        flips: in evaluation, detections in these mirror images are merged with those in the image; each takes as long.
         compile: `torch.compile` the net's backbone; the first step then takes a minute.
     """
 
@@ -40,13 +42,14 @@ class Detector(L.LightningModule):
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        flips: Sequence[Flip] = (),
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
-        self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
+        self.optimizer, self.schedule, self.flips, self.compiled = optimizer, schedule, flips, compile
         self.val_precision, self.test_precision = AveragePrecision(), AveragePrecision()
 
     def setup(self, stage: str) -> None:
@@ -55,7 +58,7 @@ class Detector(L.LightningModule):
 
     def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Float[B C H W] to `boxes`, `scores` and `labels` of each image, in pixels of these images."""
-        return self.net(images)
+        return in_flips(self.net, images, self.flips) if self.flips else self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = sum(self.net(batch.images, [_trainable(target) for target in batch.targets]).values())
