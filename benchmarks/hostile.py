@@ -48,7 +48,9 @@ PATHS = (
     *("torch.optim.AdamW", "torch.nn.Linear", "torchvision.transforms.v2.Lambda", "torch.optim.lr_scheduler.LambdaLR"),
 )
 OTHERS = (None, True, -1, 10**30, float("nan"), 0.5, "", "abc", "x" * 100_000, "a\nb", [], {}, [[]], [None], {"a": 1})
-OTHERS += ({1: 2}, "{class_path: foreign.Net}", "class_path: os.system\ninit_args: {command: touch touched}", "foreign.net")
+OTHERS += ({1: 2}, "{class_path: foreign.Net}", "foreign.net", "torch.hub.load")
+SPOTS = ("net", "optimizer", "schedule", "augment", "callbacks", "logger", "_class_path", "class_path")
+RUNNABLE = ("foreign.Net", "foreign.net", "os.getcwd", "foreign.Net")
 
 Content = dict[str, Any]
 suspicious: list[str] = []
@@ -66,12 +68,26 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def hostile(value: Any, dice: random.Random) -> None:
-    """Names what must not run in some place."""
-    container, key = dice.choice(places(value))
-    path = dice.choice(PATHS)
-    arguments = dice.choice([{}, TOUCH, {"lambd": "foreign.net"}, {"lr_lambda": "os.system"}])
-    spec = {"class_path": path, "init_args": dict(arguments)}
-    container[key] = dice.choice([path, spec, [spec], [path], str(spec), {"inside": spec}, yaml.safe_dump(spec)])
+    """Names what must not run in some place; half of the time where a class belongs, in a form that would run."""
+    every = places(value)
+    spots = [place for place in every if place[1] in SPOTS]
+    likely = bool(spots) and dice.random() < 0.5
+    container, key = dice.choice(spots if likely else every)
+    path = dice.choice(RUNNABLE if likely else PATHS)
+    within = spec(path, **dice.choice([{}, TOUCH, {"lambd": "foreign.net"}, {"lr_lambda": "foreign.net"}]))
+    if likely:
+        wrapped = {
+            "augment": [spec("torchvision.transforms.v2.Lambda", lambd="foreign.net")],
+            "schedule": spec("torch.optim.lr_scheduler.LambdaLR", lr_lambda="foreign.net"),
+            "callbacks": [spec("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="foreign.net")],
+        }
+        container[key] = dice.choice([path, spec(path), wrapped.get(key, spec(path))])
+    else:
+        container[key] = dice.choice([path, within, [within], str(within), {"inside": within}, yaml.safe_dump(within)])
+
+
+def spec(path: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": path, "init_args": arguments}
 
 
 def other(value: Any, dice: random.Random) -> None:
@@ -97,7 +113,9 @@ def tensors(content: Content, dice: random.Random) -> None:
     """Weights that are missing, of other shapes, or no numbers."""
     name = dice.choice(list(content["state_dict"]))
     weight = content["state_dict"][name].float()
-    new = dice.choice([weight[None], weight.flatten()[:0], weight * float("nan"), weight.bool(), 3, None, "x", [weight]])
+    new = dice.choice(
+        [weight[None], weight.flatten()[:0], weight * float("nan"), weight.bool(), 3, None, "x", [weight]]
+    )
     content["state_dict"] = dice.choice([{**content["state_dict"], name: new}, {**content["state_dict"], "more": new}])
 
 

@@ -93,10 +93,12 @@ class Expected:
             self.classes += Expected.by(arguments).classes or [UNSAID]
         elif kind is Literal:
             self.text = True
+        elif kind in (None, NoneType):
+            pass
         elif not isinstance(kind, type):  # a type variable, and whatever else there will be
             self.text = True
             self.classes.append(UNSAID)
-        elif issubclass(kind, (str, bytes, int, float, complex, NoneType, Enum)) or get_registered_type(kind):
+        elif issubclass(kind, (str, bytes, int, float, complex, Enum)) or get_registered_type(kind):
             self.text = True
         elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Mapping):
             self.values += arguments[1:] or [Any]

@@ -1,5 +1,6 @@
 """A run, or a checkpoint, whoever made it: found, read without running its code, and described."""
 
+import pickle
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,8 +38,12 @@ def read(file: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose message advises to load it with its code
+        why = "it holds more than plain values and tensors, or is damaged"
+        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
-        raise UserError(f"{file} cannot be read as a checkpoint ({_first_line(error)})") from None
+        why = _in_a_line(error).split(". ")[0]
+        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(parameters, dict) or "_class_path" not in parameters:
         raise UserError(f"{file} does not say which model it holds: it was not made by `python -m project.fit`")
@@ -103,11 +108,11 @@ def blamed(file: Path, failed: str, only_restoring: bool = False) -> Iterator[No
         if only_restoring and not any(place.filename.endswith(RESTORING) for place in places):
             raise
         where = f"{Path(places[-1].filename).name}:{places[-1].lineno}"
-        raise UserError(f"{file} {failed}: {type(error).__name__}: {_first_line(error)} [{where}]") from error
+        raise UserError(f"{file} {failed}: {type(error).__name__}: {_in_a_line(error)} [{where}]") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def config(content: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def config(content: dict[str, Any]) -> dict[str, Any]:
     parts = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
     found = {}
     for part, key in parts.items():
-        values = dict(content.get(key, {}))
+        values = dict(content.get(key) or {})
         values.pop("_instantiator", None)
         if "_class_path" in values:
             found[part] = {"class_path": values.pop("_class_path"), "init_args": values}

@@ -6,6 +6,7 @@ one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annota
 project's own, or of what `--trust` names. Nothing of another package is imported to find that out.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ PACKAGES = (OWN, "torch", "torchvision", "lightning", "timm", "segmentation_mode
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning writes there, and we never call
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-DEEPEST, MOST = 50, 1_000_000  # levels, and values
+DEEPEST, MOST = 50, 100_000  # levels, and values
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -47,11 +48,16 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
             continue
         if not isinstance(values, dict):
             walk.refuse(part, f"is {_shown(values)}, but must map names to values")
-        if values.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
-            walk.refuse(f"{part}._instantiator", f"is {_shown(values['_instantiator'])}, which is not Lightning's")
+        instantiator = values.get("_instantiator", INSTANTIATOR)
+        if not isinstance(instantiator, str) or instantiator != INSTANTIATOR:
+            walk.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
         if "_class_path" in values:
             rest = {key: value for key, value in values.items() if key not in ("_class_path", "_instantiator")}
             walk.value({"class_path": values["_class_path"], "init_args": rest}, [kind], part)
+    callbacks = content.get("callbacks")
+    for name, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        if isinstance(state, dict) and "best_model_path" in state:
+            _check_best(state["best_model_path"], state.get("dirpath"), walk, _joined("callbacks", name))
 
 
 def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
@@ -63,8 +69,15 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
     try:
         config = get_loader("yaml")(file.read_text())
     except Exception as error:  # a file of anyone's
-        raise UserError(f"{file} cannot be read as a config ({_first_line(error)})") from None
+        raise UserError(f"{file} cannot be read as a config ({_in_a_line(error)})") from None
     _Walk(file, trusted).group(config, kinds, "")
+
+
+def _check_best(path: Any, folder: Any, walk: "_Walk", key: str) -> None:
+    """A resumed run loads its best checkpoint at its end, which may not lie anywhere, as behind an address."""
+    inside = isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(os.path.normpath(str(folder)))
+    if path != "" and not inside:
+        walk.refuse(key, f"has its best checkpoint at {_shown(path)}, outside of its folder")
 
 
 class _Walk:
@@ -148,12 +161,14 @@ class _Walk:
         try:
             kinds = of_parameters(called)
         except Exception as error:  # it may be anyone's, and have any signature
-            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({_first_line(error)})")
+            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({_in_a_line(error)})")
         for part, arguments in values.items():
             if part == "class_path":
                 continue
-            if part not in ("init_args", "dict_kwargs") or not isinstance(arguments, dict):
-                self.refuse(key, f"has {_shown(part)} beside class_path, where only a mapping, init_args, belongs")
+            if part not in ("init_args", "dict_kwargs"):
+                self.refuse(key, f"has {_shown(part)} beside class_path, where only init_args belong")
+            if not isinstance(arguments, dict):
+                self.refuse(f"{key}.{part}", f"is {_shown(arguments)}, but must map names to values")
             for name, value in arguments.items():
                 if not isinstance(name, str) or name.startswith("__"):
                     self.refuse(key, f"has an argument {_shown(name)}, which is no name")
@@ -171,7 +186,7 @@ class _Walk:
         try:
             found = getattr(import_module(module), name)
         except (Exception, SystemExit) as error:  # importing runs a module, which is trusted, but may have faults
-            self.refuse(key, f"{names}, which cannot be imported ({_first_line(error)})")
+            self.refuse(key, f"{names}, which cannot be imported ({_in_a_line(error)})")
         if isinstance(found, type) or isroutine(found):
             home = f"{found.__module__}.{found.__qualname__}"
             if home.split(".")[0] != package:
@@ -224,9 +239,9 @@ def _joined(key: str, name: Any) -> str:
 def _shown(value: Any) -> str:
     """In one line, and not too long."""
     if not isinstance(value, str):
-        return f"of type {type(value).__name__}"
+        return f"a {type(value).__name__}"
     return repr(value if len(value) <= 100 else f"{value[:100]}...")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
