@@ -42,7 +42,7 @@ def read(file: Path) -> dict[str, Any]:
         why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
-        why = _in_a_line(error).split(". ")[0]
+        why = trust.in_a_line(error).split(". ")[0]
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(parameters, dict) or "_class_path" not in parameters:
@@ -108,11 +108,7 @@ def blamed(file: Path, failed: str, only_restoring: bool = False) -> Iterator[No
         if only_restoring and not any(place.filename.endswith(RESTORING) for place in places):
             raise
         where = f"{Path(places[-1].filename).name}:{places[-1].lineno}"
-        raise UserError(f"{file} {failed}: {type(error).__name__}: {_in_a_line(error)} [{where}]") from error
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{file} {failed}: {type(error).__name__}: {trust.in_a_line(error)} [{where}]") from error
 
 
 def config(content: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
     try:
         config = get_loader("yaml")(file.read_text())
     except Exception as error:  # a file of anyone's
-        raise UserError(f"{file} cannot be read as a config ({_in_a_line(error)})") from None
+        raise UserError(f"{file} cannot be read as a config ({in_a_line(error)})") from None
     _Walk(file, trusted).group(config, kinds, "")
 
 
@@ -161,7 +161,7 @@ class _Walk:
         try:
             kinds = of_parameters(called)
         except Exception as error:  # it may be anyone's, and have any signature
-            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({_in_a_line(error)})")
+            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({in_a_line(error)})")
         for part, arguments in values.items():
             if part == "class_path":
                 continue
@@ -186,7 +186,7 @@ class _Walk:
         try:
             found = getattr(import_module(module), name)
         except (Exception, SystemExit) as error:  # importing runs a module, which is trusted, but may have faults
-            self.refuse(key, f"{names}, which cannot be imported ({_in_a_line(error)})")
+            self.refuse(key, f"{names}, which cannot be imported ({in_a_line(error)})")
         if isinstance(found, type) or isroutine(found):
             home = f"{found.__module__}.{found.__qualname__}"
             if home.split(".")[0] != package:
@@ -243,5 +243,6 @@ def _shown(value: Any) -> str:
     return repr(value if len(value) <= 100 else f"{value[:100]}...")
 
 
-def _in_a_line(error: BaseException) -> str:
+def in_a_line(error: BaseException) -> str:
+    """An error's message."""
     return " ".join(str(error).split())[:200] or type(error).__name__
