@@ -1,12 +1,19 @@
 """A run, or a checkpoint, whoever made it: found, read without running its code, and described."""
 
 import pickle
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
+from torch import Tensor, nn
 
-from project import UserError, nearest
+from project import UserError, nearest, trust
+
+RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
@@ -31,12 +38,77 @@ def read(file: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{file} cannot be read as a checkpoint ({first[:200]})") from None
-    if not isinstance(content, dict) or "_class_path" not in (content.get("hyper_parameters") or {}):
+    except pickle.UnpicklingError:  # whose message advises to load it with its code
+        why = "it holds more than plain values and tensors, or is damaged"
+        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
+    except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
+        why = trust.in_a_line(error).split(". ")[0]
+        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
+    parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if not isinstance(parameters, dict) or "_class_path" not in parameters:
         raise UserError(f"{file} does not say which model it holds: it was not made by `python -m project.fit`")
     return content
+
+
+def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `read` and `config` give, once it is sure that making the model and the data module runs no foreign code.
+
+    Args:
+        file: the checkpoint.
+        trusted: the packages beside `trust.PACKAGES` that the user vouches for.
+
+    Raises:
+        UserError: as of `read`; or the file names what it may not, or no data module.
+    """
+    content = read(file)
+    trust.check_checkpoint(content, file, trusted)
+    found = config(content)
+    if "data" not in found:
+        raise UserError(f"{file} does not say which data module it belongs to: it was not made by project.fit")
+    return content, found
+
+
+def fill(model: nn.Module, tensors: Any, file: Path) -> None:
+    """Gives a model its tensors.
+
+    Raises:
+        UserError: they are not exactly the model's own, by name and shape.
+    """
+    own = model.state_dict()
+    given = tensors if isinstance(tensors, dict) else {}
+    shapes = {name: tensor.shape for name, tensor in given.items() if isinstance(tensor, Tensor)}
+    wrong = [name for name, tensor in own.items() if shapes.get(name) != tensor.shape]
+    wrong += [str(name)[:100] for name in given if name not in own]
+    if wrong:
+        raise UserError(
+            f"{file}: the weights do not fit the model that it names: {len(wrong)} of {len(own)} tensors are missing, "
+            f"of another shape or too many, as {wrong[0]!r}"
+        )
+    model.load_state_dict(tensors)
+
+
+@contextmanager
+def blamed(file: Path, failed: str, only_restoring: bool = False) -> Iterator[None]:
+    """What a checkpoint makes go wrong is said in one line.
+
+    Args:
+        file: the checkpoint, or the run.
+        failed: what could not be done: `cannot be tested`.
+        only_restoring: leave alone what is raised elsewhere than where Lightning restores a checkpoint.
+
+    Raises:
+        UserError: anything was raised.
+    """
+    try:
+        yield
+    except (UserError, URLError):
+        raise
+    except Exception as error:
+        places = traceback.extract_tb(error.__traceback__)
+        if only_restoring and not any(place.filename.endswith(RESTORING) for place in places):
+            raise
+        where = f"{Path(places[-1].filename).name}:{places[-1].lineno}"
+        raise UserError(f"{file} {failed}: {type(error).__name__}: {trust.in_a_line(error)} [{where}]") from error
 
 
 def config(content: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +116,7 @@ def config(content: dict[str, Any]) -> dict[str, Any]:
     parts = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
     found = {}
     for part, key in parts.items():
-        values = dict(content.get(key, {}))
+        values = dict(content.get(key) or {})
         values.pop("_instantiator", None)
         if "_class_path" in values:
             found[part] = {"class_path": values.pop("_class_path"), "init_args": values}

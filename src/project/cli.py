@@ -11,18 +11,23 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from project import BrokenFiles, UserError, checkpoint
+from project import BrokenFiles, UserError, checkpoint, trust
+from project.annotations import of_parser
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
 from project.safeguards import Checkpoint, EarlyStopping
+
+set_parsing_settings(
+    import_path_denylist=[]
+)  # jsonargparse's own (os, subprocess, eval ...) raises, instead of warning
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
@@ -38,6 +43,7 @@ LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what 
 TEST_HELP = """\
 RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint file: it needs nothing else
 --data.root FOLDER    other data than the run's; if they are not divided, all of them
+--trust PACKAGE       use classes of this package, too: a net of your own; may be given several times
 --KEY VALUE           any other key of project.fit: --data.batch_size 16, --trainer.accelerator cpu"""
 
 
@@ -48,13 +54,21 @@ class CLI(LightningCLI):
         args: the command line.
         base: `{"model": ..., "data": ...}` of a checkpoint, below the command line; the model then has learned from
             the data already, and is told nothing by it.
+        untrusted: a config whose class paths are checked before it is read as the command line says.
+        trusted: packages that the user vouches for.
     """
 
-    usage = "python -m project.fit [--config FILE ...] [--resume RUN] [--KEY VALUE ...]"
+    usage = "python -m project.fit [--config FILE ...] [--resume RUN [--trust PACKAGE]] [--KEY VALUE ...]"
     purpose = "Trains, tests the best checkpoint and reports."
 
-    def __init__(self, args: list[str], base: dict[str, Any] | None = None) -> None:
-        self.base = base
+    def __init__(
+        self,
+        args: list[str],
+        base: dict[str, Any] | None = None,
+        untrusted: Path | None = None,
+        trusted: list[str] | None = None,
+    ) -> None:
+        self.base, self.untrusted, self.trusted = base, untrusted, trusted or []
         self.speed = Speed()
         super().__init__(
             L.LightningModule,
@@ -105,6 +119,8 @@ class CLI(LightningCLI):
             parser.set_defaults(self.base)
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
+        if self.untrusted:
+            trust.check_config(self.untrusted, of_parser(parser), self.trusted)
         self.config = parser.read(args)
         resume, self.config.resume = self.config.resume, None  # else `--config RUN/config.yaml` would go on in that run
         self.resumed = checkpoint.find(resume, "last").absolute().parent.parent if resume else None
@@ -176,10 +192,19 @@ def _instantiate(parser: Parser, part: Namespace) -> Namespace:
 def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
     resumed = _option(args, "--resume")
+    with checkpoint.blamed(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
+        _fit(_without(args, "--trust"), resumed, trusted=_options(args, "--trust"))
+
+
+def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     if resumed:
         last = checkpoint.find(resumed, "last")
-        args = ["--config", str(last.parent.parent / "config.yaml"), *args]
-    cli = CLI(args if resumed else _with_config(args))
+        checkpoint.load(last, trusted)
+        config = last.parent.parent / "config.yaml"
+        with checkpoint.blamed(config, "cannot be gone on with"):
+            cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
+    else:
+        cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
@@ -200,22 +225,22 @@ def fit(args: list[str]) -> None:
 
 def test(args: list[str]) -> None:
     """Tests a run or a checkpoint, which is all that it needs; on other data with `--data.root`."""
-    usage = "python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE ...]"
+    usage = "python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
     if "-h" in args or "--help" in args:
         print(f"usage: {usage}\n\n{TEST_HELP}")
         return
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])
-    content = checkpoint.read(file)
-    base = checkpoint.config(content)
-    cli = CLI(args[1:], base)
-    own_root = base["data"]["init_args"].get("root", "")
-    cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
-    other_root = _option(args, "--data.root")
-    cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
-    cli.model.load_state_dict(content["state_dict"])
-    metrics = _evaluate(cli)
+    content, base = checkpoint.load(file, _options(args, "--trust"))
+    with checkpoint.blamed(file, "cannot be tested"):
+        cli = CLI(_without(args[1:], "--trust"), base)
+        own_root = base["data"]["init_args"].get("root", "")
+        cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
+        other_root = _option(args, "--data.root")
+        cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
+        checkpoint.fill(cli.model, content["state_dict"], file)
+        metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
         report(metrics, {}, None)
 
@@ -303,6 +328,11 @@ def _with_config(args: list[str]) -> list[str]:
 def _options(args: list[str], name: str) -> list[str]:
     apart = [value for key, value in pairwise(args) if key == name]
     return apart + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
+
+
+def _without(args: list[str], name: str) -> list[str]:
+    kept = [value for key, value in zip(["", *args], args, strict=False) if name not in (key, value)]
+    return [argument for argument in kept if not argument.startswith(f"{name}=")]
 
 
 def _option(args: list[str], name: str) -> str | None:

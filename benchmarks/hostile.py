@@ -1,0 +1,228 @@
+"""A thousand checkpoints and run folders of strangers: none runs foreign code, none ends in a traceback.
+
+    python benchmarks/hostile.py [--count 1000] [--seed 0]
+
+A run on the digits is made once. Then its checkpoint, or its config, is harmed in one of the ways below, and given to
+`project.test`, or to `project.fit --resume`. Foreign code is a module that leaves a mark when it is imported or called,
+or a command that does; Python's audit hooks watch for more. A file that is harmed where nobody looks still works.
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import random
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from project import UserError, cli, process
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "classification.yaml"
+SHORT = ["--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu"]
+ONCE = [*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--check", "off"]
+FOREIGN = """
+from pathlib import Path
+import torch
+Path("touched").touch()
+class Net(torch.nn.Module):
+    def __init__(self, *args, **kwargs):
+        Path("touched").touch()
+def net(*args, **kwargs):
+    Path("touched").touch()
+"""
+TOUCH = {"command": "touch touched", "args": ["touch", "touched"], "source": "open('touched', 'w')"}
+PATHS = (
+    *("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.os.system"),
+    *("foreign.Net", "foreign.net", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load_inline"),
+    *("project.cli.re.compile", "project.cli.CLI", "torchvision.datasets.utils.download_url", "lightning.Trainer"),
+    "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
+    *("torch.optim.AdamW", "torch.nn.Linear", "torchvision.transforms.v2.Lambda", "torch.optim.lr_scheduler.LambdaLR"),
+)
+OTHERS = (None, True, -1, 10**30, float("nan"), 0.5, "", "abc", "x" * 100_000, "a\nb", [], {}, [[]], [None], {"a": 1})
+OTHERS += ({1: 2}, "{class_path: foreign.Net}", "foreign.net", "torch.hub.load")
+SPOTS = ("net", "optimizer", "schedule", "augment", "callbacks", "logger", "_class_path", "class_path")
+RUNNABLE = ("foreign.Net", "foreign.net", "os.getcwd", "foreign.Net")
+
+Content = dict[str, Any]
+suspicious: list[str] = []
+
+
+def watch(event: str, arguments: tuple) -> None:
+    if event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "compile") and "touch" in str(arguments):
+        suspicious.append(event)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Each (container, key) in nested dicts and lists."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, inside in items for place in ((value, key), *places(inside))]
+
+
+def hostile(value: Any, dice: random.Random) -> None:
+    """Names what must not run in some place; half of the time where a class belongs, in a form that would run."""
+    every = places(value)
+    spots = [place for place in every if place[1] in SPOTS]
+    likely = bool(spots) and dice.random() < 0.5
+    container, key = dice.choice(spots if likely else every)
+    path = dice.choice(RUNNABLE if likely else PATHS)
+    within = spec(path, **dice.choice([{}, TOUCH, {"lambd": "foreign.net"}, {"lr_lambda": "foreign.net"}]))
+    if likely:
+        wrapped = {
+            "augment": [spec("torchvision.transforms.v2.Lambda", lambd="foreign.net")],
+            "schedule": spec("torch.optim.lr_scheduler.LambdaLR", lr_lambda="foreign.net"),
+            "callbacks": [spec("lightning.pytorch.callbacks.LambdaCallback", on_fit_start="foreign.net")],
+        }
+        container[key] = dice.choice([path, spec(path), wrapped.get(key, spec(path))])
+    else:
+        container[key] = dice.choice([path, within, [within], str(within), {"inside": within}, yaml.safe_dump(within)])
+
+
+def spec(path: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": path, "init_args": arguments}
+
+
+def other(value: Any, dice: random.Random) -> None:
+    """A value of another type in some place."""
+    container, key = dice.choice(places(value))
+    container[key] = copy.deepcopy(dice.choice(OTHERS))
+
+
+def missing(value: Any, dice: random.Random) -> None:
+    container, key = dice.choice(places(value))
+    del container[key]
+
+
+def nested(value: Any, dice: random.Random) -> None:
+    container, key = dice.choice(places(value))
+    inside: Any = "foreign.net"
+    for _ in range(dice.choice([10, 60, 300])):
+        inside = [inside] if dice.random() < 0.5 else {"class_path": inside}
+    container[key] = inside
+
+
+def tensors(content: Content, dice: random.Random) -> None:
+    """Weights that are missing, of other shapes, or no numbers."""
+    name = dice.choice(list(content["state_dict"]))
+    weight = content["state_dict"][name].float()
+    new = dice.choice(
+        [weight[None], weight.flatten()[:0], weight * float("nan"), weight.bool(), 3, None, "x", [weight]]
+    )
+    content["state_dict"] = dice.choice([{**content["state_dict"], name: new}, {**content["state_dict"], "more": new}])
+
+
+def random_bytes(data: bytes, dice: random.Random) -> bytes:
+    start = dice.choice([b"", b"PK\3\4", b"\x80\2", data[: dice.randrange(2000)]])
+    return start + dice.randbytes(dice.randrange(5000))
+
+
+def cut_off(data: bytes, dice: random.Random) -> bytes:
+    return data[: dice.randrange(len(data))]
+
+
+def bits_flipped(data: bytes, dice: random.Random) -> bytes:
+    flipped = bytearray(data)
+    for _ in range(dice.choice([1, 10, 1000])):
+        flipped[dice.randrange(len(flipped))] ^= 1 << dice.randrange(8)
+    return bytes(flipped)
+
+
+VALUES: tuple[Callable[[Any, random.Random], None], ...] = (hostile, hostile, hostile, other, other, missing, nested)
+BYTES: tuple[Callable[[bytes, random.Random], bytes], ...] = (random_bytes, cut_off, bits_flipped)
+
+
+def harm(run: Path, file: Path, dice: random.Random) -> str:
+    """Harms the checkpoint `file` of a run, or the run's config. Returns how."""
+    config = run / "config.yaml"
+    if file.name == "last.ckpt" and dice.random() < 0.5:
+        if dice.random() < 0.2:
+            how = dice.choice(BYTES)
+            config.write_bytes(how(config.read_bytes(), dice))
+            return f"config: {how.__name__}"
+        change = dice.choice(VALUES)
+        values = yaml.safe_load(config.read_text())
+        change(values, dice)
+        config.write_text(yaml.safe_dump(values))
+        return f"config: {change.__name__}"
+    if dice.random() < 0.3:
+        how = dice.choice(BYTES)
+        file.write_bytes(how(file.read_bytes(), dice))
+        return how.__name__
+    content = torch.load(file, weights_only=True)
+    change = dice.choice([*VALUES, tensors])
+    parameters = {key: content.pop(key) for key in ("hyper_parameters", "datamodule_hyper_parameters")}
+    change(content if change is tensors else dice.choice([parameters, parameters, parameters, content]), dice)
+    torch.save({**content, **parameters}, file)
+    return change.__name__
+
+
+def outcome(run: Path, file: Path) -> str:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            if file.name == "last.ckpt":
+                cli.fit(["--resume", str(run), *ONCE])
+            else:
+                cli.test([str(file), *SHORT])
+    except UserError as error:
+        return "one line" if "\n" not in str(error) else f"lines: {error}"
+    except (Exception, SystemExit):
+        return f"traceback: {traceback.format_exc()}"
+    return "still works"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    process.quiet()
+    sys.addaudithook(watch)
+    table: Counter[tuple[str, str]] = Counter()
+    foreign = 0
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("foreign.py").write_text(FOREIGN)
+        sys.path.insert(0, folder)
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.fit(["--config", str(CONFIG), "--model.net.widths", "[4]", *ONCE])
+        sound = next(Path("runs").glob("*/version_0")).rename("sound")
+        assert outcome(sound, sound / "checkpoints/best.ckpt") == outcome(sound, sound / "checkpoints/last.ckpt")
+        for number in range(options.count):
+            dice = random.Random(options.seed * 1_000_003 + number)
+            run = Path(shutil.copytree(sound, "harmed"))
+            file = run / "checkpoints" / dice.choice(["best.ckpt", "best.ckpt", "last.ckpt"])
+            how = harm(run, file, dice)
+            ended = outcome(run, file)
+            if Path("touched").exists() or suspicious or "foreign" in sys.modules:
+                foreign += 1
+                print(f"{number} {how}: FOREIGN CODE {suspicious}, {ended}", flush=True)
+                Path("touched").unlink(missing_ok=True)
+                suspicious.clear()
+                sys.modules.pop("foreign", None)
+            if ended not in ("one line", "still works"):
+                print(f"{number} {how}: {ended}", flush=True)
+                ended = "traceback"
+            table[how, ended] += 1
+            shutil.rmtree(run)
+
+    ends = ("one line", "still works", "traceback")
+    print(f"{'harm':<24}" + "".join(f"{end:>14}" for end in ends))
+    for how in sorted({how for how, _ in table}):
+        print(f"{how:<24}" + "".join(f"{table[how, end]:14}" for end in ends))
+    total = [sum(count for (_, ended), count in table.items() if ended == end) for end in ends]
+    print(f"{'all':<24}" + "".join(f"{count:14}" for count in total) + f"   foreign code {foreign}; wanted 0 and 0")
+    sys.exit(bool(foreign or total[-1]))
+
+
+if __name__ == "__main__":
+    main()

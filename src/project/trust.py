@@ -1,0 +1,248 @@
+"""Whether what a file names may be imported and called. A checkpoint, or the config of a run, may be a stranger's.
+
+The parser imports every class path, and every dotted text where a class or a function may stand, and calls what it
+finds. So a file's values are walked first, beside the annotations that the parser goes by. A class must be defined in
+one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annotated there; a function must be the
+project's own, or of what `--trust` names. Nothing of another package is imported to find that out.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
+from inspect import isroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+from jsonargparse import get_loader
+
+from project import UserError
+from project.annotations import UNSAID, Expected, Kinds, of_parameters
+
+OWN = "project"
+PACKAGES = (OWN, "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
+PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning writes there, and we never call
+CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+DEEPEST, MOST = 50, 100_000  # levels, and values
+
+
+def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
+    """Checks what the hyper-parameters in a checkpoint name.
+
+    Args:
+        content: as `project.checkpoint.read` gives it.
+        file: for the message.
+        trusted: packages, or modules in them, that the user vouches for.
+
+    Raises:
+        UserError: something in it is no plain value, or names what it may not.
+    """
+    walk = _Walk(file, trusted)
+    for part, kind in PARTS.items():
+        values = content.get(part)
+        if values is None:
+            continue
+        if not isinstance(values, dict):
+            walk.refuse(part, f"is {_shown(values)}, but must map names to values")
+        instantiator = values.get("_instantiator", INSTANTIATOR)
+        if not isinstance(instantiator, str) or instantiator != INSTANTIATOR:
+            walk.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
+        if "_class_path" in values:
+            rest = {key: value for key, value in values.items() if key not in ("_class_path", "_instantiator")}
+            walk.value({"class_path": values["_class_path"], "init_args": rest}, [kind], part)
+    callbacks = content.get("callbacks")
+    for name, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        if isinstance(state, dict) and "best_model_path" in state:
+            _check_best(state["best_model_path"], state.get("dirpath"), walk, _joined("callbacks", name))
+
+
+def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
+    """The same for a run's config.yaml.
+
+    Args:
+        kinds: the annotations of its keys, see `project.annotations.of_parser`.
+    """
+    try:
+        config = get_loader("yaml")(file.read_text())
+    except Exception as error:  # a file of anyone's
+        raise UserError(f"{file} cannot be read as a config ({in_a_line(error)})") from None
+    _Walk(file, trusted).group(config, kinds, "")
+
+
+def _check_best(path: Any, folder: Any, walk: "_Walk", key: str) -> None:
+    """A resumed run loads its best checkpoint at its end, which may not lie anywhere, as behind an address."""
+    inside = isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(os.path.normpath(str(folder)))
+    if path != "" and not inside:
+        walk.refuse(key, f"has its best checkpoint at {_shown(path)}, outside of its folder")
+
+
+class _Walk:
+    """Through the values of a file. Keys are given with dots, as they nest."""
+
+    def __init__(self, file: Path, trusted: Sequence[str]) -> None:
+        self.file, self.trusted = file, trusted
+        self.seen = 0
+
+    def refuse(self, key: str, why: str) -> NoReturn:
+        raise UserError(f"{self.file}: {key or 'the config'} {why}")
+
+    def group(self, values: Any, kinds: Kinds, key: str) -> None:
+        """Keys of the parser's own, whose values have no other."""
+        if not isinstance(values, dict):
+            self.refuse(key, f"is {_shown(values)}, but must map names to values")
+        for name, value in values.items():
+            if not isinstance(name, str) or name not in kinds:
+                self.refuse(key, f"has the key {_shown(name)}, which `python -m project.fit` has not")
+            self._below(value, kinds[name], _joined(key, name), 0)
+
+    def value(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
+        """A value where any of several annotations may hold."""
+        self.seen += 1
+        if depth > DEEPEST or self.seen > MOST:
+            self.refuse(key[:100], "is nested too deeply, or too large")
+        if value is None or isinstance(value, (bool, int, float)):
+            return
+        expected = Expected.by(kinds)
+        if isinstance(value, str):
+            self._text(value, expected, kinds, key, depth)
+        elif isinstance(value, (list, tuple)):
+            for place, item in enumerate(value):
+                self.value(item, expected.items or [Any], f"{key}[{place}]", depth + 1)
+        elif not isinstance(value, dict):
+            self.refuse(key, f"is {_shown(value)}, which is no plain value")
+        elif "class_path" in value:
+            self._class(value, expected, key, depth)
+        else:
+            self._mapping(value, expected, key, depth)
+
+    def _below(self, value: Any, kind: Any, key: str, depth: int) -> None:
+        if isinstance(kind, dict):
+            self.group(value, kind, key)
+        else:
+            self.value(value, [kind], key, depth)
+
+    def _text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
+        if expected.only_text:
+            return
+        read = _as_yaml(text)
+        if isinstance(read, (dict, list)):  # the parser reads it so, too
+            self.value(read, kinds, key, depth + 1)
+        elif expected.classes and CLASS_PATH.fullmatch(text):
+            self._named(text, expected, key)
+        elif not expected.text:
+            self.refuse(key, f"is {_shown(text)}, where a class path, as package.module.Class, or a list belongs")
+        elif expected.classes and any(_is_file(folder / text) for folder in (Path(), self.file.parent)):
+            self.refuse(key, f"is {_shown(text)}, a file that the parser would read in its place")
+
+    def _mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
+        kinds: Kinds = {}
+        for kind in expected.classes:
+            if not is_dataclass(kind):  # the only classes that are written without their path
+                self.refuse(key, "must say its class_path")
+            kinds |= of_parameters(kind)
+        for name, value in values.items():
+            if str(name).startswith("__"):
+                self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
+            if name in kinds:
+                self._below(value, kinds[name], _joined(key, name), depth + 1)
+            else:
+                self.value(value, expected.values or [Any], _joined(key, name), depth + 1)
+
+    def _class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
+        """`{class_path: ..., init_args: ...}`"""
+        path = values["class_path"]
+        if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
+            self.refuse(key, f"names {_shown(path)}, which is no class path, as package.module.Class")
+        called = self._named(path, expected, key)
+        try:
+            kinds = of_parameters(called)
+        except Exception as error:  # it may be anyone's, and have any signature
+            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({in_a_line(error)})")
+        for part, arguments in values.items():
+            if part == "class_path":
+                continue
+            if part not in ("init_args", "dict_kwargs"):
+                self.refuse(key, f"has {_shown(part)} beside class_path, where only init_args belong")
+            if not isinstance(arguments, dict):
+                self.refuse(f"{key}.{part}", f"is {_shown(arguments)}, but must map names to values")
+            for name, value in arguments.items():
+                if not isinstance(name, str) or name.startswith("__"):
+                    self.refuse(key, f"has an argument {_shown(name)}, which is no name")
+                self._below(value, kinds.get(name, Any), _joined(key, name), depth + 1)
+
+    def _named(self, path: str, expected: Expected, key: str) -> Any:
+        """What a path names, if it may be named there."""
+        names = f"names {_shown(path)}"
+        classes = tuple(expected.classes) or (UNSAID,)
+        module, _, name = path.rpartition(".")
+        package = path.split(".")[0]
+        vouched = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
+        if not vouched and (package not in PACKAGES or "._" in path):
+            self.refuse(key, f"{names}, and {_shown(package)} is not trusted{_advice(package)}")
+        try:
+            found = getattr(import_module(module), name)
+        except (Exception, SystemExit) as error:  # importing runs a module, which is trusted, but may have faults
+            self.refuse(key, f"{names}, which cannot be imported ({in_a_line(error)})")
+        if isinstance(found, type) or isroutine(found):
+            home = f"{found.__module__}.{found.__qualname__}"
+            if home.split(".")[0] != package:
+                self.refuse(key, f"{names}, but that is {_shown(home)}")
+        if isinstance(found, type):
+            if not any(_is_subclass(found, kind) for kind in classes):
+                self.refuse(key, f"{names}, which is no {_kinds(classes)}")
+        elif isroutine(found) or (callable(found) and not isinstance(found, classes)):
+            if not vouched and not (package == OWN and isroutine(found) and expected.function):
+                self.refuse(key, f"{names}, a function, and only {OWN}'s are trusted{_advice(module)}")
+        elif not isinstance(found, classes):
+            self.refuse(key, f"{names}, which is no {_kinds(classes)}")
+        return found
+
+
+def _is_subclass(found: type, kind: type) -> bool:
+    try:
+        return issubclass(found, kind)
+    except TypeError:  # a protocol that cannot be asked
+        return False
+
+
+def _advice(named: str) -> str:
+    """None for Python's own modules: no net lies there."""
+    return "" if named.split(".")[0] in sys.stdlib_module_names else f"; if you trust its maker, add --trust {named}"
+
+
+def _kinds(classes: Iterable[type]) -> str:
+    return " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
+
+
+def _as_yaml(text: str) -> Any:
+    try:
+        return get_loader("yaml")(text)
+    except Exception:  # then the parser, too, leaves it a text
+        return text
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long for one
+        return False
+
+
+def _joined(key: str, name: Any) -> str:
+    return f"{key}.{_shown(name)[1:-1] if isinstance(name, str) else type(name).__name__}".lstrip(".")
+
+
+def _shown(value: Any) -> str:
+    """In one line, and not too long."""
+    if not isinstance(value, str):
+        return f"a {type(value).__name__}"
+    return repr(value if len(value) <= 100 else f"{value[:100]}...")
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's message."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
