@@ -139,7 +139,10 @@ class NanGuard(L.Callback):
 
     def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         if self.rollbacks == self.max_rollbacks:
-            message = f"nan_guard: {why}, after {self.rollbacks} roll-backs: {self.reporter.last}"
+            file = self.reporter.file(trainer)
+            message = (
+                f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}; all of it is in {file}"
+            )
             raise Stopped(message if trainer.is_global_zero else "")
         self.rollbacks += 1
         self.streak, self.runaway.far, self._under_way = 0, 0, None

@@ -50,13 +50,16 @@ class Reporter:
         gradients = {name: weight.grad for name, weight in named if weight.grad is not None}
         facts = examine(trainer, pl_module, steps, gradients)
         facts["try"] = advice(what, facts)
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # of the first process, which all ask
-        file = folder / f"nan_guard_{self.count}.json"
-        self.last = f"{line(what, facts)}; all of it is in {file}"
+        self.last = line(what, facts)
+        file = self.file(trainer)
         if trainer.is_global_zero:
-            print(f"nan_guard: epoch {facts['epoch']} step {facts['step']}: {self.last}", flush=True)
+            print(f"nan_guard: {self.last}; all of it is in {file}", flush=True)
             _save({"what": PHRASES[what], **facts}, file)
             _show(trainer, self.last, facts)
+
+    def file(self, trainer: L.Trainer) -> Path:
+        """The latest report's. The folder is the first process's, which all have to ask."""
+        return Path(trainer.log_dir or trainer.default_root_dir, f"nan_guard_{self.count}.json")
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "last": self.last}
@@ -104,7 +107,8 @@ def line(what: str, facts: dict[str, Any]) -> str:
         seen.append(f"backward failed in {facts['backward']}")
     elif facts["gradients"] and not facts["module"] and what != "runaway":
         seen.append(f"largest gradient: {facts['gradients'][0]['name']}")
-    return f"{PHRASES[what]}, {where} ({'; '.join(seen)}); try {facts['try'][0]}"
+    when = f"epoch {facts['epoch']} step {facts['step']}"
+    return f"{when}: {PHRASES[what]}, {where} ({'; '.join(seen)}); try {facts['try'][0]}"
 
 
 def _save(facts: dict[str, Any], file: Path) -> None:
