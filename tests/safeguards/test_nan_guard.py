@@ -170,12 +170,15 @@ def test_every_schedule_that_keeps_rates_of_its_own_is_cut():
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_weights_that_are_not_finite_go_back_at_once(late, monkeypatch, capsys):
+@pytest.mark.parametrize(("steps", "cut"), [([10], 0.5), ([30], 1.0), ([30, 33], 0.5)])
+def test_weights_that_are_not_finite_go_back_at_once(late, steps, cut, monkeypatch, capsys):
+    """The learning rate is cut where too little is known of the loss to say that it was as usual, or it comes again."""
     monkeypatch.setattr(nan_guard, "skips_on_device", lambda trainer: late)
     guard = NanGuard(snapshot_every=2)
     averaged = [] if late else [EMA(0.9)]
-    model, _ = train(batches(40), Poison("weight", [30]), guard, *averaged, optimizer=fused_adam)
-    assert (guard.skipped, guard.rollbacks) == (1, 1)
+    model, trainer = train(batches(40), Poison("weight", steps), guard, *averaged, optimizer=fused_adam)
+    assert (guard.skipped, guard.rollbacks) == (len(steps), len(steps))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.01 * cut
     assert all(value.isfinite().all() for value in model.state_dict().values())
     said = capsys.readouterr().out
     assert "weights not finite: net.0.weight" in said and "the weights are not finite: back to the state of" in said

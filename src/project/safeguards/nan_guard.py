@@ -124,9 +124,11 @@ class NanGuard(L.Callback):
                 self.reporter.report("loss" if loss_bad else "gradient", trainer, pl_module, steps, not self._late)
             if not self._late:
                 take_out(trainer, optimizer, self._buffers)
-            # Weights that are not finite make no good step any more.
+            # Weights that are not finite make no good step any more. A learning rate that drives them there drives the
+            # loss up first: if that was as usual, they were hurt from outside, unless it comes again.
             if alarm and not trainer.strategy.reduce_boolean_decision(finite(list(pl_module.parameters()))):
-                self._go_back("the weights are not finite", trainer, pl_module, optimizer)
+                blameless = self.runaway.usual_so_far and not self.rollbacks
+                self._go_back("the weights are not finite", trainer, pl_module, optimizer, blameless)
             elif self.streak >= self.patience:
                 self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module, optimizer)
             return
@@ -137,7 +139,15 @@ class NanGuard(L.Callback):
         elif self.snapshots.good >= self.snapshot_every and not self.runaway.far:
             self.snapshots.take(trainer, pl_module)
 
-    def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+    def _go_back(
+        self,
+        why: str,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        optimizer: Optimizer,
+        blameless: bool = False,
+    ) -> None:
+        """`blameless`: the learning rate is not to blame, and stays."""
         if self.rollbacks == self.max_rollbacks:
             file = self.reporter.file(trainer)
             message = (
@@ -148,11 +158,11 @@ class NanGuard(L.Callback):
         self.streak, self.runaway.far, self._under_way = 0, 0, None
         take_out(trainer, optimizer, self._buffers)
         step = self.snapshots.go_back(trainer, pl_module)
-        cut_learning_rates(trainer, self.lr_factor)
-        rank_zero_only(print)(
-            f"nan_guard: {why}: back to the state of step {step}, with the learning rate times {self.lr_factor:g}",
-            flush=True,
-        )
+        cut = ""
+        if not blameless:
+            cut_learning_rates(trainer, self.lr_factor)
+            cut = f", with the learning rate times {self.lr_factor:g}"
+        rank_zero_only(print)(f"nan_guard: {why}: back to the state of step {step}{cut}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._under_way is not None:

@@ -29,6 +29,11 @@ class Runaway:
         self.usual: deque[float] = deque(maxlen=WINDOW)
         self.far = 0
 
+    @property
+    def usual_so_far(self) -> bool:
+        """Whether enough is known to say that the last loss was as usual."""
+        return len(self.usual) >= FEWEST and not self.far
+
     def seen(self, loss: float) -> bool:
         """True from the `LONG`th loss in a row on that is far above the median."""
         self.far = self.far + 1 if len(self.usual) >= FEWEST and loss > self._limit() else 0
