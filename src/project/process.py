@@ -22,7 +22,9 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         verb(sys.argv[1:])
     except UserError as error:
         # From a worker process it comes wrapped in that one's traceback.
-        print(f"error: {str(error).rsplit('UserError: ')[-1].rsplit('BrokenFiles: ')[-1].strip()}", file=sys.stderr)
+        message = str(error).rsplit("UserError: ")[-1].rsplit("BrokenFiles: ")[-1].strip()
+        if message:  # where all processes stop, one speaks for them
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
     except URLError as error:
         print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
