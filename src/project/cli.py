@@ -22,7 +22,8 @@ from project import BrokenFiles, UserError, checkpoint
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
-from project.safeguards import Checkpoint, EarlyStopping
+from project.safeguards import Checkpoint, EarlyStopping, ExactResume, restarting
+from project.safeguards.resuming import rewind_log
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
@@ -39,6 +40,16 @@ TEST_HELP = """\
 RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint file: it needs nothing else
 --data.root FOLDER    other data than the run's; if they are not divided, all of them
 --KEY VALUE           any other key of project.fit: --data.batch_size 16, --trainer.accelerator cpu"""
+
+
+class SavedConfig(SaveConfigCallback):
+    """`config.yaml` is whole from the moment that it is there: a run that is killed is resumed from it."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        part = Path(trainer.log_dir) / self.config_filename
+        if trainer.is_global_zero and part.exists():
+            part.replace(part.with_suffix(""))
 
 
 class CLI(LightningCLI):
@@ -65,8 +76,8 @@ class CLI(LightningCLI):
             run=False,
             parser_class=Parser,
             seed_everything_default=0,
-            save_config_callback=None if base else SaveConfigCallback,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None if base else SavedConfig,
+            save_config_kwargs={"overwrite": True, "config_filename": "config.yaml.part"},
             parser_kwargs={
                 "usage": self.usage,
                 "description": f"{self.purpose} Keys are written with dots, as they nest in a config: "
@@ -87,10 +98,12 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(ExactResume, "exact_resume")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
         )
+        parser.add_argument("--force", type=bool, default=False, help="resume with another config, or on other data")
         parser.add_argument(
             "--check",
             type=Literal["off", "warn", "strict"],
@@ -106,8 +119,13 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         self.config = parser.read(args)
-        resume, self.config.resume = self.config.resume, None  # else `--config RUN/config.yaml` would go on in that run
-        self.resumed = checkpoint.find(resume, "last").absolute().parent.parent if resume else None
+        # Else `--config RUN/config.yaml` would go on in that run.
+        resume, self.config.resume = self.config.resume, None
+        self.force, self.config.force = self.config.force, False
+        self.resumed, self.changed = (restarting.run_folder(resume) if resume else None), False
+        if self.resumed:
+            before = parser.read(["--config", str(self.resumed / "config.yaml")])
+            self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
 
     def instantiate_classes(self) -> None:
         try:
@@ -127,6 +145,9 @@ class CLI(LightningCLI):
             trainer = super().instantiate_trainer(**options)
         except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
             raise UserError(f"trainer: {error}") from None
+        self.exact = next(callback for callback in trainer.callbacks if isinstance(callback, ExactResume))
+        self.exact.changed = self.changed
+        trainer.callbacks.sort(key=lambda callback: callback is not self.exact)  # before the others have begun a step
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
@@ -176,26 +197,59 @@ def _instantiate(parser: Parser, part: Namespace) -> Namespace:
 def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
     resumed = _option(args, "--resume")
-    if resumed:
-        last = checkpoint.find(resumed, "last")
-        args = ["--config", str(last.parent.parent / "config.yaml"), *args]
-    cli = CLI(args if resumed else _with_config(args))
+    last = restarting.choose(resumed) if resumed else None
+    cli = CLI(
+        ["--config", str(restarting.run_folder(resumed) / "config.yaml"), *args] if resumed else _with_config(args)
+    )
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    if resumed:
+        _prepare_to_go_on(cli, last)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
+        if trainer.fast_dev_run:
+            return
+        metrics = _evaluate(cli, ckpt_path=_best(trainer))
     except SystemExit:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
-    if trainer.fast_dev_run:
-        return
-    metrics = _evaluate(cli, ckpt_path=trainer.checkpoint_callback.best_model_path)
+    except Exception:
+        if cli.exact.signals.received:  # another process was the first to end
+            raise cli.exact.stopped() from None
+        raise
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         report(metrics, cli.speed.figures(trainer), folder)
+
+
+def _prepare_to_go_on(cli: CLI, last: Path | None) -> None:
+    """
+    Raises:
+        UserError: the data, or the wanted length, do not suit the checkpoint.
+    """
+    content = checkpoint.read(last) if last else {}
+    restarting.refuse_other_data(content, cli.datamodule, cli.force)
+    done, wanted = content.get("epoch", 0), cli.trainer.max_epochs
+    if wanted not in (None, -1) and done > wanted:
+        raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
+    if cli.trainer.is_global_zero:
+        rewind_log(cli.resumed, content.get("exact_resume", {}).get("log", {}))
+
+
+def _best(trainer: L.Trainer) -> Path:
+    """
+    Raises:
+        UserError: it could not be written.
+    """
+    best = Path(trainer.checkpoint_callback.best_model_path)
+    if not best.is_file():
+        raise UserError(
+            f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
+        )
+    return best
 
 
 def test(args: list[str]) -> None:
