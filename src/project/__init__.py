@@ -25,7 +25,7 @@ class BrokenFiles(UserError):
 
 
 class Stopped(Exception):
-    """A signal has ended the run: the verbs print what it says and exit with `exit_code`."""
+    """A signal has ended the run: the verbs print what it says, if anything, and exit with `exit_code`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

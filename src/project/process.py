@@ -28,7 +28,8 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        if str(stopped):
+            print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)

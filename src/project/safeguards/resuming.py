@@ -46,9 +46,10 @@ class ExactResume(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not getattr(trainer, "fast_dev_run", False)
+        self._speaks = trainer.is_global_zero
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything puts it
         if self.enabled and stage == TrainerFn.FITTING:
             trainer.strategy.checkpoint_io = self.writer
-            self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything puts it
             self.folder = Path(trainer.log_dir or trainer.default_root_dir)
             if trainer.is_global_zero:
                 for part in (self.folder / "checkpoints").glob("*.part"):  # a kill's
@@ -71,15 +72,14 @@ class ExactResume(L.Callback):
             self._renewal = Renewal(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.enabled:
-            return
-        self._agreement = Agreement(trainer.world_size)
-        self.signals.listen(trainer)
-        self._saved_at = time.monotonic()
         self._planned = float(trainer.estimated_stepping_batches)
         if self._resumed:
             self._go_on(trainer, pl_module)
         self._resumed = {}
+        if self.enabled:
+            self._agreement = Agreement(trainer.world_size)
+            self.signals.listen(trainer)
+            self._saved_at = time.monotonic()
 
     def _go_on(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What Lightning leaves to be restored."""
@@ -154,7 +154,12 @@ class ExactResume(L.Callback):
         trainer.strategy.barrier()  # all processes are going to read the best checkpoint, which one has written
 
     def stopped(self) -> Stopped:
-        """The end of a run that was told to stop."""
+        """The end of a run that was told to stop.
+
+        One process speaks and has the exit code: Lightning kills all when one that it started ends with other than 0.
+        """
+        if not self._speaks:
+            return Stopped("", 0)
         return self.signals.stopped(f"python -m project.fit --resume {self.folder}")
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -177,7 +182,10 @@ class ExactResume(L.Callback):
         """Args: what: 0 the start of an epoch, n its batch n, -n the validation after step n of the run."""
         key = (self.seed, trainer.global_rank, trainer.current_epoch, abs(what), int(what < 0))
         number = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-        torch.manual_seed(number)
+        torch.default_generator.manual_seed(number)  # torch.manual_seed, which sets all devices, takes 0.1 ms
+        device = trainer.strategy.root_device
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
 
@@ -214,7 +222,7 @@ def _log_sizes(trainer: L.Trainer) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.flush()
+            logger.save()
             folder = Path(logger.log_dir)
             sizes |= {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*tfevents*")}
     return sizes
