@@ -39,3 +39,4 @@ class Checkpoint(ModelCheckpoint):
         paths = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
         best = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best})
+        self.current_score = state_dict["current_score"]  # which Lightning saves, but does not restore
