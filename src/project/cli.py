@@ -23,7 +23,6 @@ from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, r
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, restarting
-from project.safeguards.resuming import rewind_log
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
@@ -198,12 +197,11 @@ def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
     resumed = _option(args, "--resume")
     last = restarting.choose(resumed) if resumed else None
-    cli = CLI(
-        ["--config", str(restarting.run_folder(resumed) / "config.yaml"), *args] if resumed else _with_config(args)
-    )
+    args = ["--config", str(restarting.run_folder(resumed) / "config.yaml"), *args] if resumed else args
+    cli = CLI(args if resumed else _with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     if resumed:
-        _prepare_to_go_on(cli, last)
+        restarting.prepare(trainer, data, last, cli.resumed, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
@@ -223,20 +221,6 @@ def fit(args: list[str]) -> None:
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         report(metrics, cli.speed.figures(trainer), folder)
-
-
-def _prepare_to_go_on(cli: CLI, last: Path | None) -> None:
-    """
-    Raises:
-        UserError: the data, or the wanted length, do not suit the checkpoint.
-    """
-    content = checkpoint.read(last) if last else {}
-    restarting.refuse_other_data(content, cli.datamodule, cli.force)
-    done, wanted = content.get("epoch", 0), cli.trainer.max_epochs
-    if wanted not in (None, -1) and done > wanted:
-        raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
-    if cli.trainer.is_global_zero:
-        rewind_log(cli.resumed, content.get("exact_resume", {}).get("log", {}))
 
 
 def _best(trainer: L.Trainer) -> Path:

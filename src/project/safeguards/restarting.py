@@ -5,9 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
+from project.safeguards.resuming import KEY, rewind_log
 from project.safeguards.writing import LAST, PREVIOUS, damage
 
 # Where a run computes, how long, and what is seen of it: it stays the same run.
@@ -88,6 +90,23 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         elif changed:
             told.append(f"{split} has other {' and '.join(changed)}")
     return _refuse("data", told, force)
+
+
+def prepare(trainer: L.Trainer, datamodule: Any, last: Path | None, folder: Path, force: bool) -> None:
+    """Makes sure that `last`, of the run in `folder`, suits the data and the wanted length; cuts the log to it.
+
+    Raises:
+        UserError: it does not.
+    """
+    content = checkpoint.read(last) if last else {}
+    if last and KEY not in content:
+        raise UserError(f"{last} was written without exact_resume: it can be tested, but there is no going on from it")
+    refuse_other_data(content, datamodule, force)
+    done, wanted = content.get("epoch", 0), trainer.max_epochs
+    if wanted not in (None, -1) and done > wanted:
+        raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
+    if trainer.is_global_zero:
+        rewind_log(folder, content[KEY]["log"] if last else {})
 
 
 def _refuse(what: str, differences: list[str], force: bool) -> bool:
