@@ -24,6 +24,14 @@ class BrokenFiles(UserError):
     exit_code = 1
 
 
+class Stopped(Exception):
+    """A signal has ended the run: the verbs print what it says, if anything, and exit with `exit_code`."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def nearest(word: str, known) -> str:
     """The end of an error message: `; did you mean 'resnet18'?`, or nothing where no known word is near."""
     from difflib import get_close_matches

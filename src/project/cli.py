@@ -23,11 +23,10 @@ from project.annotations import of_parser
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
-from project.safeguards import Checkpoint, EarlyStopping, NanGuard
+from project.safeguards import Checkpoint, EarlyStopping, ExactResume, NanGuard, restarting
 
-set_parsing_settings(
-    import_path_denylist=[]
-)  # jsonargparse's own (os, subprocess, eval ...) raises, instead of warning
+# Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
+set_parsing_settings(import_path_denylist=[])
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
@@ -45,6 +44,16 @@ RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint
 --data.root FOLDER    other data than the run's; if they are not divided, all of them
 --trust PACKAGE       use classes of this package, too: a net of your own; may be given several times
 --KEY VALUE           any other key of project.fit: --data.batch_size 16, --trainer.accelerator cpu"""
+
+
+class SavedConfig(SaveConfigCallback):
+    """`config.yaml` is whole from the moment that it is there: a run that is killed is resumed from it."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        part = Path(trainer.log_dir) / self.config_filename
+        if trainer.is_global_zero and part.exists():
+            part.replace(part.with_suffix(""))
 
 
 class CLI(LightningCLI):
@@ -79,8 +88,8 @@ class CLI(LightningCLI):
             run=False,
             parser_class=Parser,
             seed_everything_default=0,
-            save_config_callback=None if base else SaveConfigCallback,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None if base else SavedConfig,
+            save_config_kwargs={"overwrite": True, "config_filename": "config.yaml.part"},
             parser_kwargs={
                 "usage": self.usage,
                 "description": f"{self.purpose} Keys are written with dots, as they nest in a config: "
@@ -101,11 +110,13 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(ExactResume, "exact_resume")
         parser.add_lightning_class_args(NanGuard, "nan_guard")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
         )
+        parser.add_argument("--force", type=bool, default=False, help="resume with another config, or on other data")
         parser.add_argument(
             "--check",
             type=Literal["off", "warn", "strict"],
@@ -123,8 +134,13 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(self.untrusted, of_parser(parser), self.trusted)
         self.config = parser.read(args)
-        resume, self.config.resume = self.config.resume, None  # else `--config RUN/config.yaml` would go on in that run
-        self.resumed = checkpoint.find(resume, "last").absolute().parent.parent if resume else None
+        # Else `--config RUN/config.yaml` would go on in that run.
+        resume, self.config.resume = self.config.resume, None
+        self.force, self.config.force = self.config.force, False
+        self.resumed, self.changed = (restarting.run_folder(resume) if resume else None), False
+        if self.resumed:
+            before = parser.read(["--config", str(self.resumed / "config.yaml")])
+            self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
 
     def instantiate_classes(self) -> None:
         try:
@@ -144,6 +160,9 @@ class CLI(LightningCLI):
             trainer = super().instantiate_trainer(**options)
         except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
             raise UserError(f"trainer: {error}") from None
+        self.exact = next(callback for callback in trainer.callbacks if isinstance(callback, ExactResume))
+        self.exact.changed = self.changed
+        trainer.callbacks.sort(key=lambda callback: callback is not self.exact)  # before the others have begun a step
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
@@ -198,30 +217,50 @@ def fit(args: list[str]) -> None:
 
 
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
+    last = restarting.choose(resumed) if resumed else None
     if resumed:
-        last = checkpoint.find(resumed, "last")
-        checkpoint.load(last, trusted)
-        config = last.parent.parent / "config.yaml"
+        config = restarting.run_folder(resumed) / "config.yaml"
+        if last:
+            checkpoint.load(last, trusted)
         with checkpoint.blamed(config, "cannot be gone on with"):
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
     else:
         cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    if resumed:
+        restarting.prepare(trainer, data, last, cli.resumed, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
+        if trainer.fast_dev_run:
+            return
+        metrics = _evaluate(cli, ckpt_path=_best(trainer))
     except SystemExit:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
-    if trainer.fast_dev_run:
-        return
-    metrics = _evaluate(cli, ckpt_path=trainer.checkpoint_callback.best_model_path)
+    except Exception:
+        if cli.exact.signals.received:  # another process was the first to end
+            raise cli.exact.stopped() from None
+        raise
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         report(metrics, cli.speed.figures(trainer), folder)
+
+
+def _best(trainer: L.Trainer) -> Path:
+    """
+    Raises:
+        UserError: it could not be written.
+    """
+    best = Path(trainer.checkpoint_callback.best_model_path)
+    if not best.is_file():
+        raise UserError(
+            f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
+        )
+    return best
 
 
 def test(args: list[str]) -> None:

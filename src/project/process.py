@@ -12,7 +12,7 @@ from urllib.error import URLError
 
 import torch.distributed
 
-from project import UserError
+from project import Stopped, UserError
 
 
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
@@ -29,6 +29,10 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except URLError as error:
         print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        if str(stopped):
+            print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
@@ -69,6 +73,7 @@ def quiet() -> None:
         "The number of training batches .* is smaller than the logging interval",
         "It is recommended to use `self.log(",  # ours are equal on all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
+        "You're resuming from a checkpoint that ended before the epoch ended",  # ours begins where it ended
         ".*litlogger|.*litmodels",
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

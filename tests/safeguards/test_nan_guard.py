@@ -22,7 +22,7 @@ from torchmetrics import MeanMetric
 
 from project import UserError, cli
 from project.safeguards import EMA, NanGuard, nan_guard
-from project.safeguards.nan_guard import Stopped
+from project.safeguards.nan_guard import Diverged
 from project.safeguards.nan_replay import remember, replay
 from project.safeguards.nan_report import advice
 from project.safeguards.nan_rollback import cut_learning_rates
@@ -204,7 +204,7 @@ def test_a_state_is_trusted_after_twenty_good_steps(steps, wanted):
 def test_after_too_many_it_stops_and_says_why(capsys):
     guard = NanGuard(patience=2, max_rollbacks=1)
     with pytest.raises(
-        Stopped, match=r"2 bad steps in a row, after 1 roll-backs; epoch 1 step 5: the loss is not finite.*; try"
+        Diverged, match=r"2 bad steps in a row, after 1 roll-backs; epoch 1 step 5: the loss is not finite.*; try"
     ) as e:
         train(batches(9), Poison("input", range(3, 9)), guard)
     assert e.value.exit_code == 1 and "\n" not in str(e.value)

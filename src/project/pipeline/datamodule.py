@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ from project.pipeline.sampler import BatchSampler
 from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
 from project.pipeline.threads import cores
+from project.pipeline.workers import unheard
 
 if TYPE_CHECKING:
     from project.checks import Fault
@@ -146,6 +147,11 @@ class ImageDataModule(L.LightningDataModule):
         given = {split: self._given(split) for split in ("train", "val", "test")}
         return {split: samples for split, samples in given.items() if samples is not None}
 
+    @cached_property
+    def fingerprint(self) -> dict[str, dict[str, int]]:
+        """What tells at a glance whether the data are those of another day, for each split."""
+        return {split: samples.fingerprint() for split, samples in self.division().items()}
+
     def prepare_data(self) -> None:
         """Of the processes on a machine one fills the cache on disk, before the others look for it."""
         if self.cache == "disk":
@@ -155,6 +161,8 @@ class ImageDataModule(L.LightningDataModule):
         """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
         if getattr(self, "_ready", False):
             return
+        if stage == "fit":
+            _ = self.fingerprint  # of what was given, before it is divided and cached
         val, test = self._given("val"), self._given("test")
         not_wanted = stage == "test" and self.mean is not None and test is not None
         train = None if not_wanted else self._given("train")
@@ -213,6 +221,7 @@ class ImageDataModule(L.LightningDataModule):
             self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
             epoch=partial(_epoch, trainer),
+            start=partial(_batches_done, trainer if train else None),
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
@@ -226,6 +235,7 @@ class ImageDataModule(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_whole,
+            worker_init_fn=unheard,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
@@ -244,7 +254,8 @@ class ImageDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
-        return {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
+        taught = {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
+        return {**taught, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
@@ -257,13 +268,12 @@ def _whole(batch: Any) -> Any:
 
 
 def _epoch(trainer: L.Trainer | None) -> int:
-    """The epoch that is about to begin; a resumed run makes its first iterator before it counts the restored one as
-    ended (Lightning issue 21938), and workers prefetch from that one."""
-    if trainer is None:
-        return 0
-    loop = trainer.fit_loop
-    all_batches_done = loop.epoch_loop.batch_progress.is_last_batch
-    return loop.epoch_progress.current.ready if all_batches_done else trainer.current_epoch
+    return 0 if trainer is None else trainer.current_epoch
+
+
+def _batches_done(trainer: L.Trainer | None) -> int:
+    """Of the epoch that is under way: 0, but for a run that is resumed (`project.safeguards.ExactResume`)."""
+    return 0 if trainer is None else trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
 def _balancing_weights(strata: Tensor) -> Tensor:

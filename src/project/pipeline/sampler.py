@@ -14,6 +14,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         size: the number of samples N.
         batch_size: per process.
         epoch: asked anew at each pass, so that a resumed run, and workers that prefetch, are at the right one.
+        start: the batch to begin with, asked at each pass too: a resumed run goes on in the middle of an epoch.
         rank, world: this process and how many there are.
         train: shuffled, and the last, incomplete batch dropped (unless it is the only one), so that every process
             takes as many steps. Otherwise in order and each sample exactly once over all processes; a process that
@@ -28,12 +29,13 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         *,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        start: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world: int = 1,
         train: bool = False,
         weights: Tensor | None = None,
     ) -> None:
-        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, epoch
+        self.size, self.batch_size, self.seed, self.epoch, self.start = size, batch_size, seed, epoch, start
         self.rank, self.world, self.train, self.weights = rank, world, train, weights
 
     def __len__(self) -> int:
@@ -57,5 +59,5 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             # Fewer samples than processes: the order starts again, since each process must take its step.
             mine = torch.arange(self.rank, max(self.size, self.world), self.world) % self.size
             keys = list(zip(order[mine].tolist(), seeds[mine].tolist(), strict=True))
-        for batch in range(len(self)):
+        for batch in range(self.start(), len(self)):
             yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]

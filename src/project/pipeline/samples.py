@@ -1,5 +1,6 @@
 """Samples: images and targets that can be counted, split and fetched; and the batches made of them."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +63,19 @@ class Samples:
     def file(self, index: int) -> str | None:
         """Where the sample comes from; None where there is no file."""
         return None
+
+    def fingerprint(self) -> dict[str, int]:
+        """How many there are; check sums of their names, of some files' sizes, and of their labels if they are numbers.
+
+        A name is a file's and its folder's, so that data may be moved.
+        """
+        names = [self.file(index) or "" for index in range(len(self))]
+        some = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
+        sizes = [path.stat().st_size for path in some if path.is_file()]
+        labels = self.targets.numpy().tobytes() if isinstance(self.targets, Tensor) else b""
+        parts = {"names": ["/".join(Path(name).parts[-2:]) for name in names], "sizes": sizes}
+        sums = {key: zlib.crc32(repr(value).encode()) for key, value in parts.items()}
+        return {"samples": len(self), **sums, "labels": zlib.crc32(labels)}
 
     def subset(self, indices: Tensor) -> Self:
         groups = None if self.groups is None else picked(self.groups, indices)

@@ -3,6 +3,7 @@
 from project.safeguards.averaging import EMA
 from project.safeguards.checkpoints import Checkpoint
 from project.safeguards.nan_guard import NanGuard
+from project.safeguards.resuming import ExactResume
 from project.safeguards.stopping import EarlyStopping
 
-__all__ = ["EMA", "Checkpoint", "EarlyStopping", "NanGuard"]
+__all__ = ["EMA", "Checkpoint", "EarlyStopping", "ExactResume", "NanGuard"]

@@ -1,4 +1,4 @@
-"""Keeping the best weights and the last."""
+"""Keeping the best weights."""
 
 from typing import Any, Literal
 
@@ -11,14 +11,14 @@ from project.safeguards.stopping import require_logged, watched
 
 
 class Checkpoint(ModelCheckpoint):
-    """`RUN/checkpoints/best.ckpt` and `last.ckpt`, after each validation.
+    """`RUN/checkpoints/best.ckpt`, after each validation.
 
     Args:
         monitor, mode: as of `EarlyStopping`.
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
-        super().__init__(filename="best", save_last=True, enable_version_counter=False)
+        super().__init__(filename="best", enable_version_counter=False)
         self._asked = monitor, mode
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -32,11 +32,6 @@ class Checkpoint(ModelCheckpoint):
             super()._save_topk_checkpoint(trainer, monitor_candidates)
         else:  # the latest is the best
             self._save_none_monitor_checkpoint(trainer, monitor_candidates)
-        self._last_global_step_saved = trainer.global_step  # else Lightning renews `last` only with a new best
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._should_skip_saving_checkpoint(trainer):  # Lightning's saves in a `fast_dev_run` too
-            super().on_train_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A run folder that was moved, or is named from elsewhere, is the same run."""
@@ -44,3 +39,4 @@ class Checkpoint(ModelCheckpoint):
         paths = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
         best = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best})
+        self.current_score = state_dict["current_score"]  # which Lightning saves, but does not restore

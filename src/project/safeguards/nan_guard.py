@@ -16,7 +16,7 @@ from project.safeguards.nan_signs import SILENT_STEPS, Runaway, Silence
 from project.safeguards.nan_step import Buffers, Late, measure, scaler, skips_on_device, take_out
 
 
-class Stopped(UserError):
+class Diverged(UserError):
     """A guard stopped the run. One process says why, the others have nothing to add."""
 
     exit_code = 1
@@ -153,7 +153,7 @@ class NanGuard(L.Callback):
             message = (
                 f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}; all of it is in {file}"
             )
-            raise Stopped(message if trainer.is_global_zero else "")
+            raise Diverged(message if trainer.is_global_zero else "")
         self.rollbacks += 1
         self.streak, self.runaway.far, self._under_way = 0, 0, None
         take_out(trainer, optimizer, self._buffers)

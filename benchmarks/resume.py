@@ -1,0 +1,207 @@
+"""Runs that are killed with SIGKILL at random moments and resumed, against one that never was; and what saving costs.
+
+    python benchmarks/resume.py [--runs 20] [--task detection] [--processes 2] [--workers 2] [--seed 0]
+
+Each task trains on its embedded data. A killed run writes its checkpoints as often as chance has it, is killed between
+its start and the time that the whole run took, once or twice, and is resumed until it ends. Then weights, optimizer,
+the callbacks' states and the best checkpoint must be equal bit for bit, as must the test metrics, and TensorBoard's
+points as (tag, step, value). Wanted: all of them, and at most 0.1 s that a checkpoint of 100 MB of weights with Adam's
+two moments stops training.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from project import cli, process
+from project.safeguards import ExactResume
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2}
+SHORT = ["--trainer.limit_train_batches=12", "--trainer.limit_val_batches=4", "--trainer.limit_test_batches=4"]
+EVERY_MINUTES = ("0", "0.01", "10")
+
+
+def command(task: str, name: str, options: argparse.Namespace) -> list[str]:
+    config = REPOSITORY / "configs" / f"{task}.yaml"
+    words = ["--config", str(config), "--name", name, "--check", "off", "--trainer.accelerator", "cpu", *SHORT]
+    words += ["--trainer.max_epochs", str(EPOCHS[task]), "--trainer.log_every_n_steps", "3"]
+    words += ["--data.num_workers", str(options.workers), "--data.batch_size", "8", "--early_stopping.patience", "2"]
+    if options.processes > 1:
+        words += ["--trainer.devices", str(options.processes), "--trainer.strategy", "ddp"]
+    return words
+
+
+def start(words: list[str], folder: Path, processes: int) -> int:
+    """Runs `project.fit` in a group of processes of its own and returns that one's number.
+
+    One process is forked from this one, which has imported everything already; several start as they do by hand.
+    """
+    if processes > 1:
+        output = (folder / "output").open("a")
+        line = [sys.executable, "-m", "project.fit", *words]
+        return subprocess.Popen(line, cwd=folder, start_new_session=True, stdout=output, stderr=output).pid
+    number = os.fork()
+    if number == 0:
+        os.setsid()
+        os.chdir(folder)
+        output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.argv[1:] = words
+        try:
+            process.main(cli.fit)
+        except SystemExit as ended:
+            sys.stdout.flush()
+            os._exit(int(ended.code or 0))
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+            os._exit(1)
+    return number
+
+
+def finish(number: int, folder: Path) -> None:
+    _, status = os.waitpid(number, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, (folder / "output").read_text()[-3000:]
+
+
+def killed(
+    task: str, name: str, folder: Path, seconds: float, options: argparse.Namespace, draw: random.Random
+) -> Path:
+    """A run that is killed once or twice and then ends."""
+    run = folder / "runs" / name / "version_0"
+    words = command(task, name, options)
+    for _ in range(draw.choice((1, 1, 2))):
+        number = start([*words, "--exact_resume.every_minutes", draw.choice(EVERY_MINUTES)], folder, options.processes)
+        while not (run / "config.yaml").exists():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, seconds))
+        os.killpg(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+        words = ["--resume", str(run)]
+    finish(start(words, folder, options.processes), folder)
+    return run
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def result(run: Path) -> dict[str, Any]:
+    """All that must be equal; not where the run lies, how long its log is, and what a clock has measured."""
+    found: dict[str, Any] = {}
+    for name in ("last", "best"):
+        content = found[name] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        del content["exact_resume"]["log"]
+        for state in content["callbacks"].values():
+            for key in ("dirpath", "best_k_models", *(key for key in list(state) if key.endswith("path"))):
+                state.pop(key, None)
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
+    found["log"] = sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+    results = json.loads((run / "results.json").read_text())
+    found["metrics"] = {key: value for key, value in results.items() if "/" in key}
+    return found
+
+
+def exact(task: str, options: argparse.Namespace) -> tuple[int, list[str]]:
+    """How many of the killed runs ended as the whole one, and what differed in the others."""
+    draw, faults = random.Random(options.seed), []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        number = start(command(task, "whole", options), folder, options.processes)
+        while not (folder / "runs/whole/version_0/config.yaml").exists():
+            time.sleep(0.01)
+        begun = time.perf_counter()
+        finish(number, folder)
+        seconds = time.perf_counter() - begun
+        whole = result(folder / "runs/whole/version_0")
+        for at in range(options.runs):
+            ended = result(killed(task, f"killed_{at}", folder, seconds, options, draw))
+            differing = [part for part in whole if not equal(whole[part], ended[part])]
+            faults += [f"{task} {at}: {', '.join(differing)}"] if differing else []
+    return options.runs - len(faults), faults
+
+
+class Large(L.LightningModule):
+    """100 MB of weights whose steps take a fifth of a second or so: what a checkpoint costs is seen beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.ParameterList(torch.randn(2_500_000) for _ in range(10))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return sum(weight.square().mean() for weight in self.weights)
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(torch.zeros(40), batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())
+
+
+class Timed(ExactResume):
+    def __init__(self) -> None:
+        super().__init__(every_minutes=0)
+        self.seconds: list[float] = []
+
+    def _save(self, trainer: L.Trainer) -> None:
+        begun = time.perf_counter()
+        super()._save(trainer)
+        self.seconds.append(time.perf_counter() - begun)
+
+
+def cost() -> list[float]:
+    """Seconds that each checkpoint stopped training."""
+    timed = Timed()
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = L.Trainer(
+            max_epochs=1, callbacks=[timed], default_root_dir=folder, enable_checkpointing=False, **options
+        )
+        trainer.fit(Large())
+    return timed.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20, help="killed runs of each task (20); 0: only what saving costs")
+    parser.add_argument("--task", choices=list(EPOCHS), help="one of them, instead of all that are here")
+    parser.add_argument("--processes", type=int, default=1, help="of a run (1)")
+    parser.add_argument("--workers", type=int, default=0, help="of each process, that load its images (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    process.quiet()
+    there = [task for task in EPOCHS if (REPOSITORY / "src/project" / task).is_dir()]
+    for task in [options.task] if options.task else there:
+        if not options.runs:
+            break
+        same, faults = exact(task, options)
+        told = f"{options.processes} process(es), {options.workers} worker(s)"
+        print(f"{task:16}{same} of {options.runs} exact   {told}", *faults, sep="\n  ", flush=True)
+    first, *others = cost()
+    print(
+        f"{'saving 300 MB':16}{statistics.median(others):.3f} s, at most {max(others):.3f} s, the first {first:.3f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

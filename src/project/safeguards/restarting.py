@@ -1,0 +1,124 @@
+"""`--resume`: which checkpoint a run goes on from, and whether it is still the same run."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from project import UserError, checkpoint
+from project.safeguards.resuming import KEY, rewind_log
+from project.safeguards.writing import LAST, PREVIOUS, damage
+
+# Where a run computes, how long, and what is seen of it: it stays the same run.
+FREE = (
+    *(f"trainer.{kind}_{what}" for kind in ("max", "min") for what in ("epochs", "steps")),
+    *(f"trainer.{what}" for what in ("max_time", "accelerator", "devices", "num_nodes", "strategy", "profiler")),
+    *(f"trainer.{what}" for what in ("logger", "enable_progress_bar", "enable_model_summary", "default_root_dir")),
+    *(f"data.init_args.{what}" for what in ("root", "cache", "cache_dir", "num_workers", "download")),
+    *("name", "check", "config", "exact_resume"),
+)
+
+
+def run_folder(run_or_checkpoint: str) -> Path:
+    path = Path(run_or_checkpoint).absolute()
+    return path.parent.parent if path.is_file() else path
+
+
+def choose(run_or_checkpoint: str) -> Path | None:
+    """The newest checkpoint that is whole; None for a run that has none yet, which begins anew.
+
+    Raises:
+        UserError: there is no such run, or nothing of it is whole.
+    """
+    path = Path(run_or_checkpoint)
+    if not path.is_file() and not (path / "config.yaml").is_file():
+        checkpoint.find(run_or_checkpoint, "last")  # says what there is instead
+        raise UserError(f"{path} has no config.yaml: it is not known how that run was started")
+    files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
+    files = [file for file in files if file.is_file()]
+    for file in files:
+        why = damage(file)
+        if why is None:
+            return file
+        _warn(f"{file} is damaged ({why}) and is not used")
+    if files:
+        raise UserError(f"no checkpoint of {path} is whole: start the run anew with --config {path}/config.yaml")
+    _warn(f"{path} was ended before its first checkpoint: it begins anew")
+    return None
+
+
+def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
+    """Whether they differ in what makes the result.
+
+    Args: two parsed command lines, that of the run and that with which it goes on.
+
+    Raises:
+        UserError: they do, and nobody said `--force`.
+    """
+    old, new = vars(before), vars(now)
+    keys = [key for key in old | new if old.get(key) != new.get(key)]
+    told = [
+        f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
+        for key in keys
+        if not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    ]
+    return _refuse("config", told, force)
+
+
+def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> bool:
+    """The same for the data, as far as a glance tells: classes, and each split's number, names, sizes and labels.
+
+    Args: content: of the checkpoint.
+
+    Raises:
+        UserError: they differ, and nobody said `--force`.
+    """
+    before = content.get(type(datamodule).__qualname__) or {}
+    if "fingerprint" not in before:  # not a data module of ours
+        return False
+    now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
+    then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
+    told = []
+    for split in now | then:
+        old, new = then.get(split, {"samples": 0}), now.get(split, {"samples": 0})
+        changed = [key for key in old | new if old.get(key) != new.get(key)]
+        if "samples" in changed:
+            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
+        elif changed:
+            told.append(f"{split} has other {' and '.join(changed)}")
+    return _refuse("data", told, force)
+
+
+def prepare(trainer: L.Trainer, datamodule: Any, last: Path | None, folder: Path, force: bool) -> None:
+    """Makes sure that `last`, of the run in `folder`, suits the data and the wanted length; cuts the log to it.
+
+    Raises:
+        UserError: it does not.
+    """
+    content = checkpoint.read(last) if last else {}
+    if last and KEY not in content:
+        raise UserError(f"{last} was written without exact_resume: it can be tested, but there is no going on from it")
+    refuse_other_data(content, datamodule, force)
+    done, wanted = content.get("epoch", 0), trainer.max_epochs
+    if wanted not in (None, -1) and done > wanted:
+        raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
+    if trainer.is_global_zero:
+        rewind_log(folder, content[KEY]["log"] if last else {})
+
+
+def _refuse(what: str, differences: list[str], force: bool) -> bool:
+    if differences and not force:
+        raise UserError(
+            f"--resume with another {what} is another run: {'; '.join(differences)}. Start a new one, or go on all the "
+            "same with --force true"
+        )
+    if differences:
+        _warn(f"another {what} from here on: {'; '.join(differences)}")
+    return bool(differences)
+
+
+def _warn(text: str) -> None:
+    rank_zero_only(print)(f"warning: {text}", file=sys.stderr, flush=True)

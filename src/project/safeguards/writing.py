@@ -1,0 +1,165 @@
+"""Writing checkpoints so that training hardly waits and a kill at any moment leaves whole files."""
+
+import copy
+import os
+import queue
+import sys
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
+
+LAST, PREVIOUS, PART = "last.ckpt", "previous.ckpt", ".part"
+
+
+class Writer(TorchCheckpointIO):
+    """Copies a checkpoint while training waits, and writes the copy in a thread.
+
+    A file is written beside its place, flushed to the disk and renamed; a new `last.ckpt` leaves the one before it as
+    `previous.ckpt`. What cannot be written is said, replaces nothing and stops nothing.
+
+    There are two sets of memory, since the best weights may come while the last ones are still being written; the
+    second is taken only then.
+    """
+
+    def __init__(self) -> None:
+        self._free: queue.LifoQueue[Buffers] = queue.LifoQueue()
+        for _ in range(2):
+            self._free.put(Buffers())
+        self._jobs: queue.Queue[tuple[Any, Path, Buffers]] = queue.Queue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._jobs.unfinished_tasks > 0
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffers = self._free.get()
+        self._jobs.put((buffers.copy_of(checkpoint), Path(path), buffers))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)  # a second Ctrl-C does not wait for it
+            self._thread.start()
+
+    def teardown(self) -> None:
+        """All that was handed over is on the disk, or its failure said."""
+        self._jobs.join()
+
+    def _work(self) -> None:
+        while True:
+            content, path, buffers = self._jobs.get()
+            try:
+                write(content, path)
+            except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's at times
+                why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+                told = f"warning: {path} could not be written ({why}); what was there is kept, training goes on"
+                print(told, file=sys.stderr, flush=True)
+            finally:
+                self._free.put(buffers)
+                self._jobs.task_done()
+
+
+class Buffers:
+    """Memory for a copy of a checkpoint, kept for the next one: the first use of new memory takes six times as long."""
+
+    def __init__(self) -> None:
+        self._kept: list[Tensor] = []
+
+    def copy_of(self, content: Any) -> Any:
+        """All of it as it is now, tensors on the CPU, and those that share memory still sharing it."""
+        used: list[Tensor] = []
+        copied = self._copy(content, used, {})
+        self._kept = used
+        if any(tensor.is_pinned() for tensor in used):
+            torch.cuda.synchronize()  # they are copied side by side
+        return copied
+
+    def _copy(self, value: Any, used: list[Tensor], known: dict[Any, Tensor]) -> Any:
+        if isinstance(value, Tensor):
+            key = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+            if key not in known or not value.numel():
+                known[key] = self._filled(value.detach(), len(used))
+                used.append(known[key])
+            return known[key]
+        if isinstance(value, dict):
+            copied = copy.copy(value)  # of its own class, and with the versions that a state_dict carries beside it
+            for key, entry in value.items():
+                copied[key] = self._copy(entry, used, known)
+            return copied
+        if isinstance(value, list):
+            return [self._copy(entry, used, known) for entry in value]
+        if type(value) is tuple:
+            return tuple(self._copy(entry, used, known) for entry in value)
+        return value
+
+    def _filled(self, source: Tensor, place: int) -> Tensor:
+        kept = self._kept[place] if place < len(self._kept) else None
+        alike = kept is not None and (kept.shape, kept.dtype, kept.stride()) == (
+            source.shape,
+            source.dtype,
+            source.stride(),
+        )
+        if kept is None or not alike:
+            kept = torch.empty_like(source, device="cpu", pin_memory=source.is_cuda)
+        return kept.copy_(source, non_blocking=source.is_cuda)
+
+
+def write(content: Any, path: Path) -> None:
+    """
+    Raises:
+        OSError, RuntimeError: it cannot be written; what was at `path` is still there.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == LAST and path.exists():
+            _keep(path, path.with_name(PREVIOUS))
+        part.replace(path)
+        _flush_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)  # on a full disk it would be in the way of everything else
+        raise
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Under a second name first, so that there is a `path` at every moment."""
+    beside = previous.with_name(previous.name + PART)
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(path, beside)
+        beside.replace(previous)
+    except OSError:  # a file system without a second name for a file
+        path.replace(previous)
+
+
+def _flush_folder(folder: Path) -> None:
+    """The names too; Windows does not open folders, and needs no such thing."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def damage(file: Path) -> str | None:
+    """What is wrong with a checkpoint file; None if it is what was written.
+
+    torch.save's files are zip files, which hold a CRC-32 of each of their parts: all are compared. Then torch opens it,
+    without reading the tensors, since it minds more of a zip file's headers than Python does.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            part = archive.testzip()
+        if part is None:
+            torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # any bytes may be read here, and zipfile's errors are of all kinds
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None if part is None else f"its part {part} is not what was written"

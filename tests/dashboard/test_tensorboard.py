@@ -1,0 +1,35 @@
+"""The log when there is no room for it."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from project.dashboard import TensorBoard
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch, capsys):
+    logger = TensorBoard("runs", name="full")
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    logger.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(logger.experiment, "add_scalar", full)
+        logger.log_metrics({"train/loss": 2.0}, 2)
+        patch.setattr(logger.experiment, "flush", full)
+        logger.save()
+    assert capsys.readouterr().err.count("could not be written (No space left on device); training goes on") == 2
+    logger.log_metrics({"train/loss": 3.0}, 3)
+    logger.finalize("success")
+    events = EventAccumulator(str(Path("runs/full/version_0"))).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (3, 3.0)]
+
+
+def test_what_cannot_be_logged_is_still_an_error():
+    with pytest.raises(ValueError, match="not supported"):
+        TensorBoard("runs", name="odd").log_metrics({"train/loss": object()}, 1)

@@ -1,0 +1,292 @@
+"""A run that is killed and goes on ends as one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from restless_task import Restless
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_task import Shades
+
+from project import Stopped, UserError, cli, process
+
+PARTS = Path(__file__).resolve().parent.parent / "parts"
+
+EMA = {"class_path": "project.safeguards.EMA", "init_args": {"decay": 0.9}}
+RUN = {
+    "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 2, "callbacks": [EMA]},
+    "model": {"class_path": "restless_task.Restless"},
+    "data": {
+        "class_path": "tiny_task.Shades",
+        "init_args": {
+            "batch_size": 5,
+            "augment": [{"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}],
+            "val": 12,
+        },
+    },
+    "early_stopping": {"patience": 2},
+    "check": "off",
+}
+
+
+class Killed(BaseException):
+    """As SIGKILL, the process has no say; what was handed to the writer may be on the disk already."""
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    process.quiet()
+    Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+def fit(name: str, *args: str) -> Path:
+    cli.fit(["--config", "tiny.yaml", "--name", name, *args])
+    return Path("runs") / name / "version_0"
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Starts a run that ends in the `at`th call of a method of the task's, before the call or after it."""
+
+    def run(name: str, at: int, where: str, *args: str) -> Path:
+        calls = 0
+        method = getattr(Restless, where)
+
+        def counted(self, batch, batch_idx):
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise Killed
+            return method(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Restless, where, counted)
+            with pytest.raises(Killed):
+                fit(name, *args)
+        return Path("runs") / name / "version_0"
+
+    return run
+
+
+def contents(run: Path, name: str) -> dict[str, Any]:
+    """A checkpoint without what may differ: where the run lies, and how many bytes its log has."""
+    content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    content["exact_resume"].pop("log")
+    for state in content["callbacks"].values():
+        for key in [key for key in state if "path" in key or key in ("dirpath", "best_k_models")]:
+            del state[key]
+    return content
+
+
+def assert_equal(a: Any, b: Any, where: str = "") -> None:
+    if isinstance(a, dict):
+        assert set(a) == set(b), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for place, pair in enumerate(zip(a, b, strict=True)):
+            assert_equal(*pair, f"{where}/{place}")
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    else:
+        assert a == b, (where, a, b)
+
+
+def log(run: Path) -> list[tuple[str, int, float]]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]  # by the clock
+    return sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+
+
+def assert_same(run: Path, other: Path) -> None:
+    for name in ("last", "best"):
+        assert_equal(contents(run, name), contents(other, name), name)
+    assert log(run) == log(other)
+    results = [json.loads((folder / "results.json").read_text()) for folder in (run, other)]
+    assert results[0]["test/accuracy"] == results[1]["test/accuracy"]
+
+
+STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
+MOMENTS = [
+    (1, "training_step"),
+    (4, "training_step"),
+    (8, "training_step"),
+    (15, "training_step"),
+    (2, "validation_step"),
+    (4, "validation_step"),
+]
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_killed_at_any_moment(killed, how):
+    whole = fit("whole", *STEPS[how])
+    for at, where in MOMENTS:
+        name = f"{where}_{at}"
+        run = killed(name, at, where, *STEPS[how])
+        cli.fit(["--resume", str(run)])
+        assert_same(whole, run)
+
+
+def test_workers_begin_in_the_middle_too(killed):
+    options = ["--data.num_workers", "2", *STEPS["every step"]]
+    whole, run = fit("whole", *options), killed("killed", 12, "training_step", *options)
+    cli.fit(["--resume", str(run)])
+    assert_same(whole, run)
+
+
+def test_a_damaged_file_gives_way_to_the_one_before_it(killed, capsys):
+    whole, run = fit("whole"), killed("killed", 20, "training_step", *STEPS["every step"])
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
+    cli.fit(["--resume", str(run)])
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+    assert not list(run.rglob("*.part"))
+    assert_same(whole, run)
+
+
+def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
+    run = killed("killed", 4, "training_step", *STEPS["every step"])
+    seen = []
+    step = Restless.training_step
+    monkeypatch.setattr(Restless, "training_step", lambda *a: seen.append(a[2]) or step(*a))
+    cli.fit(["--resume", str(run)])
+    first = seen[0]
+    assert first in (1, 2, 3)  # while one checkpoint is being written, the next has to wait
+    assert seen[: 7 - first] == list(range(first, 7))
+
+
+def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
+    run = fit("run", "--early_stopping.patience", "null")
+    cli.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
+    assert "the schedule is made anew, for 42 steps in all" in capsys.readouterr().out
+    rates = {step: value for tag, step, value in log(run) if tag.startswith("lr-") and tag.endswith("pg1")}
+    straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
+    planned = {step: value for tag, step, value in log(straight) if tag.startswith("lr-") and tag.endswith("pg1")}
+    assert planned.keys() == rates.keys()
+    assert all(rates[step] == planned[step] for step in planned if step > 22)
+    with pytest.raises(UserError, match=r"trainer.max_epochs is 2, but 5 epochs are done already"):
+        cli.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+
+
+def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
+    run = killed("killed", 10, "training_step")
+    with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new one, or .* --force true"):
+        cli.fit(["--resume", str(run), "--model.lr", "0.5"])
+    cli.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
+    said = capsys.readouterr()
+    assert "another config from here on: model.lr was 0.01 and is now 0.5; early_stopping.patience was 2" in said.err
+    highest = max(group["initial_lr"] for group in contents(run, "last")["optimizer_states"][0]["param_groups"])
+    assert highest == 0.5
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert (saved["force"], saved["resume"], saved["model"]["init_args"]["lr"]) == (False, None, 0.5)
+
+
+def test_where_a_run_computes_is_no_change(killed):
+    run = killed("killed", 10, "training_step")
+    cli.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
+    assert_equal(contents(fit("whole"), "last")["state_dict"], contents(run, "last")["state_dict"])
+
+
+def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
+    run = killed("killed", 10, "training_step")
+    given = Shades.given
+    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(10)))
+    told = "train had 37 samples and now has 10; val had 12 samples and now has 10; test had 11 samples and now has 10"
+    with pytest.raises(UserError, match=f"--resume with another data is another run: {told}"):
+        cli.fit(["--resume", str(run)])
+    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(9, -1, -1)))
+    monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
+    with pytest.raises(UserError, match="classes has other names"):
+        cli.fit(["--resume", str(run)])
+
+
+def test_it_can_be_turned_off():
+    run = fit("off", "--exact_resume.enabled", "false")
+    assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+
+
+SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
+    """In this process: the signal comes in the middle of a step."""
+    step = Restless.training_step
+    at = iter(range(100))
+
+    def interrupted(self, batch, batch_idx):
+        if next(at) == 10:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "training_step", interrupted)
+        with pytest.raises(Stopped, match=f"{said}; to go on: python -m project.fit --resume runs/stopped") as stopped:
+            fit("stopped")
+    assert stopped.value.exit_code == code
+    assert signal.getsignal(number) == before
+    run = Path("runs/stopped/version_0")
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 11
+    cli.fit(["--resume", str(run)])
+    assert_same(fit("whole"), run)
+
+
+def test_a_second_ctrl_c_stops_at_once(monkeypatch):
+    def interrupted(self, batch, batch_idx):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(Restless, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit("stopped")
+
+
+def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
+    step = Restless.validation_step
+
+    def interrupted(self, batch, batch_idx):
+        if batch_idx == 1 and self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "validation_step", interrupted)
+        with pytest.raises(Stopped):
+            fit("stopped")
+    cli.fit(["--resume", "runs/stopped/version_0"])
+    assert_same(fit("whole"), Path("runs/stopped/version_0"))
+
+
+def test_two_processes_stop_together_and_one_can_go_on(capsys):
+    """SIGTERM to all of them, as `timeout` and SLURM send it."""
+    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
+    words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    words += ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "project.fit", *words]
+    options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    run = Path("runs/two/version_0")
+    with subprocess.Popen(line, **options) as started:
+        while not (run / "checkpoints" / "best.ckpt").exists():
+            assert started.poll() is None, started.stderr.read()
+            time.sleep(0.1)
+        os.killpg(started.pid, signal.SIGTERM)
+        _, said = started.communicate(timeout=120)
+    assert started.returncode == 143, said
+    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
+    epochs = contents(run, "last")["epoch"] + 2
+    cli.fit(["--resume", str(run), "--trainer.devices", "1", "--trainer.max_epochs", str(epochs)])
+    assert "2 processes before, 1 now" in capsys.readouterr().out
+    assert contents(run, "last")["exact_resume"]["processes"] == 1
