@@ -200,6 +200,18 @@ def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
     )
 
 
+def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too(capsys):
+    averaged = {"class_path": "project.safeguards.EMA", "init_args": {"decay": 0.5}}
+    Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
+    # The first epoch is the best; later ones are others.
+    falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max", "--model.lr", "0.3"]
+    sizes = ["--data.train", "300", "--data.val", "90", "--data.test", "0", "--trainer.max_epochs", "4"]
+    cli.fit(["--config", "configs/tiny.yaml", "--config", "ema.yaml", "--name", "tiny", *falls, *sizes])
+    reported = table(capsys.readouterr().out)
+    cli.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == reported
+
+
 def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
     cli.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]

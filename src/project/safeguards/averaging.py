@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 class EMA(EMAWeightAveraging):
     """An exponential moving average of the weights is what is validated, kept and tested (Polyak and Juditsky 1992).
 
-    Lightning's, which would test the weights as they were trained: reading a checkpoint after the training, it takes
-    those from beside the averaged ones.
+    Lightning's, which after the training would test the weights as they were trained, from beside the averaged ones in
+    the checkpoint, and validate the last averaged ones instead of the best.
 
     Args:
         decay: the share of the average that stays at each step; it reaches back about 1 / (1 - decay) steps.
@@ -18,6 +18,14 @@ class EMA(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.998) -> None:
         super().__init__(decay=decay)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":  # after it the best checkpoint is evaluated, and is averaged already
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit":
