@@ -73,8 +73,8 @@ def decide(history: Sequence[Measured], best: int) -> Verdict | None:
     """The first of these that holds, of the best checkpoint; None if its training metric is not known.
 
     *Overfits*: the gap between training and validation is above `TOLERATED`, and so is surely there: above half the
-    95 % interval of a difference. If this holds only later, at the last validation, the run overfits, but the
-    checkpoint that is kept does not.
+    95 % interval of a difference. If this holds only later, at the last validations, two or more so that chance has not
+    many chances, the run overfits, but the checkpoint that is kept does not.
     *Underfits*: the training metric is surely more than `FAR` below 1. Nets fit even random labels (Zhang et al. 2017,
     Understanding deep learning requires rethinking generalization, section 2), so that it is not the data but time,
     capacity or freedom that was missing.
@@ -90,9 +90,10 @@ def decide(history: Sequence[Measured], best: int) -> Verdict | None:
     if kept.train is None:
         return None
     known = [place for place, measured in enumerate(history) if measured.train is not None]
-    for place in (best, known[-1]):
-        if history[place].overfits:
-            first = _first(history, [k for k in known if k <= place])
+    for place, least in ((best, 1), (known[-1], 2)):
+        shown = list(takewhile(lambda k: history[k].overfits, (k for k in reversed(known) if k <= place)))
+        if len(shown) >= least:
+            first = shown[-1]
             at_latest = first > 0 and history[first - 1].train is None
             return Verdict("overfits", history[place], kept, history[first].epoch, at_latest)
     if kept.train + kept.train_margin < 1 - FAR:
@@ -100,12 +101,6 @@ def decide(history: Sequence[Measured], best: int) -> Verdict | None:
     if kept.gap_margin > TOLERATED:
         return Verdict("too small to tell", kept, kept)
     return Verdict("fits well", kept, kept)
-
-
-def _first(history: Sequence[Measured], known: Sequence[int]) -> int:
-    """The first of the places at the end of `known` that all overfit."""
-    overfitting = takewhile(lambda place: history[place].overfits, reversed(known))
-    return list(overfitting)[-1]
 
 
 def margin(shares: Tensor, seed: int = 0) -> float:
