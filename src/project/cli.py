@@ -23,7 +23,7 @@ from project.annotations import of_parser
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
-from project.safeguards import Checkpoint, EarlyStopping, ExactResume, NanGuard, restarting
+from project.safeguards import Checkpoint, EarlyStopping, ExactResume, NanGuard, Overfitting, restarting
 
 # Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
 set_parsing_settings(import_path_denylist=[])
@@ -112,6 +112,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(ExactResume, "exact_resume")
         parser.add_lightning_class_args(NanGuard, "nan_guard")
+        parser.add_lightning_class_args(Overfitting, "overfitting")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
@@ -247,7 +248,10 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         raise
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
-        report(metrics, cli.speed.figures(trainer), folder)
+        watched = cli.config_init.overfitting
+        report(metrics, {**cli.speed.figures(trainer), **watched.figures(model)}, folder)
+        if said := watched.conclusion(trainer, model):
+            print(said)
 
 
 def _best(trainer: L.Trainer) -> Path:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torchvision.ops import StochasticDepth
 
 from project import UserError
 from project.classification import CNN, TextbookCNN, TimmNet, TorchvisionNet
@@ -50,3 +51,35 @@ def test_wrong_weights_and_names():
     for net, name in ((TorchvisionNet, "resnet19"), (TimmNet, "resnet19")):
         with pytest.raises(UserError, match="resnet19'; did you mean 'resnet"):
             net(5, 3, name)
+
+
+def test_dropout_and_stochastic_depth_are_of_training_alone():
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 32, 32)
+    nets = [
+        CNN(5, 3, widths=[4, 8], dropout=0.5),
+        TimmNet(5, 3, "convnext_atto", drop_path_rate=0.5),
+        TimmNet(5, 3, "resnet10t", drop_rate=0.5),
+        TorchvisionNet(5, 3, "convnext_tiny", stochastic_depth=0.5),
+    ]
+    for net in nets:
+        net.eval()
+        assert torch.equal(net(images), net(images))
+        net.train()
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        assert not torch.equal(net(images), net(images))
+
+
+def test_stochastic_depth_grows_with_the_block():
+    net = TorchvisionNet(5, 3, "efficientnet_b0", stochastic_depth=0.32)
+    shares = [module.p for module in net.modules() if isinstance(module, StochasticDepth)]
+    assert shares == pytest.approx([0.32 * place / len(shares) for place in range(1, len(shares) + 1)])
+
+
+def test_nets_without_stochastic_depth_say_so():
+    with pytest.raises(UserError, match="torchvision's resnet18 has no stochastic depth"):
+        TorchvisionNet(5, 3, stochastic_depth=0.1)
+    with pytest.raises(UserError, match="timm's vgg11 has no stochastic depth"):
+        TimmNet(5, 3, "vgg11", drop_path_rate=0.1)

@@ -7,10 +7,12 @@ import sys
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.transforms import v2
 
 from project import cli
 from project.classification import CNN, Classifier
 from project.pipeline import Batch
+from project.safeguards.verdict import of
 
 SHORT = ["--trainer.limit_train_batches", "4", "--model.net.widths", "[4]", "--model.net.depth", "1"]
 
@@ -55,6 +57,15 @@ def test_metrics_are_right_when_the_first_batch_is():
     assert 6 / 8 <= values["test/accuracy_top5"] <= 1
 
 
+def test_the_evidence_makes_the_accuracy():
+    targets = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
+    logits = F.one_hot(torch.tensor([0, 1, 2, 3, 4, 5, 1, 5]), 6).float()
+    task = Classifier(Given, 6, 1)
+    batches = [Batch(logits[keys], targets[keys], keys) for keys in torch.arange(8).split([5, 3, 0])]
+    evidence = [right for batch in batches for right in task.evidence(batch)]
+    assert len(evidence) == 8 and task.measure(evidence) == 6 / 8 == of(task.shares(evidence))
+
+
 def test_loss_with_smoothing_and_class_weights():
     task = classifier(3, label_smoothing=0.3, weighted=True, class_counts=[10, 20, 0])
     assert task.class_weights.tolist() == [1.0, 0.5, 0.0]
@@ -64,6 +75,66 @@ def test_loss_with_smoothing_and_class_weights():
     smooth = 0.7 * F.one_hot(targets, 3) + 0.1
     by_hand = -(smooth * weights * logs).sum() / weights[targets].sum()
     assert torch.allclose(task.training_step(Batch(images, targets, targets), 0), by_hand)
+
+
+@pytest.mark.parametrize("mixing", [v2.MixUp(alpha=0.4), v2.CutMix(), v2.RandomChoice([v2.MixUp(), v2.CutMix()])])
+def test_a_mixed_image_has_a_mixed_target(mixing):
+    """An image of zeros and one of ones, of two classes: the share of ones is the share of that one's class."""
+    seen = {}
+
+    class Watched(Given):
+        def forward(self, images):
+            seen["images"] = images
+            return images.mean((2, 3)).detach().requires_grad_()
+
+    task = Classifier(Watched, 2, 2, mixing=[mixing])
+    task.log = lambda *_, **__: None
+    images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 2, 12, 8).contiguous()
+    targets = torch.tensor([0, 1])
+    shares = set()
+    for step in range(8):
+        torch.manual_seed(step)
+        loss = task.training_step(Batch(images, targets, targets), step)
+        ones = seen["images"].mean((1, 2, 3))
+        logs = seen["images"].mean((2, 3)).log_softmax(1)
+        by_hand = -(torch.stack([1 - ones, ones], 1) * logs).sum(1).mean()
+        assert torch.allclose(loss, by_hand, atol=1e-5)
+        shares.add(round(float(ones[0]), 4))
+        torch.manual_seed(step)
+        assert torch.equal(task.training_step(Batch(images, targets, targets), step), loss)
+    assert len(shares) > 3
+    task.evidence(Batch(images, targets, targets))
+    assert torch.equal(seen["images"], images)  # what is evaluated is never mixed
+
+
+def test_regularisation_is_a_matter_of_the_command_line(fit):
+    """All of it at once; and each changes what is learned."""
+    each = {
+        "nothing": [],
+        "decay": ["--model.optimizer.weight_decay", "0.5"],
+        "dropout": ["--model.net.dropout", "0.5"],
+        "smoothing": ["--model.label_smoothing", "0.2"],
+        "mixing": [f"--model.mixing+=torchvision.transforms.v2.{name}" for name in ("MixUp", "CutMix")],
+        "augmentation": ["--data.augment+=torchvision.transforms.v2.RandAugment", "--data.augment.magnitude", "12"],
+    }
+    short = [*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "1", "--model.schedule", "null"]
+    heads = []
+    everything = [word for words in each.values() for word in words]
+    for options in (*each.values(), everything):
+        run = fit(*short, *options)
+        heads.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["net.head.weight"])
+    assert len({tuple(head.flatten().tolist()) for head in heads}) == len(each) + 1
+    assert all(head.isfinite().all() for head in heads)
+
+
+def test_training_is_the_same_without_the_guard_that_measures_overfitting(fit):
+    """Dropout, mixing and workers' seeds are drawn from the generator that it must leave alone."""
+    options = [*SHORT, "--trainer.max_epochs", "2", "--model.net.dropout", "0.5", "--trainer.limit_val_batches", "2"]
+    options += ["--model.mixing+=torchvision.transforms.v2.MixUp"]
+    runs = [fit(*options, "--overfitting.enabled", enabled) for enabled in ("true", "false")]
+    one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs)
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    assert "overfitting/train_accuracy" in json.loads((runs[0] / "results.json").read_text())
 
 
 def test_norms_and_biases_do_not_decay():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from project.detection.metric import AveragePrecision
+from project.detection.metric import TOGETHER, AveragePrecision, Seen, average_precision, precision_by_image
 from project.detection.task import to_original
 
 NAMES = ["a", "b", "c"]
@@ -102,3 +102,28 @@ def test_detections_return_to_the_original_image():
     back = to_original(found, torch.tensor([100, 200]), (40, 60))
     assert torch.allclose(back["boxes"], torch.tensor([[10.0, 20, 110, 100], [500 / 3, 200 / 3, 200, 100]]))
     assert back["labels"].tolist() == [1, 2] and len(back["scores"]) == 2
+
+
+def test_of_each_image_alone_it_is_what_the_image_alone_gives():
+    """More images than are measured in one call; some without boxes, with crowds, or with other classes detected."""
+    images = []
+    for key in range(TOGETHER + 5):
+        generator = torch.Generator().manual_seed(key)
+        boxes = torch.rand(key % 4, 4, generator=generator).cumsum(1) * 40
+        found = boxes[: max(0, key % 4 - key % 3)] + 2 * torch.rand(1, generator=generator)
+        labels = torch.randint(1, 4, (len(boxes),), generator=generator)
+        crowd = torch.full((len(boxes),), int(key % 7 == 0))
+        scores = torch.rand(len(found) + 1, generator=generator)
+        guesses = torch.cat([labels[: len(found)], torch.tensor([1 + key % 3])])
+        images.append(
+            Seen(
+                key,
+                {"boxes": torch.cat([found, torch.tensor([[1.0, 1, 9, 9]])]), "scores": scores, "labels": guesses},
+                {"boxes": boxes, "labels": labels, "iscrowd": crowd},
+            )
+        )
+    wanted = [average_precision([image], NAMES).get("map", float("nan")) for image in images]
+    values = precision_by_image(images, num_classes=3)
+    assert torch.allclose(values, torch.tensor(wanted), equal_nan=True, atol=1e-6)
+    assert 5 < values.isnan().sum() < 40 and len(values.unique()) > 10
+    assert precision_by_image([], 3).shape == (0,)

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import subprocess
@@ -50,6 +51,20 @@ def test_overfits_one_batch():
     task.on_test_epoch_end()
     assert values["test/map_50"] > 0.95 and values["test/map"] > 0.5
     assert {key.split("/")[-1] for key in values if key.startswith("test/map_50/")} <= set(map(str, range(10)))
+
+
+def test_the_evidence_makes_the_average_precision():
+    task, one = detector(), batch(6)
+    task.net.score_thresh = 0.0
+    values: dict[str, float] = {}
+    task.eval().log_dict = values.update
+    empty = Batch(one.images[:0], (), one.keys[:0])
+    task.test_step(one, 0)
+    task.on_test_epoch_end()
+    evidence = [image for some in (one, empty) for image in task.evidence(some)]
+    assert task.measure(evidence) == values["test/map"]
+    assert task.shares(evidence).shape == (6, 2, 1)
+    assert math.isnan(task.measure([]))
 
 
 def test_crowds_do_not_train_and_count_neither_way():

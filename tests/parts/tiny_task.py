@@ -72,3 +72,21 @@ class Judge(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), self.hparams.lr)
+
+
+class Judged(Judge):
+    """The same with what a verdict needs, see `project.safeguards.Overfitting`."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        return self.evidence(batch)
+
+    def evidence(self, batch):
+        return self.net(batch.images.flatten(1)).argmax(1) == batch.targets
+
+    def measure(self, evidence):
+        return float(torch.stack(evidence).double().mean())
+
+    def shares(self, evidence):
+        right = torch.stack(evidence).double()
+        return torch.stack([right, torch.ones_like(right)], 1)[..., None]

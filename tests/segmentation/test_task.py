@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from project import UserError, cli
 from project.pipeline import Batch
+from project.safeguards.verdict import of
 from project.segmentation import CnnUnet, CrossEntropy, Dice, Segmenter
 from project.segmentation.task import iou
 
@@ -62,6 +63,21 @@ def test_metrics_by_hand():
     assert values["test/miou"] == pytest.approx((3 / 6 + 3 / 5 + 0) / 3)
     assert values["test/pixel_accuracy"] == pytest.approx(6 / 9)
     assert values["test/loss"] == pytest.approx(float(F.cross_entropy(logits, TARGETS, ignore_index=255)))
+
+
+def test_the_evidence_makes_the_mean_iou():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(0, 4, (6, 5, 7), generator=generator)
+    targets[targets == 2] = 255
+    targets[3] = 255
+    logits = torch.rand(6, 5, 5, 7, generator=generator)
+    logits[:, 4] = 0  # a class that is nowhere
+    task = Segmenter(Given, 5, 1)
+    batches = [Batch(logits[keys], targets[keys], keys) for keys in torch.arange(6).split([4, 2, 0])]
+    evidence = [image for batch in batches for image in task.evidence(batch)]
+    assert len(evidence) == 6
+    wanted = logged(logits, targets, cut=4)["test/miou"]
+    assert task.measure(evidence) == pytest.approx(wanted) == of(task.shares(evidence))
 
 
 def test_nothing_to_count_is_0_and_not_nan():

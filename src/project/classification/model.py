@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from project import UserError, nearest
 from project.cnn import Trunk
@@ -52,6 +53,8 @@ class TorchvisionNet(nn.Module):
     Args:
         pretrained: start from torchvision's default weights, downloaded once.
         weights: start from a file of weights instead: a state dict of this network, with any number of classes.
+        stochastic_depth: how often the last block is skipped in training, earlier ones less (Huang et al. 2016); by
+            default as torchvision has it for this network. For EfficientNets, ConvNeXts, Swins and MaxViT.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class TorchvisionNet(nn.Module):
         name: str = "resnet18",
         pretrained: bool = False,
         weights: str | None = None,
+        stochastic_depth: float | None = None,
     ) -> None:
         super().__init__()
         from torchvision import models
@@ -76,6 +80,8 @@ class TorchvisionNet(nn.Module):
         )
         if with_auxiliary_heads and pretrained:
             self.net.aux_logits = False
+        if stochastic_depth is not None:
+            _set_stochastic_depth(self.net, name, stochastic_depth)
         swap_first_convolution(self.net, in_channels)
         self._head = _swap_head(self.net, num_classes)
         if weights:
@@ -90,7 +96,12 @@ class TorchvisionNet(nn.Module):
 
 
 class TimmNet(nn.Module):
-    """Any model of timm, by its name there. Needs the extra `zoo`. For the arguments see `TorchvisionNet`."""
+    """Any model of timm, by its name there. Needs the extra `zoo`. For the other arguments see `TorchvisionNet`.
+
+    Args:
+        drop_rate: dropout before the head.
+        drop_path_rate: as `stochastic_depth` of `TorchvisionNet`, of the models that have it.
+    """
 
     def __init__(
         self,
@@ -100,6 +111,7 @@ class TimmNet(nn.Module):
         pretrained: bool = False,
         weights: str | None = None,
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
         try:
@@ -109,13 +121,19 @@ class TimmNet(nn.Module):
         known = timm.list_models()
         if name.split(".")[0] not in known:
             raise UserError(f"timm has no model '{name}'{nearest(name, known)}")
-        self.net = timm.create_model(
-            name,
-            pretrained=pretrained and not weights,
-            num_classes=num_classes,
-            in_chans=in_channels,
-            drop_rate=drop_rate,
-        )
+        try:
+            self.net = timm.create_model(
+                name,
+                pretrained=pretrained and not weights,
+                num_classes=num_classes,
+                in_chans=in_channels,
+                drop_rate=drop_rate,
+                drop_path_rate=drop_path_rate or None,  # None is not handed on
+            )
+        except TypeError as error:
+            if "drop_path_rate" not in str(error):
+                raise
+            raise UserError(f"timm's {name} has no stochastic depth: leave model.net.drop_path_rate at 0") from None
         if weights:
             load_weights(self.net, weights, head=self.net.default_cfg["classifier"])
 
@@ -125,6 +143,14 @@ class TimmNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
+
+
+def _set_stochastic_depth(net: nn.Module, name: str, last: float) -> None:
+    layers = [module for module in net.modules() if isinstance(module, StochasticDepth)]
+    if not layers:
+        raise UserError(f"torchvision's {name} has no stochastic depth: leave model.net.stochastic_depth at null")
+    for place, layer in enumerate(layers):
+        layer.p = last * (place + 1) / len(layers)
 
 
 def _swap_head(net: nn.Module, num_classes: int) -> str:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchvision.transforms import v2
 
 from project import UserError
 from project.pipeline import Batch
@@ -28,6 +29,7 @@ class Classifier(L.LightningModule):
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
         schedule: gets the optimizer and the run's number of steps; stepped after each batch.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
+        mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
         weighted: weigh each class's loss by the inverse of its frequency.
         freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
         compile: `torch.compile` the net; the first step then takes a minute.
@@ -45,6 +47,7 @@ class Classifier(L.LightningModule):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
         label_smoothing: float = 0.0,
+        mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
         freeze_epochs: int = 0,
         compile: bool = False,
@@ -53,8 +56,9 @@ class Classifier(L.LightningModule):
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.optimizer, self.schedule = optimizer, schedule
+        self.num_classes, self.optimizer, self.schedule = num_classes, optimizer, schedule
         self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
+        self.mix = v2.RandomChoice(mixing) if mixing else None
         self.register_buffer(
             "class_weights", _inverse_frequencies(class_counts) if weighted else None, persistent=False
         )
@@ -83,15 +87,16 @@ class Classifier(L.LightningModule):
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(
-            self(batch.images), batch.targets, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        images, targets = batch.images, batch.targets
+        if self.mix:
+            images, targets = self.mix(images, F.one_hot(targets, self.num_classes).float())  # Float[B K] from here
+        loss = F.cross_entropy(self(images), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         by_class = [] if self.trainer.state.fn == "fit" else [self.accuracy_by_class]
-        self._measure(batch, self.val_loss, self.val_metrics, *by_class)
+        return self._measure(batch, self.val_loss, self.val_metrics, *by_class)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val/loss", self.val_loss, self.val_metrics)
@@ -105,13 +110,26 @@ class Classifier(L.LightningModule):
         self._report("test/loss", self.test_loss, self.test_metrics)
         self._report_by_class("test")
 
-    def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> None:
+    def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> Tensor:
         logits = self(batch.images)
-        if not len(logits):  # in a distributed run a process may get no samples
-            return
-        loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
-        for metric in metrics:
-            metric.update(logits, batch.targets)
+        if len(logits):  # in a distributed run a process may get no samples
+            loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
+            for metric in metrics:
+                metric.update(logits, batch.targets)
+        return logits.argmax(1) == batch.targets
+
+    def evidence(self, batch: Batch) -> Tensor:
+        """Of each image, whether it is told right: Bool[B]."""
+        return self(batch.images).argmax(1) == batch.targets
+
+    def measure(self, evidence: list[Tensor]) -> float:
+        """The accuracy."""
+        return float(torch.stack(evidence).double().mean())
+
+    def shares(self, evidence: list[Tensor]) -> Tensor:
+        """Float[N 2 1]."""
+        right = torch.stack(evidence).float()
+        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
 
     def _report(self, loss_key: str, loss: MeanMetric, metrics: MetricCollection) -> None:
         """Over all processes: torchmetrics adds up their counts."""

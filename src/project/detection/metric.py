@@ -1,5 +1,8 @@
 """How good detections are: average precision, as COCO defines it."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.distributed
@@ -10,6 +13,20 @@ from torchmetrics.detection import MeanAveragePrecision
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
 KEYS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+TOGETHER = 50  # images whose own average precisions are computed in one call
+
+
+class Seen(NamedTuple):
+    """An image; its tensors are on the CPU.
+
+    key: its place in its split.
+    detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
+    annotated: `boxes`, `labels` and `iscrowd` Long[N]: what is found within a crowd counts neither way.
+    """
+
+    key: int
+    detected: dict[str, Tensor]
+    annotated: dict[str, Tensor]
 
 
 class AveragePrecision:
@@ -23,42 +40,18 @@ class AveragePrecision:
         self.reset()
 
     def reset(self) -> None:
-        self._images: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]] = []
+        self._images: list[Seen] = []
 
     def update(self, key: int, detected: dict[str, Tensor], annotated: dict[str, Tensor]) -> None:
-        """One image.
-
-        Args:
-            key: its place in its split.
-            detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
-            annotated: `boxes`, `labels` and `iscrowd` Long[N]: what is found within a crowd counts neither way.
-        """
-        self._images.append((key, _on_cpu(detected), _on_cpu(annotated)))
+        """One image, as `Seen` has it."""
+        self._images.append(Seen(key, detected, annotated))
 
     def compute(self, class_names: list[str], by_class: bool = False) -> dict[str, float]:
-        """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out."""
-        images = sorted(self._gathered(), key=lambda image: image[0])
-        metric = MeanAveragePrecision(
-            backend="faster_coco_eval",
-            iou_thresholds=IOU_THRESHOLDS,
-            rec_thresholds=RECALLS,
-            extended_summary=True,
-            sync_on_compute=False,
-        )
-        metric.warn_on_many_detections = False
-        metric.update([detected for _, detected, _ in images], [annotated for _, _, annotated in images])
-        result = metric.compute()
-        values = {key: float(result[key]) for key in KEYS}
-        if by_class and "precision" in result:
-            # [IoU, recall, class, area, most detections]: all areas and 100 detections.
-            precision = result["precision"][:, :, :, 0, -1]
-            for place, label in enumerate(result["classes"].reshape(-1).tolist()):
-                name = class_names[label - 1]
-                values[f"map/{name}"] = _mean(precision[:, :, place])
-                values[f"map_50/{name}"] = _mean(precision[0, :, place])
-        return {key: value for key, value in values.items() if value >= 0}
+        """As `average_precision`."""
+        images = sorted(self._gathered(), key=lambda image: image.key)
+        return average_precision(images, class_names, by_class)
 
-    def _gathered(self) -> list[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
+    def _gathered(self) -> list[Seen]:
         if not torch.distributed.is_initialized():
             return self._images
         everyones: list = [None] * torch.distributed.get_world_size()
@@ -66,8 +59,58 @@ class AveragePrecision:
         return [image for images in everyones for image in images]
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.cpu() for key, value in tensors.items()}
+def average_precision(images: Sequence[Seen], class_names: list[str], by_class: bool = False) -> dict[str, float]:
+    """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out."""
+    result = _coco(images)
+    values = {key: float(result[key]) for key in KEYS}
+    if by_class and "precision" in result:
+        # [IoU, recall, class, area, most detections]: all areas and 100 detections.
+        precision = result["precision"][:, :, :, 0, -1]
+        for place, label in enumerate(result["classes"].reshape(-1).tolist()):
+            name = class_names[label - 1]
+            values[f"map/{name}"] = _mean(precision[:, :, place])
+            values[f"map_50/{name}"] = _mean(precision[0, :, place])
+    return {key: value for key, value in values.items() if value >= 0}
+
+
+def precision_by_image(images: Sequence[Seen], num_classes: int) -> Tensor:
+    """`map` of each image alone, over the classes that it shows, Float[N]; NaN where it shows none.
+
+    Each class of each image becomes a class of its own, so that COCO's own code measures many images at once.
+    """
+    values = torch.full((len(images),), float("nan"))
+    for start in range(0, len(images), TOGETHER):
+        own = [_own_classes(image, place * (num_classes + 1)) for place, image in enumerate(images[start:][:TOGETHER])]
+        result = _coco(own)
+        if "precision" not in result:
+            continue
+        of_image = result["classes"].reshape(-1) // (num_classes + 1)
+        means = torch.tensor([_mean(precision) for precision in result["precision"][:, :, :, 0, -1].unbind(2)])
+        for place in of_image.unique().tolist():
+            known = means[(of_image == place) & (means >= 0)]
+            if len(known):
+                values[start + place] = known.mean()
+    return values
+
+
+def _own_classes(image: Seen, first: int) -> Seen:
+    """With classes counted from `first`; what is detected of classes that the image does not show is left out."""
+    shown = torch.isin(image.detected["labels"], image.annotated["labels"])
+    detected = {key: value[shown] for key, value in image.detected.items()}
+    return Seen(image.key, *({**d, "labels": d["labels"] + first} for d in (detected, image.annotated)))
+
+
+def _coco(images: Sequence[Seen]) -> dict[str, Tensor]:
+    metric = MeanAveragePrecision(
+        backend="faster_coco_eval",
+        iou_thresholds=IOU_THRESHOLDS,
+        rec_thresholds=RECALLS,
+        extended_summary=True,
+        sync_on_compute=False,
+    )
+    metric.warn_on_many_detections = False
+    metric.update([image.detected for image in images], [image.annotated for image in images])
+    return metric.compute()
 
 
 def _mean(precision: Tensor) -> float:

@@ -13,7 +13,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from project import UserError
 from project.detection.flips import Flip, in_flips
-from project.detection.metric import AveragePrecision
+from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image
 from project.pipeline import Batch
 from project.pipeline.decode import fit
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -65,8 +65,8 @@ class Detector(L.LightningModule):
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.val_precision)
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[Seen]:
+        return self._measure(batch, self.val_precision)
 
     def on_validation_epoch_end(self) -> None:
         training = self.trainer.state.fn == "fit"
@@ -84,12 +84,31 @@ class Detector(L.LightningModule):
         self.test_precision.reset()
         self.log_dict({f"test/{key}": value for key, value in values.items()})
 
-    def _measure(self, batch: Batch, precision: AveragePrecision) -> None:
+    def _measure(self, batch: Batch, precision: AveragePrecision) -> list[Seen]:
+        evidence = self.evidence(batch)
+        for image in evidence:
+            precision.update(*image)
+        return evidence
+
+    def evidence(self, batch: Batch) -> list[Seen]:
+        """What is detected and annotated in each image."""
         if not len(batch.keys):  # in a distributed run a process may get no samples
-            return
+            return []
+        evidence = []
         for key, detected, target in zip(batch.keys.tolist(), self(batch.images), batch.targets, strict=True):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
-            precision.update(key, to_original(detected, target["size"], batch.images.shape[-2:]), annotated)
+            in_original = to_original(detected, target["size"], batch.images.shape[-2:])
+            evidence.append(Seen(key, _on_cpu(in_original), _on_cpu(annotated)))
+        return evidence
+
+    def measure(self, evidence: list[Seen]) -> float:
+        """`map`; NaN where no image has a box."""
+        return average_precision(evidence, self.class_names).get("map", float("nan"))
+
+    def shares(self, evidence: list[Seen]) -> Tensor:
+        """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
+        values = precision_by_image(evidence, len(self.class_names))
+        return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
@@ -112,6 +131,10 @@ def to_original(detected: dict[str, Tensor], size: Tensor, canvas: tuple[int, in
         "scores": detected["scores"][there].float(),
         "labels": detected["labels"][there],
     }
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.cpu() for key, value in tensors.items()}
 
 
 def _trainable(target: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -213,11 +213,17 @@ class ImageDataModule(L.LightningDataModule):
         """The split that a report is about."""
         return "test" if self.samples.get("test") is not None else "val"
 
-    def _loader(self, split: str, train: bool = False) -> DataLoader:
+    def train_part_dataloader(self) -> DataLoader:
+        """As many training images as there are of `val`, picked by `seed` once and for all, and seen as those are."""
+        generator = torch.Generator().manual_seed(self.seed)
+        places = torch.randperm(len(self._present("train")), generator=generator)[: len(self._present("val"))]
+        return self._loader("train", places=places.sort().values)
+
+    def _loader(self, split: str, train: bool = False, places: Tensor | None = None) -> DataLoader:
         samples = self._present(split)
         trainer = self.trainer
         sampler = BatchSampler(
-            len(samples),
+            len(samples) if places is None else len(places),
             self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
             epoch=partial(_epoch, trainer),
@@ -226,6 +232,7 @@ class ImageDataModule(L.LightningDataModule):
             world=trainer.world_size if trainer else 1,
             train=train,
             weights=_balancing_weights(self.strata(samples)) if train and self.balanced else None,
+            places=places,
         )
         dataset = Split(samples, self.augment if train else (), self.sample, self.collate)
         workers = sensible_workers(trainer, samples) if self.num_workers is None else self.num_workers
@@ -233,7 +240,7 @@ class ImageDataModule(L.LightningDataModule):
             dataset,
             batch_sampler=sampler,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and places is None,  # which is looked at now and then
             collate_fn=_whole,
             worker_init_fn=unheard,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",

@@ -20,6 +20,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             takes as many steps. Otherwise in order and each sample exactly once over all processes; a process that
             gets none yields one empty batch, so that it takes part in what the others do together.
         weights: Float[N] or None; samples are drawn with replacement in proportion to these.
+        places: Long[N] or None; in evaluation, where the N samples stand in their split, if they are not all of it.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         world: int = 1,
         train: bool = False,
         weights: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> None:
         self.size, self.batch_size, self.seed, self.epoch, self.start = size, batch_size, seed, epoch, start
         self.rank, self.world, self.train, self.weights = rank, world, train, weights
+        self.places = torch.arange(size) if places is None else places
 
     def __len__(self) -> int:
         if self.train:
@@ -48,7 +51,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if not self.train:
-            keys = [(index, 0) for index in range(self.rank, self.size, self.world)]
+            keys = [(index, 0) for index in self.places[self.rank :: self.world].tolist()]
         else:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
             if self.weights is None:

@@ -3,7 +3,8 @@
 from project.safeguards.averaging import EMA
 from project.safeguards.checkpoints import Checkpoint
 from project.safeguards.nan_guard import NanGuard
+from project.safeguards.overfitting import Overfitting
 from project.safeguards.resuming import ExactResume
 from project.safeguards.stopping import EarlyStopping
 
-__all__ = ["EMA", "Checkpoint", "EarlyStopping", "ExactResume", "NanGuard"]
+__all__ = ["EMA", "Checkpoint", "EarlyStopping", "ExactResume", "NanGuard", "Overfitting"]

@@ -93,8 +93,8 @@ class Segmenter(L.LightningModule):
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.val_loss, self.val_confusion)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._measure(batch, self.val_loss, self.val_confusion)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val", self.val_loss, self.val_confusion, by_class=self.trainer.state.fn != "fit")
@@ -105,13 +105,27 @@ class Segmenter(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._report("test", self.test_loss, self.test_confusion, by_class=True)
 
-    def _measure(self, batch: Batch, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> None:
+    def _measure(self, batch: Batch, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> Tensor:
         logits = self(batch.images)
-        pixels = (batch.targets != IGNORED).sum()
-        if not pixels:  # in a distributed run a process may get no samples; and a mask may ignore all of its pixels
-            return
-        loss.update(self.cross_entropy(logits, batch.targets), weight=pixels)
-        confusion.update(logits.argmax(1), batch.targets)
+        predicted, pixels = logits.argmax(1), (batch.targets != IGNORED).sum()
+        if pixels:  # in a distributed run a process may get no samples; and a mask may ignore all of its pixels
+            loss.update(self.cross_entropy(logits, batch.targets), weight=pixels)
+            confusion.update(predicted, batch.targets)
+        return overlaps(predicted, batch.targets, logits.shape[1])
+
+    def evidence(self, batch: Batch) -> Tensor:
+        """Of each image and class, the pixels of intersection and union: Long[B 2 K]."""
+        logits = self(batch.images)
+        return overlaps(logits.argmax(1), batch.targets, logits.shape[1])
+
+    def measure(self, evidence: list[Tensor]) -> float:
+        """The mean IoU."""
+        both, either = torch.stack(evidence).sum(0)
+        return float((both / either).nanmean().nan_to_num())
+
+    def shares(self, evidence: list[Tensor]) -> Tensor:
+        """Float[N 2 K]."""
+        return torch.stack(evidence).double()
 
     def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix, by_class: bool) -> None:
         """Over all processes: torchmetrics adds up their counts."""
@@ -139,6 +153,21 @@ def iou(confusion: Tensor) -> Tensor:
     """Intersection over union of each class, Float[K], of Long[K K] with a row for each target; 0/0 is NaN."""
     both = confusion.diagonal()
     return both / (confusion.sum(0) + confusion.sum(1) - both)
+
+
+def overlaps(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """The pixels of each class's intersection and union, Long[B 2 K], of Long[B H W] each."""
+    counted = targets != IGNORED
+    both = _pixels_of(targets, counted & (predicted == targets), num_classes)
+    either = _pixels_of(targets, counted, num_classes) + _pixels_of(predicted, counted, num_classes) - both
+    return torch.stack([both, either], 1)
+
+
+def _pixels_of(classes: Tensor, where: Tensor, num_classes: int) -> Tensor:
+    """How many pixels of each class there are, Long[B K]; where it is False they do not count."""
+    images = torch.arange(len(classes), device=classes.device)[:, None, None]
+    places = (images * num_classes + classes)[where]
+    return torch.bincount(places, minlength=len(classes) * num_classes).view(len(classes), num_classes)
 
 
 def _rarity(counts: list[int] | None) -> Tensor:
