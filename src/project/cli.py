@@ -22,7 +22,7 @@ from project import BrokenFiles, UserError, checkpoint
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
-from project.safeguards import Checkpoint, EarlyStopping
+from project.safeguards import Checkpoint, EarlyStopping, MemoryGuard
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
@@ -87,6 +87,7 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(MemoryGuard, "memory_guard")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
