@@ -1,5 +1,7 @@
 """A tiny task on a device with little memory: torch's error is raised where the allocator would raise it."""
 
+import weakref
+
 import torch
 from tiny_task import Judge
 from torch import nn
@@ -11,17 +13,40 @@ SAID = (
 )
 
 
+class Activations:
+    """What a forward pass keeps for its backward pass."""
+
+
+class Kept(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, activations):
+        ctx.activations = activations
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
 class Ceiling(nn.Module):
-    """Hands on as many samples as fit: in the forward pass, in the backward pass, in evaluation; of process `rank`."""
+    """Hands on as many samples as fit: in the forward pass, in the backward pass, in evaluation; of process `rank`.
+
+    failures: how often memory ran out. kept: the most forward passes whose activations lay in memory at a time.
+    """
 
     def __init__(self, forward: int, backward: int, evaluation: int, rank: int | None) -> None:
         super().__init__()
         self.fits, self.rank, self.failures = {"forward": forward, "backward": backward, "eval": evaluation}, rank, 0
+        self.kept, self.in_memory = 0, weakref.WeakSet()
 
     def forward(self, x):
+        if x.requires_grad:
+            activations = Activations()
+            self.in_memory.add(activations)
+            self.kept = max(self.kept, len(self.in_memory))
+            x = Kept.apply(x, activations)
         self.allocate(len(x), "forward" if self.training else "eval")
         if x.requires_grad:
-            x = x.clone()
             x.register_hook(lambda gradient: self.allocate(len(gradient), "backward"))
         return x
 

@@ -7,22 +7,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import Metric
 
 from project.safeguards.micro_batches import replaced, step_in_parts, training_norms
 from project.safeguards.parts import Logs, count, joined, split
-from project.safeguards.shortage import DoesNotFit, numbers, one_sample
-
-STEPS = {
-    "training_step": "training",
-    "validation_step": "validation",
-    "test_step": "the test",
-    "predict_step": "prediction",
-}
-NONE = 2**62  # where no size has been found, as processes compare theirs
+from project.safeguards.shortage import DoesNotFit, numbers
+from project.safeguards.sizes import Sizes
 
 
 class MemoryGuard(L.Callback):
@@ -49,17 +41,14 @@ class MemoryGuard(L.Callback):
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self.sizes: dict[str, int] = {}  # of each step, the most samples at a time, where not all of a batch did fit
-        self._said: dict[str, int] = {}
-        self._capacity = 0
+        self.sizes = Sizes()
         self._parameters: list[nn.Parameter] = []
         self._metrics: list[Metric] = []
         self._arguments: tuple[Any, ...] = ()  # of the training step whose backward pass comes next
         self._replaced = ExitStack()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        device = trainer.strategy.root_device
-        self._capacity = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+        self.sizes.device = trainer.strategy.root_device
         if self.enabled:
             self._metrics = [module for module in pl_module.modules() if isinstance(module, Metric)]
             for name in ("validation_step", "test_step", "predict_step"):
@@ -77,8 +66,8 @@ class MemoryGuard(L.Callback):
         self._replace(pl_module, "training_step", partial(self._train, trainer, pl_module))
         self._replace(trainer.strategy, "backward", partial(self._backward, trainer, pl_module, step))
         self._replace(pl_module, "optimizer_step", _optimizer_step)
-        if "training_step" in self.sizes and trainer.is_global_zero:
-            print(f"memory_guard: training goes on in micro-batches of {self.sizes['training_step']}, as before")
+        if (size := self.sizes.found.get("training_step")) and trainer.is_global_zero:
+            print(f"memory_guard: training goes on in micro-batches of {size}, as before")
 
     def _replace(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
         """`owner.NAME(...)` becomes `by(owner.NAME, ...)`."""
@@ -97,26 +86,18 @@ class MemoryGuard(L.Callback):
         self._replaced.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sizes": dict(self.sizes), "capacity": self._capacity}
+        return self.sizes.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Of another device they say nothing."""
-        self.sizes = dict(state_dict["sizes"]) if state_dict["capacity"] == self._capacity else {}
-        self._said = dict(self.sizes)
+        self.sizes.load_state_dict(state_dict)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._agree(trainer)
+        if self.enabled:
+            self.sizes.agree(trainer.strategy)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._agree(trainer)
-
-    def _agree(self, trainer: L.Trainer) -> None:
-        """All processes take the smallest size that one of them has found."""
-        if self.enabled and trainer.world_size > 1:
-            own = torch.tensor([self.sizes.get(name, NONE) for name in STEPS], device=trainer.strategy.root_device)
-            least = trainer.strategy.reduce(own, reduce_op="min").tolist()
-            self.sizes = {name: size for name, size in zip(STEPS, least, strict=True) if size < NONE}
-            self._said = dict(self.sizes)
+        if self.enabled:
+            self.sizes.agree(trainer.strategy)
 
     def _train(self, trainer: L.Trainer, pl_module: L.LightningModule, method: Callable[..., Any], *args: Any) -> Any:
         self._arguments = args
@@ -131,7 +112,7 @@ class MemoryGuard(L.Callback):
     ) -> Any:
         """The training step, in more and more parts until they fit; in parts, with gradients of `parameters` alone."""
         while True:
-            parts = self._parts("training_step", self._arguments[0])
+            parts = self.sizes.parts("training_step", self._arguments[0])
             try:
                 if parts == 1:
                     return method(*self._arguments)
@@ -139,9 +120,8 @@ class MemoryGuard(L.Callback):
                 break
             except torch.OutOfMemoryError as error:
                 said = str(error)
-            self._make_smaller("training_step", self._arguments[0], parts, said)
-        size = self.sizes["training_step"]
-        self._say(trainer, "training_step", f"in micro-batches of {size}, {_exactness(pl_module)}")
+            self.sizes.make_smaller("training_step", self._arguments[0], said)
+        self.sizes.say("training_step", f"in micro-batches of {{}}, {_exactness(pl_module)}", trainer)
         return loss
 
     def _backward(
@@ -163,8 +143,7 @@ class MemoryGuard(L.Callback):
         loss.detach_()  # Lightning holds it, and so the activations
         after = _versions(self._parameters)
         missing = [p for p, old, new in zip(self._parameters, before, after, strict=True) if old == new]
-        batch = self._arguments[0]
-        self._make_smaller("training_step", batch, self._parts("training_step", batch), said)
+        self.sizes.make_smaller("training_step", self._arguments[0], said)
         with replaced(pl_module, "log", _log_nothing), trainer.precision_plugin.train_step_context():
             loss = self._step(trainer, pl_module, step, missing)
         return method(loss / trainer.accumulate_grad_batches, *args)
@@ -179,7 +158,7 @@ class MemoryGuard(L.Callback):
         *others: Any,
     ) -> Any:
         """A step of validation, test or prediction. A part that has been counted is not computed again."""
-        parts = self._parts(name, batch)
+        parts = self.sizes.parts(name, batch)
         todo = [batch] if parts == 1 else split(batch, parts)
         logs, outputs, counts = Logs(), [], []
         while todo:
@@ -196,40 +175,13 @@ class MemoryGuard(L.Callback):
             except torch.OutOfMemoryError as error:
                 said = str(error)
             logs.drop()
-            self._make_smaller(name, part, 1, said)
+            self.sizes.make_smaller(name, part, said)
             if updates != [metric.update_count for metric in self._metrics]:
                 raise DoesNotFit(f"{numbers(said)}, when a metric had counted a batch already: lower data.batch_size")
-            todo = [*split(part, self._parts(name, part)), *todo[1:]]
+            todo = [smaller for part in todo for smaller in split(part, self.sizes.parts(name, part))]
         logs.log(pl_module)
-        self._say(trainer, name, f"with {self.sizes[name]} samples at a time")
+        self.sizes.say(name, "with {} samples at a time", trainer)
         return joined(outputs, counts)
-
-    def _parts(self, name: str, batch: Any) -> int:
-        size = self.sizes.get(name)
-        return 1 if size is None else max(1, -(-count(batch) // size))
-
-    def _make_smaller(self, name: str, batch: Any, parts: int, said: str) -> None:
-        """
-        Raises:
-            DoesNotFit: it is one sample already, or cannot be divided.
-        """
-        try:
-            largest = -(-count(batch) // parts)
-            if largest > 1:
-                split(batch, 2)
-        except TypeError as error:
-            raise DoesNotFit(f"{numbers(said)}, and {error}: lower data.batch_size") from None
-        if largest <= 1:
-            raise one_sample(batch, said)
-        self.sizes[name] = -(-largest // 2)
-        garbage_collection_cuda()
-
-    def _say(self, trainer: L.Trainer, name: str, how: str) -> None:
-        """Once for each size."""
-        if self._said.get(name) != self.sizes[name]:
-            self._said[name] = self.sizes[name]
-            process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-            print(f"memory_guard: out of memory; {STEPS[name]}{process} goes on {how}", flush=True)
 
 
 def _left_alone(trainer: L.Trainer, pl_module: L.LightningModule) -> str:

@@ -92,6 +92,7 @@ def add_up(
                     of_term[i] = gradient if known is None else known if gradient is None else known + gradient
         sums.append(total.detach())
         weights.append(weight.detach())
+        del total  # else its graph would lie in memory beside the next one's
     whole = torch.stack(sums).sum(0)
     return _Known.apply(whole, seeds, gradients, *parameters), torch.stack(weights).sum(0)
 
