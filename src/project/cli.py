@@ -23,7 +23,7 @@ from project.annotations import of_parser
 from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard, report
 from project.mistakes import Parser, missing_config, root_cause
 from project.pipeline import ImageDataModule
-from project.safeguards import Checkpoint, EarlyStopping, ExactResume, NanGuard, Overfitting, restarting
+from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
 
 # Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
 set_parsing_settings(import_path_denylist=[])
@@ -112,6 +112,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(ExactResume, "exact_resume")
         parser.add_lightning_class_args(NanGuard, "nan_guard")
+        parser.add_lightning_class_args(MemoryGuard, "memory_guard")
         parser.add_lightning_class_args(Overfitting, "overfitting")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(

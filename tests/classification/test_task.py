@@ -234,3 +234,12 @@ def test_tensorboard_holds_curves_and_the_row_of_hyperparameters(fit):
     assert {"train/loss", "val/accuracy", "val/loss", "best/val/accuracy", "speed/images_per_second"} <= tags
     assert any(tag.startswith("lr-") for tag in tags)
     assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_loss_terms_add_up_over_the_parts_of_a_batch():
+    task = classifier(3, label_smoothing=0.3, weighted=True, class_counts=[10, 20, 5]).eval()  # batch normalisation
+    images, targets = torch.rand(5, 3, 8, 9), torch.tensor([0, 1, 1, 2, 0])
+    parts = [Batch(images[keys], targets[keys], keys) for keys in torch.arange(5).split([1, 4])]
+    sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
+    wanted = F.cross_entropy(task(images), targets, task.class_weights, label_smoothing=0.3)
+    assert torch.allclose(sums / weights, wanted)

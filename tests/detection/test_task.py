@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from project import UserError, cli
-from project.detection import CnnFcos, Detector, DigitScenes
+from project.detection import CnnFcos, Detector, DigitScenes, TorchvisionDetector
 from project.pipeline import Batch
 
 NET = ["--model.net.widths", "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.level", "1"]
@@ -164,3 +164,25 @@ def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, reposit
             "--trainer.max_epochs",
             "1",
         )
+
+
+def test_loss_terms_add_up_over_the_parts_of_a_batch():
+    """Of which one has no box at all: what is not there is taken for background, over the foreground of the others."""
+    task, one = detector(), batch(3)
+    for module in task.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    empty = {key: value[:0] if key != "size" else value for key, value in one.targets[0].items()}
+    one = one._replace(targets=[empty, *one.targets[1:]])
+    parts = [Batch(one.images[i : i + 1], one.targets[i : i + 1], one.keys[i : i + 1]) for i in range(3)]
+    terms = [task.loss_terms(part) for part in parts]
+    sums, weights = (sum(term) for term in zip(*terms, strict=True))
+    assert terms[0][1] == 0 and terms[0][0] > 0
+    assert torch.allclose((sums / weights).sum(), task.training_step(one, 0))
+    assert task.additive
+
+
+def test_detectors_that_sample_say_that_their_losses_do_not_add_up():
+    for name, wanted in (("ssdlite320_mobilenet_v3_large", False), ("retinanet_resnet50_fpn", True)):
+        net = TorchvisionDetector(num_classes=3, name=name)
+        assert Detector(lambda net=net, **_: net, 3, 3).additive is wanted

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from project import UserError, cli
 from project.pipeline import Batch
 from project.safeguards.verdict import of
-from project.segmentation import CnnUnet, CrossEntropy, Dice, Segmenter
+from project.segmentation import CnnUnet, CrossEntropy, Dice, Focal, Segmenter
 from project.segmentation.task import iou
 
 
@@ -265,3 +265,27 @@ def test_the_command_line_over_coco(fit, repository):
     options += ["--model.net.pretrained", "false", "--data.image_size", "[32, 48]", "--trainer.max_epochs", "1"]
     run = fit("--config", config, *options)
     assert "val/miou" in json.loads((run / "results.json").read_text())
+
+
+def test_loss_terms_add_up_over_the_parts_of_a_batch():
+    """The second part counts nowhere, and images show different numbers of classes."""
+    task = segmenter(losses=[CrossEntropy(0.5), Dice(2.0), Focal()], weighted=True, class_counts=[9, 3, 2, 1]).eval()
+    images, targets = torch.rand(4, 3, 8, 9), torch.randint(0, 4, (4, 8, 9))
+    targets[1], targets[2, 3:] = 255, 255
+    batch = Batch(images, targets, torch.arange(4))
+    parts = [Batch(images[keys], targets[keys], keys) for keys in torch.arange(4).split([1, 1, 2])]
+    sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
+    assert torch.allclose((sums / weights).sum(), task.training_step(batch, 0))
+    assert task.additive
+
+
+def test_a_loss_of_ones_own_is_taken_as_a_mean_over_images():
+    class Brightness(torch.nn.Module):
+        def forward(self, logits, targets, class_weights):
+            return logits.mean()
+
+    task = segmenter(losses=[CrossEntropy(), Brightness()])
+    batch = Batch(torch.rand(2, 3, 8, 9), torch.randint(0, 4, (2, 8, 9)), torch.arange(2))
+    logits = task(batch.images)
+    assert torch.allclose(task.training_step(batch, 0), F.cross_entropy(logits, batch.targets) + logits.mean())
+    assert not task.additive

@@ -87,12 +87,27 @@ class Classifier(L.LightningModule):
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, targets = batch.images, batch.targets
-        if self.mix:
-            images, targets = self.mix(images, F.one_hot(targets, self.num_classes).float())  # Float[B K] from here
-        loss = F.cross_entropy(self(images), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        if self.mix:  # the targets are Float[B K] from here
+            shares = F.one_hot(batch.targets, self.num_classes).float()
+            images, targets = self.mix(batch.images, shares)
+            batch = batch._replace(images=images, targets=targets)
+        sums, weights = self.loss_terms(batch)
+        loss = (sums / weights).sum()
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
+
+    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
+        total = F.cross_entropy(
+            self(batch.images),
+            batch.targets,
+            weight=self.class_weights,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        if self.class_weights is None or self.mix:
+            return total.view(1), total.new_full((1,), len(batch.keys))
+        return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         by_class = [] if self.trainer.state.fn == "fit" else [self.accuracy_by_class]

@@ -2,11 +2,13 @@
 
 Images are Float[B C H W], all of one size and normalised. Targets and detections are one dict an image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K, and `scores` Float[N] of a detection.
-Each net has a `backbone`, images to maps of features.
+Each net has a `backbone`, images to maps of features, and says in `additive` whether its losses are sums over a
+batch's images, or over their foreground, whose number then stands among them: `foreground`, Long[].
 """
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
@@ -37,6 +39,8 @@ class CnnFcos(FCOS):
         nms_thresh: of two detections of a class that overlap more (IoU), the better one stays.
     """
 
+    additive = True
+
     def __init__(
         self,
         num_classes: int,
@@ -58,11 +62,25 @@ class CnnFcos(FCOS):
             TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
             num_classes + 1,  # the background is class 0
             anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
-            head=FCOSHead(neck, 1, num_classes + 1, convs),
+            head=CountingHead(neck, 1, num_classes + 1, convs),
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
         self.transform = AsTheyAre(stem_stride * 2 ** (len(widths) - 1))
+
+
+class CountingHead(FCOSHead):
+    """torchvision's, with the number of foreground places, by which it divides each loss, or by 1 if there are none."""
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
 class TopDown(nn.Module):
@@ -113,6 +131,7 @@ class TorchvisionDetector(nn.Module):
             source = weights or models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
             load_weights(self.net, source, head=("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
+        self.additive = name.startswith("retinanet")  # the others sample, or divide by what the whole batch shows
         self.net.transform = AsTheyAre(self.net.transform.size_divisible)
 
     @property

@@ -61,9 +61,23 @@ class Detector(L.LightningModule):
         return in_flips(self.net, images, self.flips) if self.flips else self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = sum(self.net(batch.images, [_trainable(target) for target in batch.targets]).values())
+        sums, weights = self.loss_terms(batch)
+        loss = (sums / weights.clamp(min=1)).sum()
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
+
+    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
+        losses = self.net(batch.images, [_trainable(target) for target in batch.targets])
+        foreground = losses.pop("foreground", None)
+        mean = sum(losses.values()).view(1)
+        weights = mean.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(mean.dtype).view(1)
+        return mean * weights.clamp(min=1), weights
+
+    @property
+    def additive(self) -> bool:
+        """Whether the terms do add up exactly, which is the net's to say."""
+        return getattr(self.net, "additive", False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Seen]:
         return self._measure(batch, self.val_precision)

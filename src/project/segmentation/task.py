@@ -16,7 +16,7 @@ from project import UserError
 from project.pipeline import Batch
 from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
-from project.segmentation.losses import CrossEntropy
+from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import in_windows
 from project.weights import allow_freezing, freeze_all_but_head
@@ -33,6 +33,7 @@ class Segmenter(L.LightningModule):
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
         schedule: gets the optimizer and the run's number of steps; stepped after each batch.
         losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
+            See `project.segmentation.losses`.
         weighted: rare classes weigh more in the losses.
         window: height and width; in evaluation larger images are cut into overlapping windows of that size.
         freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
@@ -88,10 +89,23 @@ class Segmenter(L.LightningModule):
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch.images)
-        loss = torch.stack([loss(logits, batch.targets, self.class_weights) for loss in self.losses]).sum()
+        loss = divided(*self.loss_terms(batch)).sum()
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
+
+    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of each loss the sum and what it is divided by, Float[J] both, which add up over the parts of a batch."""
+        given = self(batch.images), batch.targets, self.class_weights
+        terms = [
+            loss.terms(*given) if isinstance(loss, Mean) else _over_images(loss(*given), batch) for loss in self.losses
+        ]
+        sums, weights = zip(*terms, strict=True)
+        return torch.stack(sums), torch.stack([weight.to(sums[0].dtype) for weight in weights])
+
+    @property
+    def additive(self) -> bool:
+        """Whether the terms do add up exactly; of a loss that is no `Mean` it is not known."""
+        return all(isinstance(loss, Mean) for loss in self.losses)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._measure(batch, self.val_loss, self.val_confusion)
@@ -147,6 +161,12 @@ class Segmenter(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
+
+
+def _over_images(loss: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """As if it were a mean over the images."""
+    images = loss.new_full((), len(batch.keys))
+    return loss * images, images
 
 
 def iou(confusion: Tensor) -> Tensor:
