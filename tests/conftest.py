@@ -23,10 +23,10 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if whoever loads a run of the tiny task said `--trust tiny_task`; in a process of its own he has to."""
+    """As if whoever loads a run of theirs said `--trust`; in a process of its own he has to."""
     from project import trust
 
-    monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task"))
+    monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task", "restless_task", "poison", "small_memory"))
 
 
 @pytest.fixture

@@ -107,6 +107,11 @@ class CLI(LightningCLI):
             args=args,
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CLI":
+        """A model's factories (optimizer, schedule) know their command line: whoever copies a model, for averaged
+        weights say, would copy the trainer and all images in memory too."""
+        return self
+
     def add_arguments_to_parser(self, parser: Parser) -> None:
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
@@ -230,7 +235,8 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     if resumed:
-        restarting.prepare(trainer, data, last, cli.resumed, cli.force)
+        with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
+            restarting.prepare(trainer, data, last, cli.resumed, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)

@@ -105,6 +105,8 @@ def _twin(trainer: L.Trainer, pl_module: L.LightningModule) -> L.LightningModule
     """Weights, buffers and metrics of its own, uncompiled, and nothing that it logs is heard."""
     twin: Any = TorchSyncBatchNorm().revert(deepcopy(pl_module))
     twin.trainer = trainer
+    for name in [name for name in vars(twin) if callable(getattr(type(twin), name, None))]:
+        delattr(twin, name)  # another guard's, in the place of a method
     for module in twin.modules():
         if isinstance(module, L.LightningModule):
             module.log = module.log_dict = _unheard  # type: ignore[method-assign, assignment]
