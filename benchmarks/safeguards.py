@@ -20,14 +20,14 @@ import lightning as L
 from training import write_data
 
 from project import cli, process
-from project.safeguards import NanGuard
+from project.safeguards import ExactResume, MemoryGuard, NanGuard, Overfitting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests/parts"))
 from poison import Poison  # noqa: E402
 
 CONFIG = REPOSITORY / "configs/classification_mnist.yaml"
-GUARDS = (NanGuard,)
+GUARDS = (ExactResume, MemoryGuard, NanGuard, Overfitting)
 PLACES = ("input", "loss", "gradient", "weight")
 TURN = 10  # steps
 
