@@ -311,3 +311,16 @@ def test_ctrl_c_ends_in_a_line_and_130():
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "stopped by Ctrl-C" in said and "Traceback" not in said
+
+
+def test_who_stops_reading_gets_no_traceback():
+    """As `| head -1` does."""
+    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(words, **pipes) as run:
+        assert run.stdout.readline().startswith("epoch ")
+        run.stdout.close()
+        said = run.stderr.read()
+    assert run.returncode == 141
+    assert said == "stopped: what reads the output has ended\n"

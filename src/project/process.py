@@ -36,6 +36,10 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # such as `| head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print at Python's end
+        print("stopped: what reads the output has ended", file=sys.stderr)
+        sys.exit(141)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # left to Python's end, its threads may outlive what they use: abort
     sys.exit(0)
