@@ -1,12 +1,11 @@
-"""Runs that are killed with SIGKILL at random moments and resumed, against one that never was; and what saving costs.
+"""Runs that are killed with SIGKILL at random moments and resumed, against one that never was.
 
     python benchmarks/resume.py [--runs 20] [--task detection] [--processes 2] [--workers 2] [--seed 0]
 
 Each task trains on its embedded data. A killed run writes its checkpoints as often as chance has it, is killed between
 its start and the time that the whole run took, once or twice, and is resumed until it ends. Then weights, optimizer,
 the callbacks' states and the best checkpoint must be equal bit for bit, as must the test metrics, and TensorBoard's
-points as (tag, step, value). Wanted: all of them, and at most 0.1 s that a checkpoint of 100 MB of weights with Adam's
-two moments stops training.
+points as (tag, step, value). Wanted: all of them.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,12 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from project import cli, process
-from project.safeguards import ExactResume
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2}
@@ -140,49 +136,9 @@ def exact(task: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     return options.runs - len(faults), faults
 
 
-class Large(L.LightningModule):
-    """100 MB of weights whose steps take a fifth of a second or so: what a checkpoint costs is seen beside them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = torch.nn.ParameterList(torch.randn(2_500_000) for _ in range(10))
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return sum(weight.square().mean() for weight in self.weights)
-
-    def train_dataloader(self) -> Any:
-        return torch.utils.data.DataLoader(torch.zeros(40), batch_size=1)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters())
-
-
-class Timed(ExactResume):
-    def __init__(self) -> None:
-        super().__init__(every_minutes=0)
-        self.seconds: list[float] = []
-
-    def _save(self, trainer: L.Trainer) -> None:
-        begun = time.perf_counter()
-        super()._save(trainer)
-        self.seconds.append(time.perf_counter() - begun)
-
-
-def cost() -> list[float]:
-    """Seconds that each checkpoint stopped training."""
-    timed = Timed()
-    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = L.Trainer(
-            max_epochs=1, callbacks=[timed], default_root_dir=folder, enable_checkpointing=False, **options
-        )
-        trainer.fit(Large())
-    return timed.seconds
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=20, help="killed runs of each task (20); 0: only what saving costs")
+    parser.add_argument("--runs", type=int, default=20, help="killed runs of each task (20)")
     parser.add_argument("--task", choices=list(EPOCHS), help="one of them, instead of all that are here")
     parser.add_argument("--processes", type=int, default=1, help="of a run (1)")
     parser.add_argument("--workers", type=int, default=0, help="of each process, that load its images (0)")
@@ -192,15 +148,9 @@ def main() -> None:
     process.quiet()
     there = [task for task in EPOCHS if (REPOSITORY / "src/project" / task).is_dir()]
     for task in [options.task] if options.task else there:
-        if not options.runs:
-            break
         same, faults = exact(task, options)
         told = f"{options.processes} process(es), {options.workers} worker(s)"
         print(f"{task:16}{same} of {options.runs} exact   {told}", *faults, sep="\n  ", flush=True)
-    first, *others = cost()
-    print(
-        f"{'saving 300 MB':16}{statistics.median(others):.3f} s, at most {max(others):.3f} s, the first {first:.3f} s"
-    )
 
 
 if __name__ == "__main__":

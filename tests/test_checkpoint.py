@@ -61,8 +61,8 @@ def test_a_checkpoint_that_is_cut_off():
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, {"hyper_parameters": {"lr": 1}}, {"hyper_parameters": None}])
 def test_a_checkpoint_that_does_not_say_what_it_is(content):
-    with pytest.raises(UserError, match="does not say which model"):
-        checkpoint.read(saved("other.ckpt", **content))
+    with pytest.raises(UserError, match="does not say of which LightningModule it is"):
+        checkpoint.load(saved("other.ckpt", **content))
 
 
 def test_the_config_in_a_checkpoint():

@@ -324,3 +324,19 @@ def test_who_stops_reading_gets_no_traceback():
         said = run.stderr.read()
     assert run.returncode == 141
     assert said == "stopped: what reads the output has ended\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--trainer.max_steps", "1"],
+        ["--trainer.limit_val_batches", "0", "--trainer.check_val_every_n_epoch", "2"],
+    ],
+    ids=["ends before the first validation", "without validation"],
+)
+def test_the_last_weights_are_the_best_where_none_were_judged(words, capsys):
+    cli.fit(words)
+    checkpoints = Path("runs/tiny/version_0/checkpoints")
+    last, best = (torch.load(checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert all(torch.equal(value, best["state_dict"][key]) for key, value in last["state_dict"].items())
+    assert "test/accuracy" in capsys.readouterr().out

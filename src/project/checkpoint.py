@@ -34,7 +34,7 @@ def read(file: Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU, plain values and tensors alone.
 
     Raises:
-        UserError: the file is cut off, no checkpoint, holds objects that would run code, or is not self-describing.
+        UserError: the file is cut off, no checkpoint, or holds objects that would run code.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -44,27 +44,31 @@ def read(file: Path) -> dict[str, Any]:
     except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
         why = trust.in_a_line(error).split(". ")[0]
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
-    parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(parameters, dict) or "_class_path" not in parameters:
-        raise UserError(f"{file} does not say which model it holds: it was not made by `python -m project.fit`")
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
     return content
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `read` and `config` give, once it is sure that making the model and the data module runs no foreign code.
+    """What `read` and `config` give of a checkpoint that says what it holds, once it is sure that making the model and
+    the data module runs no foreign code.
 
     Args:
         file: the checkpoint.
         trusted: the packages beside `trust.PACKAGES` that the user vouches for.
 
     Raises:
-        UserError: as of `read`; or the file names what it may not, or no data module.
+        UserError: as of `read`; or the file names what it may not, or no model or no data module.
     """
     content = read(file)
     trust.check_checkpoint(content, file, trusted)
     found = config(content)
-    if "data" not in found:
-        raise UserError(f"{file} does not say which data module it belongs to: it was not made by project.fit")
+    for part, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
+        if part not in found:
+            raise UserError(
+                f"{file} does not say of which {kind} it is: it was not made by `python -m project.fit`, or with a "
+                f"{kind} that does not call save_hyperparameters()"
+            )
     return content, found
 
 

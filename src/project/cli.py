@@ -228,7 +228,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     if resumed:
         config = restarting.run_folder(resumed) / "config.yaml"
         if last:
-            checkpoint.load(last, trusted)
+            trust.check_checkpoint(checkpoint.read(last), last, trusted)
         with checkpoint.blamed(config, "cannot be gone on with"):
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
     else:

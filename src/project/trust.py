@@ -6,7 +6,6 @@ one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annota
 project's own, or of what `--trust` names. Nothing of another package is imported to find that out.
 """
 
-import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -54,10 +53,6 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
         if "_class_path" in values:
             rest = {key: value for key, value in values.items() if key not in ("_class_path", "_instantiator")}
             walk.value({"class_path": values["_class_path"], "init_args": rest}, [kind], part)
-    callbacks = content.get("callbacks")
-    for name, state in callbacks.items() if isinstance(callbacks, dict) else ():
-        if isinstance(state, dict) and "best_model_path" in state:
-            _check_best(state["best_model_path"], state.get("dirpath"), walk, _joined("callbacks", name))
 
 
 def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
@@ -71,13 +66,6 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
     except Exception as error:  # a file of anyone's
         raise UserError(f"{file} cannot be read as a config ({in_a_line(error)})") from None
     _Walk(file, trusted).group(config, kinds, "")
-
-
-def _check_best(path: Any, folder: Any, walk: "_Walk", key: str) -> None:
-    """A resumed run loads its best checkpoint at its end, which may not lie anywhere, as behind an address."""
-    inside = isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(os.path.normpath(str(folder)))
-    if path != "" and not inside:
-        walk.refuse(key, f"has its best checkpoint at {_shown(path)}, outside of its folder")
 
 
 class _Walk:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from project import UserError
 from project.safeguards import restarting, writing
-from project.safeguards.writing import Buffers, Writer, damage, write
+from project.safeguards.writing import Memory, Writer, damage, write
 
 CONTENT = {"weights": torch.arange(12.0).view(3, 4), "deep": [{"step": 7}, (torch.ones(2),)]}
 
@@ -27,22 +27,22 @@ def read(file: Path) -> dict:
 def test_the_copy_is_of_one_moment_and_its_memory_is_kept():
     weights = torch.arange(24.0).view(2, 3, 4).permute(0, 2, 1)
     tied = {"a": weights, "b": weights.detach(), "state": [{"moment": weights + 1}], "step": torch.tensor(3.0)}
-    buffers = Buffers()
-    copied = buffers.copy_of(tied)
+    memory = Memory()
+    copied = memory.copy_of(tied)
     expected = weights.clone()
     weights.zero_()
     assert torch.equal(copied["a"], expected) and copied["a"].stride() == weights.stride()
     assert copied["a"].data_ptr() == copied["b"].data_ptr()  # written once
     assert torch.equal(copied["state"][0]["moment"], expected + 1)
-    again = buffers.copy_of(tied)
+    again = memory.copy_of(tied)
     assert again["a"].data_ptr() == copied["a"].data_ptr() and not again["a"].any()
-    larger = buffers.copy_of({"a": torch.ones(5, 5)})
+    larger = memory.copy_of({"a": torch.ones(5, 5)})
     assert torch.equal(larger["a"], torch.ones(5, 5))
 
 
 def test_what_a_state_dict_carries_beside_its_entries_is_kept():
     state = torch.nn.BatchNorm1d(2).state_dict()
-    assert Buffers().copy_of(state)._metadata == state._metadata
+    assert Memory().copy_of(state)._metadata == state._metadata
 
 
 def test_the_file_before_the_last_is_kept(tmp_path):
@@ -158,6 +158,17 @@ def test_the_newest_whole_checkpoint_is_chosen(tmp_path, capsys):
     (folder / "previous.ckpt").write_bytes(b"")
     with pytest.raises(UserError, match="is whole: start the run anew"):
         restarting.choose(str(run))
+
+
+def test_what_cannot_be_pickled_stops_nothing_and_what_cannot_be_read_back_is_said(tmp_path, capsys):
+    writer = Writer()
+    writer.save_checkpoint({"factor": lambda step: 1}, tmp_path / "last.ckpt")
+    for _ in range(3):  # more than there is memory for, if the thread had died
+        writer.save_checkpoint({"when": Path()}, tmp_path / "last.ckpt")
+    writer.teardown()
+    first, second = capsys.readouterr().err.splitlines()
+    assert "last.ckpt could not be written" in first and "training goes on" in first
+    assert second.startswith(f"warning: --resume will not take {tmp_path / 'last.ckpt'} (")
 
 
 def test_names_agree_with_what_is_documented():

@@ -19,27 +19,23 @@ def gradients(loss, parameters) -> torch.Tensor:
     return torch.cat([gradient.flatten() for gradient in found])
 
 
-@pytest.fixture
-def task_and_batch(monkeypatch):
+def task_and_batch(config: Path):
     """The task of a config, in double precision and with its batch normalisation fixed, and a batch of its data."""
-
-    def make(config: Path, *arguments: str):
-        monkeypatch.chdir(CONFIGS.parent)
-        run = cli.CLI(["--config", str(config), "--data.batch_size", "5", "--trainer.logger", "false", *arguments])
-        run.datamodule.setup("fit")
-        batch = next(iter(run.datamodule.train_dataloader()))
-        batch = run.datamodule.on_after_batch_transfer(batch, 0)
-        task = run.model.double().train()
-        for module in task.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        task.log = lambda *_, **__: None
-        return task, batch._replace(images=batch.images.double())
-
-    return make
+    run = cli.CLI(["--config", str(config), "--data.batch_size", "5", "--trainer.logger", "false"])
+    run.datamodule.setup("fit")
+    batch = next(iter(run.datamodule.train_dataloader()))
+    batch = run.datamodule.on_after_batch_transfer(batch, 0)
+    task = run.model.double().train()
+    for module in task.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    task.log = lambda *_, **__: None
+    return task, batch._replace(images=batch.images.double())
 
 
-def error(task, batch, parts: int) -> float:
+def error(config: Path, parts: int) -> float:
+    """Of the gradient in parts, relative to the whole's."""
+    task, batch = task_and_batch(config)
     parameters = list(task.parameters())
     loss = task.training_step(batch, 0)
     whole = gradients(loss, parameters)
@@ -52,8 +48,8 @@ def error(task, batch, parts: int) -> float:
 @pytest.mark.parametrize(
     "config", sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem), ids=lambda file: file.stem
 )
-def test_the_gradient_of_each_task_is_that_of_the_whole_batch(config, parts, task_and_batch):
-    assert error(*task_and_batch(config), parts) <= 1e-10
+def test_the_gradient_of_each_task_is_that_of_the_whole_batch(config, parts):
+    assert error(config, parts) <= 1e-10
 
 
 class Two(nn.Module):

@@ -437,3 +437,23 @@ def test_two_processes_agree_and_one_of_them_speaks(tiny):
     facts = json.loads(Path("runs/tiny/version_0/nan_guard_1.json").read_text())
     assert (facts["rank"], facts["step"], facts["input_finite"]) == (1, 1, False)
     assert ended.stdout.count("nan_guard: epoch") == 3
+
+
+def test_of_batches_that_are_added_up_the_bad_one_is_named(capsys):
+    """Long before the last, whose images are the only ones to be held still."""
+    data = batches(12)
+    data[2][0][0] = NAN
+    train(data, NanGuard(), accumulate_grad_batches=12)
+    assert "in batch 2 of the epoch (input not finite" in capsys.readouterr().out
+
+
+def test_of_batches_that_are_added_up_few_are_held():
+    guard = NanGuard()
+    train(batches(11), guard, accumulate_grad_batches=12)
+    assert [step.batch_idx for step in guard._steps] == [7, 8, 9, 10]
+
+
+def test_without_an_optimizer_there_is_nothing_to_guard():
+    model = Own(None)
+    model.configure_optimizers = lambda: None
+    train(batches(2), NanGuard(), model=model)

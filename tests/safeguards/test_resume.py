@@ -14,7 +14,7 @@ import torch
 import yaml
 from restless_task import Restless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_task import Shades
+from tiny_task import Judge, Shades
 
 from project import Stopped, UserError, cli, process
 
@@ -293,3 +293,61 @@ def test_two_processes_stop_together_and_one_can_go_on():
     assert ended.returncode == 0, ended.stderr
     assert "2 processes before, 1 now" in ended.stdout
     assert contents(run, "last")["exact_resume"]["processes"] == 1
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
+    """In the last epoch, too: the test is for the resumed run."""
+    words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]
+    step, calls = Restless.training_step, []
+
+    def interrupted(self, batch, batch_idx):
+        calls.append(batch_idx)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "training_step", interrupted)
+        with pytest.raises(Stopped):
+            fit("stopped", *words)
+    assert len(calls) == at
+    run = Path("runs/stopped/version_0")
+    assert not (run / "results.json").exists()
+    cli.fit(["--resume", str(run)])
+    assert_same(fit("whole", *words), run)
+
+
+def test_a_validation_within_a_sum_of_gradients(killed):
+    """The gradients that were gathered so far are in no checkpoint."""
+    words = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "3"]
+    run = killed("killed", 6, "training_step", *words)
+    cli.fit(["--resume", str(run)])
+    assert_same(fit("whole", *words), run)
+
+
+def test_a_module_that_saves_no_hyperparameters_can_go_on(monkeypatch):
+    monkeypatch.setattr(Judge, "save_hyperparameters", lambda *_, **__: None)
+    words = ["--model", "tiny_task.Judge", "--trainer.max_epochs", "1", "--trainer.callbacks", "[]"]
+    words += ["--early_stopping.patience", "null"]
+    monkeypatch.setattr(Judge, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), 0.01))
+    run = fit("own", *words)
+    cli.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+    assert contents(run, "last")["epoch"] == 1
+    with pytest.raises(UserError, match=r"of which LightningModule it is.* does not call save_hyperparameters"):
+        cli.test([str(run)])
+
+
+def test_a_strangers_paths_are_not_followed():
+    """The file of a score that has been bettered is deleted."""
+    run, victim = fit("run", "--trainer.max_epochs", "1", "--early_stopping.patience", "null"), Path("victim.ckpt")
+    victim.write_text("precious")
+    file = run / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    state = next(state for state in content["callbacks"].values() if "kth_best_model_path" in state)
+    state |= {"kth_best_model_path": str(victim), "best_model_path": str(victim), "dirpath": str(Path.cwd())}
+    state |= {"best_k_models": {str(victim): torch.tensor(9.0)}, "kth_value": torch.tensor(9.0)}
+    torch.save(content, file)
+    cli.fit(["--resume", str(run), "--trainer.max_epochs", "3"])
+    assert victim.read_text() == "precious"
+    assert (run / "checkpoints" / "best.ckpt").is_file()

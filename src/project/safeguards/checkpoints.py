@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from project.safeguards.stopping import require_logged, watched
+from project.safeguards.stopping import has_validated, require_logged, watched
 
 
 class Checkpoint(ModelCheckpoint):
@@ -27,16 +27,26 @@ class Checkpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
-        if trainer.enable_validation:
+        if not trainer.enable_validation:  # the latest is the best
+            self._save_none_monitor_checkpoint(trainer, monitor_candidates)
+        elif self.monitor in monitor_candidates or has_validated(trainer):
             require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
             super()._save_topk_checkpoint(trainer, monitor_candidates)
-        else:  # the latest is the best
-            self._save_none_monitor_checkpoint(trainer, monitor_candidates)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that ended before its first validation has its last weights as its best."""
+        if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+            trainer.strategy.checkpoint_io.teardown()
+            trainer.strategy.barrier()  # as in ExactResume, for the same reader
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A run folder that was moved, or is named from elsewhere, is the same run."""
-        old, new = state_dict["dirpath"], str(self.dirpath)
-        paths = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
-        best = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": best})
-        self.current_score = state_dict["current_score"]  # which Lightning saves, but does not restore
+        """The scores alone: a run folder that was moved is the same run, and the paths in a stranger's checkpoint, one
+        of which would be deleted for a better one, are not to be trusted."""
+        if state_dict["best_model_path"]:
+            self.best_model_path = self.kth_best_model_path = f"{self.dirpath}/best.ckpt"
+        score = state_dict["best_model_score"]
+        if isinstance(score, Tensor) and score.numel() == 1:  # the latest weights, where none are judged, have none
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {self.best_model_path: score}
+        self.current_score = state_dict["current_score"]

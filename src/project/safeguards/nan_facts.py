@@ -33,6 +33,8 @@ def examine(
         facts |= {"input_finite": finite(step.batch), "loss": seen.loss, "module": seen.module}
         facts |= {"given_finite": seen.given, "backward": seen.operation, "not_repeated": seen.error}
         facts["gradients"] = _largest(gradients or seen.gradients or {})
+    if not facts["found"] and len(steps) < trainer.accumulate_grad_batches:
+        facts["not_repeated"] = "it may have been an earlier one of the batches whose gradients are added up"
     weights = dict(pl_module.named_parameters())
     facts["weights_not_finite"] = [name for name, weight in weights.items() if not finite(weight)][:LARGEST]
     groups = trainer.optimizers[0].param_groups

@@ -15,6 +15,8 @@ from project.safeguards.nan_rollback import Snapshots, cut_learning_rates
 from project.safeguards.nan_signs import SILENT_STEPS, Runaway, Silence
 from project.safeguards.nan_step import Buffers, Late, measure, scaler, skips_on_device, take_out
 
+HELD = 3  # batches beside the one under way
+
 
 class Diverged(UserError):
     """A guard stopped the run. One process says why, the others have nothing to add."""
@@ -68,6 +70,7 @@ class NanGuard(L.Callback):
         self._late = skips_on_device(trainer)
         self._buffers = Buffers(pl_module)
         self._steps: list[Step] = []
+        self._suspect: Step | None = None
         self._steps_before: list[Step] = []
         self._losses: list[Tensor] = []
         self._stepped = True
@@ -81,11 +84,14 @@ class NanGuard(L.Callback):
     ) -> None:
         if self._stepped:
             self._buffers.keep()
-            self._steps, self._stepped = [], False
-        self._steps.append(remember(batch, batch_idx, pl_module.device))
+            self._steps, self._suspect, self._stepped = [], None, False
+        # Of batches whose gradients are added up the latest few are held, as they take memory, and the first bad one.
+        self._steps = [*self._steps[-HELD:], remember(batch, batch_idx, pl_module.device)]
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
+        if trainer.accumulate_grad_batches > 1 and not self._late and self._suspect is None and not finite(loss):
+            self._suspect = self._steps[-1]
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
@@ -94,7 +100,8 @@ class NanGuard(L.Callback):
         if numbers is None:  # `training_step` returned none
             return
         if not self._late:
-            self._judge(trainer, pl_module, optimizer, numbers.tolist(), self._steps)
+            steps = [self._suspect] if self._suspect else self._steps
+            self._judge(trainer, pl_module, optimizer, numbers.tolist(), steps)
             return
         bad = numbers[0] > 0
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]

@@ -71,7 +71,7 @@ def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, into: dict[str, A
     state = {"step": trainer.global_step, "state_dict": pl_module.state_dict()}
     for callback in averages(trainer):
         callback.on_save_checkpoint(trainer, pl_module, state)
-    state["optimizer"] = trainer.optimizers[0].state_dict()["state"]
+    state["optimizer"] = trainer.optimizers[0].state_dict().get("state", {})
     state["precision"] = trainer.precision_plugin.state_dict()
     leaves, form = tree_flatten(state)
     places, old_form = tree_flatten(into)

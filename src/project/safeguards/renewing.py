@@ -1,11 +1,11 @@
 """Optimizers and schedules of a run whose length, or config, is another than before."""
 
-from typing import Any
+import warnings
 
 import lightning as L
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPlateau
 
-COUNTED = ("last_epoch", "_step_count", "_last_lr")  # of a schedule's state; the rest is what it was made with
+from project.safeguards.nan_rollback import cut_learning_rates
 
 
 class Renewal:
@@ -19,20 +19,34 @@ class Renewal:
         self._schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
     def apply(self, trainer: L.Trainer, with_optimizer: bool) -> None:
-        """Schedules keep the place that they have come to, optimizers the moments that they have gathered."""
-        if with_optimizer:
-            for optimizer, groups in zip(trainer.optimizers, self._groups, strict=True):
-                for group, made in zip(optimizer.param_groups, groups, strict=True):
-                    group.update(made)
-        for config, made in zip(trainer.lr_scheduler_configs, self._schedules, strict=True):
-            if not isinstance(config.scheduler, ReduceLROnPlateau):  # which knows no length
-                config.scheduler.load_state_dict(_placed(made, config.scheduler.state_dict()))
+        """Schedules go from their start to the place that they had reached; optimizers keep the moments they gathered.
 
-
-def _placed(made: dict[str, Any], reached: dict[str, Any]) -> dict[str, Any]:
-    state = {**made, **{key: reached[key] for key in COUNTED if key in reached}}
-    if "_schedulers" in made:  # one after the other, or chained
-        state["_schedulers"] = [
-            _placed(*pair) for pair in zip(made["_schedulers"], reached["_schedulers"], strict=True)
+        Args:
+            with_optimizer: what else the optimizer was made with counts too, and no cut of its learning rate.
+        """
+        # Many schedules make each rate of the one before it, so that there is no other way than through all of them.
+        schedules = [
+            (config.scheduler, made, _place(config.scheduler))
+            for config, made in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
+            if not isinstance(config.scheduler, ReduceLROnPlateau)  # which knows no length
         ]
-    return state
+        scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
+        cut = 1.0
+        for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):
+            if not with_optimizer and id(optimizer) not in scheduled:
+                continue
+            cut = 1.0 if with_optimizer else optimizer.param_groups[0]["initial_lr"] / groups[0]["initial_lr"]
+            for group, made in zip(optimizer.param_groups, groups, strict=True):
+                group.update(made)
+        with warnings.catch_warnings(action="ignore"):  # that the optimizer has not stepped
+            for scheduler, made, place in schedules:
+                scheduler.load_state_dict(made)
+                for _ in range(place):
+                    scheduler.step()
+        if cut != 1:  # by a guard, for the rest of the run
+            cut_learning_rates(trainer, cut)
+
+
+def _place(scheduler: LRScheduler) -> int:
+    """How often it has stepped."""
+    return _place(scheduler._schedulers[0]) if isinstance(scheduler, ChainedScheduler) else scheduler.last_epoch

@@ -31,6 +31,8 @@ class ExactResume(L.Callback):
 
     What is added up over an epoch of training (`self.log(..., on_epoch=True)` in `training_step`, torchmetrics that
     are kept from step to step) is not in a checkpoint: in an epoch that was resumed, those figures are of its rest.
+    Random numbers that are drawn while a batch is brought to the device (`on_after_batch_transfer`) are not a step's:
+    the first batch after a resume may get others. Ours draw none there.
 
     Args:
         enabled: without it there is no `last.ckpt`, and a signal ends a run where it stands.
@@ -111,8 +113,12 @@ class ExactResume(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
-            if trainer.global_step > max(0, self._saved_step):  # an epoch that was not validated
+            _, idle, stop = self._ask(trainer)
+            new = trainer.global_step > max(0, self._saved_step)  # in an epoch that was not validated
+            if stop or (idle and new):
                 self._save(trainer)
+            if stop:
+                raise self.stopped()
             self._seed(trainer, 0)
 
     def on_train_batch_start(
@@ -120,12 +126,11 @@ class ExactResume(L.Callback):
     ) -> None:
         if not self.enabled:
             return
-        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.every_seconds
-        due, stop = self._agreement(due and not self.writer.busy, self.signals.received is not None)
+        due, idle, stop = self._ask(trainer)
         # Not within a sum of gradients; and not after a validation, of which Lightning would not know that it was.
         possible = batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._validated
         self._validated = False
-        if (due or stop) and possible:
+        if ((due and idle) or stop) and possible:
             self._save(trainer)
             if stop:
                 raise self.stopped()
@@ -134,8 +139,9 @@ class ExactResume(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.enabled or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        _, stop = self._agreement(False, self.signals.received is not None)
-        self._save(trainer)
+        stop = self._ask(trainer)[-1]
+        if not trainer.fit_loop._should_accumulate():  # not within a sum of gradients
+            self._save(trainer)
         self._validated = True
         if stop:
             raise self.stopped()
@@ -152,6 +158,14 @@ class ExactResume(L.Callback):
             self._save(trainer)
         self.writer.teardown()
         trainer.strategy.barrier()  # all processes are going to read the best checkpoint, which one has written
+        if any(self._ask(trainer)[-1] for _ in range(2)):  # the second answers the first; the test is left to do
+            raise self.stopped()
+
+    def _ask(self, trainer: L.Trainer) -> list[bool]:
+        """Whether a checkpoint is due, whether the writer has nothing to do, and whether the run is to stop."""
+        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.every_seconds
+        idle = trainer.is_global_zero and not self.writer.busy
+        return self._agreement(due, idle, self.signals.received is not None)
 
     def stopped(self) -> Stopped:
         """The end of a run that was told to stop.

@@ -44,7 +44,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         return ""
 
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
-        if trainer.enable_validation:  # else there is nothing to watch
+        if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated(trainer)):
             super()._run_early_stopping_check(trainer)
 
     def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
@@ -59,6 +59,11 @@ class EarlyStopping(callbacks.EarlyStopping):
                 f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} has not improved on "
                 f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
             )
+
+
+def has_validated(trainer: L.Trainer) -> bool:
+    """Whether there has been a validation; a run may end before its first."""
+    return trainer.fit_loop.epoch_loop.val_loop._has_run
 
 
 def require_logged(key: str, logged: dict[str, Tensor], flag: str) -> None:

@@ -27,21 +27,22 @@ class Writer(TorchCheckpointIO):
     """
 
     def __init__(self) -> None:
-        self._free: queue.LifoQueue[Buffers] = queue.LifoQueue()
+        self._free: queue.LifoQueue[Memory] = queue.LifoQueue()
         for _ in range(2):
-            self._free.put(Buffers())
-        self._jobs: queue.Queue[tuple[Any, Path, Buffers]] = queue.Queue()
+            self._free.put(Memory())
+        self._jobs: queue.Queue[tuple[Any, Path, Memory]] = queue.Queue()
         self._thread: threading.Thread | None = None
+        self._proven = False
 
     @property
     def busy(self) -> bool:
         return self._jobs.unfinished_tasks > 0
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        buffers = self._free.get()
-        self._jobs.put((buffers.copy_of(checkpoint), Path(path), buffers))
+        memory = self._free.get()
+        self._jobs.put((memory.copy_of(checkpoint), Path(path), memory))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)  # a second Ctrl-C does not wait for it
+            self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
 
     def teardown(self) -> None:
@@ -50,19 +51,27 @@ class Writer(TorchCheckpointIO):
 
     def _work(self) -> None:
         while True:
-            content, path, buffers = self._jobs.get()
+            content, path, memory = self._jobs.get()
             try:
                 write(content, path)
-            except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's at times
+                if path.name == LAST and not self._proven:
+                    self._prove(path)
+            except Exception as error:  # a full disk is a RuntimeError of torch's at times; a state may be anything
                 why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
                 told = f"warning: {path} could not be written ({why}); what was there is kept, training goes on"
                 print(told, file=sys.stderr, flush=True)
             finally:
-                self._free.put(buffers)
+                self._free.put(memory)
                 self._jobs.task_done()
 
+    def _prove(self, path: Path) -> None:
+        """Once, that the file can be read back: a callback's or a schedule's state may be more than plain values."""
+        self._proven = True
+        if why := damage(path):
+            print(f"warning: --resume will not take {path} ({why})", file=sys.stderr, flush=True)
 
-class Buffers:
+
+class Memory:
     """Memory for a copy of a checkpoint, kept for the next one: the first use of new memory takes six times as long."""
 
     def __init__(self) -> None:
