@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 
-from project import UserError, cli, process
+from project import UserError, process, verbs
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "classification.yaml"
 SHORT = ["--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu"]
@@ -43,7 +43,7 @@ TOUCH = {"command": "touch touched", "args": ["touch", "touched"], "source": "op
 PATHS = (
     *("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.os.system"),
     *("foreign.Net", "foreign.net", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load_inline"),
-    *("project.cli.re.compile", "project.cli.CLI", "torchvision.datasets.utils.download_url", "lightning.Trainer"),
+    *("project.verbs.re.compile", "project.cli.CLI", "torchvision.datasets.utils.download_url", "lightning.Trainer"),
     "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
     *("torch.optim.AdamW", "torch.nn.Linear", "torchvision.transforms.v2.Lambda", "torch.optim.lr_scheduler.LambdaLR"),
 )
@@ -168,9 +168,9 @@ def outcome(run: Path, file: Path) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             if file.name == "last.ckpt":
-                cli.fit(["--resume", str(run), *ONCE])
+                verbs.fit(["--resume", str(run), *ONCE])
             else:
-                cli.test([str(file), *SHORT])
+                verbs.test([str(file), *SHORT])
     except UserError as error:
         return "one line" if "\n" not in str(error) else f"lines: {error}"
     except (Exception, SystemExit):
@@ -194,7 +194,7 @@ def main() -> None:
         Path("foreign.py").write_text(FOREIGN)
         sys.path.insert(0, folder)
         with contextlib.redirect_stdout(io.StringIO()):
-            cli.fit(["--config", str(CONFIG), "--model.net.widths", "[4]", *ONCE])
+            verbs.fit(["--config", str(CONFIG), "--model.net.widths", "[4]", *ONCE])
         sound = next(Path("runs").glob("*/version_0")).rename("sound")
         assert outcome(sound, sound / "checkpoints/best.ckpt") == outcome(sound, sound / "checkpoints/last.ckpt")
         for number in range(options.count):

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project import cli, process
+from project import process, verbs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2}
@@ -59,7 +59,7 @@ def start(words: list[str], folder: Path, processes: int) -> int:
         os.dup2(output, 2)
         sys.argv[1:] = words
         try:
-            process.main(cli.fit)
+            process.main(verbs.fit)
         except SystemExit as ended:
             sys.stdout.flush()
             os._exit(int(ended.code or 0))

@@ -1,6 +1,7 @@
 """Tiny data and tiny runs. Every test runs in a folder of its own, so that nothing is written into the checkout."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests" / "parts"))
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +39,14 @@ def repository() -> Path:
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Path]:
     """Runs `project.fit` in this process and returns the run's folder."""
-    from project import cli, process
+    from project import process, verbs
 
     def run(*args: str) -> Path:
         process.quiet()
         given = ["--config", str(REPOSITORY / "configs" / "classification.yaml")] if "--config" not in args else []
         if "--resume" in args:
             given = []
-        cli.fit([*given, *args])
+        verbs.fit([*given, *args])
         return max((tmp_path / "runs").glob("*/version_*"), key=lambda folder: folder.stat().st_mtime_ns)
 
     return run

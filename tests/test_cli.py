@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from project import UserError, cli
+from project import UserError, verbs
 
 PARTS = Path(__file__).resolve().parent / "parts"
 TINY = {
@@ -40,7 +39,7 @@ def printed(capsys) -> Callable[..., dict]:
 
     def run(*args: str) -> dict:
         with pytest.raises(SystemExit):
-            cli.fit([*args, "--print_config"])
+            verbs.fit([*args, "--print_config"])
         return yaml.safe_load(capsys.readouterr().out)
 
     return run
@@ -63,7 +62,7 @@ def weights(run: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
 
 
 def test_the_default_is_the_first_config_without_an_underscore(capsys):
-    cli.fit([])
+    verbs.fit([])
     assert Path("runs/tiny/version_0/config.yaml").is_file()
     assert not Path("runs/a_first").exists()
     assert "run folder runs/tiny/version_0" in capsys.readouterr().out
@@ -92,17 +91,17 @@ def test_later_configs_and_then_flags_win(printed):
 
 def test_the_seed_of_the_run_is_the_datas(printed):
     assert printed("--seed_everything", "5")["seed_everything"] == 5
-    cli.fit(["--seed_everything", "5"])
+    verbs.fit(["--seed_everything", "5"])
     content = torch.load("runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)
     assert content["datamodule_hyper_parameters"]["seed"] == 5
 
 
 def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
     for _ in range(2):
-        cli.fit(["--name", "mine", "--trainer.max_epochs", "2"])
+        verbs.fit(["--name", "mine", "--trainer.max_epochs", "2"])
     runs = Path("runs/mine")
     assert sorted(p.name for p in runs.iterdir()) == ["version_0", "version_1"]
-    cli.fit(["--config", str(runs / "version_0" / "config.yaml"), "--name", "again"])
+    verbs.fit(["--config", str(runs / "version_0" / "config.yaml"), "--name", "again"])
     for other in (runs / "version_1", Path("runs/again/version_0")):
         assert all(torch.equal(value, weights(other)[key]) for key, value in weights(runs / "version_0").items())
         assert (other / "results.json").is_file()
@@ -110,33 +109,33 @@ def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_the_seed_changes_the_weights(seed):
-    cli.fit(["--name", "other", "--seed_everything", seed])
-    cli.fit(["--name", "own"])
+    verbs.fit(["--name", "other", "--seed_everything", seed])
+    verbs.fit(["--name", "own"])
     own, other = weights("runs/own/version_0"), weights("runs/other/version_0")
     assert not torch.equal(own["net.weight"], other["net.weight"])
 
 
 def test_the_best_checkpoint_is_the_one_that_is_tested(capsys):
-    cli.fit(["--trainer.max_epochs", "3", "--model.lr", "0.1"])
+    verbs.fit(["--trainer.max_epochs", "3", "--model.lr", "0.1"])
     run = Path("runs/tiny/version_0")
     reported = table(capsys.readouterr().out)
     results = json.loads((run / "results.json").read_text())
     assert reported == {"test/accuracy": f"{results['test/accuracy']:.4f}"}
     assert all(isinstance(value, (int, float)) for value in results.values())
     for what in (run, run / "checkpoints" / "best.ckpt"):
-        cli.test([str(what)])
+        verbs.test([str(what)])
         assert table(capsys.readouterr().out) == reported
 
 
 def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
-    cli.fit([])
+    verbs.fit([])
     capsys.readouterr()
     Path("runs/tiny/version_0/checkpoints/best.ckpt").rename("moved.ckpt")
-    cli.test(["moved.ckpt", "--data.test", "30"])
+    verbs.test(["moved.ckpt", "--data.test", "30"])
     thirty = float(table(capsys.readouterr().out)["test/accuracy"])
     assert thirty * 30 == pytest.approx(round(thirty * 30), abs=0.01)
     # An undivided folder is tested whole: 37 images, which are no training images here.
-    cli.test(["moved.ckpt", "--data.root", "elsewhere", "--data.test", "0"])
+    verbs.test(["moved.ckpt", "--data.root", "elsewhere", "--data.test", "0"])
     out = capsys.readouterr().out
     whole = float(table(out)["test/accuracy"])
     assert "no test split" not in out
@@ -145,7 +144,7 @@ def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
 
 
 def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
-    cli.fit(["--data.test", "0"])
+    verbs.fit(["--data.test", "0"])
     out = capsys.readouterr().out
     assert "no test split" in out
     assert set(table(out)) == {"val/accuracy"}
@@ -153,20 +152,20 @@ def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
 
 
 def test_resuming_goes_on_in_the_runs_folder_wherever_it_was_moved():
-    cli.fit(["--trainer.max_epochs", "3", "--name", "straight"])
-    cli.fit(["--trainer.max_epochs", "1", "--name", "halved"])
+    verbs.fit(["--trainer.max_epochs", "3", "--name", "straight"])
+    verbs.fit(["--trainer.max_epochs", "1", "--name", "halved"])
     Path("runs/halved/version_0").rename("elsewhere")
-    cli.fit(["--resume", "elsewhere", "--trainer.max_epochs", "3"])
+    verbs.fit(["--resume", "elsewhere", "--trainer.max_epochs", "3"])
     assert not Path("runs/halved/version_0").exists()
     straight, resumed = weights("runs/straight/version_0"), weights("elsewhere")
     assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
 
 
 def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(capsys):
-    cli.fit(["--trainer.max_epochs", "2"])
+    verbs.fit(["--trainer.max_epochs", "2"])
     run = Path("runs/tiny/version_0")
     before, reported = weights(run, "best"), table(capsys.readouterr().out)
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert table(capsys.readouterr().out) == reported
     assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
 
@@ -175,8 +174,8 @@ def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outl
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]  # so that the first epoch is the best
-    cli.fit([*falls, "--trainer.max_epochs", "1"])
-    cli.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
+    verbs.fit([*falls, "--trainer.max_epochs", "1"])
+    verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
     events = EventAccumulator("runs/tiny/version_0").Reload()
     assert len(events.Scalars("best/train/loss")) == 1
     accuracies = [event.value for event in events.Scalars("best/val/accuracy")]
@@ -187,14 +186,14 @@ def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
     averaged = {"class_path": "project.safeguards.EMA", "init_args": {"decay": 0.9}}
     Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
     options = ["--config", "configs/tiny.yaml", "--config", "ema.yaml"]
-    cli.fit([*options, "--name", "straight", "--trainer.max_epochs", "3"])
+    verbs.fit([*options, "--name", "straight", "--trainer.max_epochs", "3"])
     reported = table(capsys.readouterr().out)
-    cli.test(["runs/straight/version_0"])
+    verbs.test(["runs/straight/version_0"])
     assert table(capsys.readouterr().out) == reported
     content = torch.load("runs/straight/version_0/checkpoints/best.ckpt", weights_only=True)
     assert not torch.equal(content["state_dict"]["net.weight"], content["current_model_state"]["net.weight"])
-    cli.fit([*options, "--name", "halved", "--trainer.max_epochs", "1"])
-    cli.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "3"])
+    verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "1"])
+    verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "3"])
     assert all(
         torch.equal(w, weights("runs/halved/version_0")[k]) for k, w in weights("runs/straight/version_0").items()
     )
@@ -206,14 +205,14 @@ def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too
     # The first epoch is the best; later ones are others.
     falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max", "--model.lr", "0.3"]
     sizes = ["--data.train", "300", "--data.val", "90", "--data.test", "0", "--trainer.max_epochs", "4"]
-    cli.fit(["--config", "configs/tiny.yaml", "--config", "ema.yaml", "--name", "tiny", *falls, *sizes])
+    verbs.fit(["--config", "configs/tiny.yaml", "--config", "ema.yaml", "--name", "tiny", *falls, *sizes])
     reported = table(capsys.readouterr().out)
-    cli.test(["runs/tiny/version_0"])
+    verbs.test(["runs/tiny/version_0"])
     assert table(capsys.readouterr().out) == reported
 
 
 def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
-    cli.fit(["--trainer.default_root_dir", "elsewhere/deep"])
+    verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
     run = Path("elsewhere/deep/tiny/version_0")
     assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", "config.yaml", "results.json"}
@@ -223,23 +222,23 @@ def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
 @pytest.mark.parametrize("who", ["early_stopping", "checkpoint"])
 def test_what_is_watched_must_be_logged(who):
     with pytest.raises(UserError, match=rf"{who}.monitor: no 'val/acuracy' is logged; did you mean 'val/accuracy'"):
-        cli.fit(["--config", "configs/tiny.yaml", f"--{who}.monitor", "val/acuracy"])
+        verbs.fit(["--config", "configs/tiny.yaml", f"--{who}.monitor", "val/acuracy"])
 
 
 def test_without_a_validation_the_latest_weights_are_the_best(capsys):
-    cli.fit(["--config", "configs/tiny.yaml", "--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"])
+    verbs.fit(["--config", "configs/tiny.yaml", "--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"])
     run = Path("runs/tiny/version_0")
     assert all(torch.equal(weights(run, "best")[name], last) for name, last in weights(run).items())
     assert "test/accuracy" in table(capsys.readouterr().out)
 
 
 def test_a_run_that_is_shorter_than_the_time_between_validations_is_validated_at_its_end():
-    cli.fit(["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"])
+    verbs.fit(["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"])
     assert Path("runs/tiny/version_0/checkpoints/best.ckpt").is_file()
 
 
 def test_a_quick_look_writes_nothing():
-    cli.fit(["--trainer.fast_dev_run", "true"])
+    verbs.fit(["--trainer.fast_dev_run", "true"])
     assert not list(Path("runs").rglob("*.ckpt"))
 
 
@@ -255,7 +254,7 @@ def test_two_processes_train_and_count_every_sample_once(val, test, capsys):
     results = json.loads(Path("runs/tiny/version_0/results.json").read_text())
     assert table(ended.stdout) == {"test/accuracy": f"{results['test/accuracy']:.4f}"}  # one table, of one process
     assert len(list(Path("runs/tiny").iterdir())) == 1
-    cli.test(["runs/tiny/version_0"])
+    verbs.test(["runs/tiny/version_0"])
     assert table(capsys.readouterr().out) == table(ended.stdout)
     state = torch.load("runs/tiny/version_0/checkpoints/best.ckpt", weights_only=True)
     assert state["global_step"] == 33 // 2 // 4
@@ -280,20 +279,20 @@ def test_help_is_readable(words, said):
 
 def test_a_test_looks_at_the_validation_images_of_its_run(capsys):
     options = ["--data.root", "./aa", "--data.train", "400", "--data.test", "0", "--model.lr", "0.0001"]
-    cli.fit(["--seed_everything", "5", *options])
+    verbs.fit(["--seed_everything", "5", *options])
     reported = table(capsys.readouterr().out)
     for root in ([], ["--data.root", "aa/."]):  # another way to write where the run's data lie
-        cli.test(["runs/tiny/version_0", *root])
+        verbs.test(["runs/tiny/version_0", *root])
         out = capsys.readouterr().out
         assert "no test split" in out and table(out) == reported
 
 
 def test_the_config_of_a_resumed_run_makes_a_new_one():
-    cli.fit([])
-    cli.fit(["--resume", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"])
+    verbs.fit([])
+    verbs.fit(["--resume", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"])
     assert [path.name for path in Path("runs").rglob("version_*")] == ["version_0"]
     before = Path("runs/tiny/version_0/results.json").read_bytes()
-    cli.fit(["--config", "runs/tiny/version_0/config.yaml"])
+    verbs.fit(["--config", "runs/tiny/version_0/config.yaml"])
     assert Path("runs/tiny/version_1/results.json").is_file()
     assert Path("runs/tiny/version_0/results.json").read_bytes() == before
 
@@ -302,8 +301,7 @@ def test_ctrl_c_ends_in_a_line_and_130():
     environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it
-    with subprocess.Popen(words, **pipes, preexec_fn=heard) as run:
+    with subprocess.Popen(words, **pipes) as run:
         while not Path("runs/tiny/version_0/checkpoints/last.ckpt").exists():
             assert run.poll() is None, run.stderr.read()
             time.sleep(0.1)
@@ -335,8 +333,10 @@ def test_who_stops_reading_gets_no_traceback():
     ids=["ends before the first validation", "without validation"],
 )
 def test_the_last_weights_are_the_best_where_none_were_judged(words, capsys):
-    cli.fit(words)
+    verbs.fit(words)
     checkpoints = Path("runs/tiny/version_0/checkpoints")
     last, best = (torch.load(checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
     assert all(torch.equal(value, best["state_dict"][key]) for key, value in last["state_dict"].items())
+    assert "test/accuracy" in capsys.readouterr().out
+    verbs.fit(["--resume", "runs/tiny/version_0"])  # as after a kill in the test
     assert "test/accuracy" in capsys.readouterr().out

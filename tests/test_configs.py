@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from project import cli
+from project import verbs
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "4"]
@@ -44,7 +44,7 @@ def test_overlay_says_what_the_machine_is_and_nothing_else(overlay, capsys):
     assert list(yaml.safe_load(overlay.read_text())) == ["trainer"]
     run = next(file for file in sorted(CONFIGS.glob("*.yaml")) if "_" not in file.stem)
     with pytest.raises(SystemExit) as ended:
-        cli.fit(["--config", str(run), "--config", str(overlay), "--print_config"])
+        verbs.fit(["--config", str(run), "--config", str(overlay), "--print_config"])
     assert ended.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["trainer"].items() >= yaml.safe_load(overlay.read_text())["trainer"].items()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from project import UserError, cli
+from project import UserError, verbs
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RUN = str(sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)[0])
@@ -31,7 +31,7 @@ MISTAKES = [  # the command line, and what the message must hold
 @pytest.mark.parametrize(("args", "said"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
 def test_one_line(args, said):
     with pytest.raises(UserError) as caught:
-        cli.fit(args if "--config" in args else ["--config", RUN, *args])
+        verbs.fit(args if "--config" in args else ["--config", RUN, *args])
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in said), message
@@ -42,14 +42,14 @@ def test_a_wrong_key_in_a_config_is_found_with_its_line():
     Path("mine.yaml").write_text("\n".join(lines))
     number = next(i for i, line in enumerate(lines, 1) if line.strip().startswith("max_epoch:"))
     with pytest.raises(UserError, match=rf"trainer\.max_epoch'.*max_epochs.*mine\.yaml:{number}"):
-        cli.fit(["--config", "mine.yaml"])
+        verbs.fit(["--config", "mine.yaml"])
 
 
 def test_a_missing_config_lists_what_there_is():
     with pytest.raises(UserError, match=Path(RUN).name):
-        cli.fit(["--config", RUN.replace(".yaml", "s.yaml")])
+        verbs.fit(["--config", RUN.replace(".yaml", "s.yaml")])
     with pytest.raises(UserError, match="no config"):
-        cli.fit([])  # a folder without configs
+        verbs.fit([])  # a folder without configs
 
 
 def test_exit_code_two_and_nothing_but_the_line():
@@ -63,7 +63,7 @@ def test_exit_code_two_and_nothing_but_the_line():
 def test_which_run():
     for args, said in (([], "which run"), (["runs/nowhere"], "no run folder")):
         with pytest.raises(UserError, match=said):
-            cli.test(args)
+            verbs.test(args)
     Path("broken.ckpt").write_bytes(b"PK\3\4 cut off")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        cli.test(["broken.ckpt"])
+        verbs.test(["broken.ckpt"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from project import UserError, cli
+from project import UserError, verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -45,7 +45,7 @@ def test_a_command_is_understood(command, capsys):
     if of_a_slice_that_is_gone(command + (answer[1] if answer else "")):
         pytest.skip("a task that is not here")
     try:
-        cli.fit([*arguments(command), "--print_config"])
+        verbs.fit([*arguments(command), "--print_config"])
     except SystemExit as ended:
         assert ended.code == 0
         assert {"trainer", "model", "data"} <= set(yaml.safe_load(capsys.readouterr().out))

@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from project import UserError, checkpoint, cli, trust
+from project import UserError, checkpoint, cli, trust, verbs
 from project.annotations import UNSAID, Expected, of_parameters
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -218,12 +218,12 @@ def run() -> Path:
         "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8}},
     }
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
-    cli.fit(["--config", "tiny.yaml"])
+    verbs.fit(["--config", "tiny.yaml"])
     return Path("runs/tiny/version_0")
 
 
 def test_a_net_of_ones_own_is_vouched_for_by_a_flag(run, only_the_templates, capsys):
-    for verb in (cli.test, lambda args: cli.fit(["--resume", *args])):
+    for verb in (verbs.test, lambda args: verbs.fit(["--resume", *args])):
         with pytest.raises(UserError, match=r"hyper_parameters names 'tiny_task\.Judge', .* add --trust tiny_task"):
             verb([str(run)])
         capsys.readouterr()
@@ -262,13 +262,13 @@ def test_the_config_of_a_strangers_run(run, keys, value, said):
     (run / "present").write_text(yaml.safe_dump(RULED))
     changed(run, *keys, to=value)
     with pytest.raises(UserError, match=rf"config\.yaml: {said}") as caught:
-        cli.fit(["--resume", str(run)])
+        verbs.fit(["--resume", str(run)])
     assert "\n" not in str(caught.value)
 
 
 def test_what_nobody_trusts_is_refused_on_ones_own_command_line_too(run):
     with pytest.raises(UserError, match=r"os\.system"):
-        cli.fit(["--config", "tiny.yaml", "--trainer.logger", "os.system"])
+        verbs.fit(["--config", "tiny.yaml", "--trainer.logger", "os.system"])
 
 
 def test_weights_that_do_not_fit(run):
@@ -282,10 +282,10 @@ def test_weights_that_do_not_fit(run):
     ):
         torch.save({**content, "state_dict": state}, "other.ckpt")
         with pytest.raises(UserError, match=rf"other\.ckpt: the weights do not fit .*{said}"):
-            cli.test(["other.ckpt"])
+            verbs.test(["other.ckpt"])
         torch.save({**content, "state_dict": state}, run / "checkpoints/last.ckpt")
         with pytest.raises(UserError, match="cannot be restored"):
-            cli.fit(["--resume", str(run)])
+            verbs.fit(["--resume", str(run)])
 
 
 def test_what_goes_wrong_later_is_said_in_a_line_with_its_place(run):
@@ -293,7 +293,7 @@ def test_what_goes_wrong_later_is_said_in_a_line_with_its_place(run):
     for part in ("Shades", "datamodule_hyper_parameters"):
         torch.save({**content, part: None}, "other.ckpt")
         with pytest.raises(UserError, match=r"^other\.ckpt "):
-            cli.test(["other.ckpt"])
+            verbs.test(["other.ckpt"])
     with pytest.raises(ZeroDivisionError), checkpoint.blamed(FILE, "fails", only_restoring=True):
         print(1 / 0)
     said = r"some\.ckpt fails: ZeroDivisionError: .* \[test_trust\.py:\d+\]"
@@ -345,7 +345,7 @@ def test_harmed_checkpoints_work_or_end_in_one_line(run, verb):
             container[key] = dice.choice(OTHERS)
             torch.save(other, file)
         try:
-            cli.test([str(file)]) if verb == "test" else cli.fit(["--resume", str(run)])
+            verbs.test([str(file)]) if verb == "test" else verbs.fit(["--resume", str(run)])
         except UserError as error:
             assert "\n" not in str(error)
             refused += 1

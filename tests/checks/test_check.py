@@ -12,7 +12,7 @@ import pytest
 import yaml
 from photos import write
 
-from project import BrokenFiles, UserError, cli
+from project import BrokenFiles, UserError, verbs
 from project.checks.faults import KINDS, Fault
 from project.checks.memory import Memory, memory_faults
 from project.checks.report import brief, text
@@ -36,7 +36,7 @@ def photos() -> None:
 
 def check(*args: str) -> int:
     try:
-        cli.check([*CONFIG, *args])
+        verbs.check([*CONFIG, *args])
     except SystemExit as ended:
         return ended.code
     return 0
@@ -107,7 +107,7 @@ def test_json_has_all_and_html_shows_pairs(capsys):
 def test_a_users_mistake_is_one_line_and_two():
     for wrong in (["--data.rot", "x"], ["--config", "nowhere.yaml"], ["--check", "loud"]):
         with pytest.raises(UserError) as raised:
-            cli.check([*CONFIG, *wrong])
+            verbs.check([*CONFIG, *wrong])
         assert raised.value.exit_code == 2
 
 

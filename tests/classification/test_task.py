@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from project import cli
+from project import verbs
 from project.classification import CNN, Classifier
 from project.pipeline import Batch
 from project.safeguards.verdict import of
@@ -189,7 +189,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(fit, capsys, tmp_path):
     assert {"test/accuracy", "test/f1", "train_seconds", "images_per_second", "peak_memory_bytes"} <= set(results)
     assert re.search(rf"^test/accuracy +{results['test/accuracy']:.4f}$", reported, re.MULTILINE)
     moved = (run / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
-    cli.test([str(moved)])
+    verbs.test([str(moved)])
     table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert table == {key: f"{results[key]:.4f}" for key in table}
     assert len(table) == 14

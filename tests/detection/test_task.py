@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from project import UserError, cli
+from project import UserError, verbs
 from project.detection import CnnFcos, Detector, DigitScenes, TorchvisionDetector
 from project.pipeline import Batch
 
@@ -96,7 +96,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(detect, capsys, tmp_path)
     assert all(0 <= value <= 1 for key, value in results.items() if key.startswith("test/"))
     assert re.search(rf"^test/map +{results['test/map']:.4f}$", reported, re.MULTILINE)
     moved = (run / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
-    cli.test([str(moved)])
+    verbs.test([str(moved)])
     table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert table == {key: f"{results[key]:.4f}" for key in table} and len(table) > 20
 
@@ -109,7 +109,7 @@ def test_two_processes_train_and_measure_what_one_does(repository, capsys, scene
     command += ["--model.net.score_thresh", "0.001"]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ended.returncode == 0, ended.stderr
-    cli.test(["runs/detection/version_0", "--data.batch_size", "3"])
+    verbs.test(["runs/detection/version_0", "--data.batch_size", "3"])
     both, one = (
         [line for line in text.splitlines() if line.startswith("test/")]
         for text in (ended.stdout, capsys.readouterr().out)
@@ -126,12 +126,12 @@ def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny
         "[32, 40]", *NET, "--trainer.max_epochs", "1", "--model.net.score_thresh", "0.0",
     )  # fmt: skip
     assert "no test split" in capsys.readouterr().out
-    cli.test([str(run), "--data.root", "other"])
+    verbs.test([str(run), "--data.root", "other"])
     assert "test/map/owl " in capsys.readouterr().out
     for file in Path("other/Annotations").glob("*.xml"):
         file.write_text(file.read_text().replace("owl", "owls"))
     with pytest.raises(UserError, match=r"train_1\.xml:18: no class 'owls'; did you mean 'owl'"):
-        cli.test([str(run), "--data.root", "other"])
+        verbs.test([str(run), "--data.root", "other"])
 
 
 @pytest.mark.parametrize("kind", ["Voc", "Yolo"])

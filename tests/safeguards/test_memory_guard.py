@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from project import cli
+from project import verbs
 from project.safeguards import MemoryGuard
 from project.safeguards.shortage import DoesNotFit, numbers
 
@@ -285,9 +285,9 @@ def command_line(tmp_path, monkeypatch):
 
 
 def test_a_resumed_run_knows_the_size(command_line, capsys):
-    cli.fit(["--model.forward", "3"])
+    verbs.fit(["--model.forward", "3"])
     assert "goes on in micro-batches of 2, with" in capsys.readouterr().out
-    cli.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "2"])
+    verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "2"])
     said = capsys.readouterr().out
     assert "memory_guard: training goes on in micro-batches of 2, as before" in said and "out of memory" not in said
     guard = MemoryGuard()
@@ -297,7 +297,7 @@ def test_a_resumed_run_knows_the_size(command_line, capsys):
 
 def test_one_flag_turns_it_off(command_line):
     with pytest.raises(torch.OutOfMemoryError):
-        cli.fit(["--model.forward", "3", "--memory_guard.enabled", "false"])
+        verbs.fit(["--model.forward", "3", "--memory_guard.enabled", "false"])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

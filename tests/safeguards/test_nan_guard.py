@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
-from project import UserError, cli
+from project import UserError, verbs
 from project.safeguards import EMA, NanGuard, nan_guard
 from project.safeguards.nan_guard import Diverged
 from project.safeguards.nan_replay import remember, replay
@@ -377,7 +377,7 @@ def tiny(monkeypatch):
         }
         Path("tiny.yaml").write_text(yaml.safe_dump(config))
         begin = ["--resume", f"runs/{name}/version_0"] if resume else ["--config", "tiny.yaml", "--name", name]
-        cli.fit([*begin, "--trainer.max_epochs", str(epochs), "--early_stopping.patience", "null", *options])
+        verbs.fit([*begin, "--trainer.max_epochs", str(epochs), "--early_stopping.patience", "null", *options])
         content = torch.load(f"runs/{name}/version_0/checkpoints/last.ckpt", weights_only=True)
         return content["state_dict"], content["optimizer_states"], content["callbacks"]["NanGuard"]
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project import UserError, cli
+from project import UserError, verbs
 from project.safeguards import Overfitting
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
@@ -82,7 +82,7 @@ AVERAGED = {"trainer": {"callbacks": [{"class_path": "project.safeguards.EMA", "
 @pytest.mark.parametrize("averaged", [False, True])
 def test_it_measures_the_weights_that_are_kept(averaged, capsys):
     Path("more.yaml").write_text(yaml.safe_dump(AVERAGED if averaged else {}))
-    cli.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
+    verbs.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
     agrees_with_hand()
     train, val = by_hand()
     verdict = capsys.readouterr().out.split("version_0\n")[1].splitlines()
@@ -111,7 +111,7 @@ def test_training_is_the_same_without_it(words):
     """Its loader's iterators would draw from the generator that the training's iterators draw from."""
     states, found = [], []
     for enabled in ("true", "false"):
-        cli.fit(["--name", enabled, "--overfitting.enabled", enabled, *words])
+        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *words])
         states.append(torch.load(f"runs/{enabled}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"])
         found.append(results(Path(f"runs/{enabled}/version_0")))
         states[-1]["generator"] = torch.get_rng_state()
@@ -122,7 +122,7 @@ def test_training_is_the_same_without_it(words):
 
 
 def test_off_it_says_nothing(capsys):
-    cli.fit(["--overfitting.enabled", "false"])
+    verbs.fit(["--overfitting.enabled", "false"])
     assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
 
 
@@ -130,18 +130,18 @@ def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(ca
     """40 forward passes, which are all the training images there are, after 40 steps of training, are a third of their
     work: every seventh validation is within 5 %, every second within 17 %."""
     sizes = ["--data.train", "40", "--data.val", "45", "--early_stopping.patience", "null"]
-    cli.fit([*sizes, "--trainer.max_epochs", "10"])
+    verbs.fit([*sizes, "--trainer.max_epochs", "10"])
     assert [step for step, _ in scalars(RUN)["overfitting/gap"]] == [7 * 5]
     agrees_with_hand(train=40)
-    cli.fit([*sizes, "--trainer.max_epochs", "4", "--overfitting.budget", "0.17"])
+    verbs.fit([*sizes, "--trainer.max_epochs", "4", "--overfitting.budget", "0.17"])
     assert [step for step, _ in scalars(Path("runs/tiny/version_1"))["overfitting/gap"]] == [2 * 5, 4 * 5]
 
 
 def test_a_resumed_run_knows_what_was_measured_before():
     options = ["--trainer.max_epochs", "4", "--model.lr", "0.01"]
-    cli.fit([*options, "--name", "straight"])
-    cli.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
-    cli.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "4"])
+    verbs.fit([*options, "--name", "straight"])
+    verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
+    verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "4"])
     straight, halved = Path("runs/straight/version_0"), Path("runs/halved/version_0")
     assert scalars(straight) == scalars(halved)
     assert len(scalars(straight)["overfitting/gap"]) == 4
@@ -150,18 +150,18 @@ def test_a_resumed_run_knows_what_was_measured_before():
 
 
 def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
-    cli.fit(["--model", "tiny_task.Judge"])
+    verbs.fit(["--model", "tiny_task.Judge"])
     assert capsys.readouterr().out.count("verdict: none, since Judge has no method evidence") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
 def test_without_a_validation_there_is_no_verdict(capsys):
-    cli.fit(["--trainer.limit_val_batches", "0"])
+    verbs.fit(["--trainer.limit_val_batches", "0"])
     assert "verdict: none, since nothing was validated" in capsys.readouterr().out
 
 
 def test_a_limited_validation_limits_the_part_too():
-    cli.fit(["--trainer.limit_val_batches", "2"])
+    verbs.fit(["--trainer.limit_val_batches", "2"])
     assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
 
 
@@ -181,5 +181,5 @@ CASES = [  # what is run: its verdict
 
 @pytest.mark.parametrize(("words", "wanted"), CASES, ids=[wanted for _, wanted in CASES])
 def test_verdicts_of_real_runs(words, wanted, capsys):
-    cli.fit([*words, "--early_stopping.patience", "null"])
+    verbs.fit([*words, "--early_stopping.patience", "null"])
     assert f"verdict: {wanted}" in capsys.readouterr().out

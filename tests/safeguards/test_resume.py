@@ -16,7 +16,7 @@ from restless_task import Restless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_task import Judge, Shades
 
-from project import Stopped, UserError, cli, process
+from project import Stopped, UserError, process, verbs
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 
@@ -48,7 +48,7 @@ def config() -> None:
 
 
 def fit(name: str, *args: str) -> Path:
-    cli.fit(["--config", "tiny.yaml", "--name", name, *args])
+    verbs.fit(["--config", "tiny.yaml", "--name", name, *args])
     return Path("runs") / name / "version_0"
 
 
@@ -132,14 +132,14 @@ def test_killed_at_any_moment(killed, how):
     for at, where in MOMENTS:
         name = f"{where}_{at}"
         run = killed(name, at, where, *STEPS[how])
-        cli.fit(["--resume", str(run)])
+        verbs.fit(["--resume", str(run)])
         assert_same(whole, run)
 
 
 def test_workers_begin_in_the_middle_too(killed):
     options = ["--data.num_workers", "2", *STEPS["every step"]]
     whole, run = fit("whole", *options), killed("killed", 12, "training_step", *options)
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert_same(whole, run)
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_file_gives_way_to_the_one_before_it(killed, capsys):
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert "last.ckpt is damaged" in capsys.readouterr().err
     assert not list(run.rglob("*.part"))
     assert_same(whole, run)
@@ -159,7 +159,7 @@ def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
     seen = []
     step = Restless.training_step
     monkeypatch.setattr(Restless, "training_step", lambda *a: seen.append(a[2]) or step(*a))
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     first = seen[0]
     assert first in (1, 2, 3)  # while one checkpoint is being written, the next has to wait
     assert seen[: 7 - first] == list(range(first, 7))
@@ -167,7 +167,7 @@ def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
 
 def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
     run = fit("run", "--early_stopping.patience", "null")
-    cli.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
     assert "the schedule is made anew, for 42 steps in all" in capsys.readouterr().out
     rates = {step: value for tag, step, value in log(run) if tag.startswith("lr-") and tag.endswith("pg1")}
     straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
@@ -175,14 +175,14 @@ def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
     assert planned.keys() == rates.keys()
     assert all(rates[step] == planned[step] for step in planned if step > 22)
     with pytest.raises(UserError, match=r"trainer.max_epochs is 2, but 5 epochs are done already"):
-        cli.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+        verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
 
 
 def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
     run = killed("killed", 10, "training_step")
     with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new one, or .* --force true"):
-        cli.fit(["--resume", str(run), "--model.lr", "0.5"])
-    cli.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
+        verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
+    verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
     said = capsys.readouterr()
     assert "another config from here on: model.lr was 0.01 and is now 0.5; early_stopping.patience was 2" in said.err
     highest = max(group["initial_lr"] for group in contents(run, "last")["optimizer_states"][0]["param_groups"])
@@ -193,7 +193,7 @@ def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
 
 def test_where_a_run_computes_is_no_change(killed):
     run = killed("killed", 10, "training_step")
-    cli.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
+    verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
     assert_equal(contents(fit("whole"), "last")["state_dict"], contents(run, "last")["state_dict"])
 
 
@@ -203,11 +203,11 @@ def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
     monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(10)))
     told = "train had 37 samples and now has 10; val had 12 samples and now has 10; test had 11 samples and now has 10"
     with pytest.raises(UserError, match=f"--resume with another data is another run: {told}"):
-        cli.fit(["--resume", str(run)])
+        verbs.fit(["--resume", str(run)])
     monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(9, -1, -1)))
     monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
     with pytest.raises(UserError, match="classes has other names"):
-        cli.fit(["--resume", str(run)])
+        verbs.fit(["--resume", str(run)])
 
 
 def test_it_can_be_turned_off():
@@ -238,7 +238,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
     assert signal.getsignal(number) == before
     run = Path("runs/stopped/version_0")
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 11
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert_same(fit("whole"), run)
 
 
@@ -265,7 +265,7 @@ def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
         patch.setattr(Restless, "validation_step", interrupted)
         with pytest.raises(Stopped):
             fit("stopped")
-    cli.fit(["--resume", "runs/stopped/version_0"])
+    verbs.fit(["--resume", "runs/stopped/version_0"])
     assert_same(fit("whole"), Path("runs/stopped/version_0"))
 
 
@@ -314,7 +314,7 @@ def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkey
     assert len(calls) == at
     run = Path("runs/stopped/version_0")
     assert not (run / "results.json").exists()
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert_same(fit("whole", *words), run)
 
 
@@ -322,7 +322,7 @@ def test_a_validation_within_a_sum_of_gradients(killed):
     """The gradients that were gathered so far are in no checkpoint."""
     words = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "3"]
     run = killed("killed", 6, "training_step", *words)
-    cli.fit(["--resume", str(run)])
+    verbs.fit(["--resume", str(run)])
     assert_same(fit("whole", *words), run)
 
 
@@ -332,10 +332,10 @@ def test_a_module_that_saves_no_hyperparameters_can_go_on(monkeypatch):
     words += ["--early_stopping.patience", "null"]
     monkeypatch.setattr(Judge, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), 0.01))
     run = fit("own", *words)
-    cli.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
     assert contents(run, "last")["epoch"] == 1
     with pytest.raises(UserError, match=r"of which LightningModule it is.* does not call save_hyperparameters"):
-        cli.test([str(run)])
+        verbs.test([str(run)])
 
 
 def test_a_strangers_paths_are_not_followed():
@@ -348,6 +348,6 @@ def test_a_strangers_paths_are_not_followed():
     state |= {"kth_best_model_path": str(victim), "best_model_path": str(victim), "dirpath": str(Path.cwd())}
     state |= {"best_k_models": {str(victim): torch.tensor(9.0)}, "kth_value": torch.tensor(9.0)}
     torch.save(content, file)
-    cli.fit(["--resume", str(run), "--trainer.max_epochs", "3"])
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "3"])
     assert victim.read_text() == "precious"
     assert (run / "checkpoints" / "best.ckpt").is_file()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from project import UserError, cli
+from project import UserError, verbs
 from project.pipeline import Batch
 from project.safeguards.verdict import of
 from project.segmentation import CnnUnet, CrossEntropy, Dice, Focal, Segmenter
@@ -172,7 +172,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(run, capsys, tmp_path):
     assert {"test/miou", "test/pixel_accuracy", "test/loss", "test/iou/ground"} <= set(results)
     assert re.search(rf"^test/miou +{results['test/miou']:.4f}$", reported, re.MULTILINE)
     moved = (folder / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
-    cli.test([str(moved)])
+    verbs.test([str(moved)])
     table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert table == {key: f"{value:.4f}" for key, value in results.items() if key.startswith("test/")}
 
@@ -187,20 +187,20 @@ def test_without_a_test_split_the_report_has_the_classes_too(run, capsys):
 
 MEASURE = """
 import json, sys
-from project import cli, process
+from project import process, verbs
 
 if __name__ == "__main__":
     process.quiet()
-    cli.report = lambda metrics, *_: print("figures", json.dumps(metrics))
-    cli.test(sys.argv[1:])
+    verbs.report = lambda metrics, *_: print("figures", json.dumps(metrics))
+    verbs.test(sys.argv[1:])
 """
 
 
 def test_two_processes_measure_what_one_does(run, monkeypatch):
     folder = run()  # with 7 scenes for the test: uneven for two
     alone = {}
-    monkeypatch.setattr(cli, "report", lambda metrics, *_: alone.update(metrics))
-    cli.test([str(folder)])
+    monkeypatch.setattr(verbs, "report", lambda metrics, *_: alone.update(metrics))
+    verbs.test([str(folder)])
     Path("measure.py").write_text(MEASURE)
     two = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
     command = [sys.executable, "measure.py", str(folder), *two]
@@ -241,12 +241,12 @@ def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, 
     assert {"val/miou", "val/pixel_accuracy", "val/loss"} <= set(results)
     other = tiny.folders(Path("others"), {"train": 3}, size=(21, 50))
     (other / "classes.txt").write_text("b\nc\na\n")
-    cli.test([str(run), "--data.root", str(other), "--data.colors", "null"])
+    verbs.test([str(run), "--data.root", str(other), "--data.colors", "null"])
     table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert {"test/iou/a", "test/iou/b", "test/iou/c"} <= set(table)
     (other / "classes.txt").write_text("b\ncc\na\n")
     with pytest.raises(UserError, match="the model has no class 'cc'"):
-        cli.test([str(run), "--data.root", str(other), "--data.colors", "null"])
+        verbs.test([str(run), "--data.root", str(other), "--data.colors", "null"])
 
 
 def test_the_command_line_over_coco(fit, repository):

@@ -1,5 +1,6 @@
 """Keeping the best weights."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -43,8 +44,9 @@ class Checkpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The scores alone: a run folder that was moved is the same run, and the paths in a stranger's checkpoint, one
         of which would be deleted for a better one, are not to be trusted."""
-        if state_dict["best_model_path"]:
-            self.best_model_path = self.kth_best_model_path = f"{self.dirpath}/best.ckpt"
+        best = Path(str(self.dirpath), "best.ckpt")
+        if state_dict["best_model_path"] or best.is_file():  # written after the last checkpoint, where none was judged
+            self.best_model_path = self.kth_best_model_path = str(best)
         score = state_dict["best_model_score"]
         if isinstance(score, Tensor) and score.numel() == 1:  # the latest weights, where none are judged, have none
             self.best_model_score = self.kth_value = score

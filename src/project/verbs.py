@@ -1,0 +1,212 @@
+"""What the verbs do: `fit`, `test` and `check`, each with the words of its command line."""
+
+import re
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from project import BrokenFiles, UserError, checkpoint, trust
+from project.cli import CLI, Inspection
+from project.dashboard import report
+from project.mistakes import missing_config
+from project.pipeline import ImageDataModule
+from project.safeguards import restarting
+
+CONFIGS = Path("configs")
+OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
+TEST_HELP = """\
+RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint file: it needs nothing else
+--data.root FOLDER    other data than the run's; if they are not divided, all of them
+--trust PACKAGE       use classes of this package, too: a net of your own; may be given several times
+--KEY VALUE           any other key of project.fit: --data.batch_size 16, --trainer.accelerator cpu"""
+
+
+def fit(args: list[str]) -> None:
+    """Trains, then tests the best checkpoint and reports."""
+    resumed = _option(args, "--resume")
+    with checkpoint.blamed(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
+        _fit(_without(args, "--trust"), resumed, trusted=_options(args, "--trust"))
+
+
+def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
+    last = restarting.choose(resumed) if resumed else None
+    if resumed:
+        config = restarting.run_folder(resumed) / "config.yaml"
+        if last:
+            trust.check_checkpoint(checkpoint.read(last), last, trusted)
+        with checkpoint.blamed(config, "cannot be gone on with"):
+            cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
+    else:
+        cli = CLI(_with_config(args))
+    trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    if resumed:
+        with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
+            restarting.prepare(trainer, data, last, cli.resumed, cli.force)
+    if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
+        _check_quickly(data, strict=cli.config.check == "strict", args=args)
+    _say_what_speed_is_left(trainer)
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
+        if trainer.fast_dev_run:
+            return
+        metrics = _evaluate(cli, ckpt_path=_best(trainer))
+    except SystemExit:
+        if trainer.interrupted:  # Lightning ends the program on Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    except Exception:
+        if cli.exact.signals.received:  # another process was the first to end
+            raise cli.exact.stopped() from None
+        raise
+    folder = Path(trainer.log_dir)  # of the first process, which all ask
+    if trainer.is_global_zero:
+        watched = cli.config_init.overfitting
+        report(metrics, {**cli.speed.figures(trainer), **watched.figures(model)}, folder)
+        if said := watched.conclusion(trainer, model):
+            print(said)
+
+
+def _best(trainer: L.Trainer) -> Path:
+    """
+    Raises:
+        UserError: it could not be written.
+    """
+    best = Path(trainer.checkpoint_callback.best_model_path)
+    if not best.is_file():
+        raise UserError(
+            f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
+        )
+    return best
+
+
+def test(args: list[str]) -> None:
+    """Tests a run or a checkpoint, which is all that it needs; on other data with `--data.root`."""
+    usage = "python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
+    if "-h" in args or "--help" in args:
+        print(f"usage: {usage}\n\n{TEST_HELP}")
+        return
+    if not args or args[0].startswith("-"):
+        raise UserError(f"which run? {usage}")
+    file = checkpoint.find(args[0])
+    content, base = checkpoint.load(file, _options(args, "--trust"))
+    with checkpoint.blamed(file, "cannot be tested"):
+        cli = CLI(_without(args[1:], "--trust"), base)
+        own_root = base["data"]["init_args"].get("root", "")
+        cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
+        other_root = _option(args, "--data.root")
+        cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
+        checkpoint.fill(cli.model, content["state_dict"], file)
+        metrics = _evaluate(cli)
+    if cli.trainer.is_global_zero:
+        report(metrics, {}, None)
+
+
+def check(args: list[str]) -> None:
+    """Says what is wrong with the data; exits with 1 if anything is an error."""
+    from project.checks import memory, page
+    from project.checks import report as words
+    from project.checks.survey import thorough, worst_first
+
+    cli = Inspection(_with_config(args))
+    for wanted in filter(None, (cli.config.html, cli.config.json)):
+        words.check_place(Path(wanted))
+    data = cli.datamodule
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
+    survey = thorough(data)
+    if survey.counts:
+        try:
+            predicted = memory.predict(cli.build_model(), data, str(cli.config.trainer.precision))
+        # The model may be anyone's, and the data are what was asked about.
+        except Exception as error:
+            survey.notes.append(f"memory: not predicted ({(str(error).splitlines() or [type(error).__name__])[0]})")
+        else:
+            survey.notes.append(f"memory: {predicted}")
+            faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
+            survey = survey._replace(faults=faults)
+    print(words.text(survey))
+    if cli.config.json:
+        words.save(survey, Path(cli.config.json))
+    if cli.config.html:
+        page.save(survey, Path(cli.config.html))
+    if survey.errors:
+        sys.exit(1)
+
+
+def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
+    """
+    Raises:
+        BrokenFiles: strict, and there are errors.
+    """
+    from project.checks import report as words
+    from project.checks.survey import quick
+
+    survey = quick(data, whole=strict)
+    command = f"python -m project.check {shlex.join(args)}".strip()
+    said = words.brief(survey, command)
+    if said:
+        print(f"{said}\n", flush=True)
+    if strict and survey.errors:
+        raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
+
+
+def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
+    """On the test split; where there is none, on the validation split, saying so."""
+    with_weights = {"ckpt_path": ckpt_path, "weights_only": True} if ckpt_path else {}
+    cli.datamodule.setup("test")
+    if getattr(cli.datamodule, "evaluated", "test") == "test":
+        return cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
+    rank_zero_only(print)(
+        "there is no test split: these are figures of the validation split, which chose the checkpoint"
+    )
+    return cli.trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
+
+
+def _with_config(args: list[str]) -> list[str]:
+    """Puts the default config first where no run is named, and the run's name last where none is given."""
+    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
+        return args
+    files = [Path(file) for file in _options(args, "--config") + _options(args, "-c")]
+    runs = [file for file in files if file.parent.name != OVERLAYS]
+    for file in files:
+        if not file.is_file():
+            raise UserError(missing_config(file))
+    if not runs:
+        plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
+        if not plain:
+            raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
+        runs = plain[:1]
+        args = ["--config", str(runs[0]), *args]
+    named = _option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
+    return args if named else [*args, "--name", runs[-1].stem]
+
+
+def _options(args: list[str], name: str) -> list[str]:
+    apart = [value for key, value in pairwise(args) if key == name]
+    return apart + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
+
+
+def _without(args: list[str], name: str) -> list[str]:
+    kept = [value for key, value in zip(["", *args], args, strict=False) if name not in (key, value)]
+    return [argument for argument in kept if not argument.startswith(f"{name}=")]
+
+
+def _option(args: list[str], name: str) -> str | None:
+    return (_options(args, name) or [None])[-1]
+
+
+def _say_what_speed_is_left(trainer: L.Trainer) -> None:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        good = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        good = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    if good and trainer.precision == "32-true":
+        rank_zero_only(print)(
+            f"this {device.type.upper()} is faster in bfloat16: add --config configs/trainer/bf16.yaml"
+        )
