@@ -176,10 +176,17 @@ class ImageDataModule(L.LightningDataModule):
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._present("train"), self.sample)
+        self._check_mean_and_std()
+        self._ready = True
+
+    def _check_mean_and_std(self) -> None:
         for name, given in (("mean", self.mean), ("std", self.std)):
+            if given is None:
+                continue
+            if not all(isinstance(number, (int, float)) for number in given):
+                raise UserError(f"data.{name} must be numbers, one a channel")
             if len(given) != self.in_channels:
                 raise UserError(f"data.{name} has {len(given)} numbers, but images have {self.in_channels} channels")
-        self._ready = True
 
     def _present(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -267,6 +274,7 @@ class ImageDataModule(L.LightningDataModule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
         self._class_names, self._in_channels = state["class_names"], state["in_channels"]
+        self._check_mean_and_std()
 
 
 def _whole(batch: Any) -> Any:
