@@ -73,7 +73,6 @@ def build(root: Path, options: dict[str, object]) -> cli.CLI:
 def step_time(folder: Path, widths: list[int], steps: int = 400) -> None:
     """Prints the medians; a snapshot, which is taken rarely, is timed apart and counted with its share."""
     write_data(folder)
-    process.prepare()
     options = {"--trainer.max_epochs": 1, "--trainer.limit_train_batches": steps, "--trainer.limit_val_batches": 1}
     options |= {"--trainer.default_root_dir": folder / "runs", "--model.net.widths": widths}
     run = build(folder, options)
@@ -184,6 +183,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="with a NaN, or killed (20)")
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128], help="of the net (32 64 128)")
     options = parser.parse_args()
+    process.prepare()
     with tempfile.TemporaryDirectory() as folder:
         if "step" in options.only:
             step_time(Path(folder), options.widths)
