@@ -90,3 +90,11 @@ class Judged(Judge):
     def shares(self, evidence):
         right = torch.stack(evidence).double()
         return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+
+
+class Normed(Judged):
+    """With BatchNorm that has its last batch's statistics: in a distributed run each process has others."""
+
+    def __init__(self, num_classes: int, in_channels: int, lr: float = 0.01):
+        super().__init__(num_classes, in_channels, lr=lr)
+        self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8, momentum=1.0), self.net)

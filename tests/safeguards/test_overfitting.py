@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_task
@@ -34,12 +35,12 @@ def results(run: Path = RUN) -> dict[str, float]:
     return json.loads((run / "results.json").read_text())
 
 
-def by_hand(run: Path = RUN, train: int = 400, val: int = 45) -> tuple[float, float]:
+def by_hand(run: Path = RUN, train: int = 400, val: int = 45, model: type = tiny_task.Judged) -> tuple[float, float]:
     """Accuracy of the best checkpoint on the part of the training images, and on the validation images."""
     data = tiny_task.Shades(train=train, val=val)
     data.setup("fit")
     state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    task = tiny_task.Judged(3, 3)
+    task = model(3, 3).eval()
     task.load_state_dict(state)
     accuracies = []
     for loader in (data.train_part_dataloader(), data.val_dataloader()):
@@ -54,8 +55,8 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-def agrees_with_hand(**sizes: int) -> None:
-    train, val = by_hand(**sizes)
+def agrees_with_hand(**options: Any) -> None:
+    train, val = by_hand(**options)
     found = results()
     assert found["overfitting/train_accuracy"] == pytest.approx(train)
     assert found["overfitting/gap"] == pytest.approx(train - val)
@@ -95,15 +96,17 @@ def test_it_measures_the_weights_that_are_kept(averaged, capsys):
 
 
 def test_with_two_processes_each_image_counts_once():
-    """45 and a batch size of 8: one process has a batch more than the other, and the last is uneven."""
+    """49 and a batch size of 8: one process has a batch more than the other, and the last is uneven. Both measure with
+    the statistics that the checkpoint has."""
     paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
     words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.val", "49"]
+    words += ["--model", "tiny_task.Normed", "--overfitting.budget", "10"]  # at each validation, not after the training
     command = [sys.executable, "-m", "project.fit", *words]
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("verdict: ") == 1
-    agrees_with_hand(val=49)
+    agrees_with_hand(val=49, model=tiny_task.Normed)
 
 
 @pytest.mark.parametrize("words", [[], ["--data.num_workers", "1", "--trainer.max_epochs", "2"]])

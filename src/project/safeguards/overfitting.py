@@ -169,6 +169,9 @@ class Overfitting(L.Callback):
     def _measure(self, trainer: L.Trainer, pl_module: Any) -> tuple[float, float] | None:
         """The metric of the training images and its margin, batches going the way of a validation's; the module is in
         evaluation mode, and no gradients are kept, since a validation or a test is under way."""
+        if torch.distributed.is_initialized():
+            for buffer in pl_module.buffers():  # BatchNorm's, which a checkpoint has of the first process alone
+                torch.distributed.broadcast(buffer, src=0)  # as DDP does before each of a validation's steps
         evidence = []
         with isolate_rng():  # a loader's iterator draws a number
             for batch in islice(self._part(), self._batches):
