@@ -126,6 +126,20 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path_factory, place, b
         assert torch.equal(found["weights"], CONTENT["weights"]) and found["deep"][0] == {"step": 7}
 
 
+def test_a_part_that_claims_another_size_is_noticed(tmp_path):
+    """Each of them, in the zip file's table: torch would read what is not there."""
+    file = tmp_path / "last.ckpt"
+    write(CONTENT, file)
+    whole = file.read_bytes()
+    entries = [place for place in range(len(whole)) if whole.startswith(b"PK\1\2", place)]
+    assert entries
+    for entry in entries:
+        content = bytearray(whole)
+        content[entry + 24] ^= 16  # the lowest byte of its size
+        file.write_bytes(content)
+        assert damage(file) is not None
+
+
 @given(share=st.floats(0, 0.999))
 def test_a_file_that_was_cut_off_is_noticed(tmp_path_factory, share):
     file = tmp_path_factory.mktemp("bytes") / "last.ckpt"
