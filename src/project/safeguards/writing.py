@@ -162,13 +162,13 @@ def damage(file: Path) -> str | None:
     """What is wrong with a checkpoint file; None if it is what was written.
 
     torch.save's files are zip files, which hold a CRC-32 of each of their parts: all are compared. Then torch opens it,
-    without reading the tensors, since it minds more of a zip file's headers than Python does. Of one header it minds
-    less: where a part that is not compressed claims to have been larger, it reads on in memory of anyone's.
+    without reading the tensors, since it minds more of a zip file's headers than Python does. A part whose attributes
+    (torch writes none) make it a folder it does not read: the tensor is what the memory held before.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             part = archive.testzip()
-            part = part or next((p.filename for p in archive.infolist() if p.file_size != p.compress_size), None)
+            part = part or next((p.filename for p in archive.infolist() if p.external_attr), None)
         if part is None:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # any bytes may be read here, and zipfile's errors are of all kinds
