@@ -73,7 +73,7 @@ def predict(args: list[str]) -> None:
 
 def _parser(kind: type[Predictions]) -> Words:
     parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
-    parser.add_argument("images", nargs="*", help="files, folders, patterns")
+    parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
