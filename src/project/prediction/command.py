@@ -63,12 +63,13 @@ def predict(args: list[str]) -> None:
         raise UserError(f"which images? {USAGE}")
     files = inputs.find(chosen.images)
     folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
-        _write(model, files, chosen.batch_size, results, folder)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+    with checkpoint.blamed(checkpoint_file, "cannot be used"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
+            _write(model, files, chosen.batch_size, results, folder)
+        except OSError as error:
+            raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
 
 
 def _parser(kind: type[Predictions]) -> Words:
