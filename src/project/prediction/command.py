@@ -17,12 +17,17 @@ from project.prediction import inputs
 from project.prediction.predictor import Predictor, load
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
+USAGE_WITHOUT = USAGE.replace("IMAGES... ", "")
 NAMED = 10  # broken images, on the screen; `broken.csv` has them all
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Predictions(Protocol):
-    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options."""
+    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options.
+
+    That of a task that takes no images (it has no `predict`) has, instead of `picture`, `add` and `finish`, one method:
+    `make(model, batch_size)` writes all with a `Predictor`, and returns what `finish` does.
+    """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
@@ -56,25 +61,31 @@ def predict(args: list[str]) -> None:
     kind = getattr(type(model.task), "Predictions", None)
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    chosen = _parser(kind).read(args[1:])
+    chosen = _parser(kind, model.takes_images).read(args[1:])
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
-    if not chosen.images:
+    if model.takes_images and not chosen.images:
         raise UserError(f"which images? {USAGE}")
-    files = inputs.find(chosen.images)
+    files = inputs.find(chosen.images) if model.takes_images else []
     folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
     with checkpoint.blamed(checkpoint_file, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
-            _write(model, files, chosen.batch_size, results, folder)
+            if model.takes_images:
+                _write(model, files, chosen.batch_size, results, folder)
+            else:
+                print(f"made: {', '.join(map(str, results.make(model, chosen.batch_size)))}")
         except OSError as error:
             raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
 
 
-def _parser(kind: type[Predictions]) -> Words:
-    parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
-    parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
+def _parser(kind: Any, takes_images: bool) -> Words:
+    if takes_images:
+        parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
+        parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
+    else:
+        parser = Words(usage=USAGE_WITHOUT, description="Makes images with a run's best checkpoint.")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")

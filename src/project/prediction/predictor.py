@@ -38,13 +38,14 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         checkpoint.fill(task, content["state_dict"], file)
         taught = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.of(taught if isinstance(taught, dict) else {})
-    if not hasattr(task, "predict"):
+    made = Predictor(task, preprocessing)
+    if not made.takes_images and not hasattr(getattr(task, "Predictions", None), "make"):
         raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # torch's words for what it has not, or does not know
         raise UserError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
-    return Predictor(task, preprocessing)
+    return made
 
 
 class Predictor:
@@ -64,6 +65,11 @@ class Predictor:
     @property
     def class_names(self) -> list[str]:
         return list(self._task.class_names)
+
+    @property
+    def takes_images(self) -> bool:
+        """Or it makes images itself."""
+        return hasattr(self.task, "predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
         """What the task's `predict` makes of each image, in their order.
@@ -88,6 +94,8 @@ class Predictor:
 
         A few batches are in memory at a time, however many images there are.
         """
+        if not self.takes_images:
+            raise UserError(f"{type(self.task).__name__} takes no images; `model.task.sample` makes some")
         size = batch_size if self.preprocessing.size else 1  # of one size, or else one by one
         batches = in_threads(self._read, _batched(images, size), at_once=1, ahead=cores() + BATCHES_AHEAD)
         for some, read in batches:

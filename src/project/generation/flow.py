@@ -1,0 +1,61 @@
+"""Flow matching along straight paths (Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023).
+
+At time 0 there is noise, at time 1 an image, in between x = (1 - t) noise + t image, whose velocity is image - noise.
+A net learns the velocity; from noise, a solver then follows it to an image.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
+
+
+def noise(numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Float[B *shape], on the CPU: of each number its own noise, whatever the others are."""
+    made = [torch.randn(*shape, generator=torch.Generator().manual_seed(number)) for number in numbers]
+    return torch.stack(made) if made else torch.empty(0, *shape)
+
+
+class Solver:
+    """steps: of equal length, from time 0 to 1."""
+
+    order = 1  # evaluations of the velocity a step
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, velocity: Velocity, start: Tensor) -> Tensor:
+        """From noise, Float[B C H W], to images of that shape."""
+        x, length = start, 1 / self.steps
+        for number in range(self.steps):
+            x = x + length * self.slope(velocity, x, number * length, length)
+        return x
+
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        """By which a step of that length is taken."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it takes a step")
+
+
+class Euler(Solver):
+    """Each step in the direction at its beginning."""
+
+    def __init__(self, steps: int = 20) -> None:
+        super().__init__(steps)
+
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        return velocity(x, time)
+
+
+class Heun(Solver):
+    """Each step in the mean of the directions at its beginning and at where that leads: twice the work of Euler's."""
+
+    order = 2
+
+    def __init__(self, steps: int = 10) -> None:
+        super().__init__(steps)
+
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        first = velocity(x, time)
+        return (first + velocity(x + length * first, time + length)) / 2
