@@ -14,7 +14,7 @@ from project.replacing import replacing
 from project.schedule import WarmupCosine
 
 VERSION = 1  # of what is kept: another one is trained anew
-BATCH = 64
+BATCH, LEAST = 64, 200  # images a step, steps
 AT_ONCE = 500  # images, in evaluation
 
 
@@ -49,19 +49,18 @@ def trained(images: Tensor, labels: Tensor, num_classes: int, folder: Path, devi
 
     It depends on nothing else: no random number of the run's is drawn.
     """
-    judge = _new(images, num_classes)
     shape = "x".join(map(str, images.shape))
     file = folder / f"judge{VERSION}_{shape}_{num_classes}_{_checksum(images, labels):08x}.pt"
-    try:
-        judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception:  # it is not there, or is damaged: then it is made anew
-        print(f"a classifier that judges samples is trained on {len(images):,} images, for {file}", flush=True)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            judge = _new(images, num_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        judge = _new(images, num_classes)
+        try:
+            judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except Exception:  # it is not there, or is damaged: then it is made anew
+            print(f"a classifier that judges samples is trained on {len(images):,} images, for {file}", flush=True)
             _train(judge.to(device), images, labels)
-        with replacing(file) as part:
-            torch.save(judge.cpu().state_dict(), part)
+            with replacing(file) as part:
+                torch.save(judge.cpu().state_dict(), part)
     return judge.to(device).eval().requires_grad_(False)
 
 
@@ -72,10 +71,12 @@ def _new(images: Tensor, num_classes: int) -> Judge:
 
 @torch.enable_grad()
 def _train(judge: Judge, images: Tensor, labels: Tensor) -> None:
-    """Three epochs; of few images thirty, which is 600 steps at most."""
+    """One epoch, or `LEAST` steps if that is more: enough to know the classes, and no longer: then its
+    features grow alike within a class (Papyan et al. 2020, neural collapse), and it no longer sees whether samples do.
+    """
     device, batch = judge.head.weight.device, min(BATCH, len(images))
     of_epoch = len(images) // batch
-    steps = max(3 * of_epoch, min(600, 30 * of_epoch))
+    steps = max(of_epoch, LEAST)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=0.003, weight_decay=0.05)
     schedule = WarmupCosine(optimizer, steps)
     order = torch.cat([torch.randperm(len(images))[: of_epoch * batch] for _ in range(math.ceil(steps / of_epoch))])

@@ -51,7 +51,7 @@ class Generator(L.LightningModule):
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W], times Float[B] and classes Long[B], where
             K is "any", to Float[B C H W].
-        num_classes, in_channels, class_names: the data's; on the command line nobody gives them.
+        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
         schedule: gets the optimizer and the run's number of steps; stepped after each batch.
         solver: makes samples.
@@ -73,6 +73,7 @@ class Generator(L.LightningModule):
         num_classes: int,
         in_channels: int,
         class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
         solver: Solver | None = None,
@@ -105,9 +106,11 @@ class Generator(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, classes = batch.images, batch.targets
-        start, drawn = torch.randn_like(images), torch.rand(2, len(images), device=images.device)
-        classes = classes.masked_fill(drawn[1] < self.unlabelled, self.num_classes)
-        sums, weights = self.loss_terms(_on_the_way(images, start, drawn[0], classes))
+        withheld = torch.rand(len(images), device=images.device) < self.unlabelled
+        # Most often in the middle, where it is decided what the image will be (Esser et al. 2024, section 3.1).
+        times = torch.randn(len(images), device=images.device).sigmoid()
+        flow = _on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
+        sums, weights = self.loss_terms(flow)
         loss = (sums / weights).sum()
         self.log("train/loss", loss, batch_size=len(batch.keys))
         return loss
