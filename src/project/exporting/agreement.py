@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -82,8 +83,12 @@ def _latencies(run: Run, model: Predictor, images: Sequence[Tensor]) -> tuple[fl
         if number >= len(images) and time.perf_counter() > end:
             break
         place = number % len(images)
-        for kept, work in zip(times, (lambda: run(inputs[place]), lambda: predict(model, images[place])), strict=True):
-            started = time.perf_counter()
-            work()
-            kept.append(1000 * (time.perf_counter() - started))
+        times[0].append(_milliseconds(partial(run, inputs[place])))
+        times[1].append(_milliseconds(partial(predict, model, images[place])))
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)

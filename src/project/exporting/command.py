@@ -57,9 +57,7 @@ def export(args: list[str]) -> None:
 
 
 def _parser() -> Words:
-    parser = Words(
-        usage=USAGE, description="Writes a run's best checkpoint as a file for other programs, and tries it."
-    )
+    parser = Words(usage=USAGE, description="Writes a run's best checkpoint as a file for other programs.")
     parser.add_argument("run", help="a run's folder, or a checkpoint file")
     parser.add_argument(
         "--format",

@@ -24,9 +24,13 @@ class Graph(nn.Module):
         answer: the task's, see `project.exporting.protocol`.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, preprocessing: Preprocessing, answer: nn.Module) -> None:
         super().__init__()
-        self.size, self.keep_aspect, self.answer = preprocessing.size, preprocessing.keep_aspect, answer
+        self.canvas: tuple[int, int] | None = preprocessing.size
+        self.keep_aspect, self.answer = preprocessing.keep_aspect, answer
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
@@ -35,14 +39,14 @@ class Graph(nn.Module):
         pixels = images.permute(0, 3, 1, 2)
         size: Size = (images.shape[1], images.shape[2])
         area = size
-        if self.size is not None:
-            area = fitted(size, self.size) if self.keep_aspect else self.size
+        if self.canvas is not None:
+            area = fitted(size, self.canvas) if self.keep_aspect else self.canvas
             pixels = _resized(pixels, area)
             if self.keep_aspect:
-                around = (0, self.size[1] - area[1], 0, self.size[0] - area[0])
+                around = (0, self.canvas[1] - area[1], 0, self.canvas[0] - area[0])
                 pixels = F.pad(pixels, around, value=PADDING)
             # Nothing but the number of images is open from here.
-            pixels = pixels.reshape(-1, self.scale.shape[1], *self.size)
+            pixels = pixels.reshape(-1, self.scale.shape[1], *self.canvas)
         return self.answer(pixels.float() * self.scale + self.shift, size, area)
 
 

@@ -14,9 +14,7 @@ def write(net: nn.Module, metadata: Mapping[str, str], file: Path) -> None:
     from safetensors.torch import save_file
 
     # Contiguous, and a copy each: the file knows neither memory formats nor tensors that share their memory.
-    tensors = {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in net.state_dict().items()
-    }
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in net.state_dict().items()}
     save_file(tensors, file, dict(metadata))
 
 
