@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from project.exporting import onnx_operations
 from project.pipeline import Preprocessing
-from project.pipeline.decode import PADDING, resize
+from project.pipeline.decode import PADDING
 
 # A height and width: numbers, or what torch knows of them while it records (SymInt, or a tensor of no dimension).
 Size = tuple[Any, Any]
@@ -41,62 +42,38 @@ class Graph(nn.Module):
         area = size
         if self.canvas is not None:
             area = fitted(size, self.canvas) if self.keep_aspect else self.canvas
-            pixels = _resized(pixels, area)
-            if self.keep_aspect:
-                around = (0, self.canvas[1] - area[1], 0, self.canvas[0] - area[0])
-                pixels = F.pad(pixels, around, value=PADDING)
-            # Nothing but the number of images is open from here.
-            pixels = pixels.reshape(-1, self.scale.shape[1], *self.canvas)
+            pixels = _fit(pixels, area, self.canvas)
         return self.answer(pixels.float() * self.scale + self.shift, size, area)
 
 
 def fitted(inner: Size, outer: tuple[int, int]) -> Size:
     """`project.pipeline.decode.fit` for an `inner` that is known when the graph runs; in 64 bits, as there."""
-    if isinstance(inner[0], Tensor):
-        sides = torch.stack(inner).double()
-        factor = (torch.tensor(outer, dtype=torch.double) / sides).min()
-        height, width = (sides * factor).round().clamp(min=1).long().unbind()
-        return height, width
-    factor = torch.sym_min(outer[0] / inner[0], outer[1] / inner[1])
-    return torch.sym_max(1, round(inner[0] * factor)), torch.sym_max(1, round(inner[1] * factor))
-
-
-def _resized(pixels: Tensor, size: Size) -> Tensor:
+    sides = torch.stack([_number(side) for side in inner])
+    factor = (torch.tensor(outer, dtype=torch.double) / sides).min()
+    area = (sides * factor).round().clamp(min=1).long()
     if torch.onnx.is_in_onnx_export():
-        sides = [side if isinstance(side, Tensor) else torch.tensor(side) for side in size]
-        return OnnxResize.apply(pixels, torch.stack(sides))
-    planes = pixels.contiguous(memory_format=torch.channels_last)
-    return F.interpolate(planes, size, mode="bilinear", antialias=True)
+        return area[0], area[1]
+    height, width = area[0].item(), area[1].item()
+    for side, most in zip((height, width), outer, strict=True):
+        torch._check(side >= 1)  # for torch.export, which could not know it
+        torch._check(side <= most)
+    return height, width
 
 
-class OnnxResize(torch.autograd.Function):
-    """ONNX's own antialiased `Resize` (since opset 18), for which torch's exporter knows no operation.
+def _number(side: Any) -> Tensor:
+    return side.double() if isinstance(side, Tensor) else torch.scalar_tensor(side, dtype=torch.double)
 
-    On uint8 and with `exclude_outside`, onnxruntime's is PIL's method, as torch's is: of 8-bit pixels few differ, by 1.
-    """
 
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, size: Tensor) -> Tensor:
-        height, width = size.tolist()
-        return torch.stack([resize(image, (height, width)) for image in pixels])
-
-    @staticmethod
-    def symbolic(g: Any, pixels: Any, size: Any) -> Any:
-        shape = g.op("Shape", pixels, start_i=0, end_i=2)
-        none = g.op("Constant", value_t=torch.tensor([], dtype=torch.float))
-        sizes = g.op("Concat", shape, size, axis_i=0)
-        resized = g.op(
-            "Resize",
-            pixels,
-            none,
-            none,
-            sizes,
-            mode_s="linear",
-            antialias_i=1,
-            coordinate_transformation_mode_s="half_pixel",
-            exclude_outside_i=1,
-        )
-        return resized.setType(pixels.type().with_sizes([None, None, None, None]))
+def _fit(pixels: Tensor, area: Size, canvas: tuple[int, int]) -> Tensor:
+    """Resized to `area`, and padded to `canvas`."""
+    if torch.onnx.is_in_onnx_export():
+        sides = [side if isinstance(side, Tensor) else torch.tensor(side) for side in area]
+        return onnx_operations.Fit.apply(pixels, torch.stack(sides), canvas)
+    channels = pixels.shape[1]
+    planes = pixels.expand(-1, max(2, channels), -1, -1)  # of one, torch.export cannot tell the memory format
+    planes = planes.contiguous(memory_format=torch.channels_last)
+    resized = F.interpolate(planes, area, mode="bilinear", antialias=True)[:, :channels]
+    return F.pad(resized, (0, canvas[1] - area[1], 0, canvas[0] - area[0]), value=PADDING)
 
 
 def example(preprocessing: Preprocessing, images: int, seed: int = 0) -> Tensor:

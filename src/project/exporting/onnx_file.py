@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from copy import deepcopy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from project.exporting.graph import Graph, example
+from project.exporting.onnx_operations import with_pools
 
 PACKAGES = ("onnx", "onnxruntime")
 OPSET = 18  # the first whose `Resize` has antialiasing
@@ -26,7 +28,7 @@ def write(graph: Graph, preprocessing: Any, metadata: Mapping[str, str], file: P
     with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph,
+            with_pools(deepcopy(graph)),
             (example(preprocessing, 1 if one else 2),),
             file,
             dynamo=False,

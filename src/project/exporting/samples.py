@@ -32,7 +32,7 @@ def images(
         data = _data(file, trusted)
         split, samples = data.evaluated, data.samples[data.evaluated]
         places = range(0, len(samples), -(-len(samples) // count))
-        found = [_decoded(samples, place, preprocessing) for place in places]
+        found = [_decoded(data, samples, place, preprocessing) for place in places]
     # Data of anyone's, which may be gone, of this machine or another: the model can be exported without them.
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -63,9 +63,10 @@ def _data(file: Path, trusted: Sequence[str]) -> Any:
     return data
 
 
-def _decoded(samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor:
+def _decoded(data: Any, samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor:
     """From the sample's file, if it has one; else as the net gets it."""
     file = samples.file(place)
     if file is not None and Path(file).is_file():
         return decode(Path(file), preprocessing.channels, None)
-    return samples.read(place)
+    image, _ = data.sample(samples.read(place), samples.targets[place])
+    return image.as_subclass(Tensor)
