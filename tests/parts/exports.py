@@ -27,7 +27,9 @@ def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> lis
     return made
 
 
-def preprocessing(channels: int = 3, size: tuple[int, int] | None = (48, 64), keep_aspect: bool = False) -> Preprocessing:
+def preprocessing(
+    channels: int = 3, size: tuple[int, int] | None = (48, 64), keep_aspect: bool = False
+) -> Preprocessing:
     return Preprocessing(channels, size, keep_aspect, [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels])
 
 

@@ -109,7 +109,7 @@ class Table:
     def picture(self, file, name, found):
         (self.folder / name.replace("/", "-")).touch()
 
-    def add(self, file, found):
+    def add(self, file, name, found):
         self.lines.append(f"{file.name} {found.upper() if self.shout else found}\n")
 
     def finish(self):

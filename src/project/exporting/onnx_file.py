@@ -2,8 +2,8 @@
 
 import logging
 import warnings
-from copy import deepcopy
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
