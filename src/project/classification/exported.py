@@ -1,7 +1,7 @@
 """What a file of `project.export` answers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ class Exported(nn.Module):
     """`probabilities`, Float[B K]. The other attributes are as `project.exporting.protocol` says."""
 
     task = "classification"
-    outputs = {"probabilities": {0: "batch"}}  # noqa: RUF012
+    outputs: ClassVar = {"probabilities": {0: "batch"}}
     one_at_a_time = False
     left_out = ""
     measured = "largest difference of a probability"

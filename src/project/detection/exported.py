@@ -1,7 +1,7 @@
 """What a file of `project.export` answers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class Exported(nn.Module):
     """
 
     task = "detection"
-    outputs = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}  # noqa: RUF012
+    outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
     one_at_a_time = True  # each image has another number of boxes
     measured = "largest 1 - IoU of a box with PyTorch's of the same class"
     tolerance = 0.01

@@ -140,9 +140,7 @@ class Detector(L.LightningModule):
 
     def exported(self) -> Exported:
         """What a file of `project.export` answers; without `flips`, which `predict` then leaves out, too."""
-        left_out = (
-            f"model.flips [{', '.join(self.flips)}], each of which would take as long again" if self.flips else ""
-        )
+        left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
         self.flips = ()
         return Exported(self.net, left_out)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from project import UserError, checkpoint
+from project import UserError, checkpoint, trust
 from project.exporting import agreement, onnx_file, pt2_file, safetensors_file, samples
 from project.exporting.graph import Graph
 from project.exporting.protocol import Exported
@@ -49,10 +49,15 @@ def export(args: list[str]) -> None:
         _write(chosen.format, model, exported, part)
         said = _tried(chosen.format, model, exported, part, source, chosen.trust)
         part.replace(out)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror}") from None
+    except Exception as error:  # a net of anyone's, in the hands of an exporter, or of what runs the file
+        raise UserError(_refused(chosen.format, model, error)) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            part.unlink()
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{said}")
 
 
@@ -94,21 +99,20 @@ def metadata(model: Predictor, exported: Exported) -> dict[str, str]:
 
 
 def _write(name: str, model: Predictor, exported: Any, part: Path) -> None:
+    if name == "safetensors":
+        net: Any = model.task.net
+        safetensors_file.write(net, metadata(model, exported), part)
+    else:
+        graph = Graph(model.preprocessing, exported).eval()
+        FORMATS[name].write(graph, model.preprocessing, metadata(model, exported), part)
+
+
+def _refused(name: str, model: Predictor, error: Exception) -> str:
+    """In one line; pt2 takes fewer nets than ONNX, and weights alone can always be written."""
     task: Any = model.task
-    try:
-        if name == "safetensors":
-            safetensors_file.write(task.net, metadata(model, exported), part)
-        else:
-            graph = Graph(model.preprocessing, exported).eval()
-            FORMATS[name].write(graph, model.preprocessing, metadata(model, exported), part)
-    except (UserError, OSError):
-        raise
-    except Exception as error:  # a net of anyone's, in an exporter's hands
-        why = (str(error).splitlines() or [""])[0][:200]
-        other = "--format onnx" if name == "pt2" else "--format safetensors, its weights alone"
-        raise UserError(
-            f"{name} cannot take {type(task.net).__name__} ({type(error).__name__}: {why}); try {other}"
-        ) from error
+    other = "--format onnx" if name == "pt2" else "--format safetensors, which writes its weights alone"
+    why = f"{type(error).__name__}: {trust.in_a_line(error)[:200]}"
+    return f"{name} cannot take {type(task.net).__name__} as it is ({why}); try {other}"
 
 
 def _tried(name: str, model: Predictor, exported: Exported, part: Path, source: Path, trusted: list[str]) -> str:

@@ -1,6 +1,5 @@
 """ONNX: for onnxruntime, OpenVINO, TensorRT, in any language."""
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -25,7 +24,7 @@ def write(graph: Graph, preprocessing: Any, metadata: Mapping[str, str], file: P
     answer: Any = graph.answer
     one = answer.one_at_a_time
     names = {INPUT: {1: "height", 2: "width"} | ({} if one else {0: "batch"}), **answer.outputs}
-    with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             with_pools(deepcopy(graph)),
@@ -59,17 +58,3 @@ def opened(file: Path) -> Callable[[Tensor], dict[str, Tensor]]:
         return {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
 
     return run
-
-
-class _quiet:
-    """A logger that says nothing below an error."""
-
-    def __init__(self, name: str) -> None:
-        self.logger = logging.getLogger(name)
-
-    def __enter__(self) -> None:
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self.logger.setLevel(self.level)

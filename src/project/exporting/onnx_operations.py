@@ -46,7 +46,7 @@ class Fit(torch.autograd.Function):
 
 
 class Pool(nn.Module):
-    """`nn.AdaptiveAvgPool2d` as products with matrices of means, since the exporter takes it to divisors of a map alone.
+    """`nn.AdaptiveAvgPool2d` as products with matrices of means: the exporter takes it to divisors of a map alone.
 
     The matrices are those of the map's size while the graph is recorded.
     """

@@ -1,5 +1,6 @@
 """The images that a file is tried on: real ones, of the run's own test data, as decoded."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def images(
         the images, and what they are: `12 images of test`; noise where the data cannot be read, and why
     """
     try:
-        data = _data(file, trusted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # which training and `check` have given
+            data = _data(file, trusted)
         split, samples = data.evaluated, data.samples[data.evaluated]
         places = range(0, len(samples), -(-len(samples) // count))
         found = [_decoded(data, samples, place, preprocessing) for place in places]
