@@ -1,0 +1,75 @@
+"""Runs notebooks from scratch and saves them with their outputs: `python notebooks/execute.py [FILE ...]`, else all.
+
+A notebook is written when all of it has run, beside and then renamed: whole, or as it was before.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).resolve().parent
+PACKAGE = FOLDER.parent / "src" / "project"
+SECONDS = 90  # for a cell
+
+
+def execute(file: Path) -> NotebookNode:
+    """The notebook with new outputs, and nothing about the machine beside them.
+
+    Raises:
+        CellExecutionError, CellTimeoutError, DeadKernelError: a cell fails, takes more than `SECONDS`, or ends Python.
+    """
+    notebook = nbformat.read(file, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        resources={"metadata": {"path": str(file.parent)}},
+        record_timing=False,
+        coalesce_streams=True,  # what a progress bar has overwritten is gone
+        extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
+    )
+    client.execute()
+    notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
+    for cell in notebook.cells:
+        cell.metadata.clear()
+    return notebook
+
+
+def missing_slices(notebook: NotebookNode) -> set[str]:
+    """What it imports or names of this project that is not here: a clone keeps the tasks that it needs."""
+    source = "\n".join(cell.source for cell in notebook.cells)
+    named = re.findall(r"\bproject\.([a-z]+)", source) + re.findall(r"\bconfigs/([a-z]+)\w*\.yaml", source)
+    return {name for name in named if not list(PACKAGE.glob(f"{name}*")) and not name.startswith("load")}
+
+
+def save(notebook: NotebookNode, file: Path) -> None:
+    part = file.with_name(f"{file.name}.part")
+    nbformat.write(notebook, part)
+    part.replace(file)
+
+
+def main(files: list[Path]) -> int:
+    """The exit code: 1 if a notebook failed."""
+    failed = 0
+    for file in files or sorted(FOLDER.glob("*.ipynb")):
+        if missing := missing_slices(nbformat.read(file, as_version=4)):
+            print(f"{file.name}: left out, since project.{', project.'.join(sorted(missing))} is not here")
+            continue
+        started = time.monotonic()
+        try:
+            save(execute(file), file)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            print(f"{file.name}: not saved\n{error}", file=sys.stderr)
+            failed = 1
+        else:
+            print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(name) for name in sys.argv[1:]]))
