@@ -6,6 +6,12 @@ Images are uint8, 0 to 255, until they are on the device; there they become floa
 """
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from project.prediction import Predictor
 
 # Before torch is imported: how long its threads (GNU OpenMP) wait busily for their next piece of work. As long as they
 # do by default, they take the cores from the workers that load images, and from a second run on the same machine.
@@ -38,3 +44,13 @@ def nearest(word: str, known) -> str:
 
     found = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
+    """A trained model: `project.load("runs/NAME/version_0").predict(["a.jpg", pil_image, uint8_tensor])`.
+
+    For its arguments, and what is raised, see `project.prediction.load`.
+    """
+    from project import prediction
+
+    return prediction.load(run_or_checkpoint, device, trust)

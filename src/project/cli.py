@@ -188,13 +188,24 @@ class Inspection(CLI):
         parser.add_argument("--json", type=str | None, default=None, help="a file for all that was found, as a list")
 
     def instantiate_classes(self) -> None:
-        alone = Parser()  # the whole one would ask the data for what it tells the model, and stop at the first fault
-        alone.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
-        self.datamodule = _instantiate(alone, Namespace(data=self.config.data)).data
+        # The whole parser would ask the data for what it tells the model, and stop at the first fault.
+        self.datamodule = build(L.LightningDataModule, "data", self.config.data)
 
     def build_model(self) -> L.LightningModule:
         """Told by the data what it has to know; they are not opened again."""
         return _instantiate(self.parser, Namespace(data=self.datamodule, model=self.config.model)).model
+
+
+def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:
+    """A model or a data module alone, of its class path and arguments.
+
+    Args:
+        key: the config's place in a run's: `model` or `data`.
+    """
+    alone = Parser()
+    alone.add_lightning_class_args(kind, key, subclass_mode=True)
+    whole = alone.parse_object({key: config}) if isinstance(config, dict) else Namespace(**{key: config})
+    return _instantiate(alone, whole)[key]
 
 
 def _instantiate(parser: Parser, part: Namespace) -> Namespace:

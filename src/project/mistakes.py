@@ -9,14 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from project import UserError, nearest
 
 
-class Parser(LightningArgumentParser):
-    """Lightning's, but a mistake raises `UserError`, and an abbreviated key is a mistake."""
+class _Strict(ArgumentParser):
+    """A mistake raises `UserError`, and an abbreviated key is a mistake."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
@@ -39,6 +39,14 @@ class Parser(LightningArgumentParser):
         if not self.outermost:  # a parser of a part, whose error the outermost one puts into its own
             super().error(message, ex)
         raise _Complaint(message)
+
+
+class Parser(_Strict, LightningArgumentParser):
+    """Of a run's config and command line."""
+
+
+class Words(_Strict):
+    """Of a command line alone."""
 
 
 class _Complaint(Exception):

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import lightning as L
@@ -11,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import BrokenFiles, UserError, checkpoint, trust
+from project.arguments import option, options, without
 from project.cli import CLI, Inspection
 from project.dashboard import report
 from project.mistakes import missing_config
@@ -28,9 +28,9 @@ RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint
 
 def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
-    resumed = _option(args, "--resume")
+    resumed = option(args, "--resume")
     with checkpoint.blamed(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
-        _fit(_without(args, "--trust"), resumed, trusted=_options(args, "--trust"))
+        _fit(without(args, "--trust"), resumed, trusted=options(args, "--trust"))
 
 
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
@@ -93,12 +93,12 @@ def test(args: list[str]) -> None:
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])
-    content, base = checkpoint.load(file, _options(args, "--trust"))
+    content, base = checkpoint.load(file, options(args, "--trust"))
     with checkpoint.blamed(file, "cannot be tested"):
-        cli = CLI(_without(args[1:], "--trust"), base)
+        cli = CLI(without(args[1:], "--trust"), base)
         own_root = base["data"]["init_args"].get("root", "")
         cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
-        other_root = _option(args, "--data.root")
+        other_root = option(args, "--data.root")
         cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
         checkpoint.fill(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
@@ -171,7 +171,7 @@ def _with_config(args: list[str]) -> list[str]:
     """Puts the default config first where no run is named, and the run's name last where none is given."""
     if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
         return args
-    files = [Path(file) for file in _options(args, "--config") + _options(args, "-c")]
+    files = [Path(file) for file in options(args, "--config") + options(args, "-c")]
     runs = [file for file in files if file.parent.name != OVERLAYS]
     for file in files:
         if not file.is_file():
@@ -182,22 +182,8 @@ def _with_config(args: list[str]) -> list[str]:
             raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
         runs = plain[:1]
         args = ["--config", str(runs[0]), *args]
-    named = _option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
+    named = option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
     return args if named else [*args, "--name", runs[-1].stem]
-
-
-def _options(args: list[str], name: str) -> list[str]:
-    apart = [value for key, value in pairwise(args) if key == name]
-    return apart + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
-
-
-def _without(args: list[str], name: str) -> list[str]:
-    kept = [value for key, value in zip(["", *args], args, strict=False) if name not in (key, value)]
-    return [argument for argument in kept if not argument.startswith(f"{name}=")]
-
-
-def _option(args: list[str], name: str) -> str | None:
-    return (_options(args, name) or [None])[-1]
 
 
 def _say_what_speed_is_left(trainer: L.Trainer) -> None:

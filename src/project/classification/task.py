@@ -1,6 +1,7 @@
 """Training a net to tell the class of an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -15,9 +16,22 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchvision.transforms import v2
 
 from project import UserError
+from project.classification.predictions import Predictions
 from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.weights import allow_freezing, freeze_all_but_head
+
+
+class Classified(NamedTuple):
+    """
+    label: the likeliest class's name.
+    probability: of that class.
+    probabilities: Float[K], of all classes.
+    """
+
+    label: str
+    probability: float
+    probabilities: Tensor
 
 
 class Classifier(L.LightningModule):
@@ -36,6 +50,7 @@ class Classifier(L.LightningModule):
     """
 
     monitor, mode = "val/accuracy", "max"
+    Predictions = Predictions
 
     def __init__(
         self,
@@ -136,6 +151,14 @@ class Classifier(L.LightningModule):
     def evidence(self, batch: Batch) -> Tensor:
         """Of each image, whether it is told right: Bool[B]."""
         return self(batch.images).argmax(1) == batch.targets
+
+    def predict(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
+    ) -> list[Classified]:
+        """Of each of Float[B C H W]; for `sizes` and `areas`, which make no difference here, see the other tasks."""
+        probabilities = self(images).float().softmax(1).cpu()
+        best = zip(*(tensor.tolist() for tensor in probabilities.max(1)), probabilities, strict=True)
+        return [Classified(self.class_names[k], value, row) for value, k, row in best]
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The accuracy."""

@@ -34,6 +34,8 @@ class DigitScenes(ImageDataModule):
         image_size: height and width.
     """
 
+    keep_aspect = True
+
     def __init__(self, scenes: int = 2000, image_size: tuple[int, int] = (64, 96), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scenes, self.image_size = scenes, tuple(image_size)
@@ -67,6 +69,7 @@ class Annotated(ImageDataModule):
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
+    keep_aspect = True
     parts: dict[str, Any]
     place = staticmethod(data_folder)
 
@@ -142,7 +145,7 @@ class Annotated(ImageDataModule):
 
     def _files(self, part: Part) -> Files:
         groups = groups_by_name(part.paths, self.group)
-        return Files(part.targets, part.paths, self.in_channels, self.image_size, keep_aspect=True, groups=groups)
+        return Files(part.targets, part.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
         return self.faults_of(self.parts)

@@ -111,9 +111,28 @@ class Detector(L.LightningModule):
         evidence = []
         for key, detected, target in zip(batch.keys.tolist(), self(batch.images), batch.targets, strict=True):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
-            in_original = to_original(detected, target["size"], batch.images.shape[-2:])
+            size = tuple(target["size"].tolist())
+            in_original = to_original(detected, size, fit(size, tuple(batch.images.shape[-2:])))
             evidence.append(Seen(key, _on_cpu(in_original), _on_cpu(annotated)))
         return evidence
+
+    def predict(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """What is found in Float[B C H W], in pixels of the original images and on the CPU, the surest first.
+
+        Args:
+            sizes: the original images' heights and widths.
+            areas: the heights and widths that they take of `images`, from the top left.
+
+        Returns:
+            of each image `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N] from 1 to K
+        """
+        found = []
+        for detected, size, area in zip(self(images), sizes, areas, strict=True):
+            order = detected["scores"].argsort(descending=True)
+            found.append(_on_cpu(to_original({key: value[order] for key, value in detected.items()}, size, area)))
+        return found
 
     def measure(self, evidence: list[Seen]) -> float:
         """`map`; NaN where no image has a box."""
@@ -128,16 +147,15 @@ class Detector(L.LightningModule):
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
 
 
-def to_original(detected: dict[str, Tensor], size: Tensor, canvas: tuple[int, int]) -> dict[str, Tensor]:
+def to_original(detected: dict[str, Tensor], size: tuple[int, int], area: tuple[int, int]) -> dict[str, Tensor]:
     """Detections in pixels of the original image, clipped to it; what lay in the padding is left out.
 
     Args:
-        size: Long[2], the original height and width.
-        canvas: height and width of the image that the net saw, into which the original was fitted.
+        size: the original height and width.
+        area: the height and width that the original takes of the image that the net saw, from its top left.
     """
-    height, width = size.tolist()
-    fitted = fit((height, width), tuple(canvas))
-    factor = detected["boxes"].new_tensor([width / fitted[1], height / fitted[0]] * 2)
+    height, width = size
+    factor = detected["boxes"].new_tensor([width / area[1], height / area[0]] * 2)
     boxes = clip_boxes_to_image(detected["boxes"].float() * factor, (height, width))
     there = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return {

@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import Transform
 from project import UserError
 from project.pipeline import cache as caches
 from project.pipeline.decode import positive
+from project.pipeline.preprocessing import Preprocessing
 from project.pipeline.sampler import BatchSampler
 from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
@@ -34,6 +35,8 @@ class ImageDataModule(L.LightningDataModule):
     Where a target is more than a class number they also say `sample`, `collate`, `strata`, `count_classes` and
     `comparable`.
 
+    Where images are fitted into their size instead of stretched, `keep_aspect` is True.
+
     Args:
         batch_size: per process, in training and evaluation.
         augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch.
@@ -44,6 +47,8 @@ class ImageDataModule(L.LightningDataModule):
         num_workers: processes that read and augment; by default as many as help (`sensible_workers`).
         seed: of the split, of the order and of the augmentation; the run's own (`seed_everything`) by default.
     """
+
+    keep_aspect = False
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
+        self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
         self._class_names: list[str] | None = None
@@ -176,17 +182,15 @@ class ImageDataModule(L.LightningDataModule):
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._present("train"), self.sample)
-        self._check_mean_and_std()
+        first = next((samples for samples in self.samples.values() if samples is not None), None)
+        self._size = first.shape[1:] if first is not None and first.one_size else None
+        _ = self.preprocessing  # says what does not fit
         self._ready = True
 
-    def _check_mean_and_std(self) -> None:
-        for name, given in (("mean", self.mean), ("std", self.std)):
-            if given is None:
-                continue
-            if not all(isinstance(number, (int, float)) for number in given):
-                raise UserError(f"data.{name} must be numbers, one a channel")
-            if len(given) != self.in_channels:
-                raise UserError(f"data.{name} has {len(given)} numbers, but images have {self.in_channels} channels")
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image before the net gets it; known after `setup`."""
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, self.mean or [], self.std or [])
 
     def _present(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -258,23 +262,18 @@ class ImageDataModule(L.LightningDataModule):
         return batch._replace(images=self.normalise(batch.images))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 [B C H W] to Float[B C H W] of mean 0 and standard deviation 1 over the training set, channels last."""
-        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
-        width, channels = images.shape[3], images.shape[1]
-        # Row by row: a loop over three channels is too short for the processor's vectors and takes five times as long.
-        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # [B H W*C]
-        rows.mul_((1 / (255 * std)).repeat(width)).sub_((mean / std).repeat(width))
-        return rows.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
+        """See `Preprocessing.normalise`."""
+        return self.preprocessing.normalise(images)
 
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
         taught = {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
-        return {**taught, "fingerprint": self.fingerprint}
+        return {**taught, "size": self._size, "keep_aspect": self.keep_aspect, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
         self._class_names, self._in_channels = state["class_names"], state["in_channels"]
-        self._check_mean_and_std()
+        _ = self.preprocessing  # says what does not fit
 
 
 def _whole(batch: Any) -> Any:

@@ -36,17 +36,22 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None, keep_aspect:
     Raises:
         BrokenFiles: the file cannot be read, is cut off, is empty, or is no image.
     """
+    return decode_with_size(path, channels, size, keep_aspect)[0]
+
+
+def decode_with_size(
+    path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool
+) -> tuple[Tensor, tuple[int, int]]:
+    """What `decode` gives, and the image's own height and width, upright."""
     try:
         with Image.open(path) as image:
-            wanted = fit(upright_size(image), size) if size and keep_aspect else size
+            own = upright_size(image)
+            wanted = fit(own, size) if size and keep_aspect else size
             if wanted and image.mode in ("RGB", "L"):
                 # JPEG only, a no-op elsewhere; it never goes below the asked size, and a turned image swaps its sides.
                 image.draft(image.mode, (max(wanted), max(wanted)) if _turned(image) else (wanted[1], wanted[0]))
             image.load()
-            pixels = to_tensor(image, channels, wanted)
-            if size is None or not keep_aspect:
-                return pixels
-            return F.pad(pixels, (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1]), value=PADDING)
+            return padded(to_tensor(image, channels, wanted), size or own), own
     except FileNotFoundError:
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
@@ -54,6 +59,12 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None, keep_aspect:
         raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenFiles(f"{path}: {error}") from None
+
+
+def padded(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [C h w] to uint8 [C size], with grey at its right and bottom."""
+    right, bottom = size[1] - pixels.shape[2], size[0] - pixels.shape[1]
+    return F.pad(pixels, (0, right, 0, bottom), value=PADDING) if right or bottom else pixels
 
 
 def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None) -> Tensor:

@@ -1,6 +1,6 @@
 """Training a net to tell the class of each pixel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import lightning as L
 import torch
@@ -18,7 +18,7 @@ from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
-from project.segmentation.model import in_windows
+from project.segmentation.model import enlarged, in_windows
 from project.weights import allow_freezing, freeze_all_but_head
 
 
@@ -132,6 +132,20 @@ class Segmenter(L.LightningModule):
         logits = self(batch.images)
         return overlaps(logits.argmax(1), batch.targets, logits.shape[1])
 
+    def predict(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """The class of each pixel of the original images, on the CPU: uint8 [H W] each.
+
+        Args:
+            images: Float[B C H W].
+            sizes: the original images' heights and widths.
+            areas: the heights and widths that they take of `images`, from the top left.
+        """
+        logits = self(images)
+        parts = zip(logits, sizes, areas, strict=True)
+        return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
+
     def measure(self, evidence: list[Tensor]) -> float:
         """The mean IoU."""
         both, either = torch.stack(evidence).sum(0)
@@ -167,6 +181,18 @@ def _over_images(loss: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """As if it were a mean over the images."""
     images = loss.new_full((), len(batch.keys))
     return loss * images, images
+
+
+def likeliest(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The class of each pixel, uint8 [size], of logits Float[K h w], which are resized; class by class, since an image
+    has millions of pixels."""
+    best, classes = torch.full(size, -torch.inf, device=logits.device), torch.zeros(size, dtype=torch.uint8)
+    classes = classes.to(logits.device)
+    for k, plane in enumerate(logits.float()):
+        own = enlarged(plane[None, None], size)[0, 0]
+        classes.masked_fill_(own > best, k)
+        best = torch.maximum(best, own)
+    return classes
 
 
 def iou(confusion: Tensor) -> Tensor:

@@ -1,0 +1,41 @@
+"""A table of what is seen in images."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from project.classification.task import Classified
+
+
+class Predictions:
+    """`predictions.csv`: `path,class,probability,class_2,probability_2,...`, the likeliest first.
+
+    Args:
+        folder: where it is written.
+        class_names: the model's.
+        top: how many classes of each image.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str], top: int = 5) -> None:
+        self.class_names, self.top = class_names, max(1, min(top, len(class_names)))
+        self.table = folder / "predictions.csv"
+        self.part = folder / "predictions.csv.part"
+        self.lines = self.part.open("w", newline="", encoding="utf-8")
+        self.writer = csv.writer(self.lines)
+        numbered = [f"{name}_{place}" for place in range(2, self.top + 1) for name in ("class", "probability")]
+        self.writer.writerow(["path", "class", "probability", *numbered])
+
+    def picture(self, file: Path, name: str, found: "Classified") -> None:
+        """None."""
+
+    def add(self, file: Path, found: "Classified") -> None:
+        values, classes = found.probabilities.topk(self.top)
+        ranked = zip(classes.tolist(), values.tolist(), strict=True)
+        self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])
+
+    def finish(self) -> list[Path]:
+        self.lines.close()
+        self.part.replace(self.table)
+        return [self.table]

@@ -1,0 +1,142 @@
+"""`python -m project.predict`: images to files of results, written as they come."""
+
+import csv
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from project import BrokenFiles, UserError, checkpoint
+from project.arguments import option, options
+from project.mistakes import Words
+from project.pipeline.threads import in_threads
+from project.prediction import inputs
+from project.prediction.predictor import Predictor, load
+
+USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
+NAMED = 10  # broken images, on the screen; `broken.csv` has them all
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Predictions(Protocol):
+    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
+
+    def picture(self, file: Path, name: str, found: Any) -> None:
+        """Writes the files that are an image's own, which `name` is for; called by several threads.
+
+        Raises:
+            BrokenFiles: the image cannot be read.
+        """
+
+    def add(self, file: Path, found: Any) -> None:
+        """Writes what stands in one file for all images; called in their order."""
+
+    def finish(self) -> list[Path]:
+        """Gives that file its name; what there is now, files and folders."""
+
+
+def predict(args: list[str]) -> None:
+    """Applies a run's best checkpoint to images.
+
+    Raises:
+        BrokenFiles: some could not be read; all others have their results.
+    """
+    if not args or args[0].startswith("-"):
+        if "-h" not in args and "--help" not in args:
+            raise UserError(f"which run? {USAGE}")
+        print(f"usage: {USAGE}\n\nThe keys depend on the run's task: python -m project.predict RUN --help")
+        return
+    checkpoint_file = checkpoint.find(args[0])
+    model = load(checkpoint_file, option(args, "--device"), options(args, "--trust"))
+    kind = getattr(type(model.task), "Predictions", None)
+    if kind is None:
+        raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
+    chosen = _parser(kind).read(args[1:])
+    if chosen.batch_size < 1:
+        raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
+    if not chosen.images:
+        raise UserError(f"which images? {USAGE}")
+    files = inputs.find(chosen.images)
+    folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
+        _write(model, files, chosen.batch_size, results, folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+
+
+def _parser(kind: type[Predictions]) -> Words:
+    parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
+    parser.add_argument("images", nargs="*", help="files, folders, patterns")
+    parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
+    parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
+    parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
+    parser.add_argument("--trust", action="append", default=[], help="use classes of this package, too")
+    parser.add_class_arguments(kind, skip={"folder", "class_names"})
+    return parser
+
+
+def _own(kind: type[Predictions]) -> list[str]:
+    """The keys that the task's part of the command line has."""
+    alone = Words()
+    return [key.split(".")[0] for key in alone.add_class_arguments(kind, skip={"folder", "class_names"})]
+
+
+def _run_of(file: Path) -> Path:
+    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
+    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
+
+
+def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
+    broken: list[tuple[Path, str]] = []
+
+    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[Any, Any]:
+        name, (file, found) = work
+        try:
+            if not isinstance(found, UserError):
+                results.picture(file, name, found)
+        except BrokenFiles as error:
+            found = error
+        return file, found
+
+    stream = zip(inputs.names(files), model.stream(files, batch_size), strict=True)
+    for file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
+        if isinstance(found, UserError):
+            broken.append((file, str(found).removeprefix(f"{file}: ")))
+        else:
+            results.add(file, found)
+    made = results.finish()
+    listed = folder / "broken.csv"
+    listed.unlink(missing_ok=True)
+    good = len(files) - len(broken)
+    print(f"{good:,} image{'s' * (good != 1)} predicted: {', '.join(map(str, made))}")
+    if not broken:
+        return
+    part = listed.with_name("broken.csv.part")
+    with part.open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("path", "reason"), *broken])
+    part.replace(listed)
+    for file, reason in broken[:NAMED]:
+        print(f"{file}: {reason}", file=sys.stderr)
+    raise BrokenFiles(
+        f"{len(broken):,} of {len(files):,} images could not be read; {listed} has them all, with the reasons"
+    )
+
+
+def _counted(outcomes: Iterator[Any], total: int) -> Iterator[Any]:
+    """With a bar on a terminal, and a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(outcomes, total=total, unit=" images", dynamic_ncols=True)
+        return
+    since = last = time.monotonic()
+    for number, outcome in enumerate(outcomes, 1):
+        yield outcome
+        if (now := time.monotonic()) - last > SECONDS_BETWEEN_LINES:
+            last = now
+            print(f"{number:,}/{total:,} images, {number / (now - since):,.0f} images/s", flush=True)
