@@ -98,3 +98,33 @@ class Normed(Judged):
     def __init__(self, num_classes: int, in_channels: int, lr: float = 0.01):
         super().__init__(num_classes, in_channels, lr=lr)
         self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8, momentum=1.0), self.net)
+
+
+class Table:
+    """Its predictions: `told.txt`, a line for each image, and an empty file for each. shout: in capital letters."""
+
+    def __init__(self, folder, class_names, shout: bool = False):
+        self.folder, self.shout, self.lines = folder, shout, []
+
+    def picture(self, file, name, found):
+        (self.folder / name.replace("/", "-")).touch()
+
+    def add(self, file, name, found):
+        self.lines.append(f"{file.name} {found.upper() if self.shout else found}\n")
+
+    def finish(self):
+        (self.folder / "told.txt").write_text("".join(self.lines))
+        return [self.folder / "told.txt"]
+
+
+class Used(Judge):
+    """The same with what `project.predict` needs."""
+
+    Predictions = Table
+
+    def predict(self, images, sizes, areas):
+        return [self.hparams.class_names[k] for k in self.net(images.flatten(1)).argmax(1)]
+
+    @property
+    def class_names(self):
+        return self.hparams.class_names

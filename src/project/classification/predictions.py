@@ -30,7 +30,7 @@ class Predictions:
     def picture(self, file: Path, name: str, found: "Classified") -> None:
         """None."""
 
-    def add(self, file: Path, found: "Classified") -> None:
+    def add(self, file: Path, name: str, found: "Classified") -> None:
         values, classes = found.probabilities.topk(self.top)
         ranked = zip(classes.tolist(), values.tolist(), strict=True)
         self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])

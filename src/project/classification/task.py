@@ -1,7 +1,7 @@
 """Training a net to tell the class of an image."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchvision.transforms import v2
 
 from project import UserError
+from project.classification import pictures
 from project.classification.predictions import Predictions
 from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -179,6 +180,10 @@ class Classifier(L.LightningModule):
         named = zip(self.class_names, self.accuracy_by_class.compute(), strict=True)
         self.log_dict({f"{split}/accuracy/{name}": value for name, value in named})
         self.accuracy_by_class.reset()
+
+    def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
+        """See `project.classification.pictures`."""
+        return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)

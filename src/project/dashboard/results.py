@@ -1,8 +1,9 @@
 """The report at the end: a table, and `results.json` in the run folder."""
 
 import json
-import os
 from pathlib import Path
+
+from project.replacing import replacing
 
 
 def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
@@ -28,7 +29,5 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
     scale = {"peak_memory_bytes": 1e-6}
     said = [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]
     print("\n" + ", ".join([*said, f"run folder {folder}"]))
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"results.json.part{os.getpid()}"
-    beside.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
-    beside.replace(folder / "results.json")
+    with replacing(folder / "results.json") as part:
+        part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")

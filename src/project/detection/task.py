@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchvision.ops import clip_boxes_to_image
 
 from project import UserError
+from project.detection import pictures
 from project.detection.flips import Flip, in_flips
 from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image
 from project.pipeline import Batch
@@ -142,6 +143,12 @@ class Detector(L.LightningModule):
         """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
         values = precision_by_image(evidence, len(self.class_names))
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
+
+    def draw(
+        self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        """See `project.detection.pictures`."""
+        return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)

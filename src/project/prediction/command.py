@@ -33,7 +33,7 @@ class Predictions(Protocol):
             BrokenFiles: the image cannot be read.
         """
 
-    def add(self, file: Path, found: Any) -> None:
+    def add(self, file: Path, name: str, found: Any) -> None:
         """Writes what stands in one file for all images; called in their order."""
 
     def finish(self) -> list[Path]:
@@ -96,21 +96,21 @@ def _run_of(file: Path) -> Path:
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
 
-    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[Any, Any]:
+    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any]:
         name, (file, found) = work
         try:
             if not isinstance(found, UserError):
                 results.picture(file, name, found)
         except BrokenFiles as error:
             found = error
-        return file, found
+        return name, file, found
 
     stream = zip(inputs.names(files), model.stream(files, batch_size), strict=True)
-    for file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
+    for name, file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
         if isinstance(found, UserError):
             broken.append((file, str(found).removeprefix(f"{file}: ")))
         else:
-            results.add(file, found)
+            results.add(file, name, found)
     made = results.finish()
     listed = folder / "broken.csv"
     listed.unlink(missing_ok=True)

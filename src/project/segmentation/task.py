@@ -16,6 +16,7 @@ from project import UserError
 from project.pipeline import Batch
 from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.segmentation import pictures
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
@@ -172,6 +173,10 @@ class Segmenter(L.LightningModule):
             self.log_dict({f"{split}/iou/{name}": value for name, value in named if value.isfinite()})
         loss.reset()
         confusion.reset()
+
+    def draw(self, image: Tensor, predicted: Tensor | None = None, target: Tensor | None = None) -> Tensor:
+        """See `project.segmentation.pictures`."""
+        return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)

@@ -1,0 +1,197 @@
+"""A trained model is used from the command line and from Python, by its run folder alone."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import project
+from project import BrokenFiles, UserError
+from project.prediction import predict
+from project.prediction.predictor import cores
+
+CONFIG = """
+trainer: {max_epochs: 30}
+model: {class_path: tiny_task.Used, init_args: {lr: 0.1}}
+data: {class_path: tiny_task.Shades, init_args: {train: 300, batch_size: 8}}
+name: tiny
+"""
+GREYS = {"dark": 60, "grey": 100, "light": 140}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run, made once: nothing here changes it."""
+    from project import process, trust, verbs
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task"))
+        Path("config.yaml").write_text(CONFIG)
+        process.quiet()
+        verbs.fit(["--config", "config.yaml"])
+    return folder / "runs" / "tiny" / "version_0"
+
+
+@pytest.fixture
+def photos() -> Path:
+    """Nine images of different sizes, whose names tell their shades."""
+    for number, (name, value) in enumerate(list(GREYS.items()) * 3):
+        Path("photos").mkdir(exist_ok=True)
+        Image.new("RGB", (9 + number, 7), (value,) * 3).save(f"photos/{number}_{name}.png")
+    return Path("photos")
+
+
+def told(folder: Path) -> list[str]:
+    return (folder / "told.txt").read_text().splitlines()
+
+
+def test_from_python(trained, photos):
+    model = project.load(trained, device="cpu")
+    paths = sorted(photos.iterdir())
+    pil = [Image.open(path) for path in paths]
+    tensors = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pil]
+    right = [path.stem.split("_")[1] for path in paths]
+    for given in (paths, list(map(str, paths)), pil, tensors, iter([paths[0], pil[1], tensors[2], *paths[3:]])):
+        assert model.predict(given, batch_size=4) == right
+    assert model.predict([]) == []
+    assert model.class_names == list(GREYS)
+    assert model.preprocessing.size == (6, 8)
+    assert not model.task.training and not any(p.requires_grad for p in model.task.parameters())
+
+
+def test_one_image_is_a_list_of_one(trained, photos):
+    model = project.load(trained)
+    for image in ("photos/0_dark.png", Image.open("photos/0_dark.png"), torch.zeros(3, 5, 5, dtype=torch.uint8)):
+        with pytest.raises(UserError, match="takes a list of images"):
+            model.predict(image)
+
+
+def test_a_broken_image_from_python(trained, photos):
+    Path("photos/4_grey.png").write_bytes(b"")
+    with pytest.raises(BrokenFiles, match=r"4_grey\.png: an empty file"):
+        project.load(trained).predict(sorted(photos.iterdir()))
+
+
+def test_from_the_command_line(trained, photos, capsys):
+    predict([str(trained), "photos", "--out", "out"])
+    assert told(Path("out")) == [f"{n}_{name}.png {name}" for n, name in enumerate(list(GREYS) * 3)]
+    assert sum(path.suffix == "" for path in Path("out").iterdir()) == 9
+    assert "9 images predicted: out/told.txt" in capsys.readouterr().out
+
+
+def test_by_default_the_results_lie_in_the_run(trained, photos):
+    predict([str(trained / "checkpoints" / "best.ckpt"), "photos/0_dark.png"])
+    assert told(trained / "predictions") == ["0_dark.png dark"]
+
+
+def test_a_task_adds_options_of_its_own(trained, photos):
+    predict([str(trained), "photos/0_dark.png", "--out", "out", "--shout", "true", "--batch_size", "2"])
+    assert told(Path("out")) == ["0_dark.png DARK"]
+
+
+def test_broken_images_are_listed_and_the_rest_goes_on(trained, photos, capsys):
+    Path("photos/3_dark.png").write_bytes(b"no image")
+    Path("photos/8_light.png").write_bytes(Path("photos/7_grey.png").read_bytes()[:-30])
+    with pytest.raises(BrokenFiles, match=r"2 of 9 images could not be read; out/broken\.csv") as caught:
+        predict([str(trained), "photos", "--out", "out", "--batch_size", "2"])
+    assert caught.value.exit_code == 1
+    assert len(told(Path("out"))) == 7
+    rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
+    assert [row[0] for row in rows] == ["path", "photos/3_dark.png", "photos/8_light.png"]
+    assert "photos/3_dark.png: not an image that can be read" in capsys.readouterr().err
+    for name in ("3_dark.png", "8_light.png"):
+        Path("photos", name).unlink()
+    predict([str(trained), "photos", "--out", "out"])
+    assert not Path("out/broken.csv").exists()
+
+
+def test_all_are_broken(trained):
+    Path("a.png").touch()
+    with pytest.raises(BrokenFiles, match="1 of 1 images could not be read"):
+        predict([str(trained), "a.png", "--out", "out"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["photos", "--bach_size", "3"], "no key 'bach_size'; did you mean 'batch_size'?"),
+        (["photos", "--batch_size", "0"], "batch_size is 0, but must be above 0"),
+        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be int"),
+        (["photos", "--shout", "5"], "shout is '5', but must be bool"),
+        (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
+        ([], "which images?"),
+        (["photo"], "photo: no such file, folder or pattern"),
+    ],
+)
+def test_mistakes(trained, photos, words, message):
+    with pytest.raises(UserError) as caught:
+        predict([str(trained), *words])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_which_run():
+    for words in ([], ["--out", "x"], ["runs/gone", "a.png"]):
+        with pytest.raises(UserError, match=r"which run\?|no run folder"):
+            predict(words)
+
+
+def test_a_folder_that_cannot_be_made(trained, photos):
+    Path("file").touch()
+    with pytest.raises(UserError, match=r"file.* cannot be written: Not a directory|cannot be written: File exists"):
+        predict([str(trained), "photos", "--out", "file"])
+
+
+def test_help(trained, capsys):
+    predict(["--help"])
+    assert "usage: python -m project.predict" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        predict([str(trained), "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "--shout" in out and "--batch_size" in out and "--print_config" not in out
+
+
+def test_a_task_that_cannot_predict(fit):
+    Path("config.yaml").write_text(CONFIG.replace("Used", "Judge"))
+    run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
+    with pytest.raises(UserError, match="Judge has no `predict"):
+        project.load(run)
+
+
+def test_few_images_are_in_memory_at_a_time(trained):
+    """However many there are: of an endless stream, only a few batches are ever asked for."""
+    asked = 0
+
+    def endless():
+        nonlocal asked
+        while True:
+            asked += 1
+            yield torch.zeros(3, 5, 5, dtype=torch.uint8)
+
+    stream = project.load(trained).stream(endless(), batch_size=4)
+    for _ in range(40):
+        next(stream)
+    assert asked <= 40 + 4 * (cores() + 3)
+
+
+def test_where_memory_ends_a_batch_is_halved(trained, photos, monkeypatch):
+    model, whole, sizes = project.load(trained), project.load(trained).task.predict, []
+
+    def little(images, *rest):
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("Tried to allocate 3.00 GiB")
+        return whole(images, *rest)
+
+    monkeypatch.setattr(model.task, "predict", little)
+    paths = sorted(photos.iterdir())
+    assert model.predict(paths) == [path.stem.split("_")[1] for path in paths]
+    assert max(sizes) == 9
+    monkeypatch.setattr(model.task, "predict", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
+    with pytest.raises(UserError, match=r"one sample .* does not fit"):
+        model.predict(paths)
