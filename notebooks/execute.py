@@ -13,6 +13,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from project.replacing import replacing
+
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = FOLDER.parent / "src" / "project"
 SECONDS = 90  # for a cell
@@ -48,9 +50,8 @@ def missing_slices(notebook: NotebookNode) -> set[str]:
 
 
 def save(notebook: NotebookNode, file: Path) -> None:
-    part = file.with_name(f"{file.name}.part")
-    nbformat.write(notebook, part)
-    part.replace(file)
+    with replacing(file) as part:
+        nbformat.write(notebook, part)
 
 
 def main(files: list[Path]) -> int:
