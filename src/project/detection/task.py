@@ -15,6 +15,7 @@ from project import UserError
 from project.detection import pictures
 from project.detection.flips import Flip, in_flips
 from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image
+from project.detection.predictions import Predictions
 from project.pipeline import Batch
 from project.pipeline.decode import fit
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -33,6 +34,7 @@ class Detector(L.LightningModule):
     """
 
     monitor, mode = "val/map", "max"
+    Predictions = Predictions
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from project.segmentation import pictures
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
+from project.segmentation.predictions import Predictions
 from project.weights import allow_freezing, freeze_all_but_head
 
 
@@ -42,6 +43,7 @@ class Segmenter(L.LightningModule):
     """
 
     monitor, mode = "val/miou", "max"
+    Predictions = Predictions
 
     def __init__(
         self,
