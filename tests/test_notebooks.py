@@ -1,8 +1,8 @@
 """The notebooks run from scratch; what is committed is small, has its outputs, and tells of no machine."""
 
 import re
+import resource
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -29,6 +29,12 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
 
 def pictures(cell: NotebookNode) -> list[NotebookNode]:
     return [output for output in cell.outputs if output.output_type == "display_data"]
+
+
+def processor_seconds() -> float:
+    """Of the processes that have ended; unlike the clock it does not count what others on the machine do."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def words(output: NotebookNode) -> str:
@@ -60,9 +66,9 @@ def test_it_runs_from_scratch(file):
     if missing := execute.missing_slices(notebook):
         pytest.skip(f"a task that is not here: {', '.join(sorted(missing))}")
     there = set(file.parent.iterdir())
-    started = time.monotonic()
+    before = processor_seconds()
     ran = execute.execute(file)
-    assert time.monotonic() - started < 90
+    assert processor_seconds() - before < 90
     assert not [output for output in outputs(ran) if output.output_type == "error"]
     saved, drawn = ([len(pictures(cell)) for cell in code_cells(one)] for one in (notebook, ran))
     assert saved == drawn, "the pictures in the file are not this notebook's: make notebooks"
