@@ -63,17 +63,18 @@ def predict(args: list[str]) -> None:
         raise UserError(f"which images? {USAGE}")
     files = inputs.find(chosen.images)
     folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
-        _write(model, files, chosen.batch_size, results, folder)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+    with checkpoint.blamed(checkpoint_file, "cannot be used"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
+            _write(model, files, chosen.batch_size, results, folder)
+        except OSError as error:
+            raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
 
 
 def _parser(kind: type[Predictions]) -> Words:
     parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
-    parser.add_argument("images", nargs="*", help="files, folders, patterns")
+    parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
