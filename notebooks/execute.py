@@ -3,7 +3,6 @@
 A notebook is written when all of it has run, beside and then renamed: whole, or as it was before.
 """
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -42,11 +41,9 @@ def execute(file: Path) -> NotebookNode:
     return notebook
 
 
-def missing_slices(notebook: NotebookNode) -> set[str]:
-    """What it imports or names of this project that is not here: a clone keeps the tasks that it needs."""
-    source = "\n".join(cell.source for cell in notebook.cells)
-    named = re.findall(r"\bproject\.([a-z]+)", source) + re.findall(r"\bconfigs/([a-z]+)\w*\.yaml", source)
-    return {name for name in named if not list(PACKAGE.glob(f"{name}*")) and not name.startswith("load")}
+def missing_slices(notebook: NotebookNode) -> list[str]:
+    """Of the tasks that its metadata say under `needs`, those that are not here: a clone keeps what it wants."""
+    return [name for name in notebook.metadata.get("needs", []) if not (PACKAGE / name).is_dir()]
 
 
 def save(notebook: NotebookNode, file: Path) -> None:
@@ -59,7 +56,7 @@ def main(files: list[Path]) -> int:
     failed = 0
     for file in files or sorted(FOLDER.glob("*.ipynb")):
         if missing := missing_slices(nbformat.read(file, as_version=4)):
-            print(f"{file.name}: left out, since project.{', project.'.join(sorted(missing))} is not here")
+            print(f"{file.name}: left out, since project.{', project.'.join(missing)} is not here")
             continue
         started = time.monotonic()
         try:

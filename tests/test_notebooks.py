@@ -56,7 +56,7 @@ def test_what_is_committed(file):
     texts = [cell.source for cell in notebook.cells] + [words(output) for output in outputs(notebook)]
     for text in [*texts, str(notebook.metadata)]:
         assert not MACHINE.search(text) and str(ROOT) not in text, text
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert set(notebook.metadata) - {"needs"} == {"kernelspec", "language_info"}
     assert not any(cell.metadata for cell in notebook.cells)
 
 
@@ -64,7 +64,7 @@ def test_what_is_committed(file):
 def test_it_runs_from_scratch(file):
     notebook = nbformat.read(file, as_version=4)
     if missing := execute.missing_slices(notebook):
-        pytest.skip(f"a task that is not here: {', '.join(sorted(missing))}")
+        pytest.skip(f"a task that is not here: {', '.join(missing)}")
     there = set(file.parent.iterdir())
     before = processor_seconds()
     ran = execute.execute(file)
@@ -75,15 +75,24 @@ def test_it_runs_from_scratch(file):
     assert set(file.parent.iterdir()) == there
 
 
-def a_notebook(folder: Path, source: str) -> Path:
+def a_notebook(folder: Path, source: str, needs: list[str]) -> Path:
     file = folder / "small.ipynb"
     cells = [nbformat.v4.new_code_cell("print('before')"), nbformat.v4.new_code_cell(source)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"needs": needs}), file)
     return file
 
 
+def test_what_runs_is_saved_with_its_outputs(tmp_path, capsys):
+    file = a_notebook(tmp_path, "import os\nprint('two\\rthree', os.path.basename(os.getcwd()))", ["pipeline"])
+    assert execute.main([file]) == 0
+    saved = nbformat.read(file, as_version=4)
+    assert [words(output) for output in outputs(saved)] == ["before\n", f"three {tmp_path.name}\n"]
+    assert saved.metadata == {"needs": ["pipeline"], "language_info": {"name": "python"}}
+    assert "small.ipynb: " in capsys.readouterr().out and list(tmp_path.iterdir()) == [file]
+
+
 def test_what_fails_is_not_saved(tmp_path, capsys):
-    file = a_notebook(tmp_path, "1 / 0")
+    file = a_notebook(tmp_path, "1 / 0", [])
     before = file.read_bytes()
     assert execute.main([file]) == 1
     assert "small.ipynb: not saved" in (said := capsys.readouterr().err) and "ZeroDivisionError" in said
@@ -91,7 +100,6 @@ def test_what_fails_is_not_saved(tmp_path, capsys):
 
 
 def test_a_notebook_of_a_task_that_is_gone_is_left_out(tmp_path, capsys):
-    file = a_notebook(tmp_path, "from project.telepathy import Reader")
+    file = a_notebook(tmp_path, "from project.telepathy import Reader", ["telepathy"])
     assert execute.main([file]) == 0
     assert "left out, since project.telepathy is not here" in capsys.readouterr().out
-    assert execute.missing_slices(nbformat.read(a_notebook(tmp_path, "import project.pipeline"), as_version=4)) == set()
