@@ -3,7 +3,9 @@
 A notebook is written when all of it has run, beside and then renamed: whole, or as it was before.
 """
 
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def execute(file: Path) -> NotebookNode:
         coalesce_streams=True,  # what a progress bar has overwritten is gone
         extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
     )
-    client.execute()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what a cell that fails leaves behind, too
+        client.execute(env={**os.environ, "TMPDIR": folder})
     notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
     for cell in notebook.cells:
         cell.metadata.clear()

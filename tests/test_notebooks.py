@@ -91,11 +91,14 @@ def test_what_runs_is_saved_with_its_outputs(tmp_path, capsys):
     assert "small.ipynb: " in capsys.readouterr().out and list(tmp_path.iterdir()) == [file]
 
 
-def test_what_fails_is_not_saved(tmp_path, capsys):
-    file = a_notebook(tmp_path, "1 / 0", [])
+def test_what_fails_is_not_saved_and_leaves_nothing_behind(tmp_path, tmp_path_factory, monkeypatch, capsys):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    file = a_notebook(tmp_path, "import tempfile\nprint(tempfile.mkdtemp())\n1 / 0", [])
     before = file.read_bytes()
     assert execute.main([file]) == 1
     assert "small.ipynb: not saved" in (said := capsys.readouterr().err) and "ZeroDivisionError" in said
+    assert str(temporary) in said and not list(temporary.iterdir())
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 
