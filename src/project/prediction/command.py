@@ -67,7 +67,7 @@ def predict(args: list[str]) -> None:
     if model.takes_images and not chosen.images:
         raise UserError(f"which images? {USAGE}")
     files = inputs.find(chosen.images) if model.takes_images else []
-    folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
+    folder = Path(chosen.out) if chosen.out else checkpoint.run_of(checkpoint_file) / "predictions"
     with checkpoint.blamed(checkpoint_file, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,11 +98,6 @@ def _own(kind: type[Predictions]) -> list[str]:
     """The keys that the task's part of the command line has."""
     alone = Words()
     return [key.split(".")[0] for key in alone.add_class_arguments(kind, skip={"folder", "class_names"})]
-
-
-def _run_of(file: Path) -> Path:
-    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
-    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
 
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:

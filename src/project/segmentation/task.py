@@ -17,6 +17,7 @@ from project.pipeline import Batch
 from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation import pictures
+from project.segmentation.exported import Exported
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
@@ -148,6 +149,12 @@ class Segmenter(L.LightningModule):
         logits = self(images)
         parts = zip(logits, sizes, areas, strict=True)
         return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
+
+    def exported(self) -> Exported:
+        """What a file of `project.export` answers; without `window`, which `predict` then leaves out, too."""
+        left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
+        self.window = None
+        return Exported(self.net, left_out)
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The mean IoU."""
