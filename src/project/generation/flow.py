@@ -4,6 +4,7 @@ At time 0 there is noise, at time 1 an image, in between x = (1 - t) noise + t i
 A net learns the velocity; from noise, a solver then follows it to an image.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,10 +19,8 @@ def noise(numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
     return torch.stack(made) if made else torch.empty(0, *shape)
 
 
-class Solver:
+class Solver(ABC):
     """steps: of equal length, from time 0 to 1."""
-
-    order = 1  # evaluations of the velocity a step
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -33,9 +32,9 @@ class Solver:
             x = x + length * self.slope(velocity, x, number * length, length)
         return x
 
+    @abstractmethod
     def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
-        """By which a step of that length is taken."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it takes a step")
+        """Along which a step of that length is taken."""
 
 
 class Euler(Solver):
@@ -50,8 +49,6 @@ class Euler(Solver):
 
 class Heun(Solver):
     """Each step in the mean of the directions at its beginning and at where that leads: twice the work of Euler's."""
-
-    order = 2
 
     def __init__(self, steps: int = 10) -> None:
         super().__init__(steps)

@@ -34,7 +34,7 @@ class UNet(nn.Module):
             self.down.append(nn.ModuleList(Block(width, width, features) for _ in range(depth)))
             self.up.append(nn.ModuleList(Block(2 * width, width, features) for _ in range(depth)))
             self.shrink.append(nn.Identity() if last else nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-            self.grow.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 3, padding=1))
+            self.grow.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 1))
         self.middle = Attention(widths[-1])
         self.head = nn.Sequential(
             nn.GroupNorm(8, widths[0]), nn.SiLU(), _zero(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1))
@@ -56,7 +56,7 @@ class UNet(nn.Module):
         x = self.middle(x)
         for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
             if not isinstance(grow, nn.Identity):
-                x = grow(F.interpolate(x, seen[-1].shape[2:], mode="nearest"))
+                x = F.interpolate(grow(x), seen[-1].shape[2:], mode="nearest")
             for block in blocks:
                 x = block(torch.cat([x, seen.pop()], 1), condition)
         x = self.head(x)
