@@ -152,6 +152,7 @@ def test_a_run_and_its_test_again(fit, capsys):
     results = json.loads((run / "results.json").read_text())
     keys = {
         "loss",
+        "explained",
         "judge_accuracy",
         "agreement",
         "agreement/gaussian",
@@ -190,5 +191,5 @@ def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, c
               "--data.root", str(root), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
     results = json.loads((run / "results.json").read_text())
     assert {key for key in results if key.startswith("test/")} == {
-        "test/loss", "test/nearest_distance", "test/nearest_distance/real_images"}  # fmt: skip
+        "test/loss", "test/explained", "test/nearest_distance", "test/nearest_distance/real_images"}  # fmt: skip
     assert "judges samples" not in capsys.readouterr().out

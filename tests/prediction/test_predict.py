@@ -171,6 +171,21 @@ def test_a_task_that_cannot_predict(fit):
         project.load(run)
 
 
+def test_a_task_that_takes_no_images(fit, capsys):
+    Path("config.yaml").write_text(CONFIG.replace("Used", "Maker"))
+    run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
+    predict([str(run), "--count", "2", "--batch_size", "7", "--out", "out"])
+    assert capsys.readouterr().out.endswith("made: out\n")
+    assert [path.read_text() for path in sorted(Path("out").iterdir())] == ["dark 7", "grey 7"]
+    with pytest.raises(UserError, match=r"a\.png"):
+        predict([str(run), "a.png"])
+    with pytest.raises(UserError, match="Maker takes no images"):
+        project.load(run).predict(["a.png"])
+    with pytest.raises(SystemExit):
+        predict([str(run), "--help"])
+    assert "IMAGES" not in capsys.readouterr().out
+
+
 def test_few_images_are_in_memory_at_a_time(trained):
     """However many there are: of an endless stream, only a few batches are ever asked for."""
     asked = 0

@@ -96,6 +96,45 @@ class TorchvisionDataset(Centred):
         return None if dataset is None else samples(dataset, self.image_size)
 
 
+class Photos(Centred):
+    """All images in a folder and below it, without classes, to learn a style on; a tenth of them is for validation.
+
+    What is learned may be used on images of any size.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every training image is resized to.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: tuple[int, int] = (192, 256), channels: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
+
+    def find_class_names(self) -> list[str]:
+        return ["image"]
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        if split != "train":
+            return None
+        paths = images(self.root)
+        if not paths:
+            raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
+        channels = self.channels or channels_of(paths)
+        return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "size": None}
+
+
 class ImageFolder(Centred):
     """`root/train|val|test/CLASS/*.jpg`, or `root/CLASS/*.jpg`; or images of one kind, in `root/train` or `root`.
 

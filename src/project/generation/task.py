@@ -43,7 +43,8 @@ class Flow(NamedTuple):
 
 
 class Generator(L.LightningModule):
-    """Flow matching: the mean squared error of the velocity; and how near samples are to real images.
+    """Flow matching: the mean squared error of the velocity (`loss`), the share of its square that is `explained`, and
+    how near samples are to real images.
 
     The samples are judged in the features of a classifier that is trained on the same real images, see
     `project.generation.comparison`.
@@ -63,7 +64,7 @@ class Generator(L.LightningModule):
         compile: `torch.compile` the net; the first step then takes a minute.
     """
 
-    monitor, mode = "val/loss", "min"
+    monitor, mode = "val/explained", "max"
     up_to_one = False  # of the velocity at an early time only the mean over all images can be known
     Predictions = Predictions
 
@@ -93,7 +94,7 @@ class Generator(L.LightningModule):
         self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
         self.samples, self.judges = samples, Path(judges)
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.squares, self.loss = MeanMetric(), MeanMetric()
         self.real, self.known = Seen(), Seen()  # images of the split that is reported, and of training
 
     def setup(self, stage: str) -> None:
@@ -127,24 +128,19 @@ class Generator(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
         if self.trainer.state.fn != "fit":
-            return self._collect(batch, self.val_loss, dataloader_idx)
+            return self._collect(batch, dataloader_idx)
         if batch_idx == 0:  # by now averaged weights are in their place
             self._show(batch.images.shape[2:])
-        return self._measure(batch, self.val_loss)
+        return self._measure(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/loss", self.val_loss.compute())
-        self.val_loss.reset()
-        if self.trainer.state.fn != "fit":
-            self._report("val")
+        self._report("val", with_samples=self.trainer.state.fn != "fit")
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._collect(batch, self.test_loss, dataloader_idx)
+        self._collect(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        self.log("test/loss", self.test_loss.compute())
-        self.test_loss.reset()
-        self._report("test")
+        self._report("test", with_samples=True)
 
     def evidence(self, batch: Batch) -> Tensor:
         """Of each image the mean square of the velocity, and of what the net misses of it: Float[B 2].
@@ -157,29 +153,36 @@ class Generator(L.LightningModule):
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 
     def measure(self, evidence: list[Tensor]) -> float:
-        """The share of the velocities that the net knows."""
+        """The share that is explained."""
         there, missed = torch.stack(evidence).double().sum(0)
         return max(0.0, float(1 - missed / there))
 
     def shares(self, evidence: list[Tensor]) -> Tensor:
         """Float[N 2 1]."""
         there, missed = torch.stack(evidence).double().unbind(1)
-        return torch.stack([(there - missed).clamp(min=0), there], 1)[..., None]
+        return torch.stack([there - missed, there], 1)[..., None]
 
-    def _measure(self, batch: Batch, loss: MeanMetric) -> Tensor:
+    def _measure(self, batch: Batch) -> Tensor:
         evidence = self.evidence(batch)
         if len(evidence):  # in a distributed run a process may get no samples
-            loss.update(evidence[:, 1])
+            self.squares.update(evidence[:, 0])
+            self.loss.update(evidence[:, 1])
         return evidence
 
-    def _collect(self, batch: Batch, loss: MeanMetric, dataloader_idx: int) -> None:
+    def _collect(self, batch: Batch, dataloader_idx: int) -> None:
         """The second loader has the training images."""
         seen = self.known if dataloader_idx else self.real
         seen.update(pictures.pixels(batch.images), batch.targets, batch.keys)
         if not dataloader_idx:
-            self._measure(batch, loss)
+            self._measure(batch)
 
-    def _report(self, split: str) -> None:
+    def _report(self, split: str, with_samples: bool) -> None:
+        loss, squares = self.loss.compute(), self.squares.compute()
+        self.log_dict({f"{split}/loss": loss, f"{split}/explained": (1 - loss / squares).clamp(min=0)})
+        self.loss.reset()
+        self.squares.reset()
+        if not with_samples:
+            return
         real, known = self.real.compute(), self.known.compute()
         self.real.reset()
         self.known.reset()
