@@ -1,7 +1,7 @@
 """How good detections are: average precision, as COCO defines it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,28 @@ def average_precision(images: Sequence[Seen], class_names: list[str], by_class: 
             values[f"map/{name}"] = _mean(precision[:, :, place])
             values[f"map_50/{name}"] = _mean(precision[0, :, place])
     return {key: value for key, value in values.items() if value >= 0}
+
+
+def by_class(images: Sequence[Seen], class_names: list[str]) -> dict[str, Any]:
+    """What is seen of each class: `by_class` has `map/NAME`, and `precision_recall`, for each name, two entries.
+
+    curve: Float[3 101], scores, precisions and recalls at an IoU of 0.5; a precision of 0 is where a recall was not
+        reached.
+    positives: the number of boxes.
+    """
+    result = _coco(images)
+    shown: dict[str, Any] = {"by_class": {}, "precision_recall": {}}
+    if "precision" not in result:
+        return shown
+    precision, scores = (result[key][:, :, :, 0, -1] for key in ("precision", "scores"))  # [IoU, recall, class]
+    labels = torch.cat([image.annotated["labels"][image.annotated["iscrowd"] == 0] for image in images])
+    for place, label in enumerate(result["classes"].reshape(-1).tolist()):
+        name, positives = class_names[label - 1], int((labels == label).sum())
+        if positives:
+            curve = torch.stack([scores[0, :, place], precision[0, :, place], torch.tensor(RECALLS).double()])
+            shown["by_class"][f"map/{name}"] = _mean(precision[:, :, place])
+            shown["precision_recall"][name] = {"curve": curve, "positives": positives}
+    return shown
 
 
 def precision_by_image(images: Sequence[Seen], num_classes: int) -> Tensor:

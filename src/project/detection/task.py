@@ -1,6 +1,7 @@
 """Training a net to find the objects in an image."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,7 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 from project import UserError
 from project.detection import pictures
 from project.detection.flips import Flip, in_flips
-from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image
+from project.detection.metric import AveragePrecision, Seen, average_precision, by_class, precision_by_image
 from project.pipeline import Batch
 from project.pipeline.decode import fit
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -143,6 +144,16 @@ class Detector(L.LightningModule):
         """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
         values = precision_by_image(evidence, len(self.class_names))
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
+
+    def badness(self, evidence: list[Seen]) -> tuple[str, Tensor]:
+        """What tells the worst images, Float[N], and its name; without boxes it is the score of the surest find."""
+        surest = torch.tensor([float(max(seen.detected["scores"], default=0)) for seen in evidence])
+        values = precision_by_image(evidence, len(self.class_names))
+        return "1 - AP", torch.where(values.isnan(), surest, 1 - values)
+
+    def details(self, evidence: list[Seen]) -> dict[str, Any]:
+        """See `project.dashboard.Dashboard`: the average precision `by_class`, and `precision_recall`."""
+        return by_class(evidence, self.class_names)
 
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None

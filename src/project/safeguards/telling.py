@@ -1,0 +1,18 @@
+"""What a guard has to say: a line on the screen, and text in TensorBoard."""
+
+import lightning as L
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+def tell(trainer: L.Trainer, tag: str, said: str) -> None:
+    """Of several processes the first one speaks."""
+    if trainer.is_global_zero:
+        print(said, flush=True)
+        show(trainer, tag, said)
+
+
+def show(trainer: L.Trainer, tag: str, text: str) -> None:
+    """In TensorBoard alone: Markdown."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, text, trainer.global_step)
