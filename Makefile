@@ -39,8 +39,9 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/average_precision.py
 	$(BIN)/python benchmarks/safeguards.py --only step gradient saving
 
-dashboard: $(READY)  ## TensorBoard over runs/
-	$(BIN)/tensorboard --logdir runs
+dashboard: $(READY)  ## TensorBoard over runs/, at the first free port from 6006
+	mkdir -p runs
+	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100,text=100 $(ARGS)
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

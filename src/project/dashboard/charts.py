@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from project.drawing import GREY, GROUND, WHITE
+from project.drawing import GREY, GROUND, WHITE, font
 
 MOST_NAMED = 60  # classes: beyond that a confusion matrix has no room for names
 MOST_NUMBERED = 25  # beyond that none for numbers
@@ -31,8 +31,8 @@ def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
     cell = max(1, min(44, SIDE // classes))
     named = classes <= MOST_NAMED
     names = [_short(name) for name in class_names]
-    font = ImageFont.load_default(12 if cell >= 16 else 9)
-    edge = round(max(font.getlength(name) for name in names)) + 10 if named else 0
+    letters = font(12 if cell >= 16 else 9)
+    edge = round(max(letters.getlength(name) for name in names)) + 10 if named else 0
     left, top = edge + 20, edge + 20
     colours = torch.tensor(COLD) + shares.sqrt()[..., None] * (torch.tensor(WARM) - torch.tensor(COLD))  # [K K 3]
     colours[counts.sum(1) == 0] = torch.tensor(GROUND).double()  # there are none of this class
@@ -43,15 +43,15 @@ def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
     if named:
         for place, name in enumerate(names):
             middle = (place + 0.5) * cell
-            pen.text((left - 5, top + middle), name, fill=WHITE, font=font, anchor="rm")
-            _upright(canvas, name, (left + middle, top - 5), font)
+            pen.text((left - 5, top + middle), name, fill=WHITE, font=letters, anchor="rm")
+            _upright(canvas, name, (left + middle, top - 5), letters)
     if classes <= MOST_NUMBERED:
         for (row, column), share in np.ndenumerate(shares.numpy()):
             if counts[row, column]:
                 ink, said = (0, 0, 0) if share > 0.25 else WHITE, f"{100 * share:.0f}" if share >= 0.005 else "<1"
-                pen.text((left + (column + 0.5) * cell, top + (row + 0.5) * cell), said, ink, font, "mm")
-    pen.text((left, 4), "predicted", fill=GREY, font=font)
-    _upright(canvas, "annotated", (10, top + 70), font, GREY)
+                pen.text((left + (column + 0.5) * cell, top + (row + 0.5) * cell), said, ink, letters, "mm")
+    pen.text((left, 4), "predicted", fill=GREY, font=letters)
+    _upright(canvas, "annotated", (10, top + 70), letters, GREY)
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
 
 
@@ -62,21 +62,21 @@ def bars(values: Mapping[str, float]) -> Tensor:
         values: of class names.
     """
     ranked = sorted(values.items(), key=lambda item: item[1])
-    shown, font = ranked[:MOST_BARS], ImageFont.load_default(12)
+    shown, letters = ranked[:MOST_BARS], font(12)
     names = [_short(name) for name, _ in shown]
-    edge = round(max(font.getlength(name) for name in names)) + 12
+    edge = round(max(letters.getlength(name) for name in names)) + 12
     row, length = 20, 360
     more = len(ranked) - len(shown)
     canvas = Pillow.new("RGB", (edge + length + 60, row * (len(shown) + (more > 0)) + 8), GROUND)
     pen = ImageDraw.Draw(canvas)
     for place, (name, (_, value)) in enumerate(zip(names, shown, strict=True)):
         top = 4 + place * row
-        pen.text((edge - 6, top + row / 2), name, fill=WHITE, font=font, anchor="rm")
+        pen.text((edge - 6, top + row / 2), name, fill=WHITE, font=letters, anchor="rm")
         pen.rectangle((edge, top + 3, edge + length, top + row - 4), fill=COLD)
         pen.rectangle((edge, top + 3, edge + round(length * value), top + row - 4), fill=BAR)
-        pen.text((edge + length + 8, top + row / 2), f"{value:.3f}", fill=WHITE, font=font, anchor="lm")
+        pen.text((edge + length + 8, top + row / 2), f"{value:.3f}", fill=WHITE, font=letters, anchor="lm")
     if more:
-        pen.text((edge, 4 + (len(shown) + 0.5) * row), f"and {more} better ones", fill=GREY, font=font, anchor="lm")
+        pen.text((edge, 4 + (len(shown) + 0.5) * row), f"and {more} better ones", fill=GREY, font=letters, anchor="lm")
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
 
 
@@ -88,11 +88,11 @@ def _upright(
     canvas: Pillow.Image,
     word: str,
     bottom: tuple[float, float],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    letters: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     ink: tuple[int, int, int] = WHITE,
 ) -> None:
     """Written from below upwards; `bottom` is the middle of its lower end."""
-    plate = Pillow.new("RGB", (round(font.getlength(word)) + 2, 16), GROUND)
-    ImageDraw.Draw(plate).text((0, 8), word, fill=ink, font=font, anchor="lm")
+    plate = Pillow.new("RGB", (round(letters.getlength(word)) + 2, 16), GROUND)
+    ImageDraw.Draw(plate).text((0, 8), word, fill=ink, font=letters, anchor="lm")
     turned = plate.rotate(90, expand=True)
     canvas.paste(turned, (round(bottom[0]) - 8, round(bottom[1]) - turned.height))

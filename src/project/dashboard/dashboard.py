@@ -4,20 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from project import UserError
-from project.dashboard import charts
-from project.dashboard.looking import Sample, as_the_net_sees, picture, predicted, short, spread
+from project.dashboard.details import show_details
+from project.dashboard.looking import Sample, as_the_net_sees, look, picture
 from project.dashboard.pace import Pace
 from project.dashboard.scalars import Scalars, layout
 from project.dashboard.tensorboard import TensorBoard
 from project.pipeline import Batch, ImageDataModule
 from project.safeguards.overfitting import gathered
-
-Shown = dict[str, list[Sample]]  # the samples of each picture, by its tag
 
 
 class Dashboard(L.Callback):
@@ -56,7 +53,7 @@ class Dashboard(L.Callback):
         self._unwrap: Callable[[], None] | None = None
         self._keys: list[Tensor | None] = []
         self._seen: list[Any] = []
-        self._shown: Shown = {}
+        self._shown: dict[str, list[Sample]] = {}  # of each picture's tag
         self._steps = {"seen": 0, "shown": 0}  # of the run, at which the validation was
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -135,7 +132,7 @@ class Dashboard(L.Callback):
         complete = batch_idx + 1 == trainer.num_val_batches[0]
         if self._data and complete and (self.pace.affordable or _is_last(trainer)):
             with self.pace.spending():
-                self._shown = self._look(trainer, pl_module, self._data)
+                self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
                 self._steps["shown"] = trainer.global_step
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -150,27 +147,6 @@ class Dashboard(L.Callback):
     def _watches(self, trainer: L.Trainer) -> bool:
         return self._board is not None and trainer.state.fn == "fit" and not trainer.sanity_checking
 
-    def _look(self, trainer: L.Trainer, pl_module: Any, data: ImageDataModule) -> Shown:
-        """The same samples each time, and those with the highest loss; kept until they are drawn."""
-        count = len(data.samples["val"] or ())
-        shown = {"samples/validation": spread(count, self.samples)}
-        worst: list[tuple[int, str]] = []
-        evidence = [entry for batch in self._seen for entry in batch]
-        keys = [key for batch in self._keys if batch is not None for key in batch.tolist()]
-        if hasattr(pl_module, "badness") and evidence and len(evidence) == len(keys):
-            name, values = pl_module.badness(evidence)
-            ranked = values.argsort(descending=True)[: self.samples].tolist()
-            files = data.files(torch.tensor([keys[place] for place in ranked]), "val")
-            worst = [(keys[p], f"{short(file)}: {name} {values[p]:.2f}") for p, file in zip(ranked, files, strict=True)]
-            shown["samples/worst"] = [key for key, _ in worst]
-        looked = iter(predicted(trainer, pl_module, data, [key for keys in shown.values() for key in keys]))
-        samples = {tag: [next(looked) for _ in keys] for tag, keys in shown.items()}
-        if worst:
-            captions = [caption for _, caption in worst]
-            pairs = zip(samples["samples/worst"], captions, strict=True)
-            samples["samples/worst"] = [sample._replace(caption=caption) for sample, caption in pairs]
-        return samples
-
     def _show(self, trainer: L.Trainer, pl_module: Any) -> None:
         """All pictures of the validation that was looked at; all processes come here."""
         board = self._board
@@ -182,23 +158,9 @@ class Dashboard(L.Callback):
             evidence = gathered(self._seen) if hasattr(pl_module, "details") else []
             if evidence and trainer.is_global_zero:
                 details = pl_module.details(evidence)
-                size += _show_details(board, details, pl_module.class_names, self._steps["seen"])
+                size += show_details(board, details, pl_module.class_names, self._steps["seen"])
             self._seen, self._keys, self._shown = [], [], {}
         self.pace.drawn(size)
-
-
-def _show_details(board: TensorBoard, details: dict[str, Any], class_names: list[str], step: int) -> int:
-    """Returns how many bytes it takes."""
-    size = 0
-    if "confusion" in details:
-        size += board.log_picture("classes/confusion", charts.confusion(details["confusion"], class_names), step) or 0
-    if details.get("by_class"):
-        metric = next(iter(details["by_class"])).split("/", 1)[0]
-        values = {key.split("/", 1)[1]: value for key, value in details["by_class"].items()}
-        size += board.log_picture(f"classes/{metric}", charts.bars(values), step) or 0
-    for name, entry in details.get("precision_recall", {}).items():
-        board.log_precision_recall(f"precision_recall/{name}", entry["curve"], entry["positives"], step)
-    return size
 
 
 def _is_last(trainer: L.Trainer) -> bool:

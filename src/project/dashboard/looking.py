@@ -15,7 +15,7 @@ from project.drawing import GREY, captioned, grid
 from project.pipeline import Batch, ImageDataModule
 
 WIDTH = 1600  # of a picture of several samples, in pixels
-MOST_PIXELS = 2e6  # of one
+MOST_PIXELS = 1.2e6  # of one
 
 
 class Sample(NamedTuple):
@@ -42,6 +42,40 @@ def as_the_net_sees(data: ImageDataModule, batch: Batch, most: int) -> list[Samp
     """The first samples of a batch that is on its way into the net."""
     images = data.preprocessing.pixels(batch.images[:most].detach()).cpu()
     return [Sample(image, _on_cpu(target)) for image, target in zip(images, batch.targets, strict=False)]
+
+
+def look(
+    trainer: L.Trainer, pl_module: Any, data: ImageDataModule, seen: list[Any], keys: list[Tensor | None], most: int
+) -> dict[str, list[Sample]]:
+    """The same few validation samples each time, and the worst, with what the task makes of them; of each tag.
+
+    Args:
+        seen, keys: of each batch of the validation, its evidence and the samples' places.
+    """
+    wanted = {"samples/validation": spread(len(data.samples["val"] or ()), most)}
+    captions = worst(pl_module, data, seen, keys, most)
+    if captions:
+        wanted["samples/worst"] = list(captions)
+    made = iter(predicted(trainer, pl_module, data, [key for some in wanted.values() for key in some]))
+    samples = {tag: [next(made) for _ in some] for tag, some in wanted.items()}
+    for place, caption in enumerate(captions.values()):
+        samples["samples/worst"][place] = samples["samples/worst"][place]._replace(caption=caption)
+    return samples
+
+
+def worst(
+    pl_module: Any, data: ImageDataModule, seen: list[Any], keys: list[Tensor | None], most: int
+) -> dict[int, str]:
+    """The places of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
+    evidence = [entry for batch in seen for entry in batch]
+    places = [place for batch in keys if batch is not None for place in batch.tolist()]
+    if not evidence or not hasattr(pl_module, "badness") or len(evidence) != len(places):
+        return {}
+    name, values = pl_module.badness(evidence)
+    ranked = values.argsort(descending=True, stable=True)[:most].tolist()
+    files = data.files(torch.tensor([places[rank] for rank in ranked]), "val")
+    told = [f"{short(file)}: {name} {values[rank]:.2f}" for rank, file in zip(ranked, files, strict=True)]
+    return {places[rank]: said for rank, said in zip(ranked, told, strict=True)}
 
 
 def predicted(trainer: L.Trainer, pl_module: Any, data: ImageDataModule, keys: Sequence[int]) -> list[Sample]:

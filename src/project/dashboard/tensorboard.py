@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
 
 QUALITY = 88  # of photographs, as JPEG
 
@@ -27,7 +28,20 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        self._try(super().log_hyperparams, params, metrics, step)
+        """A row of the table of runs, of plain values.
+
+        Lightning's also says which columns the table has, and that of the first run would hold for all: it would have
+        no column for another task's metric. Left out, it has those of all runs, the ones that differ first.
+        """
+
+        def write() -> None:
+            _, *rows = hparams(params, metrics or {})
+            for row in rows:
+                self.experiment._get_file_writer().add_summary(row, step)
+
+        self._try(write)
+        if metrics:
+            self.log_metrics(metrics, step)
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:

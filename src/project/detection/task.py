@@ -15,7 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 from project import UserError
 from project.detection import pictures
 from project.detection.flips import Flip, in_flips
-from project.detection.metric import AveragePrecision, Seen, average_precision, by_class, precision_by_image
+from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image, wrong
 from project.pipeline import Batch
 from project.pipeline.decode import fit
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -146,14 +146,12 @@ class Detector(L.LightningModule):
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def badness(self, evidence: list[Seen]) -> tuple[str, Tensor]:
-        """What tells the worst images, Float[N], and its name; without boxes it is the score of the surest find."""
-        surest = torch.tensor([float(max(seen.detected["scores"], default=0)) for seen in evidence])
-        values = precision_by_image(evidence, len(self.class_names))
-        return "1 - AP", torch.where(values.isnan(), surest, 1 - values)
+        """What tells the worst images, Float[N], and its name."""
+        return "wrong", torch.tensor([wrong(image, pictures.LEAST_SCORE) for image in evidence])
 
     def details(self, evidence: list[Seen]) -> dict[str, Any]:
-        """See `project.dashboard.Dashboard`: the average precision `by_class`, and `precision_recall`."""
-        return by_class(evidence, self.class_names)
+        """See `project.dashboard.Dashboard`: `by_class` and `precision_recall` of the last validation."""
+        return self.val_precision.classes
 
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None
