@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test lint bench dashboard clean
+.PHONY: help setup fit test lint bench dashboard notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' Makefile | expand -t 12
@@ -42,6 +42,9 @@ bench: $(READY)  ## measure speed against plain PyTorch
 dashboard: $(READY)  ## TensorBoard over runs/, at the first free port from 6006
 	mkdir -p runs
 	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100,text=100 $(ARGS)
+
+notebooks: $(READY)  ## run all notebooks from scratch and save them with their outputs
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -30,6 +30,11 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{nearest(str(path), siblings)}")
 
 
+def run_of(file: Path) -> Path:
+    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
+    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
+
+
 def read(file: Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU, plain values and tensors alone.
 

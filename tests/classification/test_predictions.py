@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import project
+from project import UserError
 from project.prediction import predict
 
 
@@ -38,6 +39,8 @@ def test_a_table_of_classes(run):
 def test_as_many_classes_as_are_asked_for(run):
     predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "1"])
     assert Path("out/predictions.csv").read_text().splitlines()[0] == "path,class,probability"
+    with pytest.raises(UserError, match="top is 0"):
+        predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "0"])
 
 
 def test_from_python_the_same(run):

@@ -1,5 +1,7 @@
 """A task as small as one can be, so that what knows no task is tested without a slice."""
 
+from typing import ClassVar
+
 import lightning as L
 import torch
 from torch import nn
@@ -109,7 +111,7 @@ class Table:
     def picture(self, file, name, found):
         (self.folder / name.replace("/", "-")).touch()
 
-    def add(self, file, found):
+    def add(self, file, name, found):
         self.lines.append(f"{file.name} {found.upper() if self.shout else found}\n")
 
     def finish(self):
@@ -174,3 +176,31 @@ class Drawn(Judged):
 
     def draw(self, image, predicted=None, target=None):
         return image
+
+
+class Answer(nn.Module):
+    """What `project.export` needs of a task."""
+
+    task, one_at_a_time, left_out = "judging", False, ""
+    outputs: ClassVar = {"probabilities": {0: "batch"}}
+    measured, tolerance = "difference of a probability", 1e-4
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images, size, area):
+        return (self.net(images.flatten(1)).softmax(1),)
+
+    def difference(self, found, predicted):
+        return float((found["probabilities"] - predicted).abs().max())
+
+
+class Carried(Used):
+    """The same with what `project.export` needs."""
+
+    def predict(self, images, sizes, areas):
+        return list(self.net(images.flatten(1)).softmax(1))
+
+    def exported(self):
+        return Answer(self.net)

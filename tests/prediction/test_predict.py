@@ -134,6 +134,14 @@ def test_mistakes(trained, photos, words, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_whose_class_names_are_not_its_nets(trained, photos):
+    content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    content["hyper_parameters"]["class_names"] = []
+    torch.save(content, "other.ckpt")
+    with pytest.raises(UserError, match=r"^other\.ckpt cannot be used: IndexError: .* \[tiny_task\.py:\d+\]$"):
+        predict(["other.ckpt", "photos", "--out", "out"])
+
+
 def test_which_run():
     for words in ([], ["--out", "x"], ["runs/gone", "a.png"]):
         with pytest.raises(UserError, match=r"which run\?|no run folder"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from project import UserError
 from project.checks.faults import Fault
 from project.checks.survey import Survey
+from project.replacing import replacing
 
 FEW = 3  # files named of each kind
 WORST = 5  # kinds named before a run
@@ -83,11 +84,8 @@ def check_place(file: Path) -> None:
 
 
 def write(file: Path, content: str) -> None:
-    """Beside, then renamed: whole or absent."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.part{os.getpid()}")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(file)
+    with replacing(file) as part:
+        part.write_text(content, encoding="utf-8")
 
 
 def _kind(faults: list[Fault], root: str) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from project import UserError
+
 if TYPE_CHECKING:
     from project.classification.task import Classified
 
@@ -16,10 +18,15 @@ class Predictions:
         folder: where it is written.
         class_names: the model's.
         top: how many classes of each image.
+
+    Raises:
+        UserError: `top` is none.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str], top: int = 5) -> None:
-        self.class_names, self.top = class_names, max(1, min(top, len(class_names)))
+        if top < 1:
+            raise UserError(f"top is {top}, but must be above 0")
+        self.class_names, self.top = class_names, min(top, len(class_names))
         self.table = folder / "predictions.csv"
         self.part = folder / "predictions.csv.part"
         self.lines = self.part.open("w", newline="", encoding="utf-8")
@@ -30,7 +37,7 @@ class Predictions:
     def picture(self, file: Path, name: str, found: "Classified") -> None:
         """None."""
 
-    def add(self, file: Path, found: "Classified") -> None:
+    def add(self, file: Path, name: str, found: "Classified") -> None:
         values, classes = found.probabilities.topk(self.top)
         ranked = zip(classes.tolist(), values.tolist(), strict=True)
         self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])

@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from project import UserError
 from project.classification import pictures
+from project.classification.exported import Exported
 from project.classification.predictions import Predictions
 from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -165,6 +166,10 @@ class Classifier(L.LightningModule):
         probabilities = self(images).float().softmax(1).cpu()
         best = zip(*(tensor.tolist() for tensor in probabilities.max(1)), probabilities, strict=True)
         return [Classified(self.class_names[k], value, row) for value, k, row in best]
+
+    def exported(self) -> Exported:
+        """What a file of `project.export` answers: the net and its softmax."""
+        return Exported(self.net)
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The accuracy."""

@@ -1,12 +1,12 @@
 """The report at the end: a table, and `results.json` in the run folder."""
 
 import json
-import os
 from pathlib import Path
 
 import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
+from project.replacing import replacing
 
 
 def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
@@ -25,10 +25,8 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
     if folder is None:
         return
     print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"results.json.part{os.getpid()}"
-    beside.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
-    beside.replace(folder / "results.json")
+    with replacing(folder / "results.json") as part:
+        part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
 
 
 def show_report(metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer) -> None:

@@ -17,6 +17,7 @@ def draw(
     class_names: Sequence[str],
     predicted: dict[str, Tensor] | None = None,
     target: dict[str, Tensor] | None = None,
+    least_score: float = LEAST_SCORE,
 ) -> Tensor:
     """Boxes in the colours of their classes; if both are given, annotated ones at the left, detected ones at the right.
 
@@ -24,6 +25,7 @@ def draw(
         image: uint8 [C H W].
         predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
         target: `boxes`, `labels`, and if there is one `crowd`, Bool[N], whose boxes are grey.
+        least_score: of a detection that is drawn.
     """
     factor = enlargement(image, LEAST_SIDE)
     ground, panels = enlarged(in_colour(image), factor), []
@@ -33,10 +35,10 @@ def draw(
         panels.append((_boxed(ground, target["boxes"] * factor, target["labels"], names, crowd), "annotated"))
     if predicted is not None:
         # The surest last, on top of the others.
-        order = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= LEAST_SCORE]
+        order = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= least_score]
         boxes, scores, labels = (predicted[key][order] for key in ("boxes", "scores", "labels"))
         names = [f"{class_names[k - 1]} {s:.2f}" for k, s in zip(labels.tolist(), scores.tolist(), strict=True)]
-        panels.append((_boxed(ground, boxes * factor, labels, names), f"detected, score from {LEAST_SCORE}"))
+        panels.append((_boxed(ground, boxes * factor, labels, names), f"detected, score from {least_score}"))
     if len(panels) < 2:
         return panels[0][0] if panels else ground
     return beside([captioned(panel, [(title, WHITE)]) for panel, title in panels])

@@ -14,8 +14,10 @@ from torchvision.ops import clip_boxes_to_image
 
 from project import UserError
 from project.detection import pictures
+from project.detection.exported import Exported
 from project.detection.flips import Flip, in_flips
 from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image, wrong
+from project.detection.predictions import Predictions
 from project.pipeline import Batch
 from project.pipeline.decode import fit
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -34,6 +36,7 @@ class Detector(L.LightningModule):
     """
 
     monitor, mode = "val/map", "max"
+    Predictions = Predictions
 
     def __init__(
         self,
@@ -135,6 +138,12 @@ class Detector(L.LightningModule):
             order = detected["scores"].argsort(descending=True)
             found.append(_on_cpu(to_original({key: value[order] for key, value in detected.items()}, size, area)))
         return found
+
+    def exported(self) -> Exported:
+        """What a file of `project.export` answers; without `flips`, which `predict` then leaves out, too."""
+        left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
+        self.flips = ()
+        return Exported(self.net, left_out)
 
     def measure(self, evidence: list[Seen]) -> float:
         """`map`; NaN where no image has a box."""

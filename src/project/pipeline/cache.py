@@ -1,7 +1,6 @@
 """Decoded and resized images, kept: as one uint8 tensor in memory, or as one memory-mapped file on disk."""
 
 import hashlib
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from project import BrokenFiles, UserError
 from project.pipeline.samples import Files, Samples, Tensors
 from project.pipeline.threads import cores
+from project.replacing import replacing
 
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
@@ -33,14 +33,9 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
     file = folder / f"{_fingerprint(samples)}.uint8"
     size = int(torch.tensor(shape).prod())
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(f".part{os.getpid()}")
-        try:
-            images = torch.from_file(str(beside), shared=True, size=size, dtype=torch.uint8).view(shape)
+        with replacing(file) as part:
+            images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8).view(shape)
             _fill(_channels_last(images), samples, what)
-            beside.replace(file)
-        finally:
-            beside.unlink(missing_ok=True)
     images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, _channels_last(images), samples.paths, groups=samples.groups)
 

@@ -28,9 +28,13 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16, ah
     items = iter(items)
     with ThreadPoolExecutor(min(32, 4 * cores(), ahead)) as pool:
         waiting: deque[Future[list[R]]] = deque()
-        while part := list(islice(items, at_once)):
-            waiting.append(pool.submit(lambda part: [work(item) for item in part], part))
-            if len(waiting) >= ahead:
+        try:
+            while part := list(islice(items, at_once)):
+                waiting.append(pool.submit(lambda part: [work(item) for item in part], part))
+                if len(waiting) >= ahead:
+                    yield from waiting.popleft().result()
+            while waiting:
                 yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        finally:  # whoever takes the results has stopped
+            for future in waiting:
+                future.cancel()

@@ -33,7 +33,7 @@ class Predictions(Protocol):
             BrokenFiles: the image cannot be read.
         """
 
-    def add(self, file: Path, found: Any) -> None:
+    def add(self, file: Path, name: str, found: Any) -> None:
         """Writes what stands in one file for all images; called in their order."""
 
     def finish(self) -> list[Path]:
@@ -62,18 +62,19 @@ def predict(args: list[str]) -> None:
     if not chosen.images:
         raise UserError(f"which images? {USAGE}")
     files = inputs.find(chosen.images)
-    folder = Path(chosen.out) if chosen.out else _run_of(checkpoint_file) / "predictions"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
-        _write(model, files, chosen.batch_size, results, folder)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+    folder = Path(chosen.out) if chosen.out else checkpoint.run_of(checkpoint_file) / "predictions"
+    with checkpoint.blamed(checkpoint_file, "cannot be used"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
+            _write(model, files, chosen.batch_size, results, folder)
+        except OSError as error:
+            raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
 
 
 def _parser(kind: type[Predictions]) -> Words:
     parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
-    parser.add_argument("images", nargs="*", help="files, folders, patterns")
+    parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
@@ -88,29 +89,24 @@ def _own(kind: type[Predictions]) -> list[str]:
     return [key.split(".")[0] for key in alone.add_class_arguments(kind, skip={"folder", "class_names"})]
 
 
-def _run_of(file: Path) -> Path:
-    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
-    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
-
-
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
 
-    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[Any, Any]:
+    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any]:
         name, (file, found) = work
         try:
             if not isinstance(found, UserError):
                 results.picture(file, name, found)
         except BrokenFiles as error:
             found = error
-        return file, found
+        return name, file, found
 
     stream = zip(inputs.names(files), model.stream(files, batch_size), strict=True)
-    for file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
+    for name, file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
         if isinstance(found, UserError):
             broken.append((file, str(found).removeprefix(f"{file}: ")))
         else:
-            results.add(file, found)
+            results.add(file, name, found)
     made = results.finish()
     listed = folder / "broken.csv"
     listed.unlink(missing_ok=True)

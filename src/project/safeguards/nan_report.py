@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from project.replacing import replacing
 from project.safeguards.nan_facts import examine
 from project.safeguards.nan_replay import Step
 from project.safeguards.telling import show
@@ -112,11 +112,8 @@ def line(what: str, facts: dict[str, Any]) -> str:
 
 
 def _save(facts: dict[str, Any], file: Path) -> None:
-    """Written beside and renamed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".json.part{os.getpid()}")
-    beside.write_text(json.dumps(_plain(facts), indent=2, allow_nan=False) + "\n")
-    beside.replace(file)
+    with replacing(file) as part:
+        part.write_text(json.dumps(_plain(facts), indent=2, allow_nan=False) + "\n")
 
 
 def _show(trainer: L.Trainer, said: str, facts: dict[str, Any]) -> None:

@@ -18,9 +18,11 @@ from project.pipeline import Batch
 from project.pipeline.decode import positive
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.segmentation import pictures
+from project.segmentation.exported import Exported
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
+from project.segmentation.predictions import Predictions
 from project.weights import allow_freezing, freeze_all_but_head
 
 
@@ -43,6 +45,7 @@ class Segmenter(L.LightningModule):
     """
 
     monitor, mode = "val/miou", "max"
+    Predictions = Predictions
 
     def __init__(
         self,
@@ -148,6 +151,12 @@ class Segmenter(L.LightningModule):
         logits = self(images)
         parts = zip(logits, sizes, areas, strict=True)
         return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
+
+    def exported(self) -> Exported:
+        """What a file of `project.export` answers; without `window`, which `predict` then leaves out, too."""
+        left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
+        self.window = None
+        return Exported(self.net, left_out)
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The mean IoU."""

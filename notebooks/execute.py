@@ -1,0 +1,76 @@
+"""Runs notebooks from scratch and saves them with their outputs: `python notebooks/execute.py [FILE ...]`, else all.
+
+A notebook is written when all of it has run, beside and then renamed: whole, or as it was before.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from project.replacing import replacing
+
+FOLDER = Path(__file__).resolve().parent
+PACKAGE = FOLDER.parent / "src" / "project"
+SECONDS = 180  # for a cell: one that takes longer hangs
+
+
+def execute(file: Path) -> NotebookNode:
+    """The notebook with new outputs, and nothing about the machine beside them.
+
+    Raises:
+        CellExecutionError, CellTimeoutError, DeadKernelError: a cell fails, takes more than `SECONDS`, or ends Python.
+    """
+    notebook = nbformat.read(file, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        resources={"metadata": {"path": str(file.parent)}},
+        record_timing=False,
+        coalesce_streams=True,  # what a progress bar has overwritten is gone
+        extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
+    )
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what a cell that fails leaves behind, too
+        client.execute(env={**os.environ, "TMPDIR": folder})
+    notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
+    for cell in notebook.cells:
+        cell.metadata.clear()
+    return notebook
+
+
+def missing_slices(notebook: NotebookNode) -> list[str]:
+    """Of the tasks that its metadata say under `needs`, those that are not here: a clone keeps what it wants."""
+    return [name for name in notebook.metadata.get("needs", []) if not (PACKAGE / name).is_dir()]
+
+
+def save(notebook: NotebookNode, file: Path) -> None:
+    with replacing(file) as part:
+        nbformat.write(notebook, part)
+
+
+def main(files: list[Path]) -> int:
+    """The exit code: 1 if a notebook failed."""
+    failed = 0
+    for file in files or sorted(FOLDER.glob("*.ipynb")):
+        if missing := missing_slices(nbformat.read(file, as_version=4)):
+            print(f"{file.name}: left out, since project.{', project.'.join(missing)} is not here")
+            continue
+        started = time.monotonic()
+        try:
+            save(execute(file), file)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            print(f"{file.name}: not saved\n{error}", file=sys.stderr)
+            failed = 1
+        else:
+            print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(name) for name in sys.argv[1:]]))

@@ -1,0 +1,36 @@
+"""What a task's `exported()` gives, so that nothing here has to know the tasks."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Exported(Protocol):
+    """A torch module, and what is to be known about it.
+
+    task: `classification`, ...: it stands in the file.
+    outputs: the names of what `forward` returns, and the names of their open dimensions by place: {0: "batch"}.
+    one_at_a_time: the file takes one image, and the outputs have no batch dimension.
+    left_out: what the task does in evaluation and the file does not, in words; empty if nothing.
+    measured: what `difference` is, in words.
+    tolerance: how large it may be on any image.
+    """
+
+    task: str
+    outputs: Mapping[str, Mapping[int, str]]
+    one_at_a_time: bool
+    left_out: str
+    measured: str
+    tolerance: float
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor, ...]:
+        """
+        Args:
+            images: Float[B C H W], normalised.
+            size: the original images' height and width.
+            area: the height and width that they take of `images`, from the top left.
+        """
+
+    def difference(self, found: Mapping[str, Tensor], predicted: Any) -> float:
+        """Of what the file gives for an image and what the task's `predict` gives for it."""

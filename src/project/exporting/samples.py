@@ -1,0 +1,75 @@
+"""The images that a file is tried on: real ones, of the run's own test data, as decoded."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from project import checkpoint
+from project.cli import build
+from project.pipeline import Preprocessing, Samples
+from project.pipeline.decode import decode
+
+NOISE_SIZES = ((48, 64), (131, 97), (240, 320))
+
+
+def images(
+    file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
+) -> tuple[list[Tensor], str]:
+    """Up to `count` images, uint8 [C H W] of their own size, evenly spaced over the split that a report is about.
+
+    Args:
+        file: the checkpoint.
+        trusted: as for `checkpoint.load`.
+
+    Returns:
+        the images, and what they are: `12 images of test`; noise where the data cannot be read, and why
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # which training and `check` have given
+            data = _data(file, trusted)
+        split, samples = data.evaluated, data.samples[data.evaluated]
+        places = range(0, len(samples), -(-len(samples) // count))
+        found = [_decoded(data, samples, place, preprocessing) for place in places]
+    # Data of anyone's, which may be gone, of this machine or another: the model can be exported without them.
+    except Exception as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        return noise(preprocessing), f"{len(NOISE_SIZES)} images of noise, since the run's data cannot be read ({why})"
+    return found, f"{len(found)} image{'s' * (len(found) > 1)} of {split}"
+
+
+def noise(preprocessing: Preprocessing) -> list[Tensor]:
+    """Smooth, as photographs are; of the sizes of `NOISE_SIZES`."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for height, width in NOISE_SIZES:
+        coarse = torch.randn(1, preprocessing.channels, height // 8, width // 8, generator=generator)
+        field = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
+        made.append((128 + 60 * field).clamp(0, 255).to(torch.uint8))
+    return made
+
+
+def _data(file: Path, trusted: Sequence[str]) -> Any:
+    content, parts = checkpoint.load(file, trusted)
+    arguments = parts["data"]["init_args"]
+    if "download" in arguments:
+        arguments["download"] = False
+    data = build(L.LightningDataModule, "data", parts["data"])
+    data.load_state_dict(content[type(data).__qualname__])
+    data.cache = "none"  # a few of many
+    data.setup("test")
+    return data
+
+
+def _decoded(data: Any, samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor:
+    """From the sample's file, if it has one; else as the net gets it."""
+    file = samples.file(place)
+    if file is not None and Path(file).is_file():
+        return decode(Path(file), preprocessing.channels, None)
+    image, _ = data.sample(samples.read(place), samples.targets[place])
+    return image.as_subclass(Tensor)

@@ -1,0 +1,89 @@
+"""Files of tasks that nobody trained, against the tasks themselves; and the README's program, run on a file."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from project.exporting import agreement, command
+from project.exporting.graph import Graph
+from project.pipeline import Preprocessing
+from project.prediction import Predictor
+
+README = Path(__file__).parents[2] / "README.md"
+# By whole numbers smaller than the canvas of `preprocessing`: enlarged so, pixels are the same in both libraries. Else
+# some differ by 1, of which a net that nobody trained makes much.
+SIZES = ((24, 32), (48, 64), (24, 16))
+
+
+def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> list[torch.Tensor]:
+    """Smooth and with an edge, uint8 [C H W]."""
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for height, width in sizes:
+        coarse = torch.rand(1, channels, height // 6 + 1, width // 6 + 1, generator=generator)
+        image = F.interpolate(coarse, (height, width), mode="bicubic")[0] * 255
+        image[:, height // 3 : height // 2, width // 4 : width // 2] = 230
+        made.append(image.clamp(0, 255).to(torch.uint8))
+    return made
+
+
+def preprocessing(channels: int = 3, size: tuple[int, int] | None = (48, 64), fitted: bool = False) -> Preprocessing:
+    return Preprocessing(channels, size, fitted, [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels])
+
+
+def settled(task: Any, channels: int = 3) -> Any:
+    """With the statistics of its norms that images give it: else a deep random net answers everything alike."""
+    for module in task.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, channels, 64, 96, generator=generator)
+    with torch.no_grad():
+        getattr(task.net, "backbone", task.net).train()(images)
+    return task.eval()
+
+
+def written(task: Any, how: Preprocessing, form: str = "onnx") -> tuple[Predictor, Any, Path]:
+    """The model, the task's `exported()` and the file."""
+    model, file = Predictor(task, how), Path(f"model.{form}")
+    exported: Any = task.exported()
+    graph = Graph(how, exported).eval()
+    command.FORMATS[form].write(graph, how, command.metadata(model, exported), file)
+    return model, exported, file
+
+
+def difference(
+    task: Any, how: Preprocessing, form: str = "onnx", images: Sequence[torch.Tensor] | None = None
+) -> float:
+    """The largest, of images of several sizes and of a batch, as the task measures it."""
+    model, exported, file = written(task, how, form)
+    run: Callable = command.FORMATS[form].opened(file)
+    return agreement.compare(run, model, exported, images or pictures(how.channels)).difference
+
+
+def example(file: Path, image: torch.Tensor) -> list[str]:
+    """What the README's program for a file, run where there is no torch, prints of uint8 [C H W]."""
+    (program,) = re.findall(r"```python\n(import json.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
+    assert len(program.splitlines()) <= 22
+    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    Image.fromarray(pixels.numpy()).save("photo.png")
+    named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
+    assert named != program and '"photo.png"' in program
+    blocked = "import sys\nsys.modules.update(torch=None, project=None)\n"
+    ended = subprocess.run([sys.executable, "-c", blocked + named], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+needs_onnx = pytest.mark.skipif(
+    not all(command.find_spec(name) for name in ("onnx", "onnxruntime")), reason="needs the extra `export`"
+)
