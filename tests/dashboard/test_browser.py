@@ -1,10 +1,13 @@
 """A run in TensorBoard itself, in a real browser. Without one it is skipped, unless BROWSER_TESTS=required."""
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -181,3 +184,24 @@ def test_the_runs_can_be_sorted_by_their_metric(words, browser, runs):
 
 def best(run: Path) -> float:
     return EventAccumulator(str(run)).Reload().Scalars("best/val/accuracy")[-1].value
+
+
+def test_make_dashboard_says_its_address_with_nothing_to_show_and_the_usual_port_taken(repository):
+    lines = (repository / "Makefile").read_text().split("\ndashboard:")[1].splitlines()[1:3]
+    assert lines[0] == "\tmkdir -p runs"
+    words = lines[1].split()[1:-1]  # without the program, and what the user adds
+    Path("runs").mkdir()
+    line = [sys.executable, "-m", "tensorboard.main", *words]
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # by somebody else
+            taken.bind(("localhost", 6006))
+            taken.listen()
+        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+            watchdog = threading.Timer(PATIENCE, server.kill)
+            watchdog.start()
+            try:
+                said = next((text for text in server.stderr if "http://" in text), "")
+            finally:
+                watchdog.cancel()
+                server.kill()
+    assert re.search(r"at http://localhost:\d+/", said) and ":6006/" not in said

@@ -1,5 +1,6 @@
 """Tiny runs over the command line, and what stands in their logs."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -188,3 +189,35 @@ def test_curves_of_precision_and_recall_over_thresholds():
     for threshold, wanted in {0: (6, 6, 2, 0.5, 0.75), 40: (6, 6, 2, 0.5, 0.75), 41: (4, 0, 4, 1, 0.5)}.items():
         assert [float(row[threshold]) for row in (true, false, missed, precision, recall)] == list(wanted)
     assert (float(recall[91]), float(precision[91]), float(missed[91])) == (0, 1, 8)
+
+
+def test_a_run_that_was_killed_has_the_same_curves_in_the_end(monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == 7:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    step, whole = tiny_task.Drawn.training_step, fit("whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(tiny_task.Drawn, "training_step", dies)
+        fit("killed", "--exact_resume.every_minutes", "0", "--dashboard.budget", "1")
+    run = Path("runs/killed/version_0")
+    verbs.fit(["--resume", str(run)])
+    assert scalars(run) == scalars(whole)
+    events = log(run)
+    assert [image.step for image in events.Images("samples/first_batch")] == [0]
+    assert set(events.Tags()["images"]) == PICTURES and "custom_scalars__config__" in events.Tags()["tensors"]
+    for name, value in weights(run).items():
+        assert torch.equal(value, weights(whole)[name]), name
+
+
+def test_a_full_disk_costs_pictures_alone(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.utils.tensorboard.writer.FileWriter.add_event", full)
+    assert (fit("full") / "results.json").is_file()
+    assert "could not be written (No space left on device); training goes on" in capsys.readouterr().err

@@ -46,12 +46,12 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
         """Markdown."""
-        self._try(self.experiment.add_text, tag, text, step)
+        self._try(lambda: self.experiment.add_text(tag, text, step))
 
     @rank_zero_only
     def log_layout(self, layout: dict[str, Any]) -> None:
         """Of the custom scalars, as `SummaryWriter.add_custom_scalars` has it."""
-        self._try(self.experiment.add_custom_scalars, layout)
+        self._try(lambda: self.experiment.add_custom_scalars(layout))
 
     @rank_zero_only
     def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> int:
@@ -65,7 +65,7 @@ class TensorBoard(TensorBoardLogger):
         content = encoded.getvalue()
         shown = Summary.Image(height=pixels.height, width=pixels.width, colorspace=3, encoded_image_string=content)
         summary = Summary(value=[Summary.Value(tag=tag, image=shown)])
-        self._try(self.experiment._get_file_writer().add_summary, summary, step)
+        self._try(lambda: self.experiment._get_file_writer().add_summary(summary, step))
         return len(content)
 
     @rank_zero_only
@@ -87,11 +87,11 @@ class TensorBoard(TensorBoardLogger):
         false = found * (1 - precision) / precision
         counts = found, false, torch.zeros(101), positives - found
         numbers = [value.numpy() for value in (*counts, precision, recall)]
-        self._try(self.experiment.add_pr_curve_raw, tag, *numbers, step, 101)
+        self._try(lambda: self.experiment.add_pr_curve_raw(tag, *numbers, step, 101))
 
     @rank_zero_only
     def save(self) -> None:
-        self._try(self.experiment.flush)
+        self._try(lambda: self.experiment.flush())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
