@@ -25,9 +25,8 @@ def run(tmp_path_factory):
         patch.setattr("project.generation.judge.LEAST", 5)
         process.quiet()
         verbs.fit(["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20",
-                   "--trainer.limit_test_batches", "1", "--model.net.widths", "[8]", "--model.optimizer.lr", "0.01",
-                   "--model.samples", "10",
-                   "--model.solver.steps", "3"])  # fmt: skip
+                   "--trainer.limit_test_batches", "1", "--trainer.callbacks", "[]", "--model.net.widths", "[8]",
+                   "--model.optimizer.lr", "0.01", "--model.samples", "10", "--model.solver.steps", "3"])  # fmt: skip
     return folder / "runs" / "generation" / "version_0"
 
 

@@ -70,7 +70,7 @@ def test_features_of_torchvision():
     assert torch.allclose(maps[1], net.eval().features[:5](grey), atol=1e-5)
     for features, message in (
         (TorchvisionFeatures("vgg16"), "untrained net know colours"),
-        (TorchvisionFeatures("vgg61", weights="weights.pt"), "no model 'vgg61'; did you mean 'vgg16'"),
+        (TorchvisionFeatures("vgg16x", weights="weights.pt"), "no model 'vgg16x'; did you mean 'vgg16'"),
         (TorchvisionFeatures("resnet18", weights="weights.pt"), "resnet18 has no `features`"),
         (TorchvisionFeatures("alexnet", weights="weights.pt"), "does not fit"),
     ):

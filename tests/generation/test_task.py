@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from project import UserError, verbs
 from project.generation import Euler, Generator, UNet
-from project.generation.task import Flow
+from project.generation.flow import Flow
 from project.pipeline import Batch
 from project.safeguards.verdict import of
 
@@ -164,6 +164,7 @@ def test_a_run_and_its_test_again(fit, capsys):
     assert results["test/frechet_distance/train_images"] < results["test/frechet_distance/noise"]
     assert 0 <= results["test/agreement"] <= 1 and results["test/nearest_distance"] > 0
     images = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
+    assert [image.step for image in images.Images("samples/first_batch")] == [0]
     assert len(images.Images("samples/generated")) == 2 and len(images.Images("samples/nearest")) == 1
     verbs.test([str(run), "--trainer.limit_test_batches", "2"])
     again = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))

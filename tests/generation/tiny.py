@@ -51,7 +51,12 @@ def classifier(file: Path, steps: int = 5, channels: int = 3) -> Trunk:
     tensors = {f"net.trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
     net = {"class_path": "project.classification.CNN", "init_args": {"stem_stride": 2}}
     taught = {"in_channels": channels, "mean": [0.4] * channels, "std": [0.2] * channels}
-    content = {"state_dict": tensors, "global_step": steps, "hyper_parameters": {"net": net}, "ImageFolder": taught}
+    content = {
+        "state_dict": tensors,
+        "global_step": steps,
+        "hyper_parameters": {"in_channels": channels, "net": net},
+        "ImageFolder": taught,
+    }
     torch.save(content, file)
     return trunk
 

@@ -23,7 +23,7 @@ class Dashboard(L.Callback):
     It needs nothing of a task. A task that has these methods gets pictures of its samples:
 
     draw(image, predicted, target): one sample, uint8 [C H W], drawn: uint8 [3 H W].
-    predict(images, sizes, areas): as `project.predict` uses it.
+    predict(images, sizes, areas): as `project.predict` uses it; without it the first batch alone is drawn.
 
     and, of the evidence that `validation_step` returns, an entry a sample (see `project.safeguards.Overfitting`):
 
@@ -60,7 +60,7 @@ class Dashboard(L.Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)] if self.enabled else []
         self._board = boards[0] if boards else None
         data = getattr(trainer, "datamodule", None)
-        drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw") and hasattr(pl_module, "predict")
+        drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw")
         self._data = data if drawable and trainer.is_global_zero else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -129,7 +129,7 @@ class Dashboard(L.Callback):
             self._seen.append(outputs)
             self._keys.append(getattr(batch, "keys", None) if self._data else None)
         # Here, since after the last batch averaged weights give way to the trained ones.
-        complete = batch_idx + 1 == trainer.num_val_batches[0]
+        complete = hasattr(pl_module, "predict") and batch_idx + 1 == trainer.num_val_batches[0]
         if self._data and complete and (self.pace.affordable or _is_last(trainer)):
             with self.pace.spending():
                 self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)

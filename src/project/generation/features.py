@@ -83,8 +83,7 @@ class ClassifierFeatures(Features):
             trunk = Trunk(tensors[LEVEL.format(0, 0)].shape[1], widths, depths, _stem_stride(content))
             own = {name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()}
             trunk.load_state_dict(own)
-            taught = next(value for value in content.values() if isinstance(value, dict) and "in_channels" in value)
-            mean, std, channels = taught["mean"], taught["std"], taught["in_channels"]
+            mean, std, channels = _taught(content)
             made = Trained(FirstOfEachLevel(trunk), mean, std)
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
             raise UserError(
@@ -102,6 +101,13 @@ def _widths_and_depths(tensors: dict[str, Tensor]) -> tuple[list[int], list[int]
         widths.append(int(tensors[LEVEL.format(level, 0)].shape[0]))
         depths.append(next(block for block in range(1, 1000) if LEVEL.format(level, block) not in tensors))
     return widths, depths
+
+
+def _taught(content: dict[str, Any]) -> tuple[list[float], list[float], int]:
+    """The mean, the standard deviation and the number of channels, as the data module left them."""
+    wanted = ("mean", "std", "in_channels")
+    found = next(part for part in content.values() if isinstance(part, dict) and all(key in part for key in wanted))
+    return found["mean"], found["std"], found["in_channels"]
 
 
 def _stem_stride(content: dict[str, Any]) -> int:

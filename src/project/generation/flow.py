@@ -6,6 +6,7 @@ A net learns the velocity; from noise, a solver then follows it to an image.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,28 @@ def noise(numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Float[B *shape], on the CPU: of each number its own noise, whatever the others are."""
     made = [torch.randn(*shape, generator=torch.Generator().manual_seed(number)) for number in numbers]
     return torch.stack(made) if made else torch.empty(0, *shape)
+
+
+class Flow(NamedTuple):
+    """What the net learns of a batch: places on the way from noise to images.
+
+    places: Float[B C H W].
+    times: Float[B], from 0 at the noise to 1 at the image.
+    classes: Long[B]; K is "any".
+    velocities: Float[B C H W].
+    """
+
+    places: Tensor
+    times: Tensor
+    classes: Tensor
+    velocities: Tensor
+
+
+def on_the_way(images: Tensor, start: Tensor, times: Tensor, classes: Tensor) -> Flow:
+    """From noise `start` to images, Float[B C H W] both, along straight lines, so far as the times say."""
+    share = times.view(-1, 1, 1, 1)
+    places = (1 - share) * start + share * images
+    return Flow(places.contiguous(memory_format=torch.channels_last), times, classes, images - start)
 
 
 class Solver(ABC):

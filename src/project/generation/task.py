@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,7 +16,7 @@ from torchmetrics import MeanMetric
 from project import UserError
 from project.generation import pictures
 from project.generation.comparison import compare
-from project.generation.flow import Heun, Solver, noise
+from project.generation.flow import Flow, Heun, Solver, noise, on_the_way
 from project.generation.metric import Seen
 from project.generation.predictions import Predictions
 from project.pipeline import Batch
@@ -25,21 +24,6 @@ from project.schedule import WarmupCosine, optimizer_and_schedule
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
 SHOWN = 20  # samples that TensorBoard shows through time
-
-
-class Flow(NamedTuple):
-    """What the net learns of a batch: places on the way from noise to images.
-
-    places: Float[B C H W].
-    times: Float[B], from 0 at the noise to 1 at the image.
-    classes: Long[B]; K is "any".
-    velocities: Float[B C H W].
-    """
-
-    places: Tensor
-    times: Tensor
-    classes: Tensor
-    velocities: Tensor
 
 
 class Generator(L.LightningModule):
@@ -110,7 +94,7 @@ class Generator(L.LightningModule):
         withheld = torch.rand(len(images), device=images.device) < self.unlabelled
         # Most often in the middle, where it is decided what the image will be (Esser et al. 2024, section 3.1).
         times = torch.randn(len(images), device=images.device).sigmoid()
-        flow = _on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
+        flow = on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
         sums, weights = self.loss_terms(flow)
         loss = (sums / weights).sum()
         self.log("train/loss", loss, batch_size=len(batch.keys))
@@ -149,7 +133,7 @@ class Generator(L.LightningModule):
         """
         start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images.device)
         times = ((batch.keys + 0.5) * GOLDEN_RATIO % 1).to(batch.images.dtype)
-        flow = _on_the_way(batch.images, start, times, batch.targets)
+        flow = on_the_way(batch.images, start, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 
     def measure(self, evidence: list[Tensor]) -> float:
@@ -227,14 +211,15 @@ class Generator(L.LightningModule):
 
     def _show(self, size: Sequence[int]) -> None:
         """Samples of the same noise through time."""
-        if isinstance(self.logger, TensorBoardLogger) and self.trainer.is_global_zero:
+        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
             classes = torch.arange(SHOWN) % self.num_classes
             made = self.sample(classes, range(SHOWN), size)
             self._picture("samples/generated", pictures.grid(made, columns=SHOWN // 2))
 
     def _picture(self, tag: str, picture: Tensor) -> None:
-        if isinstance(self.logger, TensorBoardLogger) and self.trainer.is_global_zero:
-            self.logger.experiment.add_image(tag, picture, self.global_step)
+        """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
+        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
+            self.logger.log_picture(tag, picture, self.global_step)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`."""
@@ -242,10 +227,3 @@ class Generator(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
-
-
-def _on_the_way(images: Tensor, start: Tensor, times: Tensor, classes: Tensor) -> Flow:
-    """From noise `start` to images, along straight lines, so far as the times say."""
-    share = times.view(-1, 1, 1, 1)
-    places = (1 - share) * start + share * images
-    return Flow(places.contiguous(memory_format=torch.channels_last), times, classes, images - start)
