@@ -37,6 +37,7 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/checks.py
 	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/average_precision.py
+	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/dashboard.py --rounds 3
 	$(BIN)/python benchmarks/safeguards.py --only step gradient saving
 
