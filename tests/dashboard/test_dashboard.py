@@ -45,7 +45,8 @@ def log(run: Path) -> EventAccumulator:
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = log(run)
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    # Sorted: a log of several files is read in the order of their names, which tell the time by the second alone.
+    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
 
 
 def text(events: EventAccumulator, tag: str) -> str:
