@@ -100,7 +100,7 @@ class Attention(nn.Module):
 
 def _waves(times: Tensor, channels: int) -> Tensor:
     """Sines and cosines of Float[B], of 1 to 1,000 radians: Float[B channels] (Vaswani et al. 2017, section 3.5)."""
-    frequencies = torch.exp(torch.linspace(0, math.log(1000), channels // 2, device=times.device))
+    frequencies = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=times.dtype).exp()
     angles = times[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)
 

@@ -18,6 +18,8 @@ class Paintings:
         quality: of the JPEG, from 1 to 100.
     """
 
+    FOLDERS = ("pictures",)
+
     def __init__(self, folder: Path, class_names: Sequence[str], quality: int = 95) -> None:
         self.pictures, self.quality = folder / "pictures", quality
 

@@ -93,7 +93,7 @@ class Generator(L.LightningModule):
         images, classes = batch.images, batch.targets
         withheld = torch.rand(len(images), device=images.device) < self.unlabelled
         # Most often in the middle, where it is decided what the image will be (Esser et al. 2024, section 3.1).
-        times = torch.randn(len(images), device=images.device).sigmoid()
+        times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
         flow = on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
         sums, weights = self.loss_terms(flow)
         loss = (sums / weights).sum()
