@@ -10,6 +10,7 @@ import pytest
 import tiny_task
 import torch
 from PIL import Image
+from tiny_run import made_once
 
 import project
 from project import BrokenFiles, UserError
@@ -28,17 +29,7 @@ GREYS = {"dark": 60, "grey": 100, "light": 140}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run, made once: nothing here changes it."""
-    from project import process, trust, verbs
-
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task"))
-        Path("config.yaml").write_text(CONFIG)
-        process.quiet()
-        verbs.fit(["--config", "config.yaml"])
-    return folder / "runs" / "tiny" / "version_0"
+    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
 
 
 @pytest.fixture

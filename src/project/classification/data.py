@@ -1,13 +1,12 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.datasets import VisionDataset
 
 from project import UserError, nearest
 from project.checks import Fault
@@ -15,7 +14,7 @@ from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.decode import EXTENSIONS, channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
-from project.pipeline.published import class_names, opened, samples
+from project.pipeline.published import Published
 from project.pipeline.splitting import stratified
 
 
@@ -206,40 +205,8 @@ class Csv(ImageDataModule):
                 yield Fault("annotation-missing", "warning", str(path), None, told)
 
 
-class TorchvisionDataset(ImageDataModule):
-    """A classification data set of torchvision by its class path, as `torchvision.datasets.MNIST`.
-
-    Args:
-        dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
-        root: where its files lie, as torchvision understands it.
-        image_size: height and width; None keeps the images as they are, where the data set has them in memory (MNIST).
-        download: fetch what is not there.
-    """
-
-    def __init__(
-        self,
-        dataset: Callable[..., VisionDataset],
-        root: str = "data",
-        image_size: tuple[int, int] | None = None,
-        download: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.dataset, self.root, self.download = dataset, root, download
-        self.image_size = None if image_size is None else tuple(image_size)
-
-    def find_class_names(self) -> list[str]:
-        return class_names(self._open("train"))
-
-    def find_in_channels(self) -> int:
-        return int(self._given("train").read(0).shape[0])
-
-    def given(self, split: str) -> Samples | None:
-        dataset = self._open(split)
-        return None if dataset is None else samples(dataset, self.image_size)
-
-    def _open(self, split: str) -> VisionDataset | None:
-        return opened(self.dataset, split, self.root, self.download)
+class TorchvisionDataset(Published):
+    """A classification data set of torchvision; for its arguments see `project.pipeline.published`."""
 
 
 def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:

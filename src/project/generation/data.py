@@ -1,19 +1,17 @@
 """Images to learn from. A sample's target is its class's place in `class_names`; images without classes are of one."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torchvision.datasets import VisionDataset
 
 from project import UserError
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, folders, images, split_folders
-from project.pipeline.published import class_names, opened, samples
+from project.pipeline.published import Published
 from project.pipeline.splitting import stratified
 
 
@@ -63,37 +61,8 @@ class Digits(Centred):
         return Tensors(labels, pixels).subset(train if split == "train" else test)
 
 
-class TorchvisionDataset(Centred):
-    """A classification data set of torchvision by its class path, as `torchvision.datasets.MNIST`.
-
-    Args:
-        dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
-        root: where its files lie, as torchvision understands it.
-        image_size: height and width; None keeps the images as they are, where the data set has them in memory (MNIST).
-        download: fetch what is not there.
-    """
-
-    def __init__(
-        self,
-        dataset: Callable[..., VisionDataset],
-        root: str = "data",
-        image_size: tuple[int, int] | None = None,
-        download: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.dataset, self.root, self.download = dataset, root, download
-        self.image_size = None if image_size is None else tuple(image_size)
-
-    def find_class_names(self) -> list[str]:
-        return class_names(opened(self.dataset, "train", self.root, self.download))
-
-    def find_in_channels(self) -> int:
-        return int(self._given("train").read(0).shape[0])
-
-    def given(self, split: str) -> Samples | None:
-        dataset = opened(self.dataset, split, self.root, self.download)
-        return None if dataset is None else samples(dataset, self.image_size)
+class TorchvisionDataset(Centred, Published):
+    """A data set of torchvision; for its arguments see `project.pipeline.published`."""
 
 
 class Photos(Centred):

@@ -10,7 +10,43 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from project import UserError
+from project.pipeline.datamodule import ImageDataModule
 from project.pipeline.samples import Indexed, Samples, Tensors
+
+
+class Published(ImageDataModule):
+    """A data set of torchvision, images with their classes, by its class path, as `torchvision.datasets.MNIST`.
+
+    Args:
+        dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
+        root: where its files lie, as torchvision understands it.
+        image_size: height and width; None keeps the images as they are, where the data set has them in memory (MNIST).
+        download: fetch what is not there.
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[..., VisionDataset],
+        root: str = "data",
+        image_size: tuple[int, int] | None = None,
+        download: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dataset, self.root, self.download = dataset, root, download
+        self.image_size: Any = None if image_size is None else tuple(image_size)  # a list on the command line
+
+    def find_class_names(self) -> list[str]:
+        return class_names(opened(self.dataset, "train", self.root, self.download))
+
+    def find_in_channels(self) -> int:
+        train = self._given("train")
+        assert train is not None  # `opened` would have said so
+        return int(train.read(0).shape[0])
+
+    def given(self, split: str) -> Samples | None:
+        dataset = opened(self.dataset, split, self.root, self.download)
+        return None if dataset is None else samples(dataset, self.image_size)
 
 
 def opened(dataset: Callable[..., VisionDataset], split: str, root: str, download: bool) -> VisionDataset | None:

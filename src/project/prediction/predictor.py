@@ -104,7 +104,7 @@ class Predictor:
         for batch in _batched(in_threads(self._read, images, *self._ahead(size)), size):
             good = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             found = iter(
-                self._predict(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
+                self.predict_read(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
             )
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(found)
@@ -122,8 +122,9 @@ class Predictor:
         except UserError as error:
             return image, error
 
-    def _predict(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Of uint8 [B C H W]; in halves where the device has too little memory."""
+    def predict_read(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        """Of uint8 [B C H W] and the images' own sizes, as the preprocessing has read them; in halves where the device
+        has too little memory."""
         try:
             with torch.inference_mode():
                 images = self.preprocessing.normalise(pixels.to(self.task.device))
@@ -133,7 +134,7 @@ class Predictor:
         if len(pixels) == 1:
             raise one_sample(pixels, said)
         half = len(pixels) // 2
-        return [*self._predict(pixels[:half], sizes[:half]), *self._predict(pixels[half:], sizes[half:])]
+        return [*self.predict_read(pixels[:half], sizes[:half]), *self.predict_read(pixels[half:], sizes[half:])]
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
