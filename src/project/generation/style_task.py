@@ -102,8 +102,8 @@ class Stylizer(L.LightningModule):
 
     def _losses(self, images: Tensor) -> Tensor:
         """Of each image the content's, the style's and total variation: Float[3 B]."""
-        painted, trained = self(images), self._features_on(images.device)
-        found, grams = trained(painted), [there.to(images.device) for there in self._grams]
+        painted, trained = self(images), self._features_on(images.device).to(images.dtype)
+        found, grams = trained(painted), [there.to(images) for there in self._grams]
         with torch.no_grad():
             wanted = trained(images)[-2:][0]
         content = (found[-2:][0] - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(
