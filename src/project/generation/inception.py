@@ -44,9 +44,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
         )
     except Exception as error:  # there is nothing that a damaged file, or another net's, does not raise
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"model.inception: {file} does not hold Inception's weights, as {WEIGHTS} does ({why})"
-        ) from None
+        raise UserError(f"model.inception: {file} holds no weights of Inception, as {WEIGHTS} does ({why})") from None
     return metric.to(device)
 
 
