@@ -25,6 +25,7 @@ from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
+PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
 SHOWN = 20  # samples that TensorBoard shows through time
 
 
@@ -230,13 +231,14 @@ class Generator(L.LightningModule):
         """Samples of the same noise through time."""
         if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
             classes = torch.arange(SHOWN) % self.num_classes
-            made = self.sample(classes, range(SHOWN), size)
-            self._picture("samples/generated", pictures.grid(made, columns=SHOWN // 2))
+            made, names = self.sample(classes, range(SHOWN), size), [self.class_names[k] for k in classes.tolist()]
+            self._picture("samples/generated", pictures.grid(made, SHOWN // 2, names, pictures.LARGE))
 
     def _picture(self, tag: str, picture: Tensor) -> None:
         """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
         if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            self.logger.log_picture(tag, picture, self.global_step)
+            large = picture[0].numel() > PHOTOGRAPH
+            self.logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`."""
