@@ -1,5 +1,6 @@
 """Training a net to make images of a class, out of noise."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torchmetrics import MeanMetric
 
 from project import UserError
 from project.generation import pictures
-from project.generation.comparison import compare
+from project.generation.comparison import FEWEST, compare
 from project.generation.exported import ExportedGenerator
 from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
 from project.generation.inception import load as load_inception
@@ -76,6 +77,10 @@ class Generator(L.LightningModule):
         super().__init__()
         if not 0 <= unlabelled < 1:
             raise UserError(f"model.unlabelled is {unlabelled}, but must be at least 0 and below 1")
+        if samples < FEWEST:
+            raise UserError(f"model.samples is {samples}, but must be at least {FEWEST}")
+        if not math.isfinite(guidance):
+            raise UserError(f"model.guidance is {guidance}, but must be a number, as 1 or 2")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.num_classes, self.in_channels = num_classes, in_channels
