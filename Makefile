@@ -8,7 +8,7 @@ READY := $(VENV)/.installed
 .PHONY: help setup fit test lint bench dashboard notebooks clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
 
 setup: $(READY)  ## make .venv, with all extras
 

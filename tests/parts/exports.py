@@ -78,7 +78,7 @@ def example(file: Path, image: torch.Tensor) -> list[str]:
     Image.fromarray(pixels.numpy()).save("photo.png")
     named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
     assert named != program and '"photo.png"' in program
-    blocked = "import sys\nsys.modules.update(torch=None, project=None)\n"
+    blocked = "import sys\nsys.modules.update({'torch': None, 'project': None})\n"
     ended = subprocess.run([sys.executable, "-c", blocked + named], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
