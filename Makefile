@@ -37,10 +37,13 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/checks.py
 	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/average_precision.py
+	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/dashboard.py --rounds 3
 	$(BIN)/python benchmarks/safeguards.py --only step gradient saving
 
-dashboard: $(READY)  ## TensorBoard over runs/
-	$(BIN)/tensorboard --logdir runs
+dashboard: $(READY)  ## TensorBoard over runs/, at the first free port from 6006
+	mkdir -p runs
+	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100,text=100 $(ARGS)
 
 notebooks: $(READY)  ## run all notebooks from scratch and save them with their outputs
 	$(BIN)/python notebooks/execute.py $(ARGS)

@@ -10,13 +10,12 @@ import torch
 import yaml
 from jsonargparse import Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from project import UserError, trust
 from project.annotations import of_parser
-from project.dashboard import Bar, Hyperparameters, Lines, Speed, TensorBoard
+from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from project.mistakes import Parser, root_cause
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
 
@@ -107,6 +106,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(NanGuard, "nan_guard")
         parser.add_lightning_class_args(MemoryGuard, "memory_guard")
         parser.add_lightning_class_args(Overfitting, "overfitting")
+        parser.add_lightning_class_args(Dashboard, "dashboard")
         parser.add_argument("--name", type=str | None, default=None, help="the run's folder below default_root_dir")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="a run folder: go on where that run stopped"
@@ -148,7 +148,7 @@ class CLI(LightningCLI):
         progress = Bar(self.speed) if wanted else Lines(self.speed)
         callbacks = [self.speed, progress]
         if self.base is None:
-            callbacks += [Hyperparameters(ignore=LEARNED), LearningRateMonitor(logging_interval="step")]
+            callbacks.append(Hyperparameters(ignore=LEARNED))
         self.trainer_defaults["callbacks"] = callbacks
         options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
         try:

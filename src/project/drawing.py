@@ -2,6 +2,8 @@
 
 import colorsys
 from collections.abc import Sequence
+from functools import cache
+from math import ceil
 
 import numpy as np
 import torch
@@ -15,12 +17,19 @@ WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255
 GROUND = (24, 27, 32)  # behind words and between images
 TEXT_SIZE = 13
 PADDING = 3  # pixels around words
+BLUE = 0.6  # the hue of the first class, which often is the background
 GOLDEN_RATIO = 0.618034  # as a step around the circle of hues it keeps neighbours apart, however many there are
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own, which it would unpack anew each time."""
+    return ImageFont.load_default(size)
 
 
 def colour(place: int) -> Colour:
     """Of the class with this number, from 0; the same in all pictures."""
-    hue, late = place * GOLDEN_RATIO % 1, place // 8 % 2
+    hue, late = (BLUE + place * GOLDEN_RATIO) % 1, place // 8 % 2
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 if late else 0.85, 0.8 if late else 1)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -48,30 +57,30 @@ def write(image: Tensor, words: Sequence[tuple[tuple[float, float], str, Colour]
         words: for each its place (left, top), which is moved so that it stays in the image, the word and the colour.
     """
     canvas = Pillow.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT_SIZE)
+    pen, letters = ImageDraw.Draw(canvas), font(TEXT_SIZE)
     for (left, top), word, plate in words:
         width, height = plate_size(word)
         x = max(0, min(round(left), canvas.width - width))
         y = max(0, min(round(top), canvas.height - height))
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
         ink = (0, 0, 0) if np.dot(plate, (0.3, 0.59, 0.11)) > 110 else WHITE
-        pen.text((x + PADDING, y + height / 2), word, fill=ink, font=font, anchor="lm")
+        pen.text((x + PADDING, y + height / 2), word, fill=ink, font=letters, anchor="lm")
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
 
 
 def plate_size(word: str) -> tuple[int, int]:
     """Width and height in pixels of a word with its plate."""
-    return round(ImageFont.load_default(TEXT_SIZE).getlength(word)) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
+    return round(font(TEXT_SIZE).getlength(word)) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
 
 
 def captioned(image: Tensor, words: Sequence[tuple[str, Colour]]) -> Tensor:
     """Lines of words in their colours below an image, uint8 [3 H W], which is widened for them if it must be."""
-    pen_font, line = ImageFont.load_default(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
+    letters, line = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
     width = max([image.shape[2], *(plate_size(word)[0] for word, _ in words)])
     canvas = Pillow.new("RGB", (width, len(words) * line), GROUND)
     pen = ImageDraw.Draw(canvas)
     for place, (word, ink) in enumerate(words):
-        pen.text((PADDING, (place + 0.5) * line), word, fill=ink, font=pen_font, anchor="lm")
+        pen.text((PADDING, (place + 0.5) * line), word, fill=ink, font=letters, anchor="lm")
     strip = torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
     return torch.cat([_padded(image, image.shape[1], width), strip], 1)
 
@@ -103,13 +112,10 @@ def below(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Images uint8 [3 H W] in rows of at most `width` pixels."""
-    rows: list[list[Tensor]] = [[]]
-    for image in images:
-        if rows[-1] and sum(own.shape[2] + gap for own in rows[-1]) + image.shape[2] > width:
-            rows.append([])
-        rows[-1].append(image)
-    return below([beside(row, gap) for row in rows], gap)
+    """Images uint8 [3 H W] in rows of at most `width` pixels, and of about equally many."""
+    fitting = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
+    in_row = ceil(len(images) / ceil(len(images) / fitting))
+    return below([beside(images[start : start + in_row], gap) for start in range(0, len(images), in_row)], gap)
 
 
 def _filled(height: int, width: int) -> Tensor:

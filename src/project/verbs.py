@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from project import BrokenFiles, UserError, checkpoint, trust
 from project.arguments import option, options, without
 from project.cli import CLI, Inspection
-from project.dashboard import report
+from project.dashboard import report, show_report
 from project.mistakes import missing_config
 from project.pipeline import ImageDataModule
 from project.safeguards import restarting
@@ -66,9 +66,12 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
-        report(metrics, {**cli.speed.figures(trainer), **watched.figures(model)}, folder)
+        figures = {**cli.speed.figures(trainer), **watched.figures(model)}
+        report(metrics, figures, folder)
         if said := watched.conclusion(trainer, model):
             print(said)
+        if cli.config_init.dashboard.enabled:
+            show_report(metrics, figures, said, trainer)
 
 
 def _best(trainer: L.Trainer) -> Path:

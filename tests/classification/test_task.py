@@ -232,7 +232,7 @@ def test_tensorboard_holds_curves_and_the_row_of_hyperparameters(fit):
     events = EventAccumulator(str(run)).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"train/loss", "val/accuracy", "val/loss", "best/val/accuracy", "speed/images_per_second"} <= tags
-    assert any(tag.startswith("lr-") for tag in tags)
+    assert {"learning_rate", "gradient_norm"} <= tags and not any(tag.startswith("lr-") for tag in tags)
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 
 from project.dashboard import Speed, speed
 from project.dashboard.speed import WARM_UP_STEPS, peak_memory_bytes
@@ -38,3 +39,50 @@ def test_batches_of_any_make():
 
 def test_memory_of_this_process_is_at_least_what_torch_needs():
     assert 50e6 < peak_memory_bytes(torch.device("cpu")) < 100e9
+
+
+def test_waiting_is_the_time_between_asking_for_a_batch_and_getting_it(monkeypatch):
+    now, points = [100.0], []
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    logger = SimpleNamespace(log_metrics=lambda values, step: points.append((step, values)))
+    trainer = SimpleNamespace(world_size=1, logger=logger, sanity_checking=False, global_step=7)
+    trainer.profiler = PassThroughProfiler()
+    trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    meter, batch = Speed(), torch.zeros(10, 1)
+    meter.setup(trainer, None, "fit")
+    meter.on_train_start(trainer, None)
+    meter.on_train_epoch_start(trainer, None)
+    for _ in range(WARM_UP_STEPS + 4):
+        for action, seconds in (("[_TrainingEpochLoop].train_dataloader_next", 0.5), ("run_training_batch", 1.5)):
+            with trainer.profiler.profile(action):
+                now[0] += seconds
+        meter.on_train_batch_end(trainer, None, None, batch, 0)
+    meter.on_validation_end(trainer, None)
+    ((step, values),) = points
+    assert step == 7
+    assert values["speed/waiting_share"] == pytest.approx(0.25)
+    assert values["speed/images_per_second"] == pytest.approx(5)
+    assert 0.05 < values["speed/peak_memory_gb"] < 100
+    meter.on_validation_end(trainer, None)  # nothing since
+    assert len(points) == 1
+
+
+def test_a_profiler_of_the_users_stays():
+    trainer = SimpleNamespace(profiler=SimpleProfiler())
+    Speed().setup(trainer, None, "fit")
+    assert type(trainer.profiler) is SimpleProfiler
+
+
+def test_long_epochs_have_points_too(monkeypatch):
+    now, points = [100.0], []
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    logger = SimpleNamespace(log_metrics=lambda values, step: points.append(step))
+    trainer = SimpleNamespace(world_size=1, logger=logger, sanity_checking=False, global_step=7)
+    trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    meter = Speed()
+    meter.on_train_start(trainer, None)
+    meter.on_train_epoch_start(trainer, None)
+    for _ in range(20):
+        now[0] += 10
+        meter.on_train_batch_end(trainer, None, None, torch.zeros(4, 1), 0)
+    assert len(points) == 5

@@ -150,6 +150,16 @@ def test_packages_that_are_missing(run, monkeypatch):
         export([str(run), "--format", "safetensors"])
 
 
+def test_a_strangers_run(run, monkeypatch, capsys):
+    from project import trust
+
+    monkeypatch.setattr(trust, "PACKAGES", ("project", "torch"))
+    with pytest.raises(UserError, match="'tiny_task' is not trusted"):
+        export([str(run)])
+    export([str(run), "--trust", "tiny_task"])
+    assert "on 11 images of test" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form, other", [("onnx", "safetensors"), ("pt2", "onnx")])
 def test_what_a_format_cannot_take(run, form, other, monkeypatch):
     import tiny_task

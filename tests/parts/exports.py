@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -40,13 +39,13 @@ def preprocessing(channels: int = 3, size: tuple[int, int] | None = (48, 64), fi
     return Preprocessing(channels, size, fitted, [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels])
 
 
-def settled(task: Any, channels: int = 3) -> Any:
+def settled(task: Any, channels: int = 3, size: tuple[int, int] = (64, 96)) -> Any:
     """With the statistics of its norms that images give it: else a deep random net answers everything alike."""
     for module in task.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(4, channels, 64, 96, generator=generator)
+    images = torch.rand(4, channels, *size, generator=generator)
     with torch.no_grad():
         getattr(task.net, "backbone", task.net).train()(images)
     return task.eval()
@@ -67,7 +66,7 @@ def difference(
     """The largest, of images of several sizes and of a batch, as the task measures it."""
     model, exported, file = written(task, how, form)
     run: Callable = command.FORMATS[form].opened(file)
-    return agreement.compare(run, model, exported, images or pictures(how.channels)).difference
+    return agreement.disagreement(run, model, exported, images or pictures(how.channels))
 
 
 def example(file: Path, image: torch.Tensor) -> list[str]:
@@ -82,8 +81,3 @@ def example(file: Path, image: torch.Tensor) -> list[str]:
     ended = subprocess.run([sys.executable, "-c", blocked + named], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
-
-
-needs_onnx = pytest.mark.skipif(
-    not all(command.find_spec(name) for name in ("onnx", "onnxruntime")), reason="needs the extra `export`"
-)

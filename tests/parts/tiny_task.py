@@ -132,6 +132,52 @@ class Used(Judge):
         return self.hparams.class_names
 
 
+class Drawn(Judged):
+    """The same with what `project.dashboard.Dashboard` shows; dropout and BatchNorm would notice a stray pass."""
+
+    def __init__(self, num_classes: int, in_channels: int, class_names: list[str] | None = None, lr: float = 0.01):
+        super().__init__(num_classes, in_channels, class_names, lr=lr)
+        self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8), nn.Dropout(0.3), self.net)
+
+    @property
+    def class_names(self):
+        return self.hparams.class_names
+
+    def evidence(self, batch):
+        """Long[B 2]: the class that an image was taken for, and its own."""
+        return torch.stack([self.net(batch.images.flatten(1)).argmax(1), batch.targets], 1)
+
+    def measure(self, evidence):
+        predicted, targets = torch.stack(evidence).unbind(1)
+        return float((predicted == targets).double().mean())
+
+    def shares(self, evidence):
+        predicted, targets = torch.stack(evidence).unbind(1)
+        right = (predicted == targets).double()
+        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+
+    def badness(self, evidence):
+        predicted, targets = torch.stack(evidence).unbind(1)
+        return "off by", (predicted - targets).abs().float()
+
+    def details(self, evidence):
+        predicted, targets = torch.stack(evidence).unbind(1)
+        confusion = torch.bincount(3 * targets + predicted, minlength=9).view(3, 3)
+        by_class = {f"accuracy/{name}": float(confusion[k, k] / confusion[k].sum()) for k, name in enumerate("abc")}
+        curve = torch.tensor([[0.9, 0.5, 0.1], [1, 0.5, 0], [0, 0.5, 1]])
+        return {
+            "confusion": confusion,
+            "by_class": by_class,
+            "precision_recall": {"a": {"curve": curve, "positives": len(evidence)}},
+        }
+
+    def predict(self, images, sizes, areas):
+        return self.net(images.flatten(1)).argmax(1).tolist()
+
+    def draw(self, image, predicted=None, target=None):
+        return image
+
+
 class Answer(nn.Module):
     """What `project.export` needs of a task."""
 

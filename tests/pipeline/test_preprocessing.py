@@ -102,3 +102,10 @@ def test_values_that_do_not_fit():
         Preprocessing(3, (5, 5), False, [0.5], [0.5])
     with pytest.raises(UserError, match=r"data\.image_size is \[0, 5\]"):
         Preprocessing(1, (0, 5), False, [0.5], [0.5])
+
+
+def test_pixels_are_the_reverse_of_normalise():
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    given = Preprocessing(3, None, False, [0.1, 0.5, 0.9], [0.3, 0.2, 0.1])
+    assert torch.equal(given.pixels(given.normalise(images)), images)
+    assert given.pixels(torch.full((1, 3, 1, 1), 99.0)).tolist() == [[[[255]]] * 3]

@@ -64,6 +64,7 @@ def test_it_says_why_it_stopped(values, said, capsys):
     trainer = SimpleNamespace(
         fast_dev_run=False, should_stop=False, enable_validation=True, world_size=1, strategy=SimpleNamespace()
     )
+    trainer.is_global_zero, trainer.loggers = True, []
     trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
     stopping.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), SILENT, "fit")
     for trainer.current_epoch, value in enumerate(values):

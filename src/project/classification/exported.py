@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Exported(nn.Module):
-    """`probabilities`, Float[B K]. The other attributes are as `project.exporting.protocol` says."""
+    """`probabilities`, Float[B K]; a file's may differ by 0.005. For attributes see `project.exporting.protocol`."""
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}

@@ -23,6 +23,8 @@ from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 from project.weights import allow_freezing, freeze_all_but_head
 
+MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
+
 
 class Classified(NamedTuple):
     """
@@ -145,14 +147,17 @@ class Classifier(L.LightningModule):
     def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> Tensor:
         logits = self(batch.images)
         if len(logits):  # in a distributed run a process may get no samples
-            loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
+            losses = F.cross_entropy(logits, batch.targets, reduction="none")
+            loss.update(losses)
             for metric in metrics:
                 metric.update(logits, batch.targets)
-        return logits.argmax(1) == batch.targets
+            return _seen(losses, logits, batch.targets)
+        return logits.new_zeros(0, 3)
 
     def evidence(self, batch: Batch) -> Tensor:
-        """Of each image, whether it is told right: Bool[B]."""
-        return self(batch.images).argmax(1) == batch.targets
+        """Of each image its loss, the class that it was taken for and the one that it is of: Float[B 3]."""
+        logits = self(batch.images)
+        return _seen(F.cross_entropy(logits, batch.targets, reduction="none"), logits, batch.targets)
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
@@ -168,12 +173,28 @@ class Classifier(L.LightningModule):
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The accuracy."""
-        return float(torch.stack(evidence).double().mean())
+        return float(_right(evidence).double().mean())
 
     def shares(self, evidence: list[Tensor]) -> Tensor:
         """Float[N 2 1]."""
-        right = torch.stack(evidence).float()
+        right = _right(evidence).float()
         return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+
+    def badness(self, evidence: list[Tensor]) -> tuple[str, Tensor]:
+        """What tells the worst images, Float[N], and its name."""
+        return "loss", torch.stack(evidence)[:, 0].cpu()
+
+    def details(self, evidence: list[Tensor]) -> dict[str, Any]:
+        """See `project.dashboard.Dashboard`: `confusion`, and the accuracy `by_class`."""
+        _, predicted, targets = torch.stack(evidence).cpu().long().unbind(1)
+        told = targets[predicted == targets]
+        wanted, right = (torch.bincount(of, minlength=self.num_classes) for of in (targets, told))
+        named = zip(self.class_names, (right / wanted).tolist(), wanted.tolist(), strict=True)
+        details: dict[str, Any] = {"by_class": {f"accuracy/{name}": share for name, share, there in named if there}}
+        if self.num_classes <= MOST_CONFUSED:
+            pairs = torch.bincount(targets * self.num_classes + predicted, minlength=self.num_classes**2)
+            details["confusion"] = pairs.view(self.num_classes, self.num_classes)
+        return details
 
     def _report(self, loss_key: str, loss: MeanMetric, metrics: MetricCollection) -> None:
         """Over all processes: torchmetrics adds up their counts."""
@@ -192,6 +213,17 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
+
+
+def _seen(losses: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    """Float[B 3], exact for class numbers up to 2^24."""
+    return torch.stack([losses.float(), logits.argmax(1).float(), targets.float()], 1)
+
+
+def _right(evidence: list[Tensor]) -> Tensor:
+    """Bool[N]."""
+    _, predicted, targets = torch.stack(evidence).unbind(1)
+    return predicted == targets
 
 
 def _inverse_frequencies(counts: list[int] | None) -> Tensor:

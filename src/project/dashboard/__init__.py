@@ -1,9 +1,10 @@
 """What is seen of a run: callbacks that know no task."""
 
+from project.dashboard.dashboard import Dashboard
 from project.dashboard.hyperparameters import Hyperparameters
 from project.dashboard.progress import Bar, Lines
-from project.dashboard.results import report
+from project.dashboard.results import report, show_report
 from project.dashboard.speed import Speed
 from project.dashboard.tensorboard import TensorBoard
 
-__all__ = ["Bar", "Hyperparameters", "Lines", "Speed", "TensorBoard", "report"]
+__all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "Speed", "TensorBoard", "report", "show_report"]

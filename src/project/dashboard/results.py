@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import lightning as L
+
+from project.dashboard.tensorboard import TensorBoard
 from project.replacing import replacing
 
 
@@ -21,13 +24,27 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
         print(f"{key:<{width}}  {value:.4f}")
     if folder is None:
         return
+    print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
+    with replacing(folder / "results.json") as part:
+        part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
+
+
+def show_report(metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer) -> None:
+    """The same as text in TensorBoard, the verdict first."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoard):
+            rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
+            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures))]
+            text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
+            logger.log_text("report", text, trainer.global_step)
+            logger.finalize("success")
+
+
+def _words(figures: dict[str, float]) -> list[str]:
     words = {
         "train_seconds": "trained in {:.1f} s",
         "images_per_second": "{:,.0f} images/s",
         "peak_memory_bytes": "peak memory {:,.0f} MB",
     }
     scale = {"peak_memory_bytes": 1e-6}
-    said = [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]
-    print("\n" + ", ".join([*said, f"run folder {folder}"]))
-    with replacing(folder / "results.json") as part:
-        part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
+    return [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]

@@ -1,11 +1,19 @@
 """The log that TensorBoard shows."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+QUALITY = 88  # of photographs, as JPEG
 
 
 class TensorBoard(TensorBoardLogger):
@@ -20,11 +28,70 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        self._try(super().log_hyperparams, params, metrics, step)
+        """A row of the table of runs, of plain values.
+
+        Lightning's also says which columns the table has, and that of the first run would hold for all: it would have
+        no column for another task's metric. Left out, it has those of all runs, the ones that differ first.
+        """
+
+        def write() -> None:
+            _, *rows = hparams(params, metrics or {})
+            for row in rows:
+                self.experiment._get_file_writer().add_summary(row, step)
+
+        self._try(write)
+        if metrics:
+            self.log_metrics(metrics, step)
+
+    @rank_zero_only
+    def log_text(self, tag: str, text: str, step: int) -> None:
+        """Markdown."""
+        self._try(lambda: self.experiment.add_text(tag, text, step))
+
+    @rank_zero_only
+    def log_layout(self, layout: dict[str, Any]) -> None:
+        """Of the custom scalars, as `SummaryWriter.add_custom_scalars` has it."""
+        self._try(lambda: self.experiment.add_custom_scalars(layout))
+
+    @rank_zero_only
+    def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> int:
+        """uint8 [3 H W]; returns how many bytes it takes. Photographs are compressed with some loss."""
+        encoded = io.BytesIO()
+        pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+        if photograph:
+            pixels.save(encoded, "JPEG", quality=QUALITY, subsampling=0)
+        else:
+            pixels.save(encoded, "PNG")
+        content = encoded.getvalue()
+        shown = Summary.Image(height=pixels.height, width=pixels.width, colorspace=3, encoded_image_string=content)
+        summary = Summary(value=[Summary.Value(tag=tag, image=shown)])
+        self._try(lambda: self.experiment._get_file_writer().add_summary(summary, step))
+        return len(content)
+
+    @rank_zero_only
+    def log_precision_recall(self, tag: str, curve: Tensor, positives: int, step: int) -> None:
+        """A curve, over 101 thresholds of the score.
+
+        Args:
+            curve: Float[3 R], scores, precisions and recalls, the latter rising from 0; a precision of 0 is where a
+                recall is not reached.
+            positives: how many there are to find.
+        """
+        scores, precisions, recalls = curve
+        thresholds = torch.linspace(0, 1, 101, dtype=scores.dtype)
+        reached = (scores >= thresholds[:, None]) & (precisions > 0)  # [101 R]
+        last = torch.where(reached, torch.arange(len(scores)), -1).amax(1)
+        recall = torch.where(last >= 0, recalls[last], 0)
+        precision = torch.where(last >= 0, precisions[last], 1)
+        found = recall * positives
+        false = found * (1 - precision) / precision
+        counts = found, false, torch.zeros(101), positives - found
+        numbers = [value.numpy() for value in (*counts, precision, recall)]
+        self._try(lambda: self.experiment.add_pr_curve_raw(tag, *numbers, step, 101))
 
     @rank_zero_only
     def save(self) -> None:
-        self._try(self.experiment.flush)
+        self._try(lambda: self.experiment.flush())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -13,7 +13,8 @@ UNSURE = 0.01  # so much above the lowest score, a detection may be missing: rou
 class Exported(nn.Module):
     """`boxes` Float[N 4] XYXY in pixels of the original image, `scores` Float[N], `labels` Long[N] from 1 to K.
 
-    As of `Detector.predict`, the surest first. The other attributes are as `project.exporting.protocol` says.
+    As of `Detector.predict`, the surest first; a file's boxes have an IoU of at least 0.99 with those. The attributes
+    are as `project.exporting.protocol` says.
     """
 
     task = "detection"

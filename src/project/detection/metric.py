@@ -1,13 +1,14 @@
 """How good detections are: average precision, as COCO defines it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
+from torchvision.ops import box_iou
 
 # COCO's own. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 then counts as less.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
@@ -34,9 +35,12 @@ class AveragePrecision:
 
     torchmetrics cannot gather lists of different lengths, hence the gathering here; the images come in the order of
     their keys, so that as many processes as you like give the same figures.
+
+    classes: of what was computed last, see `classes_of`.
     """
 
     def __init__(self) -> None:
+        self.classes: dict[str, Any] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -49,7 +53,9 @@ class AveragePrecision:
     def compute(self, class_names: list[str], by_class: bool = False) -> dict[str, float]:
         """As `average_precision`."""
         images = sorted(self._gathered(), key=lambda image: image.key)
-        return average_precision(images, class_names, by_class)
+        result = _coco(images)
+        self.classes = classes_of(images, result, class_names)
+        return _values(result, class_names, by_class)
 
     def _gathered(self) -> list[Seen]:
         if not torch.distributed.is_initialized():
@@ -61,7 +67,10 @@ class AveragePrecision:
 
 def average_precision(images: Sequence[Seen], class_names: list[str], by_class: bool = False) -> dict[str, float]:
     """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out."""
-    result = _coco(images)
+    return _values(_coco(images), class_names, by_class)
+
+
+def _values(result: dict[str, Tensor], class_names: list[str], by_class: bool) -> dict[str, float]:
     values = {key: float(result[key]) for key in KEYS}
     if by_class and "precision" in result:
         # [IoU, recall, class, area, most detections]: all areas and 100 detections.
@@ -71,6 +80,49 @@ def average_precision(images: Sequence[Seen], class_names: list[str], by_class: 
             values[f"map/{name}"] = _mean(precision[:, :, place])
             values[f"map_50/{name}"] = _mean(precision[0, :, place])
     return {key: value for key, value in values.items() if value >= 0}
+
+
+def classes_of(images: Sequence[Seen], result: dict[str, Tensor], class_names: list[str]) -> dict[str, Any]:
+    """What is seen of each class: `by_class` has `map/NAME`, and `precision_recall`, for each name, two entries.
+
+    curve: Float[3 101], scores, precisions and recalls at an IoU of 0.5; a precision of 0 is where a recall was not
+        reached.
+    positives: the number of boxes.
+    """
+    shown: dict[str, Any] = {"by_class": {}, "precision_recall": {}}
+    if "precision" not in result:
+        return shown
+    precision, scores = (result[key][:, :, :, 0, -1] for key in ("precision", "scores"))  # [IoU, recall, class]
+    labels = torch.cat([image.annotated["labels"][image.annotated["iscrowd"] == 0] for image in images])
+    for place, label in enumerate(result["classes"].reshape(-1).tolist()):
+        name, positives = class_names[label - 1], int((labels == label).sum())
+        if positives:
+            curve = torch.stack([scores[0, :, place], precision[0, :, place], torch.tensor(RECALLS).double()])
+            shown["by_class"][f"map/{name}"] = _mean(precision[:, :, place])
+            shown["precision_recall"][name] = {"curve": curve, "positives": positives}
+    return shown
+
+
+def wrong(image: Seen, least_score: float) -> float:
+    """Of what is annotated or detected in an image, the share that is not both: 0 to 1.
+
+    A detection finds a box of its class at an IoU of 0.5, the surest first; one in a crowd counts neither way.
+    """
+    sure = (image.detected["scores"] >= least_score).nonzero()[:, 0]
+    sure = sure[image.detected["scores"][sure].argsort(descending=True)]
+    same = image.detected["labels"][sure, None] == image.annotated["labels"]
+    overlaps = box_iou(image.detected["boxes"][sure], image.annotated["boxes"]) * same
+    single = image.annotated["iscrowd"] == 0
+    left, found, false = overlaps * single, 0, 0
+    for row, in_crowd in zip(left, (overlaps * ~single >= 0.5).any(1).tolist(), strict=True):
+        best = int(row.argmax()) if len(row) else -1
+        if best >= 0 and row[best] >= 0.5:
+            found += 1
+            left[:, best] = 0
+        elif not in_crowd:
+            false += 1
+    there = int(single.sum()) + false
+    return 1 - found / there if there else 0.0
 
 
 def precision_by_image(images: Sequence[Seen], num_classes: int) -> Tensor:

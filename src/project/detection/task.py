@@ -1,6 +1,7 @@
 """Training a net to find the objects in an image."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,7 +16,7 @@ from project import UserError
 from project.detection import pictures
 from project.detection.exported import Exported
 from project.detection.flips import Flip, in_flips
-from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image
+from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image, wrong
 from project.detection.predictions import Predictions
 from project.pipeline import Batch
 from project.pipeline.decode import fit
@@ -152,6 +153,14 @@ class Detector(L.LightningModule):
         """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
         values = precision_by_image(evidence, len(self.class_names))
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
+
+    def badness(self, evidence: list[Seen]) -> tuple[str, Tensor]:
+        """What tells the worst images, Float[N], and its name."""
+        return "wrong", torch.tensor([wrong(image, pictures.LEAST_SCORE) for image in evidence])
+
+    def details(self, evidence: list[Seen]) -> dict[str, Any]:
+        """See `project.dashboard.Dashboard`: `by_class` and `precision_recall` of the last validation."""
+        return self.val_precision.classes
 
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,28 +17,31 @@ Run = Callable[[Tensor], dict[str, Tensor]]  # uint8 [B H W C] to the file's out
 TIMINGS, SECONDS = 60, 10.0  # at most, of each
 
 
-class Agreement(NamedTuple):
-    """
-    difference: the largest of all images', as the task measures it.
-    file_ms, torch_ms: medians for one image on the processor, from its pixels to the answer.
-    """
-
-    difference: float
-    file_ms: float
-    torch_ms: float
-
-
-def compare(run: Run, model: Predictor, exported: Exported, images: Sequence[Tensor]) -> Agreement:
-    """
-    Args:
-        images: uint8 [C H W] of any size.
-    """
+def disagreement(run: Run, model: Predictor, exported: Exported, images: Sequence[Tensor]) -> float:
+    """The largest difference on any of the images, uint8 [C H W] of any size, as the task measures it."""
     predicted = [predict(model, image) for image in images]
     pairs = zip(images, predicted, strict=True)
     differences = [difference(run, exported, image, expected) for image, expected in pairs]
     if not exported.one_at_a_time:
         differences.append(_together(run, model, exported, images[0]))
-    return Agreement(_largest(differences), *_latencies(run, model, images))
+    return _largest(differences)
+
+
+def latencies(run: Run, model: Predictor, images: Sequence[Tensor]) -> tuple[float, float]:
+    """The file's and PyTorch's for one image on the processor, in ms, from its pixels to the answer: medians.
+
+    In turns, so that whatever else the machine does meets both.
+    """
+    inputs = [as_input(image) for image in images]
+    times: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + SECONDS
+    for number in range(TIMINGS):
+        if number >= len(images) and time.perf_counter() > end:
+            break
+        place = number % len(images)
+        times[0].append(_milliseconds(partial(run, inputs[place])))
+        times[1].append(_milliseconds(partial(predict, model, images[place])))
+    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def predict(model: Predictor, image: Tensor) -> Any:
@@ -72,20 +75,6 @@ def _of(found: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
 
 def _largest(differences: Sequence[float]) -> float:
     return max((math.inf if math.isnan(value) else value for value in differences), default=0.0)
-
-
-def _latencies(run: Run, model: Predictor, images: Sequence[Tensor]) -> tuple[float, float]:
-    """In turns, so that whatever else the machine does meets both."""
-    inputs = [as_input(image) for image in images]
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + SECONDS
-    for number in range(TIMINGS):
-        if number >= len(images) and time.perf_counter() > end:
-            break
-        place = number % len(images)
-        times[0].append(_milliseconds(partial(run, inputs[place])))
-        times[1].append(_milliseconds(partial(predict, model, images[place])))
-    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def _milliseconds(work: Callable[[], object]) -> float:

@@ -126,15 +126,17 @@ def _tried(name: str, model: Predictor, exported: Exported, part: Path, source: 
             raise Disagrees(f"{wrong} tensors of the file are not the net's; it is removed")
         return f"{len(task.net.state_dict())} tensors, bit for bit those of the net"
     images, words = samples.images(source, model.preprocessing, IMAGES, trusted)
-    found = agreement.compare(FORMATS[name].opened(part), model, exported, images)
-    compared = f"{exported.measured} {found.difference:.2g}, {exported.tolerance:g} allowed, on {words}"
-    if found.difference > exported.tolerance:
+    run = FORMATS[name].opened(part)
+    found = agreement.disagreement(run, model, exported, images)
+    compared = f"{exported.measured} {found:.2g}, {exported.tolerance:g} allowed, on {words}"
+    if found > exported.tolerance:
         raise Disagrees(f"the file does not agree with PyTorch and is removed: {compared}")
     lines = [f"agrees with PyTorch: {compared}"]
     lines += [f"left out, there and here: {exported.left_out}"] if exported.left_out else []
+    file_ms, torch_ms = agreement.latencies(run, model, images)
     threads = torch.get_num_threads()
     lines += [
         f"one image on the CPU, {threads} thread{'s' * (threads > 1)}, median: "
-        f"{name} {found.file_ms:.2f} ms, PyTorch {found.torch_ms:.2f} ms"
+        f"{name} {file_ms:.2f} ms, PyTorch {torch_ms:.2f} ms"
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from project.cli import build
 from project.pipeline import Preprocessing, Samples
 from project.pipeline.decode import decode
 
-NOISE_SIZES = ((48, 64), (131, 97), (240, 320))
+NOISE_TIMES = (1, 2, 3)
 
 
 def images(
@@ -34,21 +34,28 @@ def images(
             warnings.simplefilter("ignore")  # which training and `check` have given
             data = _data(file, trusted)
         split, samples = data.evaluated, data.samples[data.evaluated]
-        places = range(0, len(samples), -(-len(samples) // count))
+        several = min(count, len(samples))
+        places = [number * len(samples) // several for number in range(several)]
         found = [_decoded(data, samples, place, preprocessing) for place in places]
     # Data of anyone's, which may be gone, of this machine or another: the model can be exported without them.
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        return noise(preprocessing), f"{len(NOISE_SIZES)} images of noise, since the run's data cannot be read ({why})"
+        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise, since the run's data cannot be read ({why})"
     return found, f"{len(found)} image{'s' * (len(found) > 1)} of {split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
-    """Smooth, as photographs are; of the sizes of `NOISE_SIZES`."""
+    """Smooth, as photographs are, but without their clear answers.
+
+    Of once, twice and three times the size that the net gets: reduced so, no pixel lies near a half, where rounding
+    would differ, of which masks and boxes in noise make more than in photographs.
+    """
     generator = torch.Generator().manual_seed(0)
+    own = preprocessing.size or (96, 128)
     made = []
-    for height, width in NOISE_SIZES:
-        coarse = torch.randn(1, preprocessing.channels, height // 8, width // 8, generator=generator)
+    for times in NOISE_TIMES:
+        height, width = times * own[0], times * own[1]
+        coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
         field = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
         made.append((128 + 60 * field).clamp(0, 255).to(torch.uint8))
     return made

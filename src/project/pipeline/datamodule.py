@@ -210,6 +210,11 @@ class ImageDataModule(L.LightningDataModule):
         samples = self._present(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
+    def examples(self, split: str, keys: Sequence[int]) -> list[Batch]:
+        """Samples as they are evaluated, each alone in a batch, uint8 and on the CPU; it draws no random number."""
+        some = Split(self._present(split), (), self.sample, self.collate)
+        return [some.__getitems__([(key, 0)]) for key in keys]
+
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
 

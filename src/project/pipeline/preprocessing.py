@@ -87,6 +87,11 @@ class Preprocessing:
             return size
         return fit(size, self.size) if self.keep_aspect else self.size
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """The reverse of `normalise`: Float[B C H W] to uint8 [B C H W]."""
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+        return (images.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
+
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B C H W] to Float[B C H W] of mean 0 and standard deviation 1 over the training set, channels last."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))

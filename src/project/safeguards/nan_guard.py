@@ -4,7 +4,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -14,6 +13,7 @@ from project.safeguards.nan_report import Reporter
 from project.safeguards.nan_rollback import Snapshots, cut_learning_rates
 from project.safeguards.nan_signs import SILENT_STEPS, Runaway, Silence
 from project.safeguards.nan_step import Buffers, Late, measure, scaler, skips_on_device, take_out
+from project.safeguards.telling import tell
 
 HELD = 3  # batches beside the one under way
 
@@ -54,6 +54,7 @@ class NanGuard(L.Callback):
         self.reporter, self.runaway, self.silence = Reporter(), Runaway(), Silence()
         self.snapshots = Snapshots()
         self._resumed_in_trouble = False
+        self.gradient_norm: Tensor | None = None  # of the last step, before clipping
         self._under_way: Late | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -99,6 +100,7 @@ class NanGuard(L.Callback):
         self._losses, self._stepped = [], True
         if numbers is None:  # `training_step` returned none
             return
+        self.gradient_norm = numbers[4]
         if not self._late:
             steps = [self._suspect] if self._suspect else self._steps
             self._judge(trainer, pl_module, optimizer, numbers.tolist(), steps)
@@ -119,7 +121,7 @@ class NanGuard(L.Callback):
         numbers: list[float],
         steps: list[Step],
     ) -> None:
-        bad, loss_bad, loss, silence = numbers
+        bad, loss_bad, loss, silence, *_ = numbers
         if silence >= SILENT_STEPS:
             self.silence.tell(pl_module)
         if bad:
@@ -169,14 +171,14 @@ class NanGuard(L.Callback):
         if not blameless:
             cut_learning_rates(trainer, self.lr_factor)
             cut = f", with the learning rate times {self.lr_factor:g}"
-        rank_zero_only(print)(f"nan_guard: {why}: back to the state of step {step}{cut}", flush=True)
+        tell(trainer, "nan_guard/roll_back", f"nan_guard: {why}: back to the state of step {step}{cut}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._under_way is not None:
             self._judge(trainer, pl_module, trainer.optimizers[0], self._under_way.read(), self._steps_before)
             self._under_way = None
         if self.skipped:
-            rank_zero_only(print)(f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs")
+            tell(trainer, "nan_guard/sum", f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs")
 
     @property
     def _in_trouble(self) -> bool:

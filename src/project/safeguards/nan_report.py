@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.replacing import replacing
 from project.safeguards.nan_facts import examine
 from project.safeguards.nan_replay import Step
+from project.safeguards.telling import show
 
 MOST = 5  # reports of a run; what is bad after that is only counted
 NAMED = 3  # files in the line on the console; the JSON has all of them
@@ -117,11 +117,8 @@ def _save(facts: dict[str, Any], file: Path) -> None:
 
 
 def _show(trainer: L.Trainer, said: str, facts: dict[str, Any]) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            rows = [f"| {key} | {value} |" for key, value in _plain(facts).items()]
-            text = "\n".join([said, "", "| what | is |", "| --- | --- |", *rows])
-            logger.experiment.add_text("nan_guard", text, trainer.global_step)
+    rows = [f"| {key} | {value} |" for key, value in _plain(facts).items()]
+    show(trainer, "nan_guard", "\n".join([said, "", "| what | is |", "| --- | --- |", *rows]))
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

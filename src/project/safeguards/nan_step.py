@@ -13,8 +13,8 @@ from project.safeguards.nan_signs import Silence
 
 
 def measure(losses: list[Tensor], optimizer: Optimizer, scale: float, silence: Silence) -> Tensor | None:
-    """Float[4] on the device: whether the step is bad, whether the loss is, the loss (0 if it is bad), the longest
-    silence; equal on all processes, and above 0 if it is so on one of them. None without a loss.
+    """Float[5] on the device: whether the step is bad, whether the loss is, the loss (0 if it is bad), the longest
+    silence, the gradient's norm; equal on all processes, and above 0 if it is so on one of them. None without a loss.
 
     Args:
         losses: of the batches of one step, each divided by their number.
@@ -26,9 +26,12 @@ def measure(losses: list[Tensor], optimizer: Optimizer, scale: float, silence: S
     loss = torch.stack(losses).sum().float() / scale
     norms = torch.stack([norm.float() for norm in torch._foreach_norm([p.grad for p in parameters])])
     loss_bad = ~loss.isfinite()
-    bad = loss_bad | ~norms.norm().isfinite()
+    norm = norms.norm()
+    bad = loss_bad | ~norm.isfinite()
     longest = silence.seen(parameters, norms, loss)
-    numbers = torch.stack([bad.float(), loss_bad.float(), torch.where(bad, 0.0, loss), longest.float()])
+    if getattr(optimizer, "_step_supports_amp_scaling", False):  # it has the scale taken out itself
+        norm = norm / scale
+    numbers = torch.stack([bad.float(), loss_bad.float(), torch.where(bad, 0.0, loss), longest.float(), norm])
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(numbers)  # Lightning's own makes the host wait
         numbers /= torch.distributed.get_world_size()

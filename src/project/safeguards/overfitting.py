@@ -7,7 +7,6 @@ from typing import Any
 import lightning as L
 import torch.distributed
 from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 from project import UserError
 from project.safeguards.advice import advice
 from project.safeguards.stopping import judged_by
+from project.safeguards.telling import show
 from project.safeguards.verdict import Measured, Verdict, decide, margin
 
 FORWARD = 1 / 3  # of a training step's time is its forward pass: about as much work as each half of the backward pass
@@ -140,8 +140,8 @@ class Overfitting(L.Callback):
         verdict = self._verdict()
         for logger in trainer.loggers:
             logger.log_metrics(_figures(self.history[-1], pl_module), trainer.global_step)
-            if isinstance(logger, TensorBoardLogger) and verdict and (before is None or verdict.kind != before.kind):
-                logger.experiment.add_text("overfitting/verdict", str(verdict), trainer.global_step)
+        if verdict and (before is None or verdict.kind != before.kind):
+            show(trainer, "overfitting/verdict", str(verdict))
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         """Whether this validation is one that is measured: by the settings, so that a resumed run does the same."""
@@ -182,14 +182,19 @@ class Overfitting(L.Callback):
         return _judged(pl_module, evidence)
 
 
-def _judged(pl_module: Any, batches: list[Any]) -> tuple[float, float] | None:
-    """The metric and its margin, over all processes; None where there is nothing to measure."""
+def gathered(batches: list[Any]) -> list[Any]:
+    """The evidence of all processes, which all must ask for it, an entry a sample and on the CPU."""
     batches = tree_map_only(Tensor, Tensor.cpu, batches)
     if torch.distributed.is_initialized():
         everyones: list = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(everyones, batches)
         batches = [batch for own in everyones for batch in own]
-    evidence = [entry for batch in batches for entry in batch]
+    return [entry for batch in batches for entry in batch]
+
+
+def _judged(pl_module: Any, batches: list[Any]) -> tuple[float, float] | None:
+    """The metric and its margin, over all processes; None where there is nothing to measure."""
+    evidence = gathered(batches)
     value = float(pl_module.measure(evidence)) if evidence else math.nan
     return (value, margin(pl_module.shares(evidence))) if math.isfinite(value) else None
 

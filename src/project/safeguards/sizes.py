@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.memory import garbage_collection_cuda
 
 from project.safeguards.parts import count, split
 from project.safeguards.shortage import DoesNotFit, numbers, one_sample
+from project.safeguards.telling import show
 
 EVALUATION = {
     "validation_step": "validation",
@@ -55,10 +56,10 @@ class Sizes:
         if self._said.get(step) != self.found[step]:
             self._said[step] = self.found[step]
             process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-            print(
-                f"memory_guard: out of memory; {STEPS[step]}{process} goes on {how.format(self.found[step])}",
-                flush=True,
-            )
+            said = f"memory_guard: out of memory; {STEPS[step]}{process} goes on {how.format(self.found[step])}"
+            print(said, flush=True)  # each process
+            if trainer.is_global_zero:
+                show(trainer, "memory_guard", said)
 
     def agree(self, strategy: Strategy) -> None:
         """All processes take the smallest size that one of them has found; a process alone keeps its own."""

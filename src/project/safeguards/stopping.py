@@ -5,10 +5,10 @@ from typing import Literal
 import lightning as L
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from project import UserError, nearest
+from project.safeguards.telling import tell
 
 NEVER = 2**31
 
@@ -53,12 +53,14 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            rank_zero_only(print)(f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number")
+            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number"
+            tell(trainer, "early_stopping", said)
         elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            rank_zero_only(print)(
+            said = (
                 f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} has not improved on "
                 f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
             )
+            tell(trainer, "early_stopping", said)
 
 
 def has_validated(trainer: L.Trainer) -> bool:

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 
 class Exported(nn.Module):
-    """`masks`, the class of each pixel of the original images, uint8 [B H W].
+    """`masks`, the class of each pixel of the original images, uint8 [B H W]; of a thousand a file's may differ in one.
 
-    The other attributes are as `project.exporting.protocol` says.
+    The attributes are as `project.exporting.protocol` says.
     """
 
     task = "segmentation"

@@ -1,6 +1,7 @@
 """Training a net to tell the class of each pixel."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -75,6 +76,7 @@ class Segmenter(L.LightningModule):
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
         self.val_confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORED, validate_args=False)
         self.test_confusion = self.val_confusion.clone()
+        self._counts: Tensor | None = None  # Long[K K], of the last evaluation
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -165,9 +167,21 @@ class Segmenter(L.LightningModule):
         """Float[N 2 K]."""
         return torch.stack(evidence).double()
 
+    def badness(self, evidence: list[Tensor]) -> tuple[str, Tensor]:
+        """What tells the worst images, Float[N], and its name."""
+        both, either = torch.stack(evidence).cpu().unbind(1)
+        return "1 - IoU", 1 - (both / either).nanmean(1).nan_to_num(1)  # 1: all of it is ignored
+
+    def details(self, evidence: list[Tensor]) -> dict[str, Any]:
+        """See `project.dashboard.Dashboard`: `confusion`, of the last validation, and the IoU `by_class`."""
+        both, either = torch.stack(evidence).cpu().sum(0)
+        named = zip(self.class_names, (both / either).tolist(), either.tolist(), strict=True)
+        by_class = {"by_class": {f"iou/{name}": value for name, value, there in named if there}}
+        return by_class if self._counts is None else {"confusion": self._counts.cpu(), **by_class}
+
     def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix, by_class: bool) -> None:
         """Over all processes: torchmetrics adds up their counts."""
-        counts = confusion.compute()
+        counts = self._counts = confusion.compute()
         of_classes = iou(counts)
         accuracy = counts.diagonal().sum() / counts.sum().clamp(min=1)
         self.log_dict(

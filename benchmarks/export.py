@@ -1,0 +1,127 @@
+"""An exported file against PyTorch: on a hundred real images the answers, and on one image at a time the latency.
+
+    python benchmarks/export.py [--data FOLDER] [--images 100] [--epochs 2] [--formats onnx pt2] [--only NAME ...]
+        [--keep RUNS]
+
+Trains each task's default config for a few epochs, and with `--data` those of MNIST (FOLDER/mnist), BCCD
+(FOLDER/bccd/BCCD) and CamVid (FOLDER/camvid); exports; and tells, over the images of the test split (val where there is
+none): the images whose class is the same, of the boxes with scores above the lowest those that have one of the same
+class at an IoU of 0.99 in the other, and the pixels of the same class. Latencies are medians for one image on the CPU,
+from decoded pixels to the answer, in turns, with one thread each if OMP_NUM_THREADS=1 says so.
+Wanted: all of the classes and boxes, 0.999 of the pixels, and a ratio of at most 1.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from project import checkpoint, process, verbs
+from project.exporting import agreement, command, samples
+from project.exporting.graph import Graph
+from project.prediction import load
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EMBEDDED = ("classification", "detection", "segmentation")
+WITH_DATA = {
+    "classification_mnist": ("mnist", ["--trainer.limit_train_batches", "200"]),
+    "detection_bccd": ("bccd/BCCD", []),
+    "segmentation_camvid": ("camvid", []),
+}
+HEAD = (
+    f"{'config':24} {'format':6} {'images':>6} {'same':>8} {'largest':>9} {'file ms':>8} {'torch ms':>8} {'ratio':>6}"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--formats", nargs="+", default=["onnx"], choices=["onnx", "pt2"])
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--keep", type=Path, help="a folder of runs, which are trained where they are missing")
+    chosen = parser.parse_args()
+    process.quiet()
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    configs = [name for name in (*EMBEDDED, *(WITH_DATA if chosen.data else [])) if _config(name).is_file()]
+    print(HEAD, flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in configs:
+            if chosen.only and name not in chosen.only:
+                continue
+            run = _run(name, chosen.data, chosen.epochs, chosen.keep or Path(temporary))
+            for form in chosen.formats:
+                if not (form == "pt2" and name.startswith("detection")):
+                    print(_row(name, run, form, chosen.images, Path(temporary)), flush=True)
+
+
+def _config(name: str) -> Path:
+    return REPOSITORY / f"configs/{name}.yaml"
+
+
+def _run(name: str, data: Path | None, epochs: int, folder: Path) -> Path:
+    run = folder / name / "version_0"
+    if (run / "checkpoints" / "best.ckpt").is_file():
+        return run
+    args = ["--config", str(_config(name)), "--trainer.default_root_dir", str(folder)]
+    args += ["--trainer.max_epochs", str(epochs), "--trainer.check_val_every_n_epoch", "1", "--check", "off"]
+    if name in WITH_DATA:
+        place, more = WITH_DATA[name]
+        args += ["--data.root", str((data / place).absolute()), *more]
+    with contextlib.redirect_stdout(io.StringIO()):
+        verbs.fit(args)
+    return run
+
+
+def _row(name: str, run_folder: Path, form: str, count: int, folder: Path) -> str:
+    file = checkpoint.find(str(run_folder))
+    model = load(file, "cpu")
+    task: Any = model.task
+    exported = task.exported()
+    graph, made = Graph(model.preprocessing, exported).eval(), folder / f"{name}.{form}"
+    command.FORMATS[form].write(graph, model.preprocessing, command.metadata(model, exported), made)
+    run = command.FORMATS[form].opened(made)
+    images, _ = samples.images(file, model.preprocessing, count)
+    largest = agreement.disagreement(run, model, exported, images)
+    same, of = 0.0, 0.0
+    for image in images:
+        found = run(agreement.as_input(image))
+        mine, all_of_them = _same(exported.task, found, agreement.predict(model, image))
+        same, of = same + mine, of + all_of_them
+    file_ms, torch_ms = agreement.latencies(run, model, images)
+    return (
+        f"{name:24} {form:6} {len(images):6} {same / of:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
+        f"{file_ms / torch_ms:6.2f}"
+    )
+
+
+def _same(task: str, found: dict[str, Tensor], predicted: Any) -> tuple[float, float]:
+    """How many classes, boxes or pixels are the same, and of how many."""
+    if task == "classification":
+        return float(found["probabilities"][0].argmax() == predicted.probabilities.argmax()), 1
+    if task == "segmentation":
+        return float((found["masks"][0] == predicted).sum()), predicted.numel()
+    from torchvision.ops import box_iou
+
+    both = [found, predicted]
+    least = min((float(some["scores"].min()) for some in both if len(some["scores"])), default=0.0) + 0.01
+    same = of = 0
+    for some, other in (both, both[::-1]):
+        sure = some["scores"] > least
+        near = (box_iou(some["boxes"][sure], other["boxes"]) >= 0.99) & (
+            some["labels"][sure][:, None] == other["labels"]
+        )
+        same, of = same + int(near.any(1).sum()), of + int(sure.sum())
+    return same, of
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Each net becomes a file, with images of several sizes, grey and coloured."""
+
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from exports import difference, example, pictures, preprocessing, settled, written
+
+from project.classification import CNN, Classifier, TextbookCNN, TimmNet, TorchvisionNet
+from project.exporting import export, samples
+
+NETS = {
+    "CNN": partial(CNN, widths=[4, 8], stem_stride=2),
+    "TextbookCNN": TextbookCNN,
+    "resnet18": TorchvisionNet,
+    "mobilenet_v3_small": partial(TorchvisionNet, name="mobilenet_v3_small"),
+    "timm resnet10t": partial(TimmNet, name="resnet10t"),
+    "timm vit": partial(TimmNet, name="test_vit"),
+}
+
+
+def classifier(name: str, channels: int = 3) -> Classifier:
+    torch.manual_seed(0)
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    return Classifier(NETS[name], 3, channels, class_names=["cat", "dog", "owl"])
+
+
+@pytest.mark.parametrize("channels, fitted", [(3, False), (1, True)])
+@pytest.mark.parametrize("name", NETS)
+def test_each_net(name, channels, fitted):
+    task, size, images = classifier(name, channels), (48, 64), pictures(channels)
+    if name == "timm vit":  # made for one size
+        size, images = (160, 160), pictures(channels, [(80, 40), (160, 160), (20, 32)])
+    assert difference(settled(task, channels, size), preprocessing(channels, size, fitted), images=images) < 1e-4
+
+
+@pytest.mark.parametrize("channels, fitted", [(3, True), (1, False)])
+@pytest.mark.parametrize("name", ["CNN", "TextbookCNN"])
+def test_pt2(name, channels, fitted):
+    assert difference(classifier(name, channels), preprocessing(channels, fitted=fitted), "pt2") < 1e-5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_readmes_program(channels):
+    model, _, file = written(classifier("CNN", channels), preprocessing(channels))
+    image = pictures(channels)[2]
+    name, probability = example(file, image)[0].split()
+    found = model.predict([image])[0]
+    assert name == found.label and float(probability) == pytest.approx(found.probability, abs=1e-4)
+
+
+def test_a_run_is_tried_on_its_files(fit, image_folder, repository, capsys):
+    """In their own size, whatever the net gets."""
+    root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 1}}, size=(30, 44))
+    config = str(repository / "configs" / "classification_folder.yaml")
+    small = [
+        "--data.image_size",
+        "[16, 16]",
+        "--data.augment",
+        "[]",
+        "--data.cache",
+        "none",
+        "--model.net.widths",
+        "[4]",
+    ]
+    run = fit("--config", config, "--data.root", str(root), "--trainer.max_epochs", "1", *small)
+    images, _ = samples.images(run / "checkpoints" / "best.ckpt", preprocessing(), 100)
+    assert [image.shape for image in images] == [(3, 30, 44)] * 3
+    capsys.readouterr()
+    export([str(run)])
+    assert "0.005 allowed, on 3 images of test" in capsys.readouterr().out
+    shutil.rmtree(root)
+    export([str(run)])
+    assert "on 3 images of noise, since the run's data cannot be read (" in capsys.readouterr().out

@@ -1,0 +1,109 @@
+"""Each net becomes a file, with images of several sizes, grey and coloured."""
+
+from functools import partial
+
+import pytest
+import torch
+from exports import difference, example, pictures, preprocessing, settled, written
+from torch import nn
+
+from project import UserError
+from project.detection import CnnFcos, Detector, TorchvisionDetector
+from project.exporting import export, onnx_file
+from project.exporting.agreement import as_input
+from project.prediction import Predictor
+
+NAMES = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssdlite320_mobilenet_v3_large",
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+)
+NETS = {"CnnFcos": partial(CnnFcos, widths=[4, 8, 16], depth=1, neck=32)}
+NETS |= {name: partial(TorchvisionDetector, name=name) for name in NAMES}
+
+
+def detector(name: str, channels: int = 3, **options) -> Detector:
+    """With scores that are far from each other, so that rounding does not decide what is found."""
+    torch.manual_seed(0)
+    task = settled(Detector(NETS[name], 2, channels, class_names=["cat", "dog"], **options), channels)
+    for part, module in task.net.named_modules():
+        if part.endswith(("cls_logits", "cls_score")) or "classification_head.module_list" in part:
+            for layer in module.modules():
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    nn.init.normal_(layer.weight, std=2 / layer.weight[0].numel() ** 0.5)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
+    if name.startswith("fasterrcnn"):  # whose maps are hundreds times as large as trained ones
+        for head in (task.net.net.rpn.head, task.net.net.roi_heads.box_predictor):
+            for weights in head.parameters():
+                weights.data.mul_(0.01)
+    return task
+
+
+# Of the large ones one number of channels each: those of images are the same matter in all nets.
+@pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *zip(NAMES, [1, 3, 3, 1], strict=True)])
+def test_each_net(name, channels):
+    task, how = detector(name, channels), preprocessing(channels, fitted=True)
+    images = pictures(channels)
+    assert sum(len(found["boxes"]) for found in Predictor(task, how).predict(images)) > 5
+    assert difference(task, how, images=images) < 0.01
+
+
+def test_boxes_are_in_pixels_of_the_original_and_within_it():
+    _, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
+    run = onnx_file.opened(file)
+    for image in pictures(3, [(96, 64), (20, 200)]):
+        found = run(as_input(image))
+        height, width = image.shape[1:]
+        assert len(found["boxes"]) and (found["boxes"] >= 0).all() and set(found["labels"].tolist()) <= {1, 2}
+        assert (found["boxes"] <= torch.tensor([width, height, width, height])).all()
+        assert found["boxes"][:, 2].max() > width / 2 and found["scores"].diff().max() <= 0
+
+
+def test_flips_are_left_out_and_said():
+    task = detector("CnnFcos", flips=["horizontal", "both"])
+    assert "flips (horizontal, both)" in task.exported().left_out and task.flips == ()
+    assert not detector("CnnFcos").exported().left_out
+
+
+def test_pt2_takes_no_detector():
+    with pytest.raises(UserError, match="detection; ONNX does: --format onnx"):
+        written(detector("CnnFcos"), preprocessing(), "pt2")
+
+
+def test_what_differs():
+    exported = detector("CnnFcos").exported()
+    some = {
+        "boxes": torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 40]]),
+        "scores": torch.tensor([0.9, 0.5]),
+        "labels": torch.tensor([1, 2]),
+    }
+    none = {key: value[:0] for key, value in some.items()}
+    moved = {**some, "boxes": some["boxes"] + torch.tensor([[0.0, 0, 0, 10], [0, 0, 0, 0]])}
+    assert exported.difference(some, some) == exported.difference(none, none) == 0
+    assert exported.difference(moved, some) == pytest.approx(0.5)
+    assert exported.difference(some, none) == exported.difference(none, some) == 1
+    assert exported.difference({**some, "labels": torch.tensor([2, 2])}, some) == 1
+    fewer = {key: value[:1] for key, value in some.items()}
+    assert exported.difference(fewer, some) == 0  # the lowest score of all may be on either side of the threshold
+
+
+def test_the_readmes_program():
+    model, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
+    image = pictures()[0]
+    found = model.predict([image])[0]
+    lines = example(file, image)
+    assert len(lines) == len(found["boxes"]) > 1
+    name, score = lines[0].split()[:2]
+    assert name == ["cat", "dog"][found["labels"][0] - 1]
+    assert float(score) == pytest.approx(float(found["scores"][0]), abs=1e-3)
+
+
+def test_a_run(fit, repository, capsys):
+    config = str(repository / "configs" / "detection.yaml")
+    run = fit("--config", config, "--trainer.max_epochs", "1", "--data.scenes", "40", "--model.net.widths", "[4, 8, 8]")
+    capsys.readouterr()
+    export([str(run)])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{run}/exports/model.onnx: ") and "IoU" in said and "images of test" in said
