@@ -14,7 +14,7 @@ from project.cloning.readme import readme
 from project.cloning.selection import Selection
 from project.cloning.template import Template, Version
 
-LINES = ("Makefile", "pyproject.toml", ".ci/run")  # shared, and without the lines that name what a clone lacks
+BY_LINES = re.compile(r"Makefile|pyproject\.toml|\.ci/|configs/")  # without the lines that name what a clone lacks
 START = """\
 # {name}
 
@@ -81,7 +81,7 @@ def _contents(template: Template, name: str, tasks: list[str], version: Version)
     selection = Selection(template.tasks, tasks, texts)
     kept = {file: text for file, text in texts.items() if not selection.leaves_out(file, text or "")}
     missing = {file for file in texts if file not in kept and file.startswith(("benchmarks/", "notebooks/"))}
-    kept |= {file: _lines(kept[file] or "", selection, missing) for file in LINES if file in kept}
+    kept |= {file: _lines(text or "", selection, missing) for file, text in kept.items() if BY_LINES.match(file)}
     kept["pyproject.toml"] = _described(kept["pyproject.toml"] or "", name, selection.tasks, version)
     start = START.format(name=name, tasks=" and ".join(selection.tasks).capitalize())
     kept["README.md"] = told = readme(kept["README.md"] or "", start, selection, missing)
