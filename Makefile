@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+.PHONY: test-clones
 .PHONY: help setup fit test lint bench dashboard notebooks clean
 
 help:  ## this list
@@ -23,6 +24,9 @@ fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-clones: $(READY)  ## make projects of their own out of this one, and run their tests
+	$(BIN)/python tests/cloning/clones.py $(ARGS)
 
 lint: $(READY)  ## style, types, and who imports whom
 	$(BIN)/ruff check

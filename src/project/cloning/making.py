@@ -102,7 +102,7 @@ def _lines(text: str, selection: Selection, missing: set[str]) -> str:
     for paragraph in text.split("\n\n"):
         lines = [selection.retold(line) for line in paragraph.split("\n")]
         kept = [line for line in lines if not selection.lacks(line) and not any(file in line for file in missing)]
-        if len(kept) < len(lines) and not any(line.strip() for line in kept[1:]) and re.match(r"\w+:", kept[0]):
+        if len(kept) < len(lines) and (not kept or (len(kept) == 1 and re.match(r"[\w-]+:", kept[0]))):
             continue
         paragraphs.append("\n".join(kept))
     return "\n\n".join(paragraphs)

@@ -1,0 +1,107 @@
+"""Clones and their own checks: `python tests/cloning/clones.py` makes one of each task and one of two, and runs those.
+
+The first gets an environment of its own, as `make` makes it; the others use the one that this runs in. As many are
+under way at a time as there are cores. The exit code is 1 if a check has failed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from project.cloning.making import make
+from project.cloning.template import Template
+
+TEMPLATE = Template(Path(__file__).resolve().parents[2])
+NAME = "my_cells"
+LAST_LINES = 60  # of a check that has failed
+
+
+def by_size() -> list[str]:
+    """The tasks, that with the least tests first."""
+
+    def size(task: str) -> int:
+        return sum(file.stat().st_size for file in (TEMPLATE.root / "tests" / task).glob("*.py"))
+
+    return sorted(TEMPLATE.tasks, key=size)
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """In which the clone's package is found, though it is not installed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}
+    return {**kept, "PYTHONPATH": str(clone / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def pytest_command(python: Path) -> list[str]:
+    return [str(python), "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+def checks(own_environment: bool) -> dict[str, list[str]]:
+    """What a clone must pass, by name."""
+    if own_environment:
+        return {target: ["make", target, f"PYTHON={sys.executable}"] for target in ("setup", "lint", "test", "fit")}
+    tools = Path(sys.executable).parent
+    return {
+        "ruff check": [str(tools / "ruff"), "check", "--no-cache"],
+        "ruff format": [str(tools / "ruff"), "format", "--check", "--no-cache"],
+        "mypy": [str(tools / "mypy")],
+        "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
+        "test": pytest_command(Path(sys.executable)),
+        "fit": [sys.executable, "-m", f"{NAME}.fit"],
+    }
+
+
+def check(folder: Path, tasks: list[str], own_environment: bool) -> bool:
+    """Makes a clone in `folder` and runs its checks, until one fails."""
+    clone, what = folder / "+".join(tasks), " and ".join(tasks)
+    make(TEMPLATE, clone, NAME, tasks)
+    for name, command in checks(own_environment).items():
+        started = time.monotonic()
+        options = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        variables = {**environment(clone), **({"PYTHONPATH": ""} if own_environment else {})}
+        ended = subprocess.run(command, env=variables, check=False, **options)
+        good = ended.returncode == 0
+        print(f"{what}: {name} {'passes' if good else 'FAILS'}, {time.monotonic() - started:.0f} s", flush=True)
+        if not good:
+            print("\n".join(ended.stdout.splitlines()[-LAST_LINES:]), flush=True)
+            return False
+    return True
+
+
+@contextmanager
+def started(folder: Path, tasks: list[str]) -> Iterator[subprocess.Popen]:
+    """A clone whose tests have begun; its output goes to `folder/log`."""
+    clone = folder / NAME
+    make(TEMPLATE, clone, NAME, tasks)
+    with (folder / "log").open("w") as log:
+        options = {"cwd": clone, "env": environment(clone), "stdout": log, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(pytest_command(Path(sys.executable)), **options)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def main() -> int:
+    tasks = by_size()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=tasks, help="a clone of these tasks, in this environment")
+    given = parser.parse_args()
+    choices = [given.only] if given.only else [[task] for task in tasks] + [tasks[:2]]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as workers:
+        outcomes = [
+            workers.submit(check, Path(folder), chosen, not place and not given.only)
+            for place, chosen in enumerate(choices)
+        ]
+        return 0 if all([outcome.result() for outcome in outcomes]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
