@@ -100,7 +100,7 @@ def main() -> int:
             workers.submit(check, Path(folder), chosen, not place and not given.only)
             for place, chosen in enumerate(choices)
         ]
-        return 0 if all([outcome.result() for outcome in outcomes]) else 1
+        return 0 if all(outcome.result() for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":
