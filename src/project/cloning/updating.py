@@ -36,6 +36,7 @@ def update(template: Template, folder: Path) -> str:
         UserError: it is no clone, or has changes that are not committed; or the template does not have its version.
     """
     origin = _origin(folder)
+    _refuse_unfinished(folder)
     now = template.version()
     if not now.commit:
         raise UserError("the template has no history here: clone it with git, and run this there")
@@ -45,7 +46,6 @@ def update(template: Template, folder: Path) -> str:
         raise UserError(f"the template here does not know its version {origin['described']} (yet): git fetch")
     if origin["commit"] == now.commit:
         return f"{folder} is up to date with the template {now}"
-    _refuse_unfinished(folder)
     with tempfile.TemporaryDirectory() as temporary:
         before, after = (
             _made_anew(template.root, Path(temporary), which, number, origin)
@@ -81,6 +81,7 @@ def _made_anew(template: Path, temporary: Path, version: str, number: int, origi
     checkout, made = temporary / f"template_{number}", temporary / f"made_{number}" / origin["name"]
     git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(template), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", version)
+    made.parent.mkdir()
     words = [sys.executable, "-m", "project.new", str(made), "--name", origin["name"]]
     words += [word for task in origin["tasks"] for word in ("--task", task)]
     environment = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
@@ -88,7 +89,7 @@ def _made_anew(template: Path, temporary: Path, version: str, number: int, origi
         words, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if ended.returncode:
-        raise UserError(f"the template {version[:10]} does not make {origin['name']}: {ended.stderr.strip()}")
+        raise UserError(f"the template {version[:10]} does not make {origin['name']}: {ended.stderr.strip().removeprefix('error: ')}")
     return made
 
 
