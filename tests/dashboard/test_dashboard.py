@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ def log(run: Path) -> EventAccumulator:
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = log(run)
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    # Sorted, since the names of a log's files tell their order by the second alone.
+    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
 
 
 def text(events: EventAccumulator, tag: str) -> str:
@@ -101,10 +103,35 @@ def test_the_norm_is_the_same_whoever_computes_it():
 
 
 def test_a_run_that_stops_early_ends_with_pictures_and_says_why():
-    events = log(fit("still", "--model.lr", "0", "--early_stopping.patience", "1", "--dashboard.budget", "1"))
+    events = log(fit("still", "--model.lr", "0", "--early_stopping.patience", "1"))
+    assert events.Images("samples/worst")[-1].step == events.Scalars("val/accuracy")[-1].step + 1
     assert events.Scalars("val/accuracy")[-1].step == 9  # counted from 0
     assert {events.Images(tag)[-1].step for tag in PICTURES - {"samples/first_batch"}} == {10}
     assert "stopped after epoch 2: val/accuracy has not improved" in text(events, "early_stopping")
+
+
+def test_what_fails_at_drawing_is_said_and_ends_no_run(recwarn):
+    run = fit("clumsy", "--model", "tiny_task.Clumsy")
+    said = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
+    assert said == ["dashboard: no more pictures of samples (ValueError: clumsy)"]
+    assert set(log(run).Tags()["images"]) == {"samples/first_batch", "validation/accuracy", "validation/confusion"}
+    assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
+
+
+def test_only_what_is_needed_of_a_validation_is_kept():
+    for task, kept in ((tiny_task.Drawn, 1), (tiny_task.Judged, 0)):
+        own = Dashboard()
+        own._board = object()
+        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False, num_val_batches=[9])
+        own.on_validation_batch_end(trainer, task(3, 3, list("abc")), torch.ones(4, requires_grad=True), None, 0)
+        assert len(own._seen) == kept and not any(seen.requires_grad for seen in own._seen)
+
+
+def test_a_run_that_goes_on_counts_what_its_log_has_already():
+    run = fit("tiny", "--trainer.max_epochs", "1")
+    size = sum(file.stat().st_size for file in run.glob("events.out.*"))
+    logger = TensorBoard("runs", name="tiny", version="version_0")
+    assert logger.size() == size > 1000
 
 
 def test_the_first_batch_is_drawn_as_the_net_gets_it(monkeypatch):

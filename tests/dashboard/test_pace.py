@@ -46,6 +46,21 @@ def test_ever_more_rarely_so_that_a_day_has_few(clock):
     assert 40 < drawn < 80
 
 
+@pytest.mark.parametrize(("every", "look", "show"), [(5, 0.1, 0.2), (20, 0.5, 0.3), (60, 0.8, 0.5)])
+def test_what_is_looked_at_is_shown_through_a_long_run(clock, every, look, show):
+    """A validation is decided on once, before it is looked at: the time of looking does not take that of showing."""
+    own, drawn = Pace(0.01), 0
+    own.begin()
+    for _ in range(8 * 3600 // every):
+        clock.seconds += every
+        if own.due:
+            with own.spending():
+                clock.seconds += look + show
+            own.drawn(0)
+            drawn += 1
+    assert drawn >= 30 and own.spent < 0.0101 * own.elapsed
+
+
 def test_not_without_end(clock):
     own = Pace(1.0)
     own.begin()

@@ -2,10 +2,12 @@
 
 import errno
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from project.dashboard import TensorBoard
 
@@ -35,3 +37,23 @@ def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch,
 def test_what_cannot_be_logged_is_still_an_error():
     with pytest.raises(ValueError, match="not supported"):
         TensorBoard("runs", name="odd").log_metrics({"train/loss": object()}, 1)
+
+
+@pytest.mark.parametrize("kind", [dict, Namespace])
+def test_hyper_parameters_of_any_kind_become_plain_values(kind):
+    given = {
+        "widths": [1, 2],
+        "net": {"class_path": "a.Net", "init_args": {"depth": 2}},
+        "other": {"x": 1.5},
+        "no": None,
+    }
+    logger = TensorBoard("runs", name="row")
+    logger.log_hyperparams(kind(**given), {"best/val/accuracy": 0.5}, 1)
+    logger.finalize("success")
+    events = EventAccumulator("runs/row/version_0").Reload()
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {key: getattr(v, v.WhichOneof("kind")) for key, v in values.items()} == {
+        "widths": "[1, 2]", "net": "Net", "net/depth": 2, "other/x": 1.5
+    }  # fmt: skip
+    assert events.Scalars("best/val/accuracy")[0].value == 0.5

@@ -204,3 +204,16 @@ class Carried(Used):
 
     def exported(self):
         return Answer(self.net)
+
+
+class Clumsy(Drawn):
+    """Its drawing fails when it is shown a prediction, and it logs its hyper-parameters by itself."""
+
+    def __init__(self, num_classes: int, in_channels: int, class_names: list[str] | None = None, lr: float = 0.01):
+        super().__init__(num_classes, in_channels, class_names, lr=lr)
+        self.save_hyperparameters()
+
+    def draw(self, image, predicted=None, target=None):
+        if predicted is not None:
+            raise ValueError("clumsy\nfingers")
+        return image

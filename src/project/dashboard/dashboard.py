@@ -1,11 +1,15 @@
 """Pictures, curves and words of a run in TensorBoard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map_only
 
 from project import UserError
 from project.dashboard.details import show_details
@@ -28,13 +32,14 @@ class Dashboard(L.Callback):
     and, of the evidence that `validation_step` returns, an entry a sample (see `project.safeguards.Overfitting`):
 
     badness(evidence): the name of a number and Float[N], the higher the worse.
-    details(evidence): a dict with any of `confusion`, Long[K K] with a row for each annotated class; `by_class`, of
-        `METRIC/CLASS` to a fraction; `precision_recall`, of class names to `curve` and `positives`, see
+    details(evidence): a dict with any of `confusion`, Long[K K] with a row for each annotated class of `class_names`;
+        `by_class`, of `METRIC/CLASS` to a fraction; `precision_recall`, of class names to `curve` and `positives`, see
         `TensorBoard.log_precision_recall`.
 
     A run's first batch is drawn as the net sees it, and the last validation. Others are drawn while this takes less
     than its budget, ever more rarely as the run goes on. Which ones may so differ from run to run; curves do not.
-    In distributed training samples are those of the first process. It draws no random numbers.
+    In distributed training samples are those of the first process, and where a net is sharded, which one process alone
+    cannot run, there are none. It draws no random numbers. What goes wrong with a picture is said and ends no run.
 
     Args:
         enabled: show anything of this.
@@ -54,17 +59,20 @@ class Dashboard(L.Callback):
         self._keys: list[Tensor | None] = []
         self._seen: list[Any] = []
         self._shown: dict[str, list[Sample]] = {}  # of each picture's tag
-        self._steps = {"seen": 0, "shown": 0}  # of the run, at which the validation was
+        self._step = 0  # of the run, at which the validation was
+        self._wanted = False  # the validation that is under way is drawn
+        self._pending = False  # the latest one has not been drawn
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)] if self.enabled else []
         self._board = boards[0] if boards else None
         data = getattr(trainer, "datamodule", None)
         drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw") and hasattr(pl_module, "predict")
-        self._data = data if drawable and trainer.is_global_zero else None
+        whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        self._data = data if drawable and whole and trainer.is_global_zero else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.pace.begin()
+        self.pace.begin(self._board.size() if self._board else 0)
         if self._board and not trainer.global_step:
             self._board.log_layout(layout(pl_module))
 
@@ -106,13 +114,15 @@ class Dashboard(L.Callback):
             self._unwrap()
         first, self._first, self._unwrap = self._first, None, None
         if first is not None and self._data:
-            with self.pace.spending():
+            with self._drawing():
                 samples = as_the_net_sees(self._data, first, 2 * self.samples)
                 self._board.log_picture("samples/first_batch", picture(pl_module, samples), 0, photograph=True)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._keys, self._seen = [], []
-        self._steps["seen"] = trainer.global_step
+        self._keys, self._seen, self._shown = [], [], {}
+        self._step = trainer.global_step
+        self._pending = self._watches(trainer)
+        self._wanted = self._pending and (self.pace.due or _is_last(trainer))
 
     def on_validation_batch_end(
         self,
@@ -125,41 +135,58 @@ class Dashboard(L.Callback):
     ) -> None:
         if not self._watches(trainer) or dataloader_idx:
             return
-        if outputs is not None:
-            self._seen.append(outputs)
+        if outputs is not None and (hasattr(pl_module, "badness") or hasattr(pl_module, "details")):
+            self._seen.append(tree_map_only(Tensor, Tensor.detach, outputs))
             self._keys.append(getattr(batch, "keys", None) if self._data else None)
         # Here, since after the last batch averaged weights give way to the trained ones.
-        complete = batch_idx + 1 == trainer.num_val_batches[0]
-        if self._data and complete and (self.pace.affordable or _is_last(trainer)):
-            with self.pace.spending():
-                self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
-                self._steps["shown"] = trainer.global_step
+        if self._wanted and batch_idx + 1 == trainer.num_val_batches[0]:
+            self._look(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._watches(trainer) and trainer.strategy.broadcast(self.pace.due or _is_last(trainer)):
+        if self._watches(trainer) and trainer.strategy.broadcast(self._wanted):
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Where a run ends before it was meant to."""
-        if self._board and trainer.strategy.broadcast(bool(self._seen or self._shown)):
+        """Where a run ends before it was meant to, its last validation has not been drawn."""
+        if self._board and trainer.strategy.broadcast(self._pending):
+            modes = [(module, module.training) for module in pl_module.modules()]
+            pl_module.eval()
+            self._look(trainer, pl_module)
+            for module, training in modes:
+                module.training = training
             self._show(trainer, pl_module)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """What is spent here counts; and what anyone's drawing raises, or a lack of memory, is said once."""
+        try:
+            with self.pace.spending():
+                yield
+        except Exception as error:
+            self._data = None
+            why = next(iter(str(error).splitlines()), "no more is known")
+            rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {why})")
+
+    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._data:
+            with self._drawing():
+                self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
 
     def _watches(self, trainer: L.Trainer) -> bool:
         return self._board is not None and trainer.state.fn == "fit" and not trainer.sanity_checking
 
     def _show(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """All pictures of the validation that was looked at; all processes come here."""
-        board = self._board
+        """All pictures of the latest validation; all processes come here."""
+        board, size = self._board, 0
         assert board is not None
-        with self.pace.spending():
-            size = 0
+        with self._drawing():
             for tag, samples in self._shown.items():
-                size += board.log_picture(tag, picture(pl_module, samples), self._steps["shown"], photograph=True) or 0
+                size += board.log_picture(tag, picture(pl_module, samples), self._step, photograph=True) or 0
+        with self._drawing():
             evidence = gathered(self._seen) if hasattr(pl_module, "details") else []
             if evidence and trainer.is_global_zero:
-                details = pl_module.details(evidence)
-                size += show_details(board, details, pl_module.class_names, self._steps["seen"])
-            self._seen, self._keys, self._shown = [], [], {}
+                size += show_details(board, pl_module.details(evidence), pl_module.class_names, self._step)
+        self._seen, self._keys, self._shown, self._pending = [], [], {}, False
         self.pace.drawn(size)
 
 

@@ -1,7 +1,7 @@
 """A row for each run in TensorBoard's table of hyper-parameters, the best metric beside them."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import lightning as L
@@ -52,17 +52,4 @@ class Hyperparameters(L.Callback):
             if module is not None:
                 chosen |= {part: type(module).__name__, **module.hparams_initial}
         left_out = {*self.ignore, *HOW}
-        return dict(_flat({key: value for key, value in chosen.items() if key not in left_out and key[0] != "_"}))
-
-
-def _flat(values: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """`optimizer: AdamW` and `optimizer/lr: 0.003` of a class path and its arguments; what is not given is left out."""
-    for key, value in values.items():
-        name = f"{within}{key}"
-        if isinstance(value, dict) and "class_path" in value:
-            yield name, value["class_path"].rsplit(".", 1)[-1]
-            yield from _flat(value.get("init_args") or {}, f"{name}/")
-        elif isinstance(value, dict):
-            yield from _flat(value, f"{name}/")
-        elif value is not None:
-            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
+        return {key: value for key, value in chosen.items() if key not in left_out and key[0] != "_"}

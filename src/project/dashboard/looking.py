@@ -67,9 +67,11 @@ def worst(
     pl_module: Any, data: ImageDataModule, seen: list[Any], keys: list[Tensor | None], most: int
 ) -> dict[int, str]:
     """The places of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
+    if not hasattr(pl_module, "badness"):
+        return {}
     evidence = [entry for batch in seen for entry in batch]
     places = [place for batch in keys if batch is not None for place in batch.tolist()]
-    if not evidence or not hasattr(pl_module, "badness") or len(evidence) != len(places):
+    if not evidence or len(evidence) != len(places):
         return {}
     name, values = pl_module.badness(evidence)
     ranked = values.argsort(descending=True, stable=True)[:most].tolist()
@@ -85,9 +87,10 @@ def predicted(trainer: L.Trainer, pl_module: Any, data: ImageDataModule, keys: S
     """
     made = []
     examples = data.examples("val", keys)
-    alike = len({batch.images.shape for batch in examples}) == 1
+    together = data.batch_size if len({batch.images.shape for batch in examples}) == 1 else 1
     with isolate_rng(), torch.no_grad(), _uncompiled(pl_module):
-        for some in [examples] if alike else [[batch] for batch in examples]:
+        for start in range(0, len(examples), together):
+            some = examples[start : start + together]
             raw = Batch(torch.cat([batch.images for batch in some]), [], torch.cat([batch.keys for batch in some]))
             images = trainer.strategy.batch_to_device(raw).images  # normalised
             size = (int(images.shape[2]), int(images.shape[3]))

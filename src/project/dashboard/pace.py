@@ -19,8 +19,9 @@ class Pace:
         self.spent, self.bytes = 0.0, 0  # seconds, and what was written
         self._began, self._drawn = time.perf_counter(), 0.0
 
-    def begin(self) -> None:
-        """The run's time starts."""
+    def begin(self, size: int = 0) -> None:
+        """The run's time starts, or starts again; its log has so many bytes already."""
+        self.bytes = size
         self._began, self._drawn = time.perf_counter(), 0.0
 
     @property

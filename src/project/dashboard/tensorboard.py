@@ -2,7 +2,9 @@
 
 import io
 import sys
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,20 +30,26 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """A row of the table of runs, of plain values.
+        """A row of the table of runs: classes by their names, their arguments below them (`optimizer/lr`).
 
         Lightning's also says which columns the table has, and that of the first run would hold for all: it would have
         no column for another task's metric. Left out, it has those of all runs, the ones that differ first.
         """
 
+        values = dict(flat(vars(params) if isinstance(params, Namespace) else params))
+
         def write() -> None:
-            _, *rows = hparams(params, metrics or {})
+            _, *rows = hparams(values, metrics or {})
             for row in rows:
                 self.experiment._get_file_writer().add_summary(row, step)
 
         self._try(write)
         if metrics:
             self.log_metrics(metrics, step)
+
+    def size(self) -> int:
+        """Of the run's log, in bytes."""
+        return sum(file.stat().st_size for file in Path(self.log_dir).glob("events.out.*"))
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
@@ -109,3 +117,16 @@ class TensorBoard(TensorBoardLogger):
                 f"{self.log_dir} could not be written ({cause.strerror}); training goes on, points of the log are lost"
             )
             print(f"warning: {why}", file=sys.stderr, flush=True)
+
+
+def flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """`optimizer: AdamW` and `optimizer/lr: 0.003` of a class path and its arguments; what is not given is left out."""
+    for key, value in values.items():
+        name = f"{within}{key}"
+        if isinstance(value, Mapping) and "class_path" in value:
+            yield name, value["class_path"].rsplit(".", 1)[-1]
+            yield from flat(value.get("init_args") or {}, f"{name}/")
+        elif isinstance(value, Mapping):
+            yield from flat(value, f"{name}/")
+        elif value is not None:
+            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
