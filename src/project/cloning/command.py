@@ -30,8 +30,8 @@ def main() -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+    except (KeyboardInterrupt, EOFError):  # the second is Ctrl-D at a question
+        print("stopped", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
 
