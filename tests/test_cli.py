@@ -145,6 +145,14 @@ def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
     assert not list(Path().glob("lightning_logs")) and len(list(Path("runs").iterdir())) == 1
 
 
+def test_a_model_is_told_what_it_has_arguments_for(capsys):
+    """`Normed` has none for the classes' names and numbers."""
+    verbs.fit(["--model", "tiny_task.Normed"])
+    reported = table(capsys.readouterr().out)
+    verbs.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == reported
+
+
 def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
     verbs.fit(["--data.test", "0"])
     out = capsys.readouterr().out

@@ -89,7 +89,8 @@ def _made_anew(template: Path, temporary: Path, version: str, number: int, origi
         words, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if ended.returncode:
-        raise UserError(f"the template {version[:10]} does not make {origin['name']}: {ended.stderr.strip().removeprefix('error: ')}")
+        said = ended.stderr.strip().removeprefix("error: ")
+        raise UserError(f"the template {version[:10]} does not make {origin['name']}: {said}")
     return made
 
 
