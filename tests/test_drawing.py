@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from project.drawing import GROUND, RED, below, beside, captioned, colour, enlarged, enlargement, grid, legend, write
@@ -15,6 +16,21 @@ def test_the_colours_of_a_hundred_classes_differ():
 def test_pixels_become_squares():
     assert enlarged(DOT[:1], 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
     assert [enlargement(torch.zeros(3, *size)) for size in ((8, 8), (28, 40), (90, 300), (480, 640))] == [16, 5, 1, 1]
+
+
+def test_a_strip_is_enlarged_as_far_as_a_jpeg_can_be():
+    for size in ((1, 300), (300, 1), (2, 8000), (1, 60000)):
+        strip = torch.zeros(3, *size)
+        assert 1 <= enlargement(strip, 240) * max(size) <= max(8192, *size)
+    assert enlargement(torch.zeros(3, 1, 300), 240) == 27
+
+
+@pytest.mark.parametrize("word", ["a\nb", "a\tb", "a\x00b", "a\udcffb"])
+def test_a_name_with_what_cannot_be_written_is_written_without_it(word):
+    image = torch.zeros(3, 40, 90, dtype=torch.uint8)
+    assert torch.equal(write(image, [((0, 0), word, RED)]), write(image, [((0, 0), "a b", RED)]))
+    assert torch.equal(captioned(image, [(word, RED)]), captioned(image, [("a b", RED)]))
+    assert torch.equal(legend([(word, RED)], 90), legend([("a b", RED)], 90))
 
 
 def test_images_are_put_together_on_one_ground():

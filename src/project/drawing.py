@@ -17,6 +17,7 @@ WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255
 GROUND = (24, 27, 32)  # behind words and between images
 TEXT_SIZE = 13
 PADDING = 3  # pixels around words
+MOST_ENLARGED = 8192  # pixels of a side: a JPEG has 65,500 at most
 BLUE = 0.6  # the hue of the first class, which often is the background
 GOLDEN_RATIO = 0.618034  # as a step around the circle of hues it keeps neighbours apart, however many there are
 
@@ -40,8 +41,12 @@ def in_colour(image: Tensor) -> Tensor:
 
 
 def enlargement(image: Tensor, least: int = 128) -> int:
-    """By what whole number an image's sides are multiplied so that the shorter one has about `least` pixels."""
-    return max(1, round(least / min(image.shape[-2:])))
+    """By what whole number an image's sides are multiplied so that the shorter one has about `least` pixels.
+
+    Less where the longer one would be over `MOST_ENLARGED`.
+    """
+    shorter, longer = sorted(image.shape[-2:])
+    return max(1, min(round(least / shorter), MOST_ENLARGED // longer))
 
 
 def enlarged(image: Tensor, factor: int) -> Tensor:
@@ -50,7 +55,7 @@ def enlarged(image: Tensor, factor: int) -> Tensor:
 
 
 def write(image: Tensor, words: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
-    """Words on plates of their colours.
+    """Words on plates of their colours. Pillow's own font has ASCII's alone: other letters are empty boxes.
 
     Args:
         image: uint8 [3 H W].
@@ -64,13 +69,18 @@ def write(image: Tensor, words: Sequence[tuple[tuple[float, float], str, Colour]
         y = max(0, min(round(top), canvas.height - height))
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
         ink = (0, 0, 0) if np.dot(plate, (0.3, 0.59, 0.11)) > 110 else WHITE
-        pen.text((x + PADDING, y + height / 2), word, fill=ink, font=letters, anchor="lm")
+        pen.text((x + PADDING, y + height / 2), printable(word), fill=ink, font=letters, anchor="lm")
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+
+
+def printable(word: str) -> str:
+    """On one line: names of classes and files may have line breaks, and bytes that are no letters."""
+    return "".join(letter if letter.isprintable() else " " for letter in word)
 
 
 def plate_size(word: str) -> tuple[int, int]:
     """Width and height in pixels of a word with its plate."""
-    return round(font(TEXT_SIZE).getlength(word)) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
+    return round(font(TEXT_SIZE).getlength(printable(word))) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
 
 
 def captioned(image: Tensor, words: Sequence[tuple[str, Colour]]) -> Tensor:
@@ -80,7 +90,7 @@ def captioned(image: Tensor, words: Sequence[tuple[str, Colour]]) -> Tensor:
     canvas = Pillow.new("RGB", (width, len(words) * line), GROUND)
     pen = ImageDraw.Draw(canvas)
     for place, (word, ink) in enumerate(words):
-        pen.text((PADDING, (place + 0.5) * line), word, fill=ink, font=letters, anchor="lm")
+        pen.text((PADDING, (place + 0.5) * line), printable(word), fill=ink, font=letters, anchor="lm")
     strip = torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
     return torch.cat([_padded(image, image.shape[1], width), strip], 1)
 

@@ -43,6 +43,13 @@ def test_as_many_classes_as_are_asked_for(run):
         predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "0"])
 
 
+def test_a_file_name_that_is_no_text(run):
+    name = Path("mine/dark/\udcff.png")
+    Path("mine/dark/0.png").rename(name)
+    predict([str(run), str(name), "--out", "out"])
+    assert Path("out/predictions.csv").read_text("utf-8").splitlines()[1].startswith(r"mine/dark/\udcff.png,dark,")
+
+
 def test_from_python_the_same(run):
     predict([str(run), "mine", "--out", "out"])
     model = project.load(run)

@@ -77,6 +77,33 @@ def test_cocos_results_and_pictures():
     assert not list(Path().rglob("*.part*"))
 
 
+def test_no_two_images_have_one_id():
+    results = Predictions(Path(), ["cat"], pictures=False)
+    found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
+    names = ["0001", "1", "\u0661", "000000397133", "-3", "1.0", "a/2", "2", "1"]
+    for name in names:
+        results.add(Path(f"{name}.png"), name, found)
+    results.finish()
+    ids = [result["image_id"] for result in json.loads(Path("predictions.json").read_text("utf-8"))]
+    assert ids == [1, "1", "\u0661", 397133, "-3", "1.0", "a/2", 2, "1"]
+
+
+def test_a_file_name_that_is_no_text():
+    results = Predictions(Path(), ["cat"], pictures=False)
+    found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
+    results.add(Path("\udcff.png"), "\udcff", found)
+    results.finish()
+    assert json.loads(Path("predictions.json").read_text("utf-8"))[0]["file_name"] == "\udcff.png"
+
+
+def test_a_strip_has_a_picture():
+    results = Predictions(Path(), ["cat"])
+    Image.new("RGB", (2000, 2)).save("strip.png")
+    results.picture(Path("strip.png"), "strip", {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0),
+                                                 "labels": torch.zeros(0, dtype=torch.long)})  # fmt: skip
+    assert Image.open("pictures/strip.jpg").width == 8000
+
+
 @pytest.mark.parametrize(("score", "seen"), [(0.7, True), (0.8, False)])
 def test_the_least_score_is_of_the_pictures_alone(score, seen):
     results = Predictions(Path(), ["cat", "dog"], score=score)

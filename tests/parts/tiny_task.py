@@ -105,6 +105,8 @@ class Normed(Judged):
 class Table:
     """Its predictions: `told.txt`, a line for each image, and an empty file for each. shout: in capital letters."""
 
+    FOLDERS = ()
+
     def __init__(self, folder, class_names, shout: bool = False):
         self.folder, self.shout, self.lines = folder, shout, []
 
@@ -115,7 +117,7 @@ class Table:
         self.lines.append(f"{file.name} {found.upper() if self.shout else found}\n")
 
     def finish(self):
-        (self.folder / "told.txt").write_text("".join(self.lines))
+        (self.folder / "told.txt").write_text("".join(self.lines), "utf-8", "backslashreplace")
         return [self.folder / "told.txt"]
 
 

@@ -79,6 +79,17 @@ def test_what_is_no_image(given, words):
         preprocessing().read(given)
 
 
+def test_a_pil_image_of_a_file_that_is_cut_off():
+    photo((300, 300)).save("whole.png")
+    Path("half.png").write_bytes(Path("whole.png").read_bytes()[:5000])
+    with pytest.raises(BrokenFiles, match=r"half\.png: image file is truncated"):
+        preprocessing().read(Image.open("half.png"))
+    closed = Image.open("whole.png")
+    closed.close()
+    with pytest.raises(BrokenFiles, match=r"whole\.png: .*closed"):
+        preprocessing().read(closed)
+
+
 def test_a_file_that_is_not_there():
     with pytest.raises(BrokenFiles, match=r"gone\.png: no such file"):
         preprocessing().read("gone.png")
@@ -102,6 +113,31 @@ def test_values_that_do_not_fit():
         Preprocessing(3, (5, 5), False, [0.5], [0.5])
     with pytest.raises(UserError, match=r"data\.image_size is \[0, 5\]"):
         Preprocessing(1, (0, 5), False, [0.5], [0.5])
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), 1e-320, True, 10**400, "0.5", None])
+def test_a_standard_deviation_that_is_none(std):
+    with pytest.raises(UserError, match=r"data\.std (is \[0\.5, .*\], but must be above 0|must be finite numbers)"):
+        Preprocessing(2, (5, 5), False, [0.5, 0.5], [0.5, std])
+
+
+@pytest.mark.parametrize("mean", [float("nan"), float("-inf"), 1e300, True, "0.5", None])
+def test_a_mean_that_is_none(mean):
+    with pytest.raises(UserError, match=r"data\.mean must be finite numbers"):
+        Preprocessing(2, (5, 5), False, [0.5, mean], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("size", [[28.5, 28.5], [True, 9], [30000, 30000], [-3, 5], [5, 5, 5], ["5", "5"]])
+def test_a_size_that_is_none(size):
+    taught = {"in_channels": 1, "mean": [0.5], "std": [0.5], "size": size, "keep_aspect": False}
+    with pytest.raises(UserError, match=r"data\.image_size is "):
+        Preprocessing.of(taught)
+
+
+@pytest.mark.parametrize("channels", [True, 1.0, 0, -1])
+def test_a_number_of_channels_that_is_none(channels):
+    with pytest.raises(UserError, match="channels"):
+        Preprocessing(channels, (5, 5), False, [0.5] * int(channels), [0.5] * int(channels))
 
 
 def test_pixels_are_the_reverse_of_normalise():

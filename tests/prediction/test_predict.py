@@ -1,16 +1,20 @@
 """A trained model is used from the command line and from Python, by its run folder alone."""
 
 import csv
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_task
 import torch
 from PIL import Image
 
 import project
 from project import BrokenFiles, UserError
-from project.prediction import predict
+from project.pipeline import Preprocessing
+from project.prediction import predict, predictor
 from project.prediction.predictor import cores
 
 CONFIG = """
@@ -97,7 +101,7 @@ def test_a_task_adds_options_of_its_own(trained, photos):
 def test_broken_images_are_listed_and_the_rest_goes_on(trained, photos, capsys):
     Path("photos/3_dark.png").write_bytes(b"no image")
     Path("photos/8_light.png").write_bytes(Path("photos/7_grey.png").read_bytes()[:-30])
-    with pytest.raises(BrokenFiles, match=r"2 of 9 images could not be read; out/broken\.csv") as caught:
+    with pytest.raises(BrokenFiles, match=r"2 of 9 images could not be read or drawn; out/broken\.csv") as caught:
         predict([str(trained), "photos", "--out", "out", "--batch_size", "2"])
     assert caught.value.exit_code == 1
     assert len(told(Path("out"))) == 7
@@ -125,6 +129,9 @@ def test_all_are_broken(trained):
         (["photos", "--shout", "5"], "shout is '5', but must be bool"),
         (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
         ([], "which images?"),
+        (["--out"], "out: expected one argument"),
+        (["photos", "--out"], "out: expected one argument"),
+        (["--shout", "photos"], "shout is 'photos', but must be bool"),
         (["photo"], "photo: no such file, folder or pattern"),
     ],
 )
@@ -140,6 +147,82 @@ def test_a_checkpoint_whose_class_names_are_not_its_nets(trained, photos):
     torch.save(content, "other.ckpt")
     with pytest.raises(UserError, match=r"^other\.ckpt cannot be used: IndexError: .* \[tiny_task\.py:\d+\]$"):
         predict(["other.ckpt", "photos", "--out", "out"])
+
+
+def test_words_and_options_in_any_order(trained, photos):
+    words = ["photos/0_dark.png", "photos/1_grey.png"]
+    for place, args in enumerate(
+        (
+            ["--out", "1", str(trained), *words],
+            [str(trained), words[0], "--out=2", words[1]],
+            ["--batch_size", "1", str(trained), words[0], "--out", "3", "--", words[1]],
+        ),
+        1,
+    ):
+        predict(args)
+        assert told(Path(str(place))) == ["0_dark.png dark", "1_grey.png grey"]
+
+
+def test_a_name_with_dashes_after_two_dashes(trained, photos):
+    Path("photos/0_dark.png").rename("--out.png")
+    predict([str(trained), "--out", "out", "--", "--out.png"])
+    assert told(Path("out")) == ["--out.png dark"]
+
+
+def test_a_file_name_that_is_no_text(trained, photos):
+    """Bytes of another encoding: written with their numbers, so that the tables can be read."""
+    for name, content in (
+        (b"photos/gr\xfc\xdf.png", b""),
+        (b"photos/\xfc.png", Path("photos/0_dark.png").read_bytes()),
+    ):
+        Path(os.fsdecode(name)).write_bytes(content)
+    with pytest.raises(BrokenFiles, match="1 of 11 images"):
+        predict([str(trained), "photos", "--out", "out"])
+    assert Path("out/broken.csv").read_text("utf-8").splitlines()[1] == r"photos/gr\udcfc\udcdf.png,an empty file"
+    assert len(told(Path("out"))) == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("encoder error -2 when writing image file"), "encoder error -2 when writing image file"),
+        (ValueError("a  line\nbreak"), "a line break"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "[Errno 36] File name too long: 'x'"),
+    ],
+)
+def test_an_image_that_cannot_be_drawn_is_listed_and_has_its_result(trained, photos, monkeypatch, error, reason):
+    monkeypatch.setattr(tiny_task.Table, "picture", picture_fails(error))
+    with pytest.raises(BrokenFiles, match="1 of 9 images could not be read or drawn"):
+        predict([str(trained), "photos", "--out", "out"])
+    rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
+    assert rows[1:] == [["photos/4_grey.png", f"it has no picture: {reason}"]]
+    assert len(told(Path("out"))) == 9
+
+
+def test_a_full_disk_ends_it(trained, photos, monkeypatch):
+    Path("out").mkdir()
+    Path("out/broken.csv").write_text("of an earlier call")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/4.jpg")
+    monkeypatch.setattr(tiny_task.Table, "picture", picture_fails(full))
+    with pytest.raises(UserError, match=r"^out/4\.jpg cannot be written: No space left on device$"):
+        predict([str(trained), "photos", "--out", "out"])
+    assert not Path("out/broken.csv").exists()
+
+
+def picture_fails(error):
+    def picture(table, file, name, found):
+        if file.name == "4_grey.png":
+            raise error
+
+    return picture
+
+
+def test_its_own_pictures_are_no_images(trained, photos, monkeypatch):
+    monkeypatch.setattr(tiny_task.Table, "FOLDERS", ("pictures",))
+    Path("photos/out/pictures").mkdir(parents=True)
+    Path("photos/0_dark.png").rename("photos/out/pictures/0_dark.png")
+    predict([str(trained), "photos", "--out", "photos/out"])
+    assert len(told(Path("photos/out"))) == 8
 
 
 def test_which_run():
@@ -185,6 +268,21 @@ def test_few_images_are_in_memory_at_a_time(trained):
     for _ in range(40):
         next(stream)
     assert asked <= 40 + 4 * (cores() + 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+@pytest.mark.parametrize("size", [None, (6, 8), (1024, 1024), (5000, 5000)])
+@pytest.mark.parametrize("batch_size", [1, 32, 1000])
+def test_of_large_images_fewer_are_decoded_in_advance(trained, monkeypatch, count, size, batch_size):
+    monkeypatch.setattr(predictor, "cores", lambda: count)
+    model = project.load(trained)
+    monkeypatch.setattr(model, "preprocessing", Preprocessing(3, size, False, [0.5] * 3, [0.5] * 3))
+    piece, times = model._ahead(batch_size)
+    height, width = size or (2000, 2000)
+    assert 2 * batch_size <= piece * times
+    assert piece * times * 3 * height * width <= max(256 << 20, 3 * batch_size * 3 * height * width)
+    full = (times + 1) * piece * 3 * height * width > 256 << 20
+    assert times >= min(count, 10) or full  # the cores have something to do
 
 
 def test_where_memory_ends_a_batch_is_halved(trained, photos, monkeypatch):

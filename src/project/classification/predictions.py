@@ -23,13 +23,15 @@ class Predictions:
         UserError: `top` is none.
     """
 
+    FOLDERS = ()
+
     def __init__(self, folder: Path, class_names: Sequence[str], top: int = 5) -> None:
         if top < 1:
             raise UserError(f"top is {top}, but must be above 0")
         self.class_names, self.top = class_names, min(top, len(class_names))
         self.table = folder / "predictions.csv"
         self.part = folder / "predictions.csv.part"
-        self.lines = self.part.open("w", newline="", encoding="utf-8")
+        self.lines = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.writer(self.lines)
         numbered = [f"{name}_{place}" for place in range(2, self.top + 1) for name in ("class", "probability")]
         self.writer.writerow(["path", "class", "probability", *numbered])

@@ -16,8 +16,9 @@ from project.replacing import replacing
 class Predictions:
     """`predictions.json`, a list of COCO's results, each with its `file_name`; and `pictures/NAME.jpg`.
 
-    `image_id` is the file's name without its ending: a number where it is one, as COCO's are. `category_id` counts from
-    1, in the order of the classes; the name stands beside it.
+    `image_id` is the file's name without its ending: a number where it is one, as COCO's are, and no earlier image has
+    the same (`1` after `0001` stays a text). `category_id` counts from 1, in the order of the classes; the name stands
+    beside it.
 
     Args:
         folder: where they are written.
@@ -26,10 +27,13 @@ class Predictions:
         score: of the boxes that are drawn, the least; the file has all.
     """
 
+    FOLDERS = ("pictures",)
+
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: float = 0.5) -> None:
         self.class_names, self.pictures, self.score = class_names, folder / "pictures" if pictures else None, score
         self.file, self.part = folder / "predictions.json", folder / "predictions.json.part"
-        self.lines = self.part.open("w", encoding="utf-8")
+        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON's own escape, too
+        self.numbered: dict[int, str] = {}
         self.written = 0
 
     def picture(self, file: Path, name: str, found: dict[str, Tensor]) -> None:
@@ -41,10 +45,12 @@ class Predictions:
             to_pil_image(drawn).save(part, "JPEG", quality=90)
 
     def add(self, file: Path, name: str, found: dict[str, Tensor]) -> None:
+        number = int(name) if name.isascii() and name.isdecimal() else None
+        alone = number is not None and self.numbered.setdefault(number, name) == name
         boxes = box_convert(found["boxes"], "xyxy", "xywh").double().round(decimals=2).tolist()
         for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist(), strict=True):
             result = {
-                "image_id": int(name) if name.isdecimal() else name,
+                "image_id": number if alone else name,
                 "file_name": str(file),
                 "category_id": label,
                 "category": self.class_names[label - 1],

@@ -18,6 +18,8 @@ from project import BrokenFiles, UserError
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises of a broken file
+MOST_PIXELS = 100_000_000  # of a size that is asked for
 PADDING = 114  # a grey that is near most images' mean
 
 
@@ -57,7 +59,7 @@ def decode_with_size(
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise BrokenFiles(f"{path}: {error}") from None
 
 
@@ -94,12 +96,14 @@ def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
     """A height and width that the user gave, or None.
 
     Raises:
-        UserError: a side has no pixel.
+        UserError: a side has no pixel, or is no whole number; or there are more pixels than any net is given.
     """
     if size is None:
         return None
-    if len(size) != 2 or min(size) < 1:
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0")
+    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, whole numbers")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise UserError(f"{name} is {list(size)}: more than {MOST_PIXELS:,} pixels")
     return size[0], size[1]
 
 

@@ -9,8 +9,20 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from project import UserError
-from project.pipeline.decode import MODES, decode_with_size, fit, padded, positive, resize, to_tensor, upright_size
+from project import BrokenFiles, UserError
+from project.pipeline.decode import (
+    MODES,
+    UNREADABLE,
+    decode_with_size,
+    fit,
+    padded,
+    positive,
+    resize,
+    to_tensor,
+    upright_size,
+)
+
+LARGEST, SMALLEST = 1e6, 1e-6  # of a mean or a standard deviation: more than any image has, and finite as a float32
 
 
 @dataclass(frozen=True)
@@ -32,12 +44,16 @@ class Preprocessing:
     std: list[float]
 
     def __post_init__(self) -> None:
+        if type(self.channels) is not int or self.channels < 1:
+            raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
         positive(self.size, "data.image_size")
         for name, given in (("mean", self.mean), ("std", self.std)):
-            if not all(isinstance(number, (int, float)) for number in given):
-                raise UserError(f"data.{name} must be numbers, one a channel")
+            if not all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in given):
+                raise UserError(f"data.{name} must be finite numbers, one a channel")
             if len(given) != self.channels:
                 raise UserError(f"data.{name} has {len(given)} numbers, but images have {self.channels} channels")
+        if min(self.std) < SMALLEST:
+            raise UserError(f"data.std is {list(self.std)}, but must be above 0")
 
     @classmethod
     def of(cls, taught: dict[str, Any]) -> Self:
@@ -59,7 +75,7 @@ class Preprocessing:
             image: a file, a PIL image, or uint8 [c H W] with the net's own channels, or grey (1), RGB (3), RGBA (4).
 
         Raises:
-            BrokenFiles: the file cannot be read.
+            BrokenFiles: the file, also of a PIL image, cannot be read.
             UserError: it is none of these.
         """
         if isinstance(image, Tensor):
@@ -78,8 +94,11 @@ class Preprocessing:
             return decode_with_size(Path(image), self.channels, self.size, self.keep_aspect)
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
-        size = upright_size(image)
-        return padded(to_tensor(image, self.channels, self.area(size)), self.size or size), size
+        try:
+            size = upright_size(image)
+            return padded(to_tensor(image, self.channels, self.area(size)), self.size or size), size
+        except UNREADABLE as error:  # PIL reads pixels when they are asked for
+            raise BrokenFiles(f"{getattr(image, 'filename', '') or 'a PIL image'}: {error}") from None
 
     def area(self, size: tuple[int, int]) -> tuple[int, int]:
         """The height and width that an image of that `size` takes of the pixels, from their top left."""

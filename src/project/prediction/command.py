@@ -1,28 +1,38 @@
 """`python -m project.predict`: images to files of results, written as they come."""
 
 import csv
+import errno
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tqdm import tqdm
 
 from project import BrokenFiles, UserError, checkpoint
-from project.arguments import option, options
+from project.arguments import apart, option, options
 from project.mistakes import Words
 from project.pipeline.threads import in_threads
 from project.prediction import inputs
 from project.prediction.predictor import Predictor, load
+from project.replacing import replacing
+from project.trust import in_a_line
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
-NAMED = 10  # broken images, on the screen; `broken.csv` has them all
+BROKEN = "broken.csv"
+NAMED = 10  # broken images, on the screen; the file has them all
 SECONDS_BETWEEN_LINES = 10.0
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}  # no image's fault: all would fail
 
 
 class Predictions(Protocol):
-    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options."""
+    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options.
+
+    FOLDERS: the folders, below the results' own, that have a file for each image.
+    """
+
+    FOLDERS: ClassVar[tuple[str, ...]]
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
@@ -31,6 +41,7 @@ class Predictions(Protocol):
 
         Raises:
             BrokenFiles: the image cannot be read.
+            OSError, ValueError: it cannot be drawn, or what is drawn cannot be written.
         """
 
     def add(self, file: Path, name: str, found: Any) -> None:
@@ -44,37 +55,40 @@ def predict(args: list[str]) -> None:
     """Applies a run's best checkpoint to images.
 
     Raises:
-        BrokenFiles: some could not be read; all others have their results.
+        BrokenFiles: some could not be read, or drawn; all others have their results.
     """
-    if not args or args[0].startswith("-"):
-        if "-h" not in args and "--help" not in args:
+    words, keys = apart(args)
+    if not words:
+        if "-h" not in keys and "--help" not in keys:
             raise UserError(f"which run? {USAGE}")
         print(f"usage: {USAGE}\n\nThe keys depend on the run's task: python -m project.predict RUN --help")
         return
-    checkpoint_file = checkpoint.find(args[0])
-    model = load(checkpoint_file, option(args, "--device"), options(args, "--trust"))
+    checkpoint_file = checkpoint.find(words[0])
+    model = load(checkpoint_file, option(keys, "--device"), options(keys, "--trust"))
     kind = getattr(type(model.task), "Predictions", None)
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    chosen = _parser(kind).read(args[1:])
+    chosen = _parser(kind).read(keys)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
-    if not chosen.images:
+    if not words[1:]:
         raise UserError(f"which images? {USAGE}")
-    files = inputs.find(chosen.images)
     folder = Path(chosen.out) if chosen.out else checkpoint.run_of(checkpoint_file) / "predictions"
+    files = inputs.find(words[1:], [folder / name for name in kind.FOLDERS])
     with checkpoint.blamed(checkpoint_file, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / BROKEN).unlink(missing_ok=True)
             results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
             _write(model, files, chosen.batch_size, results, folder)
         except OSError as error:
-            raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+            raise UserError(
+                f"{error.filename or folder} cannot be written: {error.strerror or in_a_line(error)}"
+            ) from None
 
 
 def _parser(kind: type[Predictions]) -> Words:
     parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
-    parser.add_argument("images", nargs="*", default=[], help="files, folders, patterns")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
@@ -91,37 +105,40 @@ def _own(kind: type[Predictions]) -> list[str]:
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
+    good = 0
 
-    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any]:
+    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
+        """With the reason why something is missing, or nothing."""
         name, (file, found) = work
+        if isinstance(found, UserError):
+            return name, file, found, str(found)
         try:
-            if not isinstance(found, UserError):
-                results.picture(file, name, found)
-        except BrokenFiles as error:
-            found = error
-        return name, file, found
+            results.picture(file, name, found)
+        except (BrokenFiles, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+                raise
+            reason = str(error) if isinstance(error, BrokenFiles) else f"it has no picture: {in_a_line(error)}"
+            return name, file, found, reason
+        return name, file, found, ""
 
     stream = zip(inputs.names(files), model.stream(files, batch_size), strict=True)
-    for name, file, found in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
-        if isinstance(found, UserError):
-            broken.append((file, str(found).removeprefix(f"{file}: ")))
-        else:
+    for name, file, found, reason in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
+        if reason:
+            broken.append((file, reason.removeprefix(f"{file}: ")))
+        if not isinstance(found, UserError):
+            good += 1
             results.add(file, name, found)
     made = results.finish()
-    listed = folder / "broken.csv"
-    listed.unlink(missing_ok=True)
-    good = len(files) - len(broken)
     print(f"{good:,} image{'s' * (good != 1)} predicted: {', '.join(map(str, made))}")
     if not broken:
         return
-    part = listed.with_name("broken.csv.part")
-    with part.open("w", newline="", encoding="utf-8") as lines:
+    listed = folder / BROKEN
+    with replacing(listed) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
-    part.replace(listed)
     for file, reason in broken[:NAMED]:
         print(f"{file}: {reason}", file=sys.stderr)
     raise BrokenFiles(
-        f"{len(broken):,} of {len(files):,} images could not be read; {listed} has them all, with the reasons"
+        f"{len(broken):,} of {len(files):,} images could not be read or drawn; {listed} has them all, with the reasons"
     )
 
 

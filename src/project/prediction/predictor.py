@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -16,8 +17,11 @@ from project.pipeline import Preprocessing
 from project.pipeline.threads import cores, in_threads
 from project.safeguards.shortage import one_sample
 
+T = TypeVar("T")
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-BATCHES_AHEAD = 2  # decoded while the net is at work, beside one for each core
+BYTES_AHEAD = 256 << 20  # of pixels decoded while the net is at work: no more, but two batches at least
+BYTES_OF_ANY = 12 << 20  # a guess at an image that keeps its own size
+PIECE = 8  # images that a thread decodes at a time, at most
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
@@ -89,25 +93,26 @@ class Predictor:
         A few batches are in memory at a time, however many images there are.
         """
         size = batch_size if self.preprocessing.size else 1  # of one size, or else one by one
-        batches = in_threads(self._read, _batched(images, size), at_once=1, ahead=cores() + BATCHES_AHEAD)
-        for some, read in batches:
-            good = [outcome for outcome in read if not isinstance(outcome, UserError)]
+        for batch in _batched(in_threads(self._read, images, *self._ahead(size)), size):
+            good = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             found = iter(
                 self._predict(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
             )
-            for image, outcome in zip(some, read, strict=True):
+            for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(found)
 
-    def _read(
-        self, images: list[ImageLike]
-    ) -> tuple[list[ImageLike], list[tuple[Tensor, tuple[int, int]] | UserError]]:
-        read: list[tuple[Tensor, tuple[int, int]] | UserError] = []
-        for image in images:
-            try:
-                read.append(self.preprocessing.read(image))
-            except UserError as error:
-                read.append(error)
-        return images, read
+    def _ahead(self, batch_size: int) -> tuple[int, int]:
+        """How many images a thread takes at a time, and how many times that many are decoded in advance."""
+        how, workers = self.preprocessing, cores() + 2
+        affordable = BYTES_AHEAD // (how.channels * how.size[0] * how.size[1] if how.size else BYTES_OF_ANY)
+        piece = max(1, min(PIECE, batch_size, affordable // workers))
+        return piece, ceil(max(2 * batch_size, min(workers * piece, affordable)) / piece)
+
+    def _read(self, image: ImageLike) -> tuple[ImageLike, tuple[Tensor, tuple[int, int]] | UserError]:
+        try:
+            return image, self.preprocessing.read(image)
+        except UserError as error:
+            return image, error
 
     def _predict(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
         """Of uint8 [B C H W]; in halves where the device has too little memory."""
@@ -123,7 +128,7 @@ class Predictor:
         return [*self._predict(pixels[:half], sizes[:half]), *self._predict(pixels[half:], sizes[half:])]
 
 
-def _batched(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
-    images = iter(images)
-    while some := list(islice(images, size)):
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    items = iter(items)
+    while some := list(islice(items, size)):
         yield some

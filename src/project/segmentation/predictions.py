@@ -22,6 +22,8 @@ class Predictions:
         pictures: draw the masks over the images.
     """
 
+    FOLDERS = ("masks", "pictures")
+
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True) -> None:
         self.class_names, self.masks, self.pictures = (
             class_names,
@@ -33,7 +35,7 @@ class Predictions:
         named = zip(class_names, colours, strict=True)
         self.classes = self.masks / "classes.txt"
         with replacing(self.classes) as part:
-            part.write_text("".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in named), encoding="utf-8")
+            part.write_text("".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in named), "utf-8", "backslashreplace")
 
     def picture(self, file: Path, name: str, found: Tensor) -> None:
         mask = Image.fromarray(found.numpy(), "P")
