@@ -52,7 +52,8 @@ def test_it_is_as_short_as_it_says():
 def test_its_style_passes(copy):
     tools = Path(sys.executable).parent
     for words in (["check"], ["format", "--check"]):
-        ended = subprocess.run([tools / "ruff", *words, "--no-cache", *FILES], cwd=copy, capture_output=True, text=True)
+        command = [tools / "ruff", *words, "--no-cache", *(file for file in FILES if file.endswith(".py"))]
+        ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stdout
 
 
@@ -65,12 +66,7 @@ def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
 
 def test_its_commands_work(copy):
     """The training is cut short; that it learns, the task's own test shows."""
-    assert [command.split()[1] for command in COMMANDS] == [
-        "project.check",
-        "project.fit",
-        "project.test",
-        "project.predict",
-    ]
+    assert [command.split()[1] for command in COMMANDS] == ["project.check", "project.fit", "project.test"]
     for command in COMMANDS:
         short = ["--trainer.max_epochs", "1"] if ".fit" in command else []
         run(copy, *command.split("  #")[0].split(), *short)
