@@ -62,3 +62,15 @@ def test_what_it_names_is_there():
         assert (ROOT / picture).is_file(), picture
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^make (\w+)", README, re.MULTILINE)) <= set(targets)
+
+
+def test_the_house_has_all_rooms():
+    tree = README.split("## The house", 1)[1].split("```", 2)[1]
+    for place in (ROOT / "src/project").iterdir():
+        if place.name != "__init__.py" and (place.suffix == ".py" or (place / "__init__.py").is_file()):
+            assert re.search(rf"(?<![\w]){re.escape(place.name)}", tree), place.name
+
+
+def test_paragraphs_are_wrapped():
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    assert not [line for line in prose.splitlines() if len(line) > 160 and not line.startswith(("|", "!"))]

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from exports import difference, example, pictures, preprocessing, settled, written
+from PIL import Image
 
 from project.classification import CNN, Classifier, TextbookCNN, TimmNet, TorchvisionNet
 from project.exporting import export, samples
@@ -51,6 +52,21 @@ def test_the_readmes_program(channels):
     assert name == found.label and float(probability) == pytest.approx(found.probability, abs=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_readmes_program_reads_images_as_predict_does(channels):
+    """Transparent ones, with other colours below, and those of 16 bits, most of whose values are above 255."""
+    model, _, file = written(classifier("CNN", channels), preprocessing(channels))
+    grey = pictures(1)[2][0].numpy()
+    colours = Image.fromarray(pictures(3)[2].permute(1, 2, 0).numpy())
+    colours.putalpha(Image.fromarray(255 - grey))
+    for image in (colours, colours.convert("LA"), Image.fromarray(grey.astype("uint16") * 129)):
+        name, probability = example(file, image)[0].split()
+        found = model.predict(["photo.png"])[0]
+        assert name == found.label and float(probability) == pytest.approx(found.probability, abs=5e-6)
+        blunt = model.predict([image.convert("RGB")])[0].probability
+        assert abs(blunt - found.probability) > 1e-5  # the lines that read it are needed
+
+
 def test_a_run_is_tried_on_its_files(fit, image_folder, repository, capsys):
     """In their own size, whatever the net gets."""
     root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 1}}, size=(30, 44))
@@ -73,4 +89,6 @@ def test_a_run_is_tried_on_its_files(fit, image_folder, repository, capsys):
     assert "0.005 allowed, on 3 images of test" in capsys.readouterr().out
     shutil.rmtree(root)
     export([str(run)])
-    assert "on 3 images of noise, since the run's data cannot be read (" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "on 3 images of noise\n" in said.out
+    assert said.err.startswith("warning: tried on noise, since the run's data cannot be read (")

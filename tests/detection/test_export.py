@@ -1,5 +1,6 @@
 """Each net becomes a file, with images of several sizes, grey and coloured."""
 
+import re
 from functools import partial
 
 import pytest
@@ -34,6 +35,8 @@ def detector(name: str, channels: int = 3, **options) -> Detector:
                     nn.init.normal_(layer.weight, std=2 / layer.weight[0].numel() ** 0.5)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
+    if name.startswith("retinanet"):  # else all scores are 1, and which of a thousand are kept is chance
+        task.net.net.head.classification_head.cls_logits.weight.data.mul_(0.1)
     if name.startswith("fasterrcnn"):  # whose maps are hundreds times as large as trained ones
         for head in (task.net.net.rpn.head, task.net.net.roi_heads.box_predictor):
             for weights in head.parameters():
@@ -72,21 +75,55 @@ def test_pt2_takes_no_detector():
         written(detector("CnnFcos"), preprocessing(), "pt2")
 
 
-def test_what_differs():
-    exported = detector("CnnFcos").exported()
-    some = {
-        "boxes": torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 40]]),
-        "scores": torch.tensor([0.9, 0.5]),
-        "labels": torch.tensor([1, 2]),
-    }
-    none = {key: value[:0] for key, value in some.items()}
-    moved = {**some, "boxes": some["boxes"] + torch.tensor([[0.0, 0, 0, 10], [0, 0, 0, 0]])}
-    assert exported.difference(some, some) == exported.difference(none, none) == 0
-    assert exported.difference(moved, some) == pytest.approx(0.5)
-    assert exported.difference(some, none) == exported.difference(none, some) == 1
-    assert exported.difference({**some, "labels": torch.tensor([2, 2])}, some) == 1
-    fewer = {key: value[:1] for key, value in some.items()}
-    assert exported.difference(fewer, some) == 0  # the lowest score of all may be on either side of the threshold
+def found(*boxes):
+    """Of (x1, y1, x2, y2, score, label)."""
+    table = torch.tensor(boxes).view(-1, 6)
+    return {"boxes": table[:, :4], "scores": table[:, 4], "labels": table[:, 5].long()}
+
+
+ONE, TWO = (0.0, 0, 10, 10, 0.9, 1), (20.0, 20, 30, 40, 0.5, 2)  # the net's threshold is 0.05
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "file, torch_, apart",
+    [
+        ([ONE, TWO], [ONE, TWO], 0),
+        ([TWO, ONE], [ONE, TWO], 0),
+        ([], [], 0),
+        ([], [ONE], 1),
+        ([ONE], [ONE, TWO], 1),
+        ([ONE, ONE], [ONE], 1),  # each has one of its own
+        ([ONE], [ONE, (*TWO[:4], 0.055, 2)], 0),  # rounding decides on which side of the threshold it lies
+        ([ONE], [ONE, (*TWO[:4], 0.065, 2)], 1),
+        ([(0.0, 0, 10, 20, 0.9, 1), TWO], [ONE, TWO], 0.5),
+        ([(*ONE[:4], 0.7, 1)], [ONE], 0.2),
+        ([(*ONE[:4], 0.9, 2)], [ONE], 1),
+        ([(*ONE[:4], NAN, 1)], [ONE], float("inf")),
+        ([ONE, (*TWO[:4], NAN, 2)], [ONE], float("inf")),
+        ([(0.0, 0, NAN, 10, 0.9, 1)], [ONE], float("inf")),
+    ],
+)
+def test_what_differs(file, torch_, apart):
+    exported = Detector(NETS["CnnFcos"], 2, 3).exported()
+    assert exported.difference(found(*file), found(*torch_)) == pytest.approx(apart)
+    assert exported.difference(found(*torch_), found(*file)) == pytest.approx(apart)
+
+
+def test_where_a_net_gives_all_that_it_may_the_last_ones_are_uncertain():
+    net = partial(CnnFcos, widths=[4, 8, 16], depth=1, neck=32)
+    exported = Detector(net, 2, 3).exported()
+    exported.net.detections_per_img = 2
+    other = (40.0, 40, 50, 50, 0.501, 1)
+    assert exported.difference(found(ONE, TWO), found(ONE, other)) == 0
+    assert exported.difference(found(ONE, TWO), found(ONE)) == 0  # it has room for one more, the other not
+    exported.net.detections_per_img = 3
+    assert exported.difference(found(ONE, TWO), found(ONE, other)) == 1
+
+
+def test_boxes_are_counted():
+    exported = Detector(NETS["CnnFcos"], 2, 3).exported()
+    assert exported.count(found(ONE, TWO, (*TWO[:4], 0.055, 2))) == 2 and exported.count(found()) == 0
 
 
 def test_the_readmes_program():
@@ -106,4 +143,5 @@ def test_a_run(fit, repository, capsys):
     capsys.readouterr()
     export([str(run)])
     said = capsys.readouterr().out
-    assert said.startswith(f"{run}/exports/model.onnx: ") and "IoU" in said and "images of test" in said
+    assert said.startswith(f"{run}/exports/model.onnx: ")
+    assert "IoU" in said and re.search(r" allowed, on [1-9]\d* boxes in 8 images of test\n", said)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from project.detection.exported import to_original
 from project.detection.metric import TOGETHER, AveragePrecision, Seen, average_precision, precision_by_image
-from project.detection.task import to_original
 
 NAMES = ["a", "b", "c"]
 

@@ -41,11 +41,12 @@ def run(trained) -> Path:
 
 
 def changed(run: Path, **changes) -> Path:
-    """The run's checkpoint with other hyper-parameters of its data."""
+    """A checkpoint of the run with other hyper-parameters of its data."""
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     content["datamodule_hyper_parameters"].update(changes)
-    torch.save(content, "changed.ckpt")
-    return Path("changed.ckpt")
+    file = run / "checkpoints" / "changed.ckpt"
+    torch.save(content, file)
+    return file
 
 
 @pytest.mark.parametrize("form", ["onnx", "pt2"])
@@ -132,14 +133,111 @@ def test_images_that_tell_on_each_other(run, monkeypatch):
 
 def test_without_the_data_noise_is_compared(run, capsys):
     export([str(changed(run, test=0, train=0)), "--out", "there.onnx"])
-    assert "on 3 images of noise, since the run's data cannot be read (" in capsys.readouterr().out
-    assert Path("there.onnx").is_file()
+    said = capsys.readouterr()
+    assert "0.0001 allowed, on 3 images of noise\n" in said.out and Path("there.onnx").is_file()
+    why = "neither test nor val has an image"
+    assert said.err == f"warning: tried on noise, since the run's data cannot be read ({why})\n"
 
 
 def test_without_test_images_those_of_val(run, capsys):
     export([str(changed(run, test=0, val=5))])
     assert "on 5 images of val" in capsys.readouterr().out
-    assert Path("exports/model.onnx").is_file()  # beside the checkpoint, which lies in no run
+
+
+def test_the_data_of_a_checkpoint_in_no_run_are_left_alone(run, monkeypatch, capsys):
+    """They may be a stranger's, who names what files he likes."""
+    import tiny_task
+
+    file = shutil.copy(run / "checkpoints/best.ckpt", "stranger.ckpt")
+    monkeypatch.setattr(tiny_task.Shades, "given", lambda *_: pytest.fail("the data are read"))
+    export([file])
+    said = capsys.readouterr()
+    assert "on 3 images of noise" in said.out and "stranger.ckpt lies in no run's folder" in said.err
+    assert Path("exports/model.onnx").is_file()
+
+
+def test_a_bug_in_a_data_module_is_no_reason_for_noise(run, monkeypatch):
+    import tiny_task
+
+    monkeypatch.setattr(tiny_task.Shades, "given", lambda self, split: {}[split])
+    with pytest.raises(KeyError):
+        export([str(run)])
+    assert not (run / "exports").exists()
+
+
+def test_where_nothing_is_found_nothing_is_said_to_agree(run, monkeypatch, capsys):
+    import tiny_task
+
+    monkeypatch.setattr(tiny_task.Answer, "counted", "moles")
+    export([str(run)])
+    assert "allowed, on 33 moles in 11 images of test" in capsys.readouterr().out
+    monkeypatch.setattr(tiny_task.Answer, "count", lambda *_: 0)
+    export([str(run)])
+    said = capsys.readouterr().out
+    assert "nothing could be compared: neither PyTorch nor the file finds moles in 11 images of test" in said
+    assert "agrees" not in said
+
+
+def test_a_file_that_cannot_be_run(run, monkeypatch):
+    def opened(file):
+        def run(images):
+            raise RuntimeError("no such kernel")
+
+        return run
+
+    monkeypatch.setattr(command.onnx_file, "opened", opened)
+    with pytest.raises(UserError, match=r"^onnx cannot run what it made of Linear .*no such kernel"):
+        export([str(run)])
+    assert not list((run / "exports").iterdir())
+
+
+def test_a_bug_in_the_comparison_is_not_the_formats(run, monkeypatch):
+    import tiny_task
+
+    monkeypatch.setattr(tiny_task.Answer, "difference", lambda *_: {}["masks"])
+    with pytest.raises(KeyError):
+        export([str(run)])
+    assert not list((run / "exports").iterdir())
+
+
+@pytest.mark.parametrize(
+    "args, made",
+    [
+        (["--format", "pt2", "run"], "run/exports/model.pt2"),
+        (["--out=x.pt2", "run"], "x.pt2"),
+        (["run", "--out", "weights/x.safetensors"], "weights/x.safetensors"),
+        (["--trust", "tiny_task", "run", "--out", "X.ONNX"], "X.ONNX"),
+    ],
+)
+def test_the_run_anywhere_and_the_format_by_the_ending(run, args, made):
+    from safetensors import safe_open
+
+    export(args)
+    if made.endswith("pt2"):
+        torch.export.load(made)
+    elif made.endswith("safetensors"):
+        with safe_open(made, "pt") as file:
+            assert list(file.keys())
+    else:
+        import onnx
+
+        onnx.checker.check_model(made)
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["run", "--out", "run"], "--out run is a folder; name the file, too: run/model.onnx"),
+        (["run", "--out", "x.pt2", "--format", "onnx"], "x.pt2 is no name for --format onnx: let it end with .onnx"),
+        (["run", "--out", "x.ckpt"], "x.ckpt must end with .onnx or .pt2 or .safetensors"),
+        (["run", "--out", "x", "--format", "pt2"], "--out x must end with .pt2$"),
+        (["run", "--out", "run/config.yaml/m.onnx"], "run/config.yaml/m.onnx cannot be written: .*config.yaml is no"),
+    ],
+)
+def test_the_place_is_looked_at_before_all_work(run, args, said, monkeypatch):
+    monkeypatch.setattr(command, "load", lambda *_: pytest.fail("it is too late"))
+    with pytest.raises(UserError, match=said):
+        export(args)
 
 
 def test_packages_that_are_missing(run, monkeypatch):
@@ -178,6 +276,7 @@ def test_what_a_format_cannot_take(run, form, other, monkeypatch):
     [
         ([], "which run"),
         (["--format", "onnx"], "which run"),
+        (["--out", "x.onnx"], "which run"),
         (["gone"], "no run folder or checkpoint"),
         (["run", "--format", "onx"], "format.*onx.*onnx"),
         (["run", "--frmat", "onnx"], "no key 'frmat'; did you mean 'format'"),

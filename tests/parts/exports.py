@@ -66,15 +66,16 @@ def difference(
     """The largest, of images of several sizes and of a batch, as the task measures it."""
     model, exported, file = written(task, how, form)
     run: Callable = command.FORMATS[form].opened(file)
-    return agreement.disagreement(run, model, exported, images or pictures(how.channels))
+    return agreement.compared(run, model, exported, images or pictures(how.channels)).largest
 
 
-def example(file: Path, image: torch.Tensor) -> list[str]:
-    """What the README's program for a file, run where there is no torch, prints of uint8 [C H W]."""
+def example(file: Path, image: torch.Tensor | Image.Image) -> list[str]:
+    """What the README's program for a file, run where there is no torch, prints of an image, or of uint8 [C H W]."""
     (program,) = re.findall(r"```python\n(import json.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
-    assert len(program.splitlines()) <= 22
-    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-    Image.fromarray(pixels.numpy()).save("photo.png")
+    assert len(program.splitlines()) <= 26
+    if isinstance(image, torch.Tensor):
+        image = Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy())
+    image.save("photo.png")
     named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
     assert named != program and '"photo.png"' in program
     blocked = "import sys\nsys.modules.update({'torch': None, 'project': None})\n"

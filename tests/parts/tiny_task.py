@@ -185,7 +185,7 @@ class Answer(nn.Module):
 
     task, one_at_a_time, left_out = "judging", False, ""
     outputs: ClassVar = {"probabilities": {0: "batch"}}
-    measured, tolerance = "difference of a probability", 1e-4
+    measured, tolerance, counted = "difference of a probability", 1e-4, ""
 
     def __init__(self, net):
         super().__init__()
@@ -196,6 +196,9 @@ class Answer(nn.Module):
 
     def difference(self, found, predicted):
         return float((found["probabilities"] - predicted).abs().max())
+
+    def count(self, predicted):
+        return len(predicted)
 
 
 class Carried(Used):

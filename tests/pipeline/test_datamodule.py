@@ -95,8 +95,8 @@ def test_mean_and_std_must_fit_the_images_and_each_other():
         Noise(mean=[0.5] * 3)
     with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
         ready(mean=[0.5], std=[0.2])
-    data = ready()
-    for wrong, said in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be numbers")):  # in a harmed checkpoint
+    data = ready()  # as from a harmed checkpoint
+    for wrong, said in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be finite numbers")):
         with pytest.raises(UserError, match=f"data.mean {said}"):
             data.load_state_dict({**data.state_dict(), "mean": wrong})
 

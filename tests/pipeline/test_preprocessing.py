@@ -115,7 +115,9 @@ def test_values_that_do_not_fit():
         Preprocessing(1, (0, 5), False, [0.5], [0.5])
 
 
-@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), 1e-320, True, 10**400, "0.5", None])
+@pytest.mark.parametrize(
+    "std", [0.0, -1.0, float("nan"), float("inf"), 1e-320, True, pytest.param(10**400, id="huge"), "0.5", None]
+)
 def test_a_standard_deviation_that_is_none(std):
     with pytest.raises(UserError, match=r"data\.std (is \[0\.5, .*\], but must be above 0|must be finite numbers)"):
         Preprocessing(2, (5, 5), False, [0.5, 0.5], [0.5, std])

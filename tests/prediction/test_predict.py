@@ -285,6 +285,17 @@ def test_of_large_images_fewer_are_decoded_in_advance(trained, monkeypatch, coun
     assert times >= min(count, 10) or full  # the cores have something to do
 
 
+def test_large_images_of_which_many_cores_could_decode_more(trained, monkeypatch):
+    """Of 3 MB each; a batch of 8 for each core would be 1.5 GB."""
+    monkeypatch.setattr(predictor, "cores", lambda: 64)
+    model, asked = project.load(trained, device="cpu"), []
+    monkeypatch.setattr(model, "preprocessing", Preprocessing(3, (1024, 1024), False, [0.5] * 3, [0.5] * 3))
+    monkeypatch.setattr(model.task, "predict", lambda images, *_: ["light"] * len(images))
+    stream = model.stream((asked.append(1) or torch.zeros(3, 5, 5, dtype=torch.uint8) for _ in range(1000)), 8)
+    assert next(stream)[1] == "light"
+    assert len(asked) * 3 <= 256 + 8 * 3
+
+
 def test_where_memory_ends_a_batch_is_halved(trained, photos, monkeypatch):
     model, whole, sizes = project.load(trained), project.load(trained).task.predict, []
 

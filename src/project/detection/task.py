@@ -10,11 +10,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchvision.ops import clip_boxes_to_image
 
 from project import UserError
 from project.detection import pictures
-from project.detection.exported import Exported
+from project.detection.exported import Exported, to_original
 from project.detection.flips import Flip, in_flips
 from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image, wrong
 from project.detection.predictions import Predictions
@@ -170,24 +169,6 @@ class Detector(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
-
-
-def to_original(detected: dict[str, Tensor], size: tuple[int, int], area: tuple[int, int]) -> dict[str, Tensor]:
-    """Detections in pixels of the original image, clipped to it; what lay in the padding is left out.
-
-    Args:
-        size: the original height and width.
-        area: the height and width that the original takes of the image that the net saw, from its top left.
-    """
-    height, width = size
-    factor = detected["boxes"].new_tensor([width / area[1], height / area[0]] * 2)
-    boxes = clip_boxes_to_image(detected["boxes"].float() * factor, (height, width))
-    there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return {
-        "boxes": boxes[there],
-        "scores": detected["scores"][there].float(),
-        "labels": detected["labels"][there],
-    }
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

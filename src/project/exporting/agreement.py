@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +17,24 @@ Run = Callable[[Tensor], dict[str, Tensor]]  # uint8 [B H W C] to the file's out
 TIMINGS, SECONDS = 60, 10.0  # at most, of each
 
 
-def disagreement(run: Run, model: Predictor, exported: Exported, images: Sequence[Tensor]) -> float:
-    """The largest difference on any of the images, uint8 [C H W] of any size, as the task measures it."""
+class Comparison(NamedTuple):
+    """
+    largest: the largest difference on any image, as the task measures it.
+    things: of what is counted, how many there were.
+    """
+
+    largest: float
+    things: int
+
+
+def compared(run: Run, model: Predictor, exported: Exported, images: Sequence[Tensor]) -> Comparison:
+    """A file's answers to images, uint8 [C H W] of any size, with PyTorch's."""
     predicted = [predict(model, image) for image in images]
     pairs = zip(images, predicted, strict=True)
     differences = [difference(run, exported, image, expected) for image, expected in pairs]
     if not exported.one_at_a_time:
         differences.append(_together(run, model, exported, images[0]))
-    return _largest(differences)
+    return Comparison(_largest(differences), sum(exported.count(one) for one in predicted))
 
 
 def latencies(run: Run, model: Predictor, images: Sequence[Tensor]) -> tuple[float, float]:

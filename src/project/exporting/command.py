@@ -1,6 +1,9 @@
 """`python -m project.export`: writes the file, then tries it on real images, and keeps it only if it agrees."""
 
 import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +11,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from project import UserError, checkpoint, trust
 from project.exporting import agreement, onnx_file, pt2_file, safetensors_file, samples
@@ -34,27 +38,29 @@ def export(args: list[str]) -> None:
         Disagrees: PyTorch's answers to the same images are others; the file is removed.
         UserError: the format cannot take this net, or its packages are not installed.
     """
-    if not args or (args[0].startswith("-") and not {"-h", "--help"} & set(args)):
-        raise UserError(f"which run? {USAGE}")
     chosen = _parser().read(args)
-    form = FORMATS[chosen.format]
-    _check_packages(chosen.format, form)
+    if chosen.run is None:
+        raise UserError(f"which run? {USAGE}")
+    form = _format(chosen.format, chosen.out)
+    _check_packages(form, FORMATS[form])
     source = checkpoint.find(chosen.run)
+    out = Path(chosen.out) if chosen.out else checkpoint.run_of(source) / "exports" / f"model.{form}"
+    _check_place(out, form)
     model = load(source, "cpu", chosen.trust)
     exported = _exported(model)
-    out = Path(chosen.out) if chosen.out else checkpoint.run_of(source) / "exports" / f"model.{chosen.format}"
+    images: list[Tensor] = []
+    words = ""
+    if form != "safetensors":
+        images, words = samples.images(source, model.preprocessing, IMAGES, chosen.trust)
     part = out.with_name(f"{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write(chosen.format, model, exported, part)
-        said = _tried(chosen.format, model, exported, part, source, chosen.trust)
+        with _refusing(form, model, "cannot take"):
+            _write(form, model, exported, part)
+        said = _unequal(model, part) if form == "safetensors" else _tried(form, model, exported, part, images, words)
         part.replace(out)
-    except UserError:
-        raise
     except OSError as error:
-        raise UserError(f"{error.filename or out} cannot be written: {error.strerror}") from None
-    except Exception as error:  # a net of anyone's, in the hands of an exporter, or of what runs the file
-        raise UserError(_refused(chosen.format, model, error)) from error
+        raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
     finally:
         if part.is_file():
             part.unlink()
@@ -63,16 +69,49 @@ def export(args: list[str]) -> None:
 
 def _parser() -> Words:
     parser = Words(usage=USAGE, description="Writes a run's best checkpoint as a file for other programs.")
-    parser.add_argument("run", help="a run's folder, or a checkpoint file")
+    parser.add_argument("run", nargs="?", default=None, help="a run's folder, or a checkpoint file")
     parser.add_argument(
         "--format",
-        type=Literal["onnx", "pt2", "safetensors"],
-        default="onnx",
-        help="onnx: for any runtime; pt2: torch.export's; safetensors: the net's weights alone",
+        type=Literal["onnx", "pt2", "safetensors"] | None,
+        default=None,
+        help="onnx: for any runtime; pt2: torch.export's; safetensors: the net's weights alone; by default as --out "
+        "ends, or onnx",
     )
     parser.add_argument("--out", type=str | None, default=None, help="the file; RUN/exports/model.FORMAT by default")
     parser.add_argument("--trust", action="append", default=[], help="use classes of this package, too")
     return parser
+
+
+def _format(asked: str | None, out: str | None) -> str:
+    """The format that is asked for, or that the file's ending tells.
+
+    Raises:
+        UserError: the ending is of none, or of another.
+    """
+    if out is None or Path(out).is_dir():  # which `_check_place` refuses
+        return asked or "onnx"
+    ending = Path(out).suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        endings = [f".{form}" for form in ([asked] if asked else FORMATS)]
+        raise UserError(f"--out {out} must end with {' or '.join(endings)}")
+    if asked not in (None, ending):
+        raise UserError(f"--out {out} is no name for --format {asked}: let it end with .{asked}, or leave --format out")
+    return ending
+
+
+def _check_place(out: Path, form: str) -> None:
+    """Before all the work.
+
+    Raises:
+        UserError: no file can be made there.
+    """
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name the file, too: {out / f'model.{form}'}")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"{out} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{out} cannot be written: {above} is not yours to write to")
 
 
 def _check_packages(name: str, form: ModuleType) -> None:
@@ -107,31 +146,63 @@ def _write(name: str, model: Predictor, exported: Any, part: Path) -> None:
         FORMATS[name].write(graph, model.preprocessing, metadata(model, exported), part)
 
 
-def _refused(name: str, model: Predictor, error: Exception) -> str:
-    """In one line; pt2 takes fewer nets than ONNX, and weights alone can always be written."""
-    task: Any = model.task
-    other = "--format onnx" if name == "pt2" else "--format safetensors, which writes its weights alone"
-    why = f"{type(error).__name__}: {trust.in_a_line(error)[:200]}"
-    return f"{name} cannot take {type(task.net).__name__} as it is ({why}); try {other}"
+@contextmanager
+def _refusing(name: str, model: Predictor, failed: str) -> Iterator[None]:
+    """A net of anyone's, in the hands of an exporter, or of what runs the file: there is nothing that they raise not.
+
+    pt2 takes fewer nets than ONNX, and weights alone can always be written.
+
+    Args:
+        failed: what stands between the format and the net.
+
+    Raises:
+        UserError: anything but an OSError was raised; in one line.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        task: Any = model.task
+        other = "--format onnx" if name == "pt2" else "--format safetensors, which writes its weights alone"
+        why = f"{type(error).__name__}: {trust.in_a_line(error)[:200]}"
+        raise UserError(f"{name} {failed} {type(task.net).__name__} as it is ({why}); try {other}") from error
 
 
-def _tried(name: str, model: Predictor, exported: Exported, part: Path, source: Path, trusted: list[str]) -> str:
+def _unequal(model: Predictor, part: Path) -> str:
     """
     Raises:
         Disagrees: as `export` says.
     """
     task: Any = model.task
-    if name == "safetensors":
-        if wrong := safetensors_file.unequal(task.net, part):
-            raise Disagrees(f"{wrong} tensors of the file are not the net's; it is removed")
-        return f"{len(task.net.state_dict())} tensors, bit for bit those of the net"
-    images, words = samples.images(source, model.preprocessing, IMAGES, trusted)
-    run = FORMATS[name].opened(part)
-    found = agreement.disagreement(run, model, exported, images)
-    compared = f"{exported.measured} {found:.2g}, {exported.tolerance:g} allowed, on {words}"
-    if found > exported.tolerance:
+    if wrong := safetensors_file.unequal(task.net, part):
+        raise Disagrees(f"{wrong} tensors of the file are not the net's; it is removed")
+    return f"{len(task.net.state_dict())} tensors, bit for bit those of the net"
+
+
+def _tried(name: str, model: Predictor, exported: Exported, part: Path, images: Sequence[Tensor], words: str) -> str:
+    """
+    Args:
+        words: what the images are.
+
+    Raises:
+        Disagrees: as `export` says.
+    """
+    with _refusing(name, model, "cannot run what it made of"):
+        file = FORMATS[name].opened(part)
+
+    def run(pixels: Tensor) -> dict[str, Tensor]:
+        with _refusing(name, model, "cannot run what it made of"):
+            return file(pixels)
+
+    found = agreement.compared(run, model, exported, images)
+    of = f"{found.things:,} {exported.counted} in " if exported.counted else ""
+    compared = f"{exported.measured} {found.largest:.2g}, {exported.tolerance:g} allowed, on {of}{words}"
+    if found.largest > exported.tolerance:
         raise Disagrees(f"the file does not agree with PyTorch and is removed: {compared}")
     lines = [f"agrees with PyTorch: {compared}"]
+    if not found.things:
+        lines = [f"nothing could be compared: neither PyTorch nor the file finds {exported.counted} in {words}"]
     lines += [f"left out, there and here: {exported.left_out}"] if exported.left_out else []
     file_ms, torch_ms = agreement.latencies(run, model, images)
     threads = torch.get_num_threads()

@@ -15,6 +15,7 @@ class Exported(Protocol):
     left_out: what the task does in evaluation and the file does not, in words; empty if nothing.
     measured: what `difference` is, in words.
     tolerance: how large it may be on any image.
+    counted: what an image may have none of, so that nothing is compared: `boxes`; empty if there is no such thing.
     """
 
     task: str
@@ -23,6 +24,7 @@ class Exported(Protocol):
     left_out: str
     measured: str
     tolerance: float
+    counted: str
 
     def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor, ...]:
         """
@@ -34,3 +36,6 @@ class Exported(Protocol):
 
     def difference(self, found: Mapping[str, Tensor], predicted: Any) -> float:
         """Of what the file gives for an image and what the task's `predict` gives for it."""
+
+    def count(self, predicted: Any) -> int:
+        """How many of what is `counted` the task's `predict` gives for an image."""

@@ -1,5 +1,6 @@
 """The images that a file is tried on: real ones, of the run's own test data, as decoded."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from project import checkpoint
+from project import UserError, checkpoint
 from project.cli import build
-from project.pipeline import Preprocessing, Samples
+from project.pipeline import ImageDataModule, Preprocessing, Samples
 from project.pipeline.decode import decode
 
 NOISE_TIMES = (1, 2, 3)
@@ -27,20 +28,24 @@ def images(
         trusted: as for `checkpoint.load`.
 
     Returns:
-        the images, and what they are: `12 images of test`; noise where the data cannot be read, and why
+        the images, and what they are: `12 images of test`; noise where the data cannot be read, said on stderr
     """
     try:
+        if not (checkpoint.run_of(file) / "config.yaml").is_file():  # a stranger's names what files he likes
+            raise UserError(f"{file} lies in no run's folder: only a run's data are read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which training and `check` have given
             data = _data(file, trusted)
-        split, samples = data.evaluated, data.samples[data.evaluated]
+        split, samples = data.evaluated, data.samples.get(data.evaluated)
+        if not samples:
+            raise UserError("neither test nor val has an image")
         several = min(count, len(samples))
         places = [number * len(samples) // several for number in range(several)]
         found = [_decoded(data, samples, place, preprocessing) for place in places]
-    # Data of anyone's, which may be gone, of this machine or another: the model can be exported without them.
-    except Exception as error:
+    except (UserError, OSError) as error:  # they may be gone, or another machine's: the model is exported without them
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise, since the run's data cannot be read ({why})"
+        print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
+        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
     return found, f"{len(found)} image{'s' * (len(found) > 1)} of {split}"
 
 
@@ -66,7 +71,10 @@ def _data(file: Path, trusted: Sequence[str]) -> Any:
     arguments = parts["data"]["init_args"]
     if "download" in arguments:
         arguments["download"] = False
-    data = build(L.LightningDataModule, "data", parts["data"])
+    with checkpoint.blamed(file, "names data that cannot be opened"):
+        data = build(L.LightningDataModule, "data", parts["data"])
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"{type(data).__name__} is no ImageDataModule")
     data.load_state_dict(content[type(data).__qualname__])
     data.cache = "none"  # a few of many
     data.setup("test")
