@@ -60,6 +60,7 @@ def test_its_style_passes(copy):
 def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
     task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
     house = [f"tests/test_house.py::{name}" for name in ("test_import_contracts", "test_nobody_imports_a_slice")]
+    house.append("tests/test_readme.py::test_the_house_has_all_rooms")
     words = [*house, f"tests/{task}", f"tests/test_configs.py::test_config_runs_a_step[{task}]"]
     said = run(copy, "-m", "pytest", "-p", "no:cacheprovider", *words)
     assert " passed" in said and "skipped" not in said
