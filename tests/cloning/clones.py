@@ -1,7 +1,8 @@
 """Clones and their own checks: `python tests/cloning/clones.py` makes one of each task and one of two, and runs those.
 
-The first gets an environment of its own, as `make` makes it; the others use the one that this runs in. As many are
-under way at a time as there are cores. The exit code is 1 if a check has failed.
+The first gets an environment of its own, as `make` makes it; the others use the one that this runs in, and leave out
+the tests of what they share with the first, file by file and byte by byte. As many are under way at a time as there are
+cores. The exit code is 1 if a check has failed.
 """
 
 import argparse
@@ -42,9 +43,34 @@ def pytest_command(python: Path) -> list[str]:
     return [str(python), "-m", "pytest", "-p", "no:cacheprovider"]
 
 
-def checks(own_environment: bool) -> dict[str, list[str]]:
-    """What a clone must pass, by name."""
-    if own_environment:
+def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
+    """Of the files of a part of it, without those of its tasks."""
+    files = (file for file in (clone / part).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    names = {file: file.relative_to(clone) for file in files}
+    return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*tasks}}
+
+
+def tests_of_its_own(clone: Path, tasks: list[str], first: Path, tasks_of_first: list[str]) -> list[str]:
+    """The files of tests that walk over all that is there, its tasks' own, and those that the first does not have."""
+    if contents(clone, tasks, "src") != contents(first, tasks_of_first, "src"):
+        return ["tests"]
+    walking = sorted(str(file.relative_to(clone)) for file in (clone / "tests").glob("test_*.py"))
+    folders = [folder.name for folder in (clone / "tests").iterdir() if folder.is_dir() and folder.name not in tasks]
+    others = [f"tests/{name}" for name in sorted(folders)]
+    return (
+        walking
+        + [f"tests/{task}" for task in tasks]
+        + [part for part in others if contents(clone, [], part) != contents(first, [], part)]
+    )
+
+
+def checks(tests: list[str] | None) -> dict[str, list[str]]:
+    """What a clone must pass, by name.
+
+    Args:
+        tests: what is run of them; None: all, and in an environment of its own.
+    """
+    if tests is None:
         return {target: ["make", target, f"PYTHON={sys.executable}"] for target in ("setup", "lint", "test", "fit")}
     tools = Path(sys.executable).parent
     return {
@@ -52,19 +78,17 @@ def checks(own_environment: bool) -> dict[str, list[str]]:
         "ruff format": [str(tools / "ruff"), "format", "--check", "--no-cache"],
         "mypy": [str(tools / "mypy")],
         "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
-        "test": pytest_command(Path(sys.executable)),
+        "test": [*pytest_command(Path(sys.executable)), *tests],
         "fit": [sys.executable, "-m", f"{NAME}.fit"],
     }
 
 
-def check(folder: Path, tasks: list[str], own_environment: bool) -> bool:
-    """Makes a clone in `folder` and runs its checks, until one fails."""
-    clone, what = folder / "+".join(tasks), " and ".join(tasks)
-    make(TEMPLATE, clone, NAME, tasks)
-    for name, command in checks(own_environment).items():
+def check(clone: Path, what: str, tests: list[str] | None) -> bool:
+    """Runs a clone's checks, until one fails."""
+    for name, command in checks(tests).items():
         started = time.monotonic()
         options = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        variables = {**environment(clone), **({"PYTHONPATH": ""} if own_environment else {})}
+        variables = {**environment(clone), **({"PYTHONPATH": ""} if tests is None else {})}
         ended = subprocess.run(command, env=variables, check=False, **options)
         good = ended.returncode == 0
         print(f"{what}: {name} {'passes' if good else 'FAILS'}, {time.monotonic() - started:.0f} s", flush=True)
@@ -96,11 +120,15 @@ def main() -> int:
     given = parser.parse_args()
     choices = [given.only] if given.only else [[task] for task in tasks] + [tasks[:2]]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as workers:
-        outcomes = [
-            workers.submit(check, Path(folder), chosen, not place and not given.only)
-            for place, chosen in enumerate(choices)
+        clones = [Path(folder) / "+".join(chosen) for chosen in choices]
+        for clone, chosen in zip(clones, choices, strict=True):
+            make(TEMPLATE, clone, NAME, chosen)
+        tests = [
+            tests_of_its_own(clone, its, clones[0], choices[0]) for clone, its in zip(clones, choices, strict=True)
         ]
-        return 0 if all(outcome.result() for outcome in outcomes) else 1
+        wanted = [["tests"]] if given.only else [None, *tests[1:]]
+        outcomes = list(workers.map(check, clones, [" and ".join(chosen) for chosen in choices], wanted))
+        return 0 if all(outcomes) else 1
 
 
 if __name__ == "__main__":
