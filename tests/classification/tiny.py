@@ -1,11 +1,9 @@
 """What the configs of this slice need to run on tiny data, without a download."""
 
-import gzip
-import struct
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from fake_mnist import fake_mnist
 from PIL import Image
 
 METRIC = "test/accuracy"
@@ -36,19 +34,3 @@ def class_folders(root: Path) -> None:
             (root / split / name).mkdir(parents=True)
             for number in range(count):
                 Image.new("RGB", (10, 12), (100 * place, 9 * number, 50)).save(root / split / name / f"{number}.png")
-
-
-def fake_mnist(root: Path) -> None:
-    """Sixty images of noise in MNIST's own files."""
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part in ("train", "t10k"):
-        pixels = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
-        labels = (np.arange(60) % 10).astype(np.uint8)
-        images = struct.pack(">IIII", 2051, 60, 28, 28) + pixels.tobytes()
-        for name, content in {
-            f"{part}-images-idx3-ubyte": images,
-            f"{part}-labels-idx1-ubyte": struct.pack(">II", 2049, 60) + labels.tobytes(),
-        }.items():
-            (raw / name).write_bytes(content)
-            (raw / f"{name}.gz").write_bytes(gzip.compress(content))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import made_once
 
 from project import UserError
 from project.exporting import command, export
@@ -23,16 +24,7 @@ name: tiny
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from project import process, trust, verbs
-
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task"))
-        Path("config.yaml").write_text(CONFIG)
-        process.quiet()
-        verbs.fit(["--config", "config.yaml"])
-    return folder / "runs" / "tiny" / "version_0"
+    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
 
 
 @pytest.fixture

@@ -211,6 +211,28 @@ class Carried(Used):
         return Answer(self.net)
 
 
+class Stamps:
+    """What it writes without images: `stamp_N.txt`. count: how many."""
+
+    def __init__(self, folder, class_names, count: int = 3):
+        self.folder, self.class_names, self.count = folder, class_names, count
+
+    def make(self, model, batch_size):
+        for number in range(self.count):
+            (self.folder / f"stamp_{number}.txt").write_text(f"{self.class_names[number]} {batch_size}")
+        return [self.folder]
+
+
+class Maker(Judge):
+    """A task that takes no images."""
+
+    Predictions = Stamps
+
+    @property
+    def class_names(self):
+        return self.hparams.class_names
+
+
 class Clumsy(Drawn):
     """Its drawing fails when it is shown a prediction, and it logs its hyper-parameters by itself."""
 

@@ -10,6 +10,7 @@ import pytest
 import tiny_task
 import torch
 from PIL import Image
+from tiny_run import made_once
 
 import project
 from project import BrokenFiles, UserError
@@ -28,17 +29,7 @@ GREYS = {"dark": 60, "grey": 100, "light": 140}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run, made once: nothing here changes it."""
-    from project import process, trust, verbs
-
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task"))
-        Path("config.yaml").write_text(CONFIG)
-        process.quiet()
-        verbs.fit(["--config", "config.yaml"])
-    return folder / "runs" / "tiny" / "version_0"
+    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
 
 
 @pytest.fixture
@@ -252,6 +243,21 @@ def test_a_task_that_cannot_predict(fit):
     run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
     with pytest.raises(UserError, match="Judge has no `predict"):
         project.load(run)
+
+
+def test_a_task_that_takes_no_images(fit, capsys):
+    Path("config.yaml").write_text(CONFIG.replace("Used", "Maker"))
+    run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
+    predict([str(run), "--count", "2", "--batch_size", "7", "--out", "out"])
+    assert capsys.readouterr().out.endswith("made: out\n")
+    assert [path.read_text() for path in sorted(Path("out").iterdir())] == ["dark 7", "grey 7"]
+    with pytest.raises(UserError, match=r"a\.png"):
+        predict([str(run), "a.png"])
+    with pytest.raises(UserError, match="Maker takes no images"):
+        project.load(run).predict(["a.png"])
+    with pytest.raises(SystemExit):
+        predict([str(run), "--help"])
+    assert "IMAGES" not in capsys.readouterr().out
 
 
 def test_few_images_are_in_memory_at_a_time(trained):

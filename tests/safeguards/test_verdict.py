@@ -90,6 +90,13 @@ def test_the_interval_covers_the_truth():
     assert covered >= 184
 
 
+def test_where_nobody_knows_the_best_no_run_underfits():
+    low = [measured(1, 0.5, 0.5, 0.01)]
+    assert decide(low, 0).kind == "underfits" and decide(low, 0, up_to_one=False).kind == "fits well"
+    high = [measured(1, 0.7, 0.5, 0.01)]
+    assert decide(high, 0, up_to_one=False).kind == "overfits"
+
+
 def test_the_same_samples_give_the_same_interval_in_any_order():
     shares = torch.rand(50, 2, 4).double()
     assert margin(shares) == margin(shares.flip(0))

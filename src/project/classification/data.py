@@ -1,22 +1,20 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torchvision.datasets import VisionDataset
 
 from project import UserError, nearest
 from project.checks import Fault
-from project.pipeline import Files, ImageDataModule, Indexed, Samples, Tensors
+from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.decode import EXTENSIONS, channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
+from project.pipeline.published import Published
 from project.pipeline.splitting import stratified
 
 
@@ -207,69 +205,8 @@ class Csv(ImageDataModule):
                 yield Fault("annotation-missing", "warning", str(path), None, told)
 
 
-class TorchvisionDataset(ImageDataModule):
-    """A classification data set of torchvision by its class path, as `torchvision.datasets.MNIST`.
-
-    Args:
-        dataset: the class, with arguments of its own if it needs any; the splits are asked for as it knows them.
-        root: where its files lie, as torchvision understands it.
-        image_size: height and width; None keeps the images as they are, where the data set has them in memory (MNIST).
-        download: fetch what is not there.
-    """
-
-    def __init__(
-        self,
-        dataset: Callable[..., VisionDataset],
-        root: str = "data",
-        image_size: tuple[int, int] | None = None,
-        download: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.dataset, self.root, self.download = dataset, root, download
-        self.image_size = None if image_size is None else tuple(image_size)
-
-    def find_class_names(self) -> list[str]:
-        train = self._open("train")
-        names = getattr(train, "classes", None) or range(int(_targets(train).max()) + 1)
-        return [str(name) for name in names]
-
-    def find_in_channels(self) -> int:
-        return int(self._given("train").read(0).shape[0])
-
-    def given(self, split: str) -> Samples | None:
-        dataset = self._open(split)
-        if dataset is None:
-            return None
-        targets = _targets(dataset)
-        images = _pixels(dataset)
-        if images is not None and (self.image_size is None or images.shape[-2:] == self.image_size):
-            return Tensors(targets, images)
-        if self.image_size is None:
-            raise UserError("data.image_size is needed: this data set reads its images one by one, of any size")
-        first = dataset[0][0]
-        size = self.image_size
-        return Indexed(targets, dataset, 1 if first.mode in ("L", "1") else 3, size)
-
-    def _open(self, split: str) -> VisionDataset | None:
-        """The data set's own split; None where it has none of that name. torchvision spells them in two ways."""
-        spellings: list[dict[str, Any]] = [{"split": split}]
-        if split != "val":
-            spellings.append({"train": split == "train"})
-        for spelling in spellings:
-            for download in ({"download": self.download}, {}):
-                try:
-                    return self.dataset(root=self.root, **spelling, **download)
-                except TypeError:
-                    continue  # an argument that this data set does not know
-                except ValueError:
-                    break  # a split that it does not have
-                except (RuntimeError, OSError) as error:
-                    where, why = Path(self.root).absolute(), (str(error).splitlines() or [type(error).__name__])[0]
-                    raise UserError(f"no data set in {where} ({why}); give its folder with --data.root") from None
-        if split == "train":
-            raise UserError("data.dataset has neither a `train` nor a `split` argument: write a data module for it")
-        return None
+class TorchvisionDataset(Published):
+    """A classification data set of torchvision; for its arguments see `project.pipeline.published`."""
 
 
 def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
@@ -293,23 +230,3 @@ def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
     if not rows:
         raise UserError(f"{table}: no rows below the header")
     return rows
-
-
-def _targets(dataset: VisionDataset) -> Tensor:
-    for name in ("targets", "labels", "_labels"):
-        if hasattr(dataset, name):
-            return torch.as_tensor(np.asarray(getattr(dataset, name))).long()
-    return torch.tensor([int(dataset[i][1]) for i in range(len(dataset))])
-
-
-def _pixels(dataset: VisionDataset) -> Tensor | None:
-    """uint8 [N C H W] where the data set holds all of its pixels in memory, as MNIST, CIFAR and SVHN do."""
-    data = getattr(dataset, "data", None)
-    if not isinstance(data, (np.ndarray, Tensor)):
-        return None
-    data = torch.as_tensor(data)
-    if data.dtype != torch.uint8:
-        return None
-    if data.ndim == 3:
-        return data[:, None]
-    return data if data.shape[1] in (1, 3) else data.permute(0, 3, 1, 2).contiguous()

@@ -39,15 +39,17 @@ class Selection:
         which that may not know.
         """
 
-        def replacement(found: re.Match[str]) -> str:
+        strange = re.search(r"--(data|model)\b", line) is not None
+        names = "|".join(self.gone)
+
+        def config(found: re.Match[str]) -> str:
             same = f"configs/{self.default}{found['kind']}.yaml"
             if same in self.configs:
                 return same
-            return found[0] if re.search(r"--(data|model)\b", line) else f"configs/{self.default}.yaml"
+            return found[0] if strange else f"configs/{self.default}.yaml"
 
-        names = "|".join(self.gone)
-        told = re.sub(rf"\bconfigs/(?:{names})(?P<kind>(?:_\w+)?)\.yaml", replacement, line)
-        return re.sub(rf"\bruns/(?:{names})(?:_\w+)?/", f"runs/{self.default}/", told)
+        told = re.sub(rf"\bconfigs/(?:{names})(?P<kind>(?:_\w+)?)\.yaml", config, line)
+        return told if strange else re.sub(rf"\bruns/(?:{names})(?:_\w+)?/", f"runs/{self.default}/", told)
 
     def leaves_out(self, file: str, text: str) -> bool:
         """Whether a file of the template's is not for the clone: it is a missing task's, or works with one.

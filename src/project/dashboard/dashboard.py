@@ -27,7 +27,7 @@ class Dashboard(L.Callback):
     It needs nothing of a task. A task that has these methods gets pictures of its samples:
 
     draw(image, predicted, target): one sample, uint8 [C H W], drawn: uint8 [3 H W].
-    predict(images, sizes, areas): as `project.predict` uses it.
+    predict(images, sizes, areas): as `project.predict` uses it; without it the first batch alone is drawn.
 
     and, of the evidence that `validation_step` returns, an entry a sample (see `project.safeguards.Overfitting`):
 
@@ -67,7 +67,7 @@ class Dashboard(L.Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)] if self.enabled else []
         self._board = boards[0] if boards else None
         data = getattr(trainer, "datamodule", None)
-        drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw") and hasattr(pl_module, "predict")
+        drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw")
         whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         self._data = data if drawable and whole and trainer.is_global_zero else None
 
@@ -168,7 +168,7 @@ class Dashboard(L.Callback):
             rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {why})")
 
     def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._data:
+        if self._data and hasattr(pl_module, "predict"):
             with self._drawing():
                 self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
 

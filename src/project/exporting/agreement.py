@@ -57,9 +57,7 @@ def latencies(run: Run, model: Predictor, images: Sequence[Tensor]) -> tuple[flo
 def predict(model: Predictor, image: Tensor) -> Any:
     """What `model.predict` gives for uint8 [C H W], without its threads, which read files."""
     pixels, size = model.preprocessing.read(image)
-    with torch.inference_mode():
-        task: Any = model.task
-        return task.predict(model.preprocessing.normalise(pixels[None]), [size], [model.preprocessing.area(size)])[0]
+    return model.predict_read(pixels[None], [size])[0]
 
 
 def difference(run: Run, exported: Exported, image: Tensor, predicted: Any) -> float:

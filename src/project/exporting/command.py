@@ -19,6 +19,7 @@ from project.exporting.graph import Graph
 from project.exporting.protocol import Exported
 from project.mistakes import Words
 from project.prediction import Predictor, load
+from project.replacing import replacing
 
 USAGE = "python -m project.export RUN_OR_CHECKPOINT [--format onnx|pt2|safetensors] [--out FILE] [--trust PACKAGE]"
 FORMATS: dict[str, ModuleType] = {"onnx": onnx_file, "pt2": pt2_file, "safetensors": safetensors_file}
@@ -52,18 +53,15 @@ def export(args: list[str]) -> None:
     words = ""
     if form != "safetensors":
         images, words = samples.images(source, model.preprocessing, IMAGES, chosen.trust)
-    part = out.with_name(f"{out.name}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with _refusing(form, model, "cannot take"):
-            _write(form, model, exported, part)
-        said = _unequal(model, part) if form == "safetensors" else _tried(form, model, exported, part, images, words)
-        part.replace(out)
+        with replacing(out) as part:
+            with _refusing(form, model, "cannot take"):
+                _write(form, model, exported, part)
+            said = (
+                _unequal(model, part) if form == "safetensors" else _tried(form, model, exported, part, images, words)
+            )
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
-    finally:
-        if part.is_file():
-            part.unlink()
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{said}")
 
 

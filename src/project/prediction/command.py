@@ -20,6 +20,7 @@ from project.replacing import replacing
 from project.trust import in_a_line
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
+USAGE_WITHOUT = USAGE.replace("IMAGES... ", "")
 BROKEN = "broken.csv"
 NAMED = 10  # broken images, on the screen; the file has them all
 SECONDS_BETWEEN_LINES = 10.0
@@ -30,6 +31,9 @@ class Predictions(Protocol):
     """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options.
 
     FOLDERS: the folders, below the results' own, that have a file for each image.
+
+    That of a task that takes no images (it has no `predict`) has, instead of `picture`, `add` and `finish`, one method:
+    `make(model, batch_size)` writes all with a `Predictor`, and returns what `finish` does.
     """
 
     FOLDERS: ClassVar[tuple[str, ...]]
@@ -68,27 +72,35 @@ def predict(args: list[str]) -> None:
     kind = getattr(type(model.task), "Predictions", None)
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    chosen = _parser(kind).read(keys)
+    chosen = _parser(kind, model.takes_images).read(keys)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
-    if not words[1:]:
+    if model.takes_images and not words[1:]:
         raise UserError(f"which images? {USAGE}")
+    if not model.takes_images and words[1:]:
+        raise UserError(f"{type(model.task).__name__} takes no images, but {words[1]} is given: {USAGE_WITHOUT}")
     folder = Path(chosen.out) if chosen.out else checkpoint.run_of(checkpoint_file) / "predictions"
-    files = inputs.find(words[1:], [folder / name for name in kind.FOLDERS])
+    files = inputs.find(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
     with checkpoint.blamed(checkpoint_file, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)
             results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
-            _write(model, files, chosen.batch_size, results, folder)
+            if model.takes_images:
+                _write(model, files, chosen.batch_size, results, folder)
+            else:
+                print(f"made: {', '.join(map(str, results.make(model, chosen.batch_size)))}")
         except OSError as error:
             raise UserError(
                 f"{error.filename or folder} cannot be written: {error.strerror or in_a_line(error)}"
             ) from None
 
 
-def _parser(kind: type[Predictions]) -> Words:
-    parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
+def _parser(kind: Any, takes_images: bool) -> Words:
+    if takes_images:
+        parser = Words(usage=USAGE, description="Applies a run's best checkpoint to images and writes what it finds.")
+    else:
+        parser = Words(usage=USAGE_WITHOUT, description="Makes images with a run's best checkpoint.")
     parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
     parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")

@@ -42,13 +42,14 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         checkpoint.fill(task, content["state_dict"], file)
         taught = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.of(taught if isinstance(taught, dict) else {})
-    if not hasattr(task, "predict"):
+    made = Predictor(task, preprocessing)
+    if not made.takes_images and not hasattr(getattr(task, "Predictions", None), "make"):
         raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # torch's words for what it has not, or does not know
         raise UserError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
-    return Predictor(task, preprocessing)
+    return made
 
 
 class Predictor:
@@ -68,6 +69,11 @@ class Predictor:
     @property
     def class_names(self) -> list[str]:
         return list(self._task.class_names)
+
+    @property
+    def takes_images(self) -> bool:
+        """Or it makes images itself."""
+        return hasattr(self.task, "predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
         """What the task's `predict` makes of each image, in their order.
@@ -92,11 +98,13 @@ class Predictor:
 
         A few batches are in memory at a time, however many images there are.
         """
+        if not self.takes_images:
+            raise UserError(f"{type(self.task).__name__} takes no images; `model.task.sample` makes some")
         size = batch_size if self.preprocessing.size else 1  # of one size, or else one by one
         for batch in _batched(in_threads(self._read, images, *self._ahead(size)), size):
             good = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             found = iter(
-                self._predict(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
+                self.predict_read(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
             )
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(found)
@@ -114,8 +122,9 @@ class Predictor:
         except UserError as error:
             return image, error
 
-    def _predict(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Of uint8 [B C H W]; in halves where the device has too little memory."""
+    def predict_read(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        """Of uint8 [B C H W] and the images' own sizes, as the preprocessing has read them; in halves where the device
+        has too little memory."""
         try:
             with torch.inference_mode():
                 images = self.preprocessing.normalise(pixels.to(self.task.device))
@@ -125,7 +134,7 @@ class Predictor:
         if len(pixels) == 1:
             raise one_sample(pixels, said)
         half = len(pixels) // 2
-        return [*self._predict(pixels[:half], sizes[:half]), *self._predict(pixels[half:], sizes[half:])]
+        return [*self.predict_read(pixels[:half], sizes[:half]), *self.predict_read(pixels[half:], sizes[half:])]
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -31,6 +31,9 @@ class Overfitting(L.Callback):
     measure(evidence): the metric of such a list, from 0 to 1, the higher the better; the one that `monitor` names.
     shares(evidence): Float[N 2 K] for the interval, see `verdict.of`.
 
+    Where even the best metric is below 1, by an amount that nobody knows, the task says `up_to_one = False`: then no
+    run is said to underfit.
+
     Averaged weights are what is measured where these are what is validated. It draws no random number that the
     training would draw, and depends on the seed alone. Without the methods a run is trained as ever, without a verdict.
 
@@ -52,10 +55,12 @@ class Overfitting(L.Callback):
         self._loader: DataLoader | None = None
         self._train: tuple[float, float] | None = None
         self._batches: int | None = None  # of a validation; None: all
+        self._up_to_one = True
         self._seen: list[Any] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._data = getattr(trainer, "datamodule", None)
+        self._up_to_one = getattr(pl_module, "up_to_one", True)
         for who, name in ((pl_module, "evidence"), (self._data, "train_part_dataloader")):
             if stage == "fit" and not hasattr(who, name):
                 self.missing = f"{type(who).__name__} has no method {name}"
@@ -130,7 +135,7 @@ class Overfitting(L.Callback):
         return _figures(self.history[self.best], pl_module) if self.history else {}
 
     def _verdict(self) -> Verdict | None:
-        return decide(self.history, self.best) if self.history else None
+        return decide(self.history, self.best, self._up_to_one) if self.history else None
 
     def _watches(self, trainer: L.Trainer) -> bool:
         return self.enabled and not self.missing and not trainer.sanity_checking

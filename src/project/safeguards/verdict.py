@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
         return f"{self.kind}{since} ({evidence}){after}{why}"
 
 
-def decide(history: Sequence[Measured], best: int) -> Verdict | None:
+def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Verdict | None:
     """The first of these that holds, of the best checkpoint; None if its training metric is not known.
 
     *Overfits*: the gap between training and validation is above `TOLERATED`, and so is surely there: above half the
@@ -85,6 +85,7 @@ def decide(history: Sequence[Measured], best: int) -> Verdict | None:
     Args:
         history: all validations of the run, in their order.
         best: the place in `history` of the one that is kept.
+        up_to_one: whether the metric can be 1, so that what is missing says something.
     """
     kept = history[best]
     if kept.train is None:
@@ -96,7 +97,7 @@ def decide(history: Sequence[Measured], best: int) -> Verdict | None:
             first = shown[-1]
             at_latest = first > 0 and history[first - 1].train is None
             return Verdict("overfits", history[place], kept, history[first].epoch, at_latest)
-    if kept.train + kept.train_margin < 1 - FAR:
+    if up_to_one and kept.train + kept.train_margin < 1 - FAR:
         return Verdict("underfits", kept, kept)
     if kept.gap_margin > TOLERATED:
         return Verdict("too small to tell", kept, kept)

@@ -1,0 +1,149 @@
+"""Images to learn from. A sample's target is its class's place in `class_names`; images without classes are of one."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from project import UserError
+from project.pipeline import Files, ImageDataModule, Samples, Tensors
+from project.pipeline.decode import channels_of
+from project.pipeline.digits import digits
+from project.pipeline.folders import data_folder, folders, images, split_folders
+from project.pipeline.published import Published
+from project.pipeline.splitting import stratified
+
+
+class Centred(ImageDataModule):
+    """Pixels become numbers from -1 to 1; and the report compares with the training images, which its evaluation gets
+    as a second loader, in their order and not augmented."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if any(value != 0.5 for value in [*(self.mean or []), *(self.std or [])]):
+            raise UserError("images are made from -1 to 1 here: leave data.mean and data.std out")
+
+    def setup(self, stage: str) -> None:
+        if self.mean is None:
+            self.mean = self.std = [0.5] * self.in_channels
+        super().setup("fit")  # the training images, whatever is to be done
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:  # type: ignore[override]
+        val = self._loader("val")
+        reported = self.trainer is not None and self.trainer.state.fn == "validate"
+        return [val, self._loader("train")] if reported else val
+
+    def test_dataloader(self) -> list[DataLoader]:  # type: ignore[override]
+        return [self._loader("test"), self._loader("train")]
+
+
+class Digits(Centred):
+    """1,797 real handwritten digits of 8x8 pixels, embedded in scikit-learn: a fifth is held out for the test.
+
+    The parts are the same whatever the run's seed, so that runs can be compared; only `val` follows `seed`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def find_class_names(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
+    def find_in_channels(self) -> int:
+        return 1
+
+    def given(self, split: str) -> Samples | None:
+        if split == "val":
+            return None
+        pixels, labels = digits()
+        train, test = stratified(labels, 0.2, seed=0)
+        return Tensors(labels, pixels).subset(train if split == "train" else test)
+
+
+class TorchvisionDataset(Centred, Published):
+    """A data set of torchvision; for its arguments see `project.pipeline.published`."""
+
+
+class Photos(Centred):
+    """All images in a folder and below it, without classes, to learn a style on; a tenth of them is for validation.
+
+    What is learned may be used on images of any size.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every training image is resized to.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: tuple[int, int] = (192, 256), channels: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
+
+    def find_class_names(self) -> list[str]:
+        return ["image"]
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        if split != "train":
+            return None
+        paths = images(self.root)
+        if not paths:
+            raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
+        channels = self.channels or channels_of(paths)
+        return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "size": None}
+
+
+class ImageFolder(Centred):
+    """`root/train|val|test/CLASS/*.jpg`, or `root/CLASS/*.jpg`; or images of one kind, in `root/train` or `root`.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every image is resized to.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: tuple[int, int] = (32, 32), channels: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
+        self.folders = split_folders(self.root)
+        if not any(self.folders.values()):
+            self.folders["train"] = self.root
+
+    def find_class_names(self) -> list[str]:
+        folder = self.folders["train"] or self.root
+        return [below.name for below in folders(folder) if images(below)] or ["image"]
+
+    def find_in_channels(self) -> int:
+        return self.channels or channels_of(self._given("train").paths)
+
+    def given(self, split: str) -> Samples | None:
+        folder = self.folders[split]
+        if folder is None:
+            return None
+        paths: list[Path] = []
+        targets: list[int] = []
+        kinds = [below for below in folders(folder) if images(below)]
+        for kind in kinds or [folder]:
+            name = kind.name if kinds else "image"
+            if name not in self.class_names:
+                raise UserError(f"{kind}: the model has no class '{name}', but {', '.join(self.class_names)}")
+            found = images(kind)
+            paths += found
+            targets += [self.class_names.index(name)] * len(found)
+        if not paths:
+            raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg, or {folder}/*.jpg (or .png, ...)")
+        channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
+        return Files(torch.tensor(targets), paths, channels, self.image_size)

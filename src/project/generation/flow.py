@@ -1,0 +1,81 @@
+"""Flow matching along straight paths (Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023).
+
+At time 0 there is noise, at time 1 an image, in between x = (1 - t) noise + t image, whose velocity is image - noise.
+A net learns the velocity; from noise, a solver then follows it to an image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
+
+
+def noise(numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Float[B *shape], on the CPU: of each number its own noise, whatever the others are."""
+    made = [torch.randn(*shape, generator=torch.Generator().manual_seed(number)) for number in numbers]
+    return torch.stack(made) if made else torch.empty(0, *shape)
+
+
+class Flow(NamedTuple):
+    """What the net learns of a batch: places on the way from noise to images.
+
+    places: Float[B C H W].
+    times: Float[B], from 0 at the noise to 1 at the image.
+    classes: Long[B]; K is "any".
+    velocities: Float[B C H W].
+    """
+
+    places: Tensor
+    times: Tensor
+    classes: Tensor
+    velocities: Tensor
+
+
+def on_the_way(images: Tensor, start: Tensor, times: Tensor, classes: Tensor) -> Flow:
+    """From noise `start` to images, Float[B C H W] both, along straight lines, so far as the times say."""
+    share = times.view(-1, 1, 1, 1)
+    places = (1 - share) * start + share * images
+    return Flow(places.contiguous(memory_format=torch.channels_last), times, classes, images - start)
+
+
+class Solver(ABC):
+    """steps: of equal length, from time 0 to 1."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, velocity: Velocity, start: Tensor) -> Tensor:
+        """From noise, Float[B C H W], to images of that shape."""
+        x, length = start, 1 / self.steps
+        for number in range(self.steps):
+            x = x + length * self.slope(velocity, x, number * length, length)
+        return x
+
+    @abstractmethod
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        """Along which a step of that length is taken."""
+
+
+class Euler(Solver):
+    """Each step in the direction at its beginning."""
+
+    def __init__(self, steps: int = 20) -> None:
+        super().__init__(steps)
+
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        return velocity(x, time)
+
+
+class Heun(Solver):
+    """Each step in the mean of the directions at its beginning and at where that leads: twice the work of Euler's."""
+
+    def __init__(self, steps: int = 10) -> None:
+        super().__init__(steps)
+
+    def slope(self, velocity: Velocity, x: Tensor, time: float, length: float) -> Tensor:
+        first = velocity(x, time)
+        return (first + velocity(x + length * first, time + length)) / 2

@@ -1,0 +1,92 @@
+"""A classifier that judges images: it learned its features of the same real ones."""
+
+import math
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from project.cnn import Trunk
+from project.generation.pictures import floats
+from project.replacing import replacing
+from project.schedule import WarmupCosine
+
+VERSION = 1  # of what is kept: another one is trained anew
+BATCH, LEAST = 64, 200  # images a step, steps
+AT_ONCE = 500  # images, in evaluation
+
+
+class Judge(nn.Module):
+    """Float[B C H W] from -1 to 1 to the logits of K classes, Float[B K]."""
+
+    def __init__(self, num_classes: int, in_channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        stride = 1 if min(size) < 16 else 2 if min(size) < 64 else 4
+        self.trunk = Trunk(in_channels, (32, 64, 128), stem_stride=stride)
+        self.head = nn.Linear(128, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Float[B 128], averaged over the image: the last before the classes."""
+        return self.trunk(images)[-1].mean((2, 3))
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, Float[N 128] in double precision, and classes, Long[N], of uint8 [N C H W]; on the CPU."""
+        device = self.head.weight.device
+        found = [self.features(floats(some.to(device))) for some in images.split(AT_ONCE)]
+        classes = [self.head(features).argmax(1).cpu() for features in found]
+        return torch.cat(found).cpu().double(), torch.cat(classes)
+
+
+@torch.inference_mode(False)
+def trained(images: Tensor, labels: Tensor, num_classes: int, folder: Path, device: torch.device) -> Judge:
+    """One that was trained on uint8 [N C H W] and Long[N]; kept in `folder`, where the next run finds it.
+
+    It depends on nothing else: no random number of the run's is drawn.
+    """
+    shape = "x".join(map(str, images.shape))
+    file = folder / f"judge{VERSION}_{shape}_{num_classes}_{_checksum(images, labels):08x}.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        judge = _new(images, num_classes)
+        try:
+            judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except Exception:  # it is not there, or is damaged: then it is made anew
+            print(f"a classifier that judges samples is trained on {len(images):,} images, for {file}", flush=True)
+            _train(judge.to(device), images, labels)
+            with replacing(file) as part:
+                torch.save(judge.cpu().state_dict(), part)
+    return judge.to(device).eval().requires_grad_(False)
+
+
+def _new(images: Tensor, num_classes: int) -> Judge:
+    size = (int(images.shape[2]), int(images.shape[3]))
+    return Judge(num_classes, images.shape[1], size).to(memory_format=torch.channels_last)
+
+
+@torch.enable_grad()
+def _train(judge: Judge, images: Tensor, labels: Tensor) -> None:
+    """One epoch, or `LEAST` steps if that is more: enough to know the classes, and no longer: then its
+    features grow alike within a class (Papyan et al. 2020, neural collapse), and it no longer sees whether samples do.
+    """
+    device, batch = judge.head.weight.device, min(BATCH, len(images))
+    of_epoch = len(images) // batch
+    steps = max(of_epoch, LEAST)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=0.003, weight_decay=0.05)
+    schedule = WarmupCosine(optimizer, steps)
+    order = torch.cat([torch.randperm(len(images))[: of_epoch * batch] for _ in range(math.ceil(steps / of_epoch))])
+    for places in order.split(batch)[:steps]:
+        loss = F.cross_entropy(judge(floats(images[places].to(device))), labels[places].to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def _checksum(images: Tensor, labels: Tensor) -> int:
+    return zlib.crc32(labels.contiguous().numpy().tobytes(), zlib.crc32(images.contiguous().numpy().tobytes()))

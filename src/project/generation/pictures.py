@@ -1,0 +1,58 @@
+"""Images as numbers from -1 to 1 and as pixels; one image drawn with its class; many in a grid."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from project.drawing import GREY, WHITE, below, beside, captioned, enlarged, enlargement, in_colour
+
+GAP = 1  # between the images of a grid, in their own pixels
+LEAST = 32  # pixels of an image's shorter side in a grid
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 of floats from -1 to 1; what is outside is cut."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def floats(images: Tensor) -> Tensor:
+    """From -1 to 1, of uint8."""
+    return images.float() / 127.5 - 1
+
+
+def draw(image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Any = None) -> Tensor:
+    """An image and its class; beside it what was made, if anything.
+
+    Args:
+        image: uint8 [C H W].
+        predicted: uint8 [C H W].
+        target: a class number.
+    """
+    lines = [] if target is None else [(class_names[int(target)], WHITE)]
+    shown = [captioned(_large(image), lines)]
+    if predicted is not None:
+        shown.append(captioned(_large(predicted), [("generated", GREY)]))
+    return beside(shown)
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """uint8 [3 H' W'] of uint8 [N C H W], row by row."""
+    factor = enlargement(images[0], LEAST)
+    cells = [enlarged(in_colour(image), factor) for image in images]
+    rows = [beside(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
+    return below(rows, GAP * factor)
+
+
+def pairs(images: Tensor, others: Tensor, columns: int = 8) -> Tensor:
+    """The same of images with another right beside each, after a wider gap the next pair."""
+    factor = enlargement(images[0], LEAST)
+    both = zip(images, others, strict=True)
+    cells = [beside([enlarged(in_colour(part), factor) for part in pair], GAP) for pair in both]
+    rows = [beside(cells[start : start + columns], 8 * GAP) for start in range(0, len(cells), columns)]
+    return below(rows, 8 * GAP)
+
+
+def _large(image: Tensor) -> Tensor:
+    return enlarged(in_colour(image), enlargement(image))

@@ -1,0 +1,97 @@
+"""Samples as files: they are made of nothing but a class and a seed."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from project import UserError, nearest
+from project.generation import pictures
+from project.generation.flow import Euler, Heun
+from project.replacing import replacing
+
+MOST_COLUMNS = 20
+STRIDE = 1_000_003  # between the seeds of two `seed`s
+
+
+class Predictions:
+    """`samples/00000_CLASS.png` and, of the first thousand, `grid.png`.
+
+    Args:
+        folder: where they are written.
+        class_names: the model's.
+        num_samples: how many.
+        classes: names with commas between them, in turns; all by default.
+        seed: another one makes other images; the same one the same, whatever the batch size.
+        guidance, steps, solver: how they are made, if not as the run says: see `Generator`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        num_samples: int = 100,
+        classes: str | None = None,
+        seed: int = 0,
+        guidance: float | None = None,
+        steps: int | None = None,
+        solver: Literal["euler", "heun"] | None = None,
+    ) -> None:
+        for name, value in (("num_samples", num_samples), ("steps", steps)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}, but must be above 0")
+        self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
+        self.guidance, self.steps, self.solver = guidance, steps, solver
+        wanted = classes.split(",") if classes else class_names
+        self.classes = [_class(name.strip(), class_names) for name in wanted]
+
+    def make(self, model: Any, batch_size: int) -> list[Path]:
+        """Writes the files, a batch at a time.
+
+        Args:
+            model: a `project.prediction.Predictor`.
+        """
+        size = model.preprocessing.size
+        if size is None:
+            raise UserError("the training images were of several sizes, so that no sample's is known")
+        own = model.task.solver
+        kind = {"euler": Euler, "heun": Heun, None: type(own)}[self.solver]
+        solver = kind(self.steps or own.steps)
+        first, places = [], torch.arange(self.num_samples)
+        for some in places.split(batch_size):
+            classes = torch.tensor(self.classes)[some % len(self.classes)]
+            seeds = (self.seed * STRIDE + some).tolist()
+            images = model.task.sample(classes, seeds, size, batch_size, self.guidance, solver)
+            for place, k, image in zip(some.tolist(), classes.tolist(), images, strict=True):
+                self._save(image, self.folder / "samples" / f"{place:05}_{_in_a_name(self.class_names[k])}.png")
+            first += list(images[: max(0, 1000 - int(some[0]))])
+        columns = len(self.classes) if 1 < len(self.classes) <= MOST_COLUMNS else math.ceil(math.sqrt(len(first)))
+        self._save(pictures.grid(torch.stack(first), min(columns, MOST_COLUMNS)), self.folder / "grid.png")
+        return [self.folder / "grid.png", self.folder / "samples"]
+
+    def _save(self, image: Tensor, place: Path) -> None:
+        with replacing(place) as part:
+            to_pil_image(image).save(part, "PNG")
+
+
+def _class(name: str, class_names: Sequence[str]) -> int:
+    """By a class's name, or its first word (`3` of MNIST's `3 - three`).
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    if name in class_names:
+        return list(class_names).index(name)
+    begun = [place for place, known in enumerate(class_names) if known.split()[:1] == [name]]
+    if len(begun) != 1:
+        raise UserError(f"the model has no class '{name}'{nearest(name, class_names)}")
+    return begun[0]
+
+
+def _in_a_name(word: str) -> str:
+    """What may stand in a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in word)

@@ -1,0 +1,167 @@
+"""Training a net to paint images in the style of one image."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from project.generation import pictures
+from project.generation.features import Features, Trained
+from project.generation.paintings import Paintings
+from project.pipeline import Batch
+from project.pipeline.decode import decode, resize
+from project.schedule import WarmupCosine, optimizer_and_schedule
+
+PARTS = ("content", "style", "total_variation")
+
+
+class Stylizer(L.LightningModule):
+    """Perceptual losses (Johnson et al. 2016): what is to be seen as in the image, how it is painted as in the style's.
+
+    In the features' maps the *content* of an image is the deepest map but one, and the *style* of an image the products
+    of its channels, averaged over the places (Gram matrices). Each loss is relative to the square of what it is
+    compared with, so that weights mean the same for any features. *Total variation* is the mean square between
+    neighbouring pixels.
+
+    Args:
+        net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
+        style: the image file whose style it is.
+        features: where images are compared; see `project.generation.features`.
+        in_channels, num_classes, class_names, class_counts: the data's; on the command line nobody gives them.
+        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
+        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        style_size: the shorter side that the style's image is resized to, in pixels: smaller makes finer strokes.
+        style_weight, variation_weight: of the style's loss and of total variation, beside the content's.
+    """
+
+    monitor, mode = "val/loss", "min"
+    Predictions = Paintings
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        style: str,
+        features: Features,
+        in_channels: int,
+        num_classes: int = 1,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        style_size: int = 256,
+        style_weight: float = 1.0,
+        variation_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.class_names = class_names or [str(k) for k in range(num_classes)]
+        self.in_channels, self.optimizer, self.schedule = in_channels, optimizer, schedule
+        self.style, self.style_size, self.features = style, style_size, features
+        self.weights = (1.0, style_weight, variation_weight)
+        self.measured = nn.ModuleDict({f"{split}_{part}": MeanMetric() for split in ("val", "test") for part in PARTS})
+        self._trained: list[Trained] = []  # in a list, since it is no part of the model
+        self._grams: list[Tensor] = []
+
+    def setup(self, stage: str) -> None:
+        self._features_on(self.device)  # what is wrong with them is said at once
+
+    def _features_on(self, device: torch.device) -> Trained:
+        """The features, and in `_grams` what they say of the style; loaded once."""
+        if not self._trained:
+            style = _shrunk(decode(Path(self.style), self.in_channels, None), self.style_size)
+            loaded = self.features.load(self.in_channels)
+            with torch.no_grad():
+                self._grams = [gram(found)[0] for found in loaded(pictures.floats(style)[None])]
+            self._trained = [loaded]
+        return self._trained[0].to(device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float[B C H W] from -1 to 1 to the same."""
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        sums, weights = self.loss_terms(batch)
+        loss = (sums / weights).sum()
+        self.log("train/loss", loss, batch_size=len(batch.keys))
+        return loss
+
+    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed losses, weighted, and what they are divided by, Float[3] both; parts of a batch add up."""
+        losses = self._losses(batch.images)  # [3 B]
+        return losses.sum(1) * losses.new_tensor(self.weights), losses.new_full((3,), losses.shape[1])
+
+    def _losses(self, images: Tensor) -> Tensor:
+        """Of each image the content's, the style's and total variation: Float[3 B]."""
+        painted, trained = self(images), self._features_on(images.device)
+        found, grams = trained(painted), [there.to(images.device) for there in self._grams]
+        with torch.no_grad():
+            wanted = trained(images)[-2:][0]
+        content = (found[-2:][0] - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(
+            min=1e-6
+        )
+        style = [
+            (gram(own) - there).square().sum((1, 2)) / there.square().sum()
+            for own, there in zip(found, grams, strict=True)
+        ]
+        down, right = painted.diff(dim=2), painted.diff(dim=3)
+        variation = down.square().flatten(1).mean(1) + right.square().flatten(1).mean(1)
+        return torch.stack([content, torch.stack(style).mean(0), variation])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def _measure(self, batch: Batch, split: str) -> None:
+        if len(batch.keys):  # in a distributed run a process may get no samples
+            for part, values in zip(PARTS, self._losses(batch.images), strict=True):
+                self.measured[f"{split}_{part}"].update(values)
+
+    def _report(self, split: str) -> None:
+        values = {part: self.measured[f"{split}_{part}"].compute() for part in PARTS}
+        whole = sum(weight * value for weight, value in zip(self.weights, values.values(), strict=True))
+        self.log_dict({f"{split}/loss": whole, **{f"{split}/{part}": value for part, value in values.items()}})
+        for part in PARTS:
+            self.measured[f"{split}_{part}"].reset()
+
+    def predict(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """Each of Float[B C H W] painted: uint8 [C H W], on the CPU; for `sizes` and `areas` see the other tasks."""
+        return list(pictures.pixels(self(images).float()).cpu())
+
+    def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
+        """See `project.generation.pictures`; the target says nothing."""
+        return pictures.draw(image, self.class_names, predicted)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+
+
+def gram(maps: Tensor) -> Tensor:
+    """The mean products of channels over places, Float[B c c] of Float[B c h w] (Gatys et al. 2016, section 2.2)."""
+    flat = maps.flatten(2)
+    return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def _shrunk(image: Tensor, shorter: int) -> Tensor:
+    """uint8 [C H W], its shorter side of so many pixels, if it is longer."""
+    scale = shorter / min(image.shape[1:])
+    height, width = (max(1, round(side * scale)) for side in image.shape[1:])
+    return image if scale >= 1 else resize(image, (height, width))

@@ -1,0 +1,229 @@
+"""Training a net to make images of a class, out of noise."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from project import UserError
+from project.generation import pictures
+from project.generation.comparison import compare
+from project.generation.flow import Flow, Heun, Solver, noise, on_the_way
+from project.generation.metric import Seen
+from project.generation.predictions import Predictions
+from project.pipeline import Batch
+from project.schedule import WarmupCosine, optimizer_and_schedule
+
+GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
+SHOWN = 20  # samples that TensorBoard shows through time
+
+
+class Generator(L.LightningModule):
+    """Flow matching: the mean squared error of the velocity (`loss`), the share of its square that is `explained`, and
+    how near samples are to real images.
+
+    The samples are judged in the features of a classifier that is trained on the same real images, see
+    `project.generation.comparison`.
+
+    Args:
+        net: called with `num_classes` and `in_channels`; maps Float[B C H W], times Float[B] and classes Long[B], where
+            K is "any", to Float[B C H W].
+        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
+        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        solver: makes samples.
+        guidance: by how much samples are more of their class than learned: 1 leaves them as they are, more makes them
+            clearer and more alike (classifier-free guidance, Ho and Salimans 2021).
+        unlabelled: the share of training images whose class is withheld, which guidance needs.
+        samples: how many are judged in the report, at most as there are training images.
+        judges: the folder where the classifier that judges is kept for the next run.
+        compile: `torch.compile` the net; the first step then takes a minute.
+    """
+
+    monitor, mode = "val/explained", "max"
+    up_to_one = False  # of the velocity at an early time only the mean over all images can be known
+    Predictions = Predictions
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        in_channels: int,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        solver: Solver | None = None,
+        guidance: float = 1.0,
+        unlabelled: float = 0.1,
+        samples: int = 1000,
+        judges: str = ".cache",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= unlabelled < 1:
+            raise UserError(f"model.unlabelled is {unlabelled}, but must be at least 0 and below 1")
+        self.save_hyperparameters(logger=False)
+        self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.class_names = class_names or [str(k) for k in range(num_classes)]
+        self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
+        self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
+        self.samples, self.judges = samples, Path(judges)
+        self.squares, self.loss = MeanMetric(), MeanMetric()
+        self.real, self.known = Seen(), Seen()  # images of the split that is reported, and of training
+
+    def setup(self, stage: str) -> None:
+        if self.compiled:
+            self.net.compile()
+
+    def forward(self, places: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Velocities, Float[B C H W]."""
+        return self.net(places, times, classes)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, classes = batch.images, batch.targets
+        withheld = torch.rand(len(images), device=images.device) < self.unlabelled
+        # Most often in the middle, where it is decided what the image will be (Esser et al. 2024, section 3.1).
+        times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
+        flow = on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
+        sums, weights = self.loss_terms(flow)
+        loss = (sums / weights).sum()
+        self.log("train/loss", loss, batch_size=len(batch.keys))
+        return loss
+
+    def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
+        """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
+        errors = self._errors(flow)
+        return errors.sum().view(1), errors.new_full((1,), len(errors))
+
+    def _errors(self, flow: Flow) -> Tensor:
+        """Of each image the mean square, Float[B]."""
+        found = self(flow.places, flow.times, flow.classes)
+        return (found - flow.velocities).square().flatten(1).mean(1)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
+        if self.trainer.state.fn != "fit":
+            return self._collect(batch, dataloader_idx)
+        if batch_idx == 0:  # by now averaged weights are in their place
+            self._show(batch.images.shape[2:])
+        return self._measure(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val", with_samples=self.trainer.state.fn != "fit")
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._collect(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test", with_samples=True)
+
+    def evidence(self, batch: Batch) -> Tensor:
+        """Of each image the mean square of the velocity, and of what the net misses of it: Float[B 2].
+
+        Its noise and its time are its key's, so that each evaluation asks the same.
+        """
+        start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images.device)
+        times = ((batch.keys + 0.5) * GOLDEN_RATIO % 1).to(batch.images.dtype)
+        flow = on_the_way(batch.images, start, times, batch.targets)
+        return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
+
+    def measure(self, evidence: list[Tensor]) -> float:
+        """The share that is explained."""
+        there, missed = torch.stack(evidence).double().sum(0)
+        return max(0.0, float(1 - missed / there))
+
+    def shares(self, evidence: list[Tensor]) -> Tensor:
+        """Float[N 2 1]."""
+        there, missed = torch.stack(evidence).double().unbind(1)
+        return torch.stack([there - missed, there], 1)[..., None]
+
+    def _measure(self, batch: Batch) -> Tensor:
+        evidence = self.evidence(batch)
+        if len(evidence):  # in a distributed run a process may get no samples
+            self.squares.update(evidence[:, 0])
+            self.loss.update(evidence[:, 1])
+        return evidence
+
+    def _collect(self, batch: Batch, dataloader_idx: int) -> None:
+        """The second loader has the training images."""
+        seen = self.known if dataloader_idx else self.real
+        seen.update(pictures.pixels(batch.images), batch.targets, batch.keys)
+        if not dataloader_idx:
+            self._measure(batch)
+
+    def _report(self, split: str, with_samples: bool) -> None:
+        loss, squares = self.loss.compute(), self.squares.compute()
+        self.log_dict({f"{split}/loss": loss, f"{split}/explained": (1 - loss / squares).clamp(min=0)})
+        self.loss.reset()
+        self.squares.reset()
+        if not with_samples:
+            return
+        real, known = self.real.compute(), self.known.compute()
+        self.real.reset()
+        self.known.reset()
+        figures, shown = compare(self, real, known)
+        self.log_dict({f"{split}/{key}": value for key, value in figures.items()})
+        self._picture("samples/nearest", shown)
+
+    def sample(
+        self,
+        classes: Tensor,
+        seeds: Sequence[int],
+        size: Sequence[int],
+        batch_size: int = 100,
+        guidance: float | None = None,
+        solver: Solver | None = None,
+    ) -> Tensor:
+        """Images, uint8 [N C H W] on the CPU, each of its own seed, whatever the others are.
+
+        Args:
+            classes: Long[N]; K is "any".
+            seeds: N of them.
+            size: height and width.
+            guidance, solver: by default the task's own.
+        """
+        made, guidance = [], self.guidance if guidance is None else guidance
+        for own, numbers in zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True):
+            start = noise(numbers.tolist(), (self.in_channels, *size)).to(self.device)
+            own = own.to(self.device)
+            with torch.no_grad():
+                found = (solver or self.solver)(lambda x, t, own=own: self._velocity(x, t, own, guidance), start)
+            made.append(pictures.pixels(found.float()).cpu())
+        return torch.cat(made)
+
+    def _velocity(self, places: Tensor, time: float, classes: Tensor, guidance: float) -> Tensor:
+        places = places.contiguous(memory_format=torch.channels_last)
+        times = places.new_full((len(places),), time)
+        of_class = self(places, times, classes)
+        if guidance == 1:
+            return of_class
+        of_any = self(places, times, torch.full_like(classes, self.num_classes))
+        return of_any + guidance * (of_class - of_any)
+
+    def _show(self, size: Sequence[int]) -> None:
+        """Samples of the same noise through time."""
+        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
+            classes = torch.arange(SHOWN) % self.num_classes
+            made = self.sample(classes, range(SHOWN), size)
+            self._picture("samples/generated", pictures.grid(made, columns=SHOWN // 2))
+
+    def _picture(self, tag: str, picture: Tensor) -> None:
+        """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
+        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
+            self.logger.log_picture(tag, picture, self.global_step)
+
+    def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
+        """See `project.generation.pictures`."""
+        return pictures.draw(image, self.class_names, predicted, target)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from project.generation.judge import Judge, trained
+
+CPU = torch.device("cpu")
+
+
+def shades(count: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise around three shades, which are the classes."""
+    labels = torch.arange(count) % 3
+    noise = torch.randint(0, 60, (count, 2, 8, 9), generator=torch.Generator().manual_seed(0))
+    return (noise + 80 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels
+
+
+def test_it_is_trained_once(capsys):
+    images, labels = shades()
+    before = torch.random.get_rng_state()
+    judge = trained(images, labels, 3, Path("judges"), CPU)
+    assert "is trained on 120 images" in capsys.readouterr().out
+    assert torch.equal(before, torch.random.get_rng_state())
+    features, seen = judge.look(images)
+    assert features.shape == (120, 128) and features.dtype == torch.double
+    assert float((seen == labels).double().mean()) == 1.0
+    again = trained(images, labels, 3, Path("judges"), CPU)
+    assert capsys.readouterr().out == "" and torch.equal(again.look(images)[0], features)
+    assert not judge.training and not any(parameter.requires_grad for parameter in judge.parameters())
+
+
+def test_for_other_images_and_when_it_is_damaged_another_is_trained(capsys, monkeypatch):
+    monkeypatch.setattr("project.generation.judge.LEAST", 2)
+    images, labels = shades(30)
+
+    def files() -> int:
+        trained(images, labels, 3, Path("judges"), CPU)
+        assert "is trained on 30 images" in capsys.readouterr().out
+        return len(list(Path("judges").iterdir()))
+
+    assert files() == 1
+    next(Path("judges").iterdir()).write_bytes(b"damaged")
+    assert files() == 1
+    images[3, 0, 0, 0] += 1
+    assert files() == 2
+    labels[3] = 1
+    assert files() == 3
+
+
+@pytest.mark.parametrize("size", [(8, 9), (33, 20), (70, 90)])
+def test_shapes(size):
+    judge = Judge(4, 3, size).eval()
+    assert judge(torch.randn(2, 3, *size)).shape == (2, 4)

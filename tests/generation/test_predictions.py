@@ -1,0 +1,104 @@
+"""Samples from the command line, by the run folder alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import project
+from project import UserError
+from project.generation.predictions import Predictions
+from project.prediction import predict
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "generation.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Made once: nothing here changes it."""
+    from project import process, verbs
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("project.generation.judge.LEAST", 5)
+        process.quiet()
+        verbs.fit(["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20",
+                   "--trainer.limit_test_batches", "1", "--trainer.callbacks", "[]", "--model.net.widths", "[8]",
+                   "--model.optimizer.lr", "0.01", "--model.samples", "10", "--model.solver.steps", "3"])  # fmt: skip
+    return folder / "runs" / "generation" / "version_0"
+
+
+def files(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(folder, "samples").iterdir())}
+
+
+def test_a_grid_and_the_files(run, capsys):
+    predict([str(run), "--num_samples", "7", "--classes", "3,7", "--seed", "1", "--out", "out"])
+    assert "made: out/grid.png, out/samples" in capsys.readouterr().out
+    assert list(files("out")) == [f"0000{place}_{(3, 7)[place % 2]}.png" for place in range(7)]
+    pixels = np.array(Image.open("out/samples/00004_3.png"))
+    assert pixels.shape == (8, 8) and pixels.dtype == np.uint8 and pixels.std() > 0
+    grid = np.array(Image.open("out/grid.png"))  # two columns, four rows, each pixel enlarged to 4x4, gaps of 4
+    assert grid.shape == (4 * 32 + 3 * 4, 2 * 32 + 4, 3)
+    assert (grid[2 * 36 : 2 * 36 + 32 : 4, 0:32:4, 0] == pixels).all()
+
+
+def test_a_seed_gives_the_same_files_with_any_batch_size(run):
+    for name, words in {"a": [], "b": ["--batch_size", "3"], "c": ["--seed", "5"], "d": ["--num_samples", "4"]}.items():
+        predict([str(run), "--num_samples", "12", "--seed", "4", "--out", name, *words])
+    assert files("a") == files("b") and len(files("a")) == 12
+    assert not set(files("a").values()) & set(files("c").values())
+    assert files("d").items() <= files("a").items()
+
+
+def test_steps_solver_and_guidance_may_be_others(run):
+    for name, words in {"a": [], "b": ["--steps", "1"], "c": ["--solver", "euler"], "d": ["--guidance", "3"]}.items():
+        predict([str(run), "--num_samples", "5", "--out", name, *words])
+    predict([str(run), "--num_samples", "5", "--out", "e", "--solver", "heun", "--steps", "3", "--guidance", "1"])
+    assert files("a") == files("e")
+    assert len({content for name in "abcd" for content in [files(name)["00002_2.png"]]}) == 4
+
+
+def test_by_default_a_hundred_of_all_classes_in_the_run(run):
+    predict([str(run), "--steps", "1"])
+    names = [path.stem for path in sorted((run / "predictions" / "samples").iterdir())]
+    assert names == [f"{place:05}_{place % 10}" for place in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--classes", "3,11"], "the model has no class '11'"),
+        (["--num_samples", "0"], "num_samples is 0, but must be above 0"),
+        (["--steps", "0"], "steps is 0, but must be above 0"),
+        (["--batch_size", "0"], "batch_size is 0"),
+        (["--solver", "rk4"], "solver is 'rk4', but must be one of euler, heun"),
+        (["--num_sample", "3"], "did you mean 'num_samples'?"),
+        (["some.jpg"], "some.jpg"),
+    ],
+)
+def test_mistakes(run, words, message):
+    with pytest.raises(UserError) as caught:
+        predict([str(run), *words])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_from_python(run):
+    model = project.load(run)
+    predict([str(run), "--num_samples", "3", "--seed", "0", "--out", "out"])
+    import torch
+
+    made = model.task.sample(torch.arange(3), range(3), model.preprocessing.size)
+    for image, path in zip(made, sorted(Path("out/samples").iterdir()), strict=True):
+        assert (image[0].numpy() == np.array(Image.open(path))).all()
+    with pytest.raises(UserError, match="Generator takes no images"):
+        model.predict(["a.jpg"])
+
+
+def test_a_class_by_its_first_word():
+    names = ["3 - three", "33 - many", "7 up", "7 down"]
+    assert Predictions(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
+    with pytest.raises(UserError, match="no class '7'"):
+        Predictions(Path("out"), names, classes="7")
