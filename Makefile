@@ -23,7 +23,7 @@ fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="
 	$(BIN)/python -m project.fit $(ARGS)
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-clones: $(READY)  ## make projects of their own out of this one, and run their tests
 	$(BIN)/python tests/cloning/clones.py $(ARGS)

@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from project.cloning.making import make
@@ -39,8 +37,9 @@ def environment(clone: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(clone / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def pytest_command(python: Path) -> list[str]:
-    return [str(python), "-m", "pytest", "-p", "no:cacheprovider"]
+def pytest(*parts: str) -> list[str]:
+    """The command that runs all tests, or some files and folders."""
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *parts]
 
 
 def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
@@ -78,17 +77,18 @@ def checks(tests: list[str] | None) -> dict[str, list[str]]:
         "ruff format": [str(tools / "ruff"), "format", "--check", "--no-cache"],
         "mypy": [str(tools / "mypy")],
         "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
-        "test": [*pytest_command(Path(sys.executable)), *tests],
+        "test": pytest(*tests),
         "fit": [sys.executable, "-m", f"{NAME}.fit"],
     }
 
 
 def check(clone: Path, what: str, tests: list[str] | None) -> bool:
     """Runs a clone's checks, until one fails."""
+    known = {"MYPY_CACHE_DIR": str(TEMPLATE.root / ".mypy_cache")}  # what mypy has found out about torch
+    variables = {**environment(clone), **({"PYTHONPATH": ""} if tests is None else known)}
     for name, command in checks(tests).items():
         started = time.monotonic()
         options = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        variables = {**environment(clone), **({"PYTHONPATH": ""} if tests is None else {})}
         ended = subprocess.run(command, env=variables, check=False, **options)
         good = ended.returncode == 0
         print(f"{what}: {name} {'passes' if good else 'FAILS'}, {time.monotonic() - started:.0f} s", flush=True)
@@ -96,21 +96,6 @@ def check(clone: Path, what: str, tests: list[str] | None) -> bool:
             print("\n".join(ended.stdout.splitlines()[-LAST_LINES:]), flush=True)
             return False
     return True
-
-
-@contextmanager
-def started(folder: Path, tasks: list[str]) -> Iterator[subprocess.Popen]:
-    """A clone whose tests have begun; its output goes to `folder/log`."""
-    clone = folder / NAME
-    make(TEMPLATE, clone, NAME, tasks)
-    with (folder / "log").open("w") as log:
-        options = {"cwd": clone, "env": environment(clone), "stdout": log, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(pytest_command(Path(sys.executable)), **options)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def main() -> int:

@@ -307,7 +307,7 @@ def test_what_means_the_package_is_renamed_and_the_word_is_not():
         '"project[zoo]"': '"a[zoo]"',
         'name = "project"': 'name = "a"',
         '"project -> project.x"': '"a -> a.x"',
-        "import sys, project; project.load()": "import sys, a; a.load()",
+        "import project, sys; project.load()": "import a, sys; a.load()",
         'containers = ["project.*"]': 'containers = ["a.*"]',
     }
     assert [renamed(text, "a") for text in meant] == list(meant.values())

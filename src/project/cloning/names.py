@@ -18,7 +18,6 @@ MEANT = re.compile(
   | (?<= ["'`] ) project (?= ["'`\[] )                       # "project", "project[zoo]"
   | (?<= \bimport\  ) project \b
   | (?<= \bfrom\  ) project (?= \ import\b )
-  | (?<= \bimport\ sys,\  ) project \b
   | project (?= \ ->\  ) | (?<= ->\  ) project \b            # of import-linter
     """,
     re.VERBOSE | re.MULTILINE,
