@@ -114,11 +114,14 @@ def test_it_has_a_readme_of_its_own_without_gaps(clone):
     assert text.startswith(f"# {folder.name}\n\n{' and '.join(tasks).capitalize()} ")
     assert text.count("```") % 2 == 0
     assert not re.search(r":\n\n+(?:##|\Z)", text), "something is announced that is not there"
-    assert f".venv/bin/python -m {folder.name}.fit " in text
+    assert not re.search(r"^\| --- .*\n(?!\|)", text, re.MULTILINE), "a table has no rows"
+    for verb in ("fit", "check", "predict", "export"):
+        assert f".venv/bin/python -m {folder.name}.{verb} " in text
     template = (ROOT / "README.md").read_text()
-    for section in re.findall(r"^## .*", template, re.MULTILINE):
-        task = section[3:].split(":")[0].lower()
-        assert (section in text) == (task in tasks or task not in [*TASKS, "cloning"]), section
+    for heading, section in re.findall(r"^(## .*)((?:\n(?!## ).*)*)", template, re.MULTILINE):
+        about = heading[3:].split(":")[0].lower()
+        wanted = about in tasks or about not in [*TASKS, "cloning"]
+        assert (heading in text) == wanted or (wanted and "\n| --- " in section), heading  # no row of it may be left
 
 
 def test_it_says_where_it_came_from(clone):
@@ -217,6 +220,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     assert ended.returncode == 2 and ended.stdout == ""
     assert re.fullmatch(r"error: .*/full is there already, and not empty; choose a folder that is new\n", ended.stderr)
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
+
+
+def test_who_stops_reading_gets_no_traceback(tmp_path):
+    """As `| head -0` does."""
+    words = [sys.executable, "-m", "project.new", str(tmp_path / "my_cells"), "--task", TASKS[0]]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as made:
+        made.stdout.close()
+        assert made.stderr.read() == ""
+    assert made.returncode == 0 and (tmp_path / "my_cells" / "pyproject.toml").is_file()
 
 
 def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """`python -m project.new`: its words, its questions, its answers."""
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -27,12 +28,15 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what is half made is removed
     try:
         new(sys.argv[1:])
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, EOFError):  # the second is Ctrl-D at a question
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # such as `| head`, which has seen enough; all is made by then
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

@@ -42,8 +42,10 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
     Raises:
         UserError: there is something in it, or it cannot be written.
     """
-    if not folder.parent.is_dir() or folder.resolve().is_relative_to(template.root):
-        raise UserError(f"{folder}: choose a folder in one that is there, and not in the template's own")
+    if not folder.parent.is_dir():
+        raise UserError(f"there is no folder {folder.parent} to make it in; choose a folder in one that is there")
+    if folder.resolve().is_relative_to(template.root.resolve()):
+        raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise UserError(f"{folder} is there already, and not empty; choose a folder that is new")
     try:

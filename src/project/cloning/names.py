@@ -38,7 +38,7 @@ def refuse_bad(name: str, tasks: list[str], folders: set[str]) -> None:
         UserError: a package should not have that name.
     """
     if reason := _reason(name, tasks, folders):
-        raise UserError(f"--name {name}: {reason}; choose another, such as my_cells")
+        raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
 
 
 def _reason(name: str, tasks: list[str], folders: set[str]) -> str | None:

@@ -27,7 +27,8 @@ def readme(text: str, start: str, selection: Selection, missing: set[str]) -> st
     def lacks(words: str) -> bool:
         return selection.lacks(words) or any(file in words for file in missing)
 
-    return "\n".join([start, *(_section(section, selection, lacks) for section in _sections(text, selection))])
+    sections = (_section(section, selection, lacks) for section in _sections(text, selection))
+    return "\n".join([start, *filter(None, sections)])
 
 
 def _sections(text: str, selection: Selection) -> list[str]:
@@ -47,24 +48,32 @@ def _sections(text: str, selection: Selection) -> list[str]:
 
 def _section(section: str, selection: Selection, lacks: Callable[[str], bool]) -> str:
     kept: list[str] = []
-    for block in _blocks(section):
+    blocks = _blocks(section)
+    for block in blocks:
         if block.startswith("```"):
-            listing = _listing(block, selection, lacks)
-            if not listing and kept:
+            told = _listing(block, selection, lacks)
+            if not told and kept:
                 kept[-1] = _without_introduction(kept[-1])
         elif block.startswith("|"):
-            rows = block.split("\n")
-            listing = "\n".join(row for row in rows if not selection.first_word.match(row) and not lacks(row))
+            told = _table(block, selection, lacks)
         else:
-            listing = _paragraph(block, lacks)
-        kept.append(listing)
-    return "\n\n".join(block for block in kept if block) + "\n"
+            told = _paragraph(block, lacks)
+        kept.append(told)
+    if any(block.startswith("|") for block in blocks) and not any(told.startswith(("|", "```")) for told in kept):
+        return ""  # it was about what stood in the table
+    return "\n\n".join(told for told in kept if told) + "\n"
 
 
 def _blocks(section: str) -> list[str]:
     """Paragraphs, tables and listings, which are parted by empty lines; those in a listing part nothing."""
     hidden = FENCE.sub(lambda fence: fence[0].replace("\n\n", "\n\0\n"), section.strip("\n"))
     return [block.replace("\n\0\n", "\n\n") for block in re.split(r"\n{2,}", hidden)]
+
+
+def _table(block: str, selection: Selection, lacks: Callable[[str], bool]) -> str:
+    """Without the rows of a missing task; nothing if then only its head is left."""
+    rows = [row for row in block.split("\n") if not selection.first_word.match(row) and not lacks(row)]
+    return "\n".join(rows) if len(rows) > 2 else ""
 
 
 def _listing(block: str, selection: Selection, lacks: Callable[[str], bool]) -> str:
