@@ -134,7 +134,6 @@ def test_it_says_where_it_came_from(clone):
         "tasks": tasks,
         "version": version.number,
         "commit": version.commit,
-        "described": version.described,
     }
     assert run("git", "status", "--porcelain", cwd=folder).stdout == ""
     assert (

@@ -64,7 +64,7 @@ def new(args: list[str]) -> None:
     name, tasks = _answers(given, folder, template)
     version = make(template, folder, name, tasks)
     print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if version.described.endswith("-dirty"):
+    if version.commit and version.changed:
         print("the template has changes that are not committed: they are in it, but an update will take them for yours")
     print(f"next: cd {given.folder} && make fit")
 

@@ -28,7 +28,6 @@ name = "{name}"
 tasks = [{tasks}]
 version = "{version.number}"
 commit = "{version.commit}"
-described = "{version.described}"
 
 """
 

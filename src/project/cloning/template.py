@@ -17,15 +17,15 @@ class Version:
     """
     number: pyproject's.
     commit: git's name of the commit; empty where the checkout has no git.
-    described: what `git describe` calls it, with `-dirty` where files have been changed since.
+    changed: files are not as they were committed.
     """
 
     number: str
     commit: str = ""
-    described: str = ""
+    changed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.number} ({self.described})" if self.described else self.number
+        return f"{self.number} ({self.commit[:10]})" if self.commit else self.number
 
 
 class Template:
@@ -67,9 +67,8 @@ class Template:
         number = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]["version"]
         if not git.output(self.root, "ls-files", "pyproject.toml"):
             return Version(number)
-        commit = git.output(self.root, "rev-parse", "HEAD") or ""
-        described = git.output(self.root, "describe", "--always", "--tags", "--dirty") or ""
-        return Version(number, commit.strip(), described.strip())
+        commit = git.output(self.root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
+        return Version(number, commit.strip(), bool(git.output(self.root, "status", "--porcelain", "-uno")))
 
 
 def _ignored(file: Path) -> list[str]:

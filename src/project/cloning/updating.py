@@ -6,7 +6,6 @@ changed the same lines, git marks the conflict.
 """
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,10 +15,7 @@ from typing import Any
 
 from project import UserError
 from project.cloning import git
-from project.cloning.making import commit
-from project.cloning.template import Template
-
-TABLE = re.compile(r"^\[tool\.template\]\n(?:(?!\[).*\n)*", re.MULTILINE)
+from project.cloning.template import Template, Version
 
 
 class Conflict(UserError):
@@ -36,6 +32,7 @@ def update(template: Template, folder: Path) -> str:
         UserError: it is no clone, or has changes that are not committed; or the template does not have its version.
     """
     origin = _origin(folder)
+    then = Version(origin["version"], origin["commit"])
     _refuse_unfinished(folder)
     now = template.version()
     if not now.commit:
@@ -43,7 +40,7 @@ def update(template: Template, folder: Path) -> str:
     if not origin["commit"]:
         raise UserError(f"{folder} was made from a template without a history: what has changed since is not known")
     if git.output(template.root, "cat-file", "-e", f"{origin['commit']}^{{commit}}") is None:
-        raise UserError(f"the template here does not know its version {origin['described']} (yet): git fetch")
+        raise UserError(f"the template here does not know its version {then} (yet): git pull")
     if origin["commit"] == now.commit:
         return f"{folder} is up to date with the template {now}"
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,9 +48,8 @@ def update(template: Template, folder: Path) -> str:
             _made_anew(template.root, Path(temporary), which, number, origin)
             for number, which in enumerate((origin["commit"], now.commit))
         )
-        _put_origin(before, folder)
         base, made = (_fetched(folder, made) for made in (before, after))
-    message = f"Update from the template: {origin['described']} to {now.described.removesuffix('-dirty')}"
+    message = f"Update from the template: {then} to {now}"
     words = ("commit-tree", f"{made}^{{tree}}", "-p", base, "-m", message)
     changes = git.run(folder, *words, **git.author(folder)).strip()
     return _pick(folder, changes, message)
@@ -63,7 +59,7 @@ def _origin(folder: Path) -> dict[str, Any]:
     """The table that `project.new` left in pyproject.toml."""
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
-        return {key: origin[key] for key in ("name", "tasks", "version", "commit", "described")}
+        return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
     except (OSError, tomllib.TOMLDecodeError, KeyError):
         raise UserError(f"{folder} is no clone: no pyproject.toml there that has [tool.template]") from None
 
@@ -92,16 +88,6 @@ def _made_anew(template: Path, temporary: Path, version: str, number: int, origi
         said = ended.stderr.strip().removeprefix("error: ")
         raise UserError(f"the template {version[:10]} does not make {origin['name']}: {said}")
     return made
-
-
-def _put_origin(made: Path, folder: Path) -> None:
-    """The table of the clone itself: tags that the template got since then are no change of its owner's."""
-    pyproject, table = made / "pyproject.toml", TABLE.search((folder / "pyproject.toml").read_text())
-    text = pyproject.read_text()
-    new = TABLE.sub(lambda found: table[0] if table else found[0], text)
-    if new != text:
-        pyproject.write_text(new)
-        commit(made, "Its own origin")
 
 
 def _fetched(folder: Path, made: Path) -> str:
