@@ -20,6 +20,7 @@ START = """\
 
 {tasks} with PyTorch Lightning: your images in, a trained model and an honest report out.
 This project was made from a template; which version of it, and how, stands in `pyproject.toml` under `[tool.template]`.
+The template's own README says how its later fixes come here.
 """
 PROVENANCE = """\
 [tool.template]

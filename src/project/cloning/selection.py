@@ -24,7 +24,7 @@ class Selection:
         names = "|".join(self.gone)
         self.path = re.compile(
             rf"(?<![\w.])project\.(?:{names}|new)\b"
-            rf"|(?<!\w)(?:configs|notebooks|tests|runs|src/project)/(?:{names})(?![a-z])"
+            rf"|(?<!\w)(?:benchmarks|configs|notebooks|tests|runs|src/project)/(?:{names})(?![a-z])"
             r"|src/project/new\.py|docs/new_task|test-clones"
         )
         self.quoted = re.compile(rf"""["'](?:{names})(?:_\w+)?(?:\.yaml)?["']""")
