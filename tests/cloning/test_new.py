@@ -124,6 +124,18 @@ def test_it_has_a_readme_of_its_own_without_gaps(clone):
         assert (heading in text) == wanted or (wanted and "\n| --- " in section), heading  # no row of it may be left
 
 
+def test_what_a_task_says_of_itself_is_not_retold(clone):
+    """Another task's config would not do with its own; a config that is not there is."""
+    folder, tasks = clone
+    for file in ["README.md", *(f"configs/{path.name}" for path in (folder / "configs").glob("*.yaml"))]:
+        text = (folder / file).read_text()
+        if file == "README.md":
+            text = "\n".join(re.findall(rf"(?ims)^## (?:{'|'.join(tasks)}): .*?(?=^## )", text))
+        commands = re.findall(r"-m \w+\.\w+ --config .*", text)
+        template = renamed((ROOT / file).read_text(), folder.name)
+        assert not [command for command in commands if command not in template], file
+
+
 def test_it_says_where_it_came_from(clone):
     folder, tasks = clone
     pyproject = tomllib.loads((folder / "pyproject.toml").read_text())

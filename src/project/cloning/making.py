@@ -83,7 +83,8 @@ def _contents(template: Template, name: str, tasks: list[str], version: Version)
     selection = Selection(template.tasks, tasks, texts)
     kept = {file: text for file, text in texts.items() if not selection.leaves_out(file, text or "")}
     missing = {file for file in texts if file not in kept and file.startswith(("benchmarks/", "notebooks/"))}
-    kept |= {file: _lines(text or "", selection, missing) for file, text in kept.items() if BY_LINES.match(file)}
+    for file in filter(BY_LINES.match, kept):
+        kept[file] = _lines(kept[file] or "", selection, missing, bool(selection.of_a_task.match(file)))
     kept["pyproject.toml"] = _described(kept["pyproject.toml"] or "", name, selection.tasks, version)
     start = START.format(name=name, tasks=" and ".join(selection.tasks).capitalize())
     kept["README.md"] = told = readme(kept["README.md"] or "", start, selection, missing)
@@ -98,11 +99,15 @@ def _text(file: Path) -> str | None:
         return None
 
 
-def _lines(text: str, selection: Selection, missing: set[str]) -> str:
-    """Without the lines that name what is missing, and without targets of a Makefile that do nothing then."""
+def _lines(text: str, selection: Selection, missing: set[str], its_own: bool) -> str:
+    """Without the lines that name what is missing, and without targets of a Makefile that do nothing then.
+
+    Args:
+        its_own: it is a task's own config: a command for another task's would not do with this one's.
+    """
     paragraphs = []
     for paragraph in text.split("\n\n"):
-        lines = [selection.retold(line) for line in paragraph.split("\n")]
+        lines = [line if its_own else selection.retold(line) for line in paragraph.split("\n")]
         kept = [line for line in lines if not selection.lacks(line) and not any(file in line for file in missing)]
         if len(kept) < len(lines) and (not kept or (len(kept) == 1 and re.match(r"[\w-]+:", kept[0]))):
             continue

@@ -1,8 +1,8 @@
 """A clone's README: the template's, without what is only about tasks that the clone does not have.
 
 What a section is about stands first in its heading (`## Detection: your own boxes`), what a row of a table or a line of
-a listing is about in its first word. Commands with a missing task's config are told with a config that is there; other
-commands, example outputs and sentences that name a missing task are left out.
+a listing is about in its first word. Outside of the tasks' own sections, commands with a missing task's config are told
+with a config that is there; other commands, example outputs and sentences that name a missing task are left out.
 """
 
 import re
@@ -27,31 +27,32 @@ def readme(text: str, start: str, selection: Selection, missing: set[str]) -> st
     def lacks(words: str) -> bool:
         return selection.lacks(words) or any(file in words for file in missing)
 
-    sections = (_section(section, selection, lacks) for section in _sections(text, selection))
+    sections = (_section(section, own, selection, lacks) for section, own in _sections(text, selection))
     return "\n".join([start, *filter(None, sections)])
 
 
-def _sections(text: str, selection: Selection) -> list[str]:
-    """From `##` to the next one; what looks like a heading in a listing is none."""
+def _sections(text: str, selection: Selection) -> list[tuple[str, bool]]:
+    """From `##` to the next one, and whether it is a task's own; what looks like a heading in a listing is none."""
     hidden = FENCE.sub(lambda fence: re.sub(r"^#", "\0", fence[0], flags=re.MULTILINE), text)
     sections = re.split(r"^(?=##)", hidden, flags=re.MULTILINE)[1:]
-    kept, dropped = [], 0  # dropped: the depth of a heading that is left out, with all that is below it
+    kept, dropped, own = [], 0, False  # dropped: the depth of a heading that is left out, with all that is below it
     for section in sections:
         depth = len(section) - len(section.lstrip("#"))
         if dropped and depth > dropped:
             continue
         dropped = depth if selection.first_word.match(section[depth:].split("\n")[0]) else 0
+        own = selection.of_a_task.match(section) is not None or (own and depth > 2)
         if not dropped:
-            kept.append(section.replace("\0", "#"))
+            kept.append((section.replace("\0", "#"), own))
     return kept
 
 
-def _section(section: str, selection: Selection, lacks: Callable[[str], bool]) -> str:
+def _section(section: str, own: bool, selection: Selection, lacks: Callable[[str], bool]) -> str:
     kept: list[str] = []
     blocks = _blocks(section)
     for block in blocks:
         if block.startswith("```"):
-            told = _listing(block, selection, lacks)
+            told = _listing(block, own, selection, lacks)
             if not told and kept:
                 kept[-1] = _without_introduction(kept[-1])
         elif block.startswith("|"):
@@ -76,7 +77,7 @@ def _table(block: str, selection: Selection, lacks: Callable[[str], bool]) -> st
     return "\n".join(rows) if len(rows) > 2 else ""
 
 
-def _listing(block: str, selection: Selection, lacks: Callable[[str], bool]) -> str:
+def _listing(block: str, own: bool, selection: Selection, lacks: Callable[[str], bool]) -> str:
     """A listing of commands without those that name a missing task; any other goes whole if it names one.
 
     The first words of its lines may name folders, as in a tree: those of a missing task are left out.
@@ -84,8 +85,9 @@ def _listing(block: str, selection: Selection, lacks: Callable[[str], bool]) -> 
     block = re.sub(r" *\\\n *", " \\\\\0", block)  # a command that goes on in the next line is one
     first, *lines, last = block.split("\n")
     commands = first == "```python" or all(COMMAND.match(line) for line in lines)
-    lines = [selection.retold(line) if commands else line for line in lines if not selection.first_word.match(line)]
-    kept = [line for line in lines if not lacks(line)]
+    lines = [line for line in lines if not selection.first_word.match(line)]
+    told = [selection.retold(line) if commands and not own else line for line in lines]
+    kept = [line for line in told if not lacks(line)]
     if not any(line.strip() for line in kept) or (len(kept) < len(lines) and not commands):
         return ""
     return "\n".join([first, *kept, last]).replace("\\\0", "\\\n    ")

@@ -18,6 +18,7 @@ class Selection:
         self.tasks = sorted(set(chosen))
         self.default = self.tasks[0]  # whose config `fit` takes if none is given
         self.configs = {file: text or "" for file, text in files.items() if file.startswith("configs/")}
+        self.of_a_task = re.compile(rf"(?:configs/|#+ )(?:{'|'.join(self.tasks)})(?![a-z])", re.IGNORECASE)
         own = sorted(file for file in self.configs if file.startswith(f"configs/{self.default}"))
         self.rooted = [file for file in own if re.search(r"^\s+root:", self.configs[file], re.MULTILINE)]
         self.gone = [*sorted(set(tasks) - set(chosen)), *OWN]
