@@ -1,6 +1,6 @@
 """Speed of a generator beside a bare PyTorch loop: in training, and in making samples.
 
-    python benchmarks/generation.py [--config configs/generation.yaml] [--rounds 3] [--steps 200] [--data.root FOLDER ...]
+    python benchmarks/generation.py [--config configs/generation.yaml] [--steps 200] [--data.root FOLDER ...]
     python benchmarks/generation.py --run runs/generation_mnist/version_0 [--samples 100]
 
 Both train the config's net with its optimizer and averaged weights, each in a process of its own, in turns; wanted is a
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import lightning as L
 import torch
