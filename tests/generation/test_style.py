@@ -9,6 +9,7 @@ from PIL import Image
 
 import project
 from project import UserError
+from project.exporting import export
 from project.generation import ClassifierFeatures, StyleNet, Stylizer, TorchvisionFeatures
 from project.generation.features import FirstOfEachLevel
 from project.generation.style_task import gram
@@ -148,6 +149,10 @@ def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, t
     assert sizes == {"a.jpg": (33, 21), "b.jpg": (10, 40)}
     painted = project.load(run).predict(["mine/a.png"])[0]
     assert painted.shape == (3, 21, 33) and painted.dtype == torch.uint8
+    capsys.readouterr()
+    export([str(run)])
+    said = capsys.readouterr()
+    assert "1 allowed, on 2 images of val" in said.out and said.err == ""
 
 
 def test_a_style_that_is_not_there():

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from project.generation import pictures
+from project.generation.exported import ExportedStylizer
 from project.generation.features import Features, Trained
 from project.generation.paintings import Paintings
 from project.pipeline import Batch
@@ -145,6 +146,10 @@ class Stylizer(L.LightningModule):
     ) -> list[Tensor]:
         """Each of Float[B C H W] painted: uint8 [C H W], on the CPU; for `sizes` and `areas` see the other tasks."""
         return list(pictures.pixels(self(images).float()).cpu())
+
+    def exported(self) -> ExportedStylizer:
+        """What a file of `project.export` answers."""
+        return ExportedStylizer(self.net)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`; the target says nothing."""
