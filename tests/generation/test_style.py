@@ -63,7 +63,7 @@ def test_features_that_would_teach_nothing_are_refused(tiny):
     for run, message in {
         "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
         "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
-        "other.ckpt": "is no classifier with project.classification.CNN",
+        "other.ckpt": "is no classifier with this project's own CNN",
         "gone": "no run folder or checkpoint",
     }.items():
         with pytest.raises(UserError, match=message):

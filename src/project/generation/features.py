@@ -84,9 +84,7 @@ class ClassifierFeatures(Features):
             mean, std, channels = _taught(content)
             made = Trained(FirstOfEachLevel(trunk), mean, std)
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
-            raise UserError(
-                f"{file} is no classifier with project.classification.CNN, whose features are wanted"
-            ) from None
+            raise UserError(f"{file} is no classifier with this project's own CNN, whose features are wanted") from None
         if channels != in_channels:
             raise UserError(f"{file} is of images with {channels} channel(s), but there are {in_channels} here")
         return made
