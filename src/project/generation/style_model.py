@@ -47,11 +47,12 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride)
-        self.norm, self.relu = nn.InstanceNorm2d(out_channels, affine=True), relu
+        # A group for each channel is instance normalisation; its own kernel copies images whose channels are last.
+        self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(mirrored(x, self.convolution.kernel_size[0] // 2))
-        if x.shape[2:].numel() > 1:  # of a single pixel there is nothing to normalise
+        if x.shape[2] * x.shape[3] > 1:  # of a single pixel there is nothing to normalise
             x = self.norm(x)
         return x.relu_() if self.relu else x
 

@@ -16,7 +16,8 @@ from torchmetrics import MeanMetric
 from project import UserError
 from project.generation import pictures
 from project.generation.comparison import compare
-from project.generation.flow import Flow, Heun, Solver, noise, on_the_way
+from project.generation.exported import ExportedGenerator
+from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
 from project.generation.metric import Seen
 from project.generation.predictions import Predictions
 from project.pipeline import Batch
@@ -191,23 +192,24 @@ class Generator(L.LightningModule):
             size: height and width.
             guidance, solver: by default the task's own.
         """
-        made, guidance = [], self.guidance if guidance is None else guidance
+        made = []
         for own, numbers in zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True):
-            start = noise(numbers.tolist(), (self.in_channels, *size)).to(self.device)
-            own = own.to(self.device)
-            with torch.no_grad():
-                found = (solver or self.solver)(lambda x, t, own=own: self._velocity(x, t, own, guidance), start)
-            made.append(pictures.pixels(found.float()).cpu())
+            made.append(self.of_noise(noise(numbers.tolist(), (self.in_channels, *size)), own, guidance, solver))
         return torch.cat(made)
 
-    def _velocity(self, places: Tensor, time: float, classes: Tensor, guidance: float) -> Tensor:
-        places = places.contiguous(memory_format=torch.channels_last)
-        times = places.new_full((len(places),), time)
-        of_class = self(places, times, classes)
-        if guidance == 1:
-            return of_class
-        of_any = self(places, times, torch.full_like(classes, self.num_classes))
-        return of_any + guidance * (of_class - of_any)
+    @torch.no_grad()
+    def of_noise(
+        self, start: Tensor, classes: Tensor, guidance: float | None = None, solver: Solver | None = None
+    ) -> Tensor:
+        """Images, uint8 [B C H W] on the CPU, of noise, Float[B C H W]; the rest as for `sample`."""
+        strength = self.guidance if guidance is None else guidance
+        velocity = guided(self, classes.to(self.device), self.num_classes, strength)
+        made = (solver or self.solver)(velocity, start.to(self.device))
+        return pictures.pixels(made.float()).cpu()
+
+    def exported(self) -> ExportedGenerator:
+        """What a file of `project.export` answers."""
+        return ExportedGenerator(self.net, self.num_classes, self.solver, self.guidance)
 
     def _show(self, size: Sequence[int]) -> None:
         """Samples of the same noise through time."""
