@@ -11,15 +11,17 @@ import project
 from project import UserError
 from project.exporting import export
 from project.generation import ClassifierFeatures, StyleNet, Stylizer, TorchvisionFeatures
+from project.generation import strokes as drawn
 from project.generation.features import FirstOfEachLevel
-from project.generation.style_task import gram
+from project.generation.style_losses import statistics
+from project.generation.style_model import Layer, mirrored
 from project.pipeline import Batch
 from project.prediction import predict
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "generation_style.yaml")
 
 
-@pytest.mark.parametrize("size", [(16, 20), (17, 31), (5, 3), (1, 1)])
+@pytest.mark.parametrize("size", [(16, 20), (17, 31), (7, 50), (5, 3), (3, 1), (1, 1)])
 def test_an_image_of_any_size_stays_as_large(size):
     painted = StyleNet(2, widths=[4, 6, 8], blocks=1)(torch.randn(3, 2, *size))
     assert painted.shape == (3, 2, *size) and painted.abs().max() <= 1 and painted.isfinite().all()
@@ -30,10 +32,19 @@ def test_each_image_is_painted_as_if_it_were_alone():
     assert torch.allclose(net(images)[2:3], net(images[2:3]), atol=1e-5)
 
 
-def test_gram_matrices():
+def test_instance_normalisation():
+    layer, images = Layer(2, 5, relu=False), torch.randn(3, 2, 7, 6)
+    by_hand = torch.nn.functional.instance_norm(layer.convolution(mirrored(images, 1)))
+    assert torch.allclose(layer(images), by_hand, atol=1e-5)
+
+
+def test_statistics():
     maps = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # two channels, two places
-    assert gram(maps).tolist() == [[[2.5, 0.5], [0.5, 5.0]]]
-    assert torch.allclose(gram(torch.flip(maps, [3])), gram(maps))
+    means, covariances = statistics(maps)
+    assert means.tolist() == [[1.5, 1.0]] and covariances.tolist() == [[[0.25, -1.0], [-1.0, 4.0]]]
+    gram = torch.tensor([[[2.5, 0.5], [0.5, 5.0]]])  # the mean products of channels
+    assert torch.allclose(covariances + means[:, :, None] * means[:, None], gram)
+    assert torch.allclose(statistics(torch.flip(maps, [3]))[1], covariances)
 
 
 def test_features_of_a_run(tiny):
@@ -52,7 +63,7 @@ def test_features_that_would_teach_nothing_are_refused(tiny):
     for run, message in {
         "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
         "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
-        "other.ckpt": "is no classifier with project.classification.CNN",
+        "other.ckpt": "is no classifier with this project's own CNN",
         "gone": "no run folder or checkpoint",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -112,7 +123,7 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch(task):
 
 
 def test_the_features_are_no_part_of_the_model(task):
-    assert not any("trained" in name or "gram" in name for name in task.state_dict())
+    assert not any("trained" in name or "wanted" in name for name in task.state_dict())
     task.training_step(batch(torch.rand(2, 3, 16, 20)), 0).backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
     assert all(parameter.grad is None for parameter in task._trained[0].parameters())
@@ -155,7 +166,59 @@ def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, t
     assert "1 allowed, on 2 images of val" in said.out and said.err == ""
 
 
-def test_a_style_that_is_not_there():
-    task = Stylizer(lambda **sizes: StyleNet(widths=[4], **sizes), "gone.jpg", ClassifierFeatures("run.ckpt"), 3)
-    with pytest.raises(UserError, match=r"gone\.jpg: no such file"):
-        task.setup("fit")
+def of_style(file: str) -> Stylizer:
+    return Stylizer(lambda **sizes: StyleNet(widths=[4], **sizes), file, ClassifierFeatures("run.ckpt"), 3)
+
+
+def test_styles_that_cannot_be_learned_are_refused(tiny):
+    tiny.classifier(Path("run.ckpt"))
+    Path("folder.png").mkdir()
+    Path("empty.png").touch()
+    Path("words.png").write_text("no image")
+    Image.new("RGB", (40, 30), (10, 200, 30)).save("plain.png")
+    Image.new("RGB", (1, 1)).save("pixel.png")
+    for file, message in {
+        "gone.png": r"gone\.png: no such file",
+        "folder.png": r"folder\.png: .*Is a directory",
+        "empty.png": r"empty\.png: an empty file",
+        "words.png": r"words\.png: not an image",
+        "plain.png": r"plain\.png: one colour, and no stroke",
+        "pixel.png": r"pixel\.png: one colour",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            of_style(file).setup("fit")
+
+
+def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tiny):
+    tiny.classifier(Path("run.ckpt"))
+    tiny.photos(Path("photos"), 1)
+    colour = Image.open("photos/0.png")
+    colour.convert("L").save("grey.png")
+    colour.convert("L").convert("RGB").save("three.png")
+    seen = colour.copy()
+    seen.paste("white", (0, 0, 9, 26))
+    seen.save("seen.png")
+    alpha = Image.new("L", colour.size, 255)
+    alpha.paste(0, (0, 0, 9, 26))
+    colour.putalpha(alpha)
+    colour.save("alpha.png")
+    for file, same in (("grey.png", "three.png"), ("alpha.png", "seen.png")):
+        one, other = of_style(file), of_style(same)
+        one.setup("fit")
+        other.setup("fit")
+        for mine, yours in zip(one._wanted, other._wanted, strict=True):
+            assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
+
+
+def test_the_program_draws_a_style(monkeypatch):
+    monkeypatch.setattr(drawn, "STROKES", 40)
+    monkeypatch.setattr("sys.argv", ["strokes", "made/style.png", "--seed", "3"])
+    drawn.main()
+    with Image.open("made/style.png") as image:
+        pixels = np.asarray(image)
+        assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
+    assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
+    for wrong in (["style.gif"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
+        monkeypatch.setattr("sys.argv", ["strokes", *wrong])
+        with pytest.raises(SystemExit, match="2"):
+            drawn.main()

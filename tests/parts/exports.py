@@ -87,7 +87,7 @@ def printed(program: str, file: Path) -> list[str]:
     """By a program of the README that reads a file, run where there is no torch."""
     named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
     assert named != program
-    blocked = "import sys\nsys.modules.update(torch=None, project=None)\n"
+    blocked = "import sys\nsys.modules.update({'torch': None, 'project': None})\n"
     ended = subprocess.run([sys.executable, "-c", blocked + named], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()

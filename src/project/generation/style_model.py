@@ -47,7 +47,8 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride)
-        self.norm, self.relu = nn.InstanceNorm2d(out_channels, affine=True), relu
+        # A group for each channel is instance normalisation; its own kernel copies images whose channels are last.
+        self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(mirrored(x, self.convolution.kernel_size[0] // 2))

@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from project import UserError
 from project.generation import pictures
 from project.generation.exported import ExportedStylizer
 from project.generation.features import Features, Trained
 from project.generation.paintings import Paintings
+from project.generation.style_losses import Statistics, content, relative, statistics, with_colours
 from project.pipeline import Batch
 from project.pipeline.decode import decode, resize
 from project.schedule import WarmupCosine, optimizer_and_schedule
@@ -27,10 +29,10 @@ PARTS = ("content", "style", "total_variation")
 class Stylizer(L.LightningModule):
     """Perceptual losses (Johnson et al. 2016): what is to be seen as in the image, how it is painted as in the style's.
 
-    In the features' maps the *content* of an image is the deepest map but one, and the *style* of an image the products
-    of its channels, averaged over the places (Gram matrices). Each loss is relative to the square of what it is
-    compared with, so that weights mean the same for any features. *Total variation* is the mean square between
-    neighbouring pixels.
+    In the features' maps the *content* of an image is the deepest map but one, and the *style* of an image what its
+    channels have in common at all places (`project.generation.style_losses`). Each loss is relative to the square of
+    what it is compared with, so that weights mean the same for any features. *Total variation* is the mean square
+    between neighbouring pixels.
 
     Args:
         net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
@@ -58,7 +60,7 @@ class Stylizer(L.LightningModule):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
         style_size: int = 256,
-        style_weight: float = 1.0,
+        style_weight: float = 4.0,
         variation_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -70,18 +72,21 @@ class Stylizer(L.LightningModule):
         self.weights = (1.0, style_weight, variation_weight)
         self.measured = nn.ModuleDict({f"{split}_{part}": MeanMetric() for split in ("val", "test") for part in PARTS})
         self._trained: list[Trained] = []  # in a list, since it is no part of the model
-        self._grams: list[Tensor] = []
+        self._wanted: list[Statistics] = []
 
     def setup(self, stage: str) -> None:
         self._features_on(self.device)  # what is wrong with them is said at once
 
     def _features_on(self, device: torch.device) -> Trained:
-        """The features, and in `_grams` what they say of the style; loaded once."""
+        """The features, and in `_wanted` what they say of the style; loaded once."""
         if not self._trained:
             style = _shrunk(decode(Path(self.style), self.in_channels, None), self.style_size)
+            if torch.equal(style.amax((1, 2)), style.amin((1, 2))):
+                raise UserError(f"{self.style}: one colour, and no stroke to be seen; give another --model.style")
             loaded = self.features.load(self.in_channels)
             with torch.no_grad():
-                self._grams = [gram(found)[0] for found in loaded(pictures.floats(style)[None])]
+                image = pictures.floats(style)[None]
+                self._wanted = [statistics(maps) for maps in with_colours(image, loaded(image))]
             self._trained = [loaded]
         return self._trained[0].to(device)
 
@@ -103,19 +108,17 @@ class Stylizer(L.LightningModule):
     def _losses(self, images: Tensor) -> Tensor:
         """Of each image the content's, the style's and total variation: Float[3 B]."""
         painted, trained = self(images), self._features_on(images.device).to(images.dtype)
-        found, grams = trained(painted), [there.to(images) for there in self._grams]
+        found = trained(painted)
         with torch.no_grad():
-            wanted = trained(images)[-2:][0]
-        content = (found[-2:][0] - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(
-            min=1e-6
-        )
+            shown = content(trained(images))
         style = [
-            (gram(own) - there).square().sum((1, 2)) / there.square().sum()
-            for own, there in zip(found, grams, strict=True)
+            relative(own, there.to(own))
+            for maps, level in zip(with_colours(painted, found), self._wanted, strict=True)
+            for own, there in zip(statistics(maps), level, strict=True)
         ]
         down, right = painted.diff(dim=2), painted.diff(dim=3)
         variation = down.square().flatten(1).mean(1) + right.square().flatten(1).mean(1)
-        return torch.stack([content, torch.stack(style).mean(0), variation])
+        return torch.stack([relative(content(found), shown), torch.stack(style).mean(0), variation])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")
@@ -157,12 +160,6 @@ class Stylizer(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule)
-
-
-def gram(maps: Tensor) -> Tensor:
-    """The mean products of channels over places, Float[B c c] of Float[B c h w] (Gatys et al. 2016, section 2.2)."""
-    flat = maps.flatten(2)
-    return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
 def _shrunk(image: Tensor, shorter: int) -> Tensor:
