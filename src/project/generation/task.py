@@ -122,10 +122,6 @@ class Generator(L.LightningModule):
         found = self(flow.places, flow.times, flow.classes)
         return (found - flow.velocities).square().flatten(1).mean(1)
 
-    def on_validation_batch_start(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if self.trainer.state.fn == "fit" and batch_idx == 0:  # by now averaged weights are in their place
-            self._show(batch.images.shape[2:])
-
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
         return self._measure(batch) if self.trainer.state.fn == "fit" else self._collect(batch, dataloader_idx)
 
@@ -232,12 +228,11 @@ class Generator(L.LightningModule):
         """What a file of `project.export` answers."""
         return ExportedGenerator(self.net, self.num_classes, self.solver, self.guidance)
 
-    def _show(self, size: Sequence[int]) -> None:
-        """Samples of the same noise through time."""
-        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            classes = torch.arange(SHOWN) % self.num_classes
-            made, names = self.sample(classes, range(SHOWN), size), [self.class_names[k] for k in classes.tolist()]
-            self._picture("samples/generated", pictures.grid(made, SHOWN // 2, names, pictures.LARGE))
+    def sampled(self, size: Sequence[int]) -> Tensor:
+        """Samples of the same noise each time, with the names of their classes, uint8 [3 H W]."""
+        classes = torch.arange(SHOWN) % self.num_classes
+        names = [self.class_names[k] for k in classes.tolist()]
+        return pictures.grid(self.sample(classes, range(SHOWN), size), SHOWN // 2, names, pictures.LARGE)
 
     def _picture(self, tag: str, picture: Tensor) -> None:
         """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
