@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+.PHONY: test-clones
 .PHONY: help setup fit test lint bench dashboard notebooks clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
 
 setup: $(READY)  ## make .venv, with all extras
 
@@ -22,7 +23,10 @@ fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="
 	$(BIN)/python -m project.fit $(ARGS)
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-clones: $(READY)  ## make projects of their own out of this one, and run their tests
+	$(BIN)/python tests/cloning/clones.py $(ARGS)
 
 lint: $(READY)  ## style, types, and who imports whom
 	$(BIN)/ruff check

@@ -6,9 +6,11 @@
 Trains each task's default config for a few epochs, and with `--data` those of MNIST (FOLDER/mnist), BCCD
 (FOLDER/bccd/BCCD) and CamVid (FOLDER/camvid); exports; and tells, over the images of the test split (val where there is
 none): the images whose class is the same, of the boxes of either those that have one of the same class in the other, at
-an IoU of 0.99 and with a score within 0.01, and the pixels of the same class. Latencies are medians for one image on
-the CPU, from decoded pixels to the answer, in turns, with one thread each if OMP_NUM_THREADS=1 says so.
-Wanted: all of the classes and boxes, 0.999 of the pixels, and a ratio of at most 1.
+an IoU of 0.99 and with a score within 0.01, and the pixels of the same class; and of as many samples of a generator the
+equal pixels. Latencies are medians for one image on the CPU, from decoded pixels (or noise) to the answer, in turns,
+with one thread each if OMP_NUM_THREADS=1 says so.
+Wanted: all of the classes and boxes, 0.999 of the pixels (of samples, none that differs by more than 1 of 255), and a
+ratio of at most 1.
 """
 
 import argparse
@@ -23,12 +25,12 @@ import torch
 from torch import Tensor
 
 from project import checkpoint, process, verbs
-from project.exporting import agreement, command, samples
-from project.exporting.graph import Graph
+from project.exporting import agreement, command, questions, samples
+from project.exporting.graph import program
 from project.prediction import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-EMBEDDED = ("classification", "detection", "segmentation")
+EMBEDDED = ("classification", "detection", "segmentation", "generation")
 WITH_DATA = {
     "classification_mnist": ("mnist", ["--trainer.limit_train_batches", "200"]),
     "detection_bccd": ("bccd/BCCD", []),
@@ -86,20 +88,22 @@ def _row(name: str, run_folder: Path, form: str, count: int, folder: Path) -> st
     model = load(file, "cpu")
     task: Any = model.task
     exported = task.exported()
-    graph, made = Graph(model.preprocessing, exported).eval(), folder / f"{name}.{form}"
-    command.FORMATS[form].write(graph, model.preprocessing, command.metadata(model, exported), made)
+    made = folder / f"{name}.{form}"
+    command.FORMATS[form].write(program(model.preprocessing, exported), command.metadata(model, exported), made)
     run = command.FORMATS[form].opened(made)
-    images, _ = samples.images(file, model.preprocessing, count)
-    largest = agreement.compared(run, model, exported, images).largest
+    if model.takes_images:
+        asked = questions.about_images(model, *samples.images(file, model.preprocessing, count))
+    else:
+        asked = questions.about_making(model, exported, count)
+    largest = agreement.compared(run, exported, asked).largest
     same, of = 0.0, 0.0
-    for image in images:
-        found = run(agreement.as_input(image))
-        mine, all_of_them = _same(exported, found, agreement.predict(model, image))
+    for question in asked.alone:
+        mine, all_of_them = _same(exported, run(*question.inputs), question.answer())
         same, of = same + mine, of + all_of_them
     share = same / of if of else float("nan")
-    file_ms, torch_ms = agreement.latencies(run, model, images)
+    file_ms, torch_ms = agreement.latencies(run, asked)
     return (
-        f"{name:24} {form:6} {len(images):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
+        f"{name:24} {form:6} {len(asked.alone):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
         f"{file_ms / torch_ms:6.2f}"
     )
 
@@ -108,6 +112,8 @@ def _same(exported: Any, found: dict[str, Tensor], predicted: Any) -> tuple[floa
     """How many classes, boxes or pixels are the same, and of how many."""
     if exported.task == "classification":
         return float(found["probabilities"][0].argmax() == predicted.probabilities.argmax()), 1
+    if exported.task == "generation":
+        return float((found["images"][0].permute(2, 0, 1) == predicted).sum()), predicted.numel()
     if exported.task == "segmentation":
         return float((found["masks"][0] == predicted).sum()), predicted.numel()
     distances = exported.distances(found, predicted)

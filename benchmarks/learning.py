@@ -1,6 +1,6 @@
 """What a config reaches: mean and standard deviation of every result over several seeds.
 
-    python benchmarks/learning.py --config configs/classification.yaml --seeds 3 [--data.root FOLDER ...]
+    python benchmarks/learning.py --config configs/TASK.yaml --seeds 3 [--data.root FOLDER ...]
 
 Whatever it does not know itself it hands to `python -m project.fit`. The runs lie in a temporary folder.
 """

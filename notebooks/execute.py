@@ -59,7 +59,7 @@ def main(files: list[Path]) -> int:
     failed = 0
     for file in files or sorted(FOLDER.glob("*.ipynb")):
         if missing := missing_slices(nbformat.read(file, as_version=4)):
-            print(f"{file.name}: left out, since project.{', project.'.join(missing)} is not here")
+            print(f"{file.name}: left out, since {', '.join(missing)} is not here")
             continue
         started = time.monotonic()
         try:

@@ -37,15 +37,14 @@ def repository() -> Path:
 
 
 @pytest.fixture
-def fit(tmp_path: Path) -> Callable[..., Path]:
-    """Runs `project.fit` in this process and returns the run's folder."""
+def fit(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
+    """Runs `project.fit` in this process and returns the run's folder; by default its task's own."""
     from project import process, verbs
 
     def run(*args: str) -> Path:
         process.quiet()
-        given = ["--config", str(REPOSITORY / "configs" / "classification.yaml")] if "--config" not in args else []
-        if "--resume" in args:
-            given = []
+        config = REPOSITORY / "configs" / f"{request.path.parent.name}.yaml"
+        given = [] if {"--config", "--resume"} & set(args) else ["--config", str(config)]
         verbs.fit([*given, *args])
         return max((tmp_path / "runs").glob("*/version_*"), key=lambda folder: folder.stat().st_mtime_ns)
 

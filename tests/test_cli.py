@@ -45,12 +45,14 @@ def printed(capsys) -> Callable[..., dict]:
     return run
 
 
-def command(verb: str, *args: str) -> subprocess.CompletedProcess:
+def environment() -> dict[str, str]:
     paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))  # a worktree's own, if it is set
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", f"project.{verb}", *args], capture_output=True, text=True, env=environment
-    )
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def command(verb: str, *args: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-m", f"project.{verb}", *args]
+    return subprocess.run(words, capture_output=True, text=True, env=environment())
 
 
 def table(text: str) -> dict[str, str]:
@@ -141,6 +143,14 @@ def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
     assert "no test split" not in out
     assert whole * 37 == pytest.approx(round(whole * 37), abs=0.01)
     assert not list(Path().glob("lightning_logs")) and len(list(Path("runs").iterdir())) == 1
+
+
+def test_a_model_is_told_what_it_has_arguments_for(capsys):
+    """`Normed` has none for the classes' names and numbers."""
+    verbs.fit(["--model", "tiny_task.Normed"])
+    reported = table(capsys.readouterr().out)
+    verbs.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == reported
 
 
 def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
@@ -298,9 +308,8 @@ def test_the_config_of_a_resumed_run_makes_a_new_one():
 
 
 def test_ctrl_c_ends_in_a_line_and_130():
-    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
     with subprocess.Popen(words, **pipes) as run:
         while not Path("runs/tiny/version_0/checkpoints/last.ckpt").exists():
             assert run.poll() is None, run.stderr.read()
@@ -313,9 +322,8 @@ def test_ctrl_c_ends_in_a_line_and_130():
 
 def test_who_stops_reading_gets_no_traceback():
     """As `| head -1` does."""
-    environment = {**os.environ, "PYTHONPATH": str(PARTS), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
     with subprocess.Popen(words, **pipes) as run:
         assert run.stdout.readline().startswith("epoch ")
         run.stdout.close()

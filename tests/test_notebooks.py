@@ -105,4 +105,4 @@ def test_what_fails_is_not_saved_and_leaves_nothing_behind(tmp_path, tmp_path_fa
 def test_a_notebook_of_a_task_that_is_gone_is_left_out(tmp_path, capsys):
     file = a_notebook(tmp_path, "from project.telepathy import Reader", ["telepathy"])
     assert execute.main([file]) == 0
-    assert "left out, since project.telepathy is not here" in capsys.readouterr().out
+    assert "left out, since telepathy is not here" in capsys.readouterr().out

@@ -65,9 +65,11 @@ def test_what_it_names_is_there():
 
 
 def test_the_house_has_all_rooms():
+    """But for tasks: one that is added changes no other file."""
     tree = README.split("## The house", 1)[1].split("```", 2)[1]
     for place in (ROOT / "src/project").iterdir():
-        if place.name != "__init__.py" and (place.suffix == ".py" or (place / "__init__.py").is_file()):
+        room = place.name != "__init__.py" and (place.suffix == ".py" or (place / "__init__.py").is_file())
+        if room and not (place / "task.py").is_file():
             assert re.search(rf"(?<![\w]){re.escape(place.name)}", tree), place.name
 
 

@@ -4,6 +4,7 @@ import pickle
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from project import UserError, nearest, trust
+from project.annotations import of_parameters
 
+LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what data tell a model that has them
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
 
@@ -74,7 +77,15 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
                 f"{file} does not say of which {kind} it is: it was not made by `python -m project.fit`, or with a "
                 f"{kind} that does not call save_hyperparameters()"
             )
+    found["model"]["init_args"] = _taken(**found["model"])
     return content, found
+
+
+def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that the model has: Lightning keeps what the data told, whether the model was told or not."""
+    module, _, name = class_path.rpartition(".")
+    own = of_parameters(getattr(import_module(module), name))
+    return {key: value for key, value in init_args.items() if key in own or key not in LEARNED}
 
 
 def fill(model: nn.Module, tensors: Any, file: Path) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from project import UserError, trust
 from project.annotations import of_parser
+from project.checkpoint import LEARNED
 from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from project.mistakes import Parser, root_cause
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
@@ -29,8 +30,6 @@ register_type(
     deserializer=lambda text: yaml.safe_load(text) if isinstance(text, str) else text,
     type_check=lambda value, _: isinstance(value, (int, float)),
 )
-
-LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what a model is told by the data
 
 
 class SavedConfig(SaveConfigCallback):

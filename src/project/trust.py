@@ -2,7 +2,7 @@
 
 The parser imports every class path, and every dotted text where a class or a function may stand, and calls what it
 finds. So a file's values are walked first, beside the annotations that the parser goes by. A class must be defined in
-one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annotated there; a function must be the
+one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annotated there; a function must be this
 project's own, or of what `--trust` names. Nothing of another package is imported to find that out.
 """
 

@@ -193,8 +193,9 @@ def test_broken_files_on_the_command_line(image_folder, repository, cache, worke
     command += ["--data.num_workers", workers, "--data.mean", "[0.5, 0.5, 0.5]", "--data.std", "[1, 1, 1]"]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ended.returncode == 1, ended.stderr
-    assert ended.stderr.startswith("error: ") and "a/3.png: an empty file" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    *warnings, last = ended.stderr.splitlines()  # torch's, on a machine with fewer cores than workers
+    assert last.startswith("error: ") and "a/3.png: an empty file" in last
+    assert not [line for line in warnings if "Traceback" in line]
 
 
 def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit):

@@ -22,7 +22,7 @@ from project import process, verbs
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--window-size=1400,5000"]
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds
 TINY = {
     "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},
     "model": {"class_path": "tiny_task.Drawn"},

@@ -11,7 +11,7 @@ from torch import nn
 from project import UserError
 from project.detection import CnnFcos, Detector, TorchvisionDetector
 from project.exporting import export, onnx_file
-from project.exporting.agreement import as_input
+from project.exporting.questions import as_input
 from project.prediction import Predictor
 
 NAMES = (

@@ -10,7 +10,7 @@ from tiny_run import made_once
 
 from project import UserError
 from project.exporting import command, export
-from project.exporting.agreement import as_input
+from project.exporting.questions import as_input
 from project.exporting.samples import noise
 from project.prediction import load
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from project.exporting import onnx_file, pt2_file
-from project.exporting.agreement import as_input
-from project.exporting.graph import Graph, fitted
+from project.exporting.graph import Graph, fitted, program
 from project.exporting.onnx_operations import Pool, with_pools
+from project.exporting.questions import as_input
 from project.pipeline.decode import fit
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
@@ -54,7 +54,7 @@ def test_the_graph_prepares_images_as_the_pipeline_does(how):
 @pytest.mark.parametrize("how", HOWS, ids=str)
 def test_the_file_does_so_too(form, how, tmp_path):
     """onnxruntime rounds halves in another way, so that some pixels are lighter or darker by one or two."""
-    form.write(Graph(how, Pixels()), how, {"outputs": '["pixels"]'}, tmp_path / "file")
+    form.write(program(how, Pixels()), {"outputs": '["pixels"]'}, tmp_path / "file")
     run = form.opened(tmp_path / "file")
     std = torch.tensor(how.std).view(-1, 1, 1)
     for image in pictures(how.channels, SIZES):
@@ -67,7 +67,7 @@ def test_the_file_does_so_too(form, how, tmp_path):
 
 def test_pixels_enlarged_by_whole_numbers_are_the_same_in_every_bit(tmp_path):
     how = preprocessing(3, (64, 96), fitted=True)
-    onnx_file.write(Graph(how, Pixels()), how, {}, tmp_path / "file")
+    onnx_file.write(program(how, Pixels()), {}, tmp_path / "file")
     run = onnx_file.opened(tmp_path / "file")
     for image in pictures(3, [(64, 96), (32, 48), (16, 24), (16, 8), (1, 1)]):
         expected = how.normalise(how.read(image)[0][None])[0]

@@ -9,6 +9,7 @@ from PIL import Image
 
 import project
 from project import UserError
+from project.exporting import export
 from project.generation import ClassifierFeatures, StyleNet, Stylizer, TorchvisionFeatures
 from project.generation import strokes as drawn
 from project.generation.features import FirstOfEachLevel
@@ -62,7 +63,7 @@ def test_features_that_would_teach_nothing_are_refused(tiny):
     for run, message in {
         "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
         "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
-        "other.ckpt": "is no classifier with project.classification.CNN",
+        "other.ckpt": "is no classifier with this project's own CNN",
         "gone": "no run folder or checkpoint",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -159,6 +160,10 @@ def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, t
     assert sizes == {"a.jpg": (33, 21), "b.jpg": (10, 40)}
     painted = project.load(run).predict(["mine/a.png"])[0]
     assert painted.shape == (3, 21, 33) and painted.dtype == torch.uint8
+    capsys.readouterr()
+    export([str(run)])
+    said = capsys.readouterr()
+    assert "1 allowed, on 2 images of val" in said.out and said.err == ""
 
 
 def of_style(file: str) -> Stylizer:

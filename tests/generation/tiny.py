@@ -48,7 +48,7 @@ def classifier(file: Path, steps: int = 5, channels: int = 3) -> Trunk:
     for norm in (module for module in trunk.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         torch.nn.init.uniform_(norm.running_mean, -0.1, 0.1)
     tensors = {f"net.trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
-    net = {"class_path": "project.classification.CNN", "init_args": {"stem_stride": 2}}
+    net = {"class_path": "its_own.Net", "init_args": {"stem_stride": 2}}
     taught = {"in_channels": channels, "mean": [0.4] * channels, "std": [0.2] * channels}
     content = {
         "state_dict": tensors,

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from project.exporting import agreement, command
-from project.exporting.graph import Graph
+from project.exporting import agreement, command, questions
+from project.exporting.graph import program
 from project.pipeline import Preprocessing
 from project.prediction import Predictor
 
@@ -55,8 +55,7 @@ def written(task: Any, how: Preprocessing, form: str = "onnx") -> tuple[Predicto
     """The model, the task's `exported()` and the file."""
     model, file = Predictor(task, how), Path(f"model.{form}")
     exported: Any = task.exported()
-    graph = Graph(how, exported).eval()
-    command.FORMATS[form].write(graph, how, command.metadata(model, exported), file)
+    command.FORMATS[form].write(program(how, exported), command.metadata(model, exported), file)
     return model, exported, file
 
 
@@ -66,19 +65,29 @@ def difference(
     """The largest, of images of several sizes and of a batch, as the task measures it."""
     model, exported, file = written(task, how, form)
     run: Callable = command.FORMATS[form].opened(file)
-    return agreement.compared(run, model, exported, images or pictures(how.channels)).largest
+    if model.takes_images:
+        asked = questions.about_images(model, images or pictures(how.channels))
+    else:
+        asked = questions.about_making(model, exported, 5)
+    return agreement.compared(run, exported, asked).largest
 
 
 def example(file: Path, image: torch.Tensor | Image.Image) -> list[str]:
     """What the README's program for a file, run where there is no torch, prints of an image, or of uint8 [C H W]."""
     (program,) = re.findall(r"```python\n(import json.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
-    assert len(program.splitlines()) <= 26
+    assert len(program.splitlines()) <= 28
     if isinstance(image, torch.Tensor):
         image = Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy())
     image.save("photo.png")
+    assert '"photo.png"' in program
+    return printed(program, file)
+
+
+def printed(program: str, file: Path) -> list[str]:
+    """By a program of the README that reads a file, run where there is no torch."""
     named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
-    assert named != program and '"photo.png"' in program
-    blocked = "import sys\nsys.modules.update(torch=None, project=None)\n"
+    assert named != program
+    blocked = "import sys\nsys.modules.update({'torch': None, 'project': None})\n"
     ended = subprocess.run([sys.executable, "-c", blocked + named], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()

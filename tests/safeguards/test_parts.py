@@ -15,7 +15,7 @@ Pair = namedtuple("Pair", "x y")
 
 BATCHES = {  # a batch of five, and its second part of two
     "ours": (Batch(IMAGES, FIVE, FIVE), Batch(IMAGES[2:], FIVE[2:], FIVE[2:])),
-    "detection": (Batch(IMAGES, BOXES, FIVE), Batch(IMAGES[2:], BOXES[2:], FIVE[2:])),
+    "boxes": (Batch(IMAGES, BOXES, FIVE), Batch(IMAGES[2:], BOXES[2:], FIVE[2:])),
     "a tensor": (IMAGES, IMAGES[2:]),
     "torch's collation": ([IMAGES, FIVE], [IMAGES[2:], FIVE[2:]]),
     "a dict": ({"x": IMAGES, "meta": {"id": FIVE}}, {"x": IMAGES[2:], "meta": {"id": FIVE[2:]}}),

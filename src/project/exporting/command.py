@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from project import UserError, checkpoint, trust
-from project.exporting import agreement, onnx_file, pt2_file, safetensors_file, samples
-from project.exporting.graph import Graph
+from project.exporting import agreement, onnx_file, pt2_file, questions, safetensors_file, samples
+from project.exporting.graph import program
 from project.exporting.protocol import Exported
 from project.mistakes import Words
 from project.prediction import Predictor, load
@@ -23,7 +23,7 @@ from project.replacing import replacing
 
 USAGE = "python -m project.export RUN_OR_CHECKPOINT [--format onnx|pt2|safetensors] [--out FILE] [--trust PACKAGE]"
 FORMATS: dict[str, ModuleType] = {"onnx": onnx_file, "pt2": pt2_file, "safetensors": safetensors_file}
-IMAGES = 16  # that a file is tried on
+IMAGES = 16  # that a file is tried on, or makes
 
 
 class Disagrees(UserError):
@@ -49,17 +49,16 @@ def export(args: list[str]) -> None:
     _check_place(out, form)
     model = load(source, "cpu", chosen.trust)
     exported = _exported(model)
-    images: list[Tensor] = []
-    words = ""
-    if form != "safetensors":
-        images, words = samples.images(source, model.preprocessing, IMAGES, chosen.trust)
+    asked = None
+    if form != "safetensors" and model.takes_images:
+        asked = questions.about_images(model, *samples.images(source, model.preprocessing, IMAGES, chosen.trust))
+    elif form != "safetensors":
+        asked = questions.about_making(model, exported, IMAGES)
     try:
         with replacing(out) as part:
             with _refusing(form, model, "cannot take"):
                 _write(form, model, exported, part)
-            said = (
-                _unequal(model, part) if form == "safetensors" else _tried(form, model, exported, part, images, words)
-            )
+            said = _tried(form, model, exported, part, asked) if asked else _unequal(model, part)
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{said}")
@@ -140,8 +139,7 @@ def _write(name: str, model: Predictor, exported: Any, part: Path) -> None:
         net: Any = model.task.net
         safetensors_file.write(net, metadata(model, exported), part)
     else:
-        graph = Graph(model.preprocessing, exported).eval()
-        FORMATS[name].write(graph, model.preprocessing, metadata(model, exported), part)
+        FORMATS[name].write(program(model.preprocessing, exported), metadata(model, exported), part)
 
 
 @contextmanager
@@ -178,31 +176,28 @@ def _unequal(model: Predictor, part: Path) -> str:
     return f"{len(task.net.state_dict())} tensors, bit for bit those of the net"
 
 
-def _tried(name: str, model: Predictor, exported: Exported, part: Path, images: Sequence[Tensor], words: str) -> str:
+def _tried(name: str, model: Predictor, exported: Exported, part: Path, asked: questions.Questions) -> str:
     """
-    Args:
-        words: what the images are.
-
     Raises:
         Disagrees: as `export` says.
     """
     with _refusing(name, model, "cannot run what it made of"):
         file = FORMATS[name].opened(part)
 
-    def run(pixels: Tensor) -> dict[str, Tensor]:
+    def run(*given: Tensor) -> dict[str, Tensor]:
         with _refusing(name, model, "cannot run what it made of"):
-            return file(pixels)
+            return file(*given)
 
-    found = agreement.compared(run, model, exported, images)
+    found = agreement.compared(run, exported, asked)
     of = f"{found.things:,} {exported.counted} in " if exported.counted else ""
-    compared = f"{exported.measured} {found.largest:.2g}, {exported.tolerance:g} allowed, on {of}{words}"
+    compared = f"{exported.measured} {found.largest:.2g}, {exported.tolerance:g} allowed, on {of}{asked.words}"
     if found.largest > exported.tolerance:
         raise Disagrees(f"the file does not agree with PyTorch and is removed: {compared}")
     lines = [f"agrees with PyTorch: {compared}"]
     if not found.things:
-        lines = [f"nothing could be compared: neither PyTorch nor the file finds {exported.counted} in {words}"]
+        lines = [f"nothing could be compared: neither PyTorch nor the file finds {exported.counted} in {asked.words}"]
     lines += [f"left out, there and here: {exported.left_out}"] if exported.left_out else []
-    file_ms, torch_ms = agreement.latencies(run, model, images)
+    file_ms, torch_ms = agreement.latencies(run, asked)
     threads = torch.get_num_threads()
     lines += [
         f"one image on the CPU, {threads} thread{'s' * (threads > 1)}, median: "

@@ -1,7 +1,7 @@
 """What is written: a model with its preprocessing, from an image of any size on."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,30 @@ from project.pipeline.decode import PADDING
 
 # A height and width: numbers, or what torch knows of them while it records (SymInt, or a tensor of no dimension).
 Size = tuple[Any, Any]
+IMAGES = {"images": {0: "batch", 1: "height", 2: "width"}}  # what a file takes, and its open dimensions
+
+
+class Program(NamedTuple):
+    """What an exporter records, by running `module(*example)`.
+
+    exported: what it is of.
+    inputs: the names of what it takes, and of their open dimensions by place.
+    """
+
+    module: nn.Module
+    exported: Any
+    inputs: Mapping[str, Mapping[int, str]]
+    example: tuple[Tensor, ...]
+
+
+def program(preprocessing: Preprocessing, exported: Any) -> Program:
+    """Of a task's `exported()`, see `project.exporting.protocol`: from images on, or from what it says itself."""
+    if hasattr(exported, "inputs"):
+        return Program(exported.eval(), exported, exported.inputs, exported.example(preprocessing, 2))
+    inputs, several = IMAGES, 2
+    if exported.one_at_a_time:
+        inputs, several = {name: {1: "height", 2: "width"} for name in IMAGES}, 1
+    return Program(Graph(preprocessing, exported).eval(), exported, inputs, (example(preprocessing, several),))
 
 
 class Graph(nn.Module):

@@ -4,44 +4,40 @@ import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from project.exporting.graph import Graph, example
+from project.exporting.graph import Program
 from project.exporting.onnx_operations import with_pools
 
 PACKAGES = ("onnx", "onnxruntime")
 OPSET = 18  # the first whose `Resize` has antialiasing
-INPUT = "images"
 
 
-def write(graph: Graph, preprocessing: Any, metadata: Mapping[str, str], file: Path) -> None:
-    """Records the graph by running it (tracing): torch.export takes none of torchvision's detectors."""
+def write(program: Program, metadata: Mapping[str, str], file: Path) -> None:
+    """Records the program by running it (tracing): torch.export takes none of torchvision's detectors."""
     import onnx
 
-    answer: Any = graph.answer
-    one = answer.one_at_a_time
-    names = {INPUT: {1: "height", 2: "width"} | ({} if one else {0: "batch"}), **answer.outputs}
+    outputs = program.exported.outputs
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            with_pools(deepcopy(graph)),
-            (example(preprocessing, 1 if one else 2),),
+            with_pools(deepcopy(program.module)),
+            program.example,
             file,
             dynamo=False,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(answer.outputs),
-            dynamic_axes={name: dict(axes) for name, axes in names.items() if axes},
+            input_names=list(program.inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(axes) for name, axes in {**program.inputs, **outputs}.items() if axes},
         )
     model = onnx.load(file)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, file)
 
 
-def opened(file: Path) -> Callable[[Tensor], dict[str, Tensor]]:
+def opened(file: Path) -> Callable[..., dict[str, Tensor]]:
     """The file as onnxruntime runs it, on the processor, with as many threads as torch has."""
     import onnxruntime
 
@@ -51,10 +47,10 @@ def opened(file: Path) -> Callable[[Tensor], dict[str, Tensor]]:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    inputs, names = ([one.name for one in some] for some in (session.get_inputs(), session.get_outputs()))
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        arrays = session.run(names, {INPUT: images.numpy()})
+    def run(*given: Tensor) -> dict[str, Tensor]:
+        arrays = session.run(names, {name: one.numpy() for name, one in zip(inputs, given, strict=True)})
         return {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
 
     return run

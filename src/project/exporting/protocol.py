@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from project.pipeline import Preprocessing
+
 
 class Exported(Protocol):
     """A torch module, and what is to be known about it.
@@ -39,3 +41,22 @@ class Exported(Protocol):
 
     def count(self, predicted: Any) -> int:
         """How many of what is `counted` the task's `predict` gives for an image."""
+
+
+class ExportedMaker(Protocol):
+    """What an `Exported` has beside that where its task takes no images; its `forward` then gets its own `inputs`.
+
+    inputs: the names of what `forward` gets, and of their open dimensions by place.
+    """
+
+    inputs: Mapping[str, Mapping[int, str]]
+
+    def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
+        """Inputs for so many images, as the training images were; the first of more are those of fewer.
+
+        Raises:
+            UserError: nothing can be made as they were.
+        """
+
+    def answer(self, task: Any, *inputs: Tensor) -> Any:
+        """What the task itself gives for inputs of one image, for `difference`."""

@@ -30,7 +30,7 @@ class Trained(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Float[B C H W] each, the shallowest first."""
-        mean, std = (values.to(images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (values.to(images).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return self.net(((images + 1) / 2 - mean) / std)
 
 
@@ -84,9 +84,7 @@ class ClassifierFeatures(Features):
             mean, std, channels = _taught(content)
             made = Trained(FirstOfEachLevel(trunk), mean, std)
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
-            raise UserError(
-                f"{file} is no classifier with project.classification.CNN, whose features are wanted"
-            ) from None
+            raise UserError(f"{file} is no classifier with this project's own CNN, whose features are wanted") from None
         if channels != in_channels:
             raise UserError(f"{file} is of images with {channels} channel(s), but there are {in_channels} here")
         return made

@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from project import UserError, nearest
 from project.generation import pictures
 from project.generation.flow import Euler, Heun
+from project.pipeline import Preprocessing
 from project.replacing import replacing
 
 MOST_COLUMNS = 20
@@ -55,9 +56,7 @@ class Predictions:
         Args:
             model: a `project.prediction.Predictor`.
         """
-        size = model.preprocessing.size
-        if size is None:
-            raise UserError("the training images were of several sizes, so that no sample's is known")
+        size = size_of_samples(model.preprocessing)
         own = model.task.solver
         kind = {"euler": Euler, "heun": Heun, None: type(own)}[self.solver]
         solver = kind(self.steps or own.steps)
@@ -76,6 +75,17 @@ class Predictions:
     def _save(self, image: Tensor, place: Path) -> None:
         with replacing(place) as part:
             to_pil_image(image).save(part, "PNG")
+
+
+def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width: the training images'.
+
+    Raises:
+        UserError: they had several.
+    """
+    if preprocessing.size is None:
+        raise UserError("the training images were of several sizes, so that no sample's is known")
+    return preprocessing.size
 
 
 def _class(name: str, class_names: Sequence[str]) -> int:

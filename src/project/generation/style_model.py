@@ -52,7 +52,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(mirrored(x, self.convolution.kernel_size[0] // 2))
-        if x.shape[2:].numel() > 1:  # of a single pixel there is nothing to normalise
+        if x.shape[2] * x.shape[3] > 1:  # of a single pixel there is nothing to normalise
             x = self.norm(x)
         return x.relu_() if self.relu else x
 

@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 
 from project import UserError
 from project.generation import pictures
+from project.generation.exported import ExportedStylizer
 from project.generation.features import Features, Trained
 from project.generation.paintings import Paintings
 from project.generation.style_losses import Statistics, content, relative, statistics, with_colours
@@ -106,7 +107,7 @@ class Stylizer(L.LightningModule):
 
     def _losses(self, images: Tensor) -> Tensor:
         """Of each image the content's, the style's and total variation: Float[3 B]."""
-        painted, trained = self(images), self._features_on(images.device)
+        painted, trained = self(images), self._features_on(images.device).to(images.dtype)
         found = trained(painted)
         with torch.no_grad():
             shown = content(trained(images))
@@ -148,6 +149,10 @@ class Stylizer(L.LightningModule):
     ) -> list[Tensor]:
         """Each of Float[B C H W] painted: uint8 [C H W], on the CPU; for `sizes` and `areas` see the other tasks."""
         return list(pictures.pixels(self(images).float()).cpu())
+
+    def exported(self) -> ExportedStylizer:
+        """What a file of `project.export` answers."""
+        return ExportedStylizer(self.net)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`; the target says nothing."""

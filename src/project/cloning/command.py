@@ -1,0 +1,89 @@
+"""`python -m project.new`: its words, its questions, its answers."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from project import UserError, nearest
+from project.cloning.making import make
+from project.cloning.names import refuse_bad
+from project.cloning.template import Template
+from project.cloning.updating import update
+
+USAGE = """\
+python -m project.new DIR --task TASK [--task TASK ...] [--name NAME]
+       python -m project.new DIR --update"""
+
+
+class Words(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; usage: {USAGE.splitlines()[0]}")
+
+
+def main() -> NoReturn:
+    """Runs the command line; a user's mistake ends in one line and exit code 2."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what is half made is removed
+    try:
+        new(sys.argv[1:])
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, EOFError):  # the second is Ctrl-D at a question
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # such as `| head`, which has seen enough; all is made by then
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def new(args: list[str]) -> None:
+    """Makes a clone of the template, or brings the template's later fixes to one.
+
+    Raises:
+        UserError: what is asked for cannot be.
+    """
+    template = Template.here()
+    parser = Words(prog="project.new", usage=USAGE, allow_abbrev=False, description="A project of its own.")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where it goes: a new folder, or an empty one")
+    parser.add_argument("--name", help="of its package; by default the folder's")
+    parser.add_argument(
+        "--task", action="append", default=[], metavar="TASK", help=f"what it is for: {', '.join(template.tasks)}"
+    )
+    parser.add_argument("--update", action="store_true", help="bring the template's changes since then to a clone")
+    given = parser.parse_args(args)
+    folder = given.folder.expanduser().absolute()
+    if given.update:
+        if given.name or given.task:
+            raise UserError("--update takes name and tasks from the clone: leave --name and --task out")
+        print(update(template, folder))
+        return
+    name, tasks = _answers(given, folder, template)
+    version = make(template, folder, name, tasks)
+    print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
+    if version.commit and version.changed:
+        print("the template has changes that are not committed: they are in it, but an update will take them for yours")
+    print(f"next: cd {given.folder} && make fit")
+
+
+def _answers(given: argparse.Namespace, folder: Path, template: Template) -> tuple[str, list[str]]:
+    """The name and the tasks; a terminal is asked for what is missing."""
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    tasks = given.task
+    if not tasks and asked:
+        tasks = input(f"task ({', '.join(template.tasks)}): ").replace(",", " ").split()
+    if not tasks:
+        raise UserError(f"which task? --task {', --task '.join(template.tasks)}; it may be given several times")
+    for task in tasks:
+        if task not in template.tasks:
+            known = ", ".join(template.tasks)
+            raise UserError(f"no task '{task}'{nearest(task, template.tasks)}; there are {known}")
+    name = given.name
+    if name is None and asked:
+        name = input(f"name of the package ({folder.name}): ").strip()
+    name = name or folder.name
+    refuse_bad(name, template.tasks, {file.split("/")[0] for file in template.files() if "/" in file})
+    return name, sorted(set(tasks))

@@ -1,0 +1,87 @@
+"""The checkout that is cloned: its tasks, its files, its version."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from project import UserError
+from project.cloning import git
+
+PACKAGE = "src/project"
+
+
+@dataclass(frozen=True)
+class Version:
+    """
+    number: pyproject's.
+    commit: git's name of the commit; empty where the checkout has no git.
+    changed: files are not as they were committed.
+    """
+
+    number: str
+    commit: str = ""
+    changed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.commit[:10]})" if self.commit else self.number
+
+
+class Template:
+    """
+    Args:
+        root: the checkout's folder.
+
+    Raises:
+        UserError: it is none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if not all((root / part).exists() for part in ("pyproject.toml", "configs", PACKAGE)):
+            raise UserError("this package has no checkout: clone the template with git, and run it from there")
+
+    @classmethod
+    def here(cls) -> "Template":
+        """The one that this code belongs to."""
+        return cls(Path(__file__).resolve().parents[3])
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted(file.parent.name for file in (self.root / PACKAGE).glob("*/task.py"))
+
+    def files(self) -> list[str]:
+        """Relative to the root: what git tracks and is there; without git, all that `.gitignore` does not name."""
+        tracked = git.output(self.root, "ls-files", "-z")
+        if tracked:
+            return sorted(name for name in tracked.split("\0") if name and (self.root / name).is_file())
+        patterns = _ignored(self.root / ".gitignore")
+        return sorted(
+            file.relative_to(self.root).as_posix()
+            for file in self.root.rglob("*")
+            if file.is_file() and not _matches(file.relative_to(self.root), patterns)
+        )
+
+    def version(self) -> Version:
+        number = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]["version"]
+        if not git.output(self.root, "ls-files", "pyproject.toml"):
+            return Version(number)
+        commit = git.output(self.root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
+        return Version(number, commit.strip(), bool(git.output(self.root, "status", "--porcelain", "-uno")))
+
+
+def _ignored(file: Path) -> list[str]:
+    """The patterns of a `.gitignore` as simple as the template's: names, and paths from the root."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [".git", *(line.rstrip("/") for line in lines if line and not re.match(r"[#!]", line))]
+
+
+def _matches(path: Path, patterns: list[str]) -> bool:
+    """Whether it, or a folder that it lies in, is named by one of them."""
+    parts = path.parts
+    for depth in range(1, len(parts) + 1):
+        whole = "/" + "/".join(parts[:depth])
+        if any(fnmatch(whole if "/" in pattern else parts[depth - 1], pattern) for pattern in patterns):
+            return True
+    return False

@@ -1,0 +1,120 @@
+"""Clones and their own checks: `python tests/cloning/clones.py` makes one of each task and one of two, and runs those.
+
+The first gets an environment of its own, as `make` makes it; the others use the one that this runs in, and leave out
+the tests of what they share with the first, file by file and byte by byte. As many are under way at a time as there are
+cores. The exit code is 1 if a check has failed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from project.cloning.making import make
+from project.cloning.template import Template
+
+TEMPLATE = Template(Path(__file__).resolve().parents[2])
+NAME = "my_cells"
+LAST_LINES = 60  # of a check that has failed
+
+
+def by_size() -> list[str]:
+    """The tasks, that with the least tests first."""
+
+    def size(task: str) -> int:
+        return sum(file.stat().st_size for file in (TEMPLATE.root / "tests" / task).glob("*.py"))
+
+    return sorted(TEMPLATE.tasks, key=size)
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """In which the clone's package is found, though it is not installed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE", "MFLAGS"))}
+    return {**kept, "PYTHONPATH": str(clone / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def pytest(*parts: str) -> list[str]:
+    """The command that runs all tests, or some files and folders."""
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *parts]
+
+
+def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
+    """Of the files of a part of it, without those of its tasks."""
+    files = (file for file in (clone / part).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    names = {file: file.relative_to(clone) for file in files}
+    return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*tasks}}
+
+
+def tests_of_its_own(clone: Path, tasks: list[str], first: Path, tasks_of_first: list[str]) -> list[str]:
+    """The files of tests that walk over all that is there, its tasks' own, and those that the first does not have."""
+    if contents(clone, tasks, "src") != contents(first, tasks_of_first, "src"):
+        return ["tests"]
+    walking = sorted(str(file.relative_to(clone)) for file in (clone / "tests").glob("test_*.py"))
+    folders = [folder.name for folder in (clone / "tests").iterdir() if folder.is_dir() and folder.name not in tasks]
+    others = [f"tests/{name}" for name in sorted(folders)]
+    return (
+        walking
+        + [f"tests/{task}" for task in tasks]
+        + [part for part in others if contents(clone, [], part) != contents(first, [], part)]
+    )
+
+
+def checks(tests: list[str] | None) -> dict[str, list[str]]:
+    """What a clone must pass, by name.
+
+    Args:
+        tests: what is run of them; None: all, and in an environment of its own.
+    """
+    if tests is None:
+        return {target: ["make", target, f"PYTHON={sys.executable}"] for target in ("setup", "lint", "test", "fit")}
+    tools = Path(sys.executable).parent
+    return {
+        "ruff check": [str(tools / "ruff"), "check", "--no-cache"],
+        "ruff format": [str(tools / "ruff"), "format", "--check", "--no-cache"],
+        "mypy": [str(tools / "mypy")],
+        "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
+        "test": pytest(*tests),
+        "fit": [sys.executable, "-m", f"{NAME}.fit"],
+    }
+
+
+def check(clone: Path, what: str, tests: list[str] | None) -> bool:
+    """Runs a clone's checks, until one fails."""
+    known = {"MYPY_CACHE_DIR": str(TEMPLATE.root / ".mypy_cache")}  # what mypy has found out about torch
+    variables = {**environment(clone), **({"PYTHONPATH": ""} if tests is None else known)}
+    for name, command in checks(tests).items():
+        started = time.monotonic()
+        options = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        ended = subprocess.run(command, env=variables, check=False, **options)
+        good = ended.returncode == 0
+        print(f"{what}: {name} {'passes' if good else 'FAILS'}, {time.monotonic() - started:.0f} s", flush=True)
+        if not good:
+            print("\n".join(ended.stdout.splitlines()[-LAST_LINES:]), flush=True)
+            return False
+    return True
+
+
+def main() -> int:
+    tasks = by_size()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=tasks, help="a clone of these tasks, in this environment")
+    given = parser.parse_args()
+    choices = [given.only] if given.only else [[task] for task in tasks] + [tasks[:2]]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as workers:
+        clones = [Path(folder) / "+".join(chosen) for chosen in choices]
+        for clone, chosen in zip(clones, choices, strict=True):
+            make(TEMPLATE, clone, NAME, chosen)
+        tests = [
+            tests_of_its_own(clone, its, clones[0], choices[0]) for clone, its in zip(clones, choices, strict=True)
+        ]
+        wanted = [["tests"]] if given.only else [None, *tests[1:]]
+        outcomes = list(workers.map(check, clones, [" and ".join(chosen) for chosen in choices], wanted))
+        return 0 if all(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

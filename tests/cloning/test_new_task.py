@@ -1,0 +1,82 @@
+"""The task of docs/new_task.md, as it stands there, in a copy of the template: it works, and changes no other file."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project.cloning.template import Template
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/new_task.md").read_text()
+FILES = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+COMMANDS = re.findall(r"^\.venv/bin/python (-m project\.\w+ .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """The template's files, and those of the page."""
+    folder = tmp_path_factory.mktemp("new_task") / "template"
+    for file in Template(ROOT).files():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    for file, text in FILES.items():
+        assert not (folder / file).exists(), "an existing file would be changed"
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+    return folder
+
+
+def run(folder: Path, *words: str) -> str:
+    environment = {
+        "PYTHONPATH": str(folder / "src"),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(folder),
+    }
+    ended = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_it_is_as_short_as_it_says():
+    lines = sum(len(text.splitlines()) for text in FILES.values())
+    assert len(FILES) >= 6 and lines <= 150
+    assert f"of {lines} lines" in PAGE
+
+
+def test_its_style_passes(copy):
+    tools = Path(sys.executable).parent
+    for words in (["check"], ["format", "--check"]):
+        command = [tools / "ruff", *words, "--no-cache", *(file for file in FILES if file.endswith(".py"))]
+        ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout
+
+
+def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
+    task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
+    house = [f"tests/test_house.py::{name}" for name in ("test_import_contracts", "test_nobody_imports_a_slice")]
+    house.append("tests/test_readme.py::test_the_house_has_all_rooms")
+    words = [*house, f"tests/{task}", f"tests/test_configs.py::test_config_runs_a_step[{task}]"]
+    said = run(copy, "-m", "pytest", "-p", "no:cacheprovider", *words)
+    assert " passed" in said and "skipped" not in said
+
+
+def test_its_commands_work(copy):
+    """The training is cut short; that it learns, the task's own test shows."""
+    assert [command.split()[1] for command in COMMANDS] == ["project.check", "project.fit", "project.test"]
+    for command in COMMANDS:
+        short = ["--trainer.max_epochs", "1"] if ".fit" in command else []
+        run(copy, *command.split("  #")[0].split(), *short)
+    results = json.loads(next((copy / "runs").glob("*/version_0/results.json")).read_text())
+    assert 0 < results["test/distance"] < 20
+
+
+def test_it_can_be_cloned(copy, tmp_path):
+    run(copy, "-m", "project.new", str(tmp_path / "my_points"), "--task", "keypoints")
+    assert (tmp_path / "my_points/src/my_points/keypoints/task.py").is_file()
+    assert not (tmp_path / "my_points/src/my_points/classification").exists()

@@ -1,0 +1,210 @@
+"""`python -m project.new DIR --update`: a template and a clone that both go on, with git's own means."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project.cloning.template import Template
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = Template(ROOT).tasks[0]
+IDENTITY = {f"GIT_{who}_{what}": f"{what}@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch):
+    for name, value in {**IDENTITY, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "-m", message)
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def changed(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def new(template: Path, *words: str | Path) -> subprocess.CompletedProcess:
+    """As it is called in a template's checkout."""
+    command = [sys.executable, "-m", "project.new", *map(str, words)]
+    environment = {
+        "PYTHONPATH": str(template / "src"),
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        **IDENTITY,
+    }
+    return subprocess.run(command, cwd=template, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> tuple[Path, Path]:
+    """A template with a history, and a clone of its first version."""
+    folder = tmp_path_factory.mktemp("histories")
+    template, clone = folder / "template", folder / "my_cells"
+    for file in Template(ROOT).files():
+        (template / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, template / file)
+    git(template, "init", "--quiet", "--initial-branch=main")
+    subprocess.run(["git", "add", "--all", "--force"], cwd=template, check=True)
+    subprocess.run(
+        ["git", "commit", "--quiet", "-m", "First"], cwd=template, check=True, env={**IDENTITY, "PATH": "/usr/bin:/bin"}
+    )
+    ended = new(template, clone, "--task", TASK)
+    assert ended.returncode == 0, ended.stderr
+    return template, clone
+
+
+@pytest.fixture
+def pair(first, tmp_path) -> tuple[Path, Path]:
+    """The same, for a test to change."""
+    for folder in first:
+        shutil.copytree(folder, tmp_path / folder.name)
+    return tmp_path / "template", tmp_path / "my_cells"
+
+
+def grow(template: Path) -> str:
+    """The template's later fixes: in shared code, in the task, in the README, a file more, one less."""
+    changed(
+        template / "src/project/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, and a fix in project.cnn."
+    )
+    changed(template / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
+    changed(template / "README.md", "\n## Configs\n", "\n## Configs\n\nNew: `python -m project.fit` does more.\n")
+    (template / "src/project/later.py").write_text('"""Came later; see project.cnn."""\n')
+    (template / "src/project/other/task.py").parent.mkdir()
+    (template / "src/project/other/task.py").write_text('"""A task that the clone did not want."""\n')
+    (template / "benchmarks/learning.py").unlink()
+    return commit(template, "Second")
+
+
+def test_both_sides_changes_are_there(pair):
+    template, clone = pair
+    changed(clone / "src/my_cells/cnn.py", "self.widths = list(widths)", "self.widths = [*widths]  # mine")
+    changed(clone / "README.md", "# my_cells\n", "# my_cells\n\nMy own words.\n")
+    changed(
+        clone / "pyproject.toml",
+        "authors = []\n" if "authors" in (clone / "pyproject.toml").read_text() else 'license = "MIT"',
+        'license = "MIT"  # ours',
+    )
+    (clone / "mine.py").write_text("import my_cells\n")
+    (clone / "configs" / f"{TASK}_mine.yaml").write_text("trainer: {max_epochs: 3}\n")
+    (clone / "tests/test_cnn.py").unlink()
+    git(clone, "mv", "benchmarks/start.py", "benchmarks/begin.py")
+    mine = commit(clone, "Mine")
+    (clone / "notes.txt").write_text("not committed, and nobody's business\n")
+    second = grow(template)
+
+    ended = new(template, clone, "--update")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Update from the template: " in ended.stdout and "in a commit of its own" in ended.stdout
+    assert git(clone, "rev-parse", "HEAD~1").strip() == mine
+    cnn = (clone / "src/my_cells/cnn.py").read_text()
+    assert "and a fix in my_cells.cnn." in cnn and "# mine" in cnn
+    readme = (clone / "README.md").read_text()
+    assert "My own words." in readme and "New: `python -m my_cells.fit` does more." in readme
+    assert "see my_cells.cnn" in (clone / "src/my_cells/later.py").read_text()
+    pyproject = (clone / "pyproject.toml").read_text()
+    assert f'commit = "{second}"' in pyproject and 'version = "0.2.0"' in pyproject and "# ours" in pyproject
+    assert (clone / "mine.py").is_file() and (clone / "configs" / f"{TASK}_mine.yaml").is_file()
+    assert not (clone / "tests/test_cnn.py").exists() and (clone / "benchmarks/begin.py").is_file()
+    assert not (clone / "benchmarks/learning.py").exists() and not (clone / "src/my_cells/other").exists()
+    assert git(clone, "status", "--porcelain") == "?? notes.txt\n"
+
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 0 and "is up to date with the template 0.2.0" in ended.stdout
+    changed(template / "src/project/cnn.py", "a fix in project.cnn.", "two fixes in project.cnn.")
+    commit(template, "Third")
+    ended = new(template, clone, "--update")  # from the second version on, not from the first
+    assert ended.returncode == 0, ended.stderr
+    assert "two fixes in my_cells.cnn." in (clone / "src/my_cells/cnn.py").read_text()
+    assert git(clone, "show", "--format=", "--name-only", "HEAD").split() == ["pyproject.toml", "src/my_cells/cnn.py"]
+    assert git(template, "status", "--porcelain") == ""
+
+
+def test_a_conflict_is_gits_and_can_be_mended_or_undone(pair):
+    template, clone = pair
+    changed(clone / "src/my_cells/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, as I like it.")
+    mine = commit(clone, "Mine")
+    grow(template)
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 1
+    assert "CONFLICT (content): Merge conflict in src/my_cells/cnn.py" in ended.stderr
+    assert "git cherry-pick --continue" in ended.stderr and "Traceback" not in ended.stderr
+    text = (clone / "src/my_cells/cnn.py").read_text()
+    assert re.search(r"<{7} HEAD\n.*as I like it\..*\n={7}\n.*a fix in my_cells\.cnn\..*\n>{7} ", text)
+    assert "UU src/my_cells/cnn.py" in git(clone, "status", "--porcelain")
+    assert "see my_cells.cnn" in (clone / "src/my_cells/later.py").read_text()
+
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 2 and "has changes that are not committed" in ended.stderr
+    git(clone, "cherry-pick", "--abort")
+    assert git(clone, "rev-parse", "HEAD").strip() == mine
+    assert git(clone, "status", "--porcelain") == ""
+
+    new(template, clone, "--update")
+    (clone / "src/my_cells/cnn.py").write_text(re.sub(r"(?s)<{7} HEAD\n(.*?)={7}.*?>{7}[^\n]*\n", r"\1", text))
+    git(clone, "add", "--all")
+    git(clone, "-c", "core.editor=true", "cherry-pick", "--continue")
+    assert "as I like it" in (clone / "src/my_cells/cnn.py").read_text()
+    assert "up to date" in new(template, clone, "--update").stdout
+
+
+def test_nothing_is_touched_where_it_cannot_be_done(pair, tmp_path):
+    template, clone = pair
+
+    def refused(folder: Path, said: str) -> None:
+        before = git(clone, "rev-parse", "HEAD")
+        ended = new(template, folder, "--update")
+        assert ended.returncode == 2 and said in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+        assert git(clone, "rev-parse", "HEAD") == before
+
+    refused(tmp_path / "nothing", "is no clone")
+    refused(template, "is no clone")
+    grow(template)
+    changed(clone / "src/my_cells/cnn.py", "nothing else.", "nothing else!")
+    refused(clone, "has changes that are not committed")
+    assert "nothing else!" in (clone / "src/my_cells/cnn.py").read_text()
+    git(clone, "checkout", "--quiet", "--", ".")
+    (clone / "src/my_cells/later.py").write_text("mine, and not committed\n")
+    refused(clone, "nothing was changed")
+    assert (clone / "src/my_cells/later.py").read_text() == "mine, and not committed\n"
+    (clone / "src/my_cells/later.py").unlink()
+
+    changed(
+        clone / "pyproject.toml",
+        re.search(r'commit = ".*"', (clone / "pyproject.toml").read_text())[0],
+        f'commit = "{"0" * 40}"',
+    )
+    commit(clone, "From another template")
+    refused(clone, "does not know its version")
+    shutil.move(clone / ".git", tmp_path / "history")
+    changed(
+        clone / "pyproject.toml", f'commit = "{"0" * 40}"', f'commit = "{git(template, "rev-parse", "HEAD~1").strip()}"'
+    )
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 2 and "is not the root of a git repository" in ended.stderr
+
+
+def test_a_template_that_is_cloned_with_git_is_merged_with_git(pair, tmp_path):
+    """The other way: a plain clone, from which a folder was taken away."""
+    template, _ = pair
+    git(tmp_path, "clone", "--quiet", str(template), "plain")
+    plain = tmp_path / "plain"
+    shutil.rmtree(plain / "tests" / TASK)
+    changed(plain / "src/project/cnn.py", "self.widths = list(widths)", "self.widths = [*widths]  # mine")
+    commit(plain, "Mine")
+    grow(template)
+    git(plain, "pull", "--quiet", "--no-rebase", "--no-edit")
+    text = (plain / "src/project/cnn.py").read_text()
+    assert "# mine" in text and "a fix in project.cnn." in text and not (plain / "tests" / TASK).exists()
