@@ -72,7 +72,11 @@ def test_by_default_a_hundred_of_all_classes_in_the_run(run):
     [
         (["--classes", "3,11"], "the model has no class '11'"),
         (["--num_samples", "0"], "num_samples is 0, but must be above 0"),
+        (["--num_samples", "-3"], "num_samples is -3, but must be above 0"),
         (["--steps", "0"], "steps is 0, but must be above 0"),
+        (["--seed", "99999999999999999999"], "seed is 99999999999999999999, but must be"),
+        (["--guidance", ".nan"], "guidance is nan, but must be a number"),
+        (["--classes", "3,,7"], "the model has no class ''"),
         (["--batch_size", "0"], "batch_size is 0"),
         (["--solver", "rk4"], "solver is 'rk4', but must be one of euler, heun"),
         (["--num_sample", "3"], "did you mean 'num_samples'?"),

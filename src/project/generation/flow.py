@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from project import UserError
+
 Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
 
 
@@ -67,6 +69,8 @@ class Solver(ABC):
     """steps: of equal length, from time 0 to 1."""
 
     def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise UserError(f"the solver's steps are {steps}, but must be above 0")
         self.steps = steps
 
     def __call__(self, velocity: Velocity, start: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from project.replacing import replacing
 
 MOST_COLUMNS = 20
 STRIDE = 1_000_003  # between the seeds of two `seed`s
+FARTHEST = 10**12  # of a `seed`: what is made of it has 64 bits
 
 
 class Predictions:
@@ -45,6 +46,10 @@ class Predictions:
         for name, value in (("num_samples", num_samples), ("steps", steps)):
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}, but must be above 0")
+        if not -FARTHEST < seed < FARTHEST:
+            raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
+        if guidance is not None and not math.isfinite(guidance):
+            raise UserError(f"guidance is {guidance}, but must be a number, as 1 or 2")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.solver = guidance, steps, solver
         wanted = classes.split(",") if classes else class_names
