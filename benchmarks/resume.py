@@ -26,7 +26,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from project import process, verbs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2}
+EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2, "generation": 4}
+OWN = {"generation": ["--trainer.check_val_every_n_epoch=1", "--model.samples=50"]}  # of a task
 SHORT = ["--trainer.limit_train_batches=12", "--trainer.limit_val_batches=4", "--trainer.limit_test_batches=4"]
 EVERY_MINUTES = ("0", "0.01", "10")
 
@@ -36,6 +37,7 @@ def command(task: str, name: str, options: argparse.Namespace) -> list[str]:
     words = ["--config", str(config), "--name", name, "--check", "off", "--trainer.accelerator", "cpu", *SHORT]
     words += ["--trainer.max_epochs", str(EPOCHS[task]), "--trainer.log_every_n_steps", "3"]
     words += ["--data.num_workers", str(options.workers), "--data.batch_size", "8", "--early_stopping.patience", "2"]
+    words += OWN.get(task, [])
     if options.processes > 1:
         words += ["--trainer.devices", str(options.processes), "--trainer.strategy", "ddp"]
     return words

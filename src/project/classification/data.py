@@ -10,8 +10,9 @@ import torch
 
 from project import UserError, nearest
 from project.checks import Fault
+from project.checks.complaints import Complaints, beside_classes, of_other_formats
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
-from project.pipeline.decode import EXTENSIONS, channels_of
+from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
 from project.pipeline.published import Published
@@ -39,22 +40,6 @@ class Digits(ImageDataModule):
         images, labels = digits()
         train, test = stratified(labels, 0.2, seed=0)
         return Tensors(labels, images).subset(train if split == "train" else test)
-
-
-class Complaints:
-    """What is wrong with labels: it stops a run, but a check notes it in `noted` and goes on."""
-
-    def __init__(self) -> None:
-        self.noted: list[Fault] | None = None
-
-    def __call__(self, kind: str, file: Path, message: str, line: int | None = None) -> None:
-        """
-        Raises:
-            UserError: no check is under way.
-        """
-        if self.noted is None:
-            raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
-        self.noted.append(Fault(kind, "error", str(file), line, message))
 
 
 class ImageFolder(ImageDataModule):
@@ -131,15 +116,9 @@ class ImageFolder(ImageDataModule):
         self.division()
         yield from noted
         for folder in filter(None, self.folders.values()):
-            classes = folders(folder)
-            for path in folder.iterdir():
-                if path.suffix.lower() in EXTENSIONS and path.is_file():
-                    told = "in no class's folder, so it is not used; move it into its class's"
-                    yield Fault("annotation-missing", "warning", str(path), None, told)
-            for path in (path for name in classes for path in name.rglob("*")):
-                if path.is_file() and path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
-                    told = "not used, since its extension is no image's that is read here; convert it, or take it away"
-                    yield Fault("ignored-file", "warning", str(path), None, told)
+            yield from beside_classes(folder)
+            for class_folder in folders(folder):
+                yield from of_other_formats(class_folder)
 
 
 class Csv(ImageDataModule):

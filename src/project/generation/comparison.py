@@ -4,7 +4,8 @@
 learned from the same training images; beside it stand that of as many training images (`/train_images`: no model gets
 much below it), of images whose pixels are drawn alone (`/gaussian`), and of noise (`/noise`). `agreement` is how often
 the classifier sees the class that was asked for. `nearest_distance` is that of a sample to the nearest training image;
-where it is far below that of the reported split's images (`/real_images`), the model copies.
+where it is far below that of the reported split's images (`/real_images`), the model copies. If there are Inception's
+weights, `fid` is standard FID, beside that of training images (`/train_images`).
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from project import UserError
-from project.generation import pictures
+from project.generation import inception, pictures
 from project.generation.judge import trained
 from project.generation.metric import frechet_distance, nearest, noise_images, normal_images
 
@@ -42,6 +43,9 @@ def compare(task: Any, real: Real, known: Real) -> tuple[dict[str, float], Tenso
         "nearest_distance": float(distances.mean()),
         "nearest_distance/real_images": float(nearest(images, train)[1].mean()),
     }
+    if task.inception:
+        some = {"fid": made, "fid/train_images": train[picked]}
+        figures = {**inception.distances(task.inception, images, some, task.device), **figures}
     if task.num_classes > 1:  # else there is nothing that a classifier could have learned
         judge = trained(train, labels, task.num_classes, task.judges, task.device)
         features, seen = judge.look(images)

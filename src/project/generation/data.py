@@ -1,12 +1,15 @@
 """Images to learn from. A sample's target is its class's place in `class_names`; images without classes are of one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from project import UserError
+from project import UserError, nearest
+from project.checks import Fault
+from project.checks.complaints import Complaints, beside_classes, of_other_formats
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
@@ -100,6 +103,9 @@ class Photos(Centred):
     def val_dataloader(self) -> DataLoader:
         return self._loader("val")
 
+    def annotation_faults(self) -> Iterable[Fault]:
+        yield from of_other_formats(self.root)
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "size": None}
 
@@ -118,6 +124,7 @@ class ImageFolder(Centred):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
+        self.complain = Complaints()
         self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root
@@ -139,7 +146,10 @@ class ImageFolder(Centred):
         for kind in kinds or [folder]:
             name = kind.name if kinds else "image"
             if name not in self.class_names:
-                raise UserError(f"{kind}: the model has no class '{name}', but {', '.join(self.class_names)}")
+                self.complain(
+                    "class-unknown", kind, f"the model has no class '{name}'{nearest(name, self.class_names)}"
+                )
+                continue
             found = images(kind)
             paths += found
             targets += [self.class_names.index(name)] * len(found)
@@ -147,3 +157,12 @@ class ImageFolder(Centred):
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg, or {folder}/*.jpg (or .png, ...)")
         channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
         return Files(torch.tensor(targets), paths, channels, self.image_size)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        self.complain.noted = noted = []
+        self.division()
+        yield from noted
+        for folder in filter(None, self.folders.values()):
+            if any(images(below) for below in folders(folder)):
+                yield from beside_classes(folder)
+            yield from of_other_formats(folder)

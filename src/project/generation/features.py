@@ -30,7 +30,7 @@ class Trained(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Float[B C H W] each, the shallowest first."""
-        mean, std = (values.to(images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (values.to(images).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return self.net(((images + 1) / 2 - mean) / std)
 
 

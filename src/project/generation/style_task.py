@@ -107,7 +107,7 @@ class Stylizer(L.LightningModule):
 
     def _losses(self, images: Tensor) -> Tensor:
         """Of each image the content's, the style's and total variation: Float[3 B]."""
-        painted, trained = self(images), self._features_on(images.device)
+        painted, trained = self(images), self._features_on(images.device).to(images.dtype)
         found = trained(painted)
         with torch.no_grad():
             shown = content(trained(images))

@@ -18,6 +18,7 @@ from project.generation import pictures
 from project.generation.comparison import compare
 from project.generation.exported import ExportedGenerator
 from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
+from project.generation.inception import load as load_inception
 from project.generation.metric import Seen
 from project.generation.predictions import Predictions
 from project.pipeline import Batch
@@ -46,6 +47,7 @@ class Generator(L.LightningModule):
         unlabelled: the share of training images whose class is withheld, which guidance needs.
         samples: how many are judged in the report, at most as there are training images.
         judges: the folder where the classifier that judges is kept for the next run.
+        inception: a file with Inception's weights, for standard FID beside that: see `project.generation.inception`.
         compile: `torch.compile` the net; the first step then takes a minute.
     """
 
@@ -67,6 +69,7 @@ class Generator(L.LightningModule):
         unlabelled: float = 0.1,
         samples: int = 1000,
         judges: str = ".cache",
+        inception: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -78,11 +81,13 @@ class Generator(L.LightningModule):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
-        self.samples, self.judges = samples, Path(judges)
+        self.samples, self.judges, self.inception = samples, Path(judges), inception
         self.squares, self.loss = MeanMetric(), MeanMetric()
         self.real, self.known = Seen(), Seen()  # images of the split that is reported, and of training
 
     def setup(self, stage: str) -> None:
+        if self.inception:
+            load_inception(self.inception)  # what is wrong with it is said before training, not after
         if self.compiled:
             self.net.compile()
 
@@ -111,12 +116,12 @@ class Generator(L.LightningModule):
         found = self(flow.places, flow.times, flow.classes)
         return (found - flow.velocities).square().flatten(1).mean(1)
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
-        if self.trainer.state.fn != "fit":
-            return self._collect(batch, dataloader_idx)
-        if batch_idx == 0:  # by now averaged weights are in their place
+    def on_validation_batch_start(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if self.trainer.state.fn == "fit" and batch_idx == 0:  # by now averaged weights are in their place
             self._show(batch.images.shape[2:])
-        return self._measure(batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
+        return self._measure(batch) if self.trainer.state.fn == "fit" else self._collect(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val", with_samples=self.trainer.state.fn != "fit")
@@ -156,10 +161,10 @@ class Generator(L.LightningModule):
 
     def _collect(self, batch: Batch, dataloader_idx: int) -> None:
         """The second loader has the training images."""
+        if not dataloader_idx:
+            self._measure(batch)  # first, since memory may run out, and nothing may be counted then
         seen = self.known if dataloader_idx else self.real
         seen.update(pictures.pixels(batch.images), batch.targets, batch.keys)
-        if not dataloader_idx:
-            self._measure(batch)
 
     def _report(self, split: str, with_samples: bool) -> None:
         loss, squares = self.loss.compute(), self.squares.compute()
@@ -171,7 +176,8 @@ class Generator(L.LightningModule):
         real, known = self.real.compute(), self.known.compute()
         self.real.reset()
         self.known.reset()
-        figures, shown = compare(self, real, known)
+        mine = compare(self, real, known) if self.trainer.is_global_zero else None
+        figures, shown = self.trainer.strategy.broadcast(mine)  # one of several processes trains the classifier
         self.log_dict({f"{split}/{key}": value for key, value in figures.items()})
         self._picture("samples/nearest", shown)
 
@@ -201,11 +207,20 @@ class Generator(L.LightningModule):
     def of_noise(
         self, start: Tensor, classes: Tensor, guidance: float | None = None, solver: Solver | None = None
     ) -> Tensor:
-        """Images, uint8 [B C H W] on the CPU, of noise, Float[B C H W]; the rest as for `sample`."""
+        """Images, uint8 [B C H W] on the CPU, of noise, Float[B C H W]; the rest as for `sample`.
+
+        In halves where the device has too little memory.
+        """
         strength = self.guidance if guidance is None else guidance
         velocity = guided(self, classes.to(self.device), self.num_classes, strength)
-        made = (solver or self.solver)(velocity, start.to(self.device))
-        return pictures.pixels(made.float()).cpu()
+        try:
+            made = (solver or self.solver)(velocity, start.to(self.device))
+            return pictures.pixels(made.float()).cpu()
+        except torch.OutOfMemoryError:
+            if len(start) == 1:
+                raise
+        halves = zip(start.tensor_split(2), classes.tensor_split(2), strict=True)
+        return torch.cat([self.of_noise(*half, guidance, solver) for half in halves])
 
     def exported(self) -> ExportedGenerator:
         """What a file of `project.export` answers."""
