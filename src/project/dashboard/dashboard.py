@@ -169,7 +169,7 @@ class Dashboard(L.Callback):
             why = next(iter(str(error).splitlines()), "no more is known")
             rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {why})")
 
-    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _look(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._data and hasattr(pl_module, "predict"):
             with self._drawing():
                 self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
