@@ -13,8 +13,8 @@ from project.pipeline import Preprocessing
 
 
 class ExportedGenerator(nn.Module):
-    """`images`, uint8 [B H W C], of `noise`, Float[B N C H W] normally distributed, and `classes`, Long[B], in which the
-    number of classes means "any"; N is the solver's `noises`. A file's pixels may differ by 1 of 255.
+    """`images`, uint8 [B H W C], of `noise`, Float[B N C H W] normally distributed (N: the solver's `noises`), and
+    `classes`, Long[B], in which the number of classes means "any". A file's pixels may differ by 1 of 255.
 
     Steps and guidance are the run's: each evaluation of the net stands in the file. For attributes see
     `project.exporting.protocol`.

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from project import UserError
 
-from project import UserError
-
 Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
 
 
