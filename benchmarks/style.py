@@ -1,8 +1,10 @@
 """How fast a trained `Stylizer` paints beside its bare net, and in how much memory.
 
     python benchmarks/style.py RUN [--size 180 240] [--photos 2000x3000 4000x6000]
+    python benchmarks/style.py RUN --picture out.jpg --of photo.jpg [--height 240]
 
-Each photo is painted by `python -m project.predict` in a process of its own; what one of 16x16 takes is subtracted.
+For the memory each photo is painted by `python -m project.predict` in a process of its own; what one of 16x16 takes is
+subtracted. The second command writes a photo, the style that the run has learned and the photo in it, side by side.
 """
 
 import argparse
@@ -18,8 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 import project
+from project.drawing import beside
+from project.prediction import Predictor
 
 REPEATS = 15
 MIB = 2**20
@@ -58,14 +63,31 @@ def peak_bytes(run: str, height: int, width: int) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def picture(model: Predictor, file: Path, height: int) -> Image.Image:
+    """A photo, the style and the photo in it, side by side."""
+    shown = []
+    for source in (file, Path(model.task.style)):
+        with Image.open(source) as image:
+            shown.append(image.convert("RGB").resize((round(image.width * height / image.height), height)))
+    shown.append(to_pil_image(model.predict([shown[0]])[0]))
+    tensors = [pil_to_tensor(image) for image in shown]
+    return to_pil_image(beside(tensors))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="a run folder of a Stylizer, or a checkpoint")
     parser.add_argument("--size", type=int, nargs=2, default=(180, 240), help="height and width of the timed photo")
     parser.add_argument("--photos", nargs="*", default=["2000x3000", "4000x6000"], help="HEIGHTxWIDTH, for memory")
+    parser.add_argument("--picture", type=Path, help="a .jpg to write")
+    parser.add_argument("--of", type=Path, help="the photo on it")
+    parser.add_argument("--height", type=int, default=240, help="of the photo on it, in pixels")
     options = parser.parse_args()
 
     model = project.load(options.run, device="cpu")
+    if options.picture:
+        picture(model, options.of, options.height).save(options.picture, quality=80, optimize=True)
+        return
     height, width = options.size
     image = photo(height, width)
     pixels, size = model.preprocessing.read(image)

@@ -54,8 +54,9 @@ def test_a_command_is_understood(command, capsys):
 
 
 def test_what_it_names_is_there():
-    for verb in set(re.findall(r"-m project\.([a-z]+)", README)):
-        assert (ROOT / f"src/project/{verb}.py").is_file(), verb
+    for module in set(re.findall(r"-m project\.([a-z]+(?:\.[a-z]+)?)", README)):
+        file = ROOT / "src/project" / f"{module.replace('.', '/')}.py"
+        assert file.is_file() or of_a_slice_that_is_gone(f"project.{module}"), module
     for config in set(re.findall(r"\bconfigs/[\w/]+\.yaml", README)):
         assert (ROOT / config).is_file() or of_a_slice_that_is_gone(config), config
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):

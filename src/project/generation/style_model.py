@@ -35,7 +35,7 @@ class StyleNet(nn.Module):
             x = layer(x)
         x = self.blocks(x)
         for layer in self.up:
-            x = layer(F.interpolate(x, sizes.pop(), mode="nearest"))
+            x = layer(x, sizes.pop())
         return torch.tanh(self.head(mirrored(x, 4)))
 
 
@@ -50,8 +50,12 @@ class Layer(nn.Module):
         # A group for each channel is instance normalisation; its own kernel copies images whose channels are last.
         self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.convolution(mirrored(x, self.convolution.kernel_size[0] // 2))
+    def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Of `x`, enlarged to a height and width before, if they are given."""
+        if size is not None:
+            x = F.interpolate(x, size, mode="nearest")
+        x = mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line: what it was is freed before the next
+        x = self.convolution(x)
         if x.shape[2] * x.shape[3] > 1:  # of a single pixel there is nothing to normalise
             x = self.norm(x)
         return x.relu_() if self.relu else x

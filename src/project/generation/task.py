@@ -200,16 +200,16 @@ class Generator(L.LightningModule):
             size: height and width.
             guidance, solver: by default the task's own.
         """
-        made = []
+        made, shape = [], ((solver or self.solver).noises, self.in_channels, *size)
         for own, numbers in zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True):
-            made.append(self.of_noise(noise(numbers.tolist(), (self.in_channels, *size)), own, guidance, solver))
+            made.append(self.of_noise(noise(numbers.tolist(), shape), own, guidance, solver))
         return torch.cat(made)
 
     @torch.no_grad()
     def of_noise(
         self, start: Tensor, classes: Tensor, guidance: float | None = None, solver: Solver | None = None
     ) -> Tensor:
-        """Images, uint8 [B C H W] on the CPU, of noise, Float[B C H W]; the rest as for `sample`.
+        """Images, uint8 [B C H W] on the CPU, of noise, Float[B N C H W], see `Solver`; the rest as for `sample`.
 
         In halves where the device has too little memory.
         """
