@@ -158,3 +158,17 @@ def test_any_number_of_workers_gives_the_same_weights(fit, image_folder):
     runs = [fit(*SHORT, *folder, "--data.num_workers", workers, "--name", f"w{workers}") for workers in "02"]
     one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs)
     assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_painting_goes_on_as_if_nothing_had_happened_with_any_number_of_workers(fit, tiny):
+    tiny.photos(Path("photos"), 20)
+    tiny.classifier(Path("run.ckpt"))
+    words = ["--config", str(CONFIGS / "generation_style.yaml"), "--data.root", "photos", "--data.image_size",
+             "[24, 20]", "--model.style", "photos/0.png", "--model.features.run", "run.ckpt", "--model.net.widths",
+             "[4, 6]", "--model.schedule", "null", "--trainer.limit_train_batches", "3"]  # fmt: skip
+    whole = fit(*words, "--trainer.max_epochs", "2", "--data.num_workers", "0", "--name", "whole")
+    half = fit(*words, "--trainer.max_epochs", "1", "--data.num_workers", "2", "--name", "half")
+    fit("--resume", str(half), "--trainer.max_epochs", "2")
+    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, half))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
