@@ -146,7 +146,7 @@ def test_values_that_make_no_sense_are_refused():
         generator(samples=1)
     with pytest.raises(UserError, match=r"model\.guidance is inf"):
         generator(guidance=float("inf"))
-    with pytest.raises(UserError, match="steps are 0, but must be above 0"):
+    with pytest.raises(UserError, match="steps is 0, but must be above 0"):
         Euler(0)
 
 
