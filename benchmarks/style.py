@@ -3,7 +3,8 @@
     python benchmarks/style.py RUN [--size 180 240] [--photos 2000x3000 4000x6000]
     python benchmarks/style.py RUN --picture out.jpg --of photo.jpg [--height 240]
 
-For the memory each photo is painted by `python -m project.predict` in a process of its own. The second command writes a photo, the style that the run has learned and the photo in it, side by side.
+For the memory each photo is painted by `python -m project.predict` in a process of its own. The second
+command writes a photo, the style that the run has learned and the photo in it, side by side.
 """
 
 import argparse
