@@ -55,11 +55,14 @@ def save(notebook: NotebookNode, file: Path) -> None:
 
 
 def main(files: list[Path]) -> int:
-    """The exit code: 1 if a notebook failed."""
+    """The exit code: 1 if a notebook failed, 2 if there is none of that name."""
     failed = 0
+    if missing := [str(file) for file in files if not file.is_file()]:
+        print(f"no file {', '.join(missing)}; notebooks are in {FOLDER.name}/", file=sys.stderr)
+        return 2
     for file in files or sorted(FOLDER.glob("*.ipynb")):
-        if missing := missing_slices(nbformat.read(file, as_version=4)):
-            print(f"{file.name}: left out, since {', '.join(missing)} is not here")
+        if slices := missing_slices(nbformat.read(file, as_version=4)):
+            print(f"{file.name}: left out, since {', '.join(slices)} is not here")
             continue
         started = time.monotonic()
         try:

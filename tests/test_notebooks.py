@@ -106,3 +106,8 @@ def test_a_notebook_of_a_task_that_is_gone_is_left_out(tmp_path, capsys):
     file = a_notebook(tmp_path, "from project.telepathy import Reader", ["telepathy"])
     assert execute.main([file]) == 0
     assert "left out, since telepathy is not here" in capsys.readouterr().out
+
+
+def test_a_name_that_no_notebook_has(capsys):
+    assert execute.main([Path("telepathy")]) == 2
+    assert "no file telepathy" in capsys.readouterr().err

@@ -22,6 +22,7 @@ SIZES = [(37, 51), (64, 96), (70, 45), (9, 30)]
 WAYS = {
     "euler": {"solver": Euler(3)},
     "heun": {"solver": Heun(2)},
+    "churn": {"solver": Heun(3, churn=0.4)},
     "guided": {"solver": Euler(2), "guidance": 2.5},
 }
 
@@ -47,7 +48,7 @@ def stylizer(channels: int = 3) -> Stylizer:
     return Stylizer(partial(StyleNet, widths=[4, 6, 8]), "style.png", ClassifierFeatures("run.ckpt"), channels)
 
 
-@pytest.mark.parametrize(("way", "patch"), [("euler", 1), ("heun", 2), ("guided", 1)])
+@pytest.mark.parametrize(("way", "patch"), [("euler", 1), ("heun", 2), ("churn", 1), ("guided", 1)])
 def test_a_generator(way, patch):
     assert difference(generator(patch=patch, **WAYS[way]), how(2, (7, 10))) <= 1
 
@@ -57,7 +58,7 @@ def test_a_generator_as_pt2():
 
 
 def test_the_noise_the_classes_and_the_guidance_matter():
-    task, start = generator(**WAYS["guided"]), noise(range(4), (2, 8, 6))
+    task, start = generator(**WAYS["guided"]), noise(range(4), (1, 2, 8, 6))
     _, _, file = written(task, how(2, (8, 6)))
     run, classes = onnx_file.opened(file), torch.tensor([0, 1, 2, 3])
     (made,) = run(start, classes).values()
@@ -101,7 +102,7 @@ def test_the_readmes_program_makes_images():
     (program,) = re.findall(r"```python\n(import numpy.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
     fewer = program.replace("[3, 3, 7]", "[2, 2, 1]")
     assert fewer != program and printed(fewer, file) == []
-    start = np.random.default_rng(0).standard_normal((3, 1, 8, 6), np.float32)
+    start = np.random.default_rng(0).standard_normal((3, 1, 1, 8, 6), np.float32)
     made = generator(1, **WAYS["euler"]).of_noise(torch.from_numpy(start), torch.tensor([2, 2, 1]))
     for place, image in enumerate(made):
         assert abs(np.asarray(Image.open(f"sample{place}.png")).astype(int) - image[0].numpy()).max() <= 1
@@ -118,7 +119,7 @@ def test_a_run(fit, monkeypatch, capsys):
     assert said.err == "" and said.out.startswith(f"{run}/exports/model.onnx: ")
     assert re.search(r"largest difference of a pixel, of 255, [01], 1 allowed, on 16 samples\n", said.out)
     assert said.out.splitlines()[-1].count(" ms") == 2
-    images = onnx_file.opened(run / "exports/model.onnx")(noise([5], (1, 8, 8)), torch.tensor([3]))["images"]
+    images = onnx_file.opened(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
     assert images.shape == (1, 8, 8, 1)
     export([str(run), "--format", "safetensors"])
     assert "bit for bit those of the net" in capsys.readouterr().out

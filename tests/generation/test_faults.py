@@ -5,13 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from photos import picture, write
 
-from project import UserError
+from project import UserError, verbs
 from project.checks.survey import thorough
 from project.generation import ImageFolder
 from project.generation import Photos as StylePhotos
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 PLANTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "unreadable": ("error", "val/dog/x.jpg", lambda file: file.write_bytes(whole()[:-900])),
     "empty": ("error", "train/cat/x.jpg", lambda file: file.write_bytes(b"")),
@@ -57,3 +59,20 @@ def test_faults_of_images_without_classes(kind):
     Path("all/notes.txt").write_text("of no use")
     found = {(fault.kind, fault.file) for fault in thorough(kind("all")).faults}
     assert found == {("unreadable", "all/05.jpg"), ("duplicate", "all/copy.jpg"), ("ignored-file", "all/notes.txt")}
+
+
+@pytest.mark.parametrize("name", ["generation", "generation_style"])
+def test_a_config_is_checked_and_its_memory_predicted(name, tiny, capsys):
+    config = CONFIGS / f"{name}.yaml"
+    Path("data").mkdir()
+    words = ["--config", str(config), *tiny.arguments(yaml.safe_load(config.read_text()), Path("data"))]
+    if name == "generation_style":
+        Path("data/3.png").write_bytes(b"")
+        with pytest.raises(SystemExit) as ended:
+            verbs.check(words)
+        assert ended.value.code == 1
+    else:
+        verbs.check(words)
+    said = capsys.readouterr().out
+    assert "memory: a training step will take about" in said
+    assert ("3.png: an empty file" in said) == (name == "generation_style")

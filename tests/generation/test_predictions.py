@@ -53,12 +53,19 @@ def test_a_seed_gives_the_same_files_with_any_batch_size(run):
     assert files("d").items() <= files("a").items()
 
 
-def test_steps_solver_and_guidance_may_be_others(run):
-    for name, words in {"a": [], "b": ["--steps", "1"], "c": ["--solver", "euler"], "d": ["--guidance", "3"]}.items():
+def test_steps_solver_churn_and_guidance_may_be_others(run):
+    others = {
+        "a": [],
+        "b": ["--steps", "1"],
+        "c": ["--solver", "euler"],
+        "d": ["--guidance", "3"],
+        "f": ["--churn", "1"],
+    }
+    for name, words in others.items():
         predict([str(run), "--num_samples", "5", "--out", name, *words])
     predict([str(run), "--num_samples", "5", "--out", "e", "--solver", "heun", "--steps", "3", "--guidance", "1"])
     assert files("a") == files("e")
-    assert len({content for name in "abcd" for content in [files(name)["00002_2.png"]]}) == 4
+    assert len({content for name in others for content in [files(name)["00002_2.png"]]}) == 5
 
 
 def test_by_default_a_hundred_of_all_classes_in_the_run(run):
@@ -72,7 +79,12 @@ def test_by_default_a_hundred_of_all_classes_in_the_run(run):
     [
         (["--classes", "3,11"], "the model has no class '11'"),
         (["--num_samples", "0"], "num_samples is 0, but must be above 0"),
+        (["--num_samples", "-3"], "num_samples is -3, but must be above 0"),
         (["--steps", "0"], "steps is 0, but must be above 0"),
+        (["--churn", "-1"], "churn is -1.0, but must be at least 0"),
+        (["--seed", "99999999999999999999"], "seed is 99999999999999999999, but must be"),
+        (["--guidance", ".nan"], "guidance is nan, but must be a number"),
+        (["--classes", "3,,7"], "the model has no class ''"),
         (["--batch_size", "0"], "batch_size is 0"),
         (["--solver", "rk4"], "solver is 'rk4', but must be one of euler, heun"),
         (["--num_sample", "3"], "did you mean 'num_samples'?"),

@@ -139,9 +139,15 @@ def test_it_overfits_one_batch():
     assert (made - images.repeat(4, 1, 1, 1)).abs().mean() < 0.1
 
 
-def test_unlabelled_must_leave_some_classes():
+def test_values_that_make_no_sense_are_refused():
     with pytest.raises(UserError, match=r"unlabelled is 1\.0"):
         generator(unlabelled=1.0)
+    with pytest.raises(UserError, match=r"model\.samples is 1, but must be at least 2"):
+        generator(samples=1)
+    with pytest.raises(UserError, match=r"model\.guidance is inf"):
+        generator(guidance=float("inf"))
+    with pytest.raises(UserError, match="steps are 0, but must be above 0"):
+        Euler(0)
 
 
 def test_a_run_and_its_test_again(fit, capsys):
@@ -165,7 +171,7 @@ def test_a_run_and_its_test_again(fit, capsys):
     assert 0 <= results["test/agreement"] <= 1 and results["test/nearest_distance"] > 0
     images = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
     assert [image.step for image in images.Images("samples/first_batch")] == [0]
-    assert len(images.Images("samples/generated")) == 2 and len(images.Images("samples/nearest")) == 1
+    assert images.Images("samples/generated")[-1].step == 8 and len(images.Images("samples/nearest")) == 1
     verbs.test([str(run), "--trainer.limit_test_batches", "2"])
     again = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert {key: float(value) for key, value in again.items()} == pytest.approx(

@@ -8,6 +8,10 @@ OWN = ("cloning",)  # src/project/cloning and tests/cloning are treated as a tas
 
 class Selection:
     """
+    tasks, default: those of the clone; the one whose config `fit` takes if none is given.
+    of_a_task: matches a config's file, or a heading in the README, that is one of theirs.
+    first_word: matches a row, a line or a heading that is about a missing task.
+
     Args:
         tasks: all that the template has.
         chosen: some of them.
@@ -16,7 +20,7 @@ class Selection:
 
     def __init__(self, tasks: Iterable[str], chosen: Iterable[str], files: Mapping[str, str | None]) -> None:
         self.tasks = sorted(set(chosen))
-        self.default = self.tasks[0]  # whose config `fit` takes if none is given
+        self.default = self.tasks[0]
         self.configs = {file: text or "" for file, text in files.items() if file.startswith("configs/")}
         self.of_a_task = re.compile(rf"(?:configs/|#+ )(?:{'|'.join(self.tasks)})(?![a-z])", re.IGNORECASE)
         own = sorted(file for file in self.configs if file.startswith(f"configs/{self.default}"))

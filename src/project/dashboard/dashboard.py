@@ -27,7 +27,8 @@ class Dashboard(L.Callback):
     It needs nothing of a task. A task that has these methods gets pictures of its samples:
 
     draw(image, predicted, target): one sample, uint8 [C H W], drawn: uint8 [3 H W].
-    predict(images, sizes, areas): as `project.predict` uses it; without it the first batch alone is drawn.
+    predict(images, sizes, areas): as `project.predict` uses it; without it no sample of the validation is drawn.
+    sampled(size): of a task that makes images itself, some, of the same noise each time: uint8 [3 H W].
 
     and, of the evidence that `validation_step` returns, an entry a sample (see `project.safeguards.Overfitting`):
 
@@ -59,6 +60,7 @@ class Dashboard(L.Callback):
         self._keys: list[Tensor | None] = []
         self._seen: list[Any] = []
         self._shown: dict[str, list[Sample]] = {}  # of each picture's tag
+        self._made: Tensor | None = None  # by a task that makes images
         self._step = 0  # of the run, at which the validation was
         self._wanted = False  # the validation that is under way is drawn
         self._pending = False  # the latest one has not been drawn
@@ -167,10 +169,13 @@ class Dashboard(L.Callback):
             why = next(iter(str(error).splitlines()), "no more is known")
             rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {why})")
 
-    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _look(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._data and hasattr(pl_module, "predict"):
             with self._drawing():
                 self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
+        if self._data and self._data.preprocessing.size and hasattr(pl_module, "sampled"):
+            with self._drawing():
+                self._made = pl_module.sampled(self._data.preprocessing.size)
 
     def _watches(self, trainer: L.Trainer) -> bool:
         return self._board is not None and trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -182,11 +187,13 @@ class Dashboard(L.Callback):
         with self._drawing():
             for tag, samples in self._shown.items():
                 size += board.log_picture(tag, picture(pl_module, samples), self._step, photograph=True) or 0
+            if self._made is not None:
+                size += board.log_picture("samples/generated", self._made, self._step, photograph=True) or 0
         with self._drawing():
             evidence = gathered(self._seen) if hasattr(pl_module, "details") else []
             if evidence and trainer.is_global_zero:
                 size += show_details(board, pl_module.details(evidence), pl_module.class_names, self._step)
-        self._seen, self._keys, self._shown, self._pending = [], [], {}, False
+        self._seen, self._keys, self._shown, self._made, self._pending = [], [], {}, None, False
         self.pace.drawn(size)
 
 

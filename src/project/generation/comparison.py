@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from project import UserError
+from project.drawing import GREY, captioned
 from project.generation import inception, pictures
 from project.generation.judge import trained
 from project.generation.metric import frechet_distance, nearest, noise_images, normal_images
@@ -59,7 +60,15 @@ def compare(task: Any, real: Real, known: Real) -> tuple[dict[str, float], Tenso
         distances_of = {f"frechet_distance{n}": frechet_distance(own, features) for n, (own, _) in looked.items()}
         agreeing = {f"agreement{n}": _share(looked[n][1] == wanted) for n in ("", "/gaussian")}
         figures = {**distances_of, **agreeing, "judge_accuracy": _share(seen == classes), **figures}
-    return figures, pictures.pairs(made[:SHOWN], train[places[:SHOWN]])
+    return figures, _with_nearest(made, train[places], distances, [task.class_names[k] for k in wanted.tolist()])
+
+
+def _with_nearest(made: Tensor, known: Tensor, distances: Tensor, names: list[str]) -> Tensor:
+    """Those samples that come nearest to a training image, beside it; the nearest of all first."""
+    shown = distances.argsort()[:SHOWN].tolist()
+    told = [f"{names[place]}: {distances[place]:.3f}" for place in shown]
+    said = "generated | nearest training image, and how far off it is: 0 would be a copy"
+    return captioned(pictures.pairs(made[shown], known[shown], told), [(said, GREY)])
 
 
 def _share(true: Tensor) -> float:

@@ -13,8 +13,8 @@ from project.pipeline import Preprocessing
 
 
 class ExportedGenerator(nn.Module):
-    """`images`, uint8 [B H W C], of `noise`, Float[B C H W] normally distributed, and `classes`, Long[B], in which the
-    number of classes means "any". A file's pixels may differ by 1 of 255.
+    """`images`, uint8 [B H W C], of `noise`, Float[B N C H W] normally distributed (N: the solver's `noises`), and
+    `classes`, Long[B], in which the number of classes means "any". A file's pixels may differ by 1 of 255.
 
     Steps and guidance are the run's: each evaluation of the net stands in the file. For attributes see
     `project.exporting.protocol`.
@@ -38,7 +38,7 @@ class ExportedGenerator(nn.Module):
         return (pixels(made.float()).permute(0, 2, 3, 1),)
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, Tensor]:
-        shape = (preprocessing.channels, *size_of_samples(preprocessing))
+        shape = (self.solver.noises, preprocessing.channels, *size_of_samples(preprocessing))
         return noise(range(count), shape), torch.arange(count) % self.num_classes
 
     def answer(self, task: Any, noise: Tensor, classes: Tensor) -> Tensor:

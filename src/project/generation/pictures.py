@@ -9,7 +9,8 @@ from torch import Tensor
 from project.drawing import GREY, WHITE, below, beside, captioned, enlarged, enlargement, in_colour
 
 GAP = 1  # between the images of a grid, in their own pixels
-LEAST = 32  # pixels of an image's shorter side in a grid
+WIDTH = 1600  # of a picture of several images with words, in pixels
+LEAST, LARGE = 32, 64  # pixels of an image's shorter side in a grid of many, and where it is looked at
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -37,21 +38,38 @@ def draw(image: Tensor, class_names: Sequence[str], predicted: Tensor | None = N
     return beside(shown)
 
 
-def grid(images: Tensor, columns: int) -> Tensor:
-    """uint8 [3 H' W'] of uint8 [N C H W], row by row."""
-    factor = enlargement(images[0], LEAST)
+def grid(images: Tensor, columns: int, names: Sequence[str] = (), least: int = LEAST) -> Tensor:
+    """uint8 [3 H' W'] of uint8 [N C H W], row by row.
+
+    Args:
+        names: one below each image, if there are any.
+        least: pixels of an image's shorter side, about.
+    """
+    factor = enlargement(images[0], least)
     cells = [enlarged(in_colour(image), factor) for image in images]
+    if names:
+        cells = [captioned(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
+        columns = _fitting(columns, cells)
     rows = [beside(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
     return below(rows, GAP * factor)
 
 
-def pairs(images: Tensor, others: Tensor, columns: int = 8) -> Tensor:
-    """The same of images with another right beside each, after a wider gap the next pair."""
-    factor = enlargement(images[0], LEAST)
-    both = zip(images, others, strict=True)
-    cells = [beside([enlarged(in_colour(part), factor) for part in pair], GAP) for pair in both]
+def pairs(images: Tensor, others: Tensor, names: Sequence[str], columns: int = 8) -> Tensor:
+    """The same of images with another right beside each, and a name below the two."""
+    factor = enlargement(images[0], LARGE)
+    both = zip(images, others, names, strict=True)
+    cells = [
+        captioned(beside([enlarged(in_colour(part), factor) for part in pair], GAP), [(name, WHITE)])
+        for *pair, name in both
+    ]
+    columns = _fitting(columns, cells)
     rows = [beside(cells[start : start + columns], 8 * GAP) for start in range(0, len(cells), columns)]
     return below(rows, 8 * GAP)
+
+
+def _fitting(columns: int, cells: Sequence[Tensor]) -> int:
+    """Fewer columns where cells are wide."""
+    return max(1, min(columns, WIDTH // max(cell.shape[2] for cell in cells)))
 
 
 def _large(image: Tensor) -> Tensor:

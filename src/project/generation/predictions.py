@@ -17,6 +17,7 @@ from project.replacing import replacing
 
 MOST_COLUMNS = 20
 STRIDE = 1_000_003  # between the seeds of two `seed`s
+FARTHEST = 10**12  # of a `seed`: what is made of it has 64 bits
 
 
 class Predictions:
@@ -28,7 +29,7 @@ class Predictions:
         num_samples: how many.
         classes: names with commas between them, in turns; all by default.
         seed: another one makes other images; the same one the same, whatever the batch size.
-        guidance, steps, solver: how they are made, if not as the run says: see `Generator`.
+        guidance, steps, churn, solver: how they are made, if not as the run says: see `Generator`.
     """
 
     def __init__(
@@ -40,13 +41,18 @@ class Predictions:
         seed: int = 0,
         guidance: float | None = None,
         steps: int | None = None,
+        churn: float | None = None,
         solver: Literal["euler", "heun"] | None = None,
     ) -> None:
         for name, value in (("num_samples", num_samples), ("steps", steps)):
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}, but must be above 0")
+        if not -FARTHEST < seed < FARTHEST:
+            raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
+        if guidance is not None and not math.isfinite(guidance):
+            raise UserError(f"guidance is {guidance}, but must be a number, as 1 or 2")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
-        self.guidance, self.steps, self.solver = guidance, steps, solver
+        self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
         wanted = classes.split(",") if classes else class_names
         self.classes = [_class(name.strip(), class_names) for name in wanted]
 
@@ -59,7 +65,7 @@ class Predictions:
         size = size_of_samples(model.preprocessing)
         own = model.task.solver
         kind = {"euler": Euler, "heun": Heun, None: type(own)}[self.solver]
-        solver = kind(self.steps or own.steps)
+        solver = kind(self.steps or own.steps, own.churn if self.churn is None else self.churn)
         first, places = [], torch.arange(self.num_samples)
         for some in places.split(batch_size):
             classes = torch.tensor(self.classes)[some % len(self.classes)]

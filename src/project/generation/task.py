@@ -1,5 +1,6 @@
 """Training a net to make images of a class, out of noise."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torchmetrics import MeanMetric
 
 from project import UserError
 from project.generation import pictures
-from project.generation.comparison import compare
+from project.generation.comparison import FEWEST, compare
 from project.generation.exported import ExportedGenerator
 from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
 from project.generation.inception import load as load_inception
@@ -25,6 +26,7 @@ from project.pipeline import Batch
 from project.schedule import WarmupCosine, optimizer_and_schedule
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
+PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
 SHOWN = 20  # samples that TensorBoard shows through time
 
 
@@ -75,6 +77,10 @@ class Generator(L.LightningModule):
         super().__init__()
         if not 0 <= unlabelled < 1:
             raise UserError(f"model.unlabelled is {unlabelled}, but must be at least 0 and below 1")
+        if samples < FEWEST:
+            raise UserError(f"model.samples is {samples}, but must be at least {FEWEST}")
+        if not math.isfinite(guidance):
+            raise UserError(f"model.guidance is {guidance}, but must be a number, as 1 or 2")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.num_classes, self.in_channels = num_classes, in_channels
@@ -115,10 +121,6 @@ class Generator(L.LightningModule):
         """Of each image the mean square, Float[B]."""
         found = self(flow.places, flow.times, flow.classes)
         return (found - flow.velocities).square().flatten(1).mean(1)
-
-    def on_validation_batch_start(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if self.trainer.state.fn == "fit" and batch_idx == 0:  # by now averaged weights are in their place
-            self._show(batch.images.shape[2:])
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
         return self._measure(batch) if self.trainer.state.fn == "fit" else self._collect(batch, dataloader_idx)
@@ -198,16 +200,16 @@ class Generator(L.LightningModule):
             size: height and width.
             guidance, solver: by default the task's own.
         """
-        made = []
+        made, shape = [], ((solver or self.solver).noises, self.in_channels, *size)
         for own, numbers in zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True):
-            made.append(self.of_noise(noise(numbers.tolist(), (self.in_channels, *size)), own, guidance, solver))
+            made.append(self.of_noise(noise(numbers.tolist(), shape), own, guidance, solver))
         return torch.cat(made)
 
     @torch.no_grad()
     def of_noise(
         self, start: Tensor, classes: Tensor, guidance: float | None = None, solver: Solver | None = None
     ) -> Tensor:
-        """Images, uint8 [B C H W] on the CPU, of noise, Float[B C H W]; the rest as for `sample`.
+        """Images, uint8 [B C H W] on the CPU, of noise, Float[B N C H W], see `Solver`; the rest as for `sample`.
 
         In halves where the device has too little memory.
         """
@@ -226,17 +228,17 @@ class Generator(L.LightningModule):
         """What a file of `project.export` answers."""
         return ExportedGenerator(self.net, self.num_classes, self.solver, self.guidance)
 
-    def _show(self, size: Sequence[int]) -> None:
-        """Samples of the same noise through time."""
-        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            classes = torch.arange(SHOWN) % self.num_classes
-            made = self.sample(classes, range(SHOWN), size)
-            self._picture("samples/generated", pictures.grid(made, columns=SHOWN // 2))
+    def sampled(self, size: Sequence[int]) -> Tensor:
+        """Samples of the same noise each time, with the names of their classes, uint8 [3 H W]."""
+        classes = torch.arange(SHOWN) % self.num_classes
+        names = [self.class_names[k] for k in classes.tolist()]
+        return pictures.grid(self.sample(classes, range(SHOWN), size), SHOWN // 2, names, pictures.LARGE)
 
     def _picture(self, tag: str, picture: Tensor) -> None:
         """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
         if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            self.logger.log_picture(tag, picture, self.global_step)
+            large = picture[0].numel() > PHOTOGRAPH
+            self.logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`."""
