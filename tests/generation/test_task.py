@@ -200,3 +200,16 @@ def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, c
     assert {key for key in results if key.startswith("test/")} == {
         "test/loss", "test/explained", "test/nearest_distance", "test/nearest_distance/real_images"}  # fmt: skip
     assert "judges samples" not in capsys.readouterr().out
+
+
+def test_without_the_dashboard_no_samples_are_drawn_in_training(fit, monkeypatch):
+    monkeypatch.setattr(Generator, "sampled", lambda *_: pytest.fail("it is off"))
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")
+    assert "samples/generated" not in EventAccumulator(str(run)).Reload().Tags()["images"]
+
+
+def test_what_is_drawn_changes_no_random_number():
+    task, before = generator(class_names=["cat", "dog", "owl"]), torch.random.get_rng_state()
+    drawn = task.sampled((6, 7))
+    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.sampled((6, 7)))
+    assert torch.equal(torch.random.get_rng_state(), before)
