@@ -3,8 +3,8 @@
     python benchmarks/style.py RUN [--size 180 240] [--photos 2000x3000 4000x6000]
     python benchmarks/style.py RUN --picture out.jpg --of photo.jpg [--height 240]
 
-For the memory each photo is painted by `python -m project.predict` in a process of its own; what one of 16x16 takes is
-subtracted. The second command writes a photo, the style that the run has learned and the photo in it, side by side.
+For the memory each photo is painted by `python -m project.predict` in a process of its own. The second
+command writes a photo, the style that the run has learned and the photo in it, side by side.
 """
 
 import argparse
@@ -111,11 +111,11 @@ def main() -> None:
     first: tuple[int, int] | None = None
     for word in options.photos:
         height, width = map(int, word.split("x"))
-        more, area = peak_bytes(options.run, height, width) - nothing, height * width
-        first = first or (more, area)
+        peak, area = peak_bytes(options.run, height, width), height * width
+        first = first or (peak, area)
         print(
-            f"  {width}x{height}: {more / MIB:,.0f} MiB more, {more / area:.0f} bytes a pixel;"
-            f" {more / first[0]:.2f} times the first, of {area / first[1]:.2f} times its area"
+            f"  {width}x{height}: {peak / MIB:,.0f} MiB, {peak / first[0]:.2f} times the first, of"
+            f" {area / first[1]:.2f} times its area; {(peak - nothing) / area:.0f} bytes a pixel more than 16x16"
         )
 
 
