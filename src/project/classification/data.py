@@ -11,35 +11,15 @@ import torch
 from project import UserError, nearest
 from project.checks import Fault
 from project.checks.complaints import Complaints, beside_classes, of_other_formats
-from project.pipeline import Files, ImageDataModule, Samples, Tensors
+from project.pipeline import Files, ImageDataModule, Samples
 from project.pipeline.decode import channels_of
-from project.pipeline.digits import digits
+from project.pipeline.embedded import Embedded
 from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
 from project.pipeline.published import Published
-from project.pipeline.splitting import stratified
 
 
-class Digits(ImageDataModule):
-    """1,797 real handwritten digits of 8x8 pixels, embedded in scikit-learn: a fifth is held out for the test.
-
-    The parts are the same whatever the run's seed, so that runs can be compared; only `val` follows `seed`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
-    def find_class_names(self) -> list[str]:
-        return [str(digit) for digit in range(10)]
-
-    def find_in_channels(self) -> int:
-        return 1
-
-    def given(self, split: str) -> Samples | None:
-        if split == "val":
-            return None
-        images, labels = digits()
-        train, test = stratified(labels, 0.2, seed=0)
-        return Tensors(labels, images).subset(train if split == "train" else test)
+class Digits(Embedded):
+    """1,797 real handwritten digits of 8x8 pixels; see `project.pipeline.embedded`."""
 
 
 class ImageFolder(ImageDataModule):
