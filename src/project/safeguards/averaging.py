@@ -3,10 +3,11 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class EMA(EMAWeightAveraging):
+class EMA(WeightAveraging):
     """An exponential moving average of the weights is what is validated, kept and tested (Polyak and Juditsky 1992).
 
     Lightning's, which after the training would test the weights as they were trained, from beside the averaged ones in
@@ -17,7 +18,7 @@ class EMA(EMAWeightAveraging):
     """
 
     def __init__(self, decay: float = 0.998) -> None:
-        super().__init__(decay=decay)
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # all tensors at once: several times as fast
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":  # after it the best checkpoint is evaluated, and is averaged already
