@@ -90,9 +90,11 @@ def test_the_interval_covers_the_truth():
     assert covered >= 184
 
 
-def test_where_nobody_knows_the_best_no_run_underfits():
+def test_where_nobody_knows_the_best_a_run_underfits_that_learned_next_to_nothing():
     low = [measured(1, 0.5, 0.5, 0.01)]
     assert decide(low, 0).kind == "underfits" and decide(low, 0, up_to_one=False).kind == "fits well"
+    nothing = [measured(1, 0.05, 0.05, 0.01)]
+    assert decide(nothing, 0, up_to_one=False).kind == "underfits"
     high = [measured(1, 0.7, 0.5, 0.01)]
     assert decide(high, 0, up_to_one=False).kind == "overfits"
 

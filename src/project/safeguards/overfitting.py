@@ -31,8 +31,8 @@ class Overfitting(L.Callback):
     measure(evidence): the metric of such a list, from 0 to 1, the higher the better; the one that `monitor` names.
     shares(evidence): Float[N 2 K] for the interval, see `verdict.of`.
 
-    Where even the best metric is below 1, by an amount that nobody knows, the task says `up_to_one = False`: then no
-    run is said to underfit.
+    Where even the best metric is below 1, by an amount that nobody knows, the task says `up_to_one = False`: then a
+    run is said to underfit only if it has learned next to nothing.
 
     Averaged weights are what is measured where these are what is validated. It draws no random number that the
     training would draw, and depends on the seed alone. Without the methods a run is trained as ever, without a verdict.

@@ -12,7 +12,7 @@ from torch import Tensor
 Kind = Literal["fits well", "overfits", "underfits", "too small to tell"]
 
 TOLERATED = 0.05  # a smaller gap between training and validation is not worth a change to the run
-FAR = 0.2  # below the ceiling of 1: see `decide`
+FAR = 0.2  # below the ceiling of 1, or above nothing: see `decide`
 RESAMPLES = 1000
 IMAGINARY = 2  # samples that are all right, and as many that are all wrong: see `margin`
 
@@ -77,7 +77,8 @@ def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Ve
     many chances, the run overfits, but the checkpoint that is kept does not.
     *Underfits*: the training metric is surely more than `FAR` below 1. Nets fit even random labels (Zhang et al. 2017,
     Understanding deep learning requires rethinking generalization, section 2), so that it is not the data but time,
-    capacity or freedom that was missing.
+    capacity or freedom that was missing. Where nobody knows the best: it is surely below `FAR`, so that next to nothing
+    was learned.
     *Too small to tell*: the interval is wider than the gap that is tolerated, so that an overfitting run could look
     like this one.
     *Fits well*: none of these.
@@ -97,7 +98,7 @@ def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Ve
             first = shown[-1]
             at_latest = first > 0 and history[first - 1].train is None
             return Verdict("overfits", history[place], kept, history[first].epoch, at_latest)
-    if up_to_one and kept.train + kept.train_margin < 1 - FAR:
+    if kept.train + kept.train_margin < (1 - FAR if up_to_one else FAR):
         return Verdict("underfits", kept, kept)
     if kept.gap_margin > TOLERATED:
         return Verdict("too small to tell", kept, kept)
