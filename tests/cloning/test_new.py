@@ -57,7 +57,7 @@ def clone(request, tmp_path_factory) -> tuple[Path, list[str]]:
 
 def texts(folder: Path) -> dict[str, str]:
     files = run("git", "ls-files", cwd=folder).stdout.splitlines()
-    return {file: (folder / file).read_text() for file in files if not file.endswith(".png")}
+    return {file: (folder / file).read_text() for file in files if not file.endswith((".png", ".jpg"))}
 
 
 def words_of_code(code: str) -> set[str]:
