@@ -122,15 +122,14 @@ class ImageFolder(Centred):
             return None
         paths: list[Path] = []
         targets: list[int] = []
-        kinds = [below for below in folders(folder) if images(below)]
-        for kind in kinds or [folder]:
-            name = kind.name if kinds else "image"
+        kinds = {below: found for below in folders(folder) if (found := images(below))} or {folder: images(folder)}
+        for kind, found in kinds.items():
+            name = "image" if kind == folder else kind.name
             if name not in self.class_names:
                 self.complain(
                     "class-unknown", kind, f"the model has no class '{name}'{nearest(name, self.class_names)}"
                 )
                 continue
-            found = images(kind)
             paths += found
             targets += [self.class_names.index(name)] * len(found)
         if not paths:

@@ -44,9 +44,8 @@ class Predictions:
         churn: float | None = None,
         solver: Literal["euler", "heun"] | None = None,
     ) -> None:
-        for name, value in (("num_samples", num_samples), ("steps", steps)):
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}, but must be above 0")
+        if num_samples < 1:
+            raise UserError(f"num_samples is {num_samples}, but must be above 0")
         if not -FARTHEST < seed < FARTHEST:
             raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
         if guidance is not None and not math.isfinite(guidance):
@@ -65,7 +64,9 @@ class Predictions:
         size = size_of_samples(model.preprocessing)
         own = model.task.solver
         kind = {"euler": Euler, "heun": Heun, None: type(own)}[self.solver]
-        solver = kind(self.steps or own.steps, own.churn if self.churn is None else self.churn)
+        steps = own.steps if self.steps is None else self.steps
+        churn = own.churn if self.churn is None else self.churn
+        solver = kind(steps, churn)
         first, places = [], torch.arange(self.num_samples)
         for some in places.split(batch_size):
             classes = torch.tensor(self.classes)[some % len(self.classes)]
