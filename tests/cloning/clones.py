@@ -49,18 +49,20 @@ def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
     return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*tasks}}
 
 
+def tests_of_what_is_there(clone: Path, tasks: list[str]) -> list[str]:
+    """The files of tests that walk over all that a clone has, and the folders of its tasks."""
+    return sorted(f"tests/{file.name}" for file in (clone / "tests").glob("test_*.py")) + [f"tests/{t}" for t in tasks]
+
+
 def tests_of_its_own(clone: Path, tasks: list[str], first: Path, tasks_of_first: list[str]) -> list[str]:
-    """The files of tests that walk over all that is there, its tasks' own, and those that the first does not have."""
+    """The tests of what is there, and those that the first does not have."""
     if contents(clone, tasks, "src") != contents(first, tasks_of_first, "src"):
         return ["tests"]
-    walking = sorted(str(file.relative_to(clone)) for file in (clone / "tests").glob("test_*.py"))
     folders = [folder.name for folder in (clone / "tests").iterdir() if folder.is_dir() and folder.name not in tasks]
     others = [f"tests/{name}" for name in sorted(folders)]
-    return (
-        walking
-        + [f"tests/{task}" for task in tasks]
-        + [part for part in others if contents(clone, [], part) != contents(first, [], part)]
-    )
+    return tests_of_what_is_there(clone, tasks) + [
+        part for part in others if contents(clone, [], part) != contents(first, [], part)
+    ]
 
 
 def checks(tests: list[str] | None) -> dict[str, list[str]]:

@@ -1,4 +1,7 @@
-"""The smallest clone passes its own tests; all others: `make test-clones`."""
+"""The smallest clone passes its own tests: those of what it shares with this project run beside this one.
+
+Whole clones, of each task: `make test-clones`.
+"""
 
 import subprocess
 
@@ -7,8 +10,10 @@ from project.cloning.making import make
 
 def test_a_clones_own_tests_pass(clones, tmp_path):
     clone = tmp_path / clones.NAME
-    make(clones.TEMPLATE, clone, clones.NAME, clones.by_size()[:1])
-    command, environment = clones.pytest(), clones.environment(clone)
+    tasks = clones.by_size()[:1]
+    make(clones.TEMPLATE, clone, clones.NAME, tasks)
+    command = clones.pytest(*clones.tests_of_what_is_there(clone, tasks))
+    environment = clones.environment(clone)
     ended = subprocess.run(command, cwd=clone, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
     assert ended.returncode == 0, ended.stdout[-5000:]
     assert " passed" in ended.stdout
