@@ -25,7 +25,7 @@ def test_twice_the_steps_err_a_half_or_a_quarter(kind, order):
 
 @pytest.mark.parametrize("solver", [Euler(1), Heun(1), Euler(3)])
 def test_a_straight_way_needs_one_step(solver):
-    """Of a single image the velocity is known exactly; at its end no solver asks."""
+    """Of a single image the velocity is known exactly."""
     image, start = torch.rand(2, 3, 4, 5), torch.randn(2, 1, 3, 4, 5)
     way = image - start[:, 0]
     assert torch.allclose(solver(lambda x, t: way, start), image, atol=1e-6)

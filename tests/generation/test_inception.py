@@ -52,6 +52,15 @@ def test_the_distances_are_those_of_the_features(weights):
     assert found["far"] > 2 * found["near"] > 0
 
 
+def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, monkeypatch):
+    def gathered(*_, **__) -> None:
+        raise AssertionError("the others are not there")
+
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    monkeypatch.setattr("torchmetrics.metric.gather_all_tensors", gathered)
+    assert inception.distances(str(weights), images(6, 1), {"near": images(7, 1)}, CPU)["near"] > 0
+
+
 def test_channels():
     four = images(2, 4)
     assert torch.equal(inception.in_three_channels(four), four[:, :3])

@@ -28,6 +28,21 @@ def test_fewer_points_than_dimensions():
     assert frechet_distance(few, few + 1) == pytest.approx(40)
 
 
+def test_what_processes_exchange_lies_on_their_device(monkeypatch):
+    seen, devices = Seen(), []
+
+    def gathered(mine: torch.Tensor, group: object = None) -> list[torch.Tensor]:
+        devices.append(mine.device.type)
+        return [torch.ones(2, *mine.shape[1:], dtype=mine.dtype)]
+
+    monkeypatch.setattr("project.generation.metric.gather_all_tensors", gathered)
+    monkeypatch.setattr(Seen, "device", torch.device("meta"))  # as if it were a GPU
+    monkeypatch.setattr(seen, "distributed_available_fn", lambda: True)
+    seen.update(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1).long(), torch.zeros(1).long())
+    images, classes = seen.compute()
+    assert devices == ["meta"] * 3 and images.shape == (2, 1, 2, 2) and classes.tolist() == [1, 1]
+
+
 def test_the_nearest_image():
     known = torch.randint(0, 256, (20, 2, 3, 4), dtype=torch.uint8)
     wanted = known[[7, 3]].clone()

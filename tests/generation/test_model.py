@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from project import UserError
 from project.generation import UNet
 
 
@@ -21,6 +22,12 @@ def test_shapes(size, options):
     assert out.shape == (2, 3, *size)
     out.square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("widths", [[], [12], [0, 8]])
+def test_widths_that_cannot_be_normalised_are_refused(widths):
+    with pytest.raises(UserError, match=r"model\.net\.widths is .*, but must be multiples of 8"):
+        UNet(3, widths=widths)
 
 
 def test_it_begins_with_nothing():

@@ -8,7 +8,7 @@ from PIL import Image
 
 import project
 from project import UserError
-from project.generation.predictions import Predictions
+from project.generation.predictions import Predictions, columns
 from project.prediction import predict
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "generation.yaml")
@@ -37,12 +37,24 @@ def files(folder: str) -> dict[str, bytes]:
 def test_a_grid_and_the_files(run, capsys):
     predict([str(run), "--num_samples", "7", "--classes", "3,7", "--seed", "1", "--out", "out"])
     assert "made: out/grid.png, out/samples" in capsys.readouterr().out
-    assert list(files("out")) == [f"0000{place}_{(3, 7)[place % 2]}.png" for place in range(7)]
+    names = [f"0000{place}_{(3, 7)[place % 2]}.png" for place in range(7)]
+    assert list(files("out")) == names
     pixels = np.array(Image.open("out/samples/00004_3.png"))
     assert pixels.shape == (8, 8) and pixels.dtype == np.uint8 and pixels.std() > 0
     grid = np.array(Image.open("out/grid.png"))  # two columns, four rows, each pixel enlarged to 4x4, gaps of 4
     assert grid.shape == (4 * 32 + 3 * 4, 2 * 32 + 4, 3)
     assert (grid[2 * 36 : 2 * 36 + 32 : 4, 0:32:4, 0] == pixels).all()
+    Path("out/samples/mine.png").touch()
+    predict([str(run), "--num_samples", "2", "--seed", "1", "--out", "out"])  # other samples: the earlier ones are gone
+    assert list(files("out")) == ["00000_0.png", "00001_1.png", "mine.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "wanted"),
+    [(100, 10, 10), (100, 2, 10), (100, 3, 9), (7, 10, 10), (100, 1, 10), (1000, 1, 20), (900, 7, 14), (900, 30, 20)],
+)
+def test_columns_of_the_grid(count, classes, wanted):
+    assert columns(count, classes) == wanted
 
 
 def test_a_seed_gives_the_same_files_with_any_batch_size(run):
@@ -77,7 +89,7 @@ def test_by_default_a_hundred_of_all_classes_in_the_run(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--classes", "3,11"], "the model has no class '11'"),
+        (["--classes", "3,11"], "--classes: the model has no class '11'; did you mean '1'?; it has 0, 1, 2,"),
         (["--num_samples", "0"], "num_samples is 0, but must be above 0"),
         (["--num_samples", "-3"], "num_samples is -3, but must be above 0"),
         (["--steps", "0"], "steps is 0, but must be above 0"),

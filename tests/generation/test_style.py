@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import project
-from project import UserError
+from project import UserError, verbs
 from project.exporting import export
 from project.generation import ClassifierFeatures, StyleNet, Stylizer, TorchvisionFeatures
 from project.generation import strokes as drawn
 from project.generation.features import FirstOfEachLevel
-from project.generation.style_losses import statistics
+from project.generation.style_losses import relative, statistics
 from project.generation.style_model import Layer, mirrored
 from project.pipeline import Batch
 from project.prediction import predict
@@ -47,6 +47,14 @@ def test_statistics():
     assert torch.allclose(statistics(torch.flip(maps, [3]))[1], covariances)
 
 
+def test_half_precision_does_not_overflow():
+    maps = torch.randn(1, 3, 128, 128).mul(3).add(300).relu()
+    with torch.autocast("cpu", torch.float16):
+        found, wanted = statistics(maps.half()), statistics(maps)
+        assert torch.allclose(found[1], wanted[1], rtol=0.05, atol=0.1) and wanted[1][0, 0, 0] > 8
+        assert relative(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
+
+
 def test_features_of_a_run(tiny):
     trunk, images = tiny.classifier(Path("run.ckpt")), torch.rand(2, 3, 20, 16) * 2 - 1
     maps = ClassifierFeatures("run.ckpt").load(3)(images)
@@ -64,7 +72,7 @@ def test_features_that_would_teach_nothing_are_refused(tiny):
         "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
         "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
         "other.ckpt": "is no classifier with this project's own CNN",
-        "gone": "no run folder or checkpoint",
+        "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
     }.items():
         with pytest.raises(UserError, match=message):
             ClassifierFeatures(run).load(3)
@@ -85,6 +93,8 @@ def test_features_of_torchvision():
         (TorchvisionFeatures("vgg16x", weights="weights.pt"), "no model 'vgg16x'; did you mean 'vgg16'"),
         (TorchvisionFeatures("resnet18", weights="weights.pt"), "resnet18 has no `features`"),
         (TorchvisionFeatures("alexnet", weights="weights.pt"), "does not fit"),
+        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 13]), r"taps is \[1, 13\], .* 0 to 12"),
+        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[]), r"taps is \[\]"),
     ):
         with pytest.raises(UserError, match=message):
             features.load(3)
@@ -170,6 +180,19 @@ def of_style(file: str) -> Stylizer:
     return Stylizer(lambda **sizes: StyleNet(widths=[4], **sizes), file, ClassifierFeatures("run.ckpt"), 3)
 
 
+def test_on_other_photographs(fit, tiny, capsys):
+    tiny.photos(Path("photos"), 12)
+    tiny.photos(Path("others"), 4)
+    tiny.classifier(Path("run.ckpt"))
+    run = fit("--config", CONFIG, "--data.root", "photos", "--model.style", "photos/0.png", "--model.features.run",
+              "run.ckpt", "--data.image_size", "[24, 20]", "--trainer.max_epochs", "1",
+              "--trainer.limit_train_batches", "2")  # fmt: skip
+    capsys.readouterr()
+    verbs.test([str(run), "--data.root", "others"])
+    out = capsys.readouterr().out
+    assert "test/content" in out and "val/" not in out
+
+
 def test_styles_that_cannot_be_learned_are_refused(tiny):
     tiny.classifier(Path("run.ckpt"))
     Path("folder.png").mkdir()
@@ -178,7 +201,7 @@ def test_styles_that_cannot_be_learned_are_refused(tiny):
     Image.new("RGB", (40, 30), (10, 200, 30)).save("plain.png")
     Image.new("RGB", (1, 1)).save("pixel.png")
     for file, message in {
-        "gone.png": r"gone\.png: no such file",
+        "gone.png": r"model\.style: gone\.png: no such file",
         "folder.png": r"folder\.png: .*Is a directory",
         "empty.png": r"empty\.png: an empty file",
         "words.png": r"words\.png: not an image",

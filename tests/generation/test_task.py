@@ -192,6 +192,21 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
     assert results[0]["test/frechet_distance"] == results[1]["test/frechet_distance"]
 
 
+def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
+    one = image_folder({"train": {"a": 20, "b": 20}}, size=(8, 9))
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
+              "--data.root", str(one), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
+    for name in "ab":
+        Path("other", name).mkdir(parents=True)
+        for file in (one / "train" / name).iterdir():
+            Path("other", name, file.name).write_bytes(file.read_bytes())
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="samples are not judged: beside the test images there are none of training"):
+        verbs.test([str(run), "--data.root", "other"])
+    out = capsys.readouterr().out
+    assert {line.split()[0] for line in out.splitlines() if line.startswith("test/")} == {"test/loss", "test/explained"}
+
+
 def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, capsys):
     root = image_folder({"train": {"all": 30}, "test": {"all": 6}}, size=(8, 9))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",

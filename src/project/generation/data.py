@@ -32,12 +32,16 @@ class Centred(ImageDataModule):
         super().setup("fit")  # the training images, whatever is to be done
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:  # type: ignore[override]
-        val = self._loader("val")
         reported = self.trainer is not None and self.trainer.state.fn == "validate"
-        return [val, self._loader("train")] if reported else val
+        return self._beside_train("val") if reported else self._loader("val")
 
-    def test_dataloader(self) -> list[DataLoader]:  # type: ignore[override]
-        return [self._loader("test"), self._loader("train")]
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:  # type: ignore[override]
+        return self._beside_train("test")
+
+    def _beside_train(self, split: str) -> DataLoader | list[DataLoader]:
+        """Where there are training images: other data to test on may have none."""
+        own = self._loader(split)
+        return own if self.samples["train"] is None else [own, self._loader("train")]
 
 
 class Digits(Centred, Embedded):
@@ -82,6 +86,9 @@ class Photos(Centred):
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from of_other_formats(self.root)

@@ -71,7 +71,10 @@ class ClassifierFeatures(Features):
         self.run = run
 
     def load(self, in_channels: int) -> Trained:
-        file = checkpoint.find(self.run)
+        try:
+            file = checkpoint.find(self.run)
+        except UserError as error:
+            raise UserError(f"model.features.run: {error}; train a classifier first, or take its folder") from None
         content = checkpoint.read(file)  # plain values and tensors: nothing that it names is made
         tensors = content.get("state_dict")
         if not content.get("global_step"):
@@ -156,9 +159,12 @@ class TorchvisionFeatures(Features):
         layers = getattr(net, "features", None)
         if not isinstance(layers, nn.Sequential):
             raise UserError(f"torchvision's {self.name} has no `features`; vgg16 and mobilenet_v3_small have")
+        taps = self._usual(len(layers)) if self.taps is None else self.taps
+        if not taps or not all(0 <= place < len(layers) for place in taps):
+            raise UserError(f"model.features.taps is {taps}, but `features` of {self.name} has 0 to {len(layers) - 1}")
         if self.weights:
             load_weights(net, self.weights, head="classifier")
-        return Trained(Taps(_without_inplace(layers), self.taps or self._usual(len(layers))), *IMAGENET)
+        return Trained(Taps(_without_inplace(layers), taps), *IMAGENET)
 
     def _usual(self, layers: int) -> list[int]:
         if self.name == "vgg16":

@@ -40,7 +40,11 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
         torch.save(torch.load(file, map_location="cpu", weights_only=True), safe)
         safe.seek(0)
         metric = FrechetInceptionDistance(
-            FEATURES, reset_real_features=False, feature_extractor_weights_path=safe, antialias=False
+            FEATURES,
+            reset_real_features=False,
+            feature_extractor_weights_path=safe,
+            antialias=False,
+            sync_on_compute=False,  # of several processes only the first one has it
         )
     except Exception as error:  # there is nothing that a damaged file, or another net's, does not raise
         why = (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from project.generation.pictures import floats, pixels
 
@@ -17,7 +18,7 @@ class Seen(Metric):
     full_state_update = False
 
     def __init__(self) -> None:
-        super().__init__(compute_on_cpu=True)
+        super().__init__(compute_on_cpu=True, dist_sync_fn=self._gathered)
         for name in ("images", "classes", "keys"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -26,6 +27,10 @@ class Seen(Metric):
         self.images.append(images)
         self.classes.append(classes)
         self.keys.append(keys)
+
+    def _gathered(self, mine: Tensor, group: Any = None) -> list[Tensor]:
+        """Of each process; GPUs exchange only what lies on them."""
+        return [one.cpu() for one in gather_all_tensors(mine.to(self.device), group)]
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """The images and their classes in the order of their keys, on the CPU."""

@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from project import UserError
+
+GROUPS = 8  # of channels that are normalised together
+
 
 class UNet(nn.Module):
     """Down through `widths`, attention at the bottom, and up again with what was seen on the way (Ronneberger et al.
@@ -15,14 +19,19 @@ class UNet(nn.Module):
     Args:
         num_classes: K; class K stands for "any".
         widths: the channels of each level, multiples of 8; each level but the first halves the image, rounding up.
-        depth: the residual blocks of each level, on the way down; on the way up there is one more.
+        depth: the residual blocks of each level, on the way down and on the way up.
         patch: squares of so many pixels are one place of the first level: 1 for tiny images, 2 or 4 for larger ones.
+
+    Raises:
+        UserError: a width is no multiple of 8.
     """
 
     def __init__(
         self, num_classes: int, in_channels: int = 3, widths: Sequence[int] = (64, 128), depth: int = 1, patch: int = 1
     ) -> None:
         super().__init__()
+        if not widths or any(width < 1 or width % GROUPS for width in widths):
+            raise UserError(f"model.net.widths is {list(widths)}, but must be multiples of {GROUPS}, such as [32, 64]")
         self.patch, features = patch, 2 * widths[0]
         self.classes = nn.Embedding(num_classes + 1, features)
         self.times = nn.Sequential(nn.Linear(widths[0], features), nn.SiLU(), nn.Linear(features, features))
@@ -37,7 +46,9 @@ class UNet(nn.Module):
             self.grow.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 1))
         self.middle = Attention(widths[-1])
         self.head = nn.Sequential(
-            nn.GroupNorm(8, widths[0]), nn.SiLU(), _zero(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1))
+            nn.GroupNorm(GROUPS, widths[0]),
+            nn.SiLU(),
+            _zero(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1)),
         )
 
     def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
@@ -68,7 +79,7 @@ class Block(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, features: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, in_channels), nn.GroupNorm(8, out_channels)
+        self.norm1, self.norm2 = nn.GroupNorm(GROUPS, in_channels), nn.GroupNorm(GROUPS, out_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = _zero(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.modulation = nn.Linear(features, 2 * out_channels)
@@ -87,7 +98,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(8, channels)
+        self.norm = nn.GroupNorm(GROUPS, channels)
         self.inputs = nn.Conv2d(channels, 3 * channels, 1)
         self.output = _zero(nn.Conv2d(channels, channels, 1))
 

@@ -1,6 +1,7 @@
 """Samples as files: they are made of nothing but a class and a seed."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from project.pipeline import Preprocessing
 from project.replacing import replacing
 
 MOST_COLUMNS = 20
+LISTED = 20  # class names that an error lists
 STRIDE = 1_000_003  # between the seeds of two `seed`s
 FARTHEST = 10**12  # of a `seed`: what is made of it has 64 bits
 
@@ -29,7 +31,11 @@ class Predictions:
         num_samples: how many.
         classes: names with commas between them, in turns; all by default.
         seed: another one makes other images; the same one the same, whatever the batch size.
-        guidance, steps, churn, solver: how they are made, if not as the run says: see `Generator`.
+        guidance: how much more of their class they are than learned; 1 leaves them as they are. By default the run's,
+            as of all that follow.
+        steps: from noise to image, at least 1.
+        churn: by what share noise is raised before each step, with fresh noise; 0 for none.
+        solver: what finds the way; a step of heun takes twice the time of one of euler.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Predictions:
         steps = own.steps if self.steps is None else self.steps
         churn = own.churn if self.churn is None else self.churn
         solver = kind(steps, churn)
+        self._remove_earlier()
         first, places = [], torch.arange(self.num_samples)
         for some in places.split(batch_size):
             classes = torch.tensor(self.classes)[some % len(self.classes)]
@@ -75,13 +82,24 @@ class Predictions:
             for place, k, image in zip(some.tolist(), classes.tolist(), images, strict=True):
                 self._save(image, self.folder / "samples" / f"{place:05}_{_in_a_name(self.class_names[k])}.png")
             first += list(images[: max(0, 1000 - int(some[0]))])
-        columns = len(self.classes) if 1 < len(self.classes) <= MOST_COLUMNS else math.ceil(math.sqrt(len(first)))
-        self._save(pictures.grid(torch.stack(first), min(columns, MOST_COLUMNS)), self.folder / "grid.png")
+        self._save(pictures.grid(torch.stack(first), columns(len(first), len(self.classes))), self.folder / "grid.png")
         return [self.folder / "grid.png", self.folder / "samples"]
+
+    def _remove_earlier(self) -> None:
+        """Samples of an earlier call, which were taken for this one's."""
+        for file in (self.folder / "samples").glob("*.png"):
+            if re.match(r"\d{5,}_", file.name):
+                file.unlink()
 
     def _save(self, image: Tensor, place: Path) -> None:
         with replacing(place) as part:
             to_pil_image(image).save(part, "PNG")
+
+
+def columns(count: int, classes: int) -> int:
+    """Of a grid that is about as high as wide: each has one class, if they are few enough."""
+    wide = min(math.ceil(math.sqrt(count)), MOST_COLUMNS)
+    return max(1, wide // classes) * classes if classes <= MOST_COLUMNS else wide
 
 
 def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
@@ -105,7 +123,8 @@ def _class(name: str, class_names: Sequence[str]) -> int:
         return list(class_names).index(name)
     begun = [place for place, known in enumerate(class_names) if known.split()[:1] == [name]]
     if len(begun) != 1:
-        raise UserError(f"the model has no class '{name}'{nearest(name, class_names)}")
+        there = ", ".join(class_names[:LISTED]) + (", ..." if len(class_names) > LISTED else "")
+        raise UserError(f"--classes: the model has no class '{name}'{nearest(name, class_names)}; it has {there}")
     return begun[0]
 
 

@@ -1,5 +1,6 @@
 """What of an image's features is its content, what its style, and how far two of them are apart."""
 
+import torch
 from torch import Tensor
 
 LEAST = 1e-6  # what is divided by is no less
@@ -12,10 +13,11 @@ def statistics(maps: Tensor) -> Statistics:
     Together they are the Gram matrix of Gatys et al. 2016 (section 2.2). But what comes out of ReLUs is positive, so
     that in a Gram matrix the means, which are colours, outweigh the covariances, which are strokes.
     """
-    flat = maps.flatten(2)
-    means = flat.mean(2, keepdim=True)
-    flat = flat - means
-    return means[:, :, 0], flat @ flat.transpose(1, 2) / flat.shape[2]
+    with torch.autocast(maps.device.type, enabled=False):
+        flat = _summable(maps).flatten(2)
+        means = flat.mean(2, keepdim=True)
+        flat = flat - means
+        return means[:, :, 0], flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
 def with_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
@@ -33,5 +35,11 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
 
     Float[B] of Float[B ...].
     """
+    found, wanted = _summable(found), _summable(wanted)
     distance = (found - wanted).square().flatten(1).sum(1)
     return distance / wanted.square().flatten(1).sum(1).clamp(min=LEAST)
+
+
+def _summable(values: Tensor) -> Tensor:
+    """At least float32: in float16 a sum of squares over all places is infinite."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from project import UserError
+from project import BrokenFiles, UserError
 from project.generation import pictures
 from project.generation.exported import ExportedStylizer
 from project.generation.features import Features, Trained
@@ -80,7 +80,10 @@ class Stylizer(L.LightningModule):
     def _features_on(self, device: torch.device) -> Trained:
         """The features, and in `_wanted` what they say of the style; loaded once."""
         if not self._trained:
-            style = _shrunk(decode(Path(self.style), self.in_channels, None), self.style_size)
+            try:
+                style = _shrunk(decode(Path(self.style), self.in_channels, None), self.style_size)
+            except BrokenFiles as error:
+                raise UserError(f"model.style: {error}") from None
             if torch.equal(style.amax((1, 2)), style.amin((1, 2))):
                 raise UserError(f"{self.style}: one colour, and no stroke to be seen; give another --model.style")
             loaded = self.features.load(self.in_channels)

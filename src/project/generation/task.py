@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -175,6 +176,9 @@ class Generator(L.LightningModule):
         self.squares.reset()
         if not with_samples:
             return
+        if not self.known.update_called:
+            rank_zero_warn(f"samples are not judged: beside the {split} images there are none of training")
+            return self.real.reset()
         real, known = self.real.compute(), self.known.compute()
         self.real.reset()
         self.known.reset()
