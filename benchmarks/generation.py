@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import project
 from project import cli, process
+from project.safeguards import EMA
 from project.schedule import WarmupCosine
 
 
@@ -57,7 +58,8 @@ def plain(config: str, steps: int, skip: int, others: list[str]) -> float:
         pixels, classes = torch.stack(list(samples.fetch(range(len(samples))))), samples.targets
     task, batch_size = run.model, run.datamodule.batch_size
     net = task.net
-    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+    averages = [callback for callback in run.trainer.callbacks if isinstance(callback, EMA)]
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(averages[0].decay)) if averages else None
     optimizer = task.optimizer(net.parameters())
     schedule = WarmupCosine(optimizer, steps)
     order = torch.cat([torch.randperm(len(pixels)) for _ in range(1 + steps * batch_size // len(pixels))])
@@ -65,16 +67,17 @@ def plain(config: str, steps: int, skip: int, others: list[str]) -> float:
         if step == skip:
             since = time.perf_counter()
         images, labels = pixels[places].float() / 127.5 - 1, classes[places]
-        labels = labels.masked_fill(torch.rand(len(labels)) < 0.1, task.num_classes)
+        labels = labels.masked_fill(torch.rand(len(labels)) < task.unlabelled, task.num_classes)
         noise, times = torch.randn_like(images), torch.randn(len(images)).sigmoid()
         share = times.view(-1, 1, 1, 1)
         loss = (net((1 - share) * noise + share * images, times, labels) - (images - noise)).square().mean()
         optimizer.zero_grad()
         loss.backward()
-        clip_grad_norm_(net.parameters(), 1.0)
+        clip_grad_norm_(net.parameters(), run.trainer.gradient_clip_val)
         optimizer.step()
         schedule.step()
-        averaged.update_parameters(net)
+        if averaged:
+            averaged.update_parameters(net)
     return batch_size * (steps - skip) / (time.perf_counter() - since)
 
 

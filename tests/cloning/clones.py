@@ -20,6 +20,7 @@ from project.cloning.template import Template
 TEMPLATE = Template(Path(__file__).resolve().parents[2])
 NAME = "my_cells"
 LAST_LINES = 60  # of a check that has failed
+WALKING = ("configs", "house", "mistakes", "notebooks", "readme")  # tests of all that is there
 
 
 def by_size() -> list[str]:
@@ -43,26 +44,25 @@ def pytest(*parts: str) -> list[str]:
 
 
 def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
-    """Of the files of a part of it, without those of its tasks."""
-    files = (file for file in (clone / part).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    """Of a file, or of the files of a folder without those of its tasks."""
+    there = [clone / part, *(clone / part).rglob("*")]
+    files = (file for file in there if file.is_file() and "__pycache__" not in file.parts)
     names = {file: file.relative_to(clone) for file in files}
     return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*tasks}}
 
 
-def tests_of_what_is_there(clone: Path, tasks: list[str]) -> list[str]:
-    """The files of tests that walk over all that a clone has, and the folders of its tasks."""
-    return sorted(f"tests/{file.name}" for file in (clone / "tests").glob("test_*.py")) + [f"tests/{t}" for t in tasks]
+def tests_of_its_own(clone: Path, tasks: list[str]) -> list[str]:
+    """The tests of its tasks, and those that walk over all that is there and so are others in each clone."""
+    return [f"tests/test_{part}.py" for part in WALKING] + [f"tests/{task}" for task in tasks]
 
 
-def tests_of_its_own(clone: Path, tasks: list[str], first: Path, tasks_of_first: list[str]) -> list[str]:
-    """The tests of what is there, and those that the first does not have."""
+def tests_beside(first: Path, tasks_of_first: list[str], clone: Path, tasks: list[str]) -> list[str]:
+    """The clone's own tests, and those of shared parts that the first, which runs all of its tests, has otherwise."""
     if contents(clone, tasks, "src") != contents(first, tasks_of_first, "src"):
         return ["tests"]
-    folders = [folder.name for folder in (clone / "tests").iterdir() if folder.is_dir() and folder.name not in tasks]
-    others = [f"tests/{name}" for name in sorted(folders)]
-    return tests_of_what_is_there(clone, tasks) + [
-        part for part in others if contents(clone, [], part) != contents(first, [], part)
-    ]
+    own = tests_of_its_own(clone, tasks)
+    others = (f"tests/{part.name}" for part in sorted((clone / "tests").iterdir()))
+    return own + [part for part in others if part not in own and contents(clone, [], part) != contents(first, [], part)]
 
 
 def checks(tests: list[str] | None) -> dict[str, list[str]]:
@@ -110,9 +110,7 @@ def main() -> int:
         clones = [Path(folder) / "+".join(chosen) for chosen in choices]
         for clone, chosen in zip(clones, choices, strict=True):
             make(TEMPLATE, clone, NAME, chosen)
-        tests = [
-            tests_of_its_own(clone, its, clones[0], choices[0]) for clone, its in zip(clones, choices, strict=True)
-        ]
+        tests = [tests_beside(clones[0], choices[0], clone, its) for clone, its in zip(clones, choices, strict=True)]
         wanted = [["tests"]] if given.only else [None, *tests[1:]]
         outcomes = list(workers.map(check, clones, [" and ".join(chosen) for chosen in choices], wanted))
         return 0 if all(outcomes) else 1

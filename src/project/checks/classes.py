@@ -31,7 +31,8 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     train = counts.get("train", [])
     for name, number in zip(names, train, strict=False):
         if 0 < number < max(FEW, max(train) / SHARE):
-            message = f"'{name}' has {number:,} of {sum(train):,} in train; add some, or balance the classes"
+            or_else = ", or balance the classes" if len(train) > 1 else ""
+            message = f"'{name}' has {number:,} of {sum(train):,} in train; add some{or_else}"
             found.append(fault("class-rare", "", message))
     return found
 

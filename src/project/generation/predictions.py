@@ -33,7 +33,7 @@ class Predictions:
         seed: another one makes other images; the same one the same, whatever the batch size.
         guidance: how much more of their class they are than learned; 1 leaves them as they are. By default the run's,
             as of all that follow.
-        steps: from noise to image, at least 1.
+        steps: how many lead from noise to image, at least 1.
         churn: by what share noise is raised before each step, with fresh noise; 0 for none.
         solver: what finds the way; a step of heun takes twice the time of one of euler.
     """

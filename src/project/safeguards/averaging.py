@@ -23,6 +23,7 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.998) -> None:
         super().__init__(multi_avg_fn=partial(average, decay))
+        self.decay = decay
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":  # after it the best checkpoint is evaluated, and is averaged already
