@@ -177,9 +177,19 @@ def test_nothing_is_touched_where_it_cannot_be_done(pair, tmp_path):
     assert "nothing else!" in (clone / "src/my_cells/cnn.py").read_text()
     git(clone, "checkout", "--quiet", "--", ".")
     (clone / "src/my_cells/later.py").write_text("mine, and not committed\n")
-    refused(clone, "nothing was changed")
+    overwritten = "nothing was changed in {}: the update would overwrite {}, which git does not track; git add --force"
+    refused(clone, overwritten.format(clone, "src/my_cells/later.py"))
+    assert (clone / "src/my_cells/later.py").read_text() == "mine, and not committed\n"
+    (clone / ".git/info/exclude").write_text("later.py\n")
+    refused(clone, overwritten.format(clone, "src/my_cells/later.py"))
     assert (clone / "src/my_cells/later.py").read_text() == "mine, and not committed\n"
     (clone / "src/my_cells/later.py").unlink()
+    (clone / ".git/info/exclude").write_text("cnn.py\n")
+    git(clone, "rm", "--quiet", "--cached", "src/my_cells/cnn.py")
+    git(clone, "commit", "--quiet", "-m", "Mine alone")
+    refused(clone, overwritten.format(clone, "src/my_cells/cnn.py"))
+    git(clone, "reset", "--quiet", "--hard", "HEAD~1")
+    assert "and nothing else." in (clone / "src/my_cells/cnn.py").read_text()
 
     changed(
         clone / "pyproject.toml",

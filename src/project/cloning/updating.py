@@ -49,6 +49,7 @@ def update(template: Template, folder: Path) -> str:
             for number, which in enumerate((origin["commit"], now.commit))
         )
         base, made = (_fetched(folder, made) for made in (before, after))
+    _refuse_to_overwrite(folder, base, made)
     message = f"Update from the template: {then} to {now}"
     words = ("commit-tree", f"{made}^{{tree}}", "-p", base, "-m", message)
     changes = git.run(folder, *words, **git.author(folder)).strip()
@@ -94,6 +95,17 @@ def _fetched(folder: Path, made: Path) -> str:
     """The name of what was made, as a commit in the clone's own repository."""
     git.run(folder, "fetch", "--quiet", "--no-tags", str(made), "HEAD")
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
+
+
+def _refuse_to_overwrite(folder: Path, base: str, made: str) -> None:
+    """git itself would take files that it ignores for worth nothing, and write over them."""
+    written = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", base, made).split("\0")
+    others = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]  # that git does not track
+    if there := git.run(folder, *others, *filter(None, written)).strip("\0"):
+        raise UserError(
+            f"nothing was changed in {folder}: the update would overwrite {there.replace(chr(0), ', ')}, "
+            "which git does not track; git add --force and commit it, or move it away"
+        )
 
 
 def _pick(folder: Path, changes: str, message: str) -> str:
