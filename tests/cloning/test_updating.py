@@ -11,7 +11,8 @@ import pytest
 from project.cloning.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
-TASK = Template(ROOT).tasks[0]
+TASKS = Template(ROOT).tasks
+TASK = TASKS[0]
 IDENTITY = {f"GIT_{who}_{what}": f"{what}@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -37,13 +38,14 @@ def changed(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def new(template: Path, *words: str | Path) -> subprocess.CompletedProcess:
+def new(template: Path, *words: str | Path, **variables: str) -> subprocess.CompletedProcess:
     """As it is called in a template's checkout."""
     command = [sys.executable, "-m", "project.new", *map(str, words)]
     environment = {
         "PYTHONPATH": str(template / "src"),
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         **IDENTITY,
+        **variables,
     }
     return subprocess.run(command, cwd=template, env=environment, capture_output=True, text=True)
 
@@ -109,6 +111,8 @@ def test_both_sides_changes_are_there(pair):
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "Update from the template: " in ended.stdout and "in a commit of its own" in ended.stdout
     assert git(clone, "rev-parse", "HEAD~1").strip() == mine
+    author = "NAME@localhost <EMAIL@localhost>"
+    assert set(git(clone, "log", "--format=%an <%ae>%n%cn <%ce>").splitlines()) == {author}
     cnn = (clone / "src/my_cells/cnn.py").read_text()
     assert "and a fix in my_cells.cnn." in cnn and "# mine" in cnn
     readme = (clone / "README.md").read_text()
@@ -204,6 +208,42 @@ def test_nothing_is_touched_where_it_cannot_be_done(pair, tmp_path):
     )
     ended = new(template, clone, "--update")
     assert ended.returncode == 2 and "is not the root of a git repository" in ended.stderr
+
+
+def test_a_hook_of_another_repository_does_not_matter(pair, tmp_path):
+    """git tells its hooks where its own files are."""
+    template, _ = pair
+    before = git(template, "log", "--format=%H")
+    hook = {"GIT_DIR": str(template / ".git"), "GIT_INDEX_FILE": str(template / ".git/index"), "GIT_PREFIX": "src/"}
+    ended = new(template, tmp_path / "my_own", "--task", TASK, **hook)
+    assert ended.returncode == 0, ended.stderr
+    assert git(tmp_path / "my_own", "rev-list", "--count", "HEAD") == "1\n"
+    assert git(template, "log", "--format=%H") == before and git(template, "status", "--porcelain") == ""
+
+
+@pytest.mark.skipif(len(TASKS) < 2, reason="of two tasks one is taken away")
+def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
+    """The template has dropped a task, and gained a folder of the clone's name."""
+    template, clone = pair
+    both = tmp_path / "my_own"
+    ended = new(template, both, *(word for task in TASKS[:2] for word in ("--task", task)))
+    assert ended.returncode == 0, ended.stderr
+    git(template, "rm", "-r", "--quiet", f"src/project/{TASK}", f"configs/{TASK}*.yaml", f"tests/{TASK}")
+    (template / "my_own").mkdir()
+    (template / "my_own/notes.txt").touch()
+    grow(template)
+    assert "one of its own folders" in new(template, tmp_path / "x", "--task", TASKS[1], "--name", "my_own").stderr
+
+    ended = new(template, both, "--update")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"; no longer in it, and taken out here: {TASK}\n" in ended.stdout
+    assert not (both / "src/my_own" / TASK).exists() and (both / "src/my_own" / TASKS[1] / "task.py").is_file()
+    assert f'tasks = ["{TASKS[1]}"]' in (both / "pyproject.toml").read_text()
+    assert "and a fix in my_own.cnn." in (both / "src/my_own/cnn.py").read_text()
+
+    ended = new(template, clone, "--update")  # that has no other task
+    assert ended.returncode == 2 and re.search(rf"error: the template \w{{10}} has no task {TASK}\n", ended.stderr)
+    assert git(clone, "status", "--porcelain") == ""
 
 
 def test_a_template_that_is_cloned_with_git_is_merged_with_git(pair, tmp_path):

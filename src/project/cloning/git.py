@@ -7,11 +7,27 @@ from pathlib import Path
 
 from project import UserError
 
+# `git rev-parse --local-env-vars`, without those of the configuration
+OF_A_REPOSITORY = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+}
+
 
 def environment() -> dict[str, str]:
     """Without what a git hook sets, which would point at another repository."""
-    kept = (key for key in os.environ if not key.startswith("GIT_") or key.startswith("GIT_CONFIG"))
-    return {key: os.environ[key] for key in kept}
+    return {key: value for key, value in os.environ.items() if key not in OF_A_REPOSITORY}
 
 
 def output(folder: Path, *words: str) -> str | None:

@@ -17,6 +17,22 @@ from project import UserError
 from project.cloning import git
 from project.cloning.template import Template, Version
 
+# What a checkout's own Python is told: to make a clone, whatever names and tasks its command line would take by now.
+MAKE = """\
+import sys
+from pathlib import Path
+
+from project import UserError
+from project.cloning.making import make
+from project.cloning.template import Template
+
+folder, name, *tasks = sys.argv[1:]
+try:
+    make(Template.here(), Path(folder), name, tasks)
+except UserError as error:
+    sys.exit(str(error))
+"""
+
 
 class Conflict(UserError):
     """The template and the owner have changed the same lines: he decides."""
@@ -48,9 +64,12 @@ def update(template: Template, folder: Path) -> str:
             _made_anew(template.root, Path(temporary), which, number, origin)
             for number, which in enumerate((origin["commit"], now.commit))
         )
+        gone = [task for task in origin["tasks"] if task not in _origin(after)["tasks"]]
         base, made = (_fetched(folder, made) for made in (before, after))
     _refuse_to_overwrite(folder, base, made)
     message = f"Update from the template: {then} to {now}"
+    if gone:
+        message += f"; no longer in it, and taken out here: {', '.join(gone)}"
     words = ("commit-tree", f"{made}^{{tree}}", "-p", base, "-m", message)
     changes = git.run(folder, *words, **git.author(folder)).strip()
     return _pick(folder, changes, message)
@@ -74,19 +93,21 @@ def _refuse_unfinished(folder: Path) -> None:
 
 
 def _made_anew(template: Path, temporary: Path, version: str, number: int, origin: dict[str, Any]) -> Path:
-    """The clone as a version of the template makes it, by that version's own code."""
+    """The clone as a version of the template makes it, by that version's own code, of the tasks that it has."""
     checkout, made = temporary / f"template_{number}", temporary / f"made_{number}" / origin["name"]
     git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(template), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", version)
     made.parent.mkdir()
-    words = [sys.executable, "-m", "project.new", str(made), "--name", origin["name"]]
-    words += [word for task in origin["tasks"] for word in ("--task", task)]
+    tasks = [task for task in origin["tasks"] if task in Template(checkout).tasks]
+    if not tasks:
+        raise UserError(f"the template {version[:10]} has no task {' and no '.join(origin['tasks'])}")
     environment = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
+    words = [sys.executable, "-c", MAKE, str(made), origin["name"], *tasks]
     ended = subprocess.run(
         words, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if ended.returncode:
-        said = ended.stderr.strip().removeprefix("error: ")
+        said = (ended.stderr.strip().splitlines() or ["it failed"])[-1]  # of a traceback, what was raised
         raise UserError(f"the template {version[:10]} does not make {origin['name']}: {said}")
     return made
 
@@ -118,6 +139,6 @@ def _pick(folder: Path, changes: str, message: str) -> str:
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
         raise UserError(f"nothing was changed in {folder}: {said}")
     raise Conflict(
-        f"{folder}: the template and you have changed the same lines\n{said}\n"
+        f"{folder}: the template and you have changed the same lines\n{message}\n{said}\n"
         "mend the files, git add them, then: git cherry-pick --continue (or --abort, and all is as it was)"
     )
