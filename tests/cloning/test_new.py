@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import yaml
 
 from project import UserError
 from project.cloning import command, making
-from project.cloning.names import refuse_bad, renamed
+from project.cloning.names import reason_against, renamed
 from project.cloning.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,12 +206,14 @@ def test_names_that_are_there_by_chance_are_no_matter(tmp_path, monkeypatch):
     """A folder in the working folder is no module, though Python finds it there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_cells").mkdir()
-    refuse_bad("my_cells", TASKS, {"tests"})
+    assert reason_against("my_cells", TASKS, {"tests"}) is None
 
 
 WRONG = [
     (["--task", "detectoin"], r"no task 'detectoin'; did you mean 'detection'\?; there are "),
+    (["--task", f"{TASKS[0]},detectoin"], "no task 'detectoin'"),
     ([], "which task"),
+    (["--task", ","], "which task"),
     (["--task"], "expected one argument; usage: "),
     (["--tasks", "detection"], "unrecognized arguments|following arguments"),
     (["--update", "--name", "x"], "leave --name and --task out"),
@@ -252,28 +255,105 @@ def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
-def test_a_failure_half_way_leaves_nothing(failure, tmp_path, monkeypatch):
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_a_failure_half_way_leaves_nothing(failure, there, tmp_path, monkeypatch):
+    place = tmp_path / "place"
+
     def fail(folder: Path) -> None:
-        assert (folder / "pyproject.toml").is_file() and folder.parent == tmp_path
+        assert (folder / "pyproject.toml").is_file() and folder.parent == (place if there else tmp_path)
         raise failure
 
     monkeypatch.setattr(making, "_format", fail)
-    (tmp_path / "empty").mkdir()
+    if there:
+        place.mkdir()
     raised = UserError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(raised):
-        command.new([str(tmp_path / "empty"), "--name", "my_cells", "--task", TASKS[0]])
-    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+        command.new([str(place), "--name", "my_cells", "--task", TASKS[0]])
+    assert list(tmp_path.rglob("*")) == [place] * there
 
 
-def test_a_terminal_is_asked_and_an_empty_folder_is_taken(tmp_path, monkeypatch, capsys):
-    answers = iter([TASKS[-1], ""])
-    monkeypatch.setattr("builtins.input", lambda question: next(answers))
-    for stream in (sys.stdin, sys.stdout):
-        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_failure_at_the_last_step_leaves_the_folder_empty(failure, tmp_path, monkeypatch):
+    rename, moved = Path.rename, []
+
+    def fail(source: Path, target: Path) -> Path:
+        moved.append(source)
+        if len(moved) == 4:
+            raise failure
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(UserError if isinstance(failure, OSError) else KeyboardInterrupt):
+        command.new([str(tmp_path), "--name", "my_cells", "--task", TASKS[0]])
+    assert len(moved) == 7 and list(tmp_path.iterdir()) == []  # three were there already, and went back
+
+
+def test_what_comes_into_the_folder_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(making, "_format", lambda _: (tmp_path / "README.md").write_text("mine"))
+    with pytest.raises(UserError, match="is not empty any more; choose a folder that is new"):
+        command.new([str(tmp_path), "--name", "my_cells", "--task", TASKS[0]])
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+
+
+def test_a_shell_in_the_empty_folder_stays_in_it(tmp_path):
+    """`mkdir my_cells && cd my_cells`, then `project.new .`."""
     (tmp_path / "my_cells").mkdir()
+    words = [sys.executable, "-m", "project.new", ".", "--task", TASKS[0]]
+    code = 'cd "$0" && "$@" && cat pyproject.toml && git status --porcelain'
+    ended = run("sh", "-c", code, tmp_path / "my_cells", *words, stdin=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f".: my_cells, for {TASKS[0]}, made") and ended.stdout.endswith("]\n")
+    assert not list((tmp_path / "my_cells").glob(".part*")) and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def asked(monkeypatch) -> Callable[..., list[str]]:
+    """Gives answers at a terminal, and the list of what was asked."""
+
+    def answering(*answers: str) -> list[str]:
+        questions, left = [], iter(answers)
+
+        def answer(question: str) -> str:
+            questions.append(question)
+            return next(left)
+
+        monkeypatch.setattr("builtins.input", answer)
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        return questions
+
+    return answering
+
+
+def test_a_terminal_is_asked_for_the_task_alone(tmp_path, asked, capsys):
+    questions = asked(TASKS[-1])
     command.new([str(tmp_path / "my_cells")])
+    assert questions == [f"task ({', '.join(TASKS)}): "]
     assert f"my_cells, for {TASKS[-1]}" in capsys.readouterr().out
     assert (tmp_path / "my_cells" / "src" / "my_cells" / TASKS[-1]).is_dir()
+
+
+def test_a_terminal_is_asked_for_a_name_if_the_folders_will_not_do(tmp_path, asked, capsys):
+    questions = asked("my_cells")
+    command.new([str(tmp_path / "my-cells"), "--task", TASKS[0]])
+    assert len(questions) == 1 and questions[0].startswith("name of the package, since 'my-cells' will not do (")
+    assert f"my-cells: my_cells, for {TASKS[0]}" in capsys.readouterr().out
+
+    asked("json")
+    with pytest.raises(UserError, match="--name json: Python has a module"):
+        command.new([str(tmp_path / "x-y"), "--task", TASKS[0]])
+
+
+def test_what_is_given_is_not_asked_for(tmp_path, asked):
+    (tmp_path / "full" / "it").mkdir(parents=True)
+    questions = asked()
+    with pytest.raises(UserError, match="not empty"):
+        command.new([str(tmp_path / "full")])
+    with pytest.raises(UserError, match="--name x-y"):
+        command.new([str(tmp_path / "my_cells"), "--task", TASKS[0], "--name", "x-y"])
+    command.new([str(tmp_path / "my_cells"), "--task", ",".join(TASKS[:2])])
+    assert questions == []
+    assert all((tmp_path / "my_cells" / "src" / "my_cells" / task).is_dir() for task in TASKS[:2])
 
 
 def test_without_git_all_that_is_not_ignored_is_taken(tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from project import UserError, nearest
-from project.cloning.making import make
-from project.cloning.names import refuse_bad
+from project.cloning.making import make, refuse_bad_place
+from project.cloning.names import reason_against
 from project.cloning.template import Template
 from project.cloning.updating import update
 
 USAGE = """\
-python -m project.new DIR --task TASK [--task TASK ...] [--name NAME]
+python -m project.new DIR --task TASK[,TASK ...] [--name NAME]
        python -m project.new DIR --update"""
 
 
@@ -51,7 +51,11 @@ def new(args: list[str]) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help="where it goes: a new folder, or an empty one")
     parser.add_argument("--name", help="of its package; by default the folder's")
     parser.add_argument(
-        "--task", action="append", default=[], metavar="TASK", help=f"what it is for: {', '.join(template.tasks)}"
+        "--task",
+        action="append",
+        default=[],
+        metavar="TASK",
+        help=f"what it is for, one or several: {', '.join(template.tasks)}",
     )
     parser.add_argument("--update", action="store_true", help="bring the template's changes since then to a clone")
     given = parser.parse_args(args)
@@ -61,7 +65,10 @@ def new(args: list[str]) -> None:
             raise UserError("--update takes name and tasks from the clone: leave --name and --task out")
         print(update(template, folder))
         return
-    name, tasks = _answers(given, folder, template)
+    refuse_bad_place(template, folder)
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    tasks = _tasks(given.task, template.tasks, asked)
+    name = _name(given.name, folder.name, template, asked)
     version = make(template, folder, name, tasks)
     print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
     if version.commit and version.changed:
@@ -69,21 +76,34 @@ def new(args: list[str]) -> None:
     print(f"next: cd {given.folder} && make fit")
 
 
-def _answers(given: argparse.Namespace, folder: Path, template: Template) -> tuple[str, list[str]]:
-    """The name and the tasks; a terminal is asked for what is missing."""
-    asked = sys.stdin.isatty() and sys.stdout.isatty()
-    tasks = given.task
-    if not tasks and asked:
-        tasks = input(f"task ({', '.join(template.tasks)}): ").replace(",", " ").split()
+def _tasks(given: list[str], known: list[str], asked: bool) -> list[str]:
+    """
+    Args:
+        given: each a task, or several with commas between.
+        asked: a terminal is there, to be asked if there are none.
+    """
+    if not given and asked:
+        given = [input(f"task ({', '.join(known)}): ")]
+    tasks = ",".join(given).replace(",", " ").split()
     if not tasks:
-        raise UserError(f"which task? --task {', --task '.join(template.tasks)}; it may be given several times")
+        raise UserError(f"which task? --task TASK, or several with commas between; there are {', '.join(known)}")
     for task in tasks:
-        if task not in template.tasks:
-            known = ", ".join(template.tasks)
-            raise UserError(f"no task '{task}'{nearest(task, template.tasks)}; there are {known}")
-    name = given.name
-    if name is None and asked:
-        name = input(f"name of the package ({folder.name}): ").strip()
-    name = name or folder.name
-    refuse_bad(name, template.tasks, {file.split("/")[0] for file in template.files() if "/" in file})
-    return name, sorted(set(tasks))
+        if task not in known:
+            raise UserError(f"no task '{task}'{nearest(task, known)}; there are {', '.join(known)}")
+    return sorted(set(tasks))
+
+
+def _name(given: str | None, default: str, template: Template, asked: bool) -> str:
+    """
+    Args:
+        default: if none is given; a terminal is asked for another if that will not do.
+    """
+    folders = {file.split("/")[0] for file in template.files() if "/" in file}
+    name = default if given is None else given
+    reason = reason_against(name, template.tasks, folders)
+    if reason and given is None and asked:
+        name = input(f"name of the package, since '{default}' will not do ({reason}): ").strip()
+        reason = reason_against(name, template.tasks, folders)
+    if reason:
+        raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
+    return name

@@ -34,7 +34,7 @@ commit = "{version.commit}"
 
 
 def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Version:
-    """Writes the clone beside `folder`, then renames it.
+    """Writes the clone beside `folder`, or in it if it is there, then moves it to its place.
 
     Args:
         folder: not there, or empty.
@@ -42,25 +42,51 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
     Raises:
         UserError: there is something in it, or it cannot be written.
     """
+    refuse_bad_place(template, folder)
+    try:
+        there = folder.exists()
+        part = folder / f".part{os.getpid()}" if there else folder.with_name(f".{folder.name}.part{os.getpid()}")
+        try:
+            version = write(template, part, name, tasks)
+            _begin_history(part, f"Begin from the template {version}: {', '.join(tasks)}")
+            if there:
+                _move_out(part)
+            else:
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    return version
+
+
+def refuse_bad_place(template: Template, folder: Path) -> None:
+    """
+    Raises:
+        UserError: no clone can be made there.
+    """
     if not folder.parent.is_dir():
         raise UserError(f"there is no folder {folder.parent} to make it in; choose a folder in one that is there")
     if folder.resolve().is_relative_to(template.root.resolve()):
         raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise UserError(f"{folder} is there already, and not empty; choose a folder that is new")
+
+
+def _move_out(part: Path) -> None:
+    """Into the folder that it is in, which stays the same one: a shell may be there. All of it, or nothing."""
+    if [*part.parent.iterdir()] != [part]:
+        raise UserError(f"{part.parent} is not empty any more; choose a folder that is new")
+    moved = []
     try:
-        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        try:
-            version = write(template, part, name, tasks)
-            _begin_history(part, f"Begin from the template {version}: {', '.join(tasks)}")
-            if folder.exists():
-                folder.rmdir()
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    return version
+        for child in list(part.iterdir()):
+            moved.append(child)
+            child.rename(part.parent / child.name)
+    except BaseException:
+        for child in moved:
+            if not child.exists():
+                (part.parent / child.name).rename(child)
+        raise
 
 
 def write(template: Template, folder: Path, name: str, tasks: list[str]) -> Version:

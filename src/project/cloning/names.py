@@ -6,8 +6,6 @@ import sys
 import sysconfig
 from importlib.machinery import PathFinder
 
-from project import UserError
-
 OLD = "project"
 
 # `project` where it means the package, and not the English word, nor a table of pyproject.toml.
@@ -28,20 +26,13 @@ def renamed(text: str, name: str) -> str:
     return MEANT.sub(name, text)
 
 
-def refuse_bad(name: str, tasks: list[str], folders: set[str]) -> None:
-    """
+def reason_against(name: str, tasks: list[str], folders: set[str]) -> str | None:
+    """Why a package should not have that name, if there is a reason.
+
     Args:
         tasks: the template's.
         folders: those of a clone's root: Python, started there, would find them first.
-
-    Raises:
-        UserError: a package should not have that name.
     """
-    if reason := _reason(name, tasks, folders):
-        raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
-
-
-def _reason(name: str, tasks: list[str], folders: set[str]) -> str | None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
     if keyword.iskeyword(name):
