@@ -1,4 +1,4 @@
-"""How fast a trained `Stylizer` paints beside its bare net, and in how much memory.
+"""How fast a trained `Stylizer` (`configs/generation_style.yaml`) paints beside its bare net, and in how much memory.
 
     python benchmarks/style.py RUN [--size 180 240] [--photos 2000x3000 4000x6000]
     python benchmarks/style.py RUN --picture out.jpg --of photo.jpg [--height 240]

@@ -19,7 +19,8 @@ import yaml
 from project import UserError
 from project.cloning import command, making
 from project.cloning.names import reason_against, renamed
-from project.cloning.template import Template
+from project.cloning.selection import Selection
+from project.cloning.template import Template, address
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Template(ROOT)
@@ -137,12 +138,71 @@ def test_what_a_task_says_of_itself_is_not_retold(clone):
         assert not [command for command in commands if command not in template], file
 
 
+def test_what_is_told_to_take_images_takes_them(clone):
+    """A generator takes noise, and its file has no input for images."""
+    folder, tasks = clone
+    told = (folder / "README.md").read_text()
+    given_images = (
+        r"""\.predict runs/(\w+)/\S+ (?!--)|\.load\("runs/(\w+)/|InferenceSession\("runs/(\w+)/[^`]*{"images":"""
+    )
+    runs = ["".join(found) for found in re.findall(given_images, told)]
+    assert len(runs) >= 3
+    for run in runs:
+        model = yaml.safe_load((folder / f"configs/{run}.yaml").read_text())["model"]["class_path"]
+        assert model.split(".")[1] in tasks and not model.endswith(".Generator"), run
+    if tasks == ["generation"]:
+        assert set(runs) == {"generation_style"}
+
+
+def test_a_run_on_images_is_of_a_task_that_takes_them():
+    for chosen, run in [
+        (["generation"], "generation_style"),
+        (["generation", "segmentation"], "segmentation"),
+        (["detection", "generation"], "detection"),
+    ]:
+        assert Selection(["detection", "generation", "segmentation"], chosen, {}).on_images == run
+
+
+def test_how_long_the_templates_own_data_take_is_not_said_of_others(clone):
+    folder, _ = clone
+    assert "tests: a minute or so\n" in (ROOT / "README.md").read_text()
+    assert re.search(r"^make fit +#.* and tests$", (folder / "README.md").read_text(), re.MULTILINE)
+
+
+def test_a_configs_comments_are_the_templates_line_by_line(clone):
+    """A command that goes on in a second line is there in both, or in none."""
+    folder, tasks = clone
+
+    def comments(text: str) -> set[str]:
+        return {line for line in re.sub(r"\n# +(?=--)", " ", text).splitlines() if line.startswith("#")}
+
+    for config in (folder / "configs").glob("*.yaml"):
+        template = renamed((ROOT / "configs" / config.name).read_text(), folder.name)
+        assert comments(config.read_text()) <= comments(template), config.name
+    if tasks == ["generation"]:
+        style = (folder / "configs/generation_style.yaml").read_text()
+        assert "--data.augment" not in style and "of the same template: RUN, its folder." in style
+        assert "TorchvisionFeatures\n#   --model.features.pretrained true\n" in style
+    assert (folder / "benchmarks/style.py").exists() == ("generation" in tasks) or "generation" not in TASKS
+
+
+def test_an_address_is_one_that_others_can_reach():
+    for known in ("https://example.org/a/project.git", "ssh://git@example.org/a", "git@example.org:a/b.git"):
+        assert address(known) == known
+    assert (
+        address("https://me:secret@example.org/a") == address("https://token@example.org/a") == "https://example.org/a"
+    )
+    for local in ("", "/home/me/project", "../project", "file:///home/me/project", "C:\\project", "backup", 'git@a:b"'):
+        assert address(local) == ""
+
+
 def test_it_says_where_it_came_from(clone):
     folder, tasks = clone
     pyproject = tomllib.loads((folder / "pyproject.toml").read_text())
     assert pyproject["project"]["name"] == pyproject["tool"]["importlinter"]["root_package"] == folder.name
     origin, version = pyproject["tool"]["template"], TEMPLATE.version()
     assert origin == {
+        **({"url": version.url} if version.url else {}),
         "name": folder.name,
         "tasks": tasks,
         "version": version.number,

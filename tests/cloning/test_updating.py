@@ -226,6 +226,7 @@ def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
     """The template has dropped a task, and gained a folder of the clone's name."""
     template, clone = pair
     both = tmp_path / "my_own"
+    git(template, "remote", "add", "origin", "https://me:secret@example.org/project.git")
     ended = new(template, both, *(word for task in TASKS[:2] for word in ("--task", task)))
     assert ended.returncode == 0, ended.stderr
     git(template, "rm", "-r", "--quiet", f"src/project/{TASK}", f"configs/{TASK}*.yaml", f"tests/{TASK}")
@@ -238,7 +239,9 @@ def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"; no longer in it, and taken out here: {TASK}\n" in ended.stdout
     assert not (both / "src/my_own" / TASK).exists() and (both / "src/my_own" / TASKS[1] / "task.py").is_file()
-    assert f'tasks = ["{TASKS[1]}"]' in (both / "pyproject.toml").read_text()
+    url, pyproject = "https://example.org/project.git", (both / "pyproject.toml").read_text()
+    assert f'url = "{url}"\nname = "my_own"\ntasks = ["{TASKS[1]}"]\n' in pyproject
+    assert f"The template's own README ({url}) says how" in (both / "README.md").read_text()
     assert "and a fix in my_own.cnn." in (both / "src/my_own/cnn.py").read_text()
 
     ended = new(template, clone, "--update")  # that has no other task

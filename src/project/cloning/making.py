@@ -15,17 +15,18 @@ from project.cloning.selection import Selection
 from project.cloning.template import Template, Version
 
 BY_LINES = re.compile(r"Makefile|pyproject\.toml|\.ci/|configs/")  # without the lines that name what a clone lacks
+URL = "TEMPLATE_URL"  # stands for it until the package is renamed, which is not meant by what the address says
 START = """\
 # {name}
 
 {tasks} with PyTorch Lightning: your images in, a trained model and an honest report out.
 This project was made from a template; which version of it, and how, stands in `pyproject.toml` under `[tool.template]`.
-The template's own README says how its later fixes come here.
+The template's own README{where} says how its later fixes come here.
 """
 PROVENANCE = """\
 [tool.template]
 # Where this project came from: the template needs it to bring its later fixes.
-name = "{name}"
+{url}name = "{name}"
 tasks = [{tasks}]
 version = "{version.number}"
 commit = "{version.commit}"
@@ -97,7 +98,7 @@ def write(template: Template, folder: Path, name: str, tasks: list[str]) -> Vers
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(template.root / file, target)  # its mode, too
         if text is not None:
-            target.write_text(renamed(text, name), encoding="utf-8")
+            target.write_text(renamed(text, name).replace(URL, version.url), encoding="utf-8")
     _format(folder)
     _allow_longer_lines(folder, name)
     return version
@@ -112,7 +113,8 @@ def _contents(template: Template, name: str, tasks: list[str], version: Version)
     for file in filter(BY_LINES.match, kept):
         kept[file] = _lines(kept[file] or "", selection, missing, bool(selection.of_a_task.match(file)))
     kept["pyproject.toml"] = _described(kept["pyproject.toml"] or "", name, selection.tasks, version)
-    start = START.format(name=name, tasks=" and ".join(selection.tasks).capitalize())
+    where = f" ({URL})" if version.url else ""
+    start = START.format(name=name, tasks=" and ".join(selection.tasks).capitalize(), where=where)
     kept["README.md"] = told = readme(kept["README.md"] or "", start, selection, missing)
     return {file: text for file, text in kept.items() if not file.startswith("docs/") or file in told}
 
@@ -131,6 +133,7 @@ def _lines(text: str, selection: Selection, missing: set[str], its_own: bool) ->
     Args:
         its_own: it is a task's own config: a command for another task's would not do with this one's.
     """
+    text = re.sub(r"\n(?=# +--)", "\0", text)  # a comment that begins with an option goes on with the command before
     paragraphs = []
     for paragraph in text.split("\n\n"):
         lines = [line if its_own else selection.retold(line) for line in paragraph.split("\n")]
@@ -138,14 +141,15 @@ def _lines(text: str, selection: Selection, missing: set[str], its_own: bool) ->
         if len(kept) < len(lines) and (not kept or (len(kept) == 1 and re.match(r"[\w-]+:", kept[0]))):
             continue
         paragraphs.append("\n".join(kept))
-    return "\n\n".join(paragraphs)
+    return "\n\n".join(paragraphs).replace("\0", "\n")
 
 
 def _described(pyproject: str, name: str, tasks: list[str], version: Version) -> str:
     about = f"{' and '.join(tasks).capitalize()} with PyTorch Lightning"
     pyproject = re.sub(r'^description = ".*"$', f'description = "{about}"', pyproject, count=1, flags=re.MULTILINE)
     quoted = ", ".join(f'"{task}"' for task in tasks)
-    table = PROVENANCE.format(name=name, tasks=quoted, version=version)
+    url = f'url = "{URL}"\n' if version.url else ""
+    table = PROVENANCE.format(url=url, name=name, tasks=quoted, version=version)
     return re.sub(r"^(?=\[tool\.)", lambda _: table, pyproject, count=1, flags=re.MULTILINE)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from project.cloning.selection import Selection
 
+TIME = re.compile(r"(?<=and tests): a minute or so$", re.MULTILINE)  # what `make fit` takes in the template
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 WIDTH = 128
 COMMAND = re.compile(r"\.venv/|make |sbatch |#|$")
@@ -27,7 +28,7 @@ def readme(text: str, start: str, selection: Selection, missing: set[str]) -> st
     def lacks(words: str) -> bool:
         return selection.lacks(words) or any(file in words for file in missing)
 
-    sections = (_section(section, own, selection, lacks) for section, own in _sections(text, selection))
+    sections = (_section(section, own, selection, lacks) for section, own in _sections(TIME.sub("", text), selection))
     return "\n".join([start, *filter(None, sections)])
 
 

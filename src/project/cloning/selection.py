@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 OWN = ("cloning",)  # src/project/cloning and tests/cloning are treated as a task that nobody chooses
+ON_IMAGES = {"generation": "generation_style"}  # of a task whose first config's model takes no images: whose does
 
 
 class Selection:
     """
     tasks, default: those of the clone; the one whose config `fit` takes if none is given.
+    on_images: a run of theirs whose model takes images.
     of_a_task: matches a config's file, or a heading in the README, that is one of theirs.
     first_word: matches a row, a line or a heading that is about a missing task.
 
@@ -21,6 +23,7 @@ class Selection:
     def __init__(self, tasks: Iterable[str], chosen: Iterable[str], files: Mapping[str, str | None]) -> None:
         self.tasks = sorted(set(chosen))
         self.default = self.tasks[0]
+        self.on_images = next((task for task in self.tasks if task not in ON_IMAGES), ON_IMAGES.get(self.default, ""))
         self.configs = {file: text or "" for file, text in files.items() if file.startswith("configs/")}
         self.of_a_task = re.compile(rf"(?:configs/|#+ )(?:{'|'.join(self.tasks)})(?![a-z])", re.IGNORECASE)
         own = sorted(file for file in self.configs if file.startswith(f"configs/{self.default}"))
@@ -55,7 +58,8 @@ class Selection:
             return next(iter(known), found[0])
 
         told = re.sub(rf"\bconfigs/(?:{names})(?P<kind>(?:_\w+)?)\.yaml", config, line)
-        return told if options else re.sub(rf"\bruns/(?:{names})(?:_\w+)?/", f"runs/{self.default}/", told)
+        run = self.on_images if re.search(r"\.predict |\.load\(|InferenceSession\(", line) else self.default
+        return told if options else re.sub(rf"\bruns/(?:{names})(?:_\w+)?/", f"runs/{run}/", told)
 
     def leaves_out(self, file: str, text: str) -> bool:
         """Whether a file of the template's is not for the clone: it is a missing task's, or works with one.

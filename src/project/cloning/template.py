@@ -18,11 +18,13 @@ class Version:
     number: pyproject's.
     commit: git's name of the commit; empty where the checkout has no git.
     changed: files are not as they were committed.
+    url: of the repository that the checkout was cloned from; empty where it has none, or one on this machine.
     """
 
     number: str
     commit: str = ""
     changed: bool = False
+    url: str = ""
 
     def __str__(self) -> str:
         return f"{self.number} ({self.commit[:10]})" if self.commit else self.number
@@ -68,7 +70,16 @@ class Template:
         if not git.output(self.root, "ls-files", "pyproject.toml"):
             return Version(number)
         commit = git.output(self.root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
-        return Version(number, commit.strip(), bool(git.output(self.root, "status", "--porcelain", "-uno")))
+        changed = bool(git.output(self.root, "status", "--porcelain", "-uno"))
+        remote = git.output(self.root, "remote", "get-url", "origin") or ""
+        return Version(number, commit.strip(), changed, address(remote.strip()))
+
+
+def address(remote: str) -> str:
+    """Where others find a repository that git calls so, without passwords; nothing if it is a path on this machine."""
+    if not re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote):
+        return ""
+    return re.sub(r"^(https?://)[^/]*@", r"\1", remote)
 
 
 def _ignored(file: Path) -> list[str]:
