@@ -120,9 +120,12 @@ def _fetched(folder: Path, made: Path) -> str:
 
 def _refuse_to_overwrite(folder: Path, base: str, made: str) -> None:
     """git itself would take files that it ignores for worth nothing, and write over them."""
-    written = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", base, made).split("\0")
+    names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", base, made)
+    written = names.strip("\0").split("\0")
+    parents = {parent for name in written for parent in Path(name).parents}
+    no_folders = sorted(str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file())
     others = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]  # that git does not track
-    if there := git.run(folder, *others, *filter(None, written)).strip("\0"):
+    if there := git.run(folder, *others, *written, *no_folders).strip("\0"):
         raise UserError(
             f"nothing was changed in {folder}: the update would overwrite {there.replace(chr(0), ', ')}, "
             "which git does not track; git add --force and commit it, or move it away"
