@@ -142,9 +142,8 @@ def test_what_is_told_to_take_images_takes_them(clone):
     """A generator takes noise, and its file has no input for images."""
     folder, tasks = clone
     told = (folder / "README.md").read_text()
-    given_images = (
-        r"""\.predict runs/(\w+)/\S+ (?!--)|\.load\("runs/(\w+)/|InferenceSession\("runs/(\w+)/[^`]*{"images":"""
-    )
+    listings = r'|\.load\("runs/(\w+)/[^`]*\.predict\(|InferenceSession\("runs/(\w+)/[^`]*{"images":'
+    given_images = r"\.predict runs/(\w+)/\S+ (?!--)" + listings
     runs = ["".join(found) for found in re.findall(given_images, told)]
     assert len(runs) >= 3
     for run in runs:
