@@ -84,11 +84,9 @@ class Photos(Centred):
         channels = self.channels or channels_of(paths)
         return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
 
-    def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
+    def _beside_train(self, split: str) -> DataLoader:
+        """Alone: a style is not compared with the training images."""
+        return self._loader(split)
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from of_other_formats(self.root)
