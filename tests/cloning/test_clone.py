@@ -5,9 +5,12 @@ Whole clones, of each task: `make test-clones`.
 
 import subprocess
 
+import pytest
+
 from project.cloning.making import make
 
 
+@pytest.mark.slow
 def test_a_clones_own_tests_pass(clones, tmp_path):
     clone = tmp_path / clones.NAME
     tasks = clones.by_size()[:1]
