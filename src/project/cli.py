@@ -128,6 +128,7 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(self.untrusted, of_parser(parser), self.trusted)
         self.config = parser.read(args)
+        self.carried = parser.carried
         # Else `--config RUN/config.yaml` would go on in that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False

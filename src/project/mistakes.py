@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from project import UserError, nearest
+from project._jsonargparse import Carried, own_defaults
 
 
 class _Strict(ArgumentParser):
@@ -21,6 +22,7 @@ class _Strict(ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.outermost = False
+        self.carried: list[str] = []  # what the optimizers of the last command line keep of others, a line each
 
     def read(self, args: list[str]) -> Namespace:
         """Parses a command line.
@@ -30,7 +32,10 @@ class _Strict(ArgumentParser):
         """
         self.outermost = True
         try:
-            return self.parse_args(args)
+            with own_defaults() as carried:
+                config = self.parse_args(args)
+            self.carried = _explain_carried(carried, vars(config.as_flat()))
+            return config
         except _Complaint as complaint:  # here, since the parser reads each config from within that one's folder
             keys = [action.dest for action in self._actions if action.option_strings]
             raise UserError(explain(str(complaint), keys, args)) from None
@@ -93,6 +98,22 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         return f"{parent} is {wrong[1]!r}, but must be {right}{_where(parent.split('.')[-1], given)}"
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines)[:400]
+
+
+def _explain_carried(carried: list[Carried], flat: dict[str, Any]) -> list[str]:
+    """Return a line for each optimizer that still has the learning rate that it got from another.
+
+    Args:
+        flat: the config's values by their keys with dots.
+    """
+    lines = []
+    for old, new, rate in carried:
+        for key in [key.removesuffix(".class_path") for key, value in flat.items() if value == new]:
+            if flat.get(f"{key}.init_args.lr") == rate:
+                name = key.replace(".init_args", "")
+                kept = f"{name}: {new.rsplit('.', 1)[-1]} keeps the learning rate {rate:g} of {old.rsplit('.', 1)[-1]}"
+                lines.append(f"{kept}; its other arguments have their own defaults (set it with --{name}.lr)")
+    return list(dict.fromkeys(lines))
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -44,6 +44,8 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     else:
         cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    for line in cli.carried:
+        rank_zero_only(print)(line)
     if resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
             restarting.prepare(trainer, data, last, cli.resumed, cli.force)

@@ -1,0 +1,56 @@
+"""A task whose net, optimizer and schedule are chosen on the command line."""
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from tiny_task import Judged, Shades
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from project.schedule import WarmupCosine, optimizer_and_schedule
+
+
+class Short(WarmupCosine):
+    """A schedule with one of the arguments of `WarmupCosine`, and another default."""
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.125) -> None:
+        super().__init__(optimizer, total_steps, warmup)
+
+
+class Layer(nn.Linear):
+    """scale: what the weights are multiplied with at the start."""
+
+    def __init__(self, num_classes: int, in_channels: int = 3, scale: float = 1.0) -> None:
+        super().__init__(in_channels * 6 * 8, num_classes)
+        with torch.no_grad():
+            self.weight.mul_(scale)
+
+
+class OtherLayer(Layer):
+    def __init__(self, num_classes: int, in_channels: int = 3, scale: float = 0.0) -> None:
+        super().__init__(num_classes, in_channels, scale)
+
+
+class OtherShades(Shades):
+    pass
+
+
+class Chosen(Judged):
+    """`Judged`, whose loss on the validation images is logged, too."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        net: Callable[..., nn.Module] = Layer,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+    ):
+        super().__init__(num_classes, in_channels)
+        self.net = net(num_classes=num_classes, in_channels=in_channels)
+        self.optimizer, self.schedule = optimizer, schedule
+
+    def configure_optimizers(self):
+        return optimizer_and_schedule(self, self.optimizer, self.schedule)
