@@ -120,7 +120,8 @@ def test_grey_masks_by_their_table(tiny):
     root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
     (root / "classes.txt").write_text("ground 0 0 0\nwater 100 100 100\nland 200 200 200\n")
     mask = tiny.picture(18, 26)[1]
-    Image.fromarray(mask * 100).save(root / "trainannot" / "0.png")
+    for split in ("train", "val"):
+        Image.fromarray(mask * 100).save(root / f"{split}annot" / "0.png")
     assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size=None)))[0][1], torch.from_numpy(mask))
 
 
@@ -139,7 +140,9 @@ MISTAKES = [
     ({"class_names": ["a", "b"]}, r"trainannot/\d\.png: id 2 of no class; give --data\.class_names"),
     ({"colors": {"a": [1, 2]}}, "data.colors: 'a' is"),
     ({"ignore": [1, 2, 3]}, "one class is nothing to learn, of sky, road, car, Unlabelled"),
-    ({"ignore": [256]}, "an id is from 0 to 255"),
+    ({"ignore": [-1]}, "data.ignore is .*an id is from 0"),
+    ({"ids": [0, 1, 2]}, "data.ids has 3 ids, but there are 4 names"),
+    ({"ids": [0, 1, 1]}, "data.ids is .*once"),
     ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width above 0"),
     (
         {"cache": "ram", "image_size": None},

@@ -93,7 +93,7 @@ def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):
 def test_the_message_names_the_ids(root):
     Image.fromarray(ids(value=7, corner=77)).save(root / "trainannot" / "4.png")
     (fault,) = MaskFolder(root=str(root)).annotation_faults()
-    assert fault.message == "ids 7, 77 of no class; give --data.class_names, or add them to --data.ignore"
+    assert fault.message == "ids 7, 77 of no class; give --data.class_names or --data.ids, or add them to --data.ignore"
 
 
 def test_colours_that_no_table_tells_are_found_in_every_mask(root):
