@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from project import UserError, nearest, trust
 from project.annotations import of_parameters
+from project.reading import require_stored
 
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what data tell a model that has them
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
@@ -42,9 +43,11 @@ def read(file: Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU, plain values and tensors alone.
 
     Raises:
-        UserError: the file is cut off, no checkpoint, or holds objects that would run code.
+        UserError: the file is cut off, no checkpoint, holds objects that would run code, or would become larger than
+            it is.
     """
     try:
+        require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # whose message advises to load it with its code
         why = "it holds more than plain values and tensors, or is damaged"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_loader, set_parsing_settings
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -18,16 +18,31 @@ from project.annotations import of_parser
 from project.checkpoint import LEARNED
 from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from project.mistakes import Parser, root_cause
+from project.reading import parse_yaml
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
 
 # Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
 set_parsing_settings(import_path_denylist=[])
 
+
+def _load(text: str) -> Any:
+    """Read a config, or a value of the command line, as `parse_yaml` does.
+
+    As with jsonargparse's own loader, `name:` and `{a, b}`, which are mappings to nothing, are taken for text.
+    """
+    value = parse_yaml(text)
+    if isinstance(value, dict) and value and not any(":" in line.rstrip(" :}") for line in text.splitlines()):
+        return text if all(inside is None for inside in value.values()) else value
+    return value
+
+
+set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
+
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
     Number,
     serializer=lambda number: number,
-    deserializer=lambda text: yaml.safe_load(text) if isinstance(text, str) else text,
+    deserializer=lambda text: parse_yaml(text) if isinstance(text, str) else text,
     type_check=lambda value, _: isinstance(value, (int, float)),
 )
 

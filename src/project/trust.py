@@ -20,6 +20,7 @@ from jsonargparse import get_loader
 
 from project import UserError
 from project.annotations import UNSAID, Expected, Kinds, of_parameters
+from project.reading import read_yaml
 
 OWN = "project"
 PACKAGES = (OWN, "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
@@ -60,12 +61,11 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
 
     Args:
         kinds: the annotations of its keys, see `project.annotations.of_parser`.
+
+    Raises:
+        UserError: it cannot be read as a config, or names what it may not.
     """
-    try:
-        config = get_loader("yaml")(file.read_text())
-    except Exception as error:  # a file of anyone's
-        raise UserError(f"{file} cannot be read as a config ({in_a_line(error)})") from None
-    _Walk(file, trusted).group(config, kinds, "")
+    _Walk(file, trusted).group(read_yaml(file), kinds, "")
 
 
 class _Walk:

@@ -1,6 +1,5 @@
 """What the verbs do: `fit`, `test` and `check`, each with the words of its command line."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from project.cli import CLI, Inspection
 from project.dashboard import report, show_report
 from project.mistakes import missing_config
 from project.pipeline import ImageDataModule
+from project.reading import read_yaml
 from project.safeguards import restarting
 
 CONFIGS = Path("configs")
@@ -179,15 +179,17 @@ def _with_config(args: list[str]) -> list[str]:
     files = [Path(file) for file in options(args, "--config") + options(args, "-c")]
     runs = [file for file in files if file.parent.name != OVERLAYS]
     for file in files:
-        if not file.is_file():
+        if not file.exists():
             raise UserError(missing_config(file))
+        read_yaml(file)  # the parser, which reads it anew, knows no limits
     if not runs:
         plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
         if not plain:
             raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
         runs = plain[:1]
         args = ["--config", str(runs[0]), *args]
-    named = option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
+    content = read_yaml(runs[-1])
+    named = option(args, "--name") or (content.get("name") if isinstance(content, dict) else None)
     return args if named else [*args, "--name", runs[-1].stem]
 
 
