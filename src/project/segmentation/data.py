@@ -168,9 +168,8 @@ class MaskFolder(ImageDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        if (
-            "pixel_values" in state
-        ):  # older checkpoints hold places in a list, which need not be the values in the files
+        # Older checkpoints hold places in a list, which need not be the values in the files.
+        if "pixel_values" in state:
             self._learned = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
