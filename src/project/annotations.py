@@ -47,15 +47,14 @@ class Expected:
     Args:
         text: a text is nothing but a text, whatever else it could be.
         anything: any value; in the form of a class with its arguments it is made into one.
-        function: a text may name a function.
-        classes: a text may name one of these classes, a subclass, or an object of it.
+        classes: a text may name one of these classes, a subclass, or an object of it. For a `Callable` it is the class
+            of what is returned: the parser makes a factory of such a class.
         items: annotations that the items of a list may have.
         values: annotations that the values of a mapping may have.
     """
 
     text: bool = False
     anything: bool = False
-    function: bool = False
     classes: list[type] = field(default_factory=list)
     items: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -87,7 +86,6 @@ class Expected:
         elif accepts_any_value(annotation):
             self.anything = self.text = True
         elif kind is abc.Callable:
-            self.function = True
             self.classes += Expected.by(arguments[1:]).classes or [UNSAID]
         elif kind is type:
             self.classes += Expected.by(arguments).classes or [UNSAID]
