@@ -30,6 +30,11 @@ class BrokenFiles(UserError):
     exit_code = 1
 
 
+class UnreachableFiles(BrokenFiles):
+    """Files that the system could not read (a permission, a failing disk, a share that is gone): nothing is known about
+    what they hold, so that nothing may be left out for it."""
+
+
 class Stopped(Exception):
     """A signal has ended the run: the verbs print what it says, if anything, and exit with `exit_code`."""
 

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         verb(sys.argv[1:])
     except UserError as error:
         # From a worker process it comes wrapped in that one's traceback.
-        message = str(error).rsplit("UserError: ")[-1].rsplit("BrokenFiles: ")[-1].strip()
+        message = re.split("(?:UserError|BrokenFiles|UnreachableFiles): ", str(error))[-1].strip()
         if message:  # where all processes stop, one speaks for them
             print(f"error: {message}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -179,7 +179,7 @@ def test_coloured_masks_without_colours_are_a_mistake(tiny):
 def test_broken_masks_are_listed_before_training(tiny):
     root = tiny.folders(Path("scenes"), {"train": 3, "val": 1})
     (root / "trainannot" / "1.png").write_bytes((root / "trainannot" / "1.png").read_bytes()[:60])
-    with pytest.raises(BrokenFiles, match=r"1 of 3 images cannot be read.*\n.*trainannot/1\.png: a mask that cannot"):
+    with pytest.raises(BrokenFiles, match=r"1 of 3 images cannot be read.*\n.*trainannot/1\.png: "):
         ready(MaskFolder(root=str(root), cache="ram", image_size=(18, 26)))
 
 

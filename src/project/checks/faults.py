@@ -41,6 +41,8 @@ KINDS: dict[str, Severity] = {
     "class-spelled-twice": "error",
     "unusable": "error",
     "wrong-extension": "warning",
+    "cut-off": "warning",
+    "several-frames": "warning",
     "sixteen-bit": "warning",
     "alpha": "warning",
     "cmyk": "warning",

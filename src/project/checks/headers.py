@@ -32,13 +32,18 @@ CHUNK = 1000  # files between two looks at the clock
 
 
 class Header(NamedTuple):
-    """bytes: the file's length. format, mode: as PIL names them, with `+alpha` on a mode with transparency."""
+    """bytes: the file's length. format, mode: as PIL names them, with `+alpha` on a mode with transparency.
+
+    has_frames: there are several images in the file. is_cut: a JPEG lacks its last bytes, which decoding it tells.
+    """
 
     bytes: int
     format: str
     mode: str
     height: int
     width: int
+    has_frames: bool = False
+    is_cut: bool = False
 
 
 def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Header | Fault]:
@@ -68,7 +73,8 @@ def header_of(image: Pillow.Image, length: int) -> Header:
     """Of an image that is open and not yet decoded, in a file of `length` bytes."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
-    return Header(length, image.format or "", mode, image.height, image.width)
+    has_frames = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's, with a preview
+    return Header(length, image.format or "", mode, image.height, image.width, has_frames)
 
 
 def broken(file: Image, error: Exception) -> Fault:
@@ -92,6 +98,10 @@ def header_faults(files: Sequence[Image], headers: dict[int, Header | Fault]) ->
                 f"is a {header.format} by its content; give it that extension, since other programs trust the name"
             )
             found.append(fault("wrong-extension", files[i], message))
+        if header.is_cut:
+            found.append(fault("cut-off", files[i], "lacks its last bytes, and is read without them; restore it"))
+        if header.has_frames:
+            found.append(fault("several-frames", files[i], "holds several images, of which the first is used"))
     return found + _modes(files, whole) + _sizes(files, whole)
 
 

@@ -7,12 +7,12 @@ from html import escape
 from pathlib import Path
 
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageOps
+from PIL import ImageDraw
 
 from project.checks.faults import Fault
 from project.checks.report import common_advice, kinds, place, short, summary, write
 from project.checks.survey import Survey
-from project.pipeline.decode import upright_size
+from project.pipeline.decode import load, upright, upright_size
 
 PICTURES = 6  # of each kind
 LINES = 200  # of each kind; the JSON has all
@@ -116,10 +116,9 @@ def thumbnail(file: str, box: Box | None = None) -> str:
     try:
         with Pillow.open(file) as image:
             size = upright_size(image)
-            image.draft("RGB", (SIDE, SIDE))
-            upright = ImageOps.exif_transpose(image)
-            upright.thumbnail((SIDE, SIDE))
-            picture, stream = upright.convert("RGB"), io.BytesIO()
+            shown = upright(load(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            shown.thumbnail((SIDE, SIDE))
+            picture, stream = shown.convert("RGB"), io.BytesIO()
             if box is not None:
                 _draw(picture, box, size)
             picture.save(stream, "JPEG", quality=80)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
@@ -16,9 +17,10 @@ from torchvision.transforms.v2 import Transform
 from project import UserError
 from project.pipeline import cache as caches
 from project.pipeline.decode import positive
+from project.pipeline.levels import Levels, levels_in
 from project.pipeline.preprocessing import Preprocessing
 from project.pipeline.sampler import BatchSampler
-from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
+from project.pipeline.samples import Batch, Files, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
 from project.pipeline.threads import cores
 from project.pipeline.workers import unheard
@@ -70,6 +72,7 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
+        self.levels: Levels | None = None  # known after `setup`
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
@@ -178,6 +181,7 @@ class ImageDataModule(L.LightningDataModule):
             larger, smaller = stratified(self.strata(train), VAL_FRACTION, self.seed, train.groups)
             train, val = train.subset(larger), train.subset(smaller)
         parts = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
+        self._set_levels([samples for samples in parts.values() if isinstance(samples, Files)])
         for split, samples in parts.items():
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
@@ -187,10 +191,21 @@ class ImageDataModule(L.LightningDataModule):
         _ = self.preprocessing  # says what does not fit
         self._ready = True
 
+    def _set_levels(self, splits: Sequence[Files]) -> None:
+        """Give all splits the levels of the first, which is train where there is one, or those of a checkpoint."""
+        if splits and self.levels is None:
+            self.levels = levels_in(splits[0].paths)
+            if self.levels is not None:
+                black, white = self.levels
+                rank_zero_only(print)(f"of pixels of more than 8 bits, {black:,g} becomes black and {white:,g} white")
+        for samples in splits:
+            samples.levels = self.levels
+
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to an image before the net gets it; known after `setup`."""
-        return Preprocessing(self.in_channels, self._size, self.keep_aspect, self.mean or [], self.std or [])
+        mean, std = self.mean or [], self.std or []
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, mean, std, self.levels)
 
     def _present(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -273,11 +288,13 @@ class ImageDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
         taught = {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
-        return {**taught, "size": self._size, "keep_aspect": self.keep_aspect, "fingerprint": self.fingerprint}
+        seen_as = {"size": self._size, "keep_aspect": self.keep_aspect, "levels": self.levels}
+        return {**taught, **seen_as, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
         self._class_names, self._in_channels = state["class_names"], state["in_channels"]
+        self.levels = state.get("levels")
         _ = self.preprocessing  # says what does not fit
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from project import BrokenFiles, UserError
+from project.pipeline.decode import reading, upright
 from project.segmentation.masks import IGNORED, UNKNOWN
 from project.segmentation.tables import Entry
 
@@ -120,24 +121,19 @@ def values_of(path: Path) -> Values:
     Raises:
         BrokenFiles: it cannot be read, or holds numbers that are not whole.
     """
-    try:
-        with Image.open(path) as image:
-            jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
-            image = ImageOps.exif_transpose(image)
-            if image.mode in ("P", "PA", "L", "LA", "1"):
-                values = np.asarray(image).astype(np.uint8)
-                values = values[..., 0] if values.ndim == 3 else values
-            elif image.mode.startswith("I"):
-                values = np.asarray(image).astype(np.int32)
-            elif image.mode == "F":
-                values = _whole_numbers(np.asarray(image), path)
-            else:
-                values = np.asarray(image.convert("RGB"))
-            return Values(values, one_bit, jpeg)
-    except FileNotFoundError:
-        raise BrokenFiles(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenFiles(f"{path}: a mask that cannot be read ({str(error).splitlines()[0]})") from None
+    with reading(path), Image.open(path) as image:
+        jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
+        image = upright(image)
+        if image.mode in ("P", "PA", "L", "LA", "1"):
+            values = np.asarray(image).astype(np.uint8)
+            values = values[..., 0] if values.ndim == 3 else values
+        elif image.mode.startswith("I"):
+            values = np.asarray(image).astype(np.int32)
+        elif image.mode == "F":
+            values = _whole_numbers(np.asarray(image), path)
+        else:
+            values = np.asarray(image.convert("RGB"))
+        return Values(values, one_bit, jpeg)
 
 
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from project import UserError
 from project.pipeline import Files
-from project.pipeline.decode import EXIF_ORIENTATION, PADDING, decode, fit, upright_size
+from project.pipeline.decode import PADDING, UPRIGHT, decode, fit, orientation_of, upright_size
 from project.pipeline.samples import stack
 
 IGNORED = 255  # what counts neither in the loss nor in the metrics
@@ -58,7 +58,7 @@ class MaskFiles(Files):
 
     def read(self, index: int) -> Tensor:
         path = self.paths[index]
-        pixels = decode(path, self.channels, self.size, self.keep_aspect)
+        pixels = decode(path, self.channels, self.size, self.keep_aspect, self.levels)
         upright, mask = as_seen(self.reader.read(self.targets[index]), path)
         if misfits(mask, upright):
             raise UserError(f"{path}: its mask is {size_in_words(mask.shape)}, the image {size_in_words(upright)}")
@@ -92,18 +92,14 @@ def as_seen(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]
     """
     upright, stored, orientation = sizes_of(image)
     if mask.shape == stored and stored != upright:
-        turned = Image.fromarray(mask)
-        turned.getexif()[EXIF_ORIENTATION] = orientation
-        mask = np.array(ImageOps.exif_transpose(turned))
+        mask = np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation]))
     return upright, mask
 
 
 def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Height and width, upright and as stored, and the orientation of EXIF, which is 1 where nothing is turned."""
     with Image.open(image) as header:
-        orientation = header.getexif().get(EXIF_ORIENTATION, 1)
-        turned = orientation in range(2, 9)
-        return upright_size(header), (header.height, header.width), orientation if turned else 1
+        return upright_size(header), (header.height, header.width), orientation_of(header)
 
 
 def misfits(mask: np.ndarray, size: tuple[int, int]) -> bool:

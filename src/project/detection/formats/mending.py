@@ -11,7 +11,7 @@ from PIL import Image
 from project import nearest
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Box
-from project.pipeline.decode import EXIF_ORIENTATION, upright_size
+from project.pipeline.decode import orientation_of, upright_size
 from project.pipeline.threads import in_threads
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
@@ -27,7 +27,7 @@ def headers(images: Sequence[Path]) -> list[tuple[Size, int] | None]:
 def _header(path: Path) -> tuple[Size, int] | None:
     try:
         with Image.open(path) as image:
-            return upright_size(image), image.getexif().get(EXIF_ORIENTATION, 1)
+            return upright_size(image), orientation_of(image)
     except Exception:  # broken files break PIL in many ways; reading their pixels says which
         return None
 
