@@ -1,4 +1,4 @@
-"""Read text files that anyone may have written: regular files only, and within limits of size, depth and number.
+"""Read files that anyone may have written: regular files only, and within limits of size, depth and number.
 
 Formats, configs and checkpoints are read through this module, so that a hostile or damaged file ends in one line
 instead of a hang, gigabytes of memory or a traceback.
@@ -8,10 +8,12 @@ import json
 import re
 import stat
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from PIL import Image
 
 from project import BrokenFiles, UserError
 
@@ -19,6 +21,7 @@ MiB = 2**20
 MOST_OF_CONFIG = 2 * MiB  # bytes of a config, of data.yaml or of a class table
 MOST_OF_IMAGE = 16 * MiB  # bytes of the annotations of one image
 MOST_OF_LIST = 256 * MiB  # bytes of a table or a list of all images
+MOST_OF_PIXELS = 2048 * MiB  # bytes of an image
 MOST_OF_JSON = 2048 * MiB  # bytes of the annotations of all images
 DEEPEST = 50  # levels of lists and mappings in YAML
 MOST_VALUES = 100_000  # in a YAML file, its aliases replaced by what they stand for
@@ -88,6 +91,12 @@ def read_text(file: Path, most: int) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BrokenFiles(f"{file}:{line}: not UTF-8; save it in that encoding") from None
+
+
+def line_of(file: Path, word: str) -> str:
+    """Return `:7`, the number of the first line of a small text file that has a word, or nothing."""
+    found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text := read_text(file, MOST_OF_CONFIG))
+    return "" if found is None else f":{text.count(chr(10), 0, found.start()) + 1}"
 
 
 def read_json(file: Path) -> Any:
@@ -201,6 +210,41 @@ def _require_limits(text: str) -> None:
 
 def _beyond(event: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+def open_image(file: Path, content: bytes | None = None) -> Image.Image:
+    """Open an image file, whose pixels are decoded later.
+
+    Args:
+        content: the file's bytes, where they have been read already.
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no image that can be read; a `NotAFile` is
+            never opened.
+    """
+    if content is None:
+        _require_image_size(file)
+    image = Image.open(file if content is None else BytesIO(content))
+    if image.format == "EPS":  # PIL would run a program, Ghostscript, to draw it
+        image.close()
+        raise OSError("PostScript, which is a program and no image")
+    return image
+
+
+def read_image(file: Path) -> bytes:
+    """Return the bytes of an image file, which is not decoded.
+
+    Raises:
+        OSError: it is no regular file, is too large, or cannot be read.
+    """
+    _require_image_size(file)
+    return file.read_bytes()
+
+
+def _require_image_size(file: Path) -> None:
+    size = require_regular(file)
+    if size > MOST_OF_PIXELS:
+        raise OSError(f"{size:,} bytes, too many for an image")
 
 
 def require_stored(file: Path) -> None:

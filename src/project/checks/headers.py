@@ -1,6 +1,5 @@
 """What a file's header tells: cheap enough for every run."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from PIL import UnidentifiedImageError
 from project.checks.faults import Fault, fault
 from project.checks.images import Image
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 FORMATS = {  # PIL's names for what a file with an extension may hold
     ".jpg": "JPEG MPO",
@@ -63,8 +63,8 @@ def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Hea
 
 def read_header(file: Image) -> Header | Fault:
     try:
-        with file.path.open("rb") as stream, Pillow.open(stream) as image:
-            return header_of(image, os.fstat(stream.fileno()).st_size)
+        with open_image(file.path) as image:
+            return header_of(image, file.path.stat().st_size)
     except Exception as error:
         return broken(file, error)
 

@@ -14,6 +14,7 @@ from project.checks.images import Image
 from project.checks.pixels import THUMB, Figures
 from project.pipeline.decode import load, upright
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 DISTANCE = 6  # bits of 64 that the hashes of near images may differ in
 BLOCKS, KEPT = 9, 3  # 9 - 3 = 6 = DISTANCE
@@ -121,7 +122,7 @@ def compare(one: Path, other: Path, perhaps_same: bool) -> str:
 
 
 def _decoded(path: Path, draft: tuple[str, tuple[int, int]] | None) -> Pillow.Image:
-    with Pillow.open(path) as image:
+    with open_image(path) as image:
         return upright(load(image, path, draft)[0])
 
 

@@ -13,6 +13,7 @@ from project.checks.faults import Fault
 from project.checks.report import common_advice, kinds, place, short, summary, write
 from project.checks.survey import Survey
 from project.pipeline.decode import load, upright, upright_size
+from project.reading import open_image
 
 PICTURES = 6  # of each kind
 LINES = 200  # of each kind; the JSON has all
@@ -114,7 +115,7 @@ def _pictures(fault: Fault) -> list[str]:
 def thumbnail(file: str, box: Box | None = None) -> str:
     """Base64 of a small JPEG, with the box drawn into it; empty where the file cannot be shown."""
     try:
-        with Pillow.open(file) as image:
+        with open_image(Path(file)) as image:
             size = upright_size(image)
             shown = upright(load(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
             shown.thumbnail((SIDE, SIDE))

@@ -1,7 +1,6 @@
 """What an image's pixels tell: each is decoded once, in grey, at a size that shows what a net would see."""
 
 import hashlib
-import io
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from project.checks.headers import Header, broken, header_of
 from project.checks.images import Image
 from project.pipeline.decode import load, to_tensor, upright
 from project.pipeline.threads import cores
+from project.reading import open_image, read_image
 
 SIDE = 128  # the longer one of the grey picture is at least this, and below twice this
 THUMB = 16  # height and width of what is kept of each image
@@ -77,9 +77,8 @@ class _Chunks(Dataset):
         rows = np.zeros(len(files), FIGURES)
         for place, file in enumerate(files):
             try:
-                with file.path.open("rb") as stream:
-                    content = stream.read()
-                with Pillow.open(io.BytesIO(content)) as image:
+                content = read_image(file.path)
+                with open_image(file.path, content) as image:
                     header = header_of(image, len(content))
                     digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
                     shades, is_cut = grey(image, content)

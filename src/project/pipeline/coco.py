@@ -8,6 +8,7 @@ from typing import Any
 
 from project import BrokenFiles, UserError
 from project.pipeline.folders import SPLITS, folders, folders_by_split, images, split_in
+from project.reading import read_json
 
 OTHERS = ("captions", "image_info", "panoptic", "notes", ".")  # begin the names of files without boxes and masks
 
@@ -60,12 +61,7 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         BrokenFiles: it is no JSON, or not COCO's.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
-    except UnicodeDecodeError:
-        raise BrokenFiles(f"{file}: not a text file; export it anew") from None
+    content = read_json(file)
     parts = ("images", "annotations", "categories")
     missing = [key for key in parts if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:

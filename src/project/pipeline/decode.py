@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from project import BrokenFiles, UnreachableFiles, UserError
 from project.pipeline.levels import Levels, eight_bits, is_deep, require_all_bits_of_colours
+from project.reading import open_image
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -67,7 +68,7 @@ def decode_with_size(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int]]:
     """Return what `decode` does, and the image's own height and width, upright."""
-    with reading(path), Image.open(path) as image:
+    with reading(path), open_image(path) as image:
         if image.format not in JPEGS:  # a draft is JPEG's alone, and the EXIF data of a PNG may follow its pixels
             load(image, path)
         own = upright_size(image)
@@ -90,7 +91,7 @@ def look(path: Path) -> bool:
     Raises:
         BrokenFiles, UnreachableFiles: as `decode`.
     """
-    with reading(path), Image.open(path) as image:
+    with reading(path), open_image(path) as image:
         whole, is_cut = load(image, path, ("L", (1, 1)))  # of a JPEG an eighth of its size, and no colours
         if is_deep(whole.mode):
             eight_bits(whole, None)
@@ -226,7 +227,7 @@ def channels_of(paths: list[Path], look: int = 32) -> int:
     """1 if the images are grey, 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
     for path in paths[:: max(1, len(paths) // look)]:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
                     return 3
         except Exception:  # reading it in full, later, names it and says why

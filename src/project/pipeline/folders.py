@@ -85,21 +85,31 @@ def images(folder: Path) -> list[Path]:
 def files_below(folder: Path) -> Iterator[Path]:
     """All files in a folder and in those below it, hidden ones left out.
 
-    Unlike `Path.rglob`, it follows links to folders, unless they lead to a folder that they lie in.
+    Unlike `Path.rglob`, it follows links to folders. A folder is listed once, wherever links lead: by its own path if
+    it lies below `folder`.
+
+    Raises:
+        UserError: a folder cannot be listed.
     """
-    return _files_below(folder, frozenset())
-
-
-def _files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    real = folder.resolve()
-    if real in above:
+    if not folder.is_dir():
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
+    left, links, seen = [folder], list[Path](), set[tuple[int, int]]()
+    while left or links:
+        place = left.pop() if left else links.pop()
+        try:
+            identity = place.stat()
+            if (identity.st_dev, identity.st_ino) in seen:
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            with os.scandir(place) as entries:
+                there = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise UserError(f"{place}: the folder cannot be listed ({error.strerror})") from None
+        for entry in there:
             if _hidden(entry.name):
                 continue
             if entry.is_dir():
-                yield from _files_below(Path(entry.path), above | {real})
+                (links if entry.is_symlink() else left).append(Path(entry.path))
             else:
                 yield Path(entry.path)
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 Levels = tuple[float, float]  # the values that become black and white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # floats end at 1, integers at a number of bits
@@ -71,7 +72,7 @@ def require_all_bits_of_colours(image: Image.Image) -> None:
 
 def _has_deep_mode(path: Path) -> bool:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return is_deep(image.mode)
     except Exception:  # reading it in full, later, names it and says why
         return False
@@ -80,7 +81,7 @@ def _has_deep_mode(path: Path) -> bool:
 def _ends(path: Path) -> tuple[float, float] | None:
     """The lowest and the highest value of an image of more than 8 bits."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if not is_deep(image.mode):
                 return None
             values = np.asarray(image)

@@ -10,10 +10,12 @@ from PIL import Image
 
 from project import BrokenFiles
 from project.pipeline.coco import categories, finder, read
-from project.pipeline.decode import upright_size
+from project.pipeline.decode import UNREADABLE, upright_size
+from project.reading import open_image
 from project.segmentation.masks import IGNORED
 
 FAR = 10  # of an image's longer side: no corner lies as far, and drawing one takes memory by its distance
+LONGEST = 2_000_000  # pixels of a polygon's outline
 LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels: Pillow reads no larger image
 
 
@@ -202,12 +204,24 @@ def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarra
     furthest = max(np.abs(polygon).max() for polygon in polygons)
     if furthest > FAR * max(size or (2**16,)):
         raise _Unusable(f"it has a corner at {furthest:g}, far outside of its image")
+    for polygon in polygons:
+        _require_short(polygon)
     return polygons
+
+
+def _require_short(polygon: np.ndarray) -> None:
+    """Drawing takes memory and time by an outline's length: a zigzag of 20,000 corners may take 5 GB and a minute."""
+    if len(polygon) * np.ptp(polygon) <= LONGEST:
+        return
+    corners = polygon.reshape(-1, 2)
+    length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
+    if length > LONGEST:
+        raise _Unusable(f"its outline is {length:,.0f} pixels long, of at most {LONGEST:,}")
 
 
 def _size_of(image: Path) -> tuple[int, int]:
     try:
-        with Image.open(image) as header:
+        with open_image(image) as header:
             return upright_size(header)
-    except OSError as error:
+    except UNREADABLE as error:
         raise BrokenFiles(f"{image}: {error}") from None

@@ -17,6 +17,7 @@ from project import UserError
 from project.pipeline import Files
 from project.pipeline.decode import PADDING, UPRIGHT, decode, fit, orientation_of, upright_size
 from project.pipeline.samples import stack
+from project.reading import open_image
 
 IGNORED = 255  # what counts neither in the loss nor in the metrics
 UNKNOWN = 254  # what a reader makes of a value that is no class's, before it complains
@@ -98,7 +99,7 @@ def as_seen(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]
 
 def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Height and width, upright and as stored, and the orientation of EXIF, which is 1 where nothing is turned."""
-    with Image.open(image) as header:
+    with open_image(image) as header:
         return upright_size(header), (header.height, header.width), orientation_of(header)
 
 
@@ -149,7 +150,7 @@ def comparable(samples: MaskFiles, index: int) -> Hashable:
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     first: tuple[int, int] | None = None
     for path in paths:
-        with Image.open(path) as header:
+        with open_image(path) as header:
             size = upright_size(header)
         first = first or size
         if size != first:

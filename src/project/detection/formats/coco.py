@@ -74,7 +74,7 @@ def _box(annotation: dict[str, Any]) -> Box | None:
             points = [float(value) for polygon in polygons or () for value in polygon]
             x, y = min(points[::2]), min(points[1::2])
             width, height = max(points[::2]) - x, max(points[1::2]) - y
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return (x, y, x + width, y + height) if finite((x, y, width, height)) else None
 
