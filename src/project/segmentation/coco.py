@@ -10,7 +10,7 @@ from PIL import Image
 
 from project import BrokenFiles
 from project.pipeline.coco import categories, finder, read
-from project.pipeline.decode import upright_size
+from project.pipeline.decode import reading, upright_size
 from project.segmentation.masks import IGNORED
 
 FAR = 10  # of an image's longer side: no corner lies as far, and drawing one takes memory by its distance
@@ -206,8 +206,5 @@ def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarra
 
 
 def _size_of(image: Path) -> tuple[int, int]:
-    try:
-        with Image.open(image) as header:
-            return upright_size(header)
-    except OSError as error:
-        raise BrokenFiles(f"{image}: {error}") from None
+    with reading(image), Image.open(image) as header:
+        return upright_size(header)
