@@ -499,9 +499,11 @@ def test_where_nothing_sensible_is_left_the_run_ends(tiny, tmp_path):
     text(1, "0 0.5 0.5 0.2 0.2\n5 0.5 0.5 0.1 0.1\n")(tmp_path)
     with pytest.raises(UserError, match=r"labels/1\.txt:2: class 5, but there are 3 classes, 0 to 2"):
         Yolo(root=str(tmp_path)).given("train")
-    (tmp_path / "images" / "2.jpg").write_bytes(b"nothing")
-    with pytest.raises(BrokenFiles, match=r"1 of 3 images.*\n.*2\.jpg: not an image"):
-        Yolo(root=str(tmp_path)).given("train")
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"nothing")
+        text(number, "0 0.5 0.5 0.2 0.2\n")(tmp_path)
+    with pytest.raises(BrokenFiles, match=r"3 of 3 images(.|\n)*2\.jpg: not an image"):
+        Yolo(root=str(tmp_path)).class_counts  # noqa: B018
     tiny.coco(tmp_path / "train.json", tiny.pictures(1)).write_text('{\n"images": [}')
     with pytest.raises(UserError, match=r"train\.json:2: broken JSON"):
         Coco(root=str(tmp_path)).class_names  # noqa: B018

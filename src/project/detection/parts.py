@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from project import BrokenFiles, UserError
+from project import UserError
 from project.checks import Fault
 from project.detection.formats import Annotation, Reading, headers, usable
-from project.pipeline.decode import decode
 
 RAISED = ("annotation-unreadable", "class-unknown")  # nothing sensible can be done with these
 LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be left out
@@ -32,7 +31,9 @@ class Part(NamedTuple):
         return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
 
     def lack(self, split: str) -> str:
-        """Why hardly anything is left to train on or to measure; nothing where enough is."""
+        """Why hardly anything is left to train on or to measure; nothing where enough is, or no image can be read."""
+        if self.annotations and len(self.unreadable) == len(self.annotations):
+            return ""  # whoever looks for images that cannot be decoded says it better
         lost = sum(fault.kind in LEFT_OUT for fault in self.faults)
         said = f" ({self.mended()})" if self.faults else ""
         if not self.targets:
@@ -49,9 +50,7 @@ class Part(NamedTuple):
         """
         Raises:
             UserError: nothing sensible can be done with an annotation, or hardly any box is left.
-            BrokenFiles: images that cannot be read.
         """
-        _raise_unreadable(self.unreadable, len(self.annotations))
         for fault in self.faults:
             if fault.kind in RAISED:
                 line = f":{fault.line}" if fault.line else ""
@@ -71,17 +70,3 @@ def part_of(reading: Reading, class_names: Sequence[str]) -> Part:
         part.targets.append(target)
         part.faults.extend(wrong)
     return part
-
-
-def _raise_unreadable(images: Sequence[Path], of: int) -> None:
-    """In the words of whoever would read their pixels."""
-    said = []
-    for path in images[:10]:
-        try:
-            decode(path, 3, None)
-            said.append(f"{path}: its header cannot be read")
-        except BrokenFiles as error:
-            said.append(str(error))
-    if said:
-        listed = "\n  ".join(said)
-        raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")

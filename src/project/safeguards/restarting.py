@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
+from project.pipeline.broken import NAMED
 from project.safeguards.resuming import KEY, rewind_log
 from project.safeguards.writing import LAST, PREVIOUS, damage
 
@@ -86,10 +87,24 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         old, new = then.get(split, {"samples": 0}), now.get(split, {"samples": 0})
         changed = [key for key in old | new if old.get(key) != new.get(key)]
         if "samples" in changed:
-            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
+            names = _otherwise_left_out(
+                *(each.get(split, {}) for each in (before.get("left_out", {}), datamodule.left_out))
+            )
+            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}{names}")
         elif changed:
             told.append(f"{split} has other {' and '.join(changed)}")
     return _refuse("data", told, force)
+
+
+def _otherwise_left_out(then: dict[str, str], now: dict[str, str]) -> str:
+    """The files of a split that could not be decoded then, and others that cannot be now, in brackets.
+
+    They are compared by their names, since data may be moved.
+    """
+    old, new = ({Path(file).name for file in files} for files in (then, now))
+    kinds = ((old - new, "could not be decoded"), (new - old, "cannot be decoded now"))
+    told = "; ".join(f"{', '.join(sorted(names)[:NAMED])} {what}" for names, what in kinds if names)
+    return f" ({told})" if told else ""
 
 
 def prepare(trainer: L.Trainer, datamodule: Any, last: Path | None, folder: Path, force: bool) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from project import BrokenFiles
 from project.pipeline.coco import categories, finder, read
-from project.pipeline.decode import UNREADABLE, upright_size
+from project.pipeline.decode import reading, upright_size
 from project.reading import open_image
 from project.segmentation.masks import IGNORED
 
@@ -220,8 +220,5 @@ def _require_short(polygon: np.ndarray) -> None:
 
 
 def _size_of(image: Path) -> tuple[int, int]:
-    try:
-        with open_image(image) as header:
-            return upright_size(header)
-    except UNREADABLE as error:
-        raise BrokenFiles(f"{image}: {error}") from None
+    with reading(image), open_image(image) as header:
+        return upright_size(header)
