@@ -111,11 +111,13 @@ def number(written: Any) -> float | None:
     """The finite number that a value of JSON or XML is, or means as text; None where there is none."""
     if isinstance(written, bool) or not isinstance(written, (int, float, str)):
         return None
+    if isinstance(written, str) and "_" in written:  # Python takes 1_000 for a number
+        return None
     try:
         value = float(written)
     except (ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) and "_" not in str(written) else None  # Python takes 1_000 for a number
+    return value if math.isfinite(value) else None
 
 
 def whole_number(written: Any) -> int | None:
