@@ -190,3 +190,12 @@ def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit)
     config = str(repository / "configs" / "classification_folder.yaml")
     run = fit("--config", config, "--data.root", str(root), "--data.batch_size", "4", "--trainer.max_epochs", "1")
     assert (run / "results.json").is_file()
+
+
+def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
+    root = image_folder({"": {"cat": 2, "dog": 2}})
+    rows = ["cat/0.png,cat ", " cat/1.png , cat", "dog/0.png,dog", "dog/1.png,\tdog "]
+    data = Csv(root=table(root, " path, label ", *rows), image_size=(4, 5))
+    assert data.class_names == ["cat", "dog"] and data.class_counts == [2, 2]
+    with pytest.raises(UserError, match=r"labels\.csv:2: a row of more cells than the header"):
+        ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))

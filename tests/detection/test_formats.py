@@ -328,6 +328,7 @@ def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
 
 def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path):
     some = [tiny.Picture("1.jpg", crowd=[True, False]), tiny.Picture("2.jpg", boxes=[], names=[])]
+    some.append(tiny.Picture("3.jpg"))
     tiny.save(tmp_path, some)
     ids = {"pets": 0, "cat": 3, "dog": 90}
     categories = [{"id": i, "name": name, "supercategory": "pets" if i else "none"} for name, i in ids.items()]
@@ -336,7 +337,7 @@ def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path
     assert data.class_names == ["cat", "dog"]
     assert found(data) == written(some)
     assert data.given("train").targets[1]["boxes"].shape == (0, 4)
-    assert data.class_counts == [0, 1]
+    assert data.class_counts == [1, 2]
     tiny.voc(tmp_path / "xml", some)
     assert found(Voc(root=str(tmp_path))) == written(some)  # difficult objects are ignored as crowds are
 
