@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger
 
 from project import UserError, nearest
+from project.annotations import default_of
 
 
 class _Strict(ArgumentParser):
@@ -42,7 +44,20 @@ class _Strict(ArgumentParser):
 
 
 class Parser(_Strict, LightningArgumentParser):
-    """Of a run's config and command line."""
+    """Of a run's config and command line. A logger needs no `save_dir`: without one it writes into the run's folder."""
+
+    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
+        added = super().add_class_arguments(theclass, *args, **kwargs)
+        if isinstance(theclass, type) and issubclass(theclass, Logger):
+            for action in self._actions:
+                if action.dest == "save_dir" and action.required:
+                    action.required, action.default = False, default_save_dir(theclass)
+        return added
+
+
+def default_save_dir(logger: type) -> str:
+    """Return where a logger writes that was told no folder, relative to the run's."""
+    return str(default_of(logger, "save_dir") or ".")
 
 
 class Words(_Strict):
