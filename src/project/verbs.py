@@ -16,7 +16,8 @@ from project.mistakes import missing_config
 from project.pipeline import ImageDataModule, broken
 from project.pipeline.folders import SPLITS
 from project.reading import read_yaml
-from project.safeguards import restarting
+from project.run_folder import refuse_links
+from project.safeguards import Checkpoint, restarting
 from project.safeguards.writing import LAST
 
 CONFIGS = Path("configs")
@@ -38,7 +39,9 @@ def fit(args: list[str]) -> None:
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     last = restarting.choose(resumed) if resumed else None
     if resumed:
-        config = restarting.run_folder(resumed) / "config.yaml"
+        run = restarting.run_folder(resumed)
+        refuse_links(run, run)
+        config = run / "config.yaml"
         if last:
             trust.check_checkpoint(checkpoint.read(last), last, trusted)
         with checkpoint.blamed(config, "cannot be gone on with"):
@@ -50,7 +53,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         rank_zero_only(print)(line)
     if resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
-            restarting.prepare(trainer, data, last, cli.resumed, cli.force)
+            restarting.check(trainer, data, last, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
@@ -98,7 +101,9 @@ def _best(trainer: L.Trainer) -> Path:
     Raises:
         UserError: it could not be written.
     """
-    best = Path(trainer.checkpoint_callback.best_model_path)
+    checkpoints = Checkpoint.of(trainer)
+    assert checkpoints is not None  # the command line adds it
+    best = Path(checkpoints.best_model_path)
     if not best.is_file():
         raise UserError(
             f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
