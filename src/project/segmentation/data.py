@@ -19,7 +19,7 @@ from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, rarest_classes
 from project.segmentation.layouts import find_pairs, why_unpaired
-from project.segmentation.mask_images import HIGHEST_ID, MaskImages, reader_of
+from project.segmentation.mask_images import MaskImages, reader_of
 from project.segmentation.masks import (
     IGNORED,
     MOST_CLASSES,
@@ -29,7 +29,7 @@ from project.segmentation.masks import (
     image_and_mask,
 )
 from project.segmentation.meaning import entries_of, look_at
-from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
+from project.segmentation.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
 
 
 class MaskFolder(ImageDataModule):

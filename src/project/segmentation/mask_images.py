@@ -11,9 +11,7 @@ from PIL import Image, ImageOps
 
 from project import BrokenFiles, UserError
 from project.segmentation.masks import IGNORED, UNKNOWN
-from project.segmentation.tables import Entry
-
-HIGHEST_ID = 2**16 - 1
+from project.segmentation.tables import HIGHEST_ID, Entry
 
 
 class Values(NamedTuple):
