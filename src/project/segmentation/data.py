@@ -48,7 +48,7 @@ class MaskFolder(ImageDataModule):
         ids: the pixel value of each class, in the classes' order, where masks hold others than 0, 1, 2, ...:
             `[0, 128, 255]`.
         colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: pixel values that count neither in the loss nor in the metrics; 255 does not where it is no class. By
+        ignore: pixel values that count neither in the loss nor in the metrics, beside 255 where that is no class. By
             default those of classes named void, unlabelled or ignore. The others become class numbers in their order.
         group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
@@ -169,9 +169,8 @@ class MaskFolder(ImageDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        if (
-            "pixel_values" in state
-        ):  # older checkpoints hold places in a list, which need not be the values in the files
+        # Checkpoints of before hold `entries`, whose ids are places in a list and need not be the values in the files.
+        if "pixel_values" in state:
             self._learned = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
