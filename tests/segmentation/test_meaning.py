@@ -145,6 +145,17 @@ def test_a_table_of_greys_names_greys_or_ids_in_every_mode():
     assert read("ids") == (["ground", "sea", "land"], [[0, 1, 2, 255]])
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [("0, sky\n70000, car\n", r"classes\.txt:2: id 70000"), ("0, sky\n3, car\n3, road\n", r":3: id 3 .*'car'")],
+)
+def test_ids_in_a_table_that_no_mask_can_tell_apart_are_said(table, message):
+    root = folder([("L", [0, 3])])
+    Path(f"{root}/classes.txt").write_text(table)
+    with pytest.raises(UserError, match=message):
+        read(root)
+
+
 def test_a_checkpoint_keeps_the_meaning():
     """Trained on black and white, tested on masks that are white alone, or that hold other ids."""
     options = {"image_size": None, "mean": [0.5] * 3, "std": [1.0] * 3}

@@ -212,10 +212,7 @@ def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarra
         raise _Unusable("its segmentation is no list of polygons")
     if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
         raise _Unusable("not every polygon has three corners")
-    numbers = [[number(value) for value in polygon] for polygon in segmentation]
-    if any(None in polygon for polygon in numbers):
-        raise _Unusable("not every corner is a pair of numbers")
-    polygons = [np.array(polygon, float) for polygon in numbers]
+    polygons = [_corners(polygon) for polygon in segmentation]
     furthest = max(np.abs(polygon).max() for polygon in polygons)
     if furthest > FAR * max(size or (2**16,)):
         raise _Unusable(f"it has a corner at {furthest:g}, far outside of its image")
@@ -232,6 +229,20 @@ def _require_short(polygon: np.ndarray) -> None:
     length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
     if length > LONGEST:
         raise _Unusable(f"its outline is {length:,.0f} pixels long, of at most {LONGEST:,}")
+
+
+def _corners(polygon: list[Any]) -> np.ndarray:
+    """Float64[2 V]. NumPy reads lists of numbers fast; where others are among them, each is looked at."""
+    try:
+        corners = np.array(polygon)
+    except (ValueError, OverflowError):  # lists of several lengths
+        corners = np.array(None)
+    if corners.ndim == 1 and corners.dtype.kind in "if" and np.isfinite(corners).all():
+        return corners.astype(float)
+    numbers = [number(value) for value in polygon]
+    if None in numbers:
+        raise _Unusable("not every corner is a pair of numbers")
+    return np.array(numbers, float)
 
 
 def _size_of(image: Path) -> tuple[int, int]:

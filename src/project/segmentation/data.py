@@ -19,7 +19,7 @@ from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
 from project.segmentation.counting import count_pixels, rarest_classes
 from project.segmentation.layouts import find_pairs, why_unpaired
-from project.segmentation.mask_images import HIGHEST_ID, MaskImages, reader_of
+from project.segmentation.mask_images import MaskImages, reader_of
 from project.segmentation.masks import (
     IGNORED,
     MOST_CLASSES,
@@ -29,7 +29,7 @@ from project.segmentation.masks import (
     image_and_mask,
 )
 from project.segmentation.meaning import entries_of, look_at
-from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
+from project.segmentation.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
 
 
 class MaskFolder(ImageDataModule):
@@ -48,7 +48,7 @@ class MaskFolder(ImageDataModule):
         ids: the pixel value of each class, in the classes' order, where masks hold others than 0, 1, 2, ...:
             `[0, 128, 255]`.
         colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: pixel values that count neither in the loss nor in the metrics; 255 does not where it is no class. By
+        ignore: pixel values that count neither in the loss nor in the metrics, beside 255 where that is no class. By
             default those of classes named void, unlabelled or ignore. The others become class numbers in their order.
         group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.

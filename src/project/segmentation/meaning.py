@@ -8,9 +8,9 @@ import numpy as np
 
 from project import BrokenFiles, UserError
 from project.pipeline.threads import in_threads
-from project.segmentation.mask_images import HIGHEST_ID, Values, is_grey, values_of
+from project.segmentation.mask_images import Values, is_grey, values_of
 from project.segmentation.masks import IGNORED
-from project.segmentation.tables import Entry
+from project.segmentation.tables import HIGHEST_ID, Entry
 
 WHITE = (IGNORED, HIGHEST_ID)  # of images of 8 and of 16 bits
 LISTED = 8  # values that an error message names

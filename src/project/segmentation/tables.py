@@ -48,9 +48,10 @@ def read_table(file: Path) -> list[Entry]:
     """A class a line: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`; the first has the id 0.
 
     Raises:
-        UserError: a line is not understood, or the file is empty.
+        UserError: a line is not understood, an id is no mask's or has two names, or the file is empty.
     """
     entries: list[Entry] = []
+    names: dict[int, str] = {}
     for number, raw in enumerate(read_text(file, MOST_OF_CONFIG).splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
@@ -70,6 +71,11 @@ def read_table(file: Path) -> list[Entry]:
             entries.append(Entry(int(numbered["id"]), numbered["name"], None))
         else:
             entries.append(Entry(len(entries), line, None))
+        last = entries[-1]
+        if last.id > HIGHEST_ID:
+            raise UserError(f"{file}:{number}: id {last.id}, but an id is from 0 to {HIGHEST_ID}")
+        if (other := names.setdefault(last.id, last.name)) != last.name:
+            raise UserError(f"{file}:{number}: id {last.id} is that of '{other}' already; give each class its own")
     if not entries:
         raise UserError(f"{file}: no classes in it; expected one a line, NAME or NAME R G B")
     return entries
