@@ -14,9 +14,10 @@ from PIL import Image
 from tiny_run import made_once
 from tiny_task import Judge
 
-from project import UserError, process, trust, verbs
+from project import UserError, cli, process, trust, verbs
 from project.exporting import export
 from project.foreign_paths import refuse_foreign_paths
+from project.mistakes import Parser
 from project.prediction import predict
 from project.run_folder import lies_in, next_version, refuse_links
 
@@ -95,12 +96,6 @@ def test_a_resume_that_fails_leaves_the_run_as_it_was(how, run, monkeypatch):
         assert after == before
 
 
-def test_a_resume_that_works_has_its_new_config(run):
-    verbs.fit(["--resume", str(run), *MORE])
-    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
-    assert not list(run.glob("config.yaml.*"))
-
-
 def test_averaged_weights_with_a_device_can_go_on(monkeypatch, capfd):
     average = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"]
     run = fit(*average, "--trainer.max_epochs", "3")
@@ -138,7 +133,8 @@ def test_a_default_that_no_text_stands_for_is_left_out(monkeypatch):
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, __name__.split(".")[0]))
     run = fit(f"--trainer.callbacks+={__name__}.Odd")
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"][0]["init_args"] == {"name": "odd"}
-    verbs.fit(["--resume", str(run), *MORE])
+    again = cli.CLI(["--config", str(run / "config.yaml")])
+    assert any(isinstance(callback, Odd) for callback in again.trainer.callbacks)
 
 
 # A stranger's run
@@ -218,6 +214,8 @@ def test_the_users_own_path_is_typed_again(run, tmp_path):
     words = ["--trainer.callbacks.dirpath", str(tmp_path / "mine")]
     verbs.fit(["--resume", str(run), *MORE, *words])
     assert list((tmp_path / "mine").glob("*.ckpt"))
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
+    assert not list(run.glob("config.yaml.*"))
 
 
 TYPED = [
@@ -254,6 +252,12 @@ def test_what_a_runs_own_config_has_is_not_refused():
     harmless["data"] = {"class_path": "project.classification.ImageFolder", "init_args": arguments}
     harmless["model"] = {"class_path": "project.generation.Generator", "init_args": {"judges": ".cache"}}
     refuse_foreign_paths(harmless, [], Path("run"))
+
+
+def test_a_foreign_folder_of_judges_is_refused():
+    model = {"class_path": "project.generation.Generator", "init_args": {"judges": "elsewhere"}}
+    with pytest.raises(UserError, match=r"model.judges is 'elsewhere'.*--model.judges elsewhere"):
+        refuse_foreign_paths({"model": model}, [], Path("run"))
 
 
 # Links
@@ -394,3 +398,20 @@ def test_our_checkpoint_is_reported_whoever_else_writes_some(monkeypatch):
     assert tested == [run / "checkpoints" / "best.ckpt"]
     assert {file.name for file in (run / "checkpoints").glob("*/*")} == {"best.ckpt", "last.ckpt"}
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["exact_resume"]
+
+
+WHERE = [
+    (["--trainer.logger", "WandbLogger"], "run"),
+    (["--trainer.logger", "MLFlowLogger"], "run/mlruns"),
+    (["--trainer.logger", "TensorBoardLogger"], "run"),
+    (["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "mine"], "mine"),
+]
+
+
+@pytest.mark.parametrize(("words", "folder"), WHERE)
+def test_where_a_logger_writes(words, folder):
+    """Its class is not called: wandb and mlflow need not be installed."""
+    parser = Parser()
+    parser.add_lightning_class_args(L.Trainer, "trainer")
+    config = cli._logging_into(Path("run"), parser.read(words))
+    assert config.trainer.logger.init_args.save_dir == folder
