@@ -1,7 +1,6 @@
 """How the verbs read configs and the command line: one LightningCLI."""
 
 import sys
-import warnings
 from numbers import Number
 from pathlib import Path
 from typing import Any, Literal
@@ -95,8 +94,7 @@ class SavedConfig(L.Callback):
         self.saved = True
         folder = Path(trainer.log_dir)
         if trainer.is_global_zero:
-            with warnings.catch_warnings(), replacing(folder / "config.yaml") as part:
-                warnings.filterwarnings("ignore", f".*{UNSAVED}")
+            with replacing(folder / "config.yaml") as part:
                 text = self.parser.dump(self.config, skip_unset=False)
                 part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
 

@@ -80,5 +80,6 @@ def quiet() -> None:
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours begins where it ended
         ".*litlogger|.*litmodels",
+        r"\s*Unable to serialize instance",  # a default, which is left out of config.yaml
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
 from project.pipeline.broken import NAMED
 from project.run_folder import lies_in
-from project.safeguards.resuming import KEY
+from project.safeguards.resuming import KEY, log_files
 from project.safeguards.writing import LAST, PREVIOUS, damage
 
 # Where a run computes, how long, and what is seen of it: it stays the same run.
@@ -133,13 +134,13 @@ class Rewind(L.Callback):
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self._logs = sorted(run.rglob("*tfevents*"))  # those of now: the new part's own begins before the training
+        self._logs = log_files(run)  # those of now: the new part's own begins before the training
         self._sizes: dict[str, int] = {}
         self._done = False
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not self._done:  # then it is the best, which is tested
-            self._sizes = checkpoint[KEY]["log"]
+        if trainer.state.fn == TrainerFn.FITTING:  # not the best one, which is tested
+            self._sizes = {name: int(size) for name, size in checkpoint[KEY]["log"].items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rewind(trainer)
@@ -156,14 +157,15 @@ class Rewind(L.Callback):
             if size is None:
                 file.unlink()
             elif file.stat().st_size > size:
-                os.truncate(file, size)
+                os.truncate(file, max(0, size))
         for part in (self.run / "checkpoints").glob("*.part"):  # a kill has left them
-            part.unlink()
+            if part.is_file():
+                part.unlink()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Lightning opens the log before it restores the checkpoint."""
         if not self._done and trainer.is_global_zero:
-            for file in set(self.run.rglob("*tfevents*")) - set(self._logs):
+            for file in set(log_files(self.run)) - set(self._logs):
                 file.unlink()
 
 
@@ -174,9 +176,10 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
     be a stranger's. All callbacks remove through the strategy; Lightning has no hook there.
     """
     remove = trainer.strategy.remove_checkpoint
-    folders = [run, *filter(None, (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks))]
 
     def remove_own(filepath: Any) -> None:
+        configured = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
+        folders = [run, *filter(None, configured)]
         if any(lies_in(filepath, folder) and not lies_in(folder, filepath) for folder in folders):
             remove(filepath)
         else:

@@ -253,4 +253,9 @@ def _log_sizes(trainer: L.Trainer, folder: Path) -> dict[str, int]:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.save()
-    return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*tfevents*")}
+    return {str(file.relative_to(folder)): file.stat().st_size for file in log_files(folder)}
+
+
+def log_files(folder: Path) -> list[Path]:
+    """Return TensorBoard's files in a run's folder."""
+    return [file for file in folder.rglob("*tfevents*") if file.is_file()]
