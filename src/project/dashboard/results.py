@@ -7,6 +7,7 @@ import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
 from project.replacing import replacing
+from project.terminal import visible
 
 
 def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
@@ -18,10 +19,10 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
         metrics: log key to a fraction.
         figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`; those that are known.
     """
-    width = max(len(key) for key in metrics)
+    width = max(len(visible(key)) for key in metrics)
     print()
     for key, value in metrics.items():
-        print(f"{key:<{width}}  {value:.4f}")
+        print(f"{visible(key):<{width}}  {value:.4f}")
     if folder is None:
         return
     print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
