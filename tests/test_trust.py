@@ -82,12 +82,25 @@ REFUSED = [  # the model's values, where, and what is said of them
     ({"net": "builtins.eval"}, "net", "'builtins' is not trusted"),
     ({"net": "foreign.net"}, "net", "add --trust foreign"),
     ({"net": "strangers_more.Net"}, "net", "add --trust strangers_more"),
-    ({"net": "torch.os.system"}, "net", "cannot be imported"),
-    ({"net": "torch.hub.Path"}, "net", "but that is 'pathlib"),
+    ({"net": "torch.os.system"}, "net", "not among what a file may name"),
+    ({"net": "torch.hub.Path"}, "net", "not among"),
     ({"net": "project.cli.LightningCLI"}, "net", "but that is 'lightning.pytorch.cli.LightningCLI'"),
-    ({"net": "torch.hub.load"}, "net", "a function"),
-    ({"net": "torch.load"}, "net", "a function"),
-    ({"net": "torch._C._nn.gelu"}, "net", "'torch' is not trusted"),
+    ({"net": "torch.hub.load"}, "net", "add --trust torch.hub.load"),
+    ({"net": "torch.load"}, "net", "not among"),
+    ({"net": spec("project.checks.report.write", file="touched", content="")}, "net", "a function"),
+    ({"net": {"class_path": "project.cloning.git.run", "dict_kwargs": {"x": 1}}}, "net", "a function"),
+    ({"net": "project.nearest"}, "net", "a function, where a class belongs"),
+    ({"net": "strangers_more.net"}, "net", "add --trust strangers_more"),
+    ({"net": spec("torch.nn.functional.relu")}, "net", "not among"),
+    ({"net": "torch.nn.utils.prune.random_structured"}, "net", "not among"),
+    ({"net": "torch.hub.nn.Linear"}, "net", "not among"),
+    ({"net": "torchvision.models.ResNet"}, "net", "not among"),
+    ({"net": "timm.models.ResNet"}, "net", "not trusted"),
+    ({"optimizer": spec("project.checks.report.write", file="touched", content="")}, "optimizer", "a function"),
+    ({"schedule": spec("project.checks.report.write", file="touched", content="")}, "schedule", "a function"),
+    ({"schedule": "torch.optim.AdamW"}, "schedule", "is no LRScheduler"),
+    ({"profiler": "PyTorchProfiler"}, "profiler", "whole path"),
+    ({"net": "torch._C._nn.gelu"}, "net", "not among"),
     ({"net": "torch.optim.SGD"}, "net", "is no Module"),
     ({"net": "torch.nn.Nothing"}, "net", "cannot be imported"),
     ({"net": "CNN"}, "net", "where a class path"),
@@ -109,10 +122,12 @@ REFUSED = [  # the model's values, where, and what is said of them
     ({"sizes": {"measure": "os.system"}}, "sizes.measure", "'os'"),
     ({"scale": "os.system"}, "scale", "'os'"),
     ({"scale": "present"}, "scale", "a file that the parser would read"),
-    ({"dtype": "torch.nn"}, "dtype", "is no dtype"),
+    ({"dtype": "torch.nn"}, "dtype", "not among"),
+    ({"net": "torch.float16"}, "net", "is no Module"),
     ({"anything": RULED}, "anything", "'os'"),
     ({"anything": [{"a": RULED}]}, "anything[0].a", "'os'"),
-    ({"anything": spec(f"{ELASTIC}.SubprocessHandler")}, "anything", "is no Module"),
+    ({"anything": spec(f"{ELASTIC}.SubprocessHandler")}, "anything", "not among"),
+    ({"anything": spec("torch.optim.SGD")}, "anything", "is no Module"),
     ({"anything": "[{class_path: os.system}]"}, "anything[0]", "'os'"),
     ({"anything": {"__path__": "x"}}, "anything", "'__path__'"),
     ({"untyped": RULED}, "untyped", "'os'"),
@@ -148,12 +163,17 @@ def test_the_data_modules_part():
         check(datamodule_hyper_parameters=[RULED])
 
 
-def test_a_function_is_the_projects_own_or_vouched_for():
+def test_a_function_is_vouched_for():
     values = {"_class_path": "strangers.Task", "scale": "torch.nn.functional.relu"}
     with pytest.raises(UserError, match=r"add --trust torch\.nn\.functional"):
         trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers"])
     trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers", "torch.nn.functional"])
-    check({"scale": "project.nearest"})
+    with pytest.raises(UserError, match=r"a function, .* add --trust project\.nearest"):
+        check({"scale": "project.nearest"})
+
+
+def test_a_class_may_be_named_by_the_module_that_defines_it():
+    check({"optimizer": "torch.optim.adamw.AdamW", "net": spec("torch.nn.modules.linear.Linear", in_features=3)})
 
 
 def test_nesting_and_size_have_an_end():
@@ -184,9 +204,9 @@ class Size(Enum):
         (tuple[int, ...], Expected(items=[int])),
         (dict[str, nn.Module], Expected(values=[nn.Module])),
         (Sequence, Expected(items=[Any])),
-        (Callable, Expected(function=True, classes=[UNSAID])),
-        (Callable[[int], float], Expected(function=True, classes=[UNSAID])),
-        (Callable[..., torch.optim.Optimizer], Expected(function=True, classes=[torch.optim.Optimizer])),
+        (Callable, Expected(classes=[UNSAID])),
+        (Callable[[int], float], Expected(classes=[UNSAID])),
+        (Callable[..., torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
         (type[torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
     ],
     ids=str,
@@ -243,12 +263,16 @@ def changed(run: Path, *keys: str, to: Any) -> None:
 
 
 LAMBDA = "lightning.pytorch.callbacks.LambdaCallback"
+ENVIRONMENT = "lightning.pytorch.plugins.environments.MPIEnvironment"
 RUN_CONFIGS = [
-    (["trainer", "callbacks"], [spec(LAMBDA, on_fit_start="os.system")], r"trainer\.callbacks\[0\]\.on_fit_start"),
-    (["trainer", "callbacks"], spec(LAMBDA, on_fit_start="torch.load"), r"trainer\.callbacks\.on_fit_start"),
+    (["trainer", "callbacks"], [spec(LAMBDA, on_fit_start="os.system")], r"trainer\.callbacks\[0\] names .*LambdaC"),
+    (["trainer", "callbacks"], spec(LAMBDA, on_fit_start="torch.load"), r"trainer\.callbacks names .*LambdaC"),
     (["trainer", "callbacks"], "more/callbacks.yaml", r"trainer\.callbacks is 'more/callbacks\.yaml'"),
     (["trainer", "logger"], RULED, r"trainer\.logger names 'os\.system'"),
     (["trainer", "strategy"], "present", r"trainer\.strategy is 'present', a file"),
+    (["trainer", "logger"], spec("lightning.pytorch.loggers.MLFlowLogger"), r"trainer\.logger names .*MLFlowLogger'"),
+    (["trainer", "plugins"], [spec(ENVIRONMENT)], r"trainer\.plugins\[0\] names .*MPIEnvironment'"),
+    (["trainer", "profiler"], "PyTorchProfiler", r"trainer\.profiler is 'PyTorchProfiler', a class"),
     (["trainer"], "present", "trainer is 'present', but must map"),
     (["model"], "present", "model is 'present', where a class path"),
     (["data", "init_args", "augment"], [RULED], r"data\.augment\[0\] names 'os\.system'"),

@@ -1,10 +1,12 @@
 """What may stand in a place of a config, as jsonargparse understands the annotation there."""
 
 import functools
+import inspect
 from collections import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -40,6 +42,21 @@ def of_parameters(called: Any) -> Kinds:
     return of_parser(parser)
 
 
+def imported(path: str) -> Any:
+    """Return what a class path names."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def default_of(kind: type, name: str) -> Any:
+    """Return the default of an argument of a class, or of the class that gets it as one of `**kwargs`; else None."""
+    for base in kind.__mro__:
+        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
+        if parameter is not None:
+            return None if parameter.default is parameter.empty else parameter.default
+    return None
+
+
 @dataclass
 class Expected:
     """What an annotation lets stand in a place.
@@ -47,15 +64,14 @@ class Expected:
     Args:
         text: a text is nothing but a text, whatever else it could be.
         anything: any value; in the form of a class with its arguments it is made into one.
-        function: a text may name a function.
-        classes: a text may name one of these classes, a subclass, or an object of it.
+        classes: a text may name one of these classes, a subclass, or an object of it. For a `Callable` it is the class
+            of what is returned: the parser makes a factory of such a class.
         items: annotations that the items of a list may have.
         values: annotations that the values of a mapping may have.
     """
 
     text: bool = False
     anything: bool = False
-    function: bool = False
     classes: list[type] = field(default_factory=list)
     items: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -87,7 +103,6 @@ class Expected:
         elif accepts_any_value(annotation):
             self.anything = self.text = True
         elif kind is abc.Callable:
-            self.function = True
             self.classes += Expected.by(arguments[1:]).classes or [UNSAID]
         elif kind is type:
             self.classes += Expected.by(arguments).classes or [UNSAID]

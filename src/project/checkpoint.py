@@ -35,8 +35,9 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 
 
 def run_of(file: Path) -> Path:
-    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
-    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    """Return the run's folder if the checkpoint lies in or below a run's `checkpoints`, else the folder it lies in."""
+    inside = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
+    return inside[0] if inside else file.parent
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger
 
 from project import UserError, nearest
 from project._jsonargparse import Carried, own_defaults
+from project.annotations import default_of
 
 
 class _Strict(ArgumentParser):
@@ -47,7 +49,20 @@ class _Strict(ArgumentParser):
 
 
 class Parser(_Strict, LightningArgumentParser):
-    """Of a run's config and command line."""
+    """Of a run's config and command line. A logger needs no `save_dir`: without one it writes into the run's folder."""
+
+    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
+        added = super().add_class_arguments(theclass, *args, **kwargs)
+        if isinstance(theclass, type) and issubclass(theclass, Logger):
+            for action in self._actions:
+                if action.dest == "save_dir" and action.required:
+                    action.required, action.default = False, default_save_dir(theclass)
+        return added
+
+
+def default_save_dir(logger: type) -> str:
+    """Return where a logger writes that was told no folder, relative to the run's."""
+    return str(default_of(logger, "save_dir") or ".")
 
 
 class Words(_Strict):

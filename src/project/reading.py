@@ -126,12 +126,25 @@ def read_yaml(file: Path) -> Any:
     Raises:
         UserError: see `read_text`; or it is no YAML, or goes beyond a limit.
     """
+    return _read_yaml(file, _Loader)
+
+
+def read_yaml_as_text(file: Path) -> Any:
+    """Return what `read_yaml` does, with every number, boolean and null as the text that is written in the file.
+
+    Raises:
+        UserError: see `read_yaml`.
+    """
+    return _read_yaml(file, _TextLoader)
+
+
+def _read_yaml(file: Path, loader: type) -> Any:
     try:
         text = read_text(file, MOST_OF_CONFIG)
     except BrokenFiles as error:
         raise UserError(str(error)) from None  # a config that the user gave
     try:
-        return parse_yaml(text)
+        return _parse(text, loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f":{mark.line + 1}"
@@ -147,9 +160,13 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is no YAML, or goes beyond a limit.
     """
+    return _parse(text, _Loader)
+
+
+def _parse(text: str, loader: type) -> Any:
     try:
         _require_limits(text)
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        return yaml.load(text, Loader=loader)  # a SafeLoader
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # of a tag: `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
@@ -173,6 +190,12 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
+
+
+class _TextLoader(_Loader):
+    """A safe loader that leaves every scalar a text."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 def _require_limits(text: str) -> None:

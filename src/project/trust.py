@@ -1,9 +1,11 @@
 """Whether what a file names may be imported and called. A checkpoint, or the config of a run, may be a stranger's.
 
 The parser imports every class path, and every dotted text where a class or a function may stand, and calls what it
-finds. So a file's values are walked first, beside the annotations that the parser goes by. A class must be defined in
-one of `PACKAGES`, or in what `--trust` names, and be of the kind that is annotated there; a function must be this
-project's own, or of what `--trust` names. Nothing of another package is imported to find that out.
+finds. So a file's values are walked first, beside the annotations that the parser goes by. Each name must be of a class
+of the kind that is annotated there, and the class must be this project's, or stand in `LISTED`. No function may be
+named: with the arguments of a stranger's choice, most of them do harm. What `--trust` names may be anything.
+
+A name that is not listed is refused before its module is imported.
 """
 
 import re
@@ -16,14 +18,38 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+import torch
 from jsonargparse import get_loader
 
 from project import UserError
 from project.annotations import UNSAID, Expected, Kinds, of_parameters
 from project.reading import read_yaml
 
-OWN = "project"
-PACKAGES = (OWN, "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
+PACKAGES = ("project",)  # whose classes may all be named, each where its kind belongs
+EVERY = None
+# The classes of libraries that may be named: making and using them writes, starts and fetches nothing. Those that write
+# a log, a profile or a checkpoint are here too: the run's folder is theirs.
+LISTED: dict[str, tuple[str, ...] | None] = {
+    "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    "torch.nn": EVERY,
+    "torch.optim": EVERY,
+    "torch.optim.lr_scheduler": EVERY,
+    "torchvision.transforms.v2": EVERY,
+    # Those that unpack archives, make folders or unpickle files are not among them.
+    "torchvision.datasets": (
+        *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
+        *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
+    ),
+    "lightning.pytorch.callbacks": (
+        *("BackboneFinetuning", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
+        *("GradientAccumulationScheduler", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
+        *("OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
+        *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
+    ),
+    "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),
+    "lightning.pytorch.profilers": ("AdvancedProfiler", "SimpleProfiler"),
+    "lightning.pytorch.strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
+}
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning writes there, and we never call
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -123,6 +149,8 @@ class _Walk:
             self._named(text, expected, key)
         elif not expected.text:
             self.refuse(key, f"is {_shown(text)}, where a class path, as package.module.Class, or a list belongs")
+        elif any(_has_subclass(kind, text) for kind in expected.classes):
+            self.refuse(key, f"is {_shown(text)}, a class whose whole path, as package.module.Class, belongs there")
         elif expected.classes and any(_is_file(folder / text) for folder in (Path(), self.file.parent)):
             self.refuse(key, f"is {_shown(text)}, a file that the parser would read in its place")
 
@@ -169,8 +197,9 @@ class _Walk:
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         vouched = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
-        if not vouched and (package not in PACKAGES or "._" in path):
-            self.refuse(key, f"{names}, and {_shown(package)} is not trusted{_advice(package)}")
+        own = package in PACKAGES and "._" not in path
+        if not (vouched or own or _listed(module, name)):
+            self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
             found = getattr(import_module(module), name)
         except (Exception, SystemExit) as error:  # importing runs a module, which is trusted, but may have faults
@@ -183,11 +212,22 @@ class _Walk:
             if not any(_is_subclass(found, kind) for kind in classes):
                 self.refuse(key, f"{names}, which is no {_kinds(classes)}")
         elif isroutine(found) or (callable(found) and not isinstance(found, classes)):
-            if not vouched and not (package == OWN and isroutine(found) and expected.function):
-                self.refuse(key, f"{names}, a function, and only {OWN}'s are trusted{_advice(module)}")
+            if not vouched:
+                self.refuse(key, f"{names}, a function, where a class belongs; {_vouching(path)}")
         elif not isinstance(found, classes):
             self.refuse(key, f"{names}, which is no {_kinds(classes)}")
         return found
+
+
+def _listed(module: str, name: str) -> bool:
+    """Whether a class stands in `LISTED`; the module that defines it may name it, too (`torch.optim.sgd.SGD`)."""
+    for listed, names in LISTED.items():
+        inside = f"{module}.".startswith(f"{listed}.")
+        if inside and (name in names if names is not EVERY else not name.startswith("_")):
+            public = getattr(import_module(listed), name, None)
+            if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
+                return True
+    return False
 
 
 def _is_subclass(found: type, kind: type) -> bool:
@@ -197,9 +237,23 @@ def _is_subclass(found: type, kind: type) -> bool:
         return False
 
 
-def _advice(named: str) -> str:
-    """None for Python's own modules: no net lies there."""
-    return "" if named.split(".")[0] in sys.stdlib_module_names else f"; if you trust its maker, add --trust {named}"
+def _has_subclass(kind: type, name: str) -> bool:
+    """Whether the parser would take a bare name for that of a class, which need not stand in its module."""
+    below: list[type] = type.__subclasses__(kind)
+    return any(one.__name__ == name or _has_subclass(one, name) for one in below)
+
+
+def _untrusted(path: str) -> str:
+    """Why a name is refused, and what to add to the command line: not for Python's own modules, where no net lies."""
+    package = path.split(".")[0]
+    if package in PACKAGES or any(listed.split(".")[0] == package for listed in LISTED):
+        return f"which is not among what a file may name; {_vouching(path)}"
+    advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
+    return f"and {_shown(package)} is not trusted{advice}"
+
+
+def _vouching(path: str) -> str:
+    return f"if you know what it does, add --trust {path}"
 
 
 def _kinds(classes: Iterable[type]) -> str:

@@ -13,9 +13,12 @@ from project.arguments import option, options, without
 from project.cli import CLI, Inspection
 from project.dashboard import report, show_report
 from project.mistakes import missing_config
-from project.pipeline import ImageDataModule
+from project.pipeline import ImageDataModule, broken
+from project.pipeline.folders import SPLITS
 from project.reading import read_yaml
-from project.safeguards import restarting
+from project.run_folder import refuse_links
+from project.safeguards import Checkpoint, restarting
+from project.safeguards.writing import LAST
 
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
@@ -36,7 +39,9 @@ def fit(args: list[str]) -> None:
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     last = restarting.choose(resumed) if resumed else None
     if resumed:
-        config = restarting.run_folder(resumed) / "config.yaml"
+        run = restarting.run_folder(resumed)
+        refuse_links(run, run)
+        config = run / "config.yaml"
         if last:
             trust.check_checkpoint(checkpoint.read(last), last, trusted)
         with checkpoint.blamed(config, "cannot be gone on with"):
@@ -48,7 +53,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         rank_zero_only(print)(line)
     if resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
-            restarting.prepare(trainer, data, last, cli.resumed, cli.force)
+            restarting.check(trainer, data, last, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
@@ -61,6 +66,11 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
+    except BrokenFiles as error:  # that could be decoded when the run began
+        if not (Path(trainer.log_dir) / "checkpoints" / LAST).is_file():
+            raise
+        resume = f"python -m project.fit --resume {trainer.log_dir}"
+        raise type(error)(f"{str(error).strip()}; restore it, then go on with {resume}") from None
     except Exception:
         if cli.exact.signals.received:  # another process was the first to end
             raise cli.exact.stopped() from None
@@ -68,12 +78,22 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
-        figures = {**cli.speed.figures(trainer), **watched.figures(model)}
-        report(metrics, figures, folder)
+        figures = {**cli.speed.figures(trainer), **watched.figures(model), **_left_out(data)}
+        report(metrics, figures, folder, notes := _notes(data))
         if said := watched.conclusion(trainer, model):
             print(said)
         if cli.config_init.dashboard.enabled:
-            show_report(metrics, figures, said, trainer)
+            show_report(metrics, figures, said, trainer, notes)
+
+
+def _left_out(data: L.LightningDataModule) -> dict[str, int]:
+    """How many images were left out, if any, as a figure of the run."""
+    number = sum(map(len, data.left_out.values())) if isinstance(data, ImageDataModule) else 0
+    return {"left_out_images": number} if number else {}
+
+
+def _notes(data: L.LightningDataModule) -> list[str]:
+    return broken.summary(data.left_out) if isinstance(data, ImageDataModule) else []
 
 
 def _best(trainer: L.Trainer) -> Path:
@@ -81,7 +101,9 @@ def _best(trainer: L.Trainer) -> Path:
     Raises:
         UserError: it could not be written.
     """
-    best = Path(trainer.checkpoint_callback.best_model_path)
+    checkpoints = Checkpoint.of(trainer)
+    assert checkpoints is not None  # the command line adds it
+    best = Path(checkpoints.best_model_path)
     if not best.is_file():
         raise UserError(
             f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
@@ -108,7 +130,7 @@ def test(args: list[str]) -> None:
         checkpoint.fill(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
-        report(metrics, {}, None)
+        report(metrics, {}, None, _notes(cli.datamodule))
 
 
 def check(args: list[str]) -> None:
@@ -123,6 +145,7 @@ def check(args: list[str]) -> None:
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
+    data.left_out = {split: {} for split in SPLITS}  # what cannot be decoded is among the faults
     survey = thorough(data)
     if survey.counts:
         try:
@@ -146,17 +169,18 @@ def check(args: list[str]) -> None:
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
     """
     Raises:
-        BrokenFiles: strict, and there are errors.
+        BrokenFiles: strict, and there are errors, or files that cannot be decoded.
     """
     from project.checks import report as words
     from project.checks.survey import quick
 
+    _ = data.fingerprint  # which decides what is left out
     survey = quick(data, whole=strict)
     command = f"python -m project.check {shlex.join(args)}".strip()
     said = words.brief(survey, command)
     if said:
         print(f"{said}\n", flush=True)
-    if strict and survey.errors:
+    if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
 
 

@@ -130,7 +130,7 @@ def test_only_what_is_needed_of_a_validation_is_kept():
 def test_a_run_that_goes_on_counts_what_its_log_has_already():
     run = fit("tiny", "--trainer.max_epochs", "1")
     size = sum(file.stat().st_size for file in run.glob("events.out.*"))
-    logger = TensorBoard("runs", name="tiny", version="version_0")
+    logger = TensorBoard("runs/tiny/version_0")
     assert logger.size() == size > 1000
 
 
@@ -206,7 +206,7 @@ def test_what_makes_no_sense_is_refused():
 
 
 def test_curves_of_precision_and_recall_over_thresholds():
-    board = TensorBoard("runs", name="curve")
+    board = TensorBoard("runs/curve/version_0")
     curve = torch.tensor([[0.9, 0.9, 0.405, 0.0], [1.0, 1.0, 0.5, 0.0], [0.0, 0.5, 0.75, 1.0]])
     board.log_precision_recall("a", curve, 8, 3)
     board.finalize("success")

@@ -19,7 +19,7 @@ def trainer(**options) -> SimpleNamespace:
         "global_step": 1200,
         "is_global_zero": True,
         "callback_metrics": metrics,
-        "checkpoint_callback": None,
+        "checkpoint_callbacks": [],
     }
     return SimpleNamespace(**{**given, **options})
 

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.profilers import Profiler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -41,6 +42,7 @@ class Task(L.LightningModule):
         anything: Any = None,
         untyped=None,
         title: str = "x",
+        profiler: Profiler | str | None = None,
         **kwargs,
     ):
         super().__init__()

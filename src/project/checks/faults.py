@@ -58,6 +58,8 @@ KINDS: dict[str, Severity] = {
     "blurred": "warning",
     "class-missing": "warning",
     "class-rare": "warning",
+    "class-joined": "warning",
+    "crowd": "warning",
     "memory": "warning",
 }
 

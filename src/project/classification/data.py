@@ -188,15 +188,20 @@ def _lines_of(table: Path) -> Iterator[StringIO]:
 def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
     with _lines_of(table) as lines:
         reader = csv.DictReader(lines)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        missing = {"path", "label"} - set(reader.fieldnames)
         if missing:
-            there = ",".join(reader.fieldnames or ())
+            there = ",".join(reader.fieldnames)
             raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {there}")
         rows = []
-        for row in reader:
+        for cells in reader:
+            row: dict[str, Any] = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             row["line"] = reader.line_num
-            row["split"] = (row.get("split") or "train").strip().lower()
-            if not row["path"] or not row["label"]:
+            row["split"] = (row.get("split") or "train").lower()
+            if None in cells:
+                told = "a row of more cells than the header; put a text with a comma in quotes"
+                complain("no-label", table, told, reader.line_num)
+            elif not row["path"] or not row["label"]:
                 complain("no-label", table, "a row without path or label", reader.line_num)
             elif row["split"] not in SPLITS:
                 told = f"split '{row['split']}' is not one of train, val, test"

@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from project.dashboard.speed import Speed
-from project.safeguards.stopping import judged_by
+from project.safeguards.checkpoints import judged_by
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -1,6 +1,7 @@
 """The report at the end: a table, and `results.json` in the run folder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -10,19 +11,24 @@ from project.replacing import replacing
 from project.terminal import visible
 
 
-def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
-    """Prints a line for each log key, then the run's figures; writes both to `folder/results.json`.
+def report(
+    metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
+) -> None:
+    """Prints a line for each log key, the notes, then the run's figures; writes both to `folder/results.json`.
 
-    Without a folder it only prints the metrics.
+    Without a folder it prints no figures, and writes nothing.
 
     Args:
         metrics: log key to a fraction.
-        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`; those that are known.
+        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
+        notes: what must be known about the metrics, a line each.
     """
     width = max(len(visible(key)) for key in metrics)
     print()
     for key, value in metrics.items():
         print(f"{visible(key):<{width}}  {value:.4f}")
+    for note in notes:
+        print(note)
     if folder is None:
         return
     print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
@@ -30,12 +36,18 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
         part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
 
 
-def show_report(metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer) -> None:
+def show_report(
+    metrics: dict[str, float],
+    figures: dict[str, float],
+    conclusion: str,
+    trainer: L.Trainer,
+    notes: Sequence[str] = (),
+) -> None:
     """The same as text in TensorBoard, the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
-            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures))]
+            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures)), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")

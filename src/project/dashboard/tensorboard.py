@@ -22,7 +22,13 @@ class TensorBoard(TensorBoardLogger):
     """Lightning's, without its `hparams.yaml`: `config.yaml` stands beside the events and says the same and more.
 
     A disk that is full costs points of the log, and says so, but does not end the run.
+
+    Args:
+        save_dir: the folder of the events; by default the run's.
     """
+
+    def __init__(self, save_dir: str | Path = ".") -> None:
+        super().__init__(str(save_dir), name="", version="", default_hp_metric=False)
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:

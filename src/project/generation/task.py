@@ -240,9 +240,10 @@ class Generator(L.LightningModule):
 
     def _picture(self, tag: str, picture: Tensor) -> None:
         """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
-        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            large = picture[0].numel() > PHOTOGRAPH
-            self.logger.log_picture(tag, picture, self.global_step, photograph=large)
+        for logger in self.loggers if self.trainer.is_global_zero else ():
+            if hasattr(logger, "log_picture"):
+                large = picture[0].numel() > PHOTOGRAPH
+                logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`."""

@@ -1,6 +1,7 @@
 """The data module that every task's own stand on: splits, cache, loaders, normalisation on the device."""
 
 import math
+import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from project import UserError
+from project import BrokenFiles, UserError
+from project.pipeline import broken
 from project.pipeline import cache as caches
 from project.pipeline.decode import positive
 from project.pipeline.levels import Levels, levels_in
@@ -74,8 +76,11 @@ class ImageDataModule(L.LightningDataModule):
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # known after `setup`
         self._size: tuple[int, int] | None = None
-        self.samples: dict[str, Samples | None] = {}
+        self.samples: dict[str, Samples | None] = {}  # as they are used; filled by `setup`
+        self.left_out: dict[str, dict[str, str]] = {}  # of each split, files that cannot be decoded, and why
+        self._divided: dict[str, Samples | None] = {}
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
+        self._is_ready = self._is_alone = False  # `setup` is done; only one process is in it
         self._class_names: list[str] | None = None
         self._in_channels: int | None = None
         self._class_counts: list[int] | None = None
@@ -108,7 +113,7 @@ class ImageDataModule(L.LightningDataModule):
     def class_counts(self) -> list[int]:
         """How often each class occurs in training (before a validation part is split off): see `count_classes`."""
         if self._class_counts is None:
-            train = self._given("train")
+            train = self.usable("train")
             if train is None:
                 raise UserError(f"there are no training images for {type(self).__name__}")
             self._class_counts = self.count_classes(train)
@@ -147,9 +152,33 @@ class ImageDataModule(L.LightningDataModule):
 
     def _given(self, split: str) -> Samples | None:
         positive(getattr(self, "image_size", None), "data.image_size")
-        if split not in self.samples:
-            self.samples[split] = self.given(split)
-        return self.samples[split]
+        if split not in self._divided:
+            self._divided[split] = self.given(split)
+        return self._divided[split]
+
+    def usable(self, split: str) -> Samples | None:
+        """The samples of a split as the user divided them, without those whose files cannot be decoded.
+
+        These are decided at the first call, by decoding every file, and named: see `project.pipeline.broken`. What is
+        in `left_out` before is taken as decided.
+
+        Raises:
+            BrokenFiles: too many cannot be decoded.
+            UnreachableFiles: the system cannot read a file.
+        """
+        samples = self._given(split)
+        if not isinstance(samples, Files):
+            return samples
+        if split not in self.left_out:
+            look = broken.look_at(samples, self.cache_dir, f"{split} images")
+            broken.stop_if_many(split, look.broken, len(samples))
+            for message in broken.warnings_about(split, look, len(samples)):
+                rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
+            self.left_out[split] = look.broken
+        left_out = self.left_out[split]
+        if not left_out:
+            return samples
+        return samples.subset(torch.tensor([i for i in range(len(samples)) if samples.file(i) not in left_out]))
 
     def division(self) -> dict[str, Samples]:
         """The splits as the user divided them, in the order train, val, test."""
@@ -159,22 +188,41 @@ class ImageDataModule(L.LightningDataModule):
     @cached_property
     def fingerprint(self) -> dict[str, dict[str, int]]:
         """What tells at a glance whether the data are those of another day, for each split."""
-        return {split: samples.fingerprint() for split, samples in self.division().items()}
+        usable = {split: self.usable(split) for split in ("train", "val", "test")}
+        return {split: samples.fingerprint() for split, samples in usable.items() if samples is not None}
 
     def prepare_data(self) -> None:
         """Of the processes on a machine one fills the cache on disk, before the others look for it."""
         if self.cache == "disk":
+            self._is_alone = True
             self.setup(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
+            self._is_alone = False
 
     def setup(self, stage: str) -> None:
-        """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
-        if getattr(self, "_ready", False):
-            return
+        """A tenth of train for validation where none is given, then the cache, then mean and std; once.
+
+        Raises:
+            BrokenFiles: processes leave out different files.
+        """
+        if not self._is_ready:
+            self._set_up(stage)
+            self._is_ready = True
+        if self.trainer is not None and not self._is_alone:
+            self._require_agreement()
+
+    def _require_agreement(self) -> None:
+        assert self.trainer is not None
+        files = {split: sorted(files) for split, files in self.left_out.items()}
+        agrees = self.trainer.strategy.broadcast(files) == files
+        if not self.trainer.strategy.reduce_boolean_decision(agrees, all=True):
+            raise BrokenFiles("the processes cannot decode the same files; give all machines the same data")
+
+    def _set_up(self, stage: str) -> None:
         if stage == "fit":
             _ = self.fingerprint  # of what was given, before it is divided and cached
-        val, test = self._given("val"), self._given("test")
+        val, test = self.usable("val"), self.usable("test")
         not_wanted = stage == "test" and self.mean is not None and test is not None
-        train = None if not_wanted else self._given("train")
+        train = None if not_wanted else self.usable("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
         elif val is None and train is not None:
@@ -189,7 +237,7 @@ class ImageDataModule(L.LightningDataModule):
         first = next((samples for samples in self.samples.values() if samples is not None), None)
         self._size = first.shape[1:] if first is not None and first.one_size else None
         _ = self.preprocessing  # says what does not fit
-        self._ready = True
+        self._divided.clear()  # of which `samples` may have copies
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of the first, which is train where there is one, or those of a checkpoint."""
@@ -289,7 +337,7 @@ class ImageDataModule(L.LightningDataModule):
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
         taught = {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
         seen_as = {"size": self._size, "keep_aspect": self.keep_aspect, "levels": self.levels}
-        return {**taught, **seen_as, "fingerprint": self.fingerprint}
+        return {**taught, **seen_as, "left_out": self.left_out, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]

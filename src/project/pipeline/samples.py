@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from project.pipeline.decode import decode, resize, to_tensor
+from project.pipeline.decode import decode, look, resize, to_tensor
 from project.pipeline.levels import Levels
 
 
@@ -125,6 +125,17 @@ class Files(Samples):
 
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
+
+    def look(self, index: int) -> bool:
+        """Decode a sample's files at the least cost, see `project.pipeline.decode.look`.
+
+        Returns:
+            whether the image is a JPEG that lacks its last bytes
+
+        Raises:
+            BrokenFiles: a file cannot be decoded.
+        """
+        return look(self.paths[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from project import UserError
 from project.safeguards.advice import advice
-from project.safeguards.stopping import judged_by
+from project.safeguards.checkpoints import judged_by
 from project.safeguards.telling import show
 from project.safeguards.verdict import Measured, Verdict, decide, margin
 

@@ -87,13 +87,3 @@ def watched(
     if mode is None and key == own:
         mode = getattr(pl_module, "mode", None)
     return key, mode or ("min" if key.endswith("loss") else "max")
-
-
-def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    """The log keys that a run is judged by, and which way is up: the task's, and what chooses the best checkpoint."""
-    key, mode = watched(pl_module, None, None)
-    judges: dict[str, str] = {key: mode}
-    callback = trainer.checkpoint_callback
-    if isinstance(callback, callbacks.ModelCheckpoint) and callback.monitor:
-        judges[callback.monitor] = callback.mode
-    return judges

@@ -1,6 +1,7 @@
 """Where images with masks come from. A mask holds, for each pixel, its class's place in `class_names`, or 255."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from project import UserError, nearest
 from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
-from project.pipeline.coco import find
+from project.pipeline.coco import Crowds, crowds_alone, crowds_in_words, find
 from project.pipeline.decode import channels_of, positive
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, groups_by_name
@@ -168,9 +169,8 @@ class MaskFolder(ImageDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        if (
-            "pixel_values" in state
-        ):  # older checkpoints hold places in a list, which need not be the values in the files
+        # Older checkpoints hold places in a list, which need not be the values in the files.
+        if "pixel_values" in state:
             self._learned = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
@@ -189,6 +189,7 @@ class CocoMasks(ImageDataModule):
         root: the data set's folder.
         train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the file names in the JSON start from, where it is not found.
+        crowds: annotations with `iscrowd` 1 are pixels to ignore, or `objects` as all others.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
@@ -202,6 +203,7 @@ class CocoMasks(ImageDataModule):
         val: str | None = None,
         test: str | None = None,
         images: str | None = None,
+        crowds: Crowds = "ignore",
         image_size: tuple[int, int] | None = (256, 256),
         keep_aspect: bool = False,
         group: str | None = None,
@@ -209,6 +211,7 @@ class CocoMasks(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.crowds = crowds
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = positive(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
@@ -235,7 +238,7 @@ class CocoMasks(ImageDataModule):
             if name not in self.class_names and name.lower() != "background":
                 raise UserError(f"{document.file}: the model has no class '{name}'{nearest(name, self.class_names)}")
             numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
-        return coco.CocoShapes(document.file, tuple(numbers))
+        return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
         return self.channels or channels_of([drawing.image for drawing in self._leading.drawings])
@@ -247,9 +250,20 @@ class CocoMasks(ImageDataModule):
         if not any(drawing.shapes for drawing in document.drawings):
             why = f" ({document.lost[0].what}: {document.lost[0].why})" if document.lost else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
-        if document.lost:
-            number, first = len(document.lost), document.lost[0]
-            warnings.warn(f"{document.file}: {number} left out, as {first.what}: {first.why}", stacklevel=1)
+        for message in document.joined:
+            warnings.warn(f"{document.file}: {message}", stacklevel=1)
+        for lost in document.lost:
+            if lost.kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {lost.what}: {lost.why}")
+        for kind, count in Counter(lost.kind for lost in document.lost).items():
+            first = next(lost for lost in document.lost if lost.kind == kind)
+            warnings.warn(f"{document.file}: {kind} {count}, left out, as {first.what}: {first.why}", stacklevel=1)
+        if self.crowds == "ignore" and (crowds := document.crowds()):
+            alone = [name for name, (count, total) in crowds.items() if count == total]
+            if split == "train" and alone:
+                raise UserError(f"{document.file}: {crowds_alone(alone)}")
+            counted = crowds_in_words(crowds)
+            warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         paths = [drawing.image for drawing in document.drawings]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)

@@ -69,6 +69,11 @@ class MaskFiles(Files):
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
+    def look(self, index: int) -> bool:
+        is_cut = super().look(index)
+        self.reader.known(self.targets[index])
+        return is_cut
+
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.channels + 1, *(self.size or _common_size(self.paths))

@@ -1,8 +1,8 @@
 """Pascal VOC: an XML file for each image.
 
 Corners are taken as they are written. VOC's own count pixels from 1 and include the last, others from 0: the
-difference is at most one pixel, and no file says which it is. `difficult` objects are regions to ignore, as in VOC's
-own evaluation.
+difference is at most one pixel, and no file says which it is. `difficult` objects are read as crowds, which VOC's own
+evaluation ignores too.
 """
 
 import re
@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 from project import BrokenFiles, UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import finite, without_shares
+from project.detection.formats.mending import without_shares
+from project.pipeline.coco import number
 from project.pipeline.folders import SPLITS, files_below, folders, images, split_folders, split_of
 from project.reading import MOST_OF_IMAGE, MOST_OF_LIST, read_bytes, read_text
 
@@ -73,31 +74,39 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
         line = error.position[0] if isinstance(error, ElementTree.ParseError) else None
         faults.append(unreadable(xml, line, f"broken XML ({error}); write the file anew, or remove it"))
         return Annotation(image, xml)
-    annotation = Annotation(image, xml, _size(tree))
+    annotation = Annotation(image, xml)
+    try:
+        annotation.size = _size(tree)
+    except ValueError:
+        faults.append(annotation.fault("annotation-unreadable", "error", None, "its size is no number of pixels"))
     objects = [node for node in tree if node.tag == "object"]
     lines = [number for number, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for place, node in enumerate(objects):
         line = lines[place] if len(lines) == len(objects) else None
         name = (node.findtext("name") or "").strip("\n\t")
-        try:
-            box = tuple(float(node.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
-            if not name.strip() or not finite(box):
-                raise ValueError
-        except ValueError:
+        corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
+        difficult = number((node.findtext("difficult") or "").strip() or 0)
+        if not name.strip() or None in corners:
             why = "an object without a name, or without a bndbox of four numbers"
             faults.append(annotation.fault("annotation-unreadable", "error", line, why))
-            continue
-        annotation.add(box, name, (node.findtext("difficult") or "0").strip() == "1", line)
+        elif difficult not in (0, 1):
+            why = f"difficult is {node.findtext('difficult')!r}, but must be 0 or 1"
+            faults.append(annotation.fault("annotation-unreadable", "error", line, why))
+        else:
+            annotation.add(corners, name, difficult == 1, line)
     return annotation
 
 
 def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
-    """None where nothing is written, or zeros, as some programs do."""
-    try:
-        height, width = (int(float(tree.findtext(f"size/{key}") or "0")) for key in ("height", "width"))
-    except (ValueError, OverflowError):
-        return None
-    return (height, width) if height > 0 and width > 0 else None
+    """None where nothing is written, or zeros, as some programs do.
+
+    Raises:
+        ValueError: what is written is no number of pixels.
+    """
+    height, width = (number((tree.findtext(f"size/{key}") or "").strip() or 0) for key in ("height", "width"))
+    if height is None or width is None or min(height, width) < 0:
+        raise ValueError
+    return (int(height), int(width)) if height and width else None
 
 
 def _home(root: Path) -> Path:

@@ -3,6 +3,7 @@
 A line with more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, whose bounding box is taken.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from project import BrokenFiles, UserError
 from project.checks import Fault
+from project.checks.classes import joined_faults
 from project.detection.formats.annotation import (
     Annotation,
     Box,
@@ -20,12 +22,23 @@ from project.detection.formats.annotation import (
     missing_image,
     unreadable,
 )
-from project.detection.formats.mending import ROUNDING, finite
+from project.detection.formats.mending import finite
+from project.pipeline.coco import whole_number
 from project.pipeline.decode import EXTENSIONS
 from project.pipeline.folders import SPLITS, folders, images, split_folders
-from project.reading import MOST_CLASSES, MOST_OF_CONFIG, MOST_OF_IMAGE, MOST_OF_LIST, line_of, read_text, read_yaml
+from project.reading import (
+    MOST_CLASSES,
+    MOST_OF_CONFIG,
+    MOST_OF_IMAGE,
+    MOST_OF_LIST,
+    line_of,
+    read_text,
+    read_yaml,
+    read_yaml_as_text,
+)
 
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
+FARTHEST = 2  # shares of the image's side: what lies farther out is written in pixels, what is nearer is cut
 NO_LABELS = {*NAMES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
 
 
@@ -64,7 +77,8 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     annotations: list[Annotation] = []
-    faults: list[Fault] = []
+    twice = [name for name, count in Counter(map(str.strip, layout.class_names)).items() if count > 1]
+    faults = joined_faults([f"the names have '{name}' more than once, as one class" for name in twice], "")
     folders_of: dict[Path, set[Path]] = {}
     _mirrored.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
@@ -112,8 +126,8 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
             faults.append(annotation.fault("annotation-unreadable", "error", number, why))
         elif not 0 <= label < len(layout.class_names):
             faults.append(annotation.fault("class-unknown", "error", number, f"class {label}, but there are {known}"))
-        elif max(values) > 1 + ROUNDING:
-            why = f"a value of {max(values):g}: all are shares of the image's width or height, 0 to 1; left out"
+        elif (furthest := max(values, key=lambda value: abs(value - 0.5))) > FARTHEST or furthest < 1 - FARTHEST:
+            why = f"a value of {furthest:g}: all are shares of the image's width or height, 0 to 1; left out"
             faults.append(annotation.fault("box-wrong-unit", "error", number, why))
         else:
             annotation.add(box, layout.class_names[label], line=number)
@@ -189,8 +203,10 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
 
 
 def _names(file: Path, content: dict[str, Any]) -> list[str]:
-    """A list, or by number; class 7 may be the first that has a name."""
-    own, count = content["names"], content.get("nc")
+    """A list, or by number; class 7 may be the first that has a name. `yes` and `1.0` are names as they are written."""
+    own, count = content["names"], whole_number(content.get("nc"))
+    if isinstance(own, (list, dict)):
+        own = read_yaml_as_text(file)["names"]
     if isinstance(own, dict):
         by_number = {int(key): name for key, name in own.items() if str(key).isdecimal()}
         if own and len(by_number) == len(own):
@@ -200,10 +216,10 @@ def _names(file: Path, content: dict[str, Any]) -> list[str]:
                     f"{file}{line}: names has the class {max(by_number)}; give numbers below {MOST_CLASSES:,}"
                 )
             own = [by_number.get(number, number) for number in range(1 + max(by_number))]
-    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name is None for name in own):
+    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name == "" for name in own):
         raise UserError(f"{file}: names is {own!r}, but must be a list, [cat, dog], or by number, {{0: cat, 1: dog}}")
-    if isinstance(count, int) and count != len(own):
-        raise UserError(f"{file}: nc is {count}, but there are {len(own)} names; which is right?")
+    if content.get("nc") is not None and count != len(own):
+        raise UserError(f"{file}: nc is {content['nc']}, but there are {len(own)} names; which is right?")
     return [str(name) for name in own]
 
 
