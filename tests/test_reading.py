@@ -105,3 +105,13 @@ def test_a_checkpoint_that_would_grow_is_refused() -> None:
     Path("older.ckpt").write_bytes(b"\x80\2N." + sound.read_bytes())  # a pickle for torch, a zip file for Python
     with pytest.raises(zipfile.BadZipFile):
         reading.require_stored(Path("older.ckpt"))
+
+
+def test_weights_may_be_of_the_older_format_and_still_fill_nothing() -> None:
+    for name, content in (("sound", torch.zeros(9)), ("filler", bytearray(10))):
+        torch.save({"a": content}, f"{name}.pth", _use_new_zipfile_serialization=False)
+        torch.save({"a": content}, f"{name}.pt")
+    for ending in ("pt", "pth"):
+        reading.require_weights(Path(f"sound.{ending}"))
+        with pytest.raises(ValueError, match="bytearray"):
+            reading.require_weights(Path(f"filler.{ending}"))

@@ -10,6 +10,7 @@ import yaml
 
 from project import UserError
 from project.annotations import default_of, imported
+from project.reading import parse_yaml, read_yaml
 from project.run_folder import lies_in
 
 # Of the data and the model, which read what the user's own config names; of the trainer, all paths count.
@@ -88,7 +89,7 @@ def _typed(args: list[str], run: Path) -> Iterator[Text]:
         if name not in ("config", "c"):
             yield from (Text(name, text) for text in _leaves(_as_yaml(value)))
         elif not lies_in(value, run):  # the run's own, once more
-            yield from (Text("", text) for text in _leaves(_as_yaml(Path(value).read_text())))
+            yield from (Text("", text) for text in _leaves(read_yaml(Path(value))))
 
 
 def _leaves(values: Any) -> Iterator[str]:
@@ -101,6 +102,6 @@ def _leaves(values: Any) -> Iterator[str]:
 
 def _as_yaml(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError:  # a file name may have any characters
         return text

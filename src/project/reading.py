@@ -5,6 +5,7 @@ instead of a hang, gigabytes of memory or a traceback.
 """
 
 import json
+import mmap
 import re
 import stat
 import zipfile
@@ -27,6 +28,9 @@ DEEPEST = 50  # levels of lists and mappings in YAML
 MOST_VALUES = 100_000  # in a YAML file, its aliases replaced by what they stand for
 MOST_DIGITS = 100  # of a number in YAML
 MOST_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
+
+ZIP = b"PK\3\4"  # how a zip file begins
+FILLER = b"\nbytearray\n"  # of what torch lets a pickle call, this alone fills as much memory as a number says
 
 KINDS = {
     stat.S_ISDIR: "a folder",
@@ -279,7 +283,7 @@ def require_stored(file: Path) -> None:
     """
     size = require_regular(file)
     with file.open("rb") as stream:
-        if stream.read(4) != b"PK\3\4":  # else torch takes it for its older format, and ignores a zip file's end
+        if stream.read(4) != ZIP:  # else torch takes it for its older format, and ignores a zip file's end
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
@@ -288,7 +292,22 @@ def require_stored(file: Path) -> None:
         declared = sum(part.file_size for part in parts)
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
-        for part in parts:
-            # Of what torch lets a pickle call, this alone fills memory with as many bytes as a number says.
-            if part.filename.endswith(".pkl") and b"\nbytearray\n" in archive.read(part):
-                raise ValueError("it holds a bytearray, which no checkpoint of ours does")
+        if any(FILLER in archive.read(part) for part in parts if part.filename.endswith(".pkl")):
+            raise ValueError("it holds a bytearray, which no checkpoint of ours does")
+
+
+def require_weights(file: Path) -> None:
+    """Do what `require_stored` does for a file of weights, which may also be of torch's format before 1.6.
+
+    Raises:
+        OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
+    """
+    require_regular(file)
+    with file.open("rb") as stream:
+        is_zip = stream.read(4) == ZIP
+        if not is_zip:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
+                if content.find(FILLER) >= 0:
+                    raise ValueError("it holds a bytearray, which no weights are")
+    if is_zip:
+        require_stored(file)

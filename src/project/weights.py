@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from project import UserError
+from project.reading import require_weights
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -75,9 +77,20 @@ def _content(file: str) -> Any:
         except (SafetensorError, OSError):
             raise UserError(unreadable) from None
     try:
+        require_weights(Path(file))
         with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references keep their arguments
             return torch.load(file, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, pickle.PickleError):
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        pickle.PickleError,
+    ):
         raise UserError(unreadable) from None
 
 

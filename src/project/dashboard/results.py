@@ -8,6 +8,7 @@ import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
 from project.replacing import replacing
+from project.terminal import visible
 
 
 def report(
@@ -22,10 +23,10 @@ def report(
         figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
         notes: what must be known about the metrics, a line each.
     """
-    width = max(len(key) for key in metrics)
+    width = max(len(visible(key)) for key in metrics)
     print()
     for key, value in metrics.items():
-        print(f"{key:<{width}}  {value:.4f}")
+        print(f"{visible(key):<{width}}  {value:.4f}")
     for note in notes:
         print(note)
     if folder is None:

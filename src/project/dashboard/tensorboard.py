@@ -59,8 +59,9 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Markdown."""
-        self._try(lambda: self.experiment.add_text(tag, text, step))
+        """Write Markdown, in which names of classes and files make no links, no pictures and no HTML."""
+        harmless = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
+        self._try(lambda: self.experiment.add_text(tag, harmless, step))
 
     @rank_zero_only
     def log_layout(self, layout: dict[str, Any]) -> None:

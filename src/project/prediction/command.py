@@ -18,6 +18,7 @@ from project.prediction import inputs
 from project.prediction.predictor import Predictor, load
 from project.replacing import replacing
 from project.run_folder import refuse_links
+from project.terminal import visible
 from project.trust import in_a_line
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
@@ -152,7 +153,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     with replacing(listed) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
     for file, reason in broken[:NAMED]:
-        print(f"{file}: {reason}", file=sys.stderr)
+        print(visible(f"{file}: {reason}"), file=sys.stderr)
     raise BrokenFiles(
         f"{len(broken):,} of {len(files):,} images could not be read or drawn; {listed} has them all, with the reasons"
     )
