@@ -9,8 +9,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchvision.transforms import v2
@@ -20,7 +18,7 @@ from project.classification import pictures
 from project.classification.exported import Exported
 from project.classification.predictions import Predictions
 from project.pipeline import Batch
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.weights import allow_freezing, freeze_all_but_head
 
 MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
@@ -45,7 +43,8 @@ class Classifier(L.LightningModule):
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
         mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
         weighted: weigh each class's loss by the inverse of its frequency.
@@ -64,7 +63,8 @@ class Classifier(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         label_smoothing: float = 0.0,
         mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
@@ -75,7 +75,8 @@ class Classifier(L.LightningModule):
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.num_classes, self.optimizer, self.schedule = num_classes, optimizer, schedule
+        self.num_classes = num_classes
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
         self.mix = v2.RandomChoice(mixing) if mixing else None
         self.register_buffer(
@@ -212,7 +213,7 @@ class Classifier(L.LightningModule):
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _seen(losses: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
