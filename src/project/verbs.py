@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from project import BrokenFiles, UserError, checkpoint, trust
 from project.arguments import option, options, without
 from project.cli import CLI, Inspection
-from project.dashboard import report, show_report
+from project.dashboard import report, require_measured, show_report
 from project.mistakes import missing_config
 from project.pipeline import ImageDataModule
 from project.safeguards import restarting
@@ -74,6 +74,8 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             print(said)
         if cli.config_init.dashboard.enabled:
             show_report(metrics, figures, said, trainer)
+        cli.config_init.early_stopping.require_finite()
+        require_measured(metrics)
 
 
 def _best(trainer: L.Trainer) -> Path:
@@ -109,6 +111,7 @@ def test(args: list[str]) -> None:
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
         report(metrics, {}, None)
+        require_measured(metrics)
 
 
 def check(args: list[str]) -> None:

@@ -54,3 +54,23 @@ class Chosen(Judged):
 
     def configure_optimizers(self):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
+
+
+class Unmeasured(Chosen):
+    """Its test images have no finite loss, and its validation images nothing to measure."""
+
+    def on_test_epoch_end(self):
+        super().on_test_epoch_end()
+        self.log("test/loss", float("nan"))
+
+    def measure(self, evidence):
+        return float("nan")
+
+
+class Endless(Chosen):
+    """What it is judged by is not finite."""
+
+    monitor, mode = "val/loss", "min"
+
+    def on_validation_epoch_end(self):
+        self.log("val/loss", float("inf"))

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassStatScores
 from torchvision.transforms import v2
 
 from project import UserError
@@ -90,7 +90,7 @@ class Classifier(L.LightningModule):
         # No compute groups: those merge metrics whose counts happen to be equal after the first batch.
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.accuracy_by_class = MulticlassAccuracy(num_classes, average="none")
+        self.counts_by_class = MulticlassStatScores(num_classes, average="none")
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -130,7 +130,7 @@ class Classifier(L.LightningModule):
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        by_class = [] if self.trainer.state.fn == "fit" else [self.accuracy_by_class]
+        by_class = [] if self.trainer.state.fn == "fit" else [self.counts_by_class]
         return self._measure(batch, self.val_loss, self.val_metrics, *by_class)
 
     def on_validation_epoch_end(self) -> None:
@@ -139,7 +139,7 @@ class Classifier(L.LightningModule):
             self._report_by_class("val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_loss, self.test_metrics, self.accuracy_by_class)
+        self._measure(batch, self.test_loss, self.test_metrics, self.counts_by_class)
 
     def on_test_epoch_end(self) -> None:
         self._report("test/loss", self.test_loss, self.test_metrics)
@@ -204,9 +204,12 @@ class Classifier(L.LightningModule):
         metrics.reset()
 
     def _report_by_class(self, split: str) -> None:
-        named = zip(self.class_names, self.accuracy_by_class.compute(), strict=True)
-        self.log_dict({f"{split}/accuracy/{name}": value for name, value in named})
-        self.accuracy_by_class.reset()
+        """The accuracy of each class that the split has images of."""
+        counts = self.counts_by_class.compute().view(self.num_classes, 5)
+        right, there = counts[:, 0].float(), counts[:, 4].float()
+        named = zip(self.class_names, right / there, there, strict=True)
+        self.log_dict({f"{split}/accuracy/{name}": value for name, value, number in named if number})
+        self.counts_by_class.reset()
 
     def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
         """See `project.classification.pictures`."""

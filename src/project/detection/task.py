@@ -9,7 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from project import UserError
+from project import NotMeasured
 from project.detection import pictures
 from project.detection.exported import Exported, to_original
 from project.detection.flips import Flip, in_flips
@@ -92,7 +92,7 @@ class Detector(L.LightningModule):
         values = self.val_precision.compute(self.class_names, by_class=not training)
         self.val_precision.reset()
         if "map" not in values and training and not self.trainer.sanity_checking:
-            raise UserError("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
+            raise NotMeasured("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
         self.log_dict({f"val/{key}": value for key, value in values.items()})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -101,6 +101,7 @@ class Detector(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         values = self.test_precision.compute(self.class_names, by_class=True)
         self.test_precision.reset()
+        values.setdefault("map", float("nan"))  # no image has a box
         self.log_dict({f"test/{key}": value for key, value in values.items()})
 
     def _measure(self, batch: Batch, precision: AveragePrecision) -> list[Seen]:

@@ -159,9 +159,9 @@ class Segmenter(L.LightningModule):
         return Exported(self.net, left_out)
 
     def measure(self, evidence: list[Tensor]) -> float:
-        """The mean IoU."""
+        """The mean IoU; NaN where all pixels are ignored."""
         both, either = torch.stack(evidence).sum(0)
-        return float((both / either).nanmean().nan_to_num())
+        return float((both / either).nanmean())
 
     def shares(self, evidence: list[Tensor]) -> Tensor:
         """Float[N 2 K]."""
@@ -183,11 +183,11 @@ class Segmenter(L.LightningModule):
         """Over all processes: torchmetrics adds up their counts."""
         counts = self._counts = confusion.compute()
         of_classes = iou(counts)
-        accuracy = counts.diagonal().sum() / counts.sum().clamp(min=1)
+        accuracy = counts.diagonal().sum() / counts.sum()
         self.log_dict(
             {
                 f"{split}/loss": loss.compute(),
-                f"{split}/miou": of_classes.nanmean().nan_to_num(),
+                f"{split}/miou": of_classes.nanmean(),
                 f"{split}/pixel_accuracy": accuracy,
             }
         )
