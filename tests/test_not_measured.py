@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from project import NotMeasured, UserError, verbs
+from project.safeguards import EMA, EarlyStopping
 
 RUN = {
     "trainer": {"max_epochs": 2, "accelerator": "cpu"},
@@ -47,3 +48,11 @@ def test_a_run_that_is_judged_by_nothing_finite_is_stopped(capsys):
 def test_numbers_that_no_loader_can_have_are_refused(args):
     with pytest.raises(UserError, match=f"data.{args[0]} is {args[1]}"):
         verbs.fit(["--config", "tiny.yaml", f"--data.{args[0]}", args[1]])
+
+
+def test_an_average_and_a_patience_that_cannot_be_are_refused():
+    for decay in (-0.1, 1.0):
+        with pytest.raises(UserError, match="decay"):
+            EMA(decay)
+    with pytest.raises(UserError, match=r"early_stopping\.patience is 0"):
+        EarlyStopping(patience=0)

@@ -19,7 +19,7 @@ from project.classification.exported import Exported
 from project.classification.predictions import Predictions
 from project.pipeline import Batch
 from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.weights import allow_freezing, freeze_all_but_head
+from project.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
 
@@ -72,6 +72,9 @@ class Classifier(L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        require_epochs(freeze_epochs)
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing is {label_smoothing}, but must be at least 0 and below 1")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]

@@ -64,6 +64,13 @@ class Stylizer(L.LightningModule):
         variation_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        for name, value, least in (
+            ("style_size", style_size, 1),
+            ("style_weight", style_weight, 0),
+            ("variation_weight", variation_weight, 0),
+        ):
+            if value < least:
+                raise UserError(f"model.{name} is {value}, but must be at least {least}")
         self.save_hyperparameters(logger=False)
         self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]

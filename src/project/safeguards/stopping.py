@@ -30,6 +30,8 @@ class EarlyStopping(callbacks.EarlyStopping):
         patience: int | None = 10,
         min_delta: float = 0.0,
     ) -> None:
+        if patience is not None and patience < 1:
+            raise UserError(f"early_stopping.patience is {patience}, but must be at least 1, or null to never stop")
         super().__init__(monitor or "val/loss", min_delta, NEVER if patience is None else patience, mode=mode or "min")
         self._asked = monitor, mode
 

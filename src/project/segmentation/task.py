@@ -21,7 +21,7 @@ from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
 from project.segmentation.predictions import Predictions
-from project.weights import allow_freezing, freeze_all_but_head
+from project.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 
 class Segmenter(L.LightningModule):
@@ -63,6 +63,7 @@ class Segmenter(L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        require_epochs(freeze_epochs)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
