@@ -35,6 +35,12 @@ class UnreachableFiles(BrokenFiles):
     what they hold, so that nothing may be left out for it."""
 
 
+class NotMeasured(UserError):
+    """A metric is not finite, or there was nothing to measure it on: the command was right, the result is none."""
+
+    exit_code = 1
+
+
 class Stopped(Exception):
     """A signal has ended the run: the verbs print what it says, if anything, and exit with `exit_code`."""
 

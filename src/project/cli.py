@@ -23,6 +23,7 @@ from project.reading import parse_yaml
 from project.replacing import replacing
 from project.run_folder import next_version
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
+from project.safeguards.plateau import StepAfterValidation
 
 # Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
 set_parsing_settings(import_path_denylist=[])
@@ -221,7 +222,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         wanted = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
         progress = Bar(self.speed) if wanted else Lines(self.speed)
-        callbacks = [self.speed, progress]
+        callbacks = [self.speed, progress, StepAfterValidation()]
         if self.base is None:
             callbacks.append(Hyperparameters(ignore=LEARNED))
             if not self.config.trainer.fast_dev_run:

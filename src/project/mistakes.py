@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
+from torch.optim.lr_scheduler import LRScheduler
 
 from project import UserError, nearest
 from project._jsonargparse import Carried, own_defaults
 from project.annotations import default_of
+from project.schedule import CANNOT, FILLED_IN, refuse_wrapper
 
 
 class _Strict(ArgumentParser):
@@ -49,11 +51,25 @@ class _Strict(ArgumentParser):
 
 
 class Parser(_Strict, LightningArgumentParser):
-    """Of a run's config and command line. A logger needs no `save_dir`: without one it writes into the run's folder."""
+    """Of a run's config and command line.
 
-    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
+    A logger needs no `save_dir`: without one it writes into the run's folder. A schedule needs no length.
+    """
+
+    def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
+        """Add the arguments of a class; what is filled in later is not required.
+
+        Raises:
+            UserError: a config cannot describe schedules of this class.
+        """
         added = super().add_class_arguments(theclass, *args, **kwargs)
-        if isinstance(theclass, type) and issubclass(theclass, Logger):
+        if not isinstance(theclass, type):
+            return added
+        if issubclass(theclass, LRScheduler):
+            refuse_wrapper(theclass)
+            for action in self._actions:
+                action.required = action.required and action.dest not in FILLED_IN
+        if issubclass(theclass, Logger):
             for action in self._actions:
                 if action.dest == "save_dir" and action.required:
                     action.required, action.default = False, default_save_dir(theclass)
@@ -82,6 +98,8 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         given: the command line.
     """
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    if found := re.search(rf"(\w+ {CANNOT}.*)", message):
+        return f"{parent}: {found[1]}"
     if found := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
         return _wrong_key(found[1], known, given)
     if found := re.search(
@@ -103,6 +121,9 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         return f"no class '{wanted}': there is no module '{found[1]}' (key {parent}){_where(found[1], given)}"
     if found := re.search(r"File does not exist: '([^']+)'", message):
         return missing_config(Path(found[1]))
+    if found := re.search(r"the following arguments are required: ([\w.]+)", message):
+        key = f"{parent}.{found[1]}".lstrip(".")
+        return f"{key} is missing: give it in the config or as --{key}"
     if found := re.search(r"(?:Given )?[Kk]ey \"([\w.]+)\" is required", message):
         return f"{found[1]} is missing: give it in the config or as --{found[1]}"
     wrong = re.search(r"Got value: (.*)", message) or re.search(r"Given value: (.*)", message)

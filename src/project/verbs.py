@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from project import BrokenFiles, UserError, checkpoint, trust
 from project.arguments import option, options, without
 from project.cli import CLI, Inspection
-from project.dashboard import report, show_report
+from project.dashboard import report, require_measured, show_report
 from project.mistakes import missing_config
 from project.pipeline import ImageDataModule, broken
 from project.pipeline.folders import SPLITS
@@ -84,6 +84,8 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             print(said)
         if cli.config_init.dashboard.enabled:
             show_report(metrics, figures, said, trainer, notes)
+        cli.config_init.early_stopping.require_finite()
+        require_measured(metrics)
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, int]:
@@ -131,6 +133,7 @@ def test(args: list[str]) -> None:
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
         report(metrics, {}, None, _notes(cli.datamodule))
+        require_measured(metrics)
 
 
 def check(args: list[str]) -> None:

@@ -131,6 +131,15 @@ def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
         parameter.requires_grad_(not frozen or id(parameter) in heads)
 
 
+def require_epochs(freeze_epochs: int) -> None:
+    """
+    Raises:
+        UserError: the number of epochs is negative.
+    """
+    if freeze_epochs < 0:
+        raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
+
+
 def allow_freezing(trainer: "Trainer") -> None:
     """Raises UserError if processes would wait for gradients that frozen parameters do not get."""
     finds_unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")

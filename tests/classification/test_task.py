@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from project import verbs
+from project import UserError, verbs
 from project.classification import CNN, Classifier
 from project.pipeline import Batch
 from project.safeguards.verdict import of
@@ -243,3 +243,15 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
     wanted = F.cross_entropy(task(images), targets, task.class_weights, label_smoothing=0.3)
     assert torch.allclose(sums / weights, wanted)
+
+
+def test_a_class_without_images_has_no_accuracy():
+    values = logged(torch.eye(3)[[0, 2, 2]], torch.tensor([0, 2, 0]), cut=1)
+    assert (values["test/accuracy/0"], values["test/accuracy/2"]) == (0.5, 1)
+    assert "test/accuracy/1" not in values
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": -0.1}, {"label_smoothing": 1.0}, {"freeze_epochs": -1}])
+def test_arguments_out_of_range_are_refused(options):
+    with pytest.raises(UserError, match=f"model.{next(iter(options))} is"):
+        Classifier(Given, 2, 1, **options)

@@ -7,9 +7,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from tiny_task import Judged, Shades
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 
 class Short(WarmupCosine):
@@ -46,11 +45,32 @@ class Chosen(Judged):
         in_channels: int,
         net: Callable[..., nn.Module] = Layer,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
     ):
         super().__init__(num_classes, in_channels)
         self.net = net(num_classes=num_classes, in_channels=in_channels)
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
 
     def configure_optimizers(self):
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
+
+
+class Unmeasured(Chosen):
+    """Its test images have no finite loss, and its validation images nothing to measure."""
+
+    def on_test_epoch_end(self):
+        super().on_test_epoch_end()
+        self.log("test/loss", float("nan"))
+
+    def measure(self, evidence):
+        return float("nan")
+
+
+class Endless(Chosen):
+    """What it is judged by is not finite."""
+
+    monitor, mode = "val/loss", "min"
+
+    def on_validation_epoch_end(self):
+        self.log("val/loss", float("inf"))

@@ -67,6 +67,12 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size is {batch_size}, but must be at least 1")
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"data.num_workers is {num_workers}, but must be 0 or more")
+        if std is not None and not all(value > 0 for value in std):
+            raise UserError(f"data.std is {std}, but must be above 0 for each channel")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line hands over plain values, which a checkpoint can hold and anyone can load.

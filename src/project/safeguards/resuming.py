@@ -92,8 +92,9 @@ class ExactResume(L.Callback):
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         if self._planned != self._resumed["planned"] or self.changed:
-            self._renewal.apply(trainer, with_optimizer=self.changed)
-            if trainer.lr_scheduler_configs:
+            other_processes = self._resumed["processes"] != trainer.world_size
+            self._renewal.apply(trainer, with_optimizer=self.changed, by_epochs=other_processes)
+            if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is made anew, for {self._planned:,.0f} steps in all")
         trainer._logger_connector._callback_metrics.update(self._resumed["metrics"])
         loop._restarting = False  # else schedules that follow a metric miss the end of this epoch
