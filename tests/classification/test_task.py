@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from project import verbs
+from project import UserError, verbs
 from project.classification import CNN, Classifier
 from project.pipeline import Batch
 from project.safeguards.verdict import of
@@ -243,3 +243,15 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
     wanted = F.cross_entropy(task(images), targets, task.class_weights, label_smoothing=0.3)
     assert torch.allclose(sums / weights, wanted)
+
+
+def test_a_size_that_the_net_does_not_take_is_one_line(fit, repository, image_folder):
+    root = image_folder({"train": {"a": 8, "b": 8}})
+    config = ["--config", str(repository / "configs" / "classification_finetune.yaml"), "--data.root", str(root)]
+    net = ["--model.net", "project.classification.TimmNet", "--model.net.name", "vit_tiny_patch16_224"]
+    net += ["--model.net.pretrained", "false", "--data.cache", "none", "--data.num_workers", "0"]
+    with pytest.raises(UserError, match=r"data\.image_size: TimmNet takes no images of 48x64 \(.*\), but of 224x224$"):
+        fit(*config, *net, "--data.image_size", "[48, 64]")
+    crop = "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 40}}]"
+    with pytest.raises(UserError, match=r"data\.augment: TimmNet takes no images of 40x40 \(.*\), but of 224x224$"):
+        fit(*config, *net, "--data.image_size", "[224, 224]", "--data.augment", crop)
