@@ -49,3 +49,12 @@ def test_overlay_says_what_the_machine_is_and_nothing_else(overlay, capsys):
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["trainer"].items() >= yaml.safe_load(overlay.read_text())["trainer"].items()
     assert {"model", "data", "early_stopping", "checkpoint"} <= set(printed)
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_size_of_training_images_is_written_out_only_where_it_is_another(config):
+    """Else `--data.image_size` would change evaluated images alone."""
+    data = yaml.safe_load(config.read_text())["data"]["init_args"]
+    arguments = [transform.get("init_args", {}) for transform in data.get("augment", ())]
+    sizes = [given["size"] for given in arguments if "size" in given]
+    assert all(data.get("image_size") and size != data["image_size"] for size in sizes)

@@ -84,6 +84,7 @@ def quiet() -> None:
         "It is recommended to use `self.log(",  # ours are equal on all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours begins where it ended
+        "Found .* in eval mode at the start of training",  # fixed norms, see `TorchvisionDetector`
         ".*litlogger|.*litmodels",
         r"\s*Unable to serialize instance",  # a default, which is left out of config.yaml
     ):

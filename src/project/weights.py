@@ -112,6 +112,22 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
         net.transform_input = False
 
 
+def initialise_head(layer: nn.Module) -> None:
+    """Initialise a layer that gives the classes, so that K classes start equally likely: a first loss near ln(K).
+
+    The weights get a standard deviation of 0.01 and the biases 0, as in torchvision's VGGs and MobileNets. In a list
+    each layer is initialised; in any other module only the last layer that has weights, which gives the classes.
+    """
+    if isinstance(layer, nn.ModuleList):
+        for one in layer:
+            initialise_head(one)
+        return
+    *_, last = (module for module in layer.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    nn.init.normal_(last.weight, std=0.01)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+
+
 def _for_channels(weight: Tensor, channels: int) -> Tensor:
     """A convolution's weights, averaged over the channels if these are others, their sum being kept."""
     old = weight.shape[1]

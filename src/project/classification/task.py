@@ -17,6 +17,7 @@ from project import UserError
 from project.classification import pictures
 from project.classification.exported import Exported
 from project.classification.predictions import Predictions
+from project.image_sizes import refuse_wrong_sizes
 from project.pipeline import Batch
 from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.weights import allow_freezing, freeze_all_but_head, require_epochs
@@ -96,6 +97,8 @@ class Classifier(L.LightningModule):
         self.counts_by_class = MulticlassStatScores(num_classes, average="none")
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:

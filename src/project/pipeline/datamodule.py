@@ -43,7 +43,8 @@ class ImageDataModule(L.LightningDataModule):
 
     Args:
         batch_size: per process, in training and evaluation.
-        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch.
+        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch. For
+            crops that follow `image_size` see `project.pipeline.augment`.
         cache: `ram` keeps the decoded images in memory, `disk` in one memory-mapped file below `cache_dir` that the
             next run finds again, `none` decodes them in every epoch.
         mean, std: one number a channel, for pixels from 0 to 1; computed from the training images if not given.
@@ -82,6 +83,7 @@ class ImageDataModule(L.LightningDataModule):
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # known after `setup`
         self._size: tuple[int, int] | None = None
+        self.image_sizes: dict[str, tuple[int, int]] = {}  # that the net gets, by key; see `_image_sizes`
         self.samples: dict[str, Samples | None] = {}  # as they are used; filled by `setup`
         self.left_out: dict[str, dict[str, str]] = {}  # of each split, files that cannot be decoded, and why
         self._divided: dict[str, Samples | None] = {}
@@ -244,6 +246,8 @@ class ImageDataModule(L.LightningDataModule):
         self._size = first.shape[1:] if first is not None and first.one_size else None
         _ = self.preprocessing  # says what does not fit
         self._divided.clear()  # of which `samples` may have copies
+        if stage == "fit" and self._size is not None:
+            self.image_sizes = self._image_sizes(self._present("train"))
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of the first, which is train where there is one, or those of a checkpoint."""
@@ -254,6 +258,33 @@ class ImageDataModule(L.LightningDataModule):
                 rank_zero_only(print)(f"of pixels of more than 8 bits, {black:,g} becomes black and {white:,g} white")
         for samples in splits:
             samples.levels = self.levels
+
+    def _image_sizes(self, train: Samples) -> dict[str, tuple[int, int]]:
+        """The height and width of evaluated images, and of training images if they are others, by the key that says so.
+
+        Raises:
+            UserError: the augmentation cannot be applied to images of that size.
+        """
+        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
+        height, width = blank.shape[1:]
+        try:
+            batch = Split(blank, self.augment, self.sample, self.collate).__getitems__([(0, 0)])
+        except UserError:
+            raise
+        except Exception as error:  # a transform of anyone's can raise anything
+            why = (str(error).splitlines() or [""])[0]
+            raise UserError(
+                f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
+                f"({type(error).__name__}: {why}); crops that keep an image's size are RandomShift and "
+                "RandomZoomIn of project.pipeline, and RandomScaleCrop of project.segmentation without a size"
+            ) from error
+        sizes = {"data.image_size": (height, width)}
+        rows, columns = batch.images.shape[-2:]
+        if (rows, columns) != (height, width):
+            sizes["data.augment"] = rows, columns
+            told = f"training images are {rows}x{columns} (data.augment)"
+            rank_zero_only(print)(f"{told}, evaluated ones {height}x{width} (data.image_size)", flush=True)
+        return sizes
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project import UserError
+from project.image_sizes import refuse_wrong_sizes
 from project.pipeline import Batch
 from project.pipeline.decode import positive
 from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
@@ -80,6 +81,8 @@ class Segmenter(L.LightningModule):
         self._counts: Tensor | None = None  # Long[K K], of the last evaluation
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:
