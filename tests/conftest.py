@@ -1,10 +1,13 @@
 """Tiny data and tiny runs. Every test runs in a folder of its own, so that nothing is written into the checkout."""
 
+import gc
 import os
+import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -16,11 +19,6 @@ sys.path.append(str(REPOSITORY / "tests" / "parts"))
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest begins first: one process runs all of it, and the others should not wait for it."""
-    items.sort(key=lambda item: item.path.stem != "test_notebooks")
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +37,31 @@ def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Callable[..., CompletedProcess]]:
+    """Runs a module or a file, with its arguments, in two processes that train together: see `ranks.py`."""
+    from ranks import forking
+
+    with forking() as run:
+        yield run
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., CompletedProcess]:
+    """Runs `python -m project.VERB` in this process, which has imported everything: its exit code and its output."""
+    from project import process
+
+    def run(verb: str, *words: str) -> CompletedProcess:
+        capfd.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", [verb, *words])
+            patch.setattr(process, "prepare", lambda: (gc.enable(), process.quiet()))  # this process goes on
+            runpy.run_module(f"project.{verb}", run_name="__main__")
+        return CompletedProcess(words, ended.value.code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

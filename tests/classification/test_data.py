@@ -1,8 +1,5 @@
 """Where labelled images come from, and what is said when they are not as they should be."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,13 +182,13 @@ def test_broken_files_end_a_run_with_their_names(image_folder, cache, workers):
 
 
 @pytest.mark.parametrize(("cache", "workers"), [("none", "2"), ("none", "0"), ("disk", "0")])
-def test_broken_files_on_the_command_line(image_folder, repository, cache, workers):
+def test_broken_files_on_the_command_line(image_folder, repository, command, cache, workers):
     root = image_folder({"train": {"a": 9, "b": 9}, "test": {"a": 1, "b": 1}})
     Path(root / "train" / "a" / "3.png").write_bytes(b"")
-    command = [sys.executable, "-m", "project.fit", "--config", str(repository / "configs/classification_folder.yaml")]
-    command += ["--data.root", str(root), "--data.batch_size", "4", "--data.cache", cache, "--trainer.max_epochs", "1"]
-    command += ["--data.num_workers", workers, "--data.mean", "[0.5, 0.5, 0.5]", "--data.std", "[1, 1, 1]"]
-    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    words = ["--config", str(repository / "configs/classification_folder.yaml")]
+    words += ["--data.root", str(root), "--data.batch_size", "4", "--data.cache", cache, "--trainer.max_epochs", "1"]
+    words += ["--data.num_workers", workers, "--data.mean", "[0.5, 0.5, 0.5]", "--data.std", "[1, 1, 1]"]
+    ended = command("fit", *words)
     assert ended.returncode == 1, ended.stderr
     before, _, said = ended.stderr.partition("error: ")
     assert "a/3.png: an empty file" in said and "Traceback" not in said

@@ -1,8 +1,5 @@
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -205,15 +202,14 @@ def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, 
     assert results["val/accuracy"] == pytest.approx(mean, abs=1e-4)
 
 
-def test_two_processes_measure_what_one_does(fit, tmp_path):
+def test_two_processes_measure_what_one_does(fit, ranks, command):
     """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
     run = fit(*SHORT, "--trainer.max_epochs", "1")
-    tables = []
-    for options in ([], ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]):
-        command = [sys.executable, "-m", "project.test", str(run), "--data.batch_size", "50", *options]
-        ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert ended.returncode == 0, ended.stderr
-        tables.append([line for line in ended.stdout.splitlines() if line.startswith("test/")])
+    words = [str(run), "--data.batch_size", "50", "--trainer.accelerator", "cpu"]
+    one = command("test", *words)
+    two = ranks("project.test", *words, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    tables = [[line for line in ended.stdout.splitlines() if line.startswith("test/")] for ended in (one, two)]
     assert tables[0] == tables[1] and len(tables[0]) == 14
 
 

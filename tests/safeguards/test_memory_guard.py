@@ -1,8 +1,6 @@
 """A run on a device with little memory is the run that it would have been with enough."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -113,7 +111,7 @@ if __name__ == "__main__":
 """
 
 
-def test_one_of_two_processes_may_be_short_of_memory():
+def test_one_of_two_processes_may_be_short_of_memory(ranks):
     """In its forward pass, in its backward pass with a part of the gradients exchanged already, or where gradients
     are added up first. From the second epoch on both have its size."""
     runs = [
@@ -122,8 +120,7 @@ def test_one_of_two_processes_may_be_short_of_memory():
         for short in ({}, {"forward": 3}, {"backward": 3})
     ]
     Path("processes.py").write_text(PROCESSES.format(folder=str(Path(__file__).parent), runs=runs))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "processes.py"], capture_output=True, text=True, env=environment)
+    ended = ranks("processes.py")
     assert ended.returncode == 0, ended.stderr[-3000:]
     by_rank = [[json.loads(line) for line in Path(f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
     assert len(by_rank[0]) == len(by_rank[1]) == len(runs)

@@ -3,10 +3,7 @@
 import copy
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -417,10 +414,8 @@ def test_a_report_names_the_files_as_json_and_in_tensorboard(tiny, capsys):
     assert "nan_guard/text_summary" in EventAccumulator(str(run)).Reload().Tags()["tensors"]
 
 
-def test_two_processes_agree_and_one_of_them_speaks(tiny):
+def test_two_processes_agree_and_one_of_them_speaks(ranks):
     """Only the second one's input is bad. It is skipped by both, and after too much of it both stop."""
-    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     poison = {"class_path": "poison.Poison", "init_args": {"where": "input", "steps": [1, 4, 5, 6, 7, 8, 9], "rank": 1}}
     config = {
         "trainer": {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "max_epochs": 9, "callbacks": [poison]},
@@ -429,8 +424,7 @@ def test_two_processes_agree_and_one_of_them_speaks(tiny):
         "nan_guard": {"patience": 2, "max_rollbacks": 1},
     }
     Path("tiny.yaml").write_text(yaml.safe_dump(config))
-    words = [sys.executable, "-m", "project.fit", "--config", "tiny.yaml"]
-    ended = subprocess.run(words, capture_output=True, text=True, env=environment)
+    ended = ranks("project.fit", "--config", "tiny.yaml")
     assert ended.returncode == 1, ended.stderr
     assert ended.stderr.count("error: ") == 1 and "Traceback" not in ended.stderr
     assert "2 bad steps in a row, after 1 roll-backs" in ended.stderr

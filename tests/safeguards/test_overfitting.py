@@ -1,9 +1,6 @@
 """What is measured of the training images, by hand and over the command line; and that nothing else changes by it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +92,12 @@ def test_it_measures_the_weights_that_are_kept(averaged, capsys):
     assert "overfitting/verdict/text_summary" in events.Tags()["tensors"]
 
 
-def test_with_two_processes_each_image_counts_once():
+def test_with_two_processes_each_image_counts_once(ranks):
     """49 and a batch size of 8: one process has a batch more than the other, and the last is uneven. Both measure with
     the statistics that the checkpoint has."""
-    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
     words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.val", "49"]
     words += ["--model", "tiny_task.Normed", "--overfitting.budget", "10"]  # at each validation, not after the training
-    command = [sys.executable, "-m", "project.fit", *words]
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    ended = ranks("project.fit", *words)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("verdict: ") == 1
     agrees_with_hand(val=49, model=tiny_task.Normed)

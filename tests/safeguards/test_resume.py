@@ -269,13 +269,34 @@ def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
     assert_same(fit("whole"), Path("runs/stopped/version_0"))
 
 
-def test_two_processes_stop_together_and_one_can_go_on():
+DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+ENDLESS = ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+
+
+def goes_on_alone(run: Path, said: str, ranks) -> None:
+    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
+    epochs = contents(run, "last")["epoch"] + 2
+    words = ["--resume", str(run), "--trust", "tiny_task", "--trust", "poison", "--trainer.devices", "1"]
+    words += ["--trainer.max_epochs", str(epochs)]  # in a process of its own: ddp would hold this one's port
+    ended = ranks("project.fit", *words, processes=1)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 processes before, 1 now" in ended.stdout
+    assert contents(run, "last")["exact_resume"]["processes"] == 1
+
+
+def test_two_processes_stop_together_and_one_can_go_on(ranks):
+    ended = ranks("project.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS,
+                  "--trainer.callbacks+=poison.Terminated", "--trainer.callbacks.step", "5")  # fmt: skip
+    assert ended.returncode == 143, ended.stderr
+    goes_on_alone(Path("runs/two/version_0"), ended.stderr, ranks)
+
+
+@pytest.mark.slow
+def test_two_processes_that_one_has_started_stop_together(ranks):
     """SIGTERM to all of them, as `timeout` and SLURM send it."""
     paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
-    words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    words += ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+    line = [sys.executable, "-m", "project.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS]
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "project.fit", *words]
     options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     run = Path("runs/two/version_0")
     with subprocess.Popen(line, **options) as started:
@@ -285,14 +306,7 @@ def test_two_processes_stop_together_and_one_can_go_on():
         os.killpg(started.pid, signal.SIGTERM)
         _, said = started.communicate(timeout=120)
     assert started.returncode == 143, said
-    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
-    epochs = contents(run, "last")["epoch"] + 2
-    words = ["--resume", str(run), "--trust", "tiny_task", "--trainer.devices", "1"]
-    words += ["--trainer.max_epochs", str(epochs)]  # in a process of its own: ddp would hold this one's port
-    ended = subprocess.run([*line[:3], *words], capture_output=True, text=True, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    assert "2 processes before, 1 now" in ended.stdout
-    assert contents(run, "last")["exact_resume"]["processes"] == 1
+    goes_on_alone(run, said, ranks)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
