@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,6 +47,29 @@ def ranks() -> Iterator[Callable[..., CompletedProcess]]:
 
     with forking() as run:
         yield run
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], object]], Path]:
+    """Makes a folder once for all processes that run tests: `once(name, make)` calls `make()` in it and returns it.
+
+    Nobody changes what is in it: a test that would takes a copy.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all processes
+
+    def get(name: str, make: Callable[[], object]) -> Path:
+        folder, made = root / "once" / name, root / "once" / f"{name}.made"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
+            if not made.exists():
+                patch.chdir(folder)
+                make()
+                made.touch()
+        return folder
+
+    return get
 
 
 @pytest.fixture

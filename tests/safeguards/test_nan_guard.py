@@ -18,12 +18,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from project import UserError, verbs
-from project.safeguards import EMA, NanGuard, nan_guard
+from project.safeguards import EMA, NanGuard, nan_guard, nan_signs
 from project.safeguards.nan_guard import Diverged
 from project.safeguards.nan_replay import remember, replay
 from project.safeguards.nan_report import advice
 from project.safeguards.nan_rollback import cut_learning_rates
-from project.safeguards.nan_signs import FEWEST, LONG, SILENT_STEPS, Runaway
+from project.safeguards.nan_signs import FEWEST, LONG, Runaway
 
 NAN = float("nan")
 PARTS = Path(__file__).resolve().parent.parent / "parts"
@@ -332,18 +332,21 @@ def test_advice(known, first):
     assert advice("gradient", GOOD | known)[0].startswith(first)
 
 
-def test_parameters_that_no_gradient_reaches_are_told_of_once(capsys):
+def test_parameters_that_no_gradient_reaches_are_told_of_once(monkeypatch, capsys):
+    for module in (nan_guard, nan_signs):
+        monkeypatch.setattr(module, "SILENT_STEPS", 20)
+
     class Dead(Own):
         def training_step(self, batch):
             return super().training_step(batch) + 0 * self.dead.sum()
 
     model = Dead(adam)
     model.dead, model.frozen = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2), requires_grad=False)
-    train(batches(SILENT_STEPS - 1), NanGuard(), model=model)
+    train(batches(19), NanGuard(), model=model)
     assert capsys.readouterr().out == ""
-    train(batches(SILENT_STEPS + 5), NanGuard(), model=model)
+    train(batches(25), NanGuard(), model=model)
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and f"no gradient has reached dead for {SILENT_STEPS} steps" in said
+    assert said.count("\n") == 1 and "no gradient has reached dead for 20 steps" in said
 
 
 def test_optimizing_by_hand_is_refused_with_a_reason():
@@ -382,10 +385,10 @@ def tiny(monkeypatch):
 
 
 RESUMED = [  # what is poisoned, at which of 27 steps; the run is resumed after the ninth
-    ("gradient", [4]),
+    pytest.param("gradient", [4], marks=pytest.mark.slow),
     ("gradient", [7, 8, 9, 10, 11]),  # a streak that the checkpoint falls into
     ("weight", [14]),
-    ("weight", [10]),
+    pytest.param("weight", [10], marks=pytest.mark.slow),
 ]
 
 

@@ -20,6 +20,7 @@ TINY = {
     "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 400, "val": 45}},
 }
 RUN = Path("runs/tiny/version_0")
+FEW = ["--data.train", "80", "--overfitting.budget", "10"]  # 10 steps an epoch, measured after each
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +109,7 @@ def test_training_is_the_same_without_it(words):
     """Its loader's iterators would draw from the generator that the training's iterators draw from."""
     states, found = [], []
     for enabled in ("true", "false"):
-        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *words])
+        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *FEW, *words])
         states.append(torch.load(f"runs/{enabled}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"])
         found.append(results(Path(f"runs/{enabled}/version_0")))
         states[-1]["generator"] = torch.get_rng_state()
@@ -119,7 +120,7 @@ def test_training_is_the_same_without_it(words):
 
 
 def test_off_it_says_nothing(capsys):
-    verbs.fit(["--overfitting.enabled", "false"])
+    verbs.fit(["--overfitting.enabled", "false", *FEW])
     assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
 
 
@@ -135,7 +136,7 @@ def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(ca
 
 
 def test_a_resumed_run_knows_what_was_measured_before():
-    options = ["--trainer.max_epochs", "4", "--model.lr", "0.01"]
+    options = ["--trainer.max_epochs", "4", "--model.lr", "0.01", *FEW]
     verbs.fit([*options, "--name", "straight"])
     verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
     verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "4"])
@@ -147,18 +148,18 @@ def test_a_resumed_run_knows_what_was_measured_before():
 
 
 def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
-    verbs.fit(["--model", "tiny_task.Judge"])
+    verbs.fit(["--model", "tiny_task.Judge", *FEW])
     assert capsys.readouterr().out.count("verdict: none, since Judge has no method evidence") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
 def test_without_a_validation_there_is_no_verdict(capsys):
-    verbs.fit(["--trainer.limit_val_batches", "0"])
+    verbs.fit(["--trainer.limit_val_batches", "0", *FEW])
     assert "verdict: none, since nothing was validated" in capsys.readouterr().out
 
 
 def test_a_limited_validation_limits_the_part_too():
-    verbs.fit(["--trainer.limit_val_batches", "2"])
+    verbs.fit(["--trainer.limit_val_batches", "2", *FEW])
     assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
 
 
@@ -169,11 +170,12 @@ def test_a_budget_of_nothing_is_a_mistake(budget):
 
 
 CASES = [  # what is run: its verdict
-    (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "40"], "overfits since epoch"),
-    (["--model.lr", "0"], "underfits"),
-    (["--data.val", "9", "--trainer.max_epochs", "6"], "too small to tell"),
-    (["--data.train", "2000", "--data.val", "200", "--model.lr", "0.02"], "fits well"),
-]
+    (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "30", "--data.batch_size", "60"],
+     "overfits since epoch"),
+    (["--model.lr", "0", *FEW], "underfits"),
+    (["--data.val", "9"], "too small to tell"),
+    (["--data.train", "2000", "--data.val", "200", "--data.batch_size", "50"], "fits well"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("words", "wanted"), CASES, ids=[wanted for _, wanted in CASES])

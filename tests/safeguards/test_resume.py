@@ -41,15 +41,30 @@ class Killed(BaseException):
     """As SIGKILL, the process has no say; what was handed to the writer may be on the disk already."""
 
 
-@pytest.fixture(autouse=True)
-def config() -> None:
+def config_of_all_runs() -> None:
     process.quiet()
     Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    config_of_all_runs()
 
 
 def fit(name: str, *args: str) -> Path:
     verbs.fit(["--config", "tiny.yaml", "--name", name, *args])
     return Path("runs") / name / "version_0"
+
+
+@pytest.fixture
+def whole(once) -> Path:
+    """The run that is not stopped, made once."""
+
+    def make() -> None:
+        config_of_all_runs()
+        fit("whole")
+
+    return once("restless", make) / "runs/whole/version_0"
 
 
 @pytest.fixture
@@ -116,20 +131,21 @@ def assert_same(run: Path, other: Path) -> None:
 
 
 STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
-MOMENTS = [
-    (1, "training_step"),
-    (4, "training_step"),
-    (8, "training_step"),
-    (15, "training_step"),
-    (2, "validation_step"),
-    (4, "validation_step"),
-]
+MOMENTS = {
+    "every step": [(4, "training_step"), (15, "training_step"), (2, "validation_step")],
+    "each epoch": [(8, "training_step"), (4, "validation_step")],
+}
+REST = {
+    "every step": [(1, "training_step"), (8, "training_step"), (4, "validation_step")],
+    "each epoch": [(1, "training_step"), (4, "training_step"), (15, "training_step"), (2, "validation_step")],
+}
+KILLS = [*MOMENTS.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in REST.items())]
 
 
-@pytest.mark.parametrize("how", STEPS)
-def test_killed_at_any_moment(killed, how):
-    whole = fit("whole", *STEPS[how])
-    for at, where in MOMENTS:
+@pytest.mark.parametrize(("how", "moments"), KILLS)
+def test_killed_at_any_moment(killed, whole, how, moments):
+    whole = fit("whole", *STEPS[how]) if STEPS[how] else whole
+    for at, where in moments:
         name = f"{where}_{at}"
         run = killed(name, at, where, *STEPS[how])
         verbs.fit(["--resume", str(run)])
@@ -143,8 +159,8 @@ def test_workers_begin_in_the_middle_too(killed):
     assert_same(whole, run)
 
 
-def test_a_damaged_file_gives_way_to_the_one_before_it(killed, capsys):
-    whole, run = fit("whole"), killed("killed", 20, "training_step", *STEPS["every step"])
+def test_a_damaged_file_gives_way_to_the_one_before_it(killed, whole, capsys):
+    run = killed("killed", 20, "training_step", *STEPS["every step"])
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
@@ -191,10 +207,10 @@ def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
     assert (saved["force"], saved["resume"], saved["model"]["init_args"]["lr"]) == (False, None, 0.5)
 
 
-def test_where_a_run_computes_is_no_change(killed):
+def test_where_a_run_computes_is_no_change(killed, whole):
     run = killed("killed", 10, "training_step")
     verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
-    assert_equal(contents(fit("whole"), "last")["state_dict"], contents(run, "last")["state_dict"])
+    assert_equal(contents(whole, "last")["state_dict"], contents(run, "last")["state_dict"])
 
 
 def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
@@ -219,7 +235,7 @@ SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "sto
 
 
 @pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
+def test_a_signal_saves_and_says_how_to_go_on(number, code, said, whole, monkeypatch):
     """In this process: the signal comes in the middle of a step."""
     step = Restless.training_step
     at = iter(range(100))
@@ -239,7 +255,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
     run = Path("runs/stopped/version_0")
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 11
     verbs.fit(["--resume", str(run)])
-    assert_same(fit("whole"), run)
+    assert_same(whole, run)
 
 
 def test_a_second_ctrl_c_stops_at_once(monkeypatch):
@@ -253,7 +269,7 @@ def test_a_second_ctrl_c_stops_at_once(monkeypatch):
         fit("stopped")
 
 
-def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
+def test_a_signal_in_validation_ends_it_and_it_is_run_again(whole, monkeypatch):
     step = Restless.validation_step
 
     def interrupted(self, batch, batch_idx):
@@ -266,7 +282,7 @@ def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
         with pytest.raises(Stopped):
             fit("stopped")
     verbs.fit(["--resume", "runs/stopped/version_0"])
-    assert_same(fit("whole"), Path("runs/stopped/version_0"))
+    assert_same(whole, Path("runs/stopped/version_0"))
 
 
 DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -309,7 +325,7 @@ def test_two_processes_that_one_has_started_stop_together(ranks):
     goes_on_alone(run, said, ranks)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
     """In the last epoch, too: the test is for the resumed run."""
     words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]
