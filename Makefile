@@ -23,10 +23,10 @@ $(READY): pyproject.toml constraints.txt
 fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="--config FILE"
 	$(BIN)/python -m project.fit $(ARGS)
 
-test: $(READY)  ## run the quick tests, in two minutes or so
+test: $(READY)  ## run the quick tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(READY)  ## run all tests, which takes a quarter of an hour
+test-all: $(READY)  ## run all tests, the slow ones too
 	$(PYTEST) $(ARGS)
 	$(MAKE) test-clones ARGS=
 

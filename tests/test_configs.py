@@ -1,29 +1,17 @@
 """Every shipped config runs, on the CPU, without a network; every overlay is understood."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 import yaml
+from of_slice import tiny
 
 from project import verbs
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "4"]
 TINY += [f"--trainer.limit_{part}_batches=2" for part in ("train", "val", "test")]
-
-
-def tiny(config: Path) -> ModuleType:
-    """`tests/SLICE/tiny.py` of the config's slice: `arguments(run, folder)` and `METRIC`."""
-    name = config.stem.split("_")[0]
-    spec = importlib.util.spec_from_file_location(f"{name}_tiny", Path(__file__).parent / name / "tiny.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

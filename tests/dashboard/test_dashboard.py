@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -185,12 +183,9 @@ def test_large_pictures_are_made_smaller():
     assert looking.picture(task, [small]).shape == (3, 6, 8)
 
 
-def test_two_processes_show_all_samples_once_and_none_waits(tmp_path):
+def test_two_processes_show_all_samples_once_and_none_waits(ranks):
     words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "project.fit", *words]
-    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200)
+    ended = ranks("project.fit", *words)
     assert ended.returncode == 0, ended.stderr
     events = log(Path("runs/two/version_0"))
     assert set(events.Tags()["images"]) == PICTURES
