@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -215,14 +216,13 @@ class ImageDataModule(L.LightningDataModule):
         if not self._is_ready:
             self._set_up(stage)
             self._is_ready = True
-        if self.trainer is not None and not self._is_alone:
-            self._require_agreement()
+        if self.trainer is not None and not self._is_alone and torch.distributed.is_initialized():
+            self._require_agreement(self.trainer.strategy)
 
-    def _require_agreement(self) -> None:
-        assert self.trainer is not None
+    def _require_agreement(self, strategy: Strategy) -> None:
         files = {split: sorted(files) for split, files in self.left_out.items()}
-        agrees = self.trainer.strategy.broadcast(files) == files
-        if not self.trainer.strategy.reduce_boolean_decision(agrees, all=True):
+        agrees = strategy.broadcast(files) == files
+        if not strategy.reduce_boolean_decision(agrees, all=True):
             raise BrokenFiles("the processes cannot decode the same files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
