@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from project import UserError, nearest, trust
 from project.annotations import of_parameters
 
-LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what data tell a model that has them
+# what data tell a model that has them
+LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
 
