@@ -1,7 +1,8 @@
 """Training a net to find the objects in an image."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -145,10 +146,15 @@ class Detector(L.LightningModule):
         return found
 
     def exported(self) -> Exported:
-        """What a file of `project.export` answers; without `flips`, which `predict` then leaves out, too."""
+        """Return what a file of `project.export` computes: the net's detections, without `flips`."""
         left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
-        self.flips = ()
         return Exported(self.net, left_out)
+
+    def plain(self) -> Self:
+        """Return a copy of this task that has the same net and no `flips`, as a file has it."""
+        task = copy.copy(self)
+        task.flips = ()
+        return task
 
     def measure(self, evidence: list[Seen]) -> float:
         """`map`; NaN where no image has a box."""
