@@ -128,6 +128,12 @@ class ImageDataModule(L.LightningDataModule):
             self._class_counts = self.count_classes(train)
         return self._class_counts
 
+    @property
+    def most_objects(self) -> int:
+        """The largest number of objects in a training image: see `count_most`."""
+        train = self._given("train")
+        return 0 if train is None else self.count_most(train)
+
     def given(self, split: str) -> Samples | None:
         """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not say where its samples are")
@@ -135,6 +141,10 @@ class ImageDataModule(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """How often each class occurs: in how many images, or in how many boxes or pixels."""
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
+
+    def count_most(self, samples: Samples) -> int:
+        """The number of objects in the image that has the most; 0 where targets are no objects."""
+        return 0
 
     def strata(self, samples: Samples) -> Tensor:
         """Long[N]: what a split, and balanced sampling, should have alike on both sides."""
