@@ -124,9 +124,9 @@ def test_what_would_grow_is_refused_by_every_verb() -> None:
     with zipfile.ZipFile("sound.ckpt") as inside, zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as outside:
         for part in inside.namelist():
             outside.writestr(part, inside.read(part))
-    with pytest.raises(UserError, match="bomb.ckpt .*compressed"):
+    with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
         verbs.test(["bomb.ckpt"])
-    with pytest.raises(UserError, match="bomb.ckpt .*compressed"):
+    with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
         project.load("bomb.ckpt")
     assert "compressed" in (damage(Path("bomb.ckpt")) or "")  # `--resume` takes another one
 
