@@ -14,7 +14,14 @@ TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.bat
 TINY += ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 
 
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+DEAR = ("detection_finetune", "generation_mnist")
+EACH = [
+    pytest.param(file, marks=pytest.mark.slow if file.stem in DEAR else (), id=file.stem)
+    for file in sorted(CONFIGS.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("config", EACH)
 def test_config_runs_a_step(config, fit, capsys, tmp_path):
     of_slice = tiny(config)
     folder = tmp_path / "data"

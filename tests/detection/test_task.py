@@ -37,7 +37,7 @@ def batch(count: int = 4) -> Batch:
 def test_overfits_one_batch():
     task, one = detector(), batch(2)
     optimizer = torch.optim.AdamW(task.parameters(), 0.005)
-    for _ in range(120):
+    for _ in range(80):
         optimizer.zero_grad()
         task.training_step(one, 0).backward()
         optimizer.step()

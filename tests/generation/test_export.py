@@ -56,6 +56,7 @@ def test_a_generator(way, patch):
     assert difference(generator(patch=patch, **WAYS[way]), how(2, (7, 10))) <= 1
 
 
+@pytest.mark.slow
 def test_a_generator_as_pt2():
     assert difference(generator(patch=2, solver=Euler(1), guidance=2.0), how(2, (7, 10)), "pt2") <= 1
 
