@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from project import UserError, trust
 from project.annotations import of_parser
+from project.budget import Budget
 from project.checkpoint import LEARNED
 from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from project.mistakes import Parser, root_cause
@@ -51,6 +52,7 @@ class CLI(LightningCLI):
             the data already, and is told nothing by it.
         untrusted: a config whose class paths are checked before it is read as the command line says.
         trusted: packages that the user vouches for.
+        budget: limits what the model takes while it is made.
     """
 
     usage = "python -m project.fit [--config FILE ...] [--resume RUN [--trust PACKAGE]] [--KEY VALUE ...]"
@@ -62,8 +64,9 @@ class CLI(LightningCLI):
         base: dict[str, Any] | None = None,
         untrusted: Path | None = None,
         trusted: list[str] | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self.base, self.untrusted, self.trusted = base, untrusted, trusted or []
+        self.base, self.untrusted, self.trusted, self.budget = base, untrusted, trusted or [], budget
         self.speed = Speed()
         super().__init__(
             L.LightningModule,
@@ -134,9 +137,11 @@ class CLI(LightningCLI):
         self.resumed, self.changed = (restarting.run_folder(resume) if resume else None), False
         if self.resumed:
             before = parser.read(["--config", str(self.resumed / "config.yaml")])
+            restarting.suit_this_machine(before, self.config)
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
 
     def instantiate_classes(self) -> None:
+        self.parser.within = self.budget
         try:
             super().instantiate_classes()
         except ValueError as error:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
+from project.pipeline.threads import cores
 from project.safeguards.resuming import KEY, rewind_log
 from project.safeguards.writing import LAST, PREVIOUS, damage
 
@@ -20,6 +23,9 @@ FREE = (
     *(f"data.init_args.{what}" for what in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
 )
+
+
+WORKERS, DOWNLOAD, DEVICES = "data.init_args.num_workers", "data.init_args.download", "trainer.devices"
 
 
 def run_folder(run_or_checkpoint: str) -> Path:
@@ -48,6 +54,26 @@ def choose(run_or_checkpoint: str) -> Path | None:
         raise UserError(f"no checkpoint of {path} is whole: start the run anew with --config {path}/config.yaml")
     _warn(f"{path} was ended before its first checkpoint: it begins anew")
     return None
+
+
+def suit_this_machine(before: JsonNamespace, now: JsonNamespace) -> None:
+    """Bounds what a run's config takes of this machine, unless the command line says something else.
+
+    Args: two parsed command lines, that of the run and that with which it goes on, which is changed.
+
+    Raises:
+        UserError: the run had more processes than there are processors.
+    """
+    most = max(cores(), torch.cuda.device_count())
+    workers, devices = (now.get(key) for key in (WORKERS, DEVICES))
+    if isinstance(workers, int) and workers > cores() and workers == before.get(WORKERS):
+        _warn(f"the run had {workers} workers (data.num_workers); this machine has {cores()} cores, and gets as many")
+        now[WORKERS] = cores()
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    if count > most and devices == before.get(DEVICES):
+        raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
+    if now.get(DOWNLOAD) and before.get(DOWNLOAD):
+        now[DOWNLOAD] = False  # the run had its data: a stranger's fetches nothing
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
