@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: test-clones
-.PHONY: help setup fit test lint bench dashboard notebooks clean
+.PHONY: help setup fit test test-all lint bench dashboard notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
@@ -22,8 +23,12 @@ $(READY): pyproject.toml constraints.txt
 fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="--config FILE"
 	$(BIN)/python -m project.fit $(ARGS)
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(READY)  ## run the quick tests
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(READY)  ## run all tests, the slow ones too
+	$(PYTEST) $(ARGS)
+	$(MAKE) test-clones ARGS=
 
 test-clones: $(READY)  ## make projects of their own out of this one, and run their tests
 	$(BIN)/python tests/cloning/clones.py $(ARGS)

@@ -228,8 +228,8 @@ def _harm(name: str, kind: Any, outside: Path, there: bool) -> Any:
     if "<class 'bool'>" in kinds:
         wanted = about("download", "pretrained", "force", "overwrite", "delete", "compile", "save")
         return True if wanted else None
-    if "<class 'int'>" in kinds and about("worker", "process"):
-        return 3
+    if about("worker"):  # a number of processes that is obeyed within the bounds of the machine
+        return None
     if any("str" in one or "Path" in one or "Any" in one for one in kinds) and not any(
         "Literal" in one for one in kinds
     ):
@@ -268,7 +268,9 @@ class Watch:
 
     def _note(self, event: str, arguments: Sequence[Any]) -> None:
         paths = [os.fsdecode(one) for one in arguments if isinstance(one, (str, bytes, os.PathLike))]
-        within = [os.path.realpath(path).startswith(self.inside) or path == os.devnull for path in paths]
+        if event == "os.mkdir" and Path(paths[0]).is_dir():  # it is there already, and nothing is made
+            return
+        within = [f"{os.path.realpath(path)}/".startswith(self.inside) or path == os.devnull for path in paths]
         if not paths or not all(within):
             self.events.append(f"{event} {str(arguments)[:200]}")
 

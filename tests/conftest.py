@@ -1,14 +1,18 @@
 """Tiny data and tiny runs. Every test runs in a folder of its own, so that nothing is written into the checkout."""
 
+import gc
 import os
+import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -16,11 +20,6 @@ sys.path.append(str(REPOSITORY / "tests" / "parts"))
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest begins first: one process runs all of it, and the others should not wait for it."""
-    items.sort(key=lambda item: item.path.stem != "test_notebooks")
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +38,54 @@ def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Callable[..., CompletedProcess]]:
+    """Runs a module or a file, with its arguments, in two processes that train together: see `ranks.py`."""
+    from ranks import forking
+
+    with forking() as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], object]], Path]:
+    """Makes a folder once for all processes that run tests: `once(name, make)` calls `make()` in it and returns it.
+
+    Nobody changes what is in it: a test that would takes a copy.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all processes
+
+    def get(name: str, make: Callable[[], object]) -> Path:
+        folder, made = root / "once" / name, root / "once" / f"{name}.made"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
+            if not made.exists():
+                patch.chdir(folder)
+                make()
+                made.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., CompletedProcess]:
+    """Runs `python -m project.VERB` in this process, which has imported everything: its exit code and its output."""
+    from project import process
+
+    def run(verb: str, *words: str) -> CompletedProcess:
+        capfd.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", [verb, *words])
+            patch.setattr(process, "prepare", lambda: (gc.enable(), process.quiet()))  # this process goes on
+            runpy.run_module(f"project.{verb}", run_name="__main__")
+        return CompletedProcess(words, ended.value.code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -50,11 +50,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 
 
-def command(verb: str, *args: str) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", f"project.{verb}", *args]
-    return subprocess.run(words, capture_output=True, text=True, env=environment())
-
-
 def table(text: str) -> dict[str, str]:
     return dict(line.split() for line in text.splitlines() if line.startswith(("test/", "val/")))
 
@@ -256,9 +251,9 @@ DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.stra
 
 
 @pytest.mark.parametrize(("val", "test"), [(13, 7), (1, 1)], ids=["uneven", "fewer than processes"])
-def test_two_processes_train_and_count_every_sample_once(val, test, capsys):
+def test_two_processes_train_and_count_every_sample_once(val, test, ranks, capsys):
     sizes = ["--data.train", "33", "--data.val", str(val), "--data.test", str(test), "--data.batch_size", "4"]
-    ended = command("fit", *sizes, *DDP)
+    ended = ranks("project.fit", *sizes, *DDP)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     results = json.loads(Path("runs/tiny/version_0/results.json").read_text())
@@ -281,7 +276,7 @@ HELP = [  # the command: what it must say
 
 
 @pytest.mark.parametrize(("words", "said"), HELP, ids=[" ".join(words) for words, _ in HELP])
-def test_help_is_readable(words, said):
+def test_help_is_readable(words, said, command):
     ended = command(*words)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert all(text in ended.stdout for text in said), ended.stdout
@@ -307,6 +302,7 @@ def test_the_config_of_a_resumed_run_makes_a_new_one():
     assert Path("runs/tiny/version_0/results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_a_line_and_130():
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
@@ -320,6 +316,7 @@ def test_ctrl_c_ends_in_a_line_and_130():
     assert "stopped by Ctrl-C" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_who_stops_reading_gets_no_traceback():
     """As `| head -1` does."""
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]

@@ -1,29 +1,17 @@
 """Every shipped config runs, on the CPU, without a network; every overlay is understood."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 import yaml
+from of_slice import tiny
 
 from project import verbs
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "4"]
 TINY += [f"--trainer.limit_{part}_batches=2" for part in ("train", "val", "test")]
-
-
-def tiny(config: Path) -> ModuleType:
-    """`tests/SLICE/tiny.py` of the config's slice: `arguments(run, folder)` and `METRIC`."""
-    name = config.stem.split("_")[0]
-    spec = importlib.util.spec_from_file_location(f"{name}_tiny", Path(__file__).parent / name / "tiny.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -49,3 +37,12 @@ def test_overlay_says_what_the_machine_is_and_nothing_else(overlay, capsys):
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["trainer"].items() >= yaml.safe_load(overlay.read_text())["trainer"].items()
     assert {"model", "data", "early_stopping", "checkpoint"} <= set(printed)
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_size_of_training_images_is_written_out_only_where_it_is_another(config):
+    """Else `--data.image_size` would change evaluated images alone."""
+    data = yaml.safe_load(config.read_text())["data"]["init_args"]
+    arguments = [transform.get("init_args", {}) for transform in data.get("augment", ())]
+    sizes = [given["size"] for given in arguments if "size" in given]
+    assert all(data.get("image_size") and size != data["image_size"] for size in sizes)

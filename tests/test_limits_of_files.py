@@ -92,10 +92,12 @@ def test_what_the_machine_is_to_do_is_the_users():
     content = torch.load("some.ckpt", weights_only=True)
     content["hyper_parameters"] |= {"net": net, "mixing": None}
     published = {"_class_path": "project.classification.TorchvisionDataset", "dataset": "torchvision.datasets.MNIST"}
-    torch.save({**content, "datamodule_hyper_parameters": published}, "some.ckpt")
+    torch.save({**content, "datamodule_hyper_parameters": published, "TorchvisionDataset": TAUGHT}, "some.ckpt")
     _, found = checkpoint.load(Path("some.ckpt"))
     assert found["model"]["init_args"]["net"]["init_args"] == {"pretrained": False, "weights": None}
     assert found["data"]["init_args"]["download"] is False
+    sound = torch.load(saved(), weights_only=True)
+    torch.save({**sound, "datamodule_hyper_parameters": published, "TorchvisionDataset": TAUGHT}, "some.ckpt")
     with pytest.raises(UserError, match=r"no data set in .*data .* or --data\.download true"):
         verbs.test(["some.ckpt", "--trainer.accelerator", "cpu"])
 

@@ -1,7 +1,5 @@
 """A user's mistake is one line that says what is wrong and what to do."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,9 +50,8 @@ def test_a_missing_config_lists_what_there_is():
         verbs.fit([])  # a folder without configs
 
 
-def test_exit_code_two_and_nothing_but_the_line():
-    command = [sys.executable, "-m", "project.fit", "--config", RUN, "--trainer.max_epoch", "3"]
-    ended = subprocess.run(command, capture_output=True, text=True)
+def test_exit_code_two_and_nothing_but_the_line(command):
+    ended = command("fit", "--config", RUN, "--trainer.max_epoch", "3")
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1

@@ -60,6 +60,7 @@ def test_what_is_committed(file):
     assert not any(cell.metadata for cell in notebook.cells)
 
 
+@pytest.mark.slow
 @each
 def test_it_runs_from_scratch(file):
     notebook = nbformat.read(file, as_version=4)

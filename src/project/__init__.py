@@ -30,6 +30,17 @@ class BrokenFiles(UserError):
     exit_code = 1
 
 
+class UnreachableFiles(BrokenFiles):
+    """Files that the system could not read (a permission, a failing disk, a share that is gone): nothing is known about
+    what they hold, so that nothing may be left out for it."""
+
+
+class NotMeasured(UserError):
+    """A metric is not finite, or there was nothing to measure it on: the command was right, the result is none."""
+
+    exit_code = 1
+
+
 class Stopped(Exception):
     """A signal has ended the run: the verbs print what it says, if anything, and exit with `exit_code`."""
 

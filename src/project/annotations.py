@@ -1,10 +1,12 @@
 """What may stand in a place of a config, as jsonargparse understands the annotation there."""
 
 import functools
+import inspect
 from collections import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -38,6 +40,21 @@ def of_parameters(called: Any) -> Kinds:
     add = parser.add_class_arguments if isinstance(called, type) else parser.add_function_arguments
     add(called, fail_untyped=False)
     return of_parser(parser)
+
+
+def imported(path: str) -> Any:
+    """Return what a class path names."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def default_of(kind: type, name: str) -> Any:
+    """Return the default of an argument of a class, or of the class that gets it as one of `**kwargs`; else None."""
+    for base in kind.__mro__:
+        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
+        if parameter is not None:
+            return None if parameter.default is parameter.empty else parameter.default
+    return None
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from project import UserError, nearest, trust
 from project.annotations import of_parameters
+from project.reading import require_stored
 
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what data tell a model that has them
 # What a checkpoint says of the machine it was made on. Here the user says it, or the defaults hold.
@@ -36,17 +37,20 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 
 
 def run_of(file: Path) -> Path:
-    """The run's folder, of a checkpoint that lies where runs have theirs; else the checkpoint's own."""
-    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    """Return the run's folder if the checkpoint lies in or below a run's `checkpoints`, else the folder it lies in."""
+    inside = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
+    return inside[0] if inside else file.parent
 
 
 def read(file: Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU, plain values and tensors alone.
 
     Raises:
-        UserError: the file is cut off, no checkpoint, or holds objects that would run code.
+        UserError: the file is cut off, no checkpoint, holds objects that would run code, or would become larger than
+            it is.
     """
     try:
+        require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # whose message advises to load it with its code
         why = "it holds more than plain values and tensors, or is damaged"

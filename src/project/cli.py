@@ -8,39 +8,107 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_loader, set_parsing_settings
 from jsonargparse.typing import register_type
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from project import UserError, trust
-from project.annotations import of_parser
+from project.annotations import imported, of_parser
 from project.budget import Budget
 from project.checkpoint import LEARNED
 from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
-from project.mistakes import Parser, root_cause
+from project.foreign_paths import refuse_foreign_paths
+from project.mistakes import Parser, default_save_dir, root_cause
+from project.reading import parse_yaml
+from project.replacing import replacing
+from project.run_folder import next_version
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
+from project.safeguards.plateau import StepAfterValidation
 
 # Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
 set_parsing_settings(import_path_denylist=[])
+
+
+def _load(text: str) -> Any:
+    """Read a config, or a value of the command line, as `parse_yaml` does.
+
+    As with jsonargparse's own loader, `name:` and `{a, b}`, which are mappings to nothing, are taken for text.
+    """
+    value = parse_yaml(text)
+    if isinstance(value, dict) and value and not any(":" in line.rstrip(" :}") for line in text.splitlines()):
+        return text if all(inside is None for inside in value.values()) else value
+    return value
+
+
+set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
 
 # torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
 register_type(
     Number,
     serializer=lambda number: number,
-    deserializer=lambda text: yaml.safe_load(text) if isinstance(text, str) else text,
+    deserializer=lambda text: parse_yaml(text) if isinstance(text, str) else text,
     type_check=lambda value, _: isinstance(value, (int, float)),
 )
 
 
-class SavedConfig(SaveConfigCallback):
-    """`config.yaml` is whole from the moment that it is there: a run that is killed is resumed from it."""
+register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, AttributeError, RuntimeError))
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        part = Path(trainer.log_dir) / self.config_filename
-        if trainer.is_global_zero and part.exists():
-            part.replace(part.with_suffix(""))
+UNSAVED = "Unable to serialize instance "  # what jsonargparse writes for an object that no text stands for
+
+
+class Trainer(L.Trainer):
+    """Lightning's, in a folder of its own that does not depend on which loggers there are."""
+
+    folder: Path | None = None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run's folder, as the first process has it; all processes have to ask."""
+        return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """Ours, of all those that write checkpoints: Lightning takes the first."""
+        return Checkpoint.of(self) or super().checkpoint_callback
+
+
+class SavedConfig(L.Callback):
+    """Writes the run's `config.yaml`: when the training begins, since a run that is killed is resumed from it.
+
+    A resumed run has one already. It keeps it until the first step has been done with the new one, so that a
+    `--resume` that cannot go on does not spoil the next.
+    """
+
+    def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
+        self.parser, self.config, self.resumed = parser, config, resumed
+        self.saved = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.resumed:
+            self._save(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if not self.saved:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self.saved = True
+        folder = Path(trainer.log_dir)
+        if trainer.is_global_zero:
+            with replacing(folder / "config.yaml") as part:
+                text = self.parser.dump(self.config, skip_unset=False)
+                part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
+
+
+def _savable(values: Any) -> Any:
+    """A config without the objects that no text stands for. They are defaults, which the next run has, too."""
+    if isinstance(values, list):
+        return [_savable(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    kept = {key: value for key, value in values.items() if not str(value).startswith(UNSAVED)}
+    return {key: _savable(value) for key, value in kept.items()}
 
 
 class CLI(LightningCLI):
@@ -77,8 +145,8 @@ class CLI(LightningCLI):
             run=False,
             parser_class=Parser,
             seed_everything_default=0,
-            save_config_callback=None if base else SavedConfig,
-            save_config_kwargs={"overwrite": True, "config_filename": "config.yaml.part"},
+            save_config_callback=None,
+            trainer_class=Trainer,
             parser_kwargs={
                 "usage": self.usage,
                 "description": f"{self.purpose} Keys are written with dots, as they nest in a config: "
@@ -87,6 +155,7 @@ class CLI(LightningCLI):
             },
             trainer_defaults={
                 "default_root_dir": "runs",
+                "logger": False if base else [{"class_path": "project.dashboard.TensorBoard"}],
                 "use_distributed_sampler": False,  # ours counts each sample once
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
@@ -131,6 +200,7 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(self.untrusted, of_parser(parser), self.trusted)
         self.config = parser.read(args)
+        self.carried = parser.carried
         # Else `--config RUN/config.yaml` would go on in that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
@@ -139,6 +209,13 @@ class CLI(LightningCLI):
             before = parser.read(["--config", str(self.resumed / "config.yaml")])
             restarting.suit_this_machine(before, self.config)
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
+        self.saved_config = self.config
+        root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
+        self.folder = self.resumed or (None if self.base else next_version(root))
+        if self.folder:
+            self.config = _logging_into(self.folder, self.config)
+        if self.resumed:
+            refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
 
     def instantiate_classes(self) -> None:
         self.parser.within = self.budget
@@ -150,34 +227,35 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         wanted = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
         progress = Bar(self.speed) if wanted else Lines(self.speed)
-        callbacks = [self.speed, progress]
+        callbacks = [self.speed, progress, StepAfterValidation()]
         if self.base is None:
             callbacks.append(Hyperparameters(ignore=LEARNED))
+            if not self.config.trainer.fast_dev_run:
+                callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
+        if self.resumed:
+            callbacks.append(restarting.Rewind(self.resumed))
         self.trainer_defaults["callbacks"] = callbacks
-        options = {"logger": self._logger(), "enable_progress_bar": isinstance(progress, Bar), **kwargs}
+        options = {"enable_progress_bar": isinstance(progress, Bar), **kwargs}
+        if self.folder:
+            options["default_root_dir"] = str(self.folder)  # for whatever else Lightning writes
+            if self.config_init.trainer.logger in (None, True):
+                options["logger"] = TensorBoard(self.folder)
         try:
             trainer = super().instantiate_trainer(**options)
         except (ValueError, MisconfigurationException) as error:  # no such accelerator, or not on this machine
             raise UserError(f"trainer: {error}") from None
         self.exact = next(callback for callback in trainer.callbacks if isinstance(callback, ExactResume))
         self.exact.changed = self.changed
-        trainer.callbacks.sort(key=lambda callback: callback is not self.exact)  # before the others have begun a step
+        trainer.folder = self.folder
+        if self.resumed:
+            restarting.keep_foreign_files(trainer, self.resumed)
+        # It comes before the others have begun a step, and its checkpoints are of no use without config.yaml.
+        trainer.callbacks.sort(key=lambda one: (one is not self.exact, not isinstance(one, SavedConfig)))
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, as exact as is needed
         return trainer
-
-    def _logger(self) -> Any:
-        asked = self.config_init.trainer.logger
-        if asked not in (None, True):
-            return asked
-        if self.base is not None:
-            return False
-        if self.resumed:
-            run = self.resumed
-            return TensorBoard(run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False)
-        return TensorBoard(self.config.trainer.default_root_dir, name=self.config.name, default_hp_metric=False)
 
 
 class Inspection(CLI):
@@ -198,6 +276,18 @@ class Inspection(CLI):
     def build_model(self) -> L.LightningModule:
         """Told by the data what it has to know; they are not opened again."""
         return _instantiate(self.parser, Namespace(data=self.datamodule, model=self.config.model)).model
+
+
+def _logging_into(folder: Path, config: Namespace) -> Namespace:
+    """The config of a run whose loggers write into its folder, where they were given no `save_dir` of their own."""
+    config = config.clone()
+    loggers = config.trainer.logger
+    for spec in loggers if isinstance(loggers, list) else [loggers]:
+        if isinstance(spec, Namespace) and "save_dir" in spec.init_args:
+            default = default_save_dir(imported(spec.class_path))
+            if spec.init_args.save_dir in (None, default):
+                spec.init_args.save_dir = str(folder / default)  # mlflow's is `./mlruns`
+    return config
 
 
 def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:

@@ -14,8 +14,13 @@ from typing import Any, NoReturn
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger
+from torch.optim.lr_scheduler import LRScheduler
 
 from project import UserError, nearest
+from project._jsonargparse import Carried, own_defaults
+from project.annotations import default_of
+from project.schedule import CANNOT, FILLED_IN, refuse_wrapper
 
 
 class _Strict(ArgumentParser):
@@ -24,6 +29,7 @@ class _Strict(ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.outermost = False
+        self.carried: list[str] = []  # what the optimizers of the last command line keep of others, a line each
 
     def read(self, args: list[str]) -> Namespace:
         """Parses a command line.
@@ -33,7 +39,10 @@ class _Strict(ArgumentParser):
         """
         self.outermost = True
         try:
-            return self.parse_args(args)
+            with own_defaults() as carried:
+                config = self.parse_args(args)
+            self.carried = _explain_carried(carried, vars(config.as_flat()))
+            return config
         except _Complaint as complaint:  # here, since the parser reads each config from within that one's folder
             keys = [action.dest for action in self._actions if action.option_strings]
             raise UserError(explain(str(complaint), keys, args)) from None
@@ -46,6 +55,8 @@ class _Strict(ArgumentParser):
 
 class Parser(_Strict, LightningArgumentParser):
     """Of a run's config and command line.
+
+    A logger needs no `save_dir`: without one it writes into the run's folder. A schedule needs no length.
 
     within: entered whenever a `LightningModule` is made.
     """
@@ -62,6 +73,30 @@ class Parser(_Strict, LightningArgumentParser):
 
         made = limited if class_type is L.LightningModule else instantiator
         super().add_instantiator(made, class_type, subclasses, prepend)
+
+    def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
+        """Add the arguments of a class; what is filled in later is not required.
+
+        Raises:
+            UserError: a config cannot describe schedules of this class.
+        """
+        added = super().add_class_arguments(theclass, *args, **kwargs)
+        if not isinstance(theclass, type):
+            return added
+        if issubclass(theclass, LRScheduler):
+            refuse_wrapper(theclass)
+            for action in self._actions:
+                action.required = action.required and action.dest not in FILLED_IN
+        if issubclass(theclass, Logger):
+            for action in self._actions:
+                if action.dest == "save_dir" and action.required:
+                    action.required, action.default = False, default_save_dir(theclass)
+        return added
+
+
+def default_save_dir(logger: type) -> str:
+    """Return where a logger writes that was told no folder, relative to the run's."""
+    return str(default_of(logger, "save_dir") or ".")
 
 
 class Words(_Strict):
@@ -81,6 +116,8 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         given: the command line.
     """
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    if found := re.search(rf"(\w+ {CANNOT}.*)", message):
+        return f"{parent}: {found[1]}"
     if found := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
         return _wrong_key(found[1], known, given)
     if found := re.search(
@@ -102,6 +139,9 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         return f"no class '{wanted}': there is no module '{found[1]}' (key {parent}){_where(found[1], given)}"
     if found := re.search(r"File does not exist: '([^']+)'", message):
         return missing_config(Path(found[1]))
+    if found := re.search(r"the following arguments are required: ([\w.]+)", message):
+        key = f"{parent}.{found[1]}".lstrip(".")
+        return f"{key} is missing: give it in the config or as --{key}"
     if found := re.search(r"(?:Given )?[Kk]ey \"([\w.]+)\" is required", message):
         return f"{found[1]} is missing: give it in the config or as --{found[1]}"
     wrong = re.search(r"Got value: (.*)", message) or re.search(r"Given value: (.*)", message)
@@ -112,6 +152,22 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         return f"{parent} is {wrong[1]!r}, but must be {right}{_where(parent.split('.')[-1], given)}"
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines)[:400]
+
+
+def _explain_carried(carried: list[Carried], flat: dict[str, Any]) -> list[str]:
+    """Return a line for each optimizer that still has the learning rate that it got from another.
+
+    Args:
+        flat: the config's values by their keys with dots.
+    """
+    lines = []
+    for old, new, rate in carried:
+        for key in [key.removesuffix(".class_path") for key, value in flat.items() if value == new]:
+            if flat.get(f"{key}.init_args.lr") == rate:
+                name = key.replace(".init_args", "")
+                kept = f"{name}: {new.rsplit('.', 1)[-1]} keeps the learning rate {rate:g} of {old.rsplit('.', 1)[-1]}"
+                lines.append(f"{kept}; its other arguments have their own defaults (set it with --{name}.lr)")
+    return list(dict.fromkeys(lines))
 
 
 def root_cause(error: BaseException) -> BaseException:

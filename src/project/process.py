@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from urllib.error import URLError
 import torch.distributed
 
 from project import Stopped, UserError
+from project.terminal import guard, visible
+
+LISTED = "\n  "  # before each file of an error message that lists some
 
 
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
@@ -22,9 +26,10 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         verb(sys.argv[1:])
     except UserError as error:
         # From a worker process it comes wrapped in that one's traceback.
-        message = str(error).rsplit("UserError: ")[-1].rsplit("BrokenFiles: ")[-1].strip()
+        message = re.split("(?:UserError|BrokenFiles|UnreachableFiles): ", str(error))[-1].strip()
         if message:  # where all processes stop, one speaks for them
-            print(f"error: {message}", file=sys.stderr)
+            listed = LISTED.join(map(visible, message.split(LISTED)))
+            print(f"error: {listed}", file=sys.stderr)
         sys.exit(error.exit_code)
     except URLError as error:
         print(f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE", file=sys.stderr)
@@ -51,6 +56,7 @@ def prepare() -> None:
     gc.enable()
     _keep_freed_memory()
     quiet()
+    guard()
 
 
 def _keep_freed_memory() -> None:
@@ -70,7 +76,7 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_: f"warning: {visible(' '.join(str(message).split()))}\n"
     for text in (
         "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
         ".*does not have many workers",  # their number was chosen (sensible_workers)
@@ -78,6 +84,8 @@ def quiet() -> None:
         "It is recommended to use `self.log(",  # ours are equal on all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours begins where it ended
+        "Found .* in eval mode at the start of training",  # fixed norms, see `TorchvisionDetector`
         ".*litlogger|.*litmodels",
+        r"\s*Unable to serialize instance",  # a default, which is left out of config.yaml
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

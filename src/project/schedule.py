@@ -1,33 +1,59 @@
-"""Optimizers and learning rates over a run. A schedule is called with the optimizer and the run's number of steps."""
+"""Optimizers, and schedules of the learning rate: any class of torch's, or ours, by its class path and its own keys."""
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    LambdaLR,
+    LRScheduler,
+    MultiplicativeLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
 from project import UserError
 
 if TYPE_CHECKING:
     from lightning import LightningModule
     from lightning.pytorch.cli import OptimizerCallable
-    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+    from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+
+Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is an `LRScheduler`, too
+Interval = Literal["step", "epoch"]
+
+RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that get the run's length
+FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that need not be given
+LENGTHS = (*RUN_LENGTHS, "total_iters")
+CANNOT = "cannot be described in a config: "
+NOT_FOR_CONFIGS = {
+    SequentialLR: "schedules of an optimizer",
+    ChainedScheduler: "schedules of an optimizer",
+    LambdaLR: "a function",
+    MultiplicativeLR: "a function",
+}
 
 
 class WarmupCosine(LambdaLR):
-    """Up in a straight line, then down along half a cosine (Loshchilov and Hutter 2017, SGDR, without restarts).
+    """Raise the learning rate in a straight line, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR,
+    without restarts).
 
     Args:
         optimizer: its learning rate is the highest.
-        steps: of the whole run; one optimizer step each.
-        warmup: the share of the steps that go up.
+        total_steps: of the whole run; one optimizer step each.
+        warmup: the share of the steps that raise it.
         final: where it ends, as a share of the highest rate.
     """
 
-    def __init__(self, optimizer: Optimizer, steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
-        super().__init__(optimizer, partial(_factor, steps=steps, warmup=warmup, final=final))
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
+        if not 0 <= warmup <= 1 or not 0 <= final <= 1:
+            raise UserError(f"WarmupCosine: warmup ({warmup}) and final ({final}) must be from 0 to 1")
+        super().__init__(optimizer, partial(_factor, steps=total_steps, warmup=warmup, final=final))
 
 
 def _factor(step: int, steps: int, warmup: float, final: float) -> float:
@@ -41,20 +67,135 @@ def _factor(step: int, steps: int, warmup: float, final: float) -> float:
 def optimizer_and_schedule(
     task: "LightningModule",
     optimizer: "OptimizerCallable",
-    schedule: Callable[[Optimizer, int], LRScheduler] | None,
+    schedule: Schedule | None,
+    interval: Interval | None = None,
 ) -> "OptimizerLRScheduler":
-    """What a task's `configure_optimizers` returns: norms and biases do not decay, the schedule steps after each batch.
+    """Return what a task's `configure_optimizers` returns; norms and biases do not decay.
+
+    A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
+    is given. A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each
+    optimizer step; `ReduceLROnPlateau` steps after each validation, by the task's `monitor`; all others step after each
+    epoch. `max_lr` is the optimizer's learning rate, unless it is given. A line on the screen says what came of it.
+
+    Args:
+        task: attached to a trainer if there is a schedule.
+        optimizer: called with two parameter groups, the second (norms and biases) without weight decay.
+        schedule: called with the optimizer, and with the arguments that are filled in, by name.
+        interval: steps after each optimizer `step` or each `epoch` in place of the rule above.
 
     Raises:
-        UserError: a schedule is wanted, but nobody knows how long the run will be.
+        UserError: the optimizer or the schedule cannot be made with these arguments, or needs the run's length, which
+            nobody knows.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
-    made = optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+    made = _make("model.optimizer", optimizer, [{"params": decayed}, {"params": others, "weight_decay": 0.0}])
     if schedule is None:
         return made
-    steps = task.trainer.estimated_stepping_batches
-    if steps == float("inf"):
+    called, given = _class_and_arguments(schedule)
+    if called is ReduceLROnPlateau:
+        return {"optimizer": made, "lr_scheduler": _by_validation(task, schedule, made, interval)}
+
+    parameters = inspect.signature(called).parameters
+    filled: dict[str, Any] = {}
+    own_length = given.get("epochs") is not None and given.get("steps_per_epoch") is not None  # `OneCycleLR` alone
+    length = next((name for name in RUN_LENGTHS if name in parameters), None)
+    needs_length = length is not None and given.get(length) is None and not own_length
+    if interval is None:
+        interval = "step" if needs_length or length == "total_steps" else "epoch"
+    if length and needs_length:
+        filled[length] = _run_length(task, interval)
+    if "max_lr" in parameters and given.get("max_lr") is None:
+        filled["max_lr"] = float(made.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, made, **filled)
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
+        raise UserError(
+            f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
+            f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
+        )
+    if task.trainer.is_global_zero:
+        print(_described(scheduler, {**_defaults(parameters), **given, **filled}, filled, interval))
+    return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+
+def refuse_wrapper(kind: type) -> None:
+    """
+    Raises:
+        UserError: a config cannot describe schedules of this class.
+    """
+    if kind in NOT_FOR_CONFIGS:
+        raise UserError(
+            f"{kind.__name__} {CANNOT}it takes {NOT_FOR_CONFIGS[kind]}; write a subclass of LRScheduler that takes "
+            "numbers, and give its class path"
+        )
+
+
+def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the class, or the function, that makes a schedule, and the arguments that it was given before."""
+    arguments: dict[str, Any] = {}
+    while isinstance(schedule, partial):
+        arguments = {**schedule.keywords, **arguments}
+        # A factory of the command line calls a function of jsonargparse, which gets the class.
+        schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
+    return schedule, arguments
+
+
+def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any) -> Any:
+    try:
+        return factory(*arguments, **filled)
+    except UserError:
+        raise
+    except Exception as error:  # any class may be named, and may raise anything
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
+        raise UserError(f"{key}: {name} cannot be made: {' '.join(str(error).split())[:300]}") from error
+
+
+def _by_validation(
+    task: Any, schedule: Callable[..., Any], optimizer: Optimizer, interval: Interval | None
+) -> "LRSchedulerConfigType":
+    """Return Lightning's description of a `ReduceLROnPlateau`."""
+    from project.safeguards.plateau import StepAfterValidation
+    from project.safeguards.stopping import NEVER, watched
+
+    if interval is not None:
+        raise UserError("ReduceLROnPlateau steps after each validation: leave out --model.schedule_interval")
+    if not task.trainer.enable_validation:
+        raise UserError("ReduceLROnPlateau follows a metric of the validation, but the run has no validation")
+    monitor, mode = watched(task, None, None)
+    scheduler = _make("model.schedule", schedule, optimizer, mode=mode)
+    ours = any(isinstance(callback, StepAfterValidation) for callback in task.trainer.callbacks)
+    if task.trainer.is_global_zero:
+        when = "validation" if ours else "epoch"
+        print(f"schedule: ReduceLROnPlateau, stepped after each {when} by {monitor} ({mode})")
+    return {"scheduler": scheduler, "monitor": monitor, "frequency": NEVER if ours else 1}
+
+
+def _run_length(task: "LightningModule", interval: Interval) -> int:
+    """Return the run's number of optimizer steps or epochs.
+
+    Raises:
+        UserError: it is not known.
+    """
+    trainer = task.trainer
+    steps = trainer.estimated_stepping_batches
+    if steps == math.inf:
         raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule(made, int(steps)), "interval": "step"}}
+    if interval == "step":
+        return int(steps)
+    return max(1, math.ceil(steps / math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)))
+
+
+def _defaults(parameters: Any) -> dict[str, Any]:
+    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+
+
+def _described(scheduler: Any, arguments: dict[str, Any], filled: dict[str, Any], interval: Interval) -> str:
+    """Return `schedule: OneCycleLR over 800 steps, stepped after each optimizer step`."""
+    words = f"schedule: {type(scheduler).__name__}"
+    length = next((arguments[name] for name in LENGTHS if arguments.get(name) is not None), None)
+    if length is not None:
+        words += f" over {length:,} {interval}s"
+    if "max_lr" in filled:
+        words += f" with max_lr {filled['max_lr']:g}, the optimizer's learning rate"
+    return f"{words}, stepped after each {'optimizer step' if interval == 'step' else 'epoch'}"

@@ -23,6 +23,7 @@ from jsonargparse import get_loader
 
 from project import UserError
 from project.annotations import UNSAID, Expected, Kinds, of_parameters
+from project.reading import read_yaml
 
 PACKAGES = ("project",)  # whose classes may all be named, each where its kind belongs
 EVERY = None
@@ -87,12 +88,11 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
 
     Args:
         kinds: the annotations of its keys, see `project.annotations.of_parser`.
+
+    Raises:
+        UserError: it cannot be read as a config, or names what it may not.
     """
-    try:
-        config = get_loader("yaml")(file.read_text())
-    except Exception as error:  # a file of anyone's
-        raise UserError(f"{file} cannot be read as a config ({in_a_line(error)})") from None
-    check_values(config, kinds, file, trusted)
+    check_values(read_yaml(file), kinds, file, trusted)
 
 
 def check_values(config: Any, kinds: Kinds, file: Path, trusted: Sequence[str] = ()) -> None:

@@ -1,6 +1,5 @@
 """What the verbs do: `fit`, `test` and `check`, each with the words of its command line."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,10 +12,14 @@ from project import BrokenFiles, UserError, checkpoint, trust
 from project.arguments import option, options, without
 from project.budget import Budget
 from project.cli import CLI, Inspection
-from project.dashboard import report, show_report
+from project.dashboard import report, require_measured, show_report
 from project.mistakes import missing_config
-from project.pipeline import ImageDataModule
-from project.safeguards import restarting
+from project.pipeline import ImageDataModule, broken
+from project.pipeline.folders import SPLITS
+from project.reading import read_yaml
+from project.run_folder import refuse_links
+from project.safeguards import Checkpoint, restarting
+from project.safeguards.writing import LAST
 
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
@@ -37,7 +40,9 @@ def fit(args: list[str]) -> None:
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     last = restarting.choose(resumed) if resumed else None
     if resumed:
-        config = restarting.run_folder(resumed) / "config.yaml"
+        run = restarting.run_folder(resumed)
+        refuse_links(run, run)
+        config = run / "config.yaml"
         budget = None
         if last:
             content = checkpoint.read(last)
@@ -48,9 +53,11 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     else:
         cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    for line in cli.carried:
+        rank_zero_only(print)(line)
     if resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
-            restarting.prepare(trainer, data, last, cli.resumed, cli.force)
+            restarting.check(trainer, data, last, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
@@ -63,6 +70,11 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
+    except BrokenFiles as error:  # that could be decoded when the run began
+        if not (Path(trainer.log_dir) / "checkpoints" / LAST).is_file():
+            raise
+        resume = f"python -m project.fit --resume {trainer.log_dir}"
+        raise type(error)(f"{str(error).strip()}; restore it, then go on with {resume}") from None
     except Exception:
         if cli.exact.signals.received:  # another process was the first to end
             raise cli.exact.stopped() from None
@@ -70,12 +82,24 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     folder = Path(trainer.log_dir)  # of the first process, which all ask
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
-        figures = {**cli.speed.figures(trainer), **watched.figures(model)}
-        report(metrics, figures, folder)
+        figures = {**cli.speed.figures(trainer), **watched.figures(model), **_left_out(data)}
+        report(metrics, figures, folder, notes := _notes(data))
         if said := watched.conclusion(trainer, model):
             print(said)
         if cli.config_init.dashboard.enabled:
-            show_report(metrics, figures, said, trainer)
+            show_report(metrics, figures, said, trainer, notes)
+        cli.config_init.early_stopping.require_finite()
+        require_measured(metrics)
+
+
+def _left_out(data: L.LightningDataModule) -> dict[str, int]:
+    """How many images were left out, if any, as a figure of the run."""
+    number = sum(map(len, data.left_out.values())) if isinstance(data, ImageDataModule) else 0
+    return {"left_out_images": number} if number else {}
+
+
+def _notes(data: L.LightningDataModule) -> list[str]:
+    return broken.summary(data.left_out) if isinstance(data, ImageDataModule) else []
 
 
 def _best(trainer: L.Trainer) -> Path:
@@ -83,7 +107,9 @@ def _best(trainer: L.Trainer) -> Path:
     Raises:
         UserError: it could not be written.
     """
-    best = Path(trainer.checkpoint_callback.best_model_path)
+    checkpoints = Checkpoint.of(trainer)
+    assert checkpoints is not None  # the command line adds it
+    best = Path(checkpoints.best_model_path)
     if not best.is_file():
         raise UserError(
             f"{best} is not there, so there is nothing to test: make room on the disk, then --resume the run"
@@ -110,7 +136,8 @@ def test(args: list[str]) -> None:
         checkpoint.fill(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
-        report(metrics, {}, None)
+        report(metrics, {}, None, _notes(cli.datamodule))
+        require_measured(metrics)
 
 
 def check(args: list[str]) -> None:
@@ -125,6 +152,7 @@ def check(args: list[str]) -> None:
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
+    data.left_out = {split: {} for split in SPLITS}  # what cannot be decoded is among the faults
     survey = thorough(data)
     if survey.counts:
         try:
@@ -148,17 +176,18 @@ def check(args: list[str]) -> None:
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
     """
     Raises:
-        BrokenFiles: strict, and there are errors.
+        BrokenFiles: strict, and there are errors, or files that cannot be decoded.
     """
     from project.checks import report as words
     from project.checks.survey import quick
 
+    _ = data.fingerprint  # which decides what is left out
     survey = quick(data, whole=strict)
     command = f"python -m project.check {shlex.join(args)}".strip()
     said = words.brief(survey, command)
     if said:
         print(f"{said}\n", flush=True)
-    if strict and survey.errors:
+    if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
 
 
@@ -181,15 +210,17 @@ def _with_config(args: list[str]) -> list[str]:
     files = [Path(file) for file in options(args, "--config") + options(args, "-c")]
     runs = [file for file in files if file.parent.name != OVERLAYS]
     for file in files:
-        if not file.is_file():
+        if not file.exists():
             raise UserError(missing_config(file))
+        read_yaml(file)  # the parser, which reads it anew, knows no limits
     if not runs:
         plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
         if not plain:
             raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
         runs = plain[:1]
         args = ["--config", str(runs[0]), *args]
-    named = option(args, "--name") or re.search(r"^name: (?!null)", runs[-1].read_text(), re.MULTILINE)
+    content = read_yaml(runs[-1])
+    named = option(args, "--name") or (content.get("name") if isinstance(content, dict) else None)
     return args if named else [*args, "--name", runs[-1].stem]
 
 

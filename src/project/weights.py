@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from project import UserError
+from project.reading import require_weights
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -75,9 +77,20 @@ def _content(file: str) -> Any:
         except (SafetensorError, OSError):
             raise UserError(unreadable) from None
     try:
+        require_weights(Path(file))
         with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references keep their arguments
             return torch.load(file, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, pickle.PickleError):
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        pickle.PickleError,
+    ):
         raise UserError(unreadable) from None
 
 
@@ -99,6 +112,22 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
         net.transform_input = False
 
 
+def initialise_head(layer: nn.Module) -> None:
+    """Initialise a layer that gives the classes, so that K classes start equally likely: a first loss near ln(K).
+
+    The weights get a standard deviation of 0.01 and the biases 0, as in torchvision's VGGs and MobileNets. In a list
+    each layer is initialised; in any other module only the last layer that has weights, which gives the classes.
+    """
+    if isinstance(layer, nn.ModuleList):
+        for one in layer:
+            initialise_head(one)
+        return
+    *_, last = (module for module in layer.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    nn.init.normal_(last.weight, std=0.01)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+
+
 def _for_channels(weight: Tensor, channels: int) -> Tensor:
     """A convolution's weights, averaged over the channels if these are others, their sum being kept."""
     old = weight.shape[1]
@@ -116,6 +145,15 @@ def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
     heads = {id(parameter) for parameter in net.head.parameters()}
     for parameter in net.parameters():
         parameter.requires_grad_(not frozen or id(parameter) in heads)
+
+
+def require_epochs(freeze_epochs: int) -> None:
+    """
+    Raises:
+        UserError: the number of epochs is negative.
+    """
+    if freeze_epochs < 0:
+        raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
 
 
 def allow_freezing(trainer: "Trainer") -> None:

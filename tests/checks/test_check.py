@@ -1,10 +1,7 @@
 """`project.check` and `fit --check` as they are called: what is printed and written, and the exit codes."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -144,12 +141,9 @@ def test_strict_stops_at_errors_and_goes_on_over_warnings(fit):
         fit(*CONFIG, "--check", "strict")
 
 
-def test_the_command_line_ends_with_its_exit_code():
+def test_the_command_line_ends_with_its_exit_code(command):
     copied("train/cat/1.jpg", "val/cat/x.jpg")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "project.check", *CONFIG], capture_output=True, text=True, env=environment
-    )
+    ended = command("check", *CONFIG)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert ended.stdout.startswith("31 images of photos (24 train, 7 val) checked in")
 

@@ -1,8 +1,5 @@
 """Where labelled images come from, and what is said when they are not as they should be."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -184,20 +181,6 @@ def test_broken_files_end_a_run_with_their_names(image_folder, cache, workers):
         list(data.train_dataloader())
 
 
-@pytest.mark.parametrize(("cache", "workers"), [("none", "2"), ("none", "0"), ("disk", "0")])
-def test_broken_files_on_the_command_line(image_folder, repository, cache, workers):
-    root = image_folder({"train": {"a": 9, "b": 9}, "test": {"a": 1, "b": 1}})
-    Path(root / "train" / "a" / "3.png").write_bytes(b"")
-    command = [sys.executable, "-m", "project.fit", "--config", str(repository / "configs/classification_folder.yaml")]
-    command += ["--data.root", str(root), "--data.batch_size", "4", "--data.cache", cache, "--trainer.max_epochs", "1"]
-    command += ["--data.num_workers", workers, "--data.mean", "[0.5, 0.5, 0.5]", "--data.std", "[1, 1, 1]"]
-    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert ended.returncode == 1, ended.stderr
-    before, _, said = ended.stderr.partition("error: ")
-    assert "a/3.png: an empty file" in said and "Traceback" not in said
-    assert not before or before.startswith("warning: This DataLoader")  # on a machine with fewer cores than workers
-
-
 def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit):
     root = image_folder({"train": {"a": 6, "b": 6}, "test": {"a": 2, "b": 2}}, size=(20, 30))
     odd = {"L": 9, "LA": (9, 9), "RGBA": (1, 2, 3, 9), "P": 1, "1": 1, "CMYK": (1, 2, 3, 4)}
@@ -207,3 +190,12 @@ def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit)
     config = str(repository / "configs" / "classification_folder.yaml")
     run = fit("--config", config, "--data.root", str(root), "--data.batch_size", "4", "--trainer.max_epochs", "1")
     assert (run / "results.json").is_file()
+
+
+def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
+    root = image_folder({"": {"cat": 2, "dog": 2}})
+    rows = ["cat/0.png,cat ", " cat/1.png , cat", "dog/0.png,dog", "dog/1.png,\tdog "]
+    data = Csv(root=table(root, " path, label ", *rows), image_size=(4, 5))
+    assert data.class_names == ["cat", "dog"] and data.class_counts == [2, 2]
+    with pytest.raises(UserError, match=r"labels\.csv:2: a row of more cells than the header"):
+        ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))

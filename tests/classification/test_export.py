@@ -28,8 +28,14 @@ def classifier(name: str, channels: int = 3) -> Classifier:
     return Classifier(NETS[name], 3, channels, class_names=["cat", "dog", "owl"])
 
 
-@pytest.mark.parametrize("channels, fitted", [(3, False), (1, True)])
-@pytest.mark.parametrize("name", NETS)
+QUICK = [("CNN", 3, False), ("CNN", 1, True), ("TextbookCNN", 3, False), ("resnet18", 1, True), ("timm vit", 3, False)]
+ALL = [(name, *kind) for name in NETS for kind in ((3, False), (1, True))]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "fitted"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in ALL],
+)
 def test_each_net(name, channels, fitted):
     task, size, images = classifier(name, channels), (48, 64), pictures(channels)
     if name == "timm vit":  # made for one size
@@ -37,8 +43,8 @@ def test_each_net(name, channels, fitted):
     assert difference(settled(task, channels, size), preprocessing(channels, size, fitted), images=images) < 1e-4
 
 
-@pytest.mark.parametrize("channels, fitted", [(3, True), (1, False)])
-@pytest.mark.parametrize("name", ["CNN", "TextbookCNN"])
+@pytest.mark.parametrize("channels, fitted", [(3, True), pytest.param(1, False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["CNN", pytest.param("TextbookCNN", marks=pytest.mark.slow)])
 def test_pt2(name, channels, fitted):
     assert difference(classifier(name, channels), preprocessing(channels, fitted=fitted), "pt2") < 1e-5
 

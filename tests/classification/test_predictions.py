@@ -8,20 +8,25 @@ import pytest
 import torch
 
 import project
-from project import UserError
+from project import UserError, process, verbs
 from project.prediction import predict
 
 
 @pytest.fixture
-def run(fit, image_folder):
+def run(once, image_folder):
     root = image_folder({"train": {"dark": 30, "light": 30}}, size=(12, 10))
     shutil.copytree(root / "train", "mine")
-    made = fit("--config", str(Path(__file__).parents[2] / "configs" / "classification_folder.yaml"),
-               "--data.root", str(root), "--trainer.max_epochs", "3",
-               "--data.image_size", "[12, 10]", "--data.augment", "[]",
-               "--model.net.widths", "[8]", "--model.net.stem_stride", "1")  # fmt: skip
-    shutil.rmtree(root)
-    return made
+
+    def make():
+        shutil.copytree(root, "photos")
+        process.quiet()
+        verbs.fit(["--config", str(Path(__file__).parents[2] / "configs" / "classification_folder.yaml"),
+                   "--data.root", "photos", "--trainer.max_epochs", "3",
+                   "--data.image_size", "[12, 10]", "--data.augment", "[]",
+                   "--model.net.widths", "[8]", "--model.net.stem_stride", "1"])  # fmt: skip
+        shutil.rmtree("photos")
+
+    return once("classification", make) / "runs/classification_folder/version_0"
 
 
 def test_a_table_of_classes(run):

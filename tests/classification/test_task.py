@@ -1,20 +1,18 @@
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from project import verbs
+from project import UserError, verbs
 from project.classification import CNN, Classifier
 from project.pipeline import Batch
 from project.safeguards.verdict import of
 
 SHORT = ["--trainer.limit_train_batches", "4", "--model.net.widths", "[4]", "--model.net.depth", "1"]
+SHORTER = [*SHORT, "--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1"]
 
 
 def classifier(num_classes: int = 6, **options) -> Classifier:
@@ -117,7 +115,7 @@ def test_regularisation_is_a_matter_of_the_command_line(fit):
         "mixing": [f"--model.mixing+=torchvision.transforms.v2.{name}" for name in ("MixUp", "CutMix")],
         "augmentation": ["--data.augment+=torchvision.transforms.v2.RandAugment", "--data.augment.magnitude", "12"],
     }
-    short = [*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "1", "--model.schedule", "null"]
+    short = [*SHORTER, "--trainer.max_epochs", "1", "--model.schedule", "null"]
     heads = []
     everything = [word for words in each.values() for word in words]
     for options in (*each.values(), everything):
@@ -129,7 +127,7 @@ def test_regularisation_is_a_matter_of_the_command_line(fit):
 
 def test_training_is_the_same_without_the_guard_that_measures_overfitting(fit):
     """Dropout, mixing and workers' seeds are drawn from the generator that it must leave alone."""
-    options = [*SHORT, "--trainer.max_epochs", "2", "--model.net.dropout", "0.5", "--trainer.limit_val_batches", "2"]
+    options = [*SHORTER, "--trainer.max_epochs", "2", "--model.net.dropout", "0.5"]
     options += ["--model.mixing+=torchvision.transforms.v2.MixUp"]
     runs = [fit(*options, "--overfitting.enabled", enabled) for enabled in ("true", "false")]
     one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs)
@@ -159,7 +157,7 @@ def test_overfits_one_batch():
 
 
 def test_frozen_epochs_train_the_head_alone(fit):
-    run = fit(*SHORT, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
+    run = fit(*SHORTER, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
     frozen = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     fit("--resume", str(run), "--trainer.max_epochs", "2")
     free = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -173,7 +171,7 @@ def test_frozen_epochs_train_the_head_alone(fit):
 
 
 def test_resumed_at_an_epochs_end_gives_the_same_weights_with_any_number_of_workers(fit):
-    common = [*SHORT, "--model.schedule", "null"]
+    common = [*SHORTER, "--model.schedule", "null"]
     straight = fit(*common, "--trainer.max_epochs", "2", "--name", "straight")
     halved = fit(*common, "--trainer.max_epochs", "1", "--name", "halved")
     fit("--resume", str(halved), "--trainer.max_epochs", "2", "--data.num_workers", "2")
@@ -205,20 +203,19 @@ def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, 
     assert results["val/accuracy"] == pytest.approx(mean, abs=1e-4)
 
 
-def test_two_processes_measure_what_one_does(fit, tmp_path):
+def test_two_processes_measure_what_one_does(fit, ranks, command):
     """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
     run = fit(*SHORT, "--trainer.max_epochs", "1")
-    tables = []
-    for options in ([], ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]):
-        command = [sys.executable, "-m", "project.test", str(run), "--data.batch_size", "50", *options]
-        ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert ended.returncode == 0, ended.stderr
-        tables.append([line for line in ended.stdout.splitlines() if line.startswith("test/")])
+    words = [str(run), "--data.batch_size", "50", "--trainer.accelerator", "cpu"]
+    one = command("test", *words)
+    two = ranks("project.test", *words, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    tables = [[line for line in ended.stdout.splitlines() if line.startswith("test/")] for ended in (one, two)]
     assert tables[0] == tables[1] and len(tables[0]) == 14
 
 
 def test_early_stopping_says_why_and_can_be_turned_off(fit, capsys):
-    still = [*SHORT, "--trainer.max_epochs", "3", "--model.optimizer.lr", "0", "--early_stopping.patience"]
+    still = [*SHORTER, "--trainer.max_epochs", "3", "--model.optimizer.lr", "0", "--early_stopping.patience"]
     fit(*still, "1")
     assert re.search(r"stopped after epoch 2: val/accuracy has not improved", capsys.readouterr().out)
     fit(*still, "null")
@@ -228,7 +225,7 @@ def test_early_stopping_says_why_and_can_be_turned_off(fit, capsys):
 def test_tensorboard_holds_curves_and_the_row_of_hyperparameters(fit):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = fit(*SHORT, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1")
+    run = fit(*SHORTER, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1")
     events = EventAccumulator(str(run)).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"train/loss", "val/accuracy", "val/loss", "best/val/accuracy", "speed/images_per_second"} <= tags
@@ -243,3 +240,27 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
     wanted = F.cross_entropy(task(images), targets, task.class_weights, label_smoothing=0.3)
     assert torch.allclose(sums / weights, wanted)
+
+
+def test_a_class_without_images_has_no_accuracy():
+    values = logged(torch.eye(3)[[0, 2, 2]], torch.tensor([0, 2, 0]), cut=1)
+    assert (values["test/accuracy/0"], values["test/accuracy/2"]) == (0.5, 1)
+    assert "test/accuracy/1" not in values
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": -0.1}, {"label_smoothing": 1.0}, {"freeze_epochs": -1}])
+def test_arguments_out_of_range_are_refused(options):
+    with pytest.raises(UserError, match=f"model.{next(iter(options))} is"):
+        Classifier(Given, 2, 1, **options)
+
+
+def test_a_size_that_the_net_does_not_take_is_one_line(fit, repository, image_folder):
+    root = image_folder({"train": {"a": 8, "b": 8}})
+    config = ["--config", str(repository / "configs" / "classification_finetune.yaml"), "--data.root", str(root)]
+    net = ["--model.net", "project.classification.TimmNet", "--model.net.name", "vit_tiny_patch16_224"]
+    net += ["--model.net.pretrained", "false", "--data.cache", "none", "--data.num_workers", "0"]
+    with pytest.raises(UserError, match=r"data\.image_size: TimmNet takes no images of 48x64 \(.*\), but of 224x224$"):
+        fit(*config, *net, "--data.image_size", "[48, 64]")
+    crop = "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 40}}]"
+    with pytest.raises(UserError, match=r"data\.augment: TimmNet takes no images of 40x40 \(.*\), but of 224x224$"):
+        fit(*config, *net, "--data.image_size", "[224, 224]", "--data.augment", crop)

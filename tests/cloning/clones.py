@@ -1,8 +1,9 @@
 """Clones and their own checks: `python tests/cloning/clones.py` makes one of each task and one of two, and runs those.
 
-The first gets an environment of its own, as `make` makes it; the others use the one that this runs in, and leave out
-the tests of what they share with the first, file by file and byte by byte. As many are under way at a time as there are
-cores. The exit code is 1 if a check has failed.
+The first gets an environment of its own, as `make` makes it, and runs its notebooks, too. The others use the
+environment that this runs in, leave out the tests of what they share with the first, file by file and byte by byte, and
+train for an epoch. Slow tests are left out: the template runs them itself. As many clones are under way at a time as
+there are cores. The exit code is 1 if a check has failed.
 """
 
 import argparse
@@ -39,8 +40,8 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def pytest(*parts: str) -> list[str]:
-    """The command that runs all tests, or some files and folders."""
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *parts]
+    """The command that runs the quick tests of some files and folders."""
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *parts]
 
 
 def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
@@ -72,7 +73,8 @@ def checks(tests: list[str] | None) -> dict[str, list[str]]:
         tests: what is run of them; None: all, and in an environment of its own.
     """
     if tests is None:
-        return {target: ["make", target, f"PYTHON={sys.executable}"] for target in ("setup", "lint", "test", "fit")}
+        targets = ("setup", "lint", "test", "fit", "notebooks")
+        return {target: ["make", target, f"PYTHON={sys.executable}"] for target in targets}
     tools = Path(sys.executable).parent
     return {
         "ruff check": [str(tools / "ruff"), "check", "--no-cache"],
@@ -80,7 +82,7 @@ def checks(tests: list[str] | None) -> dict[str, list[str]]:
         "mypy": [str(tools / "mypy")],
         "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
         "test": pytest(*tests),
-        "fit": [sys.executable, "-m", f"{NAME}.fit"],
+        "fit": [sys.executable, "-m", f"{NAME}.fit", "--trainer.max_epochs", "1"],
     }
 
 

@@ -42,7 +42,13 @@ def tool(name: str) -> Path:
     return Path(sys.executable).with_name(name)
 
 
-@pytest.fixture(scope="module", params=CHOICES, ids="+".join)
+def choice(tasks: list[str]):
+    """As a parameter: the last task alone and the pair are quick."""
+    marks = () if len(tasks) > 1 or tasks == TASKS[-1:] else pytest.mark.slow
+    return pytest.param(tasks, marks=marks, id="+".join(tasks))
+
+
+@pytest.fixture(scope="module", params=map(choice, CHOICES))
 def clone(request, tmp_path_factory) -> tuple[Path, list[str]]:
     """A folder with a clone, and its tasks."""
     name = NAMES[CHOICES.index(request.param) % len(NAMES)]
@@ -313,8 +319,10 @@ def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"] and not (ROOT / "my_cells").exists()
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+FAILURES = [OSError(28, "No space left on device"), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize(("failure", "there"), zip(FAILURES, (False, True), strict=True), ids=["new", "empty"])
 def test_a_failure_half_way_leaves_nothing(failure, there, tmp_path, monkeypatch):
     place = tmp_path / "place"
 
@@ -331,7 +339,7 @@ def test_a_failure_half_way_leaves_nothing(failure, there, tmp_path, monkeypatch
     assert list(tmp_path.rglob("*")) == [place] * there
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("failure", [FAILURES[0], pytest.param(FAILURES[1], marks=pytest.mark.slow)], ids=repr)
 def test_a_failure_at_the_last_step_leaves_the_folder_empty(failure, tmp_path, monkeypatch):
     rename, moved = Path.rename, []
 

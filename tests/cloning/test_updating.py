@@ -10,6 +10,7 @@ import pytest
 
 from project.cloning.template import Template
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = Template(ROOT).tasks
 TASK = TASKS[0]

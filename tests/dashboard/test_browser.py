@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from project import process, verbs
 
+pytestmark = pytest.mark.slow
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--window-size=1400,5000"]

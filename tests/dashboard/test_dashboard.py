@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,7 +128,7 @@ def test_only_what_is_needed_of_a_validation_is_kept():
 def test_a_run_that_goes_on_counts_what_its_log_has_already():
     run = fit("tiny", "--trainer.max_epochs", "1")
     size = sum(file.stat().st_size for file in run.glob("events.out.*"))
-    logger = TensorBoard("runs", name="tiny", version="version_0")
+    logger = TensorBoard("runs/tiny/version_0")
     assert logger.size() == size > 1000
 
 
@@ -185,12 +183,9 @@ def test_large_pictures_are_made_smaller():
     assert looking.picture(task, [small]).shape == (3, 6, 8)
 
 
-def test_two_processes_show_all_samples_once_and_none_waits(tmp_path):
+def test_two_processes_show_all_samples_once_and_none_waits(ranks):
     words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "project.fit", *words]
-    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200)
+    ended = ranks("project.fit", *words)
     assert ended.returncode == 0, ended.stderr
     events = log(Path("runs/two/version_0"))
     assert set(events.Tags()["images"]) == PICTURES
@@ -206,7 +201,7 @@ def test_what_makes_no_sense_is_refused():
 
 
 def test_curves_of_precision_and_recall_over_thresholds():
-    board = TensorBoard("runs", name="curve")
+    board = TensorBoard("runs/curve/version_0")
     curve = torch.tensor([[0.9, 0.9, 0.405, 0.0], [1.0, 1.0, 0.5, 0.0], [0.0, 0.5, 0.75, 1.0]])
     board.log_precision_recall("a", curve, 8, 3)
     board.finalize("success")

@@ -19,7 +19,7 @@ def trainer(**options) -> SimpleNamespace:
         "global_step": 1200,
         "is_global_zero": True,
         "callback_metrics": metrics,
-        "checkpoint_callback": None,
+        "checkpoint_callbacks": [],
     }
     return SimpleNamespace(**{**given, **options})
 
@@ -58,3 +58,12 @@ def test_long_epochs_give_lines_too(capsys, monkeypatch):
 def test_the_bar_shows_speed_and_the_metric_that_matters():
     shown = Bar(SPEED).get_metrics(trainer(), TASK)
     assert shown == {"train/loss": "0.0810", "val/accuracy": "0.9870", "images/s": "4512"}
+
+
+def test_between_validations_the_last_ones_metrics_are_not_repeated(capsys, monkeypatch):
+    lines, now = Lines(SPEED), [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines.on_train_start(trainer(), TASK)
+    now[0] += 31
+    lines.on_train_batch_end(trainer(), TASK, None, None, 0)
+    assert capsys.readouterr().out == "epoch 3/3 step 1200 train/loss 0.0810 images/s 4512\n"

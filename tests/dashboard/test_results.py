@@ -1,7 +1,11 @@
 import json
+import math
 from pathlib import Path
 
-from project.dashboard import report
+import pytest
+
+from project import NotMeasured
+from project.dashboard import report, require_measured
 
 
 def test_a_line_for_each_key_and_the_same_in_the_file(capsys):
@@ -32,3 +36,24 @@ def test_a_second_report_replaces_the_first():
     for value in (0.1, 0.2):
         report({"val/loss": value}, {}, Path("run"))
     assert json.loads(Path("run/results.json").read_text()) == {"val/loss": 0.2}
+
+
+def test_what_is_not_finite_is_said_in_words_and_null_in_the_file(capsys):
+    metrics = {"test/loss": math.inf, "test/miou": math.nan, "test/accuracy": 0.5}
+    report(metrics, {"train_seconds": 1.0}, Path("run"))
+    out = capsys.readouterr().out
+    assert "test/miou      not a number\n" in out and "test/loss      infinite\n" in out
+    content = Path("run/results.json").read_text()
+    assert json.loads(content, parse_constant=pytest.fail) == {
+        "test/loss": None, "test/miou": None, "test/accuracy": 0.5, "train_seconds": 1.0
+    }  # fmt: skip
+    with pytest.raises(NotMeasured, match="test/loss, test/miou are not finite") as caught:
+        require_measured(metrics)
+    assert caught.value.exit_code == 1
+
+
+def test_a_run_without_a_metric_measured_nothing():
+    report({}, {}, None)
+    with pytest.raises(NotMeasured):
+        require_measured({})
+    require_measured({"test/accuracy": 0.0})

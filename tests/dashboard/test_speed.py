@@ -12,7 +12,7 @@ from project.dashboard.speed import WARM_UP_STEPS, peak_memory_bytes
 def test_images_a_second_without_the_first_steps_and_without_validation(world, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
-    trainer = SimpleNamespace(world_size=world, logger=None, sanity_checking=False)
+    trainer = SimpleNamespace(world_size=world, loggers=[], sanity_checking=False)
     meter, batch = Speed(), {"images": torch.zeros(10, 1)}
     meter.on_train_start(trainer, None)
     meter.on_train_epoch_start(trainer, None)
@@ -45,7 +45,7 @@ def test_waiting_is_the_time_between_asking_for_a_batch_and_getting_it(monkeypat
     now, points = [100.0], []
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     logger = SimpleNamespace(log_metrics=lambda values, step: points.append((step, values)))
-    trainer = SimpleNamespace(world_size=1, logger=logger, sanity_checking=False, global_step=7)
+    trainer = SimpleNamespace(world_size=1, loggers=[logger], sanity_checking=False, global_step=7)
     trainer.profiler = PassThroughProfiler()
     trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
     meter, batch = Speed(), torch.zeros(10, 1)
@@ -77,7 +77,7 @@ def test_long_epochs_have_points_too(monkeypatch):
     now, points = [100.0], []
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     logger = SimpleNamespace(log_metrics=lambda values, step: points.append(step))
-    trainer = SimpleNamespace(world_size=1, logger=logger, sanity_checking=False, global_step=7)
+    trainer = SimpleNamespace(world_size=1, loggers=[logger], sanity_checking=False, global_step=7)
     trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
     meter = Speed()
     meter.on_train_start(trainer, None)

@@ -17,7 +17,7 @@ def full(*_, **__):
 
 
 def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch, capsys):
-    logger = TensorBoard("runs", name="full")
+    logger = TensorBoard("runs/full/version_0")
     logger.log_metrics({"train/loss": 1.0}, 1)
     logger.save()
     with monkeypatch.context() as patch:
@@ -36,7 +36,7 @@ def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch,
 
 def test_what_cannot_be_logged_is_still_an_error():
     with pytest.raises(ValueError, match="not supported"):
-        TensorBoard("runs", name="odd").log_metrics({"train/loss": object()}, 1)
+        TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)
 
 
 @pytest.mark.parametrize("kind", [dict, Namespace])
@@ -47,7 +47,7 @@ def test_hyper_parameters_of_any_kind_become_plain_values(kind):
         "other": {"x": 1.5},
         "no": None,
     }
-    logger = TensorBoard("runs", name="row")
+    logger = TensorBoard("runs/row/version_0")
     logger.log_hyperparams(kind(**given), {"best/val/accuracy": 0.5}, 1)
     logger.finalize("success")
     events = EventAccumulator("runs/row/version_0").Reload()

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from project import BrokenFiles, UserError
+from project import UserError
 from project.checks.survey import quick, thorough
 from project.detection import Coco, DigitScenes, Voc, Yolo, Zoom
 from project.detection.targets import collate, sample
@@ -155,8 +155,11 @@ def test_one_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file
     assert {"leak", "constant", kind} <= {fault.kind for fault in survey.faults}
     assert not {"unusable", "image-missing"} & {fault.kind for fault in survey.faults}
     assert any(fault.kind == kind and fault.file.endswith(file) for fault in survey.faults)
-    with pytest.raises(UserError, match=file):
-        ready(Voc(root=str(tmp_path)))
+    if change is break_an_image:
+        assert list(ready(Voc(root=str(tmp_path))).left_out["train"]) == [str(tmp_path / "JPEGImages" / file)]
+    else:
+        with pytest.raises(UserError, match=file):
+            ready(Voc(root=str(tmp_path)))
 
 
 def test_an_annotation_without_a_bbox_hides_no_other_fault(tiny, tmp_path):
@@ -182,8 +185,9 @@ def test_training_images_are_not_read_for_a_test(tiny, tmp_path):
     data.load_state_dict(learned)
     data.setup("test")
     assert len(data.test_dataloader().dataset) == 2
-    with pytest.raises(BrokenFiles, match=r"train_1\.jpg"):
-        ready(Voc(root=str(tmp_path)))
+    assert "train" not in data.left_out
+    data = ready(Voc(root=str(tmp_path)))
+    assert len(data.samples["train"]) == 3 and len(data.left_out["train"]) == 1
 
 
 def test_validation_images_alone_are_nothing_to_train_on(tiny, tmp_path):

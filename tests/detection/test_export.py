@@ -45,7 +45,10 @@ def detector(name: str, channels: int = 3, **options) -> Detector:
 
 
 # Of the large ones one number of channels each: those of images are the same matter in all nets.
-@pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *zip(NAMES, [1, 3, 3, 1], strict=True)])
+LARGE = [pytest.param(*case, marks=pytest.mark.slow) for case in zip(NAMES, [1, 3, 3, 1], strict=True)]
+
+
+@pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *LARGE])
 def test_each_net(name, channels):
     task, how = detector(name, channels), preprocessing(channels, fitted=True)
     images = pictures(channels)

@@ -328,6 +328,7 @@ def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
 
 def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path):
     some = [tiny.Picture("1.jpg", crowd=[True, False]), tiny.Picture("2.jpg", boxes=[], names=[])]
+    some.append(tiny.Picture("3.jpg"))
     tiny.save(tmp_path, some)
     ids = {"pets": 0, "cat": 3, "dog": 90}
     categories = [{"id": i, "name": name, "supercategory": "pets" if i else "none"} for name, i in ids.items()]
@@ -336,7 +337,7 @@ def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path
     assert data.class_names == ["cat", "dog"]
     assert found(data) == written(some)
     assert data.given("train").targets[1]["boxes"].shape == (0, 4)
-    assert data.class_counts == [0, 1]
+    assert data.class_counts == [1, 2]
     tiny.voc(tmp_path / "xml", some)
     assert found(Voc(root=str(tmp_path))) == written(some)  # difficult objects are ignored as crowds are
 
@@ -499,9 +500,11 @@ def test_where_nothing_sensible_is_left_the_run_ends(tiny, tmp_path):
     text(1, "0 0.5 0.5 0.2 0.2\n5 0.5 0.5 0.1 0.1\n")(tmp_path)
     with pytest.raises(UserError, match=r"labels/1\.txt:2: class 5, but there are 3 classes, 0 to 2"):
         Yolo(root=str(tmp_path)).given("train")
-    (tmp_path / "images" / "2.jpg").write_bytes(b"nothing")
-    with pytest.raises(BrokenFiles, match=r"1 of 3 images.*\n.*2\.jpg: not an image"):
-        Yolo(root=str(tmp_path)).given("train")
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"nothing")
+        text(number, "0 0.5 0.5 0.2 0.2\n")(tmp_path)
+    with pytest.raises(BrokenFiles, match=r"3 of 3 images(.|\n)*2\.jpg: not an image"):
+        Yolo(root=str(tmp_path)).class_counts  # noqa: B018
     tiny.coco(tmp_path / "train.json", tiny.pictures(1)).write_text('{\n"images": [}')
     with pytest.raises(UserError, match=r"train\.json:2: broken JSON"):
         Coco(root=str(tmp_path)).class_names  # noqa: B018

@@ -1,9 +1,6 @@
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,12 +99,11 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(detect, capsys, tmp_path)
 
 
 @pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
-def test_two_processes_train_and_measure_what_one_does(repository, capsys, scenes):
+def test_two_processes_train_and_measure_what_one_does(repository, ranks, capsys, scenes):
     """13 test images, or a single one, which leaves a process without any."""
-    command = [sys.executable, "-m", "project.fit", "--config", str(repository / "configs" / "detection.yaml")]
-    command += [*SHORT, *DDP, "--data.batch_size", "2", "--data.scenes", str(scenes)]
-    command += ["--model.net.score_thresh", "0.001"]
-    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    words = ["--config", str(repository / "configs" / "detection.yaml"), *SHORT, *DDP]
+    words += ["--data.batch_size", "2", "--data.scenes", str(scenes), "--model.net.score_thresh", "0.001"]
+    ended = ranks("project.fit", *words)
     assert ended.returncode == 0, ended.stderr
     verbs.test(["runs/detection/version_0", "--data.batch_size", "3"])
     both, one = (

@@ -23,8 +23,8 @@ name: tiny
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
+def trained(once):
+    return made_once(once, "tiny_carried", CONFIG)
 
 
 @pytest.fixture

@@ -69,7 +69,10 @@ def test_the_noise_the_classes_and_the_guidance_matter():
     assert not torch.equal(task.of_noise(start, classes, guidance=1), task.of_noise(start, classes))
 
 
-@pytest.mark.parametrize(("form", "channels"), [("onnx", 1), ("onnx", 3), ("pt2", 3)])
+@pytest.mark.parametrize(
+    ("form", "channels"),
+    [("onnx", 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("onnx", 1), ("pt2", 3)))],
+)
 def test_a_stylizer_at_any_size(form, channels):
     assert difference(stylizer(channels).eval(), how(channels, None), form, pictures(channels, SIZES)) <= 1
 

@@ -1,9 +1,6 @@
 """What guards a run of any task holds for these: little memory, numbers that are none, a run that was killed."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -105,7 +102,7 @@ def tested(monkeypatch):
     return run
 
 
-def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, tested, monkeypatch):
+def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, tested, ranks, monkeypatch):
     run = fit(*SHORT, "--trainer.limit_test_batches", "3", "--data.batch_size", "18")
     wanted = tested(str(run))
     assert {"test/agreement", "test/loss", "test/explained", "test/frechet_distance"} <= set(wanted)
@@ -115,10 +112,7 @@ def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, t
     Path("measure.py").write_text(MEASURE)
     two = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp",
            "--data.batch_size", "9", "--trainer.limit_test_batches", "3"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "measure.py", str(run), *two], capture_output=True, text=True, env=environment
-    )
+    ended = ranks("measure.py", str(run), *two)
     assert ended.returncode == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("figures ")]
     assert json.loads(line.removeprefix("figures ")) == pytest.approx(wanted, rel=1e-4)

@@ -51,3 +51,25 @@ def test_for_other_images_and_when_it_is_damaged_another_is_trained(capsys, monk
 def test_shapes(size):
     judge = Judge(4, 3, size).eval()
     assert judge(torch.randn(2, 3, *size)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("harm", ["nan", "zero", "no accuracy", "other accuracy"])
+def test_a_judge_that_is_not_what_was_kept_is_trained_anew(capsys, monkeypatch, harm):
+    monkeypatch.setattr("project.generation.judge.LEAST", 2)
+    images, labels = shades(30)
+    before = trained(images, labels, 3, Path("judges"), CPU).look(images)[0]
+    (file,) = Path("judges").iterdir()
+    content = torch.load(file, weights_only=True)
+    weights = content["weights"]
+    harmed = {
+        "nan": {**content, "weights": {key: value * float("nan") for key, value in weights.items()}},
+        "zero": {**content, "weights": {key: value * 0 for key, value in weights.items()}},
+        "no accuracy": {"weights": weights},
+        "other accuracy": {**content, "accuracy": content["accuracy"] + 0.1},
+    }
+    torch.save(harmed[harm], file)
+    capsys.readouterr()
+    assert torch.equal(trained(images, labels, 3, Path("judges"), CPU).look(images)[0], before)
+    assert "which is damaged" in capsys.readouterr().out
+    trained(images, labels, 3, Path("judges"), CPU)
+    assert not capsys.readouterr().out

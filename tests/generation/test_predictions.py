@@ -15,19 +15,20 @@ CONFIG = str(Path(__file__).parents[2] / "configs" / "generation.yaml")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(once):
     """Made once: nothing here changes it."""
+    return once("generation", make) / "runs" / "generation" / "version_0"
+
+
+def make():
     from project import process, verbs
 
-    folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
         patch.setattr("project.generation.judge.LEAST", 5)
         process.quiet()
         verbs.fit(["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20",
                    "--trainer.limit_test_batches", "1", "--trainer.callbacks", "[]", "--model.net.widths", "[8]",
                    "--model.optimizer.lr", "0.01", "--model.samples", "10", "--model.solver.steps", "3"])  # fmt: skip
-    return folder / "runs" / "generation" / "version_0"
 
 
 def files(folder: str) -> dict[str, bytes]:

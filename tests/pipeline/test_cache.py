@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from project import BrokenFiles
+from project import BrokenFiles, UserError
 from project.pipeline import Files, ImageDataModule, cache
 from project.pipeline.cache import in_memory, on_disk
 
@@ -74,3 +74,34 @@ def test_one_process_fills_the_disk_cache_and_the_others_find_it(image_folder, m
     other = Folder(cache="disk", cache_dir="cache")
     other.setup("fit")
     assert len(other.samples["train"]) == 36
+
+
+@pytest.mark.parametrize("harm", ["cut", "longer", "zeros", "empty", "unsealed"])
+def test_a_damaged_file_is_made_anew_and_that_is_said(image_folder, capsys, harm):
+    samples = files(image_folder({"": {"a": 3}}))
+    before = on_disk(samples, Path("cache")).images.clone()
+    (file,) = Path("cache").iterdir()
+    content, size = file.read_bytes(), before.numel()
+    assert len(content) > size
+    harmed = {
+        "cut": content[: size // 2],
+        "longer": content + b"x",
+        "empty": b"",
+        "unsealed": content[:size],
+    }
+    file.write_bytes({**harmed, "zeros": bytes(size) + content[size:]}[harm])
+    capsys.readouterr()
+    assert torch.equal(on_disk(samples, Path("cache")).images, before)
+    assert f"{file} is cut off or damaged" in capsys.readouterr().out
+    assert torch.equal(on_disk(samples, Path("cache")).images, before)
+    assert not capsys.readouterr().out
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(image_folder):
+    samples = files(image_folder({"": {"a": 3}}))
+    on_disk(samples, Path("cache"))
+    (file,) = Path("cache").iterdir()
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError, match=f"{file.name}: a folder"):
+        on_disk(samples, Path("cache"))

@@ -1,3 +1,6 @@
+import errno
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from project import BrokenFiles
-from project.pipeline.decode import PADDING, channels_of, decode, fit, resize
+from project import BrokenFiles, UnreachableFiles
+from project.pipeline.decode import PADDING, channels_of, decode, fit, look, resize
+from project.pipeline.levels import levels_in
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
 
@@ -126,3 +130,117 @@ def test_fit(inner, outer, wanted):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_down_to_a_pixel(channels):
     assert resize(torch.full((channels, 3, 2), 7, dtype=torch.uint8), (1, 1)).tolist() == [[[7]]] * channels
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_a_jpeg_without_its_last_bytes_is_read_as_browsers_read_it(options, size):
+    whole = saved(Image.fromarray(noise(200, 300)), "whole.jpg", **options)
+    Path("cut.jpg").write_bytes(whole.read_bytes()[:-20])
+    assert look(Path("cut.jpg")) and not look(whole)
+    difference = (decode(Path("cut.jpg"), 3, size).int() - decode(whole, 3, size).int()).abs().flatten(2)
+    assert difference[:, : -3 if size else -16].max() == 0 and decode(Path("cut.jpg"), 3, size).min() < 100
+
+
+@pytest.mark.parametrize(("share", "missing"), [(0.97, False), (0.5, True), (0.0, True)])
+def test_a_jpeg_of_which_much_is_missing_is_broken(share, missing):
+    content = saved(Image.fromarray(noise(200, 300)), "whole.jpg").read_bytes()
+    Path("cut.jpg").write_bytes(content[: 1000 + int(share * (len(content) - 1000))])
+    for read in (lambda path: decode(path, 1, None), look):
+        if missing:
+            with pytest.raises(BrokenFiles, match="truncated"):
+                read(Path("cut.jpg"))
+        else:
+            read(Path("cut.jpg"))
+
+
+def test_a_cut_file_of_another_format_is_broken():
+    Path("cut.png").write_bytes(saved(Image.fromarray(noise(50, 60))).read_bytes()[:-40])
+    with pytest.raises(BrokenFiles, match="cut"):
+        look(Path("cut.png"))
+
+
+def test_what_the_system_does_not_read_is_no_broken_image(monkeypatch):
+    path = saved(Image.fromarray(PIXELS))
+    with pytest.raises(UnreachableFiles, match="nowhere"):
+        decode(Path("nowhere/a.png"), 1, None)
+    with pytest.raises(BrokenFiles) as gone:
+        decode(Path("gone.png"), 1, None)
+    assert not isinstance(gone.value, UnreachableFiles)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(UnreachableFiles, match=r"image\.png: Permission denied"):
+        decode(path, 1, None)
+
+
+def test_broken_exif_data_turn_nothing():
+    path = saved(Image.fromarray(PIXELS), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12")
+    assert decode(path, 1, None).tolist() == [PIXELS.tolist()]
+
+
+VALUES = [  # type, values of two images, what becomes black and white
+    (np.uint16, (0, 4095), (100, 3000), (0, 4095)),
+    (np.uint16, (0, 65535), (5, 900), (0, 65535)),
+    (np.uint16, (7, 200), (0, 255), (0, 255)),
+    (np.int16, (-1000, 0), (0, 3000), (-1000, 3000)),
+    (np.int32, (0, 70000), (0, 1), (0, 2**32 - 1)),
+    (np.float32, (0, 1), (0.25, 0.5), (0, 1)),
+    (np.float32, (0, 200), (0.5, 255), (0, 255)),
+    (np.float32, (-1.5, 0), (0, 2.5), (-1.5, 2.5)),
+]
+
+
+@pytest.mark.parametrize(("kind", "one", "other", "levels"), VALUES)
+def test_the_levels_of_deep_images_are_those_of_the_data_set(kind, one, other, levels):
+    paths = [saved(Image.fromarray(np.array([v], kind)), f"{i}.tiff") for i, v in enumerate((one, other))]
+    assert levels_in(paths) == pytest.approx(levels)
+    for path, values in zip(paths, (one, other), strict=True):
+        wanted = [round((value - levels[0]) / (levels[1] - levels[0]) * 255) for value in values]
+        assert decode(path, 1, None, levels=levels_in(paths)).tolist() == [[wanted]]
+
+
+def test_twelve_bits_keep_their_grey_levels():
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    assert len(decode(saved(Image.fromarray(values)), 1, None).unique()) == 256
+
+
+def test_images_of_eight_bits_have_no_levels():
+    assert levels_in([saved(Image.fromarray(PIXELS)), Path("gone.png")]) is None
+
+
+def test_pixels_that_are_no_numbers_make_an_image_broken():
+    path = saved(Image.fromarray(np.array([[0.0, np.nan, np.inf]], np.float32)), "nan.tiff")
+    for read in (lambda path: decode(path, 1, None, levels=(0, 1)), look):
+        with pytest.raises(BrokenFiles, match=r"nan\.tiff: 2 of its pixels are not finite"):
+            read(path)
+
+
+def test_dark_colours_of_sixteen_bits_are_not_reduced_to_a_few():
+    def png(most: int) -> Path:
+        """Of 16 bits a colour, which PIL reads, and does not write."""
+        rows = np.linspace(0, most, 4 * 6 * 3).reshape(4, -1).astype(">u2")
+        parts = {b"IHDR": struct.pack(">IIBBBBB", 6, 4, 16, 2, 0, 0, 0)}
+        parts |= {b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)), b"IEND": b""}
+        chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts.items()]
+        Path("deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        return Path("deep.png")
+
+    assert decode(png(65535), 3, None).max() == 255
+    with pytest.raises(BrokenFiles, match="16 levels"):
+        decode(png(4095), 3, None)
+
+
+@pytest.mark.parametrize("read", [lambda path: decode(path, 3, None), look])
+def test_a_file_with_a_wrong_byte_is_broken(read):
+    content = bytearray(saved(Image.fromarray(noise(50, 60))).read_bytes())
+    content[len(content) // 2] ^= 255
+    Path("wrong.png").write_bytes(content)
+    with pytest.raises(BrokenFiles, match="wrong"):
+        read(Path("wrong.png"))

@@ -79,3 +79,14 @@ def test_groups():
     for pattern, said in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
         with pytest.raises(UserError, match=rf"data\.group '.*' {said}"):
             groups_by_name(paths, pattern)
+
+
+def test_links_to_folders_are_followed_and_no_circle_is():
+    for name in ("root/a/1.jpg", "elsewhere/below/2.jpg", "root/a/@eaDir/1.jpg/THUMB.jpg", "root/a/old.jpg/3.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("root/a/more").symlink_to(Path("elsewhere").absolute())
+    Path("root/a/again").symlink_to(Path("root").absolute())
+    Path("root/a/4.jpg").symlink_to(Path("elsewhere/below/2.jpg").absolute())
+    assert images(Path("root")) == [Path("root/a") / name for name in ("1.jpg", "4.jpg", "more/below/2.jpg")]
+    assert folders(Path("root/a")) == [Path("root/a") / name for name in ("again", "more", "old.jpg")]

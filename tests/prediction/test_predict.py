@@ -28,8 +28,8 @@ GREYS = {"dark": 60, "grey": 100, "light": 140}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
+def trained(once):
+    return made_once(once, "tiny_used", CONFIG)
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """What is on the disk, whatever happens while it is written."""
 
 import os
+import resource
 import signal
-import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -65,49 +69,48 @@ def test_without_second_names_for_files_the_one_before_is_kept_too(tmp_path, mon
     assert {file.name: read(file)["step"] for file in tmp_path.iterdir()} == {"last.ckpt": 1, "previous.ckpt": 0}
 
 
-FULL = """
-import resource, signal, sys, torch
-from pathlib import Path
-from project.safeguards.writing import Writer
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-writer = Writer()
-writer.save_checkpoint({"step": 0}, Path("last.ckpt"))
-writer.teardown()
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-for step in (1, 2):
-    writer.save_checkpoint({"step": step, "weights": torch.ones(100_000)}, Path("last.ckpt"))
+def started(work: Callable[[], None]) -> BaseProcess:
+    """A process that does it; forked, since it would take seconds to import torch anew."""
+    process = get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def fill() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    writer = Writer()
+    writer.save_checkpoint({"step": 0}, Path("last.ckpt"))
     writer.teardown()
-print("went on")
-"""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    for step in (1, 2):
+        writer.save_checkpoint({"step": step, "weights": torch.ones(100_000)}, Path("last.ckpt"))
+        writer.teardown()
+    print("went on")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
-def test_what_cannot_be_written_is_said_each_time_and_replaces_nothing(tmp_path):
-    ended = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.stdout == "went on\n", ended.stderr
-    assert ended.stderr.count("last.ckpt could not be written") == len(ended.stderr.splitlines()) == 2
+def test_what_cannot_be_written_is_said_each_time_and_replaces_nothing(tmp_path, capfd):
+    started(fill).join()
+    out, err = capfd.readouterr()
+    assert out == "went on\n", err
+    assert err.count("last.ckpt could not be written") == len(err.splitlines()) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert read(tmp_path / "last.ckpt") == {"step": 0}
 
 
-WRITES = """
-import torch
-from pathlib import Path
-from project.safeguards.writing import write
-step = 0
-while True:
-    write({"step": step, "weights": torch.full((200_000,), float(step))}, Path("last.ckpt"))
-    step += 1
-"""
+def write_for_ever() -> None:
+    for step in count():
+        write({"step": step, "weights": torch.full((200_000,), float(step))}, Path("last.ckpt"))
 
 
 def test_a_kill_at_any_moment_leaves_whole_files(tmp_path):
     for pause in (0.02, 0.05, 0.11):
-        with subprocess.Popen([sys.executable, "-c", WRITES], cwd=tmp_path) as run:
-            while not (tmp_path / "previous.ckpt").exists() or damage(tmp_path / "last.ckpt"):
-                time.sleep(0.01)
-            time.sleep(pause)
-            run.send_signal(signal.SIGKILL)
+        run = started(write_for_ever)
+        while not (tmp_path / "previous.ckpt").exists() or damage(tmp_path / "last.ckpt"):
+            time.sleep(0.01)
+        time.sleep(pause)
+        run.kill()
+        run.join()
         last, previous = (read(tmp_path / name) for name in ("last.ckpt", "previous.ckpt"))
         assert damage(tmp_path / "last.ckpt") is damage(tmp_path / "previous.ckpt") is None
         assert last["step"] - previous["step"] in (0, 1)  # 0: killed when the second name was there already

@@ -1,9 +1,8 @@
 """A run on a device with little memory is the run that it would have been with enough."""
 
 import json
-import os
-import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import lightning as L
@@ -61,9 +60,15 @@ def trained(task, *callbacks, accelerator="cpu", **options):
 DATA = {"num_classes": 3, "in_channels": 3}
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("short", [{"forward": 3}, {"backward": 3}, {"forward": 5, "backward": 2}], ids=str)
-@pytest.mark.parametrize("kind", [Terms, Squeezed])
+SHORT = [{"forward": 3}, {"backward": 3}, {"forward": 5, "backward": 2}]
+ALL = list(product((Terms, Squeezed), SHORT, (1, 2)))
+QUICK = [(Terms, SHORT[0], 2), (Terms, SHORT[1], 1), (Squeezed, SHORT[2], 1)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "short", "accumulate"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in ALL],
+)
 def test_a_run_is_the_same_with_little_memory(kind, short, accumulate, capsys):
     wanted, plain, _ = trained(kind(**DATA), accumulate_grad_batches=accumulate)
     guard, task = MemoryGuard(), kind(**DATA, **short)
@@ -113,22 +118,25 @@ if __name__ == "__main__":
 """
 
 
-def test_one_of_two_processes_may_be_short_of_memory():
+STRATEGIES = [
+    ("ddp", 1),
+    pytest.param("ddp", 2, marks=pytest.mark.slow),
+    pytest.param("ddp_find_unused_parameters_true", 1, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("strategy", "accumulate"), STRATEGIES)
+def test_one_of_two_processes_may_be_short_of_memory(strategy, accumulate, ranks):
     """In its forward pass, in its backward pass with a part of the gradients exchanged already, or where gradients
     are added up first. From the second epoch on both have its size."""
-    runs = [
-        (strategy, accumulate, short)
-        for strategy, accumulate in (("ddp", 1), ("ddp", 2), ("ddp_find_unused_parameters_true", 1))
-        for short in ({}, {"forward": 3}, {"backward": 3})
-    ]
+    runs = [(strategy, accumulate, short) for short in ({}, {"forward": 3}, {"backward": 3})]
     Path("processes.py").write_text(PROCESSES.format(folder=str(Path(__file__).parent), runs=runs))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "processes.py"], capture_output=True, text=True, env=environment)
+    ended = ranks("processes.py")
     assert ended.returncode == 0, ended.stderr[-3000:]
     by_rank = [[json.loads(line) for line in Path(f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
     assert len(by_rank[0]) == len(by_rank[1]) == len(runs)
     for place, (_, _, short) in enumerate(runs):
-        wanted = by_rank[0][place - place % 3][0]
+        wanted = by_rank[0][0][0]
         for rank in (0, 1):
             weights, sizes, failures = by_rank[rank][place]
             assert weights == pytest.approx(wanted, rel=1e-10)

@@ -1,9 +1,6 @@
 """What is measured of the training images, by hand and over the command line; and that nothing else changes by it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ TINY = {
     "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 400, "val": 45}},
 }
 RUN = Path("runs/tiny/version_0")
+FEW = ["--data.train", "80", "--overfitting.budget", "10"]  # 10 steps an epoch, measured after each
 
 
 @pytest.fixture(autouse=True)
@@ -95,15 +93,12 @@ def test_it_measures_the_weights_that_are_kept(averaged, capsys):
     assert "overfitting/verdict/text_summary" in events.Tags()["tensors"]
 
 
-def test_with_two_processes_each_image_counts_once():
+def test_with_two_processes_each_image_counts_once(ranks):
     """49 and a batch size of 8: one process has a batch more than the other, and the last is uneven. Both measure with
     the statistics that the checkpoint has."""
-    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
     words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.val", "49"]
     words += ["--model", "tiny_task.Normed", "--overfitting.budget", "10"]  # at each validation, not after the training
-    command = [sys.executable, "-m", "project.fit", *words]
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    ended = ranks("project.fit", *words)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("verdict: ") == 1
     agrees_with_hand(val=49, model=tiny_task.Normed)
@@ -114,7 +109,7 @@ def test_training_is_the_same_without_it(words):
     """Its loader's iterators would draw from the generator that the training's iterators draw from."""
     states, found = [], []
     for enabled in ("true", "false"):
-        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *words])
+        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *FEW, *words])
         states.append(torch.load(f"runs/{enabled}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"])
         found.append(results(Path(f"runs/{enabled}/version_0")))
         states[-1]["generator"] = torch.get_rng_state()
@@ -125,7 +120,7 @@ def test_training_is_the_same_without_it(words):
 
 
 def test_off_it_says_nothing(capsys):
-    verbs.fit(["--overfitting.enabled", "false"])
+    verbs.fit(["--overfitting.enabled", "false", *FEW])
     assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
 
 
@@ -141,7 +136,7 @@ def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(ca
 
 
 def test_a_resumed_run_knows_what_was_measured_before():
-    options = ["--trainer.max_epochs", "4", "--model.lr", "0.01"]
+    options = ["--trainer.max_epochs", "4", "--model.lr", "0.01", *FEW]
     verbs.fit([*options, "--name", "straight"])
     verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
     verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "4"])
@@ -153,18 +148,18 @@ def test_a_resumed_run_knows_what_was_measured_before():
 
 
 def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
-    verbs.fit(["--model", "tiny_task.Judge"])
+    verbs.fit(["--model", "tiny_task.Judge", *FEW])
     assert capsys.readouterr().out.count("verdict: none, since Judge has no method evidence") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
 def test_without_a_validation_there_is_no_verdict(capsys):
-    verbs.fit(["--trainer.limit_val_batches", "0"])
+    verbs.fit(["--trainer.limit_val_batches", "0", *FEW])
     assert "verdict: none, since nothing was validated" in capsys.readouterr().out
 
 
 def test_a_limited_validation_limits_the_part_too():
-    verbs.fit(["--trainer.limit_val_batches", "2"])
+    verbs.fit(["--trainer.limit_val_batches", "2", *FEW])
     assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
 
 
@@ -175,11 +170,12 @@ def test_a_budget_of_nothing_is_a_mistake(budget):
 
 
 CASES = [  # what is run: its verdict
-    (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "40"], "overfits since epoch"),
-    (["--model.lr", "0"], "underfits"),
-    (["--data.val", "9", "--trainer.max_epochs", "6"], "too small to tell"),
-    (["--data.train", "2000", "--data.val", "200", "--model.lr", "0.02"], "fits well"),
-]
+    (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "30", "--data.batch_size", "60"],
+     "overfits since epoch"),
+    (["--model.lr", "0", *FEW], "underfits"),
+    (["--data.val", "9"], "too small to tell"),
+    (["--data.train", "2000", "--data.val", "200", "--data.batch_size", "50"], "fits well"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("words", "wanted"), CASES, ids=[wanted for _, wanted in CASES])

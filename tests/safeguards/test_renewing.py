@@ -75,3 +75,19 @@ def test_one_that_follows_a_metric_stays_as_it_is():
     short = run(maker, 10)
     short.optimizers[0].param_groups[0]["lr"] = 0.025
     assert resumed(short, maker, 20).optimizers[0].param_groups[0]["lr"] == 0.025
+
+
+@pytest.mark.parametrize("name", ["project", "cosine", "one cycle"])
+def test_with_other_epochs_a_schedule_goes_on_where_the_epoch_begins(name):
+    """Three of six epochs were done in 2 steps each; each of them has 4 steps now."""
+    maker = MAKERS[name]
+    short = run(maker, 12)
+    rates(short, 6)
+    trainer = run(maker, 24)
+    renewal = Renewal(trainer)
+    config = trainer.lr_scheduler_configs[0]
+    config.scheduler.load_state_dict(short.lr_scheduler_configs[0].scheduler.state_dict())
+    config.interval = "step"
+    trainer.current_epoch, trainer.num_training_batches, trainer.accumulate_grad_batches = 3, 4, 1
+    renewal.apply(trainer, with_optimizer=False, by_epochs=True)
+    assert rates(trainer, 12) == rates(run(maker, 24), 24)[12:]

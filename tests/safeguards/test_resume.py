@@ -41,15 +41,30 @@ class Killed(BaseException):
     """As SIGKILL, the process has no say; what was handed to the writer may be on the disk already."""
 
 
-@pytest.fixture(autouse=True)
-def config() -> None:
+def config_of_all_runs() -> None:
     process.quiet()
     Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    config_of_all_runs()
 
 
 def fit(name: str, *args: str) -> Path:
     verbs.fit(["--config", "tiny.yaml", "--name", name, *args])
     return Path("runs") / name / "version_0"
+
+
+@pytest.fixture
+def whole(once) -> Path:
+    """The run that is not stopped, made once."""
+
+    def make() -> None:
+        config_of_all_runs()
+        fit("whole")
+
+    return once("restless", make) / "runs/whole/version_0"
 
 
 @pytest.fixture
@@ -116,20 +131,21 @@ def assert_same(run: Path, other: Path) -> None:
 
 
 STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
-MOMENTS = [
-    (1, "training_step"),
-    (4, "training_step"),
-    (8, "training_step"),
-    (15, "training_step"),
-    (2, "validation_step"),
-    (4, "validation_step"),
-]
+MOMENTS = {
+    "every step": [(4, "training_step"), (15, "training_step"), (2, "validation_step")],
+    "each epoch": [(8, "training_step"), (4, "validation_step")],
+}
+REST = {
+    "every step": [(1, "training_step"), (8, "training_step"), (4, "validation_step")],
+    "each epoch": [(1, "training_step"), (4, "training_step"), (15, "training_step"), (2, "validation_step")],
+}
+KILLS = [*MOMENTS.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in REST.items())]
 
 
-@pytest.mark.parametrize("how", STEPS)
-def test_killed_at_any_moment(killed, how):
-    whole = fit("whole", *STEPS[how])
-    for at, where in MOMENTS:
+@pytest.mark.parametrize(("how", "moments"), KILLS)
+def test_killed_at_any_moment(killed, whole, how, moments):
+    whole = fit("whole", *STEPS[how]) if STEPS[how] else whole
+    for at, where in moments:
         name = f"{where}_{at}"
         run = killed(name, at, where, *STEPS[how])
         verbs.fit(["--resume", str(run)])
@@ -143,8 +159,8 @@ def test_workers_begin_in_the_middle_too(killed):
     assert_same(whole, run)
 
 
-def test_a_damaged_file_gives_way_to_the_one_before_it(killed, capsys):
-    whole, run = fit("whole"), killed("killed", 20, "training_step", *STEPS["every step"])
+def test_a_damaged_file_gives_way_to_the_one_before_it(killed, whole, capsys):
+    run = killed("killed", 20, "training_step", *STEPS["every step"])
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
@@ -191,10 +207,10 @@ def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
     assert (saved["force"], saved["resume"], saved["model"]["init_args"]["lr"]) == (False, None, 0.5)
 
 
-def test_where_a_run_computes_is_no_change(killed):
+def test_where_a_run_computes_is_no_change(killed, whole):
     run = killed("killed", 10, "training_step")
     verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
-    assert_equal(contents(fit("whole"), "last")["state_dict"], contents(run, "last")["state_dict"])
+    assert_equal(contents(whole, "last")["state_dict"], contents(run, "last")["state_dict"])
 
 
 def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
@@ -219,7 +235,7 @@ SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "sto
 
 
 @pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
+def test_a_signal_saves_and_says_how_to_go_on(number, code, said, whole, monkeypatch):
     """In this process: the signal comes in the middle of a step."""
     step = Restless.training_step
     at = iter(range(100))
@@ -239,7 +255,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, said, monkeypatch):
     run = Path("runs/stopped/version_0")
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 11
     verbs.fit(["--resume", str(run)])
-    assert_same(fit("whole"), run)
+    assert_same(whole, run)
 
 
 def test_a_second_ctrl_c_stops_at_once(monkeypatch):
@@ -253,7 +269,7 @@ def test_a_second_ctrl_c_stops_at_once(monkeypatch):
         fit("stopped")
 
 
-def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
+def test_a_signal_in_validation_ends_it_and_it_is_run_again(whole, monkeypatch):
     step = Restless.validation_step
 
     def interrupted(self, batch, batch_idx):
@@ -266,16 +282,37 @@ def test_a_signal_in_validation_ends_it_and_it_is_run_again(monkeypatch):
         with pytest.raises(Stopped):
             fit("stopped")
     verbs.fit(["--resume", "runs/stopped/version_0"])
-    assert_same(fit("whole"), Path("runs/stopped/version_0"))
+    assert_same(whole, Path("runs/stopped/version_0"))
 
 
-def test_two_processes_stop_together_and_one_can_go_on():
+DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+ENDLESS = ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+
+
+def goes_on_alone(run: Path, said: str, ranks) -> None:
+    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
+    epochs = contents(run, "last")["epoch"] + 2
+    words = ["--resume", str(run), "--trust", "tiny_task", "--trust", "poison", "--trainer.devices", "1"]
+    words += ["--trainer.max_epochs", str(epochs)]  # in a process of its own: ddp would hold this one's port
+    ended = ranks("project.fit", *words, processes=1)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 processes before, 1 now" in ended.stdout
+    assert contents(run, "last")["exact_resume"]["processes"] == 1
+
+
+def test_two_processes_stop_together_and_one_can_go_on(ranks):
+    ended = ranks("project.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS,
+                  "--trainer.callbacks+=poison.Terminated", "--trainer.callbacks.step", "5")  # fmt: skip
+    assert ended.returncode == 143, ended.stderr
+    goes_on_alone(Path("runs/two/version_0"), ended.stderr, ranks)
+
+
+@pytest.mark.slow
+def test_two_processes_that_one_has_started_stop_together(ranks):
     """SIGTERM to all of them, as `timeout` and SLURM send it."""
     paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
-    words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    words += ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+    line = [sys.executable, "-m", "project.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS]
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "project.fit", *words]
     options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     run = Path("runs/two/version_0")
     with subprocess.Popen(line, **options) as started:
@@ -285,17 +322,10 @@ def test_two_processes_stop_together_and_one_can_go_on():
         os.killpg(started.pid, signal.SIGTERM)
         _, said = started.communicate(timeout=120)
     assert started.returncode == 143, said
-    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
-    epochs = contents(run, "last")["epoch"] + 2
-    words = ["--resume", str(run), "--trust", "tiny_task", "--trainer.devices", "1"]
-    words += ["--trainer.max_epochs", str(epochs)]  # in a process of its own: ddp would hold this one's port
-    ended = subprocess.run([*line[:3], *words], capture_output=True, text=True, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    assert "2 processes before, 1 now" in ended.stdout
-    assert contents(run, "last")["exact_resume"]["processes"] == 1
+    goes_on_alone(run, said, ranks)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
     """In the last epoch, too: the test is for the resumed run."""
     words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]

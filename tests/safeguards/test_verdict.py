@@ -1,11 +1,14 @@
 """The decision, its words, and the interval that it rests on."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from project.safeguards.advice import advice
+from project.safeguards.advice import advice, longer
 from project.safeguards.verdict import Measured, Verdict, decide, margin, of
 
 
@@ -140,7 +143,44 @@ ADVICE = [  # the verdict, the task's hyper-parameters, augmented, epochs: what 
 @pytest.mark.parametrize(("kind", "model", "augmented", "epochs", "first", "nowhere"), ADVICE)
 def test_what_to_try_next(kind, model, augmented, epochs, first, nowhere):
     at = measured(3, 0.9, 0.8, 0.09)
-    words = advice(Verdict(kind, at, at), model, augmented, epochs)
+    longer = f"--trainer.max_epochs {2 * epochs}" if epochs and epochs > 0 else None
+    words = advice(Verdict(kind, at, at), model, augmented, longer)
     assert all(word.startswith(start) for word, start in zip(words, first, strict=False)), words
     assert len(words) >= len(first) and not any(nowhere in word for word in words), words
     assert len([word for word in words if word.startswith("--")]) <= 3
+
+
+def test_what_is_not_finite_has_no_verdict():
+    nothing = torch.zeros(3, 2, 2)
+    assert math.isnan(margin(nothing))
+    for values in ((0.0, math.nan, 0.0, math.nan), (0.5, 0.1, math.nan, 0.1), (math.nan, 0.1, 0.5, 0.1)):
+        assert decide([Measured(1, *values)], 0) is None
+
+
+def test_few_samples_that_can_be_measured_have_a_margin():
+    shares = torch.zeros(40, 2, 1)
+    shares[0] = 1  # some resamples have none of it
+    assert 0 < margin(shares) < 1
+
+
+def trainer(**options):
+    known = {"max_epochs": 5, "current_epoch": 3, "max_steps": -1, "global_step": 70, "callbacks": []}
+    return SimpleNamespace(**known | options)
+
+
+def test_longer_names_the_limit_that_ended_the_run():
+    assert longer(trainer(current_epoch=5)) == "--trainer.max_epochs 10"
+    assert longer(trainer(max_steps=70)) == "--trainer.max_steps 140"
+    timer = Timer({"hours": 15})
+    timer.time_elapsed, timer.time_remaining = lambda: 54010.0, lambda: -10.0
+    assert longer(trainer(callbacks=[timer], max_epochs=-1)) == "--trainer.max_time 01:06:00:00"
+    stopping = EarlyStopping("val/loss", patience=4)
+    assert longer(trainer(callbacks=[stopping])) is None
+    stopping.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
+    assert longer(trainer(callbacks=[stopping])) == "--early_stopping.patience 8"
+
+
+def test_a_strong_decay_is_advised_where_it_is_apart_from_the_gradient():
+    at = measured(3, 0.9, 0.8, 0.01)
+    adam = {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.003, "weight_decay": 0.0}}}
+    assert not [word for word in advice(Verdict("overfits", at, at), adam, True, None) if "weight_decay" in word]

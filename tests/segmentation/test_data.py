@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from project import BrokenFiles, UserError
+from project import UserError
 from project.segmentation import DigitMasks, MaskFolder, RandomScaleCrop
 from project.segmentation.masks import batch_of
 from project.segmentation.tables import Entry, read_table
@@ -120,7 +120,8 @@ def test_grey_masks_by_their_table(tiny):
     root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
     (root / "classes.txt").write_text("ground 0 0 0\nwater 100 100 100\nland 200 200 200\n")
     mask = tiny.picture(18, 26)[1]
-    Image.fromarray(mask * 100).save(root / "trainannot" / "0.png")
+    for split in ("train", "val"):
+        Image.fromarray(mask * 100).save(root / f"{split}annot" / "0.png")
     assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size=None)))[0][1], torch.from_numpy(mask))
 
 
@@ -139,7 +140,9 @@ MISTAKES = [
     ({"class_names": ["a", "b"]}, r"trainannot/\d\.png: id 2 of no class; give --data\.class_names"),
     ({"colors": {"a": [1, 2]}}, "data.colors: 'a' is"),
     ({"ignore": [1, 2, 3]}, "one class is nothing to learn, of sky, road, car, Unlabelled"),
-    ({"ignore": [256]}, "an id is from 0 to 255"),
+    ({"ignore": [-1]}, "data.ignore is .*an id is from 0"),
+    ({"ids": [0, 1, 2]}, "data.ids has 3 ids, but there are 4 names"),
+    ({"ids": [0, 1, 1]}, "data.ids is .*once"),
     ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width above 0"),
     (
         {"cache": "ram", "image_size": None},
@@ -173,11 +176,13 @@ def test_coloured_masks_without_colours_are_a_mistake(tiny):
         samples(ready(data))
 
 
-def test_broken_masks_are_listed_before_training(tiny):
+def test_images_with_broken_masks_are_left_out(tiny):
     root = tiny.folders(Path("scenes"), {"train": 3, "val": 1})
     (root / "trainannot" / "1.png").write_bytes((root / "trainannot" / "1.png").read_bytes()[:60])
-    with pytest.raises(BrokenFiles, match=r"1 of 3 images cannot be read.*\n.*trainannot/1\.png: a mask that cannot"):
-        ready(MaskFolder(root=str(root), cache="ram", image_size=(18, 26)))
+    data = ready(MaskFolder(root=str(root), cache="ram", image_size=(18, 26)))
+    assert data.files(torch.arange(2), "train") == [str(root / "train" / "0.png"), str(root / "train" / "2.png")]
+    ((file, why),) = data.left_out["train"].items()
+    assert file == str(root / "train" / "1.png") and "trainannot/1.png" in why
 
 
 def test_a_mask_of_another_aspect_is_refused_and_a_smaller_one_is_not(tiny):

@@ -1,6 +1,7 @@
 """Each net becomes a file, with images of several sizes, grey and coloured."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -33,14 +34,22 @@ def segmenter(name: str, channels: int = 3, **options) -> Segmenter:
     return settled(Segmenter(NETS[name], 3, channels, class_names=["sky", "road", "car"], **options), channels)
 
 
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("name", NETS)
+QUICK = [("CnnUnet", how) for how in HOWS]
+QUICK += [("CnnUnet, no stride", "stretched"), ("lraspp", "fitted"), ("smp unet", "grey")]
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in product(NETS, HOWS)],
+)
 def test_each_net(name, how):
     images = pictures(3, ODD) if how == "of any size" else None
     assert difference(segmenter(name, HOWS[how].channels), HOWS[how], images=images) <= 0.001
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=() if how == "of any size" else pytest.mark.slow) for how in HOWS]
+)
 def test_pt2(how):
     images = pictures(3, ODD) if how == "of any size" else None
     assert difference(segmenter("CnnUnet", HOWS[how].channels), HOWS[how], "pt2", images) == 0

@@ -93,7 +93,7 @@ def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):
 def test_the_message_names_the_ids(root):
     Image.fromarray(ids(value=7, corner=77)).save(root / "trainannot" / "4.png")
     (fault,) = MaskFolder(root=str(root)).annotation_faults()
-    assert fault.message == "ids 7, 77 of no class; give --data.class_names, or add them to --data.ignore"
+    assert fault.message == "ids 7, 77 of no class; give --data.class_names or --data.ids, or add them to --data.ignore"
 
 
 def test_colours_that_no_table_tells_are_found_in_every_mask(root):
@@ -138,7 +138,10 @@ COCO_PLANTS = [
         change("annotations", segmentation={"size": [5, 8], "counts": [40]}),
         [("annotation-unreadable", "error", "1.png")],
     ),
-    (change("annotations", **WHOLE), [("mask-all-ignored", "warning", "1.png")]),
+    (
+        change("annotations", **WHOLE),
+        [("crowd", "warning", "instances.json"), ("mask-all-ignored", "warning", "1.png")],
+    ),
     (change("images", height=7), [("mask-size-mismatch", "error", "1.png")]),
     (lambda _, folder: (folder / "1.png").unlink(), [("image-missing", "error", "1.png")]),
     (lambda _, folder: Image.new("RGB", (8, 6)).save(folder / "new.png"), [("mask-missing", "warning", "new.png")]),
@@ -205,7 +208,7 @@ def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicat
     assert ("label-conflict", "8.png") in kinds and ("duplicate", "7.png") in kinds
 
 
-@pytest.mark.parametrize("height", ["abc", -6, [6], 10**9])
+@pytest.mark.parametrize("height", [None, 0, 10**9])
 def test_where_the_size_is_no_size_the_image_has_its_own(height):
     coco(change("images", height=height))
     data = CocoMasks(root="root", image_size=None)

@@ -37,6 +37,25 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     return found
 
 
+def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault]:
+    """One of each class with crowds.
+
+    Args:
+        counts: how many crowds each has, and how many annotations in all.
+        file: where the annotations are.
+    """
+    ignored = "crowds are neither trained on nor measured; --data.crowds objects takes them as objects"
+    return [
+        fault("crowd", file, f"{crowds:,} of {total:,} annotations of '{name}' are crowds; {ignored}")
+        for name, (crowds, total) in counts.items()
+    ]
+
+
+def joined_faults(messages: Sequence[str], file: object) -> list[Fault]:
+    """Of classes that are there more than once."""
+    return [fault("class-joined", file, message) for message in messages]
+
+
 def _plain(name: str) -> str:
     """Without what people mean nothing by. A single letter's case is its meaning."""
     bare = re.sub(r"[\s_-]+", "", name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from project import UserError
 from project.checks.faults import Fault
 from project.pipeline.decode import EXTENSIONS
+from project.pipeline.folders import files_below
 
 
 class Complaints:
@@ -34,7 +35,7 @@ def beside_classes(folder: Path) -> Iterator[Fault]:
 
 def of_other_formats(folder: Path) -> Iterator[Fault]:
     """Files in a folder and below it that are no images which are read here."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
+    for path in files_below(folder):
+        if path.is_file() and path.suffix.lower() not in EXTENSIONS:
             told = "not used, since its extension is no image's that is read here; convert it, or take it away"
             yield Fault("ignored-file", "warning", str(path), None, told)

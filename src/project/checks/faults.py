@@ -41,6 +41,8 @@ KINDS: dict[str, Severity] = {
     "class-spelled-twice": "error",
     "unusable": "error",
     "wrong-extension": "warning",
+    "cut-off": "warning",
+    "several-frames": "warning",
     "sixteen-bit": "warning",
     "alpha": "warning",
     "cmyk": "warning",
@@ -56,6 +58,8 @@ KINDS: dict[str, Severity] = {
     "blurred": "warning",
     "class-missing": "warning",
     "class-rare": "warning",
+    "class-joined": "warning",
+    "crowd": "warning",
     "memory": "warning",
 }
 

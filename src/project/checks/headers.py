@@ -1,6 +1,5 @@
 """What a file's header tells: cheap enough for every run."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from PIL import UnidentifiedImageError
 from project.checks.faults import Fault, fault
 from project.checks.images import Image
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 FORMATS = {  # PIL's names for what a file with an extension may hold
     ".jpg": "JPEG MPO",
@@ -32,13 +32,18 @@ CHUNK = 1000  # files between two looks at the clock
 
 
 class Header(NamedTuple):
-    """bytes: the file's length. format, mode: as PIL names them, with `+alpha` on a mode with transparency."""
+    """bytes: the file's length. format, mode: as PIL names them, with `+alpha` on a mode with transparency.
+
+    has_frames: there are several images in the file. is_cut: a JPEG lacks its last bytes, which decoding it tells.
+    """
 
     bytes: int
     format: str
     mode: str
     height: int
     width: int
+    has_frames: bool = False
+    is_cut: bool = False
 
 
 def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Header | Fault]:
@@ -58,8 +63,8 @@ def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Hea
 
 def read_header(file: Image) -> Header | Fault:
     try:
-        with file.path.open("rb") as stream, Pillow.open(stream) as image:
-            return header_of(image, os.fstat(stream.fileno()).st_size)
+        with open_image(file.path) as image:
+            return header_of(image, file.path.stat().st_size)
     except Exception as error:
         return broken(file, error)
 
@@ -68,7 +73,8 @@ def header_of(image: Pillow.Image, length: int) -> Header:
     """Of an image that is open and not yet decoded, in a file of `length` bytes."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
-    return Header(length, image.format or "", mode, image.height, image.width)
+    has_frames = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's, with a preview
+    return Header(length, image.format or "", mode, image.height, image.width, has_frames)
 
 
 def broken(file: Image, error: Exception) -> Fault:
@@ -92,6 +98,10 @@ def header_faults(files: Sequence[Image], headers: dict[int, Header | Fault]) ->
                 f"is a {header.format} by its content; give it that extension, since other programs trust the name"
             )
             found.append(fault("wrong-extension", files[i], message))
+        if header.is_cut:
+            found.append(fault("cut-off", files[i], "lacks its last bytes, and is read without them; restore it"))
+        if header.has_frames:
+            found.append(fault("several-frames", files[i], "holds several images, of which the first is used"))
     return found + _modes(files, whole) + _sizes(files, whole)
 
 

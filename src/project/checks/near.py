@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageChops, ImageOps
+from PIL import ImageChops
 
 from project.checks.duplicates import TAIL, digest
 from project.checks.images import Image
 from project.checks.pixels import THUMB, Figures
+from project.pipeline.decode import load, upright
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 DISTANCE = 6  # bits of 64 that the hashes of near images may differ in
 BLOCKS, KEPT = 9, 3  # 9 - 3 = 6 = DISTANCE
@@ -108,18 +110,23 @@ def compare(one: Path, other: Path, perhaps_same: bool) -> str:
     """`same` pixels, `near` ones, or an empty text for what differs in colour alone."""
     if one.stat().st_size > TAIL < other.stat().st_size and digest(one, TAIL) == digest(other, TAIL):
         return "same"  # compressed pixels come last in a file: only what describes them differs
-    with Pillow.open(one) as a, Pillow.open(other) as b:
-        if perhaps_same and a.size == b.size:
-            difference = ImageChops.difference(a.convert("RGBA"), b.convert("RGBA"))
-            if difference.getbbox(alpha_only=False) is None:
-                return "same"
-        colours = [_colours(image) for image in (a, b)]
+    draft = None if perhaps_same else ("RGB", (4 * THUMB, 4 * THUMB))
+    a, b = (_decoded(path, draft) for path in (one, other))
+    if perhaps_same and a.size == b.size:
+        difference = ImageChops.difference(a.convert("RGBA"), b.convert("RGBA"))
+        if difference.getbbox(alpha_only=False) is None:
+            return "same"
+    colours = [_colours(image) for image in (a, b)]
     grey = any(np.ptp(colour) <= 4 for colour in colours)  # of a colour image, perhaps a grey copy
     return "near" if grey or np.abs(colours[0] - colours[1]).mean() < HUE else ""
 
 
+def _decoded(path: Path, draft: tuple[str, tuple[int, int]] | None) -> Pillow.Image:
+    with open_image(path) as image:
+        return upright(load(image, path, draft)[0])
+
+
 def _colours(image: Pillow.Image) -> np.ndarray:
     """Float[16 16 2]: blueness and redness (Cb and Cr), without the brightness."""
-    image.draft("RGB", (4 * THUMB, 4 * THUMB))
-    small = ImageOps.exif_transpose(image).convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BILINEAR)
+    small = image.convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BILINEAR)
     return np.asarray(small.convert("YCbCr"), dtype=np.float32)[..., 1:]

@@ -7,12 +7,13 @@ from html import escape
 from pathlib import Path
 
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageOps
+from PIL import ImageDraw
 
 from project.checks.faults import Fault
 from project.checks.report import common_advice, kinds, place, short, summary, write
 from project.checks.survey import Survey
-from project.pipeline.decode import upright_size
+from project.pipeline.decode import load, upright, upright_size
+from project.reading import open_image
 
 PICTURES = 6  # of each kind
 LINES = 200  # of each kind; the JSON has all
@@ -114,12 +115,11 @@ def _pictures(fault: Fault) -> list[str]:
 def thumbnail(file: str, box: Box | None = None) -> str:
     """Base64 of a small JPEG, with the box drawn into it; empty where the file cannot be shown."""
     try:
-        with Pillow.open(file) as image:
+        with open_image(Path(file)) as image:
             size = upright_size(image)
-            image.draft("RGB", (SIDE, SIDE))
-            upright = ImageOps.exif_transpose(image)
-            upright.thumbnail((SIDE, SIDE))
-            picture, stream = upright.convert("RGB"), io.BytesIO()
+            shown = upright(load(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            shown.thumbnail((SIDE, SIDE))
+            picture, stream = shown.convert("RGB"), io.BytesIO()
             if box is not None:
                 _draw(picture, box, size)
             picture.save(stream, "JPEG", quality=80)

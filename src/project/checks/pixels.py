@@ -1,22 +1,21 @@
 """What an image's pixels tell: each is decoded once, in grey, at a size that shows what a net would see."""
 
 import hashlib
-import io
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from project.checks.faults import Fault, fault
 from project.checks.headers import Header, broken, header_of
 from project.checks.images import Image
-from project.pipeline.decode import to_tensor
+from project.pipeline.decode import load, to_tensor, upright
 from project.pipeline.threads import cores
+from project.reading import open_image, read_image
 
 SIDE = 128  # the longer one of the grey picture is at least this, and below twice this
 THUMB = 16  # height and width of what is kept of each image
@@ -78,12 +77,13 @@ class _Chunks(Dataset):
         rows = np.zeros(len(files), FIGURES)
         for place, file in enumerate(files):
             try:
-                with file.path.open("rb") as stream:
-                    content = stream.read()
-                with Pillow.open(io.BytesIO(content)) as image:
+                content = read_image(file.path)
+                with open_image(file.path, content) as image:
                     header = header_of(image, len(content))
                     digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
-                    rows[place] = (*figures(grey(image)), digest)
+                    shades, is_cut = grey(image, content)
+                    rows[place] = (*figures(shades), digest)
+                    header = header._replace(is_cut=is_cut)
                 headers.append(header)
             except Exception as error:
                 headers.append(broken(file, error))
@@ -94,17 +94,22 @@ def _as_it_is(chunk: Any) -> Any:
     return chunk
 
 
-def grey(image: Pillow.Image) -> Pillow.Image:
-    """Upright and 8 bits. Of JPEGs only the brightness is decoded, at a fraction of the size, but all of the file."""
+def grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
+    """Return the image upright and in mode L, and whether it is a JPEG that lacks its last bytes.
+
+    Of JPEGs only the brightness is decoded, at a fraction of the size, but all of the file.
+
+    Args:
+        content: the file's, from which the image was opened.
+    """
     longer = max(image.size)
-    image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
-    image.load()
-    if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        shades = ImageOps.exif_transpose(image.convert("L"))
+    whole, is_cut = load(image, content, ("L", (image.width * SIDE // longer, image.height * SIDE // longer)))
+    if whole.mode in ("L", "RGB") and "transparency" not in whole.info:
+        shades = upright(whole.convert("L"))
     else:
-        shades = Pillow.fromarray(to_tensor(image, 1, None)[0].numpy())
+        shades = Pillow.fromarray(to_tensor(whole, 1, None)[0].numpy())
     factor = max(shades.size) // SIDE
-    return shades.reduce(factor) if factor > 1 else shades
+    return (shades.reduce(factor) if factor > 1 else shades), is_cut
 
 
 def figures(picture: Pillow.Image) -> tuple:

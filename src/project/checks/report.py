@@ -10,6 +10,7 @@ from project import UserError
 from project.checks.faults import Fault
 from project.checks.survey import Survey
 from project.replacing import replacing
+from project.terminal import visible
 
 FEW = 3  # files named of each kind
 WORST = 5  # kinds named before a run
@@ -56,8 +57,8 @@ def common_advice(faults: Sequence[Fault]) -> str:
 
 
 def short(path: str, root: str) -> str:
-    """A path, or a sentence with paths, without the root of the data."""
-    return path.replace(root.rstrip("/") + "/", "") if root.strip("./") else path
+    """A path, or a sentence with paths, without the root of the data, as a line."""
+    return visible(path.replace(root.rstrip("/") + "/", "") if root.strip("./") else path)
 
 
 def place(fault: Fault, root: str) -> str:
@@ -96,9 +97,9 @@ def _kind(faults: list[Fault], root: str) -> list[str]:
     more = len(faults) - FEW
     if len({fault.message for fault in faults}) == 1 and files[0]:
         listed = ", ".join(files[:FEW]) + (f" and {more:,} more" if more > 0 else "")
-        return [_headline(faults) + faults[0].message, f"    {listed}"]
+        return [_headline(faults) + visible(faults[0].message), f"    {listed}"]
     advice = common_advice(faults)
-    lines = [_headline(faults) + advice.removeprefix("; ")]
+    lines = [_headline(faults) + visible(advice.removeprefix("; "))]
     for file, fault in zip(files[:FEW], faults, strict=False):
         message = short(fault.message.removesuffix(advice), root)
         lines.append(f"    {file}: {message}" if file else f"    {message}")

@@ -1,8 +1,10 @@
 """Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from project.pipeline.decode import channels_of
 from project.pipeline.embedded import Embedded
 from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
 from project.pipeline.published import Published
+from project.reading import MOST_OF_LIST, read_text
 
 
 class Digits(Embedded):
@@ -168,18 +171,37 @@ class TorchvisionDataset(Published):
     """A classification data set of torchvision; for its arguments see `project.pipeline.published`."""
 
 
+@contextmanager
+def _lines_of(table: Path) -> Iterator[StringIO]:
+    """
+    Raises:
+        UserError: it cannot be read, or what reads its lines meets something that is no CSV.
+    """
+    lines = StringIO(read_text(table, MOST_OF_LIST), newline="")
+    try:
+        yield lines
+    except csv.Error as error:
+        line = lines.getvalue()[: lines.tell()].count("\n")
+        raise UserError(f"{table}:{line}: broken CSV ({error})") from None
+
+
 def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
-    with table.open(newline="", encoding="utf-8-sig") as lines:
+    with _lines_of(table) as lines:
         reader = csv.DictReader(lines)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        missing = {"path", "label"} - set(reader.fieldnames)
         if missing:
-            there = ",".join(reader.fieldnames or ())
+            there = ",".join(reader.fieldnames)
             raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {there}")
         rows = []
-        for row in reader:
+        for cells in reader:
+            row: dict[str, Any] = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             row["line"] = reader.line_num
-            row["split"] = (row.get("split") or "train").strip().lower()
-            if not row["path"] or not row["label"]:
+            row["split"] = (row.get("split") or "train").lower()
+            if None in cells:
+                told = "a row of more cells than the header; put a text with a comma in quotes"
+                complain("no-label", table, told, reader.line_num)
+            elif not row["path"] or not row["label"]:
                 complain("no-label", table, "a row without path or label", reader.line_num)
             elif row["split"] not in SPLITS:
                 told = f"split '{row['split']}' is not one of train, val, test"

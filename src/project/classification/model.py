@@ -1,13 +1,14 @@
 """Nets: Float[B C H W] to the K classes' logits Float[B K]. Each has a `head`, its last layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from project import UserError, nearest
 from project.cnn import Trunk
-from project.weights import load_weights, swap_first_convolution
+from project.weights import initialise_head, load_weights, swap_first_convolution
 
 
 class CNN(nn.Module):
@@ -72,20 +73,15 @@ class TorchvisionNet(nn.Module):
         known = models.list_models(module=models)
         if name not in known:
             raise UserError(f"torchvision has no classification model '{name}'{nearest(name, known)}")
-        with_auxiliary_heads = name in ("googlenet", "inception_v3")  # which would answer with a tuple in training
-        self.net = models.get_model(
-            name,
-            weights="DEFAULT" if pretrained and not weights else None,
-            **({"aux_logits": False, "init_weights": True} if with_auxiliary_heads and not pretrained else {}),
-        )
-        if with_auxiliary_heads and pretrained:
-            self.net.aux_logits = False
+        self.net = models.get_model(name, weights=None, **_fixed_options(name))
         if stochastic_depth is not None:
             _set_stochastic_depth(self.net, name, stochastic_depth)
         swap_first_convolution(self.net, in_channels)
         self._head = _swap_head(self.net, num_classes)
         if weights:
             load_weights(self.net, weights, self._head)
+        elif pretrained:
+            load_weights(self.net, models.get_model(name, weights="DEFAULT").state_dict(), self._head)
 
     @property
     def head(self) -> nn.Module:
@@ -118,13 +114,12 @@ class TimmNet(nn.Module):
             import timm
         except ImportError:
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
-        known = timm.list_models()
-        if name.split(".")[0] not in known:
+        known = [*timm.list_models(), *timm.list_pretrained()]  # NAME, and NAME.WEIGHTS
+        if name not in known:
             raise UserError(f"timm has no model '{name}'{nearest(name, known)}")
         try:
             self.net = timm.create_model(
                 name,
-                pretrained=pretrained and not weights,
                 num_classes=num_classes,
                 in_chans=in_channels,
                 drop_rate=drop_rate,
@@ -134,15 +129,41 @@ class TimmNet(nn.Module):
             if "drop_path_rate" not in str(error):
                 raise
             raise UserError(f"timm's {name} has no stochastic depth: leave model.net.drop_path_rate at 0") from None
+        initialise_head(self.head)  # timm draws some from +-1/sqrt(K): of two classes the first loss would be 11
+        head = self.net.default_cfg["classifier"]
         if weights:
-            load_weights(self.net, weights, head=self.net.default_cfg["classifier"])
+            load_weights(self.net, weights, head)
+        elif pretrained:
+            try:
+                source = timm.create_model(name, pretrained=True, in_chans=in_channels)
+            except RuntimeError as error:
+                if "pretrained" not in str(error):
+                    raise
+                raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false") from None
+            load_weights(self.net, source.state_dict(), head)
 
     @property
     def head(self) -> nn.Module:
-        return self.net.get_classifier()
+        classifier = self.net.get_classifier()
+        return nn.ModuleList(classifier) if isinstance(classifier, tuple) else classifier  # distilled nets have two
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
+
+
+def _fixed_options(name: str) -> dict[str, Any]:
+    """Return the options of a torchvision net that torchvision itself sets only when it loads weights.
+
+    A checkpoint holds the tensors and not where they came from, so a net must be the same however it was started.
+    """
+    if name in ("googlenet", "inception_v3"):
+        # Without the auxiliary heads, whose output in training is a tuple; and with the input that the weights expect.
+        return {"aux_logits": False, "transform_input": True, "init_weights": True}
+    if name.startswith("vit_"):  # which has as many positions as the images of its weights need
+        from torchvision import models
+
+        return {"image_size": models.get_model_weights(name).DEFAULT.meta["min_size"][0]}
+    return {}
 
 
 def _set_stochastic_depth(net: nn.Module, name: str, last: float) -> None:

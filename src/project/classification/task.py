@@ -9,19 +9,18 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassStatScores
 from torchvision.transforms import v2
 
 from project import UserError
 from project.classification import pictures
 from project.classification.exported import Exported
 from project.classification.predictions import Predictions
+from project.image_sizes import refuse_wrong_sizes
 from project.pipeline import Batch
-from project.schedule import WarmupCosine, optimizer_and_schedule
-from project.weights import allow_freezing, freeze_all_but_head
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from project.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
 
@@ -45,7 +44,8 @@ class Classifier(L.LightningModule):
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
         mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
         weighted: weigh each class's loss by the inverse of its frequency.
@@ -64,7 +64,8 @@ class Classifier(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         label_smoothing: float = 0.0,
         mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
@@ -72,10 +73,14 @@ class Classifier(L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        require_epochs(freeze_epochs)
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing is {label_smoothing}, but must be at least 0 and below 1")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.num_classes, self.optimizer, self.schedule = num_classes, optimizer, schedule
+        self.num_classes = num_classes
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
         self.mix = v2.RandomChoice(mixing) if mixing else None
         self.register_buffer(
@@ -89,9 +94,11 @@ class Classifier(L.LightningModule):
         # No compute groups: those merge metrics whose counts happen to be equal after the first batch.
         self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.accuracy_by_class = MulticlassAccuracy(num_classes, average="none")
+        self.counts_by_class = MulticlassStatScores(num_classes, average="none")
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:
@@ -129,7 +136,7 @@ class Classifier(L.LightningModule):
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        by_class = [] if self.trainer.state.fn == "fit" else [self.accuracy_by_class]
+        by_class = [] if self.trainer.state.fn == "fit" else [self.counts_by_class]
         return self._measure(batch, self.val_loss, self.val_metrics, *by_class)
 
     def on_validation_epoch_end(self) -> None:
@@ -138,7 +145,7 @@ class Classifier(L.LightningModule):
             self._report_by_class("val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_loss, self.test_metrics, self.accuracy_by_class)
+        self._measure(batch, self.test_loss, self.test_metrics, self.counts_by_class)
 
     def on_test_epoch_end(self) -> None:
         self._report("test/loss", self.test_loss, self.test_metrics)
@@ -203,16 +210,19 @@ class Classifier(L.LightningModule):
         metrics.reset()
 
     def _report_by_class(self, split: str) -> None:
-        named = zip(self.class_names, self.accuracy_by_class.compute(), strict=True)
-        self.log_dict({f"{split}/accuracy/{name}": value for name, value in named})
-        self.accuracy_by_class.reset()
+        """The accuracy of each class that the split has images of."""
+        counts = self.counts_by_class.compute().view(self.num_classes, 5)
+        right, there = counts[:, 0].float(), counts[:, 4].float()
+        named = zip(self.class_names, right / there, there, strict=True)
+        self.log_dict({f"{split}/accuracy/{name}": value for name, value, number in named if number})
+        self.counts_by_class.reset()
 
     def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
         """See `project.classification.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _seen(losses: Tensor, logits: Tensor, targets: Tensor) -> Tensor:

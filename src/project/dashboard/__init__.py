@@ -3,8 +3,18 @@
 from project.dashboard.dashboard import Dashboard
 from project.dashboard.hyperparameters import Hyperparameters
 from project.dashboard.progress import Bar, Lines
-from project.dashboard.results import report, show_report
+from project.dashboard.results import report, require_measured, show_report
 from project.dashboard.speed import Speed
 from project.dashboard.tensorboard import TensorBoard
 
-__all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "Speed", "TensorBoard", "report", "show_report"]
+__all__ = [
+    "Bar",
+    "Dashboard",
+    "Hyperparameters",
+    "Lines",
+    "Speed",
+    "TensorBoard",
+    "report",
+    "require_measured",
+    "show_report",
+]

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from project.dashboard.tensorboard import TensorBoard
-from project.safeguards.stopping import judged_by
+from project.safeguards.checkpoints import judged_by
 
 HOW = ("cache", "cache_dir", "num_workers")  # a run computes, which changes nothing of its result
 
@@ -31,8 +31,9 @@ class Hyperparameters(L.Callback):
         self._best = state_dict["best"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        logger, known = trainer.logger, trainer.callback_metrics
-        if trainer.sanity_checking or not isinstance(logger, TensorBoard):
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
+        known = trainer.callback_metrics
+        if trainer.sanity_checking or not boards:
             return
         improved: dict[str, float] = {}
         for key, mode in judged_by(trainer, pl_module).items():
@@ -41,9 +42,9 @@ class Hyperparameters(L.Callback):
                 improved[key] = float(known[key])
         scalars = {f"best/{key}": value for key, value in improved.items()}
         if improved and not self._best:
-            logger.log_hyperparams(self._chosen(trainer, pl_module), scalars, trainer.global_step)
+            boards[0].log_hyperparams(self._chosen(trainer, pl_module), scalars, trainer.global_step)
         elif improved:
-            logger.log_metrics(scalars, trainer.global_step)
+            boards[0].log_metrics(scalars, trainer.global_step)
         self._best |= improved
 
     def _chosen(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

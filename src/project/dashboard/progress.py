@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from project.dashboard.speed import Speed
-from project.safeguards.stopping import judged_by
+from project.safeguards.checkpoints import judged_by
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,7 +20,7 @@ class Bar(TQDMProgressBar):
         self.speed = speed
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return {**_metrics(trainer, pl_module), "images/s": f"{self.speed.images_per_second:.0f}"}
+        return {**_metrics(trainer, *_shown(trainer, pl_module)), "images/s": f"{self.speed.images_per_second:.0f}"}
 
 
 class Lines(L.Callback):
@@ -37,25 +37,28 @@ class Lines(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.monotonic() - self._last > 3 * SECONDS_BETWEEN_LINES:  # in long epochs
-            self._line(trainer, pl_module)
+            self._line(trainer, "train/loss")  # the last validation's metrics would look like new ones
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
-            self._line(trainer, pl_module)
+            self._line(trainer, *_shown(trainer, pl_module))
 
-    def _line(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _line(self, trainer: L.Trainer, *keys: str) -> None:
         self._last = time.monotonic()
         if trainer.is_global_zero:
             of = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-            metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, pl_module).items())
+            metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, *keys).items())
             images = f"images/s {self.speed.images_per_second:.0f}"
             print(f"epoch {trainer.current_epoch + 1}{of} step {trainer.global_step} {metrics} {images}", flush=True)
 
 
-def _metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+def _shown(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, ...]:
+    return ("train/loss", *judged_by(trainer, pl_module))
+
+
+def _metrics(trainer: L.Trainer, *keys: str) -> dict[str, str]:
     known = trainer.callback_metrics
-    shown = ("train/loss", *judged_by(trainer, pl_module))
-    return {key: f"{float(known[key]):.4f}" for key in shown if key in known}
+    return {key: f"{float(known[key]):.4f}" for key in keys if key in known}

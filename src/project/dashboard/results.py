@@ -1,43 +1,81 @@
 """The report at the end: a table, and `results.json` in the run folder."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 
+from project import NotMeasured
 from project.dashboard.tensorboard import TensorBoard
 from project.replacing import replacing
+from project.terminal import visible
 
 
-def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None) -> None:
-    """Prints a line for each log key, then the run's figures; writes both to `folder/results.json`.
+def report(
+    metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
+) -> None:
+    """Prints a line for each log key, the notes, then the run's figures; writes both to `folder/results.json`.
 
-    Without a folder it only prints the metrics.
+    Without a folder it prints no figures, and writes nothing. A value that is not finite is null in the file.
 
     Args:
         metrics: log key to a fraction.
-        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`; those that are known.
+        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
+        notes: what must be known about the metrics, a line each.
     """
-    width = max(len(key) for key in metrics)
+    width = max((len(visible(key)) for key in metrics), default=0)
     print()
     for key, value in metrics.items():
-        print(f"{key:<{width}}  {value:.4f}")
+        print(f"{visible(key):<{width}}  {_word(value)}")
+    for note in notes:
+        print(note)
     if folder is None:
         return
     print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
     with replacing(folder / "results.json") as part:
-        part.write_text(json.dumps({**metrics, **figures}, indent=2) + "\n")
+        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
-def show_report(metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer) -> None:
+def require_measured(metrics: dict[str, float]) -> None:
+    """
+    Raises:
+        NotMeasured: there is no metric, or one is not finite.
+    """
+    if not metrics:
+        raise NotMeasured("nothing was measured: the test steps logged no metric")
+    if wrong := [key for key, value in metrics.items() if not math.isfinite(value)]:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        verb = "is" if len(wrong) == 1 else "are"
+        raise NotMeasured(
+            f"{', '.join(wrong[:3])}{more} {verb} not finite: the data have nothing to measure it on, or the model's "
+            "outputs are not finite"
+        )
+
+
+def show_report(
+    metrics: dict[str, float],
+    figures: dict[str, float],
+    conclusion: str,
+    trainer: L.Trainer,
+    notes: Sequence[str] = (),
+) -> None:
     """The same as text in TensorBoard, the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
-            rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
-            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures))]
+            rows = [f"| {key} | {_word(value)} |" for key, value in metrics.items()]
+            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures)), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")
+
+
+def _word(value: float) -> str:
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:.4f}" if math.isfinite(value) else "infinite"
 
 
 def _words(figures: dict[str, float]) -> list[str]:

@@ -84,12 +84,13 @@ class Speed(L.Callback):
         before, self._logged = self._logged, (self._images, self._seconds, self._waited)
         images, seconds, waited = (now - then for now, then in zip(self._logged, before, strict=True))
         self._logged_at = time.perf_counter()
-        if trainer.logger and seconds:
+        if trainer.loggers and seconds:
             values = {"images_per_second": images / seconds}
             if self._waits:
                 values["waiting_share"] = waited / seconds
             values["peak_memory_gb"] = peak_memory_bytes(trainer.strategy.root_device) / 1e9
-            trainer.logger.log_metrics({f"speed/{key}": v for key, v in values.items()}, trainer.global_step)
+            for logger in trainer.loggers:
+                logger.log_metrics({f"speed/{key}": v for key, v in values.items()}, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.train_seconds += time.perf_counter() - self._started

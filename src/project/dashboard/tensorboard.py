@@ -22,7 +22,13 @@ class TensorBoard(TensorBoardLogger):
     """Lightning's, without its `hparams.yaml`: `config.yaml` stands beside the events and says the same and more.
 
     A disk that is full costs points of the log, and says so, but does not end the run.
+
+    Args:
+        save_dir: the folder of the events; by default the run's.
     """
+
+    def __init__(self, save_dir: str | Path = ".") -> None:
+        super().__init__(str(save_dir), name="", version="", default_hp_metric=False)
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
@@ -53,8 +59,9 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Markdown."""
-        self._try(lambda: self.experiment.add_text(tag, text, step))
+        """Write Markdown, in which names of classes and files make no links, no pictures and no HTML."""
+        harmless = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
+        self._try(lambda: self.experiment.add_text(tag, harmless, step))
 
     @rank_zero_only
     def log_layout(self, layout: dict[str, Any]) -> None:

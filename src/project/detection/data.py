@@ -11,12 +11,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from project import BrokenFiles, UserError
 from project.checks import Fault
+from project.checks.classes import crowd_faults
 from project.detection import targets
 from project.detection.formats import Reading, coco, unreadable, voc, yolo
 from project.detection.parts import Part, part_of
 from project.detection.scenes import draw
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
-from project.pipeline.coco import find
+from project.pipeline.coco import Crowds, crowds_in_words, find
 from project.pipeline.decode import channels_of
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, groups_by_name
@@ -61,6 +62,8 @@ class DigitScenes(ImageDataModule):
 class Annotated(ImageDataModule):
     """Images with annotation files. Subclasses say `parts`, what there is by split, and `read(split)`.
 
+    `crowds` is "objects" where a subclass's user wants crowds to be objects as all others.
+
     Args:
         root: the folder.
         image_size: height and width that every image is fitted into.
@@ -70,6 +73,7 @@ class Annotated(ImageDataModule):
     """
 
     keep_aspect = True
+    crowds: Crowds = "ignore"
     parts: dict[str, Any]
     place = staticmethod(data_folder)
 
@@ -93,6 +97,8 @@ class Annotated(ImageDataModule):
     def reading(self, split: str) -> Reading | None:
         if split in self.parts and split not in self.readings:
             self.readings[split] = self.read(split)
+            for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
+                annotation.crowd = [False] * len(annotation.crowd)
         return self.readings.get(split)
 
     def find_class_names(self) -> list[str]:
@@ -131,6 +137,8 @@ class Annotated(ImageDataModule):
         part.stop_if_unusable(split, self.root)
         if part.faults:
             rank_zero_warn(f"{split}: {part.mended()}; python -m project.check names the files")
+        if crowds := part.crowds():
+            rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {crowds_in_words(crowds)}")
         return self._files(part)
 
     def division(self) -> dict[str, Samples]:
@@ -155,6 +163,7 @@ class Annotated(ImageDataModule):
         for split in splits:
             part = self.part(split)
             yield from part.faults
+            yield from crowd_faults(part.crowds(), self.root)
             if lack := part.lack(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {lack}")
 
@@ -169,6 +178,7 @@ class Coco(Annotated):
     Args:
         train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the JSON's file names start from, where it is not found.
+        crowds: annotations with `iscrowd` 1 are regions to ignore, or `objects` as all others.
     """
 
     def __init__(
@@ -177,10 +187,11 @@ class Coco(Annotated):
         val: str | None = None,
         test: str | None = None,
         images: str | None = None,
+        crowds: Crowds = "ignore",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.images = images
+        self.images, self.crowds = images, crowds
         self.parts = find(self.root, {"train": train, "val": val, "test": test})
 
     def read(self, split: str) -> Reading:
@@ -202,12 +213,16 @@ class Coco(Annotated):
 class Voc(Annotated):
     """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
 
-    Corners are taken as they are written, whether they count pixels from 0 or from 1; `difficult` objects are regions
-    to ignore. An image without an XML file is left out.
+    Corners are taken as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
+    left out.
+
+    Args:
+        crowds: `difficult` objects are regions to ignore, or `objects` as all others.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.crowds = crowds
         self.parts = voc.find(self.root)
 
     def read(self, split: str) -> Reading:
@@ -236,4 +251,4 @@ class Yolo(Annotated):
         return yolo.read(self.layout.parts[split], self.layout)
 
     def find_class_names(self) -> list[str]:
-        return [name.strip() for name in self.layout.class_names]
+        return list(dict.fromkeys(name.strip() for name in self.layout.class_names))

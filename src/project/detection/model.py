@@ -7,6 +7,7 @@ batch's images, or over their foreground, whose number then stands among them: `
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from torchvision import models
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FrozenBatchNorm2d
 
 from project import UserError, nearest
 from project.cnn import ConvBlock, Trunk
@@ -104,8 +104,9 @@ class TopDown(nn.Module):
 class TorchvisionDetector(nn.Module):
     """A detector of torchvision by its name there (`fasterrcnn_resnet50_fpn_v2`), with heads for our classes.
 
-    What starts from weights keeps its batch normalisation fixed where torchvision does so (all but `_v2` and SSD):
-    the few images of a batch say too little about means and variances.
+    A net that starts from weights keeps the batch normalisation of its backbone fixed where torchvision does so (all
+    but `_v2` and SSD): the few images of a batch say too little about means and variances. Its tensors are the same
+    as those of a net that starts from scratch, so that a checkpoint fits whatever the start was.
 
     Args:
         pretrained: start from torchvision's default weights (COCO), downloaded once.
@@ -125,14 +126,25 @@ class TorchvisionDetector(nn.Module):
         if name not in known:
             raise UserError(f"torchvision has no detection model '{name}'{nearest(name, known)}")
         self.net = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1)
+        self._fixed_norms: list[nn.BatchNorm2d] = []
         if (pretrained or weights) and not name.endswith("_v2") and not name.startswith("ssd"):
-            _fix_norms(self.net.backbone)
+            self._fixed_norms = [m for m in self.net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
         if pretrained or weights:
             source = weights or models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
             load_weights(self.net, source, head=("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
         self.additive = name.startswith("retinanet")  # the others sample, or divide by what the whole batch shows
         self.net.transform = AsTheyAre(self.net.transform.size_divisible)
+        for norm in self._fixed_norms:
+            norm.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but the fixed norms, which stay in evaluation mode."""
+        super().train(mode)
+        for norm in self._fixed_norms:
+            norm.eval()
+        return self
 
     @property
     def backbone(self) -> nn.Module:
@@ -165,10 +177,3 @@ class AsTheyAre(nn.Module):
 
     def postprocess(self, result: list[dict[str, Tensor]], *_) -> list[dict[str, Tensor]]:
         return [{key: value[found["labels"] > 0] for key, value in found.items()} for found in result]
-
-
-def _fix_norms(module: nn.Module) -> None:
-    """Batch normalisation becomes an affine map that training leaves alone."""
-    norms = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.BatchNorm2d)]
-    for name, norm in norms:
-        module.set_submodule(name, FrozenBatchNorm2d(norm.num_features, eps=norm.eps))

@@ -5,22 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from project import BrokenFiles, UserError
+import torch
+
+from project import UserError
 from project.checks import Fault
 from project.detection.formats import Annotation, Reading, headers, usable
-from project.pipeline.decode import decode
+from project.pipeline.coco import crowds_alone
 
 RAISED = ("annotation-unreadable", "class-unknown")  # nothing sensible can be done with these
 LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be left out
 
 
 class Part(NamedTuple):
-    """targets: one an annotation, see `project.detection.targets`; without boxes where the image cannot be read."""
+    """targets: one an annotation, see `project.detection.targets`; without boxes where the image cannot be read.
+
+    class_names: by their labels from 1.
+    """
 
     annotations: list[Annotation]
     targets: list[dict[str, Any]]
     faults: list[Fault]
     unreadable: list[Path]
+    class_names: Sequence[str]
 
     @property
     def paths(self) -> list[Path]:
@@ -31,15 +37,27 @@ class Part(NamedTuple):
         kinds = Counter(fault.kind for fault in self.faults)
         return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
 
+    def crowds(self) -> dict[str, tuple[int, int]]:
+        """How many crowds a class has, and how many boxes in all, for each class with crowds."""
+        labels = torch.cat([torch.empty(0, dtype=torch.long), *(target["labels"] for target in self.targets)])
+        crowd = torch.cat([torch.empty(0, dtype=torch.bool), *(target["crowd"] for target in self.targets)])
+        size = len(self.class_names) + 1
+        boxes, crowds = (torch.bincount(some, minlength=size).tolist() for some in (labels, labels[crowd]))
+        return {name: (crowds[label], boxes[label]) for label, name in enumerate(self.class_names, 1) if crowds[label]}
+
     def lack(self, split: str) -> str:
-        """Why hardly anything is left to train on or to measure; nothing where enough is."""
+        """Why hardly anything is left to train on or to measure; nothing where enough is, or no image can be read."""
+        if self.annotations and len(self.unreadable) == len(self.annotations):
+            return ""  # whoever looks for images that cannot be decoded says it better
         lost = sum(fault.kind in LEFT_OUT for fault in self.faults)
         said = f" ({self.mended()})" if self.faults else ""
         if not self.targets:
             return f"most of {split} cannot be used{said or ' (no images)'}"
         if sum(len(target["boxes"]) for target in self.targets) < lost:
             return f"most of {split} cannot be used{said}"
-        if split == "train" and all(target["crowd"].all() for target in self.targets):
+        if split == "train" and (alone := [name for name, (crowds, boxes) in self.crowds().items() if crowds == boxes]):
+            return crowds_alone(alone)
+        if split == "train" and not any(len(target["boxes"]) for target in self.targets):
             first = self.annotations[0]
             where = f"; the first image's were looked for in {first.file}" if first.file != first.image else ""
             return f"{split} has no box to learn from{said}{where}"
@@ -49,9 +67,7 @@ class Part(NamedTuple):
         """
         Raises:
             UserError: nothing sensible can be done with an annotation, or hardly any box is left.
-            BrokenFiles: images that cannot be read.
         """
-        _raise_unreadable(self.unreadable, len(self.annotations))
         for fault in self.faults:
             if fault.kind in RAISED:
                 line = f":{fault.line}" if fault.line else ""
@@ -62,7 +78,7 @@ class Part(NamedTuple):
 
 def part_of(reading: Reading, class_names: Sequence[str]) -> Part:
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # 0 is the background
-    part = Part(reading.annotations, [], list(reading.faults), [])
+    part = Part(reading.annotations, [], list(reading.faults), [], class_names)
     for annotation, header in zip(reading.annotations, headers(part.paths), strict=True):
         if header is None:
             part.unreadable.append(annotation.image)
@@ -71,17 +87,3 @@ def part_of(reading: Reading, class_names: Sequence[str]) -> Part:
         part.targets.append(target)
         part.faults.extend(wrong)
     return part
-
-
-def _raise_unreadable(images: Sequence[Path], of: int) -> None:
-    """In the words of whoever would read their pixels."""
-    said = []
-    for path in images[:10]:
-        try:
-            decode(path, 3, None)
-            said.append(f"{path}: its header cannot be read")
-        except BrokenFiles as error:
-            said.append(str(error))
-    if said:
-        listed = "\n  ".join(said)
-        raise BrokenFiles(f"{len(images)} of {of} images cannot be read; repair or remove them:\n  {listed}")

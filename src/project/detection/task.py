@@ -8,10 +8,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from project import UserError
+from project import NotMeasured
 from project.detection import pictures
 from project.detection.exported import Exported, to_original
 from project.detection.flips import Flip, in_flips
@@ -19,7 +17,7 @@ from project.detection.metric import AveragePrecision, Seen, average_precision, 
 from project.detection.predictions import Predictions
 from project.pipeline import Batch
 from project.pipeline.decode import fit
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 
 class Detector(L.LightningModule):
@@ -29,7 +27,8 @@ class Detector(L.LightningModule):
         net: called with `num_classes` and `in_channels`; follows the protocol of `project.detection.model`.
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         flips: in evaluation, detections in these mirror images are merged with those in the image; each takes as long.
         compile: `torch.compile` the net's backbone; the first step then takes a minute.
     """
@@ -45,7 +44,8 @@ class Detector(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         flips: Sequence[Flip] = (),
         compile: bool = False,
     ) -> None:
@@ -53,7 +53,8 @@ class Detector(L.LightningModule):
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
-        self.optimizer, self.schedule, self.flips, self.compiled = optimizer, schedule, flips, compile
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
+        self.flips, self.compiled = flips, compile
         self.val_precision, self.test_precision = AveragePrecision(), AveragePrecision()
 
     def setup(self, stage: str) -> None:
@@ -91,7 +92,7 @@ class Detector(L.LightningModule):
         values = self.val_precision.compute(self.class_names, by_class=not training)
         self.val_precision.reset()
         if "map" not in values and training and not self.trainer.sanity_checking:
-            raise UserError("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
+            raise NotMeasured("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
         self.log_dict({f"val/{key}": value for key, value in values.items()})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -100,6 +101,7 @@ class Detector(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         values = self.test_precision.compute(self.class_names, by_class=True)
         self.test_precision.reset()
+        values.setdefault("map", float("nan"))  # no image has a box
         self.log_dict({f"test/{key}": value for key, value in values.items()})
 
     def _measure(self, batch: Batch, precision: AveragePrecision) -> list[Seen]:
@@ -168,7 +170,7 @@ class Detector(L.LightningModule):
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from project.exporting.protocol import Exported
 from project.mistakes import Words
 from project.prediction import Predictor, load
 from project.replacing import replacing
+from project.run_folder import refuse_links
 
 USAGE = "python -m project.export RUN_OR_CHECKPOINT [--format onnx|pt2|safetensors] [--out FILE] [--trust PACKAGE]"
 FORMATS: dict[str, ModuleType] = {"onnx": onnx_file, "pt2": pt2_file, "safetensors": safetensors_file}
@@ -45,7 +46,10 @@ def export(args: list[str]) -> None:
     form = _format(chosen.format, chosen.out)
     _check_packages(form, FORMATS[form])
     source = checkpoint.find(chosen.run)
-    out = Path(chosen.out) if chosen.out else checkpoint.run_of(source) / "exports" / f"model.{form}"
+    run = checkpoint.run_of(source)
+    out = Path(chosen.out) if chosen.out else run / "exports" / f"model.{form}"
+    if not chosen.out:
+        refuse_links(out.parent, run)
     _check_place(out, form)
     model = load(source, "cpu", chosen.trust)
     exported = _exported(model)

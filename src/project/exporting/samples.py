@@ -10,10 +10,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from project import UserError, checkpoint
+from project import BrokenFiles, UserError, checkpoint
 from project.cli import build
 from project.pipeline import ImageDataModule, Preprocessing, Samples
 from project.pipeline.decode import decode
+from project.pipeline.folders import SPLITS
 
 NOISE_TIMES = (1, 2, 3)
 
@@ -41,7 +42,9 @@ def images(
             raise UserError("neither test nor val has an image")
         several = min(count, len(samples))
         places = [number * len(samples) // several for number in range(several)]
-        found = [_decoded(data, samples, place, preprocessing) for place in places]
+        found = [image for place in places if (image := _decoded(data, samples, place, preprocessing)) is not None]
+        if not found:
+            raise UserError(f"no image of {split} can be decoded")
     except (UserError, OSError) as error:  # they may be gone, or another machine's: the model is exported without them
         why = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
@@ -77,14 +80,18 @@ def _data(file: Path, trusted: Sequence[str]) -> Any:
         raise UserError(f"{type(data).__name__} is no ImageDataModule")
     data.load_state_dict(content[type(data).__qualname__])
     data.cache = "none"  # a few of many
+    data.left_out = {split: {} for split in SPLITS}  # nor is every file looked at
     data.setup("test")
     return data
 
 
-def _decoded(data: Any, samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor:
-    """From the sample's file, if it has one; else as the net gets it."""
+def _decoded(data: Any, samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor | None:
+    """From the sample's file, if it has one, None where that is broken; else as the net gets it."""
     file = samples.file(place)
     if file is not None and Path(file).is_file():
-        return decode(Path(file), preprocessing.channels, None)
+        try:
+            return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
+        except BrokenFiles:
+            return None
     image, _ = data.sample(samples.read(place), samples.targets[place])
     return image.as_subclass(Tensor)

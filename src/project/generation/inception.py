@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from project import UserError
+from project.reading import require_weights
 
 FEATURES = 2048  # of the last layer before the classes
 AT_ONCE = 50  # images
@@ -37,6 +38,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
         raise UserError(f"model.inception: no file {file}; {WEIGHTS} of torch-fidelity's releases has the weights")
     safe = BytesIO()  # torch-fidelity would run what is pickled in the file
     try:
+        require_weights(Path(file))
         torch.save(torch.load(file, map_location="cpu", weights_only=True), safe)
         safe.seek(0)
         metric = FrechetInceptionDistance(

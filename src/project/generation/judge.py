@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from project.cnn import Trunk
 from project.generation.pictures import floats
+from project.reading import require_stored
 from project.replacing import replacing
 from project.schedule import WarmupCosine
 
-VERSION = 1  # of what is kept: another one is trained anew
+VERSION = 2  # of what is kept: another one is trained anew
 BATCH, LEAST = 64, 200  # images a step, steps
 AT_ONCE = 500  # images, in evaluation
+SAME_ACCURACY = 0.02  # by which accuracies may differ, measured on other processors
 
 
 class Judge(nn.Module):
@@ -51,17 +53,45 @@ def trained(images: Tensor, labels: Tensor, num_classes: int, folder: Path, devi
     """
     shape = "x".join(map(str, images.shape))
     file = folder / f"judge{VERSION}_{shape}_{num_classes}_{_checksum(images, labels):08x}.pt"
+    some = torch.linspace(0, len(images) - 1, min(AT_ONCE, len(images))).long()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        judge = _new(images, num_classes)
-        try:
-            judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        except Exception:  # it is not there, or is damaged: then it is made anew
-            print(f"a classifier that judges samples is trained on {len(images):,} images, for {file}", flush=True)
+        judge = _kept(file, images, labels, num_classes, some)
+        if judge is None:
+            damaged = ", which is damaged" if file.exists() else ""
+            judged = f"{len(images):,} images, for {file}{damaged}"
+            print(f"a classifier that judges samples is trained on {judged}", flush=True)
+            torch.default_generator.manual_seed(0)
+            judge = _new(images, num_classes)
             _train(judge.to(device), images, labels)
-            with replacing(file) as part:
-                torch.save(judge.cpu().state_dict(), part)
+            accuracy = _accuracy(judge.cpu().eval(), images[some], labels[some])
+            if accuracy is not None:
+                with replacing(file) as part:
+                    torch.save({"weights": judge.state_dict(), "accuracy": accuracy}, part)
     return judge.to(device).eval().requires_grad_(False)
+
+
+def _kept(file: Path, images: Tensor, labels: Tensor, num_classes: int, some: Tensor) -> Judge | None:
+    """Return the judge in a file; None if there is none, or it does not classify `some` images as it did when kept."""
+    try:
+        require_stored(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        judge = _new(images, num_classes).eval()
+        judge.load_state_dict(content["weights"])
+        accuracy = _accuracy(judge, images[some], labels[some])
+        return judge if accuracy is not None and abs(accuracy - content["accuracy"]) <= SAME_ACCURACY else None
+    except Exception:  # it is not there, or is damaged in whatever way
+        return None
+
+
+def _accuracy(judge: Judge, images: Tensor, labels: Tensor) -> float | None:
+    """Return the share of images that are classified rightly; None if the features are not finite, or are all alike.
+
+    Of features that are alike, samples have the same as real images: a perfect distance.
+    """
+    features, classes = judge.look(images)
+    if not features.isfinite().all() or (len(images) > 1 and features.std(0).max() == 0):
+        return None
+    return (classes == labels).double().mean().item()
 
 
 def _new(images: Tensor, num_classes: int) -> Judge:

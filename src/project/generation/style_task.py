@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from project import BrokenFiles, UserError
@@ -21,7 +19,7 @@ from project.generation.paintings import Paintings
 from project.generation.style_losses import Statistics, content, relative, statistics, with_colours
 from project.pipeline import Batch
 from project.pipeline.decode import decode, resize
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 PARTS = ("content", "style", "total_variation")
 
@@ -40,7 +38,8 @@ class Stylizer(L.LightningModule):
         features: where images are compared; see `project.generation.features`.
         in_channels, num_classes, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         style_size: the shorter side that the style's image is resized to, in pixels: smaller makes finer strokes.
         style_weight, variation_weight: of the style's loss and of total variation, beside the content's.
     """
@@ -58,16 +57,25 @@ class Stylizer(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         style_size: int = 256,
         style_weight: float = 4.0,
         variation_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        for name, value, least in (
+            ("style_size", style_size, 1),
+            ("style_weight", style_weight, 0),
+            ("variation_weight", variation_weight, 0),
+        ):
+            if value < least:
+                raise UserError(f"model.{name} is {value}, but must be at least {least}")
         self.save_hyperparameters(logger=False)
         self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.in_channels, self.optimizer, self.schedule = in_channels, optimizer, schedule
+        self.in_channels = in_channels
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.style, self.style_size, self.features = style, style_size, features
         self.weights = (1.0, style_weight, variation_weight)
         self.measured = nn.ModuleDict({f"{split}_{part}": MeanMetric() for split in ("val", "test") for part in PARTS})
@@ -162,7 +170,7 @@ class Stylizer(L.LightningModule):
         return pictures.draw(image, self.class_names, predicted)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _shrunk(image: Tensor, shorter: int) -> Tensor:

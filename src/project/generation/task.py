@@ -11,8 +11,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from project import UserError
@@ -24,7 +22,7 @@ from project.generation.inception import load as load_inception
 from project.generation.metric import Seen
 from project.generation.predictions import Predictions
 from project.pipeline import Batch
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
 PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
@@ -43,7 +41,8 @@ class Generator(L.LightningModule):
             K is "any", to Float[B C H W].
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         solver: makes samples.
         guidance: by how much samples are more of their class than learned: 1 leaves them as they are, more makes them
             clearer and more alike (classifier-free guidance, Ho and Salimans 2021).
@@ -66,7 +65,8 @@ class Generator(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         solver: Solver | None = None,
         guidance: float = 1.0,
         unlabelled: float = 0.1,
@@ -86,7 +86,8 @@ class Generator(L.LightningModule):
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.num_classes, self.in_channels = num_classes, in_channels
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.optimizer, self.schedule, self.compiled = optimizer, schedule, compile
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
+        self.compiled = compile
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
         self.samples, self.judges, self.inception = samples, Path(judges), inception
         self.squares, self.loss = MeanMetric(), MeanMetric()
@@ -240,13 +241,14 @@ class Generator(L.LightningModule):
 
     def _picture(self, tag: str, picture: Tensor) -> None:
         """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
-        if hasattr(self.logger, "log_picture") and self.trainer.is_global_zero:
-            large = picture[0].numel() > PHOTOGRAPH
-            self.logger.log_picture(tag, picture, self.global_step, photograph=large)
+        for logger in self.loggers if self.trainer.is_global_zero else ():
+            if hasattr(logger, "log_picture"):
+                large = picture[0].numel() > PHOTOGRAPH
+                logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `project.generation.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)

@@ -2,8 +2,10 @@
 
 import hashlib
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -12,7 +14,11 @@ from tqdm import tqdm
 from project import BrokenFiles, UserError
 from project.pipeline.samples import Files, Samples, Tensors
 from project.pipeline.threads import cores
+from project.reading import require_regular
 from project.replacing import replacing
+
+MARK = b"uint8 images of the project, 1"
+LOOKS, LOOK = 64, 4096  # places in a cache file that its checksum is of, and bytes there
 
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
@@ -25,19 +31,53 @@ def in_memory(samples: Samples, what: str = "images") -> Tensors:
 def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
     """The same in a file of `folder`, which is read back as long as no source file has changed.
 
-    The file is written beside and renamed: it is whole or absent.
+    The file is written beside and renamed, and ends with a seal: one that does not fit is made anew.
     """
     if not isinstance(samples, Files):
         raise UserError("data.cache disk needs image files; use ram, or none")
     shape = _shape(samples)
     file = folder / f"{_fingerprint(samples)}.uint8"
     size = int(torch.tensor(shape).prod())
-    if not file.exists():
+    if not _is_sound(file, size):
         with replacing(file) as part:
             images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8).view(shape)
             _fill(_channels_last(images), samples, what)
+            with part.open("r+b") as stream:
+                seal = _seal(stream, size)
+                stream.seek(size)
+                stream.write(seal)
     images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, _channels_last(images), samples.paths, groups=samples.groups)
+
+
+def _is_sound(file: Path, size: int) -> bool:
+    """Return whether a cache file is as it was written, as far as its length, its seal and some of its pixels tell.
+
+    Raises:
+        UserError: it is no file, or cannot be read.
+    """
+    try:
+        length = require_regular(file)
+        with file.open("rb") as stream:
+            seal = _seal(stream, size)
+            stream.seek(size)
+            sound = length == size + len(seal) and stream.read() == seal
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
+    if not sound:
+        print(f"{file} is cut off or damaged, and is made anew", flush=True)
+    return sound
+
+
+def _seal(stream: BinaryIO, size: int) -> bytes:
+    """Return what stands behind `size` bytes of pixels: a mark, and a checksum of some of them, evenly spaced."""
+    checksum = 0
+    for place in range(LOOKS):
+        stream.seek(place * max(0, size - LOOK) // (LOOKS - 1))
+        checksum = zlib.crc32(stream.read(min(LOOK, size)), checksum)
+    return b"%s %d %08x\n" % (MARK, size, checksum)
 
 
 def _fill(images: Tensor, samples: Samples, what: str) -> None:
@@ -85,5 +125,6 @@ def _fingerprint(samples: Files) -> str:
             stat = path.stat()
         except FileNotFoundError:
             raise BrokenFiles(f"{path}: no such file") from None
-        digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))  # a file's name is bytes, and need not be UTF-8
     return digest.hexdigest()[:32]

@@ -1,14 +1,16 @@
 """COCO's JSON: where it lies, what must stand in it, and where its images are."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 from project import BrokenFiles, UserError
 from project.pipeline.folders import SPLITS, folders, folders_by_split, images, split_in
+from project.reading import read_json
 
+Crowds = Literal["ignore", "objects"]
 OTHERS = ("captions", "image_info", "panoptic", "notes", ".")  # begin the names of files without boxes and masks
 
 
@@ -55,17 +57,14 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
 def read(file: Path) -> dict[str, Any]:
     """A JSON file's `images`, `annotations` and `categories`, each a list of dicts.
 
-    The ids of images are unique, and so are those of categories; `height` and `width` are pixels, or both are None.
+    Text that means a number is that number. The ids of images are unique, and so are those of categories, whose names
+    are stripped texts. `height` and `width` are pixels, or both are None where one of them is 0 or not there;
+    `iscrowd` is a bool.
 
     Raises:
         BrokenFiles: it is no JSON, or not COCO's.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
-    except UnicodeDecodeError:
-        raise BrokenFiles(f"{file}: not a text file; export it anew") from None
+    content = read_json(file)
     parts = ("images", "annotations", "categories")
     missing = [key for key in parts if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
@@ -77,52 +76,104 @@ def read(file: Path) -> dict[str, Any]:
             lacking = [name for name in wanted if name not in entry]
             if lacking:
                 raise BrokenFiles(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
-    for key in ("images", "categories"):
-        _check_ids(file, key, [entry["id"] for entry in content[key]])
+    for key, reference in (("images", "image_id"), ("categories", "category_id")):
+        numbered = _number_ids(file, key, content[key])
+        for place, entry in enumerate(content["annotations"]):
+            id = entry.get(reference)
+            if isinstance(id, bool) or not (id is None or isinstance(id, (int, float, str))):
+                raise BrokenFiles(f"{file}: annotations[{place}]: {reference} is {json.dumps(id)}, no number or text")
+            if numbered and id is not None and number(id) is not None:
+                entry[reference] = _as_id(id)
+    for place, entry in enumerate(content["categories"]):
+        name = entry["name"]
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise BrokenFiles(f"{file}: categories[{place}]: name is {json.dumps(name)}, no text")
+        entry["name"] = str(name).strip()
+    for place, entry in enumerate(content["images"]):
+        sides = [number(entry.get(side) or 0) for side in ("height", "width")]
+        for side, pixels in zip(("height", "width"), sides, strict=True):
+            if pixels is None or pixels < 0:
+                raise BrokenFiles(f"{file}: images[{place}]: {side} is {json.dumps(entry[side])}, no number of pixels")
+        entry["height"], entry["width"] = [int(pixels) for pixels in sides if pixels] if all(sides) else (None, None)
     for place, entry in enumerate(content["annotations"]):
-        for name in ("image_id", "category_id"):
-            if not isinstance(entry.get(name), (int, float, str, NoneType)):
-                raise BrokenFiles(f"{file}: annotations[{place}]: {name} is {entry[name]}, no number or text")
-    for entry in content["images"]:
-        height, width = (_pixels(entry.get(side)) for side in ("height", "width"))
-        entry["height"], entry["width"] = (height, width) if height and width else (None, None)
+        crowd = entry.get("iscrowd") or 0  # null, or false
+        if (flag := 1 if crowd is True else number(crowd)) not in (0, 1):
+            raise BrokenFiles(f"{file}: annotations[{place}]: iscrowd is {json.dumps(crowd)}, but must be 0 or 1")
+        entry["iscrowd"] = flag == 1
     return content
 
 
-def _check_ids(file: Path, key: str, ids: list[Any]) -> None:
-    """
+def number(written: Any) -> float | None:
+    """The finite number that a value of JSON or XML is, or means as text; None where there is none."""
+    if isinstance(written, bool) or not isinstance(written, (int, float, str)):
+        return None
+    if isinstance(written, str) and "_" in written:  # Python takes 1_000 for a number
+        return None
+    try:
+        value = float(written)
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def whole_number(written: Any) -> int | None:
+    """The same for a whole number: `12`, `12.0` or `"12"`."""
+    value = number(written)
+    return int(value) if value is not None and value.is_integer() else None
+
+
+def _number_ids(file: Path, key: str, entries: list[dict[str, Any]]) -> bool:
+    """Make the ids numbers where all of them mean some. Returns whether they do.
+
     Raises:
         BrokenFiles: one is neither a number nor a text, of another type than the first, or there already.
     """
+    numbered = all(number(entry["id"]) is not None for entry in entries)
     places: dict[Any, int] = {}
-    for place, id in enumerate(ids):
-        if not isinstance(id, (int, float, str)):
-            why = "is no number or text"
-        elif isinstance(id, str) != isinstance(ids[0], str):
-            why = f"is of another type than {json.dumps(ids[0])}, that of {key}[0]"
-        elif id in places:
-            why = f"is also that of {key}[{places[id]}]; give each an id of its own"
-        else:
-            places[id] = place
-            continue
-        raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(id)} {why}")
+    for place, entry in enumerate(entries):
+        written = entry["id"]
+        if not isinstance(written, str) and number(written) is None:
+            raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is no number or text")
+        if not numbered and isinstance(written, str) != isinstance(entries[0]["id"], str):
+            first = f"{json.dumps(entries[0]['id'])}, that of {key}[0]"
+            raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is of another type than {first}")
+        id = entry["id"] = _as_id(written) if numbered else written
+        if id in places:
+            also = f"also that of {key}[{places[id]}]; give each an id of its own"
+            raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is {also}")
+        places[id] = place
+    return numbered
 
 
-def _pixels(written: Any) -> int | None:
-    """None where it is no number, or not above 0."""
+def _as_id(written: int | float | str) -> int | float:
+    """Of text exactly, as ids may have more digits than a float."""
     try:
-        return max(int(float(written)), 0) or None
-    except (TypeError, ValueError, OverflowError):
-        return None
+        return int(written) if isinstance(written, str) else written
+    except ValueError:
+        return float(written)
 
 
 def categories(content: dict[str, Any]) -> dict[int, str]:
     """Id to name, by id; without those that only gather others (Roboflow writes one), as nothing is annotated so."""
-    above = [(str(one["name"]), one.get("supercategory")) for one in content["categories"]]
+    above = [(one["name"], one.get("supercategory")) for one in content["categories"]]
     parents = {str(parent) for name, parent in above if parent is not None and str(parent) != name}
     used = {annotation.get("category_id") for annotation in content["annotations"]}
-    names = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
+    names = {one["id"]: one["name"] for one in sorted(content["categories"], key=lambda one: one["id"])}
     return {key: name for key, name in names.items() if key in used or name not in parents}
+
+
+def joined(content: dict[str, Any], names: dict[int, str]) -> list[str]:
+    """What to say of categories that are annotated and have the same name. names: of `categories`."""
+    used = {annotation.get("category_id") for annotation in content["annotations"]}
+    ids: dict[str, list[str]] = {}
+    for id, name in names.items():
+        if id in used:
+            ids.setdefault(name, []).append(str(id))
+    return [
+        f"categories {' and '.join(several)} are both named '{name}', and become one class; rename one if they differ"
+        for name, several in ids.items()
+        if len(several) > 1
+    ]
 
 
 def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str], Path | None]:
@@ -150,3 +201,14 @@ def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str],
         return named[0] if len(named) == 1 else None
 
     return find
+
+
+def crowds_alone(names: Sequence[str]) -> str:
+    """Why classes whose every annotation for training is a crowd stop a run."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"all annotations of {listed} are crowds, which are ignored; take them as objects with --data.crowds objects"
+
+
+def crowds_in_words(counts: dict[str, tuple[int, int]]) -> str:
+    """`'cell' 3 of 40, 'rim' 1 of 7`, of how many crowds each class has and how many annotations in all."""
+    return ", ".join(f"'{name}' {crowds:,} of {total:,}" for name, (crowds, total) in counts.items())

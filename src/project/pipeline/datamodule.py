@@ -1,6 +1,7 @@
 """The data module that every task's own stand on: splits, cache, loaders, normalisation on the device."""
 
 import math
+import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from project import UserError
+from project import BrokenFiles, UserError
+from project.pipeline import broken
 from project.pipeline import cache as caches
 from project.pipeline.decode import positive
+from project.pipeline.levels import Levels, levels_in
 from project.pipeline.preprocessing import Preprocessing
 from project.pipeline.sampler import BatchSampler
-from project.pipeline.samples import Batch, Samples, Split, Tensors, stack
+from project.pipeline.samples import Batch, Files, Samples, Split, Tensors, stack
 from project.pipeline.splitting import stratified
 from project.pipeline.threads import cores
 from project.pipeline.workers import unheard
@@ -39,7 +43,8 @@ class ImageDataModule(L.LightningDataModule):
 
     Args:
         batch_size: per process, in training and evaluation.
-        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch.
+        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch. For
+            crops that follow `image_size` see `project.pipeline.augment`.
         cache: `ram` keeps the decoded images in memory, `disk` in one memory-mapped file below `cache_dir` that the
             next run finds again, `none` decodes them in every epoch.
         mean, std: one number a channel, for pixels from 0 to 1; computed from the training images if not given.
@@ -63,6 +68,12 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size is {batch_size}, but must be at least 1")
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"data.num_workers is {num_workers}, but must be 0 or more")
+        if std is not None and not all(value > 0 for value in std):
+            raise UserError(f"data.std is {std}, but must be above 0 for each channel")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line hands over plain values, which a checkpoint can hold and anyone can load.
@@ -70,9 +81,14 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
+        self.levels: Levels | None = None  # known after `setup`
         self._size: tuple[int, int] | None = None
-        self.samples: dict[str, Samples | None] = {}
+        self.image_sizes: dict[str, tuple[int, int]] = {}  # that the net gets, by key; see `_image_sizes`
+        self.samples: dict[str, Samples | None] = {}  # as they are used; filled by `setup`
+        self.left_out: dict[str, dict[str, str]] = {}  # of each split, files that cannot be decoded, and why
+        self._divided: dict[str, Samples | None] = {}
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
+        self._is_ready = self._is_alone = False  # `setup` is done; only one process is in it
         self._class_names: list[str] | None = None
         self._in_channels: int | None = None
         self._class_counts: list[int] | None = None
@@ -105,7 +121,7 @@ class ImageDataModule(L.LightningDataModule):
     def class_counts(self) -> list[int]:
         """How often each class occurs in training (before a validation part is split off): see `count_classes`."""
         if self._class_counts is None:
-            train = self._given("train")
+            train = self.usable("train")
             if train is None:
                 raise UserError(f"there are no training images for {type(self).__name__}")
             self._class_counts = self.count_classes(train)
@@ -144,9 +160,33 @@ class ImageDataModule(L.LightningDataModule):
 
     def _given(self, split: str) -> Samples | None:
         positive(getattr(self, "image_size", None), "data.image_size")
-        if split not in self.samples:
-            self.samples[split] = self.given(split)
-        return self.samples[split]
+        if split not in self._divided:
+            self._divided[split] = self.given(split)
+        return self._divided[split]
+
+    def usable(self, split: str) -> Samples | None:
+        """The samples of a split as the user divided them, without those whose files cannot be decoded.
+
+        These are decided at the first call, by decoding every file, and named: see `project.pipeline.broken`. What is
+        in `left_out` before is taken as decided.
+
+        Raises:
+            BrokenFiles: too many cannot be decoded.
+            UnreachableFiles: the system cannot read a file.
+        """
+        samples = self._given(split)
+        if not isinstance(samples, Files):
+            return samples
+        if split not in self.left_out:
+            look = broken.look_at(samples, self.cache_dir, f"{split} images")
+            broken.stop_if_many(split, look.broken, len(samples))
+            for message in broken.warnings_about(split, look, len(samples)):
+                rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
+            self.left_out[split] = look.broken
+        left_out = self.left_out[split]
+        if not left_out:
+            return samples
+        return samples.subset(torch.tensor([i for i in range(len(samples)) if samples.file(i) not in left_out]))
 
     def division(self) -> dict[str, Samples]:
         """The splits as the user divided them, in the order train, val, test."""
@@ -156,28 +196,48 @@ class ImageDataModule(L.LightningDataModule):
     @cached_property
     def fingerprint(self) -> dict[str, dict[str, int]]:
         """What tells at a glance whether the data are those of another day, for each split."""
-        return {split: samples.fingerprint() for split, samples in self.division().items()}
+        usable = {split: self.usable(split) for split in ("train", "val", "test")}
+        return {split: samples.fingerprint() for split, samples in usable.items() if samples is not None}
 
     def prepare_data(self) -> None:
         """Of the processes on a machine one fills the cache on disk, before the others look for it."""
         if self.cache == "disk":
+            self._is_alone = True
             self.setup(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
+            self._is_alone = False
 
     def setup(self, stage: str) -> None:
-        """A tenth of train for validation where none is given, then the cache, then mean and std; once."""
-        if getattr(self, "_ready", False):
-            return
+        """A tenth of train for validation where none is given, then the cache, then mean and std; once.
+
+        Raises:
+            BrokenFiles: processes leave out different files.
+        """
+        if not self._is_ready:
+            self._set_up(stage)
+            self._is_ready = True
+        if self.trainer is not None and not self._is_alone:
+            self._require_agreement()
+
+    def _require_agreement(self) -> None:
+        assert self.trainer is not None
+        files = {split: sorted(files) for split, files in self.left_out.items()}
+        agrees = self.trainer.strategy.broadcast(files) == files
+        if not self.trainer.strategy.reduce_boolean_decision(agrees, all=True):
+            raise BrokenFiles("the processes cannot decode the same files; give all machines the same data")
+
+    def _set_up(self, stage: str) -> None:
         if stage == "fit":
             _ = self.fingerprint  # of what was given, before it is divided and cached
-        val, test = self._given("val"), self._given("test")
+        val, test = self.usable("val"), self.usable("test")
         not_wanted = stage == "test" and self.mean is not None and test is not None
-        train = None if not_wanted else self._given("train")
+        train = None if not_wanted else self.usable("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
         elif val is None and train is not None:
             larger, smaller = stratified(self.strata(train), VAL_FRACTION, self.seed, train.groups)
             train, val = train.subset(larger), train.subset(smaller)
         parts = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
+        self._set_levels([samples for samples in parts.values() if isinstance(samples, Files)])
         for split, samples in parts.items():
             self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
         if self.mean is None or self.std is None:
@@ -185,12 +245,52 @@ class ImageDataModule(L.LightningDataModule):
         first = next((samples for samples in self.samples.values() if samples is not None), None)
         self._size = first.shape[1:] if first is not None and first.one_size else None
         _ = self.preprocessing  # says what does not fit
-        self._ready = True
+        self._divided.clear()  # of which `samples` may have copies
+        if stage == "fit" and self._size is not None:
+            self.image_sizes = self._image_sizes(self._present("train"))
+
+    def _set_levels(self, splits: Sequence[Files]) -> None:
+        """Give all splits the levels of the first, which is train where there is one, or those of a checkpoint."""
+        if splits and self.levels is None:
+            self.levels = levels_in(splits[0].paths)
+            if self.levels is not None:
+                black, white = self.levels
+                rank_zero_only(print)(f"of pixels of more than 8 bits, {black:,g} becomes black and {white:,g} white")
+        for samples in splits:
+            samples.levels = self.levels
+
+    def _image_sizes(self, train: Samples) -> dict[str, tuple[int, int]]:
+        """The height and width of evaluated images, and of training images if they are others, by the key that says so.
+
+        Raises:
+            UserError: the augmentation cannot be applied to images of that size.
+        """
+        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
+        height, width = blank.shape[1:]
+        try:
+            batch = Split(blank, self.augment, self.sample, self.collate).__getitems__([(0, 0)])
+        except UserError:
+            raise
+        except Exception as error:  # a transform of anyone's can raise anything
+            why = (str(error).splitlines() or [""])[0]
+            raise UserError(
+                f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
+                f"({type(error).__name__}: {why}); crops that keep an image's size are RandomShift and "
+                "RandomZoomIn of project.pipeline, and RandomScaleCrop of project.segmentation without a size"
+            ) from error
+        sizes = {"data.image_size": (height, width)}
+        rows, columns = batch.images.shape[-2:]
+        if (rows, columns) != (height, width):
+            sizes["data.augment"] = rows, columns
+            told = f"training images are {rows}x{columns} (data.augment)"
+            rank_zero_only(print)(f"{told}, evaluated ones {height}x{width} (data.image_size)", flush=True)
+        return sizes
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to an image before the net gets it; known after `setup`."""
-        return Preprocessing(self.in_channels, self._size, self.keep_aspect, self.mean or [], self.std or [])
+        mean, std = self.mean or [], self.std or []
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, mean, std, self.levels)
 
     def _present(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -273,11 +373,13 @@ class ImageDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What the data taught: a checkpoint holds it, so that using the model needs no training data."""
         taught = {"class_names": self.class_names, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
-        return {**taught, "size": self._size, "keep_aspect": self.keep_aspect, "fingerprint": self.fingerprint}
+        seen_as = {"size": self._size, "keep_aspect": self.keep_aspect, "levels": self.levels}
+        return {**taught, **seen_as, "left_out": self.left_out, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
         self._class_names, self._in_channels = state["class_names"], state["in_channels"]
+        self.levels = state.get("levels")
         _ = self.preprocessing  # says what does not fit
 
 

@@ -4,16 +4,20 @@ PIL decodes JPEGs at a fraction of their size when that is all that is wanted, w
 `torchvision.io.decode_image` at any size that matters here (benchmarks/image_folder.py).
 """
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from project import BrokenFiles, UserError
+from project import BrokenFiles, UnreachableFiles, UserError
+from project.pipeline.levels import Levels, eight_bits, is_deep, require_all_bits_of_colours
+from project.reading import open_image
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -21,46 +25,146 @@ EXIF_ORIENTATION = 0x0112
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises of a broken file
 MOST_PIXELS = 100_000_000  # of a size that is asked for
 PADDING = 114  # a grey that is near most images' mean
+UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is upright already
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+JPEGS = ("JPEG", "MPO")  # PIL's names of the format, MPO being a camera's, with several images
+END_OF_JPEG = b"\xff\xd9"
+MOST_LINES_MISSING = 0.1  # of a JPEG that is cut off, for it to be read all the same
+GREY = 128  # what a JPEG decoder paints where a file has no data; rounding may add or take 1
 
 
-def decode(path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False) -> Tensor:
-    """The image as it is meant to be seen: upright, 8 bits, transparent parts white.
+def decode(
+    path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False, levels: Levels | None = None
+) -> Tensor:
+    """Return the image as it is meant to be seen: upright, 8 bits, transparent parts white.
+
+    A JPEG that lacks its last bytes is read as browsers read it, see `load`.
 
     Args:
         path: any format that PIL reads; of several frames the first.
         channels: 1 grey, 3 RGB, 4 RGBA.
         size: height and width to resize to; None keeps the image's own.
         keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
+        levels: the values that become black and white where a pixel has more than 8 bits; None takes the image's own.
 
     Returns:
         uint8 [channels H W]
 
     Raises:
-        BrokenFiles: the file cannot be read, is cut off, is empty, or is no image.
+        BrokenFiles: the file is cut off, empty, or no image.
+        UnreachableFiles: the system cannot read the file, so that nothing is known about the image.
     """
-    return decode_with_size(path, channels, size, keep_aspect)[0]
+    return decode_with_size(path, channels, size, keep_aspect, levels)[0]
 
 
 def decode_with_size(
-    path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool
+    path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int]]:
-    """What `decode` gives, and the image's own height and width, upright."""
+    """Return what `decode` does, and the image's own height and width, upright."""
+    with reading(path), open_image(path) as image:
+        if image.format not in JPEGS:  # a draft is JPEG's alone, and the EXIF data of a PNG may follow its pixels
+            load(image, path)
+        own = upright_size(image)
+        wanted = fit(own, size) if size and keep_aspect else size
+        draft = None
+        if wanted and image.mode in ("RGB", "L"):
+            # It never goes below the asked size, and a turned image swaps its sides.
+            turned = orientation_of(image) != 1
+            draft = image.mode, (max(wanted), max(wanted)) if turned else (wanted[1], wanted[0])
+        whole, _ = load(image, path, draft)
+        return padded(to_tensor(whole, channels, wanted, levels), size or own), own
+
+
+def look(path: Path) -> bool:
+    """Decode a file at the least cost that shows whether it can be decoded.
+
+    Returns:
+        whether it is a JPEG that lacks its last bytes
+
+    Raises:
+        BrokenFiles, UnreachableFiles: as `decode`.
+    """
+    with reading(path), open_image(path) as image:
+        whole, is_cut = load(image, path, ("L", (1, 1)))  # of a JPEG an eighth of its size, and no colours
+        if is_deep(whole.mode):
+            eight_bits(whole, None)
+        return is_cut
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever PIL raises while it reads a file into a `BrokenFiles`, or into `UnreachableFiles`."""
     try:
-        with Image.open(path) as image:
-            own = upright_size(image)
-            wanted = fit(own, size) if size and keep_aspect else size
-            if wanted and image.mode in ("RGB", "L"):
-                # JPEG only, a no-op elsewhere; it never goes below the asked size, and a turned image swaps its sides.
-                image.draft(image.mode, (max(wanted), max(wanted)) if _turned(image) else (wanted[1], wanted[0]))
-            image.load()
-            return padded(to_tensor(image, channels, wanted), size or own), own
+        yield
+    except UserError:
+        raise
     except FileNotFoundError:
+        if not path.parent.is_dir():  # a disk or a share that is gone
+            raise UnreachableFiles(f"{path}: its folder is not there") from None
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
-    except UNREADABLE as error:
-        raise BrokenFiles(f"{path}: {error}") from None
+    except Exception as error:  # a broken file makes PIL raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UnreachableFiles(f"{path}: {error.strerror}") from None
+        raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
+
+
+def load(
+    image: Image.Image, source: Path | bytes, draft: tuple[str, tuple[int, int]] | None = None
+) -> tuple[Image.Image, bool]:
+    """Decode the pixels of an image that was just opened.
+
+    A JPEG that lacks its last bytes is read as browsers read it: what is missing is grey. If more than
+    `MOST_LINES_MISSING` of its lines are missing, it is broken. PIL has a switch for that
+    (`ImageFile.LOAD_TRUNCATED_IMAGES`), which is global, and reads anything of other formats, too.
+
+    Args:
+        source: what the image was opened from.
+        draft: what `image.draft` gets.
+
+    Returns:
+        the image, and whether its last bytes are missing
+
+    Raises:
+        OSError and others: it is broken.
+    """
+    if draft:
+        image.draft(*draft)
+    has_deep_colours = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not is_deep(image.mode)
+    try:
+        image.load()
+    except OSError as error:
+        if error.errno is not None or image.format not in JPEGS:
+            raise
+        content = (source.read_bytes() if isinstance(source, Path) else source) + END_OF_JPEG
+        if _lines_missing(content) > MOST_LINES_MISSING:
+            raise
+        mended = Image.open(io.BytesIO(content))
+        if draft:
+            mended.draft(*draft)
+        mended.load()
+        return mended, True
+    if has_deep_colours:
+        require_all_bits_of_colours(image)
+    return image, False
+
+
+def _lines_missing(jpeg: bytes) -> float:
+    """The share of a JPEG's lines, at its bottom, for which it has no data."""
+    with Image.open(io.BytesIO(jpeg)) as image:
+        image.draft("L", (1, 1))
+        shades = np.asarray(image.convert("L")).astype(np.int16)
+    with_data = np.flatnonzero((np.abs(shades - GREY) > 1).any(axis=1))
+    return 1 - (int(with_data.max(initial=-1)) + 1) / shades.shape[0]
 
 
 def padded(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -69,12 +173,15 @@ def padded(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(pixels, (0, right, 0, bottom), value=PADDING) if right or bottom else pixels
 
 
-def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None) -> Tensor:
-    """uint8 [channels H W] of a PIL image of any mode."""
-    if _turned(image):
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
+def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, levels: Levels | None = None) -> Tensor:
+    """Return uint8 [channels H W] of a PIL image of any mode; for `levels` see `decode`.
+
+    Raises:
+        ValueError: a pixel is not finite.
+    """
+    image = upright(image)
+    if is_deep(image.mode):
+        image = eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
         image = image.convert("RGBA")  # what lies under transparent pixels was never meant to be seen
         white = Image.new("RGBA", image.size, "white")
@@ -120,26 +227,32 @@ def channels_of(paths: list[Path], look: int = 32) -> int:
     """1 if the images are grey, 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
     for path in paths[:: max(1, len(paths) // look)]:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
                     return 3
-        except OSError:
-            continue  # reading it in full, later, names it and says why
+        except Exception:  # reading it in full, later, names it and says why
+            continue
     return 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width as the image is meant to be seen."""
-    on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    on_its_side = orientation_of(image) in (5, 6, 7, 8)
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
-def _turned(image: Image.Image) -> bool:
-    return image.getexif().get(EXIF_ORIENTATION, 1) != 1
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where it cannot be read, since viewers show such an image as it is stored."""
+    if image.format == "PNG":
+        image.load()  # as `getexif` would; what that raises is about the pixels
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF data make PIL raise nearly anything
+        return 1
+    return orientation if orientation in UPRIGHT else 1
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits scaled to 8; `convert` would clip everything above 255 to white. Floats are taken as 0 to 1."""
-    scale = 1.0 if image.mode == "F" else 65535.0
-    values = np.asarray(image).astype(np.float32) / scale
-    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
+    orientation = orientation_of(image)
+    return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

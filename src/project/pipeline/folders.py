@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from project import UserError
@@ -78,14 +78,45 @@ def folders(folder: Path) -> list[Path]:
 
 
 def images(folder: Path) -> list[Path]:
-    """The image files in a folder and in those below it, sorted; hidden ones, and those in hidden folders, left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    return sorted(path for path in found if not any(map(_hidden, path.relative_to(folder).parts)))
+    """The image files in a folder and in those below it, links to folders too; sorted, and hidden ones left out."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and in those below it, hidden ones left out.
+
+    Unlike `Path.rglob`, it follows links to folders. A folder is listed once, wherever links lead: by its own path if
+    it lies below `folder`.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
+    if not folder.is_dir():
+        return
+    left, links, seen = [folder], list[Path](), set[tuple[int, int]]()
+    while left or links:
+        place = left.pop() if left else links.pop()
+        try:
+            identity = place.stat()
+            if (identity.st_dev, identity.st_ino) in seen:
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            with os.scandir(place) as entries:
+                there = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise UserError(f"{place}: the folder cannot be listed ({error.strerror})") from None
+        for entry in there:
+            if _hidden(entry.name):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else left).append(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 def _hidden(name: str) -> bool:
-    """Or what the archives of a Mac hold beside the files."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Or what Macs and Synology's disk stations put beside the files."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def groups_by_name(paths: Sequence[Path], pattern: str | None) -> list[str] | None:

@@ -1,5 +1,6 @@
 """How an image becomes what the net gets: the same in training, evaluation and use."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from project.pipeline.decode import (
     to_tensor,
     upright_size,
 )
+from project.pipeline.levels import Levels
 
 LARGEST, SMALLEST = 1e6, 1e-6  # of a mean or a standard deviation: more than any image has, and finite as a float32
 
@@ -32,6 +34,7 @@ class Preprocessing:
     size: the height and width that images are resized to; None keeps each image's own.
     keep_aspect: images are fitted into `size` and padded at their right or bottom, instead of stretched.
     mean, std: one number a channel, for pixels from 0 to 1.
+    levels: of pixels of more than 8 bits, see `project.pipeline.decode.decode`.
 
     Raises:
         UserError: the values do not fit each other.
@@ -42,6 +45,7 @@ class Preprocessing:
     keep_aspect: bool
     mean: list[float]
     std: list[float]
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         if type(self.channels) is not int or self.channels < 1:
@@ -54,6 +58,8 @@ class Preprocessing:
                 raise UserError(f"data.{name} has {len(given)} numbers, but images have {self.channels} channels")
         if min(self.std) < SMALLEST:
             raise UserError(f"data.std is {list(self.std)}, but must be above 0")
+        if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
+            raise UserError(f"the levels of images are {self.levels}, but must be two numbers, the smaller first")
 
     @classmethod
     def of(cls, taught: dict[str, Any]) -> Self:
@@ -64,7 +70,8 @@ class Preprocessing:
         """
         try:
             size = None if taught["size"] is None else tuple(taught["size"])
-            return cls(taught["in_channels"], size, bool(taught["keep_aspect"]), taught["mean"], taught["std"])
+            levels = None if taught.get("levels") is None else tuple(taught["levels"])
+            return cls(taught["in_channels"], size, bool(taught["keep_aspect"]), taught["mean"], taught["std"], levels)
         except (KeyError, TypeError):
             raise UserError("the checkpoint does not say how its images were made; train it anew") from None
 
@@ -91,12 +98,12 @@ class Preprocessing:
         if self.channels not in MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
         if isinstance(image, (str, Path)):
-            return decode_with_size(Path(image), self.channels, self.size, self.keep_aspect)
+            return decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
         try:
             size = upright_size(image)
-            return padded(to_tensor(image, self.channels, self.area(size)), self.size or size), size
+            return padded(to_tensor(image, self.channels, self.area(size), self.levels), self.size or size), size
         except UNREADABLE as error:  # PIL reads pixels when they are asked for
             raise BrokenFiles(f"{getattr(image, 'filename', '') or 'a PIL image'}: {error}") from None
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from project.pipeline.decode import decode, resize, to_tensor
+from project.pipeline.decode import decode, look, resize, to_tensor
+from project.pipeline.levels import Levels
 
 
 class Batch(NamedTuple):
@@ -113,15 +114,28 @@ class Files(Samples):
 
     size: height and width.
     keep_aspect: the image is fitted into `size` and padded at its right or bottom, instead of stretched.
+    levels: of pixels of more than 8 bits, see `project.pipeline.decode.decode`.
     """
 
     paths: Sequence[Path]
     channels: int
     size: tuple[int, int]
     keep_aspect: bool = False
+    levels: Levels | None = field(default=None, kw_only=True)
 
     def read(self, index: int) -> Tensor:
-        return decode(self.paths[index], self.channels, self.size, self.keep_aspect)
+        return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
+
+    def look(self, index: int) -> bool:
+        """Decode a sample's files at the least cost, see `project.pipeline.decode.look`.
+
+        Returns:
+            whether the image is a JPEG that lacks its last bytes
+
+        Raises:
+            BrokenFiles: a file cannot be decoded.
+        """
+        return look(self.paths[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,7 +149,7 @@ class Files(Samples):
     @property
     def reading(self) -> tuple[Any, ...]:
         """All else, beside the shape, that the pixels depend on."""
-        return (self.keep_aspect,)
+        return self.keep_aspect, self.levels
 
     def file(self, index: int) -> str:
         return str(self.paths[index])

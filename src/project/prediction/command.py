@@ -17,6 +17,8 @@ from project.pipeline.threads import in_threads
 from project.prediction import inputs
 from project.prediction.predictor import Predictor, load
 from project.replacing import replacing
+from project.run_folder import refuse_links
+from project.terminal import visible
 from project.trust import in_a_line
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
@@ -79,7 +81,10 @@ def predict(args: list[str]) -> None:
         raise UserError(f"which images? {USAGE}")
     if not model.takes_images and words[1:]:
         raise UserError(f"{type(model.task).__name__} takes no images, but {words[1]} is given: {USAGE_WITHOUT}")
-    folder = Path(chosen.out) if chosen.out else checkpoint.run_of(checkpoint_file) / "predictions"
+    run = checkpoint.run_of(checkpoint_file)
+    folder = Path(chosen.out) if chosen.out else run / "predictions"
+    if not chosen.out:
+        refuse_links(folder, run)
     files = inputs.find(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
     with checkpoint.blamed(checkpoint_file, "cannot be used"):
         try:
@@ -148,7 +153,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     with replacing(listed) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
     for file, reason in broken[:NAMED]:
-        print(f"{file}: {reason}", file=sys.stderr)
+        print(visible(f"{file}: {reason}"), file=sys.stderr)
     raise BrokenFiles(
         f"{len(broken):,} of {len(files):,} images could not be read or drawn; {listed} has them all, with the reasons"
     )

@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from project import UserError
+
 
 class EMA(WeightAveraging):
     """An exponential moving average of the weights is what is validated, kept and tested (Polyak and Juditsky 1992).
@@ -22,6 +24,8 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.998) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"EMA: decay is {decay}, but must be at least 0 and below 1")
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 

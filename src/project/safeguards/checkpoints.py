@@ -41,6 +41,11 @@ class Checkpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io.teardown()
             trainer.strategy.barrier()  # as in ExactResume, for the same reader
 
+    @staticmethod
+    def of(trainer: L.Trainer) -> "Checkpoint | None":
+        """Return the trainer's callback of this class. Others may stand beside it, of the user's or of Lightning's."""
+        return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)), None)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The scores alone: a run folder that was moved is the same run, and the paths in a stranger's checkpoint, one
         of which would be deleted for a better one, are not to be trusted."""
@@ -52,3 +57,13 @@ class Checkpoint(ModelCheckpoint):
             self.best_model_score = self.kth_value = score
             self.best_k_models = {self.best_model_path: score}
         self.current_score = state_dict["current_score"]
+
+
+def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+    """The log keys that a run is judged by, and which way is up: the task's, and what chooses the best checkpoint."""
+    key, mode = watched(pl_module, None, None)
+    judges: dict[str, str] = {key: mode}
+    callback = Checkpoint.of(trainer)
+    if callback and callback.monitor:
+        judges[callback.monitor] = callback.mode
+    return judges

@@ -11,6 +11,7 @@ from project.replacing import replacing
 from project.safeguards.nan_facts import examine
 from project.safeguards.nan_replay import Step
 from project.safeguards.telling import show
+from project.terminal import visible
 
 MOST = 5  # reports of a run; what is bad after that is only counted
 NAMED = 3  # files in the line on the console; the JSON has all of them
@@ -97,7 +98,7 @@ def line(what: str, facts: dict[str, Any]) -> str:
     """All that matters most."""
     files = facts["files"]
     more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    where = f"in {', '.join(files[:NAMED])}{more}" if files else f"in batch {facts['batch']} of the epoch"
+    where = f"in {', '.join(map(visible, files[:NAMED]))}{more}" if files else f"in batch {facts['batch']} of the epoch"
     seen = ["input not finite" if facts["input_finite"] is False else "input finite"]
     if facts["weights_not_finite"]:
         seen.append(f"weights not finite: {', '.join(facts['weights_not_finite'][:NAMED])}")

@@ -111,8 +111,10 @@ def cut_learning_rates(trainer: L.Trainer, factor: float) -> None:
 
 
 def _cut(schedule: LRScheduler, factor: float) -> None:
-    for name in ("base_lrs", "max_lrs"):
+    for name in ("base_lrs", "max_lrs", "min_lrs"):
         if hasattr(schedule, name):
             setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
+    if hasattr(schedule, "eta_min"):  # else a schedule that ends there would raise the rate again
+        schedule.eta_min *= factor
     for inner in getattr(schedule, "_schedulers", ()):  # one after the other, or several at once
         _cut(inner, factor)

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from project import UserError
-from project.safeguards.advice import advice
-from project.safeguards.stopping import judged_by
+from project.safeguards.advice import advice, longer
+from project.safeguards.checkpoints import judged_by
 from project.safeguards.telling import show
 from project.safeguards.verdict import Measured, Verdict, decide, margin
 
@@ -57,6 +57,7 @@ class Overfitting(L.Callback):
         self._batches: int | None = None  # of a validation; None: all
         self._up_to_one = True
         self._seen: list[Any] = []
+        self._not_finite = False  # whether a validation had no finite metric
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._data = getattr(trainer, "datamodule", None)
@@ -104,6 +105,7 @@ class Overfitting(L.Callback):
         judged = _judged(pl_module, self._seen)
         self._seen = []
         if judged is None:
+            self._not_finite = True
             return
         before = self._verdict()
         self.history.append(Measured(trainer.current_epoch + 1, *judged, *(self._train or ())))
@@ -125,10 +127,18 @@ class Overfitting(L.Callback):
             return ""
         verdict = self._verdict()
         if verdict is None:
-            return f"verdict: none, since {self.missing or 'nothing was validated'}"
+            return f"verdict: none, since {self._why_none()}"
         augmented = bool(getattr(self._data, "augment", ()))
-        words = advice(verdict, pl_module.hparams_initial, augmented, trainer.max_epochs)
+        words = advice(verdict, pl_module.hparams_initial, augmented, longer(trainer))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(words)}" if words else "")
+
+    def _why_none(self) -> str:
+        if self.missing:
+            return self.missing
+        if self.history:
+            return "the metric of the training images is not known, or not finite"
+        not_finite = "the metric of the validation is not finite, or there was nothing to measure it on"
+        return not_finite if self._not_finite else "nothing was validated"
 
     def figures(self, pl_module: L.LightningModule) -> dict[str, float]:
         """For results.json: of the best checkpoint."""
@@ -198,10 +208,11 @@ def gathered(batches: list[Any]) -> list[Any]:
 
 
 def _judged(pl_module: Any, batches: list[Any]) -> tuple[float, float] | None:
-    """The metric and its margin, over all processes; None where there is nothing to measure."""
+    """The metric and its margin, over all processes; None where there is nothing to measure, or they are not finite."""
     evidence = gathered(batches)
     value = float(pl_module.measure(evidence)) if evidence else math.nan
-    return (value, margin(pl_module.shares(evidence))) if math.isfinite(value) else None
+    judged = (value, margin(pl_module.shares(evidence))) if math.isfinite(value) else (math.nan, math.nan)
+    return judged if all(map(math.isfinite, judged)) else None
 
 
 def _figures(measured: Measured, pl_module: L.LightningModule) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Optimizers and schedules of a run whose length, or config, is another than before."""
 
+import math
 import warnings
 
 import lightning as L
@@ -18,15 +19,18 @@ class Renewal:
         ]
         self._schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
-    def apply(self, trainer: L.Trainer, with_optimizer: bool) -> None:
+    def apply(self, trainer: L.Trainer, with_optimizer: bool, by_epochs: bool = False) -> None:
         """Schedules go from their start to the place that they had reached; optimizers keep the moments they gathered.
 
         Args:
             with_optimizer: what else the optimizer was made with counts too, and no cut of its learning rate.
+            by_epochs: an epoch has another number of steps than before: a schedule that steps with the optimizer has
+                reached the step at which the current epoch begins.
         """
+        place = _steps_before_epoch(trainer) if by_epochs else None
         # Many schedules make each rate of the one before it, so that there is no other way than through all of them.
         schedules = [
-            (config.scheduler, made, _place(config.scheduler))
+            (config.scheduler, made, _place(config.scheduler) if place is None or config.interval != "step" else place)
             for config, made in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # which knows no length
         ]
@@ -45,6 +49,10 @@ class Renewal:
                     scheduler.step()
         if cut != 1:  # by a guard, for the rest of the run
             cut_learning_rates(trainer, cut)
+
+
+def _steps_before_epoch(trainer: L.Trainer) -> int:
+    return trainer.current_epoch * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def _place(scheduler: LRScheduler) -> int:

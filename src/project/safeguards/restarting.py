@@ -1,5 +1,6 @@
 """`--resume`: which checkpoint a run goes on from, and whether it is still the same run."""
 
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse import Namespace as JsonNamespace
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
+from project.pipeline.broken import NAMED
 from project.pipeline.threads import cores
-from project.safeguards.resuming import KEY, rewind_log
+from project.run_folder import lies_in
+from project.safeguards.resuming import KEY, log_files
 from project.safeguards.writing import LAST, PREVIOUS, damage
 
 # Where a run computes, how long, and what is seen of it: it stays the same run.
@@ -30,7 +34,7 @@ WORKERS, DOWNLOAD, DEVICES = "data.init_args.num_workers", "data.init_args.downl
 
 def run_folder(run_or_checkpoint: str) -> Path:
     path = Path(run_or_checkpoint).absolute()
-    return path.parent.parent if path.is_file() else path
+    return checkpoint.run_of(path) if path.is_file() else path
 
 
 def choose(run_or_checkpoint: str) -> Path | None:
@@ -112,14 +116,28 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         old, new = then.get(split, {"samples": 0}), now.get(split, {"samples": 0})
         changed = [key for key in old | new if old.get(key) != new.get(key)]
         if "samples" in changed:
-            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
+            names = _otherwise_left_out(
+                *(each.get(split, {}) for each in (before.get("left_out", {}), datamodule.left_out))
+            )
+            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}{names}")
         elif changed:
             told.append(f"{split} has other {' and '.join(changed)}")
     return _refuse("data", told, force)
 
 
-def prepare(trainer: L.Trainer, datamodule: Any, last: Path | None, folder: Path, force: bool) -> None:
-    """Makes sure that `last`, of the run in `folder`, suits the data and the wanted length; cuts the log to it.
+def _otherwise_left_out(then: dict[str, str], now: dict[str, str]) -> str:
+    """The files of a split that could not be decoded then, and others that cannot be now, in brackets.
+
+    They are compared by their names, since data may be moved.
+    """
+    old, new = ({Path(file).name for file in files} for files in (then, now))
+    kinds = ((old - new, "could not be decoded"), (new - old, "cannot be decoded now"))
+    told = "; ".join(f"{', '.join(sorted(names)[:NAMED])} {what}" for names, what in kinds if names)
+    return f" ({told})" if told else ""
+
+
+def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
+    """Make sure that the checkpoint `last` suits the data and the wanted length.
 
     Raises:
         UserError: it does not.
@@ -131,8 +149,69 @@ def prepare(trainer: L.Trainer, datamodule: Any, last: Path | None, folder: Path
     done, wanted = content.get("epoch", 0), trainer.max_epochs
     if wanted not in (None, -1) and done > wanted:
         raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
-    if trainer.is_global_zero:
-        rewind_log(folder, content[KEY]["log"] if last else {})
+
+
+class Rewind(L.Callback):
+    """Takes back what the run wrote after the checkpoint from which it goes on.
+
+    It waits until the checkpoint has been restored and the training begins: a `--resume` that fails before leaves the
+    folder as it was.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self._logs = log_files(run)  # those of now: the new part's own begins before the training
+        self._sizes: dict[str, int] = {}
+        self._done = False
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:  # not the best one, which is tested
+            self._sizes = {name: int(size) for name, size in checkpoint[KEY]["log"].items()}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._rewind(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._rewind(trainer)  # all epochs were done already: there was no training, but there will be a test
+
+    def _rewind(self, trainer: L.Trainer) -> None:
+        if self._done or not trainer.is_global_zero:
+            return
+        self._done = True
+        for file in self._logs:
+            size = self._sizes.get(str(file.relative_to(self.run)))
+            if size is None:
+                file.unlink()
+            elif file.stat().st_size > size:
+                os.truncate(file, max(0, size))
+        for part in (self.run / "checkpoints").glob("*.part"):  # a kill has left them
+            if part.is_file():
+                part.unlink()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Lightning opens the log before it restores the checkpoint."""
+        if not self._done and trainer.is_global_zero:
+            for file in set(log_files(self.run)) - set(self._logs):
+                file.unlink()
+
+
+def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
+    """Let Lightning remove no file outside of the run's folder, or of the folders that callbacks are configured with.
+
+    A callback's state in a checkpoint names the files that it removes when it has better ones, and the checkpoint may
+    be a stranger's. All callbacks remove through the strategy; Lightning has no hook there.
+    """
+    remove = trainer.strategy.remove_checkpoint
+
+    def remove_own(filepath: Any) -> None:
+        configured = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
+        folders = [run, *filter(None, configured)]
+        if any(lies_in(filepath, folder) and not lies_in(folder, filepath) for folder in folders):
+            remove(filepath)
+        else:
+            _warn(f"{filepath}, which the checkpoint names, is not in the run's folder and is not removed")
+
+    trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
 
 
 def _refuse(what: str, differences: list[str], force: bool) -> bool:

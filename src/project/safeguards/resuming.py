@@ -9,12 +9,14 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import Stopped
 from project.pipeline import ImageDataModule
+from project.safeguards.checkpoints import Checkpoint
 from project.safeguards.renewing import Renewal
 from project.safeguards.signals import Agreement, Signals
 from project.safeguards.writing import LAST, Writer
@@ -50,12 +52,14 @@ class ExactResume(L.Callback):
         self.enabled = self.enabled and not getattr(trainer, "fast_dev_run", False)
         self._speaks = trainer.is_global_zero
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # where Lightning's seed_everything puts it
-        if self.enabled and stage == TrainerFn.FITTING:
+        if stage != TrainerFn.FITTING:
+            return
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = _folder_of(callback, self.folder / "checkpoints")
+        if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
-            self.folder = Path(trainer.log_dir or trainer.default_root_dir)
-            if trainer.is_global_zero:
-                for part in (self.folder / "checkpoints").glob("*.part"):  # a kill's
-                    part.unlink()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
@@ -88,8 +92,9 @@ class ExactResume(L.Callback):
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         if self._planned != self._resumed["planned"] or self.changed:
-            self._renewal.apply(trainer, with_optimizer=self.changed)
-            if trainer.lr_scheduler_configs:
+            other_processes = self._resumed["processes"] != trainer.world_size
+            self._renewal.apply(trainer, with_optimizer=self.changed, by_epochs=other_processes)
+            if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is made anew, for {self._planned:,.0f} steps in all")
         trainer._logger_connector._callback_metrics.update(self._resumed["metrics"])
         loop._restarting = False  # else schedules that follow a metric miss the end of this epoch
@@ -189,7 +194,7 @@ class ExactResume(L.Callback):
             "processes": trainer.world_size,
             "planned": self._planned,
             "metrics": metrics,
-            "log": _log_sizes(trainer) if trainer.is_global_zero else {},
+            "log": _log_sizes(trainer, self.folder) if trainer.is_global_zero else {},
         }
 
     def _seed(self, trainer: L.Trainer, what: int) -> None:
@@ -202,6 +207,16 @@ class ExactResume(L.Callback):
             torch.get_device_module(device).manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
+
+
+def _folder_of(callback: ModelCheckpoint, checkpoints: Path) -> str:
+    """Return where a callback writes that was given no `dirpath`.
+
+    Lightning's default depends on the first logger. Callbacks of the user's get a folder of their own: there, no
+    `save_last` and no `filename: best` gets into the way of the run's own files. It is absolute, since they begin anew
+    where a resumed run's differs.
+    """
+    return str(checkpoints if isinstance(callback, Checkpoint) else checkpoints.absolute() / type(callback).__name__)
 
 
 def _settle(loop: dict[str, Any], validating: bool) -> None:
@@ -231,23 +246,17 @@ def _to_an_epochs_start(loop: dict[str, Any]) -> None:
     batches["is_last_batch"] = False
 
 
-def _log_sizes(trainer: L.Trainer) -> dict[str, int]:
-    """How long TensorBoard's files are: what comes after belongs to steps that a resumed run does again."""
-    sizes: dict[str, int] = {}
+def _log_sizes(trainer: L.Trainer, folder: Path) -> dict[str, int]:
+    """Return how long TensorBoard's files in the run's folder are.
+
+    What comes after belongs to steps that a resumed run does again.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.save()
-            folder = Path(logger.log_dir)
-            sizes |= {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*tfevents*")}
-    return sizes
+    return {str(file.relative_to(folder)): file.stat().st_size for file in log_files(folder)}
 
 
-def rewind_log(folder: Path, sizes: dict[str, int]) -> None:
-    """Takes from TensorBoard's files what was written after the checkpoint in which `sizes` stand."""
-    for file in folder.rglob("*tfevents*"):
-        size = sizes.get(str(file.relative_to(folder)))
-        if size is None:
-            file.unlink()
-        elif file.stat().st_size > size:
-            with file.open("r+b") as content:
-                content.truncate(size)
+def log_files(folder: Path) -> list[Path]:
+    """Return TensorBoard's files in a run's folder."""
+    return [file for file in folder.rglob("*tfevents*") if file.is_file()]

@@ -7,7 +7,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from project import UserError, nearest
+from project import NotMeasured, UserError, nearest
 from project.safeguards.telling import tell
 
 NEVER = 2**31
@@ -30,6 +30,8 @@ class EarlyStopping(callbacks.EarlyStopping):
         patience: int | None = 10,
         min_delta: float = 0.0,
     ) -> None:
+        if patience is not None and patience < 1:
+            raise UserError(f"early_stopping.patience is {patience}, but must be at least 1, or null to never stop")
         super().__init__(monitor or "val/loss", min_delta, NEVER if patience is None else patience, mode=mode or "min")
         self._asked = monitor, mode
 
@@ -51,9 +53,17 @@ class EarlyStopping(callbacks.EarlyStopping):
         require_logged(self.monitor, logs, "early_stopping.monitor")
         return True
 
+    def require_finite(self) -> None:
+        """
+        Raises:
+            NotMeasured: the run was stopped because what it is judged by was not finite.
+        """
+        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            raise NotMeasured(f"the run was stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite")
+
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number"
+            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite"
             tell(trainer, "early_stopping", said)
         elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             said = (
@@ -87,13 +97,3 @@ def watched(
     if mode is None and key == own:
         mode = getattr(pl_module, "mode", None)
     return key, mode or ("min" if key.endswith("loss") else "max")
-
-
-def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    """The log keys that a run is judged by, and which way is up: the task's, and what chooses the best checkpoint."""
-    key, mode = watched(pl_module, None, None)
-    judges: dict[str, str] = {key: mode}
-    callback = trainer.checkpoint_callback
-    if isinstance(callback, callbacks.ModelCheckpoint) and callback.monitor:
-        judges[callback.monitor] = callback.mode
-    return judges

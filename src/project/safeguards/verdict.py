@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
 
 
 def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Verdict | None:
-    """The first of these that holds, of the best checkpoint; None if its training metric is not known.
+    """The first of these that holds, of the best checkpoint; None if a value that it needs is not known or not finite.
 
     *Overfits*: the gap between training and validation is above `TOLERATED`, and so is surely there: above half the
     95 % interval of a difference. If this holds only later, at the last validations, two or more so that chance has not
@@ -89,7 +89,7 @@ def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Ve
         up_to_one: whether the metric can be 1, so that what is missing says something.
     """
     kept = history[best]
-    if kept.train is None:
+    if kept.train is None or not math.isfinite(kept.train + kept.val + kept.gap_margin):
         return None
     known = [place for place, measured in enumerate(history) if measured.train is not None]
     for place, least in ((best, 1), (known[-1], 2)):
@@ -113,6 +113,9 @@ def margin(shares: Tensor, seed: int = 0) -> float:
 
     Args:
         shares: Float[N 2 K], see `of`.
+
+    Returns:
+        NaN if the samples have nothing to measure.
     """
     shares = shares.double()
     usual = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(IMAGINARY, 1)  # [2 K]
@@ -121,7 +124,7 @@ def margin(shares: Tensor, seed: int = 0) -> float:
     # How often each kind of sample is drawn: as if they were drawn one by one, in less time.
     drawn = np.random.default_rng(seed).multinomial(int(counts.sum()), counts / counts.sum(), RESAMPLES)  # [R M]
     above, below = (torch.from_numpy(drawn).double() @ rows).view(RESAMPLES, *shares.shape[1:]).unbind(1)  # [R K]
-    low, high = (above / below).nanmean(1).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    low, high = (above / below).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return (high - low) / 2
 
 

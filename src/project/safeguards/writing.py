@@ -13,6 +13,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from project.reading import require_stored
+
 LAST, PREVIOUS, PART = "last.ckpt", "previous.ckpt", ".part"
 
 
@@ -166,6 +168,7 @@ def damage(file: Path) -> str | None:
     (torch writes none) make it a folder it does not read: the tensor is what the memory held before.
     """
     try:
+        require_stored(file)
         with zipfile.ZipFile(file) as archive:
             part = archive.testzip()
             part = part or next((p.filename for p in archive.infolist() if p.external_attr), None)

@@ -15,27 +15,27 @@ from project.segmentation.masks import IGNORED
 class RandomScaleCrop(v2.Transform):
     """Enlarges or shrinks by a random factor and cuts a random part of `size` out, in one step.
 
-    Only the part that is wanted is resized. Where the image is too small for it, the rest is grey in the image and
+    Only that part is resized. Where the image is too small for it, the rest is grey in the image and
     ignored in the mask.
 
     Args:
-        size: height and width of what comes out.
+        size: height and width of the part; by default those of the image.
         scale: the least and the largest factor; drawn evenly between their logarithms.
     """
 
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float] = (0.75, 1.5)) -> None:
+    def __init__(self, size: tuple[int, int] | None = None, scale: tuple[float, float] = (0.75, 1.5)) -> None:
         super().__init__()
-        self.size, self.scale = tuple(size), tuple(scale)
+        self.size, self.scale = None if size is None else tuple(size), tuple(scale)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
         draws = torch.rand(3).tolist()
         factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** draws[0]
+        size = self.size or image.shape[-2:]
         spans = [
-            _span(have, want, factor, draw)
-            for have, want, draw in zip(image.shape[-2:], self.size, draws[1:], strict=True)
+            _span(have, want, factor, draw) for have, want, draw in zip(image.shape[-2:], size, draws[1:], strict=True)
         ]
-        return {"rows": spans[0], "columns": spans[1]}
+        return {"rows": spans[0], "columns": spans[1], "size": size}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, (tv_tensors.Image, tv_tensors.Mask)):
@@ -51,9 +51,9 @@ class RandomScaleCrop(v2.Transform):
                 part = resize(part, (height, width))
         around = (
             first_column,
-            self.size[1] - width - first_column,
+            params["size"][1] - width - first_column,
             first_row,
-            self.size[0] - height - first_row,
+            params["size"][0] - height - first_row,
         )
         if any(around):
             part = F.pad(part, around, value=IGNORED if is_mask else PADDING)

@@ -1,5 +1,6 @@
 """COCO's JSON: what stands in it, and its polygons and run lengths drawn as masks."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from project import BrokenFiles
-from project.pipeline.coco import categories, finder, read
-from project.pipeline.decode import upright_size
+from project.pipeline.coco import Crowds, categories, finder, joined, number, read, whole_number
+from project.pipeline.decode import reading, upright_size
+from project.reading import open_image
 from project.segmentation.masks import IGNORED
 
 FAR = 10  # of an image's longer side: no corner lies as far, and drawing one takes memory by its distance
+LONGEST = 2_000_000  # pixels of a polygon's outline
 LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels: Pillow reads no larger image
 
 
@@ -51,24 +54,38 @@ class Lost(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A JSON file. categories: id to name."""
+    """A JSON file.
+
+    categories: id to name.
+    joined: what to say of categories that have the same name.
+    """
 
     file: Path
     categories: dict[int, str]
     drawings: list[Drawing]
     lost: list[Lost]
+    joined: list[str]
+
+    def crowds(self) -> dict[str, tuple[int, int]]:
+        """How many crowds a class has, and how many annotations in all, for each class with crowds."""
+        shapes = [shape for drawing in self.drawings for shape in drawing.shapes]
+        total = Counter(self.categories[shape.category] for shape in shapes)
+        crowds = Counter(self.categories[shape.category] for shape in shapes if shape.crowd)
+        return {name: (count, total[name]) for name, count in sorted(crowds.items())}
 
 
 @dataclass(frozen=True)
 class CocoShapes:
-    """Draws the annotations of an image, later ones over earlier ones; crowds are ignored, the rest is class 0.
+    """Draws the annotations of an image, later ones over earlier ones; the rest is class 0.
 
     file: the JSON, which the drawings come from.
     numbers: `(category id, class number)`.
+    crowds: "objects" draws crowds as all others, "ignore" as pixels to ignore.
     """
 
     file: Path
     numbers: tuple[tuple[int, int], ...]
+    crowds: Crowds = "ignore"
 
     def read(self, target: Drawing) -> np.ndarray:
         painted = self.paint(target)
@@ -90,7 +107,8 @@ class CocoShapes:
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
                 painted.broken.append((shape, str(error)))
                 continue
-            painted.mask[inside] = IGNORED if shape.crowd else numbers[shape.category]
+            ignored = shape.crowd and self.crowds == "ignore"
+            painted.mask[inside] = IGNORED if ignored else numbers[shape.category]
             if not inside.any():
                 painted.empty.append(shape)
         return painted
@@ -140,7 +158,7 @@ def read_document(file: Path, root: Path, images_in: str | None = None) -> Docum
     for entry in content["images"]:
         name = str(entry["file_name"])
         drawings.append(Drawing(place(name) or file.parent / name, sizes[entry["id"]], by_image[entry["id"]]))
-    return Document(file, names, drawings, lost)
+    return Document(file, names, drawings, lost, joined(content, names))
 
 
 class _Unusable(Exception):
@@ -166,22 +184,24 @@ def _shape(entry: dict[str, Any], names: dict[int, str], sizes: dict[Any, tuple[
         raise _Unusable(f"it is of image {image}, which is not listed", "image-missing")
     if category not in names:
         raise _Unusable(f"its category {category} is not listed", "mask-id-unknown")
-    if isinstance(segmentation, dict):
-        _require_runs(segmentation)
-    else:
-        segmentation = _polygons(segmentation, sizes[image])
-    return Shape(entry.get("id"), category, bool(entry.get("iscrowd")), segmentation)
+    drawn = _runs(segmentation) if isinstance(segmentation, dict) else _polygons(segmentation, sizes[image])
+    return Shape(entry.get("id"), category, entry["iscrowd"], drawn)
 
 
-def _require_runs(segmentation: dict[str, Any]) -> None:
+def _runs(segmentation: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths as COCO writes them."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise _Unusable("its run lengths have no size or no counts")
+    size = [whole_number(side) for side in size]
+    if isinstance(counts, list):
+        counts = [whole_number(count) for count in counts]
     numbers = [*size, *(counts if isinstance(counts, list) else ())]
-    if len(size) != 2 or not all(isinstance(number, int) and number >= 0 for number in numbers):
+    if len(size) != 2 or not all(number is not None and number >= 0 for number in numbers):
         raise _Unusable("its run lengths are no whole numbers")
     if isinstance(counts, list) and sum(counts) > size[0] * size[1]:
         raise _Unusable("its run lengths cover more than the image")
+    return {"size": size, "counts": counts}
 
 
 def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarray]:
@@ -192,22 +212,39 @@ def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarra
         raise _Unusable("its segmentation is no list of polygons")
     if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
         raise _Unusable("not every polygon has three corners")
-    try:
-        polygons = [np.array(polygon, float) for polygon in segmentation]
-        finite = all(polygon.ndim == 1 and np.isfinite(polygon).all() for polygon in polygons)
-    except (TypeError, ValueError, OverflowError):
-        finite = False
-    if not finite:
-        raise _Unusable("not every corner is a pair of numbers")
+    polygons = [_corners(polygon) for polygon in segmentation]
     furthest = max(np.abs(polygon).max() for polygon in polygons)
     if furthest > FAR * max(size or (2**16,)):
         raise _Unusable(f"it has a corner at {furthest:g}, far outside of its image")
+    for polygon in polygons:
+        _require_short(polygon)
     return polygons
 
 
-def _size_of(image: Path) -> tuple[int, int]:
+def _require_short(polygon: np.ndarray) -> None:
+    """Drawing takes memory and time by an outline's length: a zigzag of 20,000 corners may take 5 GB and a minute."""
+    if len(polygon) * np.ptp(polygon) <= LONGEST:
+        return
+    corners = polygon.reshape(-1, 2)
+    length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
+    if length > LONGEST:
+        raise _Unusable(f"its outline is {length:,.0f} pixels long, of at most {LONGEST:,}")
+
+
+def _corners(polygon: list[Any]) -> np.ndarray:
+    """Float64[2 V]. NumPy reads lists of numbers fast; where others are among them, each is looked at."""
     try:
-        with Image.open(image) as header:
-            return upright_size(header)
-    except OSError as error:
-        raise BrokenFiles(f"{image}: {error}") from None
+        corners = np.array(polygon)
+    except (ValueError, OverflowError):  # lists of several lengths
+        corners = np.array(None)
+    if corners.ndim == 1 and corners.dtype.kind in "if" and np.isfinite(corners).all():
+        return corners.astype(float)
+    numbers = [number(value) for value in polygon]
+    if None in numbers:
+        raise _Unusable("not every corner is a pair of numbers")
+    return np.array(numbers, float)
+
+
+def _size_of(image: Path) -> tuple[int, int]:
+    with reading(image), open_image(image) as header:
+        return upright_size(header)

@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from project import BrokenFiles, UserError
+from project import UserError
 from project.pipeline import Samples
 from project.pipeline.threads import in_threads
-from project.segmentation.mask_images import values_of
 from project.segmentation.masks import UNKNOWN, MaskFiles
 
-LOOKED_AT = 1000  # masks, evenly spaced, that tell which ids there are where no table does
 COUNTED = 200  # masks, evenly spaced, that tell how many pixels each class has, if they show them all
 
 
@@ -48,14 +45,6 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     return torch.where(shown.any(1), rarity.argmin(1), num_classes)
 
 
-def ids_in(masks: Sequence[Path]) -> set[int]:
-    """The ids in `LOOKED_AT` masks at most; those that cannot be read, and coloured ones, have none."""
-    found: set[int] = set()
-    for ids in in_threads(_ids, masks[:: math.ceil(len(masks) / LOOKED_AT) or 1]):
-        found |= ids
-    return found
-
-
 def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
     """A function of a sample's index to the pixels of each value; a mask that cannot be read is one `UNKNOWN`:
     whoever reads the sample as a whole says why."""
@@ -69,13 +58,3 @@ def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
             return np.bincount([UNKNOWN], minlength=256)
 
     return of
-
-
-def _ids(mask: Path) -> set[int]:
-    try:
-        values = values_of(mask).values
-    except BrokenFiles:
-        return set()
-    if values.ndim == 3:
-        values = values[..., 0] if (values == values[..., :1]).all() else values[:0]
-    return set(np.unique(values).tolist())

@@ -1,6 +1,7 @@
 """Where images with masks come from. A mask holds, for each pixel, its class's place in `class_names`, or 255."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,13 +11,13 @@ from torch import Tensor
 from project import UserError, nearest
 from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
-from project.pipeline.coco import find
+from project.pipeline.coco import Crowds, crowds_alone, crowds_in_words, find
 from project.pipeline.decode import channels_of, positive
 from project.pipeline.digits import digits
 from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
-from project.segmentation.counting import count_pixels, ids_in, rarest_classes
+from project.segmentation.counting import count_pixels, rarest_classes
 from project.segmentation.layouts import find_pairs, why_unpaired
 from project.segmentation.mask_images import MaskImages, reader_of
 from project.segmentation.masks import (
@@ -27,14 +28,15 @@ from project.segmentation.masks import (
     comparable,
     image_and_mask,
 )
-from project.segmentation.tables import UNNAMED, Entry, find_table, read_table
+from project.segmentation.meaning import entries_of, look_at
+from project.segmentation.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
 
 
 class MaskFolder(ImageDataModule):
     """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
 
     Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`tables.read_table`), or by
-    their ids. Masks of black and white alone are classes 0 and 1.
+    their ids. Masks of 0 and 255 alone, in all files, are black and white: classes 0 and 1.
 
     Args:
         root: the data set's folder.
@@ -42,10 +44,12 @@ class MaskFolder(ImageDataModule):
         image_size: height and width; None keeps each image's own, and training then needs an augmentation that crops
             to one size. Evaluation then takes the images one at a time.
         keep_aspect: images are fitted into `image_size` and padded, instead of stretched.
-        class_names: a name for each id, from 0.
+        class_names: a name for each id, from 0, or for each of `ids`; those of one name are one class.
+        ids: the pixel value of each class, in the classes' order, where masks hold others than 0, 1, 2, ...:
+            `[0, 128, 255]`.
         colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: ids that count neither in the loss nor in the metrics; 255 never does. By default those of classes
-            named void, unlabelled or ignore. The other ids become class numbers in their order.
+        ignore: pixel values that count neither in the loss nor in the metrics, beside 255 where that is no class. By
+            default those of classes named void, unlabelled or ignore. The others become class numbers in their order.
         group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
@@ -61,6 +65,7 @@ class MaskFolder(ImageDataModule):
         image_size: tuple[int, int] | None = (256, 256),
         keep_aspect: bool = False,
         class_names: list[str] | None = None,
+        ids: list[int] | None = None,
         colors: dict[str, list[int]] | None = None,
         ignore: list[int] | None = None,
         group: str | None = None,
@@ -70,40 +75,41 @@ class MaskFolder(ImageDataModule):
         super().__init__(**kwargs)
         self.root, self.group, self.channels, self.keep_aspect = data_folder(root), group, channels, keep_aspect
         self.image_size = positive(image_size, "data.image_size")
-        self.names, self.colors, self.ignore = class_names, colors, ignore
-        if any(not 0 <= id <= IGNORED for id in ignore or ()):
-            raise UserError(f"data.ignore is {ignore}, but an id is from 0 to 255")
+        self.names, self.ids, self.colors, self.ignore = class_names, ids, colors, ignore
+        for option, given in (("ids", ids), ("ignore", ignore)):
+            if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
+                raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
+        if len(set(ids or ())) < len(ids or ()):
+            raise UserError(f"data.ids is {ids}, but each id must be there once")
         self.pairs = find_pairs(self.root, images, masks)
         self._learned: list[Entry] | None = None
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """What each id is called, ignored ones too."""
+        """What each pixel value is called, ignored ones too; `project.segmentation.meaning` decides where it is open.
+
+        A checkpoint's are kept, unless the data name other classes.
+        """
+        named = self._named()
+        if self.ids is not None:
+            if named is not None and len(named) != len(self.ids):
+                raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} names of classes")
+            named = named or [Entry(id, str(id), None) for id in self.ids]
+            return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
+        if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
+            return self._learned
+        masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
+        return entries_of(named, lambda: look_at(masks), self.ignore or (), self.root)
+
+    def _named(self) -> list[Entry] | None:
+        """The classes by their places in a list, or by the ids that a table gives them; None where nothing does."""
         if self.colors is not None:
             return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
         first = [path.parent for pairs in self.pairs.values() for path in (*pairs.masks[:1], *pairs.images[:1])]
-        if table := find_table([self.root, *dict.fromkeys(first)]):
-            return read_table(table)
-        if self._learned is not None:
-            return self._learned
-        if self.black_and_white:
-            return [Entry(0, "background", None), Entry(1, "foreground", None)]
-        if not self.seen:
-            remedy = f"give each class's with --data.colors, or in {self.root}/classes.txt as NAME R G B"
-            raise UserError(f"{self.root}: the masks hold colours that no class is known of; {remedy}")
-        most = max((id for id in self.seen if id != IGNORED and id not in (self.ignore or ())), default=0)
-        return [Entry(id, str(id), None) for id in range(most + 1)]
-
-    @cached_property
-    def seen(self) -> set[int]:
-        """The ids in the masks."""
-        return ids_in([mask for pairs in self.pairs.values() for mask in pairs.masks])
-
-    @property
-    def black_and_white(self) -> bool:
-        return self.colors is None and self.seen == {0, 255}
+        table = find_table([self.root, *dict.fromkeys(first)])
+        return read_table(table) if table else None
 
     def find_class_names(self) -> list[str]:
         names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
@@ -128,8 +134,7 @@ class MaskFolder(ImageDataModule):
     @cached_property
     def reader(self) -> MaskImages:
         numbers = {entry: self._number(entry) for entry in self.entries}
-        by_shade = len(self.entries) == 2 and self.black_and_white
-        return reader_of(numbers, self.ignore or (), by_shade)
+        return reader_of(numbers, self.ignore or ())
 
     def find_in_channels(self) -> int:
         return self.channels or channels_of(next(pairs.images for pairs in self.pairs.values() if pairs.images))
@@ -160,17 +165,19 @@ class MaskFolder(ImageDataModule):
         return rarest_classes(samples, self.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "entries": [tuple(entry) for entry in self.entries]}
+        return {**super().state_dict(), "pixel_values": [tuple(entry) for entry in self.entries]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._learned = [Entry(*entry) for entry in state["entries"]]
+        # Older checkpoints hold places in a list, which need not be the values in the files.
+        if "pixel_values" in state:
+            self._learned = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
         try:
             reader = self.reader
         except UserError:  # that no class is known is said of each mask
-            reader = MaskImages(tuple(range(256)))
+            reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
             yield from faults.of_pairs(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
@@ -182,6 +189,7 @@ class CocoMasks(ImageDataModule):
         root: the data set's folder.
         train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the file names in the JSON start from, where it is not found.
+        crowds: annotations with `iscrowd` 1 are pixels to ignore, or `objects` as all others.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
@@ -195,6 +203,7 @@ class CocoMasks(ImageDataModule):
         val: str | None = None,
         test: str | None = None,
         images: str | None = None,
+        crowds: Crowds = "ignore",
         image_size: tuple[int, int] | None = (256, 256),
         keep_aspect: bool = False,
         group: str | None = None,
@@ -202,6 +211,7 @@ class CocoMasks(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.crowds = crowds
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = positive(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
@@ -228,7 +238,7 @@ class CocoMasks(ImageDataModule):
             if name not in self.class_names and name.lower() != "background":
                 raise UserError(f"{document.file}: the model has no class '{name}'{nearest(name, self.class_names)}")
             numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
-        return coco.CocoShapes(document.file, tuple(numbers))
+        return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
         return self.channels or channels_of([drawing.image for drawing in self._leading.drawings])
@@ -240,9 +250,20 @@ class CocoMasks(ImageDataModule):
         if not any(drawing.shapes for drawing in document.drawings):
             why = f" ({document.lost[0].what}: {document.lost[0].why})" if document.lost else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
-        if document.lost:
-            number, first = len(document.lost), document.lost[0]
-            warnings.warn(f"{document.file}: {number} left out, as {first.what}: {first.why}", stacklevel=1)
+        for message in document.joined:
+            warnings.warn(f"{document.file}: {message}", stacklevel=1)
+        for lost in document.lost:
+            if lost.kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {lost.what}: {lost.why}")
+        for kind, count in Counter(lost.kind for lost in document.lost).items():
+            first = next(lost for lost in document.lost if lost.kind == kind)
+            warnings.warn(f"{document.file}: {kind} {count}, left out, as {first.what}: {first.why}", stacklevel=1)
+        if self.crowds == "ignore" and (crowds := document.crowds()):
+            alone = [name for name, (count, total) in crowds.items() if count == total]
+            if split == "train" and alone:
+                raise UserError(f"{document.file}: {crowds_alone(alone)}")
+            counted = crowds_in_words(crowds)
+            warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         paths = [drawing.image for drawing in document.drawings]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)
@@ -302,6 +323,10 @@ class DigitMasks(ImageDataModule):
 
     def strata(self, samples: Samples) -> Tensor:
         return rarest_classes(samples, self.num_classes)
+
+
+def _without_ids(entries: Iterable[Entry]) -> list[Entry]:
+    return [entry._replace(id=0) for entry in entries]
 
 
 def _colour(name: str, colour: Sequence[int]) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from project import UserError
 from project.checks import Fault
+from project.checks.classes import crowd_faults, joined_faults
 from project.checks.faults import Severity
 from project.pipeline.folders import images
 from project.pipeline.threads import in_threads
@@ -48,6 +49,9 @@ def of_document(document: Document, reader: CocoShapes) -> Iterator[Fault]:
     file = str(document.file)
     for lost in document.lost:
         yield Fault(lost.kind, "error", file, None, f"{lost.what}: {lost.why}; it is left out")
+    yield from joined_faults(document.joined, file)
+    if reader.crowds == "ignore":
+        yield from crowd_faults(document.crowds(), file)
     for drawing in document.drawings:
         if not drawing.image.is_file():
             yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from project import UserError
 from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.reading import MOST_OF_LIST, read_text
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 IMAGE_FOLDERS += ("701_stillsraw_full",)  # CamVid, as it was published
@@ -160,7 +161,7 @@ def _listed(image_folder: Path, mask_folder: Path, lists: dict[str, Path]) -> di
     lone = {mask.stem: mask for mask in every.lone_masks}
     found = {}
     for split, file in lists.items():
-        names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+        names = [line.split()[0] for line in read_text(file, MOST_OF_LIST).splitlines() if line.strip()]
         paired = [name for name in names if name in masks]
         if names:
             found[split] = Pairs(

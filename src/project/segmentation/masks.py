@@ -8,15 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from project import UserError
 from project.pipeline import Files
-from project.pipeline.decode import EXIF_ORIENTATION, PADDING, decode, fit, upright_size
+from project.pipeline.decode import PADDING, UPRIGHT, decode, fit, orientation_of, upright_size
 from project.pipeline.samples import stack
+from project.reading import open_image
 
 IGNORED = 255  # what counts neither in the loss nor in the metrics
 UNKNOWN = 254  # what a reader makes of a value that is no class's, before it complains
@@ -58,7 +59,7 @@ class MaskFiles(Files):
 
     def read(self, index: int) -> Tensor:
         path = self.paths[index]
-        pixels = decode(path, self.channels, self.size, self.keep_aspect)
+        pixels = decode(path, self.channels, self.size, self.keep_aspect, self.levels)
         upright, mask = as_seen(self.reader.read(self.targets[index]), path)
         if misfits(mask, upright):
             raise UserError(f"{path}: its mask is {size_in_words(mask.shape)}, the image {size_in_words(upright)}")
@@ -67,6 +68,11 @@ class MaskFiles(Files):
         height, width = pixels.shape[1:]
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
+
+    def look(self, index: int) -> bool:
+        is_cut = super().look(index)
+        self.reader.known(self.targets[index])
+        return is_cut
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,18 +98,14 @@ def as_seen(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]
     """
     upright, stored, orientation = sizes_of(image)
     if mask.shape == stored and stored != upright:
-        turned = Image.fromarray(mask)
-        turned.getexif()[EXIF_ORIENTATION] = orientation
-        mask = np.array(ImageOps.exif_transpose(turned))
+        mask = np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation]))
     return upright, mask
 
 
 def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Height and width, upright and as stored, and the orientation of EXIF, which is 1 where nothing is turned."""
-    with Image.open(image) as header:
-        orientation = header.getexif().get(EXIF_ORIENTATION, 1)
-        turned = orientation in range(2, 9)
-        return upright_size(header), (header.height, header.width), orientation if turned else 1
+    with open_image(image) as header:
+        return upright_size(header), (header.height, header.width), orientation_of(header)
 
 
 def misfits(mask: np.ndarray, size: tuple[int, int]) -> bool:
@@ -153,7 +155,7 @@ def comparable(samples: MaskFiles, index: int) -> Hashable:
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     first: tuple[int, int] | None = None
     for path in paths:
-        with Image.open(path) as header:
+        with open_image(path) as header:
             size = upright_size(header)
         first = first or size
         if size != first:

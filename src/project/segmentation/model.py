@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from project import UserError, nearest
 from project.cnn import ConvBlock, Trunk
-from project.weights import load_weights, swap_first_convolution
+from project.weights import initialise_head, load_weights, swap_first_convolution
 
 
 class CnnUnet(nn.Module):
@@ -78,13 +78,14 @@ class TorchvisionSegmenter(nn.Module):
         known = models.list_models(module=models.segmentation)
         if name not in known:
             raise UserError(f"torchvision has no segmentation model '{name}'{nearest(name, known)}")
-        default = "DEFAULT" if pretrained and not weights else None
-        self.net = models.get_model(name, weights=default, weights_backbone=None)
+        self.net = models.get_model(name, weights=None, weights_backbone=None)
         self.net.aux_classifier = None
         swap_first_convolution(self.net, in_channels)
         self._heads = _swap_classifiers(self.net, num_classes)
         if weights:
             load_weights(self.net, weights, tuple(self._heads))
+        elif pretrained:
+            load_weights(self.net, models.get_model(name, weights="DEFAULT").state_dict(), tuple(self._heads))
 
     @property
     def head(self) -> nn.Module:
@@ -127,7 +128,14 @@ class SmpNet(nn.Module):
             if name not in known:
                 raise UserError(f"segmentation_models_pytorch has no {what} '{name}'{nearest(name, known)}")
         encoder_weights = "imagenet" if pretrained and not weights else None
-        self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+        try:
+            self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+        except KeyError as error:
+            if "pretrained weights" not in str(error):
+                raise
+            told = "has no ImageNet weights: leave model.net.pretrained at false"
+            raise UserError(f"segmentation_models_pytorch's encoder {encoder} {told}") from None
+        initialise_head(self.head)
         if weights:
             load_weights(self.net, weights, "segmentation_head")
 

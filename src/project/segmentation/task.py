@@ -8,22 +8,21 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project import UserError
+from project.image_sizes import refuse_wrong_sizes
 from project.pipeline import Batch
 from project.pipeline.decode import positive
-from project.schedule import WarmupCosine, optimizer_and_schedule
+from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.segmentation import pictures
 from project.segmentation.exported import Exported
 from project.segmentation.losses import CrossEntropy, Mean, divided
 from project.segmentation.masks import IGNORED
 from project.segmentation.model import enlarged, in_windows
 from project.segmentation.predictions import Predictions
-from project.weights import allow_freezing, freeze_all_but_head
+from project.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 
 class Segmenter(L.LightningModule):
@@ -35,7 +34,8 @@ class Segmenter(L.LightningModule):
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
         num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer and the run's number of steps; stepped after each batch.
+        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
         losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
             See `project.segmentation.losses`.
         weighted: rare classes weigh more in the losses.
@@ -55,7 +55,8 @@ class Segmenter(L.LightningModule):
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] | None = WarmupCosine,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
         losses: list[nn.Module] | None = None,
         weighted: bool = False,
         window: tuple[int, int] | None = None,
@@ -63,10 +64,11 @@ class Segmenter(L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        require_epochs(freeze_epochs)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
         self.window = positive(window, "model.window")
         self.freeze_epochs, self.compiled = freeze_epochs, compile
@@ -79,6 +81,8 @@ class Segmenter(L.LightningModule):
         self._counts: Tensor | None = None  # Long[K K], of the last evaluation
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:
@@ -159,9 +163,9 @@ class Segmenter(L.LightningModule):
         return Exported(self.net, left_out)
 
     def measure(self, evidence: list[Tensor]) -> float:
-        """The mean IoU."""
+        """The mean IoU; NaN where all pixels are ignored."""
         both, either = torch.stack(evidence).sum(0)
-        return float((both / either).nanmean().nan_to_num())
+        return float((both / either).nanmean())
 
     def shares(self, evidence: list[Tensor]) -> Tensor:
         """Float[N 2 K]."""
@@ -183,11 +187,11 @@ class Segmenter(L.LightningModule):
         """Over all processes: torchmetrics adds up their counts."""
         counts = self._counts = confusion.compute()
         of_classes = iou(counts)
-        accuracy = counts.diagonal().sum() / counts.sum().clamp(min=1)
+        accuracy = counts.diagonal().sum() / counts.sum()
         self.log_dict(
             {
                 f"{split}/loss": loss.compute(),
-                f"{split}/miou": of_classes.nanmean().nan_to_num(),
+                f"{split}/miou": of_classes.nanmean(),
                 f"{split}/pixel_accuracy": accuracy,
             }
         )
@@ -202,7 +206,7 @@ class Segmenter(L.LightningModule):
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimizer_and_schedule(self, self.optimizer, self.schedule)
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _over_images(loss: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

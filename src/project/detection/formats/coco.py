@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from project.checks import Fault
+from project.checks.classes import joined_faults
 from project.detection.formats.annotation import Annotation, Box, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import TOLERANCE, finite, without_shares
-from project.pipeline.coco import categories, finder
+from project.detection.formats.mending import TOLERANCE, without_shares
+from project.pipeline.coco import categories, finder, joined, number
 from project.pipeline.coco import read as content_of
 from project.pipeline.decode import EXTENSIONS
 
@@ -21,8 +22,8 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
         BrokenFiles: it is no JSON of COCO's form, so that nothing in it can be read.
     """
     content = content_of(file)
-    faults: list[Fault] = []
     names = categories(content)
+    faults = joined_faults(joined(content, names), file)
     by_image: dict[Any, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         by_image.setdefault(annotation.get("image_id"), []).append(annotation)
@@ -49,8 +50,7 @@ def _image(
     file: Path,
     faults: list[Fault],
 ) -> Annotation:
-    height, width = entry.get("height"), entry.get("width")
-    annotation = Annotation(image, image, (int(height), int(width)) if height and width else None)
+    annotation = Annotation(image, image, (entry["height"], entry["width"]) if entry["height"] else None)
     for one in boxes:
         said = f"annotation {one.get('id')} of {file.name}"
         box = _box(one)
@@ -60,23 +60,25 @@ def _image(
             message = f"{said}: category {one.get('category_id')} is not in its list"
             faults.append(Fault("class-unknown", "error", str(image), None, message))
         else:
-            annotation.add(box, names[one["category_id"]], bool(one.get("iscrowd", 0)))
+            annotation.add(box, names[one["category_id"]], one["iscrowd"])
     return annotation
 
 
 def _box(annotation: dict[str, Any]) -> Box | None:
-    """XYXY of the bbox, or around the polygons where there is none."""
-    box, polygons = annotation.get("bbox"), annotation.get("segmentation")
-    try:
-        if box:
-            x, y, width, height = (float(value) for value in box)
-        else:
-            points = [float(value) for polygon in polygons or () for value in polygon]
-            x, y = min(points[::2]), min(points[1::2])
-            width, height = max(points[::2]) - x, max(points[1::2]) - y
-    except (TypeError, ValueError):
+    """XYXY of the bbox, or around the polygons where there is none; None where they are no numbers."""
+    bbox, polygons = annotation.get("bbox"), annotation.get("segmentation")
+    if bbox:
+        written = bbox if isinstance(bbox, list) and len(bbox) == 4 else [None]
+    else:
+        lists = isinstance(polygons, list) and all(isinstance(polygon, list) for polygon in polygons)
+        written = [value for polygon in polygons for value in polygon] if lists and polygons else [None]
+    values = [value for value in map(number, written) if value is not None]
+    if len(values) != len(written):
         return None
-    return (x, y, x + width, y + height) if finite((x, y, width, height)) else None
+    if bbox:
+        x, y, width, height = values
+        return x, y, x + width, y + height
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
 
 
 def _without_corners(annotations: list[Annotation], file: Path, faults: list[Fault]) -> list[Annotation]:

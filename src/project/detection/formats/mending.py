@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from project import nearest
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Box
-from project.pipeline.decode import EXIF_ORIENTATION, upright_size
+from project.pipeline.decode import orientation_of, upright_size
 from project.pipeline.threads import in_threads
+from project.reading import open_image
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
 ROUNDING = 1e-3  # of shares of the image
@@ -26,8 +26,8 @@ def headers(images: Sequence[Path]) -> list[tuple[Size, int] | None]:
 
 def _header(path: Path) -> tuple[Size, int] | None:
     try:
-        with Image.open(path) as image:
-            return upright_size(image), image.getexif().get(EXIF_ORIENTATION, 1)
+        with open_image(path) as image:
+            return upright_size(image), orientation_of(image)
     except Exception:  # broken files break PIL in many ways; reading their pixels says which
         return None
 

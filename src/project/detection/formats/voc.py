@@ -1,19 +1,21 @@
 """Pascal VOC: an XML file for each image.
 
 Corners are taken as they are written. VOC's own count pixels from 1 and include the last, others from 0: the
-difference is at most one pixel, and no file says which it is. `difficult` objects are regions to ignore, as in VOC's
-own evaluation.
+difference is at most one pixel, and no file says which it is. `difficult` objects are read as crowds, which VOC's own
+evaluation ignores too.
 """
 
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from project import UserError
+from project import BrokenFiles, UserError
 from project.checks import Fault
 from project.detection.formats.annotation import Annotation, Reading, missing_annotation, missing_image, unreadable
-from project.detection.formats.mending import finite, without_shares
-from project.pipeline.folders import SPLITS, folders, images, split_folders, split_of
+from project.detection.formats.mending import without_shares
+from project.pipeline.coco import number
+from project.pipeline.folders import SPLITS, files_below, folders, images, split_folders, split_of
+from project.reading import MOST_OF_IMAGE, MOST_OF_LIST, read_bytes, read_text
 
 ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
 IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -60,37 +62,51 @@ def read(pairs: list[Pair]) -> Reading:
 
 
 def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
-    content = xml.read_bytes()
     try:
+        content = read_bytes(xml, MOST_OF_IMAGE)
+        if b"<!ENTITY" in content:
+            raise BrokenFiles(f"{xml}: it declares entities, which no annotation needs")
         tree = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        faults.append(unreadable(xml, error.position[0], f"broken XML ({error}); write the file anew, or remove it"))
+    except BrokenFiles as error:
+        faults.append(unreadable(xml, None, str(error).removeprefix(f"{xml}: ")))
         return Annotation(image, xml)
-    annotation = Annotation(image, xml, _size(tree))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter: of an encoding that it names
+        line = error.position[0] if isinstance(error, ElementTree.ParseError) else None
+        faults.append(unreadable(xml, line, f"broken XML ({error}); write the file anew, or remove it"))
+        return Annotation(image, xml)
+    annotation = Annotation(image, xml)
+    try:
+        annotation.size = _size(tree)
+    except ValueError:
+        faults.append(annotation.fault("annotation-unreadable", "error", None, "its size is no number of pixels"))
     objects = [node for node in tree if node.tag == "object"]
-    lines = [content.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", content)]
+    lines = [number for number, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for place, node in enumerate(objects):
         line = lines[place] if len(lines) == len(objects) else None
         name = (node.findtext("name") or "").strip("\n\t")
-        try:
-            box = tuple(float(node.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
-            if not name.strip() or not finite(box):
-                raise ValueError
-        except ValueError:
+        corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
+        difficult = number((node.findtext("difficult") or "").strip() or 0)
+        if not name.strip() or None in corners:
             why = "an object without a name, or without a bndbox of four numbers"
             faults.append(annotation.fault("annotation-unreadable", "error", line, why))
-            continue
-        annotation.add(box, name, (node.findtext("difficult") or "0").strip() == "1", line)
+        elif difficult not in (0, 1):
+            why = f"difficult is {node.findtext('difficult')!r}, but must be 0 or 1"
+            faults.append(annotation.fault("annotation-unreadable", "error", line, why))
+        else:
+            annotation.add(corners, name, difficult == 1, line)
     return annotation
 
 
 def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
-    """None where nothing is written, or zeros, as some programs do."""
-    try:
-        height, width = (int(float(tree.findtext(f"size/{key}") or "0")) for key in ("height", "width"))
-    except ValueError:
-        return None
-    return (height, width) if height > 0 and width > 0 else None
+    """None where nothing is written, or zeros, as some programs do.
+
+    Raises:
+        ValueError: what is written is no number of pixels.
+    """
+    height, width = (number((tree.findtext(f"size/{key}") or "").strip() or 0) for key in ("height", "width"))
+    if height is None or width is None or min(height, width) < 0:
+        raise ValueError
+    return (int(height), int(width)) if height and width else None
 
 
 def _home(root: Path) -> Path:
@@ -112,7 +128,7 @@ def _pairs(folder: Path) -> list[Pair]:
     inside = {f.name.lower(): f for f in folders(folder)}
     xmls_in = next((inside[name] for name in ANNOTATIONS if name in inside), folder)
     images_in = next((inside[name] for name in IMAGES if name in inside), folder)
-    xmls = sorted(p for p in xmls_in.rglob("*") if p.suffix.lower() == ".xml" and not p.name.startswith("."))
+    xmls = sorted(path for path in files_below(xmls_in) if path.suffix.lower() == ".xml")
     pictures = images(images_in)
     by_path = {path.relative_to(images_in).with_suffix(""): path for path in pictures}
     by_name: dict[str, list[Path]] = {}
@@ -131,8 +147,11 @@ def _only(paths: list[Path] | None) -> Path | None:
 
 
 def _stem_inside(xml: Path) -> str:
-    found = re.search(rb"<filename>\s*(.*?)\s*</filename>", xml.read_bytes())
-    return Path(found[1].decode(errors="replace").replace("\\", "/")).stem if found else ""
+    try:
+        found = re.search(rb"<filename>([^<]*)</filename>", read_bytes(xml, MOST_OF_IMAGE))
+    except BrokenFiles:  # reading its boxes says why
+        return ""
+    return Path(found[1].decode(errors="replace").strip().replace("\\", "/")).stem if found else ""
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
@@ -145,7 +164,7 @@ def _lists(root: Path) -> dict[str, list[str]]:
     known = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
     found = {split: next((files[n] for n in names if n in files), None) for split, names in known.items()}
     return {
-        split: [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        split: [line.split()[0] for line in read_text(path, MOST_OF_LIST).splitlines() if line.strip()]
         for split, path in found.items()
         if path is not None
     }

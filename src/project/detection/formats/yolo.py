@@ -3,16 +3,17 @@
 A line with more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, whose bounding box is taken.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from project import UserError
+from project import BrokenFiles, UserError
 from project.checks import Fault
+from project.checks.classes import joined_faults
 from project.detection.formats.annotation import (
     Annotation,
     Box,
@@ -21,11 +22,23 @@ from project.detection.formats.annotation import (
     missing_image,
     unreadable,
 )
-from project.detection.formats.mending import ROUNDING, finite
+from project.detection.formats.mending import finite
+from project.pipeline.coco import whole_number
 from project.pipeline.decode import EXTENSIONS
 from project.pipeline.folders import SPLITS, folders, images, split_folders
+from project.reading import (
+    MOST_CLASSES,
+    MOST_OF_CONFIG,
+    MOST_OF_IMAGE,
+    MOST_OF_LIST,
+    line_of,
+    read_text,
+    read_yaml,
+    read_yaml_as_text,
+)
 
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
+FARTHEST = 2  # shares of the image's side: what lies farther out is written in pixels, what is nearer is cut
 NO_LABELS = {*NAMES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
 
 
@@ -64,7 +77,8 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     annotations: list[Annotation] = []
-    faults: list[Fault] = []
+    twice = [name for name, count in Counter(map(str.strip, layout.class_names)).items() if count > 1]
+    faults = joined_faults([f"the names have '{name}' more than once, as one class" for name in twice], "")
     folders_of: dict[Path, set[Path]] = {}
     _mirrored.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
@@ -89,9 +103,9 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
 
 def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Fault]) -> None:
     try:
-        lines = text.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        faults.append(unreadable(text, None, "not a text file"))
+        lines = read_text(text, MOST_OF_IMAGE).splitlines()
+    except BrokenFiles as error:
+        faults.append(unreadable(text, None, str(error).removeprefix(f"{text}: ")))
         return
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -112,8 +126,8 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
             faults.append(annotation.fault("annotation-unreadable", "error", number, why))
         elif not 0 <= label < len(layout.class_names):
             faults.append(annotation.fault("class-unknown", "error", number, f"class {label}, but there are {known}"))
-        elif max(values) > 1 + ROUNDING:
-            why = f"a value of {max(values):g}: all are shares of the image's width or height, 0 to 1; left out"
+        elif (furthest := max(values, key=lambda value: abs(value - 0.5))) > FARTHEST or furthest < 1 - FARTHEST:
+            why = f"a value of {furthest:g}: all are shares of the image's width or height, 0 to 1; left out"
             faults.append(annotation.fault("box-wrong-unit", "error", number, why))
         else:
             annotation.add(box, layout.class_names[label], line=number)
@@ -150,39 +164,19 @@ def _mirrored(folder: Path) -> Path:
 
 
 def _has_boxes(text: Path) -> bool:
-    first = text.read_text(errors="replace").split(maxsplit=1)[:1]
+    try:
+        first = read_text(text, MOST_OF_IMAGE).split(maxsplit=1)[:1]
+    except BrokenFiles:
+        return False
     return bool(first) and first[0].isdigit()
 
 
 def _is_layout(path: Path) -> bool:
-    return isinstance(content := _content(path), dict) and "names" in content
-
-
-def _text(file: Path) -> str:
-    """Without the mark that Windows puts first.
-
-    Raises:
-        UserError: it is not UTF-8.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = file.read_bytes().count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}:{line}: not UTF-8; save it in that encoding") from None
-
-
-def _content(path: Path) -> Any:
-    try:
-        return yaml.safe_load(_text(path))
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: broken YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
+    return isinstance(content := read_yaml(path), dict) and "names" in content
 
 
 def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
-    content = _content(file)
+    content = read_yaml(file)
     if not _is_layout(file):
         raise UserError(f"{file}: no `names`; give the classes there")
     listed = list(names) if names is not None else _names(file, content)
@@ -209,16 +203,23 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
 
 
 def _names(file: Path, content: dict[str, Any]) -> list[str]:
-    """A list, or by number; class 7 may be the first that has a name."""
-    own, count = content["names"], content.get("nc")
+    """A list, or by number; class 7 may be the first that has a name. `yes` and `1.0` are names as they are written."""
+    own, count = content["names"], whole_number(content.get("nc"))
+    if isinstance(own, (list, dict)):
+        own = read_yaml_as_text(file)["names"]
     if isinstance(own, dict):
-        by_number = {int(key): name for key, name in own.items() if str(key).isdigit()}
+        by_number = {int(key): name for key, name in own.items() if str(key).isdecimal()}
         if own and len(by_number) == len(own):
+            if max(by_number) >= MOST_CLASSES:
+                line = line_of(file, str(max(by_number)))
+                raise UserError(
+                    f"{file}{line}: names has the class {max(by_number)}; give numbers below {MOST_CLASSES:,}"
+                )
             own = [by_number.get(number, number) for number in range(1 + max(by_number))]
-    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name is None for name in own):
+    if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name == "" for name in own):
         raise UserError(f"{file}: names is {own!r}, but must be a list, [cat, dog], or by number, {{0: cat, 1: dog}}")
-    if isinstance(count, int) and count != len(own):
-        raise UserError(f"{file}: nc is {count}, but there are {len(own)} names; which is right?")
+    if content.get("nc") is not None and count != len(own):
+        raise UserError(f"{file}: nc is {content['nc']}, but there are {len(own)} names; which is right?")
     return [str(name) for name in own]
 
 
@@ -237,7 +238,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
     """Of a list file; a line that leads nowhere stands for itself, and is missed when it is read."""
     found = []
-    for line in _text(file).splitlines():
+    for line in read_text(file, MOST_OF_LIST).splitlines():
         if line.strip():
             name = Path(line.strip().replace("\\", "/"))
             tries = [base / part for base in bases for part in (name, Path(*name.parts[1:])) if part.parts]
@@ -247,7 +248,7 @@ def _listed_images(file: Path, bases: list[Path]) -> list[Path]:
 
 def _of_darknet(file: Path, names: Sequence[str] | None) -> Layout:
     """`obj.data`, as CVAT exports it: lines of `key = value`."""
-    pairs = [line.split("=", 1) for line in _text(file).splitlines() if "=" in line]
+    pairs = [line.split("=", 1) for line in read_text(file, MOST_OF_CONFIG).splitlines() if "=" in line]
     content = {key.strip().lower(): value.strip() for key, value in pairs}
     bases = [file.parent, file.parent / "data", file.parent.parent]
     parts: dict[str, list[Path]] = {}
@@ -273,7 +274,7 @@ def _listed(root: Path, parts: Iterable[Path]) -> list[str]:
 
 def _names_in(file: Path) -> list[str]:
     """A line each; an empty one would shift the numbers of all that follow."""
-    lines = [line.strip() for line in _text(file).rstrip().splitlines()]
+    lines = [line.strip() for line in read_text(file, MOST_OF_CONFIG).rstrip().splitlines()]
     if "" in lines or not lines:
         raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
     return lines

@@ -1,0 +1,54 @@
+"""Random crops that keep an image's size, so that training images are as large as `data.image_size`, whatever that is.
+
+The crops of torchvision's v2 need a size of their own, which then has to be changed together with `image_size`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+
+class RandomShift(v2.Transform):
+    """Moves an image up or down, and left or right; what comes in from outside is black.
+
+    This is v2's `RandomCrop` with `padding`, for images of any size.
+
+    Args:
+        share: the largest shift, as a share of the height and of the width.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
+        self.share = share
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = v2.query_size(flat_inputs)
+        most = [round(self.share * side) for side in (height, width)]
+        top, left = (int(torch.randint(-side, side + 1, (1,))) for side in most)
+        return {"top": top, "left": left, "height": height, "width": width}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return F.crop(inpt, **params)
+
+
+class RandomZoomIn(v2.RandomResizedCrop):
+    """Cuts a random part out of an image and enlarges it to the image's own size.
+
+    This is v2's `RandomResizedCrop`, for images of any size.
+
+    Args:
+        scale: the least and the largest share of the image's area that the part has.
+        ratio: the least and the largest width of the part, as a multiple of its height.
+    """
+
+    def __init__(self, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)) -> None:
+        super().__init__(size=1, scale=scale, ratio=ratio)  # `make_params` has the size
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return {**super().make_params(flat_inputs), "size": list(v2.query_size(flat_inputs))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return F.resized_crop(inpt, **params, antialias=True)

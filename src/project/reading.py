@@ -1,0 +1,313 @@
+"""Read files that anyone may have written: regular files only, and within limits of size, depth and number.
+
+Formats, configs and checkpoints are read through this module, so that a hostile or damaged file ends in one line
+instead of a hang, gigabytes of memory or a traceback.
+"""
+
+import json
+import mmap
+import re
+import stat
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from PIL import Image
+
+from project import BrokenFiles, UserError
+
+MiB = 2**20
+MOST_OF_CONFIG = 2 * MiB  # bytes of a config, of data.yaml or of a class table
+MOST_OF_IMAGE = 16 * MiB  # bytes of the annotations of one image
+MOST_OF_LIST = 256 * MiB  # bytes of a table or a list of all images
+MOST_OF_PIXELS = 2048 * MiB  # bytes of an image
+MOST_OF_JSON = 2048 * MiB  # bytes of the annotations of all images
+DEEPEST = 50  # levels of lists and mappings in YAML
+MOST_VALUES = 100_000  # in a YAML file, its aliases replaced by what they stand for
+MOST_DIGITS = 100  # of a number in YAML
+MOST_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
+
+ZIP = b"PK\3\4"  # how a zip file begins
+FILLER = b"\nbytearray\n"  # of what torch lets a pickle call, this alone fills as much memory as a number says
+
+KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISSOCK: "a socket",
+}
+
+
+class NotAFile(OSError):
+    """A path that leads to something else than a regular file; opening it might never return."""
+
+
+def require_regular(path: Path) -> int:
+    """Return a file's size in bytes, without opening it.
+
+    Raises:
+        NotAFile: it is a folder, a named pipe, a device or a socket.
+        OSError: there is no such file, or it may not be looked at.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_kind, name in KINDS.items() if is_kind(found.st_mode)), "something else")
+        raise NotAFile(f"{kind}, not a file")
+    return found.st_size
+
+
+def read_bytes(file: Path, most: int) -> bytes:
+    """Return a file's content.
+
+    Args:
+        most: the number of bytes above which the file is refused.
+
+    Raises:
+        BrokenFiles: it is no regular file, it is too large, or it cannot be read.
+    """
+    try:
+        size = require_regular(file)
+        if size > most:
+            raise BrokenFiles(f"{file}: {size:,} bytes, but such a file has at most {most:,}")
+        with file.open("rb") as stream:
+            content = stream.read(most + 1)  # some files, as below /proc, have more than their size says
+    except FileNotFoundError:
+        raise BrokenFiles(f"{file}: no such file") from None
+    except OSError as error:
+        raise BrokenFiles(f"{file}: {error.strerror or error}") from None
+    if len(content) > most:
+        raise BrokenFiles(f"{file}: more than {most:,} bytes, but such a file has at most that many")
+    return content
+
+
+def read_text(file: Path, most: int) -> str:
+    """Return a file's text, which is UTF-8, without the mark that Windows puts first.
+
+    Raises:
+        BrokenFiles: see `read_bytes`; or it is not UTF-8.
+    """
+    content = read_bytes(file, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BrokenFiles(f"{file}:{line}: not UTF-8; save it in that encoding") from None
+
+
+def line_of(file: Path, word: str) -> str:
+    """Return `:7`, the number of the first line of a small text file that has a word, or nothing."""
+    found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text := read_text(file, MOST_OF_CONFIG))
+    return "" if found is None else f":{text.count(chr(10), 0, found.start()) + 1}"
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        BrokenFiles: see `read_text`; or it is no JSON, is nested too deeply, or has a number of too many digits.
+    """
+    text = read_text(file, MOST_OF_JSON)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
+    except RecursionError:
+        raise BrokenFiles(f"{file}: lists or objects are nested too deeply") from None
+    except ValueError:  # Python converts no integer of more than 4,300 digits
+        raise BrokenFiles(f"{file}: a number has too many digits") from None
+
+
+def read_yaml(file: Path) -> Any:
+    """Return what a YAML file holds, see `parse_yaml`.
+
+    Raises:
+        UserError: see `read_text`; or it is no YAML, or goes beyond a limit.
+    """
+    return _read_yaml(file, _Loader)
+
+
+def read_yaml_as_text(file: Path) -> Any:
+    """Return what `read_yaml` does, with every number, boolean and null as the text that is written in the file.
+
+    Raises:
+        UserError: see `read_yaml`.
+    """
+    return _read_yaml(file, _TextLoader)
+
+
+def _read_yaml(file: Path, loader: type) -> Any:
+    try:
+        text = read_text(file, MOST_OF_CONFIG)
+    except BrokenFiles as error:
+        raise UserError(str(error)) from None  # a config that the user gave
+    try:
+        return _parse(text, loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f":{mark.line + 1}"
+        why = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{file}{line}: broken YAML ({why})") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds, as of the core schema of YAML 1.2.
+
+    `yes`, `no`, `on` and `off`, dates, times (12:30) and numbers that begin with 0 (007) stay text, unlike in YAML 1.1.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or goes beyond a limit.
+    """
+    return _parse(text, _Loader)
+
+
+def _parse(text: str, loader: type) -> Any:
+    try:
+        _require_limits(text)
+        return yaml.load(text, Loader=loader)  # a SafeLoader
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # of a tag: `!!int cat`
+        raise yaml.YAMLError(str(error)) from None
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader with the core schema of YAML 1.2."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?)"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
+
+
+class _TextLoader(_Loader):
+    """A safe loader that leaves every scalar a text."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+def _require_limits(text: str) -> None:
+    """Follow a YAML text's events, which takes no memory, before anything is built.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or goes beyond a limit.
+    """
+    sizes: dict[str, int] = {}  # of each anchored value, its aliases replaced
+    within: list[tuple[str | None, int]] = []  # the anchor of each list or mapping that is open, and its size so far
+    for event in yaml.parse(text, Loader=_Loader):
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            within.append((anchor, 1))
+            if len(within) > DEEPEST:
+                raise _beyond(event, f"lists and mappings are nested more than {DEEPEST} deep")
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if anchor not in sizes:
+                raise _beyond(event, f"*{anchor} stands within itself, or &{anchor} is nowhere before it")
+            size = sizes[anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            number = event.tag == "tag:yaml.org,2002:int" or re.fullmatch(r"[-+]?[0-9_]+", event.value)
+            if number and len(event.value) > MOST_DIGITS:
+                raise _beyond(event, f"a number of {len(event.value):,} digits")
+            size = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = within.pop()
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if within:
+            outer, others = within[-1]
+            within[-1] = outer, others + size
+            if others + size > MOST_VALUES:
+                raise _beyond(event, f"more than {MOST_VALUES:,} values, aliases replaced by what they stand for")
+
+
+def _beyond(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+def open_image(file: Path, content: bytes | None = None) -> Image.Image:
+    """Open an image file, whose pixels are decoded later.
+
+    Args:
+        content: the file's bytes, where they have been read already.
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no image that can be read; a `NotAFile` is
+            never opened.
+    """
+    if content is None:
+        _require_image_size(file)
+    image = Image.open(file if content is None else BytesIO(content))
+    if image.format == "EPS":  # PIL would run a program, Ghostscript, to draw it
+        image.close()
+        raise OSError("PostScript, which is a program and no image")
+    return image
+
+
+def read_image(file: Path) -> bytes:
+    """Return the bytes of an image file, which is not decoded.
+
+    Raises:
+        OSError: it is no regular file, is too large, or cannot be read.
+    """
+    _require_image_size(file)
+    return file.read_bytes()
+
+
+def _require_image_size(file: Path) -> None:
+    size = require_regular(file)
+    if size > MOST_OF_PIXELS:
+        raise OSError(f"{size:,} bytes, too many for an image")
+
+
+def require_stored(file: Path) -> None:
+    """Refuse a checkpoint that would become larger when it is read: torch.save compresses nothing.
+
+    Raises:
+        OSError, zipfile.BadZipFile: it cannot be read, or is no whole zip file, as torch has written since 1.6.
+        ValueError: its parts are compressed, or are together larger than it, or it asks for memory by a number.
+    """
+    size = require_regular(file)
+    with file.open("rb") as stream:
+        if stream.read(4) != ZIP:  # else torch takes it for its older format, and ignores a zip file's end
+            raise zipfile.BadZipFile("File is not a zip file")
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("its parts are compressed, which torch.save never does")
+        declared = sum(part.file_size for part in parts)
+        if declared > size:
+            raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
+        if any(FILLER in archive.read(part) for part in parts if part.filename.endswith(".pkl")):
+            raise ValueError("it holds a bytearray, which no checkpoint of ours does")
+
+
+def require_weights(file: Path) -> None:
+    """Do what `require_stored` does for a file of weights, which may also be of torch's format before 1.6.
+
+    Raises:
+        OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
+    """
+    require_regular(file)
+    with file.open("rb") as stream:
+        is_zip = stream.read(4) == ZIP
+        if not is_zip:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
+                if content.find(FILLER) >= 0:
+                    raise ValueError("it holds a bytearray, which no weights are")
+    if is_zip:
+        require_stored(file)

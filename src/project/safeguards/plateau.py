@@ -1,0 +1,23 @@
+"""Schedules that follow a metric of the validation."""
+
+import lightning as L
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from project.safeguards.stopping import NEVER, require_logged
+
+
+class StepAfterValidation(L.Callback):
+    """Step a task's `ReduceLROnPlateau` after each validation.
+
+    Lightning steps it after each epoch: several times by the same value where not every epoch is validated, and by the
+    last value alone where an epoch is validated several times. `project.schedule` tells Lightning never to step it.
+    """
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau) and config.frequency == NEVER:
+                key = str(config.monitor)
+                require_logged(key, trainer.callback_metrics, "model.schedule")
+                config.scheduler.step(float(trainer.callback_metrics[key]))
