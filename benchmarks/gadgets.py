@@ -40,6 +40,7 @@ EVENTS = (
     *("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "urllib.Request"),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+GIVEN = ("num_classes", "in_channels", "params", "optimizer", "last_epoch")  # by who makes the class
 SECONDS = 30  # for one class: what takes longer hangs
 SPLITS = ("train", "val", "test")
 SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "2"]
@@ -215,7 +216,7 @@ def harmful(thing: Any, outside: Path, there: bool) -> Config:
         kinds = of_parameters(thing)
     except Exception:  # a signature that cannot be read: it is made without arguments
         return {}
-    filled = {name: _harm(name.lower(), kind, outside, there) for name, kind in kinds.items()}
+    filled = {name: _harm(name.lower(), kind, outside, there) for name, kind in kinds.items() if name not in GIVEN}
     return {name: value for name, value in filled.items() if value is not None}
 
 
@@ -226,7 +227,7 @@ def _harm(name: str, kind: Any, outside: Path, there: bool) -> Any:
         return any(word in name for word in words)
 
     if "<class 'bool'>" in kinds:
-        wanted = about("download", "pretrained", "force", "overwrite", "delete", "compile", "save")
+        wanted = about("download", "pretrained", "force", "overwrite", "delete", "save")
         return True if wanted else None
     if about("worker"):  # a number of processes that is obeyed within the bounds of the machine
         return None
@@ -396,7 +397,8 @@ def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
     ended: list[str] = []
     effects: list[str] = []
     tries = [harmful(gadget.thing, outside, there) for there in (True, False)]
-    for arguments in tries if "new" in str(tries[1]) else tries[:1]:
+    tries.append({name: value for name, value in tries[0].items() if str(outside) not in str(value)})
+    for arguments in [one for place, one in enumerate(tries) if one not in tries[:place]]:
         furnish(sandbox)
         before = _state(outside)
         WATCH.inside, WATCH.events = os.path.realpath(sandbox / "run") + "/", []

@@ -103,22 +103,29 @@ def test_what_the_machine_is_to_do_is_the_users():
 
 
 def test_a_resumed_run_is_bounded_by_this_machine(capsys):
-    def configs(**mine: Any) -> tuple[Namespace, Namespace]:
-        theirs = {restarting.WORKERS: 4000, restarting.DOWNLOAD: True, restarting.DEVICES: 1}
-        return Namespace(theirs), Namespace({**theirs, **mine})
-
-    before, now = configs()
-    restarting.suit_this_machine(before, now)
+    config = Namespace({restarting.WORKERS: 4000, restarting.DOWNLOAD: True, restarting.DEVICES: 1})
+    now = restarting.suited(config, ["--config", "x"], begun=True)
     assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (cores(), False)
+    assert (config[restarting.WORKERS], config[restarting.DOWNLOAD]) == (4000, True)
     assert "the run had 4000 workers" in capsys.readouterr().err
-    before, now = configs(**{restarting.WORKERS: 3000})
-    restarting.suit_this_machine(before, now)
-    assert now[restarting.WORKERS] == 3000  # the user typed it
+    typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]
+    assert restarting.suited(config, typed, begun=True) == config
     for devices in (4000, "4000", list(range(4000))):
-        before, now = configs()
-        before[restarting.DEVICES] = now[restarting.DEVICES] = devices
+        config[restarting.DEVICES] = devices
         with pytest.raises(UserError, match=r"the run had 4000 devices, .* give --trainer\.devices N"):
-            restarting.suit_this_machine(before, now)
+            restarting.suited(config, [], begun=True)
+        assert restarting.suited(config, ["--trainer.devices", "2"], begun=True)
+
+
+def test_a_resumed_run_fetches_no_weights():
+    key = "model.init_args.net.init_args.pretrained"
+    assert restarting.suited(Namespace({key: True}), [], begun=True)[key] is False
+    with pytest.raises(UserError, match=r"give it here, too: --model\.net\.pretrained true"):
+        restarting.suited(Namespace({key: True}), [], begun=False)
+    assert restarting.suited(Namespace({key: True}), ["--model.net.pretrained", "true"], begun=False)[key] is True
+    key = "model.init_args.features.init_args.pretrained"
+    with pytest.raises(UserError, match=r"--model\.features\.pretrained true"):
+        restarting.suited(Namespace({key: True}), [], begun=True)
 
 
 def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():

@@ -8,7 +8,9 @@ import pytest
 import torch
 import yaml
 
-from project import BrokenFiles, UserError, reading
+import project
+from project import BrokenFiles, UserError, reading, verbs
+from project.safeguards.writing import damage
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
 
@@ -115,3 +117,32 @@ def test_weights_may_be_of_the_older_format_and_still_fill_nothing() -> None:
         reading.require_weights(Path(f"sound.{ending}"))
         with pytest.raises(ValueError, match="bytearray"):
             reading.require_weights(Path(f"filler.{ending}"))
+
+
+def test_what_would_grow_is_refused_by_every_verb() -> None:
+    torch.save({"a": torch.zeros(1000)}, "sound.ckpt")
+    with zipfile.ZipFile("sound.ckpt") as inside, zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as outside:
+        for part in inside.namelist():
+            outside.writestr(part, inside.read(part))
+    with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
+        verbs.test(["bomb.ckpt"])
+    with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
+        project.load("bomb.ckpt")
+    assert "compressed" in (damage(Path("bomb.ckpt")) or "")  # `--resume` takes another one
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("x: [" + "1, " * 2**20 + "]", "bytes"),
+        (LAUGHS, "values"),
+        ("x: " + "[" * 5000 + "]" * 5000, "nest"),
+        ("seed_everything: " + "9" * 5000, "digits"),
+    ],
+)
+def test_configs_beyond_a_limit_end_in_one_line(text: str, word: str) -> None:
+    Path("mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"mine.yaml:.*{word}"):
+        verbs.fit(["--config", "mine.yaml"])
+    with pytest.raises(UserError, match="/dev/zero: a device"):
+        verbs.check(["--config", "/dev/zero"])

@@ -53,9 +53,7 @@ def test_nothing_that_is_printed_controls_the_terminal(watched: Callable[[], io.
     print("one\ttwo\n", EVIL)
     print("\udce9", file=sys.stderr)
     assert type(handler.stream) is type(sys.stderr)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn(f"a {EVIL}", stacklevel=1)
+    sys.stderr.write(warnings.formatwarning(UserWarning(f"a {EVIL}"), UserWarning, "a.py", 1))  # as Python shows one
     shown = screen.getvalue()
     assert shown.startswith("one\ttwo\n") and r"\xe9" in shown
     assert not set(shown) & set("\x1b\x07\x9b\u202e\r\udce9")

@@ -16,7 +16,8 @@ from project import UserError, nearest, trust
 from project.annotations import of_parameters
 from project.reading import require_stored
 
-LEARNED = ("num_classes", "in_channels", "class_names", "class_counts")  # what data tell a model that has them
+# what data tell a model that has them
+LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # What a checkpoint says of the machine it was made on. Here the user says it, or the defaults hold.
 USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places

@@ -207,7 +207,6 @@ class CLI(LightningCLI):
         self.resumed, self.changed = (restarting.run_folder(resume) if resume else None), False
         if self.resumed:
             before = parser.read(["--config", str(self.resumed / "config.yaml")])
-            restarting.suit_this_machine(before, self.config)
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
         self.saved_config = self.config
         root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
@@ -216,6 +215,7 @@ class CLI(LightningCLI):
             self.config = _logging_into(self.folder, self.config)
         if self.resumed:
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
+            self.config = restarting.suited(self.config, args, begun=self.budget is not None)
 
     def instantiate_classes(self) -> None:
         self.parser.within = self.budget

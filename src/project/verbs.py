@@ -71,9 +71,10 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             raise KeyboardInterrupt from None
         raise
     except BrokenFiles as error:  # that could be decoded when the run began
-        if not (Path(trainer.log_dir) / "checkpoints" / LAST).is_file():
+        run = trainer.log_dir or trainer.default_root_dir
+        if not (Path(run) / "checkpoints" / LAST).is_file():
             raise
-        resume = f"python -m project.fit --resume {trainer.log_dir}"
+        resume = f"python -m project.fit --resume {run}"
         raise type(error)(f"{str(error).strip()}; restore it, then go on with {resume}") from None
     except Exception:
         if cli.exact.signals.received:  # another process was the first to end

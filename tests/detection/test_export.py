@@ -69,7 +69,10 @@ def test_boxes_are_in_pixels_of_the_original_and_within_it():
 
 def test_flips_are_left_out_and_said():
     task = detector("CnnFcos", flips=["horizontal", "both"])
-    assert "flips (horizontal, both)" in task.exported().left_out and task.flips == ()
+    assert "flips (horizontal, both)" in task.exported().left_out and task.flips == ["horizontal", "both"]
+    plain = task.plain()
+    assert plain.flips == () and plain.net is task.net and task.flips == ["horizontal", "both"]
+    assert difference(task, preprocessing(fitted=True)) < 0.01
     assert not detector("CnnFcos").exported().left_out
 
 

@@ -127,3 +127,31 @@ def test_of_each_image_alone_it_is_what_the_image_alone_gives():
     assert torch.allclose(values, torch.tensor(wanted), equal_nan=True, atol=1e-6)
     assert 5 < values.isnan().sum() < 40 and len(values.unique()) > 10
     assert precision_by_image([], 3).shape == (0,)
+
+
+def grid(count: int) -> torch.Tensor:
+    """Boxes that lie apart, Float[count 4]."""
+    places = torch.arange(count)
+    corners = torch.stack([places % 20 * 10, places // 20 * 10], 1).float()
+    return torch.cat([corners, corners + 8], 1)
+
+
+def test_perfect_detections_of_many_objects_are_perfect():
+    boxes, labels = grid(200), torch.ones(200, dtype=torch.long)
+    found, truth = detected(boxes.tolist(), torch.rand(200).tolist(), labels), annotated(boxes.tolist(), labels)
+    metric = AveragePrecision(200)
+    metric.update(0, found, truth)
+    values = metric.compute(NAMES, by_class=True)
+    assert values["map"] == values["map_50"] == values["map/a"] == 1
+    assert metric.classes["by_class"]["map/a"] == 1
+    image = Seen(0, found, truth)
+    assert average_precision([image], NAMES, 200)["map"] == 1 and precision_by_image([image], 3, 200).tolist() == [1]
+
+
+def test_what_counts_no_more_than_a_part_of_the_objects_is_said():
+    boxes, labels = grid(150), [1] * 150
+    with pytest.warns(UserWarning, match="an image has 150 boxes of a class, but 100 detections count"):
+        values = measured(
+            (detected(boxes.tolist(), torch.rand(150).tolist(), labels), annotated(boxes.tolist(), labels))
+        )
+    assert values["map"] == pytest.approx(67 / 101, abs=1e-6)  # of 101 recalls, those up to 100/150

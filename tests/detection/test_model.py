@@ -3,7 +3,7 @@ import torch
 
 from project import UserError
 from project.detection import CnnFcos, TorchvisionDetector
-from project.detection.model import AsTheyAre
+from project.detection.model import AsTheyAre, limit_detections
 
 TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "level": 1, "neck": 32}
 
@@ -97,3 +97,34 @@ def test_mistakes_are_said():
         CnnFcos(3, widths=[4, 4], depth=1, level=2)
     with pytest.raises(UserError, match="3 depths for 2 widths"):
         CnnFcos(3, widths=[4, 4], depth=[1, 1, 1], level=1)
+
+
+NETS = {
+    "CnnFcos": lambda: CnnFcos(3, **TINY),
+    **{
+        name: lambda name=name: TorchvisionDetector(3, 3, name)
+        for name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn")
+    },
+}
+BEFORE = {"CnnFcos": (1000, 100), "ssdlite320_mobilenet_v3_large": (300, 300), "retinanet_resnet50_fpn": (1000, 100)}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("retina")) for n in NETS])
+def test_a_net_gives_as_many_detections_as_the_data_need(name):
+    net = NETS[name]()
+    inner = getattr(net, "net", net)
+    if name.startswith("fasterrcnn"):
+        limit_detections(net, 100)
+        assert net.net.roi_heads.detections_per_img == 100 and net.net.rpn.post_nms_top_n() == 2000
+        net.eval()
+        assert (net.net.rpn.pre_nms_top_n(), net.net.rpn.post_nms_top_n()) == (150, 150)  # as torchvision has them
+        limit_detections(net, 250)
+        assert (net.net.rpn.pre_nms_top_n(), net.net.rpn.post_nms_top_n()) == (375, 375)
+        assert net.net.roi_heads.detections_per_img == 250
+        return
+    candidates, detections = BEFORE[name]
+    assert (inner.topk_candidates, inner.detections_per_img) == (candidates, detections)
+    limit_detections(net, 100)
+    assert (inner.topk_candidates, inner.detections_per_img) == (candidates, 100)
+    limit_detections(net, 1000)
+    assert (inner.topk_candidates, inner.detections_per_img) == (10 * candidates, 1000)

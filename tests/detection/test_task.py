@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from project import UserError, verbs
+from project import UserError, load, verbs
 from project.detection import CnnFcos, Detector, DigitScenes, TorchvisionDetector
 from project.pipeline import Batch
 
@@ -182,3 +182,19 @@ def test_detectors_that_sample_say_that_their_losses_do_not_add_up():
     for name, wanted in (("ssdlite320_mobilenet_v3_large", False), ("retinanet_resnet50_fpn", True)):
         net = TorchvisionDetector(num_classes=3, name=name)
         assert Detector(lambda net=net, **_: net, 3, 3).additive is wanted
+
+
+def test_crowded_images_raise_the_limit_of_net_metric_and_checkpoint(fit, repository, tiny):
+    """The densest training image has 130 boxes that are no crowds."""
+    boxes = [(2.0 * (k % 13), 2.0 * (k // 13), 2.0 * (k % 13) + 2, 2.0 * (k // 13) + 2) for k in range(131)]
+    dense = tiny.Picture("dense.jpg", (24, 30), boxes, ["cat"] * 131, crowd=[k == 0 for k in range(131)])
+    for split, some in (("train", [dense, *tiny.pictures(3)]), ("val", tiny.pictures(2))):
+        tiny.save(Path(f"d/{split}2017"), some)
+        tiny.coco(Path(f"d/annotations/instances_{split}2017.json"), some)
+    config = ["--config", str(repository / "configs" / "detection_bccd.yaml"), "--data", "project.detection.Coco"]
+    run = fit(*config, "--data.root", "d", "--data.image_size", "[32, 40]", *NET, "--trainer.max_epochs", "1")
+    task = load(run).task
+    assert (task.limit, task.val_precision.limit, task.net.detections_per_img) == (130, 130, 130)
+    assert task.net.topk_candidates == 1300
+    few = detector()
+    assert (few.limit, few.test_precision.limit, few.net.detections_per_img) == (100, 100, 100)

@@ -56,8 +56,9 @@ def settled(task: Any, channels: int = 3, size: tuple[int, int] = (64, 96)) -> A
 
 def written(task: Any, how: Preprocessing, form: str = "onnx") -> tuple[Predictor, Any, Path]:
     """The model, the task's `exported()` and the file."""
-    model, file = Predictor(task, how), Path(f"model.{form}")
     exported: Any = task.exported()
+    file = Path(f"model.{form}")
+    model = command.counterpart(Predictor(task, how), exported)
     command.FORMATS[form].write(program(how, exported), command.metadata(model, exported), file)
     return model, exported, file
 

@@ -113,7 +113,8 @@ def test_a_jpeg_that_lacks_its_end_is_named_and_used(image_folder, capsys):
     assert f"train: 1 of 5 images cut off, and read without their end:\n  {file}: lacks its last bytes" in said
 
 
-def test_processes_must_leave_out_the_same_files(image_folder):
+def test_processes_must_leave_out_the_same_files(image_folder, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     data = folder(image_folder({"train": {"a": 9, "b": 9}}))
     first = {"train": ["a.png"]}
     strategy = SimpleNamespace(broadcast=lambda _: first, reduce_boolean_decision=lambda agrees, all: agrees)

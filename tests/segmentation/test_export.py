@@ -58,7 +58,10 @@ def test_pt2(how):
 def test_windows_are_left_out_and_said():
     task = segmenter("CnnUnet", window=(24, 32))
     exported = task.exported()
-    assert "window [24, 32]" in exported.left_out and task.window is None
+    assert "window [24, 32]" in exported.left_out and task.window == (24, 32)
+    plain = task.plain()
+    assert plain.window is None and plain.net is task.net and task.window == (24, 32)
+    assert difference(task, HOWS["fitted"]) <= 0.001
     assert not segmenter("CnnUnet").exported().left_out
 
 

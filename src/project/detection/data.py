@@ -56,7 +56,7 @@ class DigitScenes(ImageDataModule):
         return Tensors(drawn, pixels)
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes = targets.strata, targets.count_classes
+    strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
 
 
 class Annotated(ImageDataModule):
@@ -168,7 +168,7 @@ class Annotated(ImageDataModule):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {lack}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes = targets.strata, targets.count_classes
+    strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
     comparable = staticmethod(targets.comparable)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
@@ -13,6 +14,7 @@ from torchvision.ops import box_iou
 # COCO's own. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 then counts as less.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
+COCO_LIMIT = 100  # detections of a class in an image that count, the surest
 KEYS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 TOGETHER = 50  # images whose own average precisions are computed in one call
 
@@ -37,9 +39,13 @@ class AveragePrecision:
     their keys, so that as many processes as you like give the same figures.
 
     classes: of what was computed last, see `classes_of`.
+
+    Args:
+        limit: how many detections of a class in an image count, the surest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = COCO_LIMIT) -> None:
+        self.limit = limit
         self.classes: dict[str, Any] = {}
         self.reset()
 
@@ -53,7 +59,13 @@ class AveragePrecision:
     def compute(self, class_names: list[str], by_class: bool = False) -> dict[str, float]:
         """As `average_precision`."""
         images = sorted(self._gathered(), key=lambda image: image.key)
-        result = _coco(images)
+        most = max((_most_of_a_class(image) for image in images), default=0)
+        if most > self.limit:
+            rank_zero_warn(
+                f"an image has {most} boxes of a class, but {self.limit} detections count: the training images have no "
+                "more, and average precision cannot reach 1 here"
+            )
+        result = _coco(images, self.limit)
         self.classes = classes_of(images, result, class_names)
         return _values(result, class_names, by_class)
 
@@ -65,15 +77,27 @@ class AveragePrecision:
         return [image for images in everyones for image in images]
 
 
-def average_precision(images: Sequence[Seen], class_names: list[str], by_class: bool = False) -> dict[str, float]:
-    """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out."""
-    return _values(_coco(images), class_names, by_class)
+def _most_of_a_class(image: Seen) -> int:
+    """The number of boxes, crowds left out, of the class that has the most."""
+    labels = image.annotated["labels"][image.annotated["iscrowd"] == 0]
+    return int(torch.bincount(labels).max()) if len(labels) else 0
+
+
+def average_precision(
+    images: Sequence[Seen], class_names: list[str], limit: int = COCO_LIMIT, by_class: bool = False
+) -> dict[str, float]:
+    """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out.
+
+    Args:
+        limit: as in `AveragePrecision`.
+    """
+    return _values(_coco(images, limit), class_names, by_class)
 
 
 def _values(result: dict[str, Tensor], class_names: list[str], by_class: bool) -> dict[str, float]:
     values = {key: float(result[key]) for key in KEYS}
     if by_class and "precision" in result:
-        # [IoU, recall, class, area, most detections]: all areas and 100 detections.
+        # [IoU, recall, class, area, most detections]: all areas and the largest number of detections.
         precision = result["precision"][:, :, :, 0, -1]
         for place, label in enumerate(result["classes"].reshape(-1).tolist()):
             name = class_names[label - 1]
@@ -125,15 +149,16 @@ def wrong(image: Seen, least_score: float) -> float:
     return 1 - found / there if there else 0.0
 
 
-def precision_by_image(images: Sequence[Seen], num_classes: int) -> Tensor:
+def precision_by_image(images: Sequence[Seen], num_classes: int, limit: int = COCO_LIMIT) -> Tensor:
     """`map` of each image alone, over the classes that it shows, Float[N]; NaN where it shows none.
 
-    Each class of each image becomes a class of its own, so that COCO's own code measures many images at once.
+    Each class of each image becomes a class of its own, so that COCO's own code measures many images at once. For
+    `limit` see `AveragePrecision`.
     """
     values = torch.full((len(images),), float("nan"))
     for start in range(0, len(images), TOGETHER):
         own = [_own_classes(image, place * (num_classes + 1)) for place, image in enumerate(images[start:][:TOGETHER])]
-        result = _coco(own)
+        result = _coco(own, limit)
         if "precision" not in result:
             continue
         of_image = result["classes"].reshape(-1) // (num_classes + 1)
@@ -152,11 +177,12 @@ def _own_classes(image: Seen, first: int) -> Seen:
     return Seen(image.key, *({**d, "labels": d["labels"] + first} for d in (detected, image.annotated)))
 
 
-def _coco(images: Sequence[Seen]) -> dict[str, Tensor]:
+def _coco(images: Sequence[Seen], limit: int) -> dict[str, Tensor]:
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
         iou_thresholds=IOU_THRESHOLDS,
         rec_thresholds=RECALLS,
+        max_detection_thresholds=[1, 10, limit],
         extended_summary=True,
         sync_on_compute=False,
     )

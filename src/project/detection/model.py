@@ -6,6 +6,7 @@ Each net has a `backbone`, images to maps of features, and says in `additive` wh
 batch's images, or over their foreground, whose number then stands among them: `foreground`, Long[].
 """
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -16,6 +17,7 @@ from torchvision import models
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from project import UserError, nearest
 from project.cnn import ConvBlock, Trunk
@@ -154,6 +156,26 @@ class TorchvisionDetector(nn.Module):
         self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         return self.net(images, targets)
+
+
+def limit_detections(net: nn.Module, most: int) -> None:
+    """Set how many detections a net gives an image at most.
+
+    Where that is more than it gives by itself, the candidates before the suppression of overlaps (`topk_candidates`, or
+    the proposals of a two-stage detector) grow by the same factor. Only what torchvision's detectors have is set: a net
+    of another kind keeps its own limit.
+    """
+    factor = 1.0
+    for module in net.modules():
+        if hasattr(module, "detections_per_img"):
+            factor = max(factor, most / module.detections_per_img)
+            module.detections_per_img = most
+    for module in net.modules():
+        if hasattr(module, "topk_candidates"):
+            module.topk_candidates = math.ceil(module.topk_candidates * factor)
+        if isinstance(module, RegionProposalNetwork):
+            for numbers in (module._pre_nms_top_n, module._post_nms_top_n):  # there is no public name
+                numbers["testing"] = math.ceil(numbers["testing"] * factor)
 
 
 class AsTheyAre(nn.Module):

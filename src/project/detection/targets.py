@@ -81,6 +81,11 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     ].tolist()
 
 
+def count_most(data: ImageDataModule, samples: Samples) -> int:
+    """The boxes of the image that has the most, crowds left out."""
+    return max((int((~target["crowd"]).sum()) for target in samples.targets), default=0)
+
+
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
     """Long[N]: for each image the label in it that has the fewest boxes of all; 0 where there is no box."""
     rank = torch.tensor([0, *count_classes(data, samples)])

@@ -1,7 +1,8 @@
 """Training a net to find the objects in an image."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -13,7 +14,8 @@ from project import NotMeasured
 from project.detection import pictures
 from project.detection.exported import Exported, to_original
 from project.detection.flips import Flip, in_flips
-from project.detection.metric import AveragePrecision, Seen, average_precision, precision_by_image, wrong
+from project.detection.metric import COCO_LIMIT, AveragePrecision, Seen, average_precision, precision_by_image, wrong
+from project.detection.model import limit_detections
 from project.detection.predictions import Predictions
 from project.pipeline import Batch
 from project.pipeline.decode import fit
@@ -25,7 +27,9 @@ class Detector(L.LightningModule):
 
     Args:
         net: called with `num_classes` and `in_channels`; follows the protocol of `project.detection.model`.
-        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        num_classes, in_channels, class_names, class_counts, most_objects: the data's; on the command line nobody gives
+            them. Where a training image has more than 100 objects (`most_objects`), the net gives as many detections an
+            image, and the metric counts them; else 100, as COCO has it.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
         schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
@@ -48,14 +52,17 @@ class Detector(L.LightningModule):
         schedule_interval: Interval | None = None,
         flips: Sequence[Flip] = (),
         compile: bool = False,
+        most_objects: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.limit = max(COCO_LIMIT, most_objects)
+        limit_detections(self.net, self.limit)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.flips, self.compiled = flips, compile
-        self.val_precision, self.test_precision = AveragePrecision(), AveragePrecision()
+        self.val_precision, self.test_precision = AveragePrecision(self.limit), AveragePrecision(self.limit)
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -63,7 +70,7 @@ class Detector(L.LightningModule):
 
     def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Float[B C H W] to `boxes`, `scores` and `labels` of each image, in pixels of these images."""
-        return in_flips(self.net, images, self.flips) if self.flips else self.net(images)
+        return in_flips(self.net, images, self.flips, self.limit) if self.flips else self.net(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         sums, weights = self.loss_terms(batch)
@@ -141,18 +148,23 @@ class Detector(L.LightningModule):
         return found
 
     def exported(self) -> Exported:
-        """What a file of `project.export` answers; without `flips`, which `predict` then leaves out, too."""
+        """Return what a file of `project.export` computes: the net's detections, without `flips`."""
         left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
-        self.flips = ()
         return Exported(self.net, left_out)
+
+    def plain(self) -> Self:
+        """Return a copy of this task that has the same net and no `flips`, as a file has it."""
+        task = copy.copy(self)
+        task.flips = ()
+        return task
 
     def measure(self, evidence: list[Seen]) -> float:
         """`map`; NaN where no image has a box."""
-        return average_precision(evidence, self.class_names).get("map", float("nan"))
+        return average_precision(evidence, self.class_names, self.limit).get("map", float("nan"))
 
     def shares(self, evidence: list[Seen]) -> Tensor:
         """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
-        values = precision_by_image(evidence, len(self.class_names))
+        values = precision_by_image(evidence, len(self.class_names), self.limit)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def badness(self, evidence: list[Seen]) -> tuple[str, Tensor]:

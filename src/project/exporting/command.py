@@ -53,6 +53,7 @@ def export(args: list[str]) -> None:
     _check_place(out, form)
     model = load(source, "cpu", chosen.trust)
     exported = _exported(model)
+    model = counterpart(model, exported)
     asked = None
     if form != "safetensors" and model.takes_images:
         asked = questions.about_images(model, *samples.images(source, model.preprocessing, IMAGES, chosen.trust))
@@ -126,6 +127,12 @@ def _exported(model: Predictor) -> Any:
     if not hasattr(task, "exported"):
         raise UserError(f"{type(task).__name__} has no `exported()`, as Classifier has it")
     return task.exported()
+
+
+def counterpart(model: Predictor, exported: Exported) -> Predictor:
+    """Return the model that does what a file of `exported` does: a copy, where the file leaves something out."""
+    task: Any = model.task
+    return Predictor(task.plain(), model.preprocessing) if exported.left_out else model
 
 
 def metadata(model: Predictor, exported: Exported) -> dict[str, str]:

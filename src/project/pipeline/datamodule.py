@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -127,6 +128,12 @@ class ImageDataModule(L.LightningDataModule):
             self._class_counts = self.count_classes(train)
         return self._class_counts
 
+    @property
+    def most_objects(self) -> int:
+        """The largest number of objects in a training image: see `count_most`."""
+        train = self._given("train")
+        return 0 if train is None else self.count_most(train)
+
     def given(self, split: str) -> Samples | None:
         """The samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not say where its samples are")
@@ -134,6 +141,10 @@ class ImageDataModule(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """How often each class occurs: in how many images, or in how many boxes or pixels."""
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
+
+    def count_most(self, samples: Samples) -> int:
+        """The number of objects in the image that has the most; 0 where targets are no objects."""
+        return 0
 
     def strata(self, samples: Samples) -> Tensor:
         """Long[N]: what a split, and balanced sampling, should have alike on both sides."""
@@ -215,14 +226,13 @@ class ImageDataModule(L.LightningDataModule):
         if not self._is_ready:
             self._set_up(stage)
             self._is_ready = True
-        if self.trainer is not None and not self._is_alone:
-            self._require_agreement()
+        if self.trainer is not None and not self._is_alone and torch.distributed.is_initialized():
+            self._require_agreement(self.trainer.strategy)
 
-    def _require_agreement(self) -> None:
-        assert self.trainer is not None
+    def _require_agreement(self, strategy: Strategy) -> None:
         files = {split: sorted(files) for split, files in self.left_out.items()}
-        agrees = self.trainer.strategy.broadcast(files) == files
-        if not self.trainer.strategy.reduce_boolean_decision(agrees, all=True):
+        agrees = strategy.broadcast(files) == files
+        if not strategy.reduce_boolean_decision(agrees, all=True):
             raise BrokenFiles("the processes cannot decode the same files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:

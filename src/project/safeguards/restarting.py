@@ -60,24 +60,39 @@ def choose(run_or_checkpoint: str) -> Path | None:
     return None
 
 
-def suit_this_machine(before: JsonNamespace, now: JsonNamespace) -> None:
-    """Bounds what a run's config takes of this machine, unless the command line says something else.
+def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace:
+    """The config of a run that goes on here, where it takes no more than this machine has, and fetches nothing.
 
-    Args: two parsed command lines, that of the run and that with which it goes on, which is changed.
+    Args:
+        config: parsed; it is left as it is.
+        args: the command line. What stands on it is obeyed.
+        begun: there is a checkpoint, which has all weights of the net.
 
     Raises:
-        UserError: the run had more processes than there are processors.
+        UserError: the run had more devices than this machine, or would fetch weights.
     """
-    most = max(cores(), torch.cuda.device_count())
-    workers, devices = (now.get(key) for key in (WORKERS, DEVICES))
-    if isinstance(workers, int) and workers > cores() and workers == before.get(WORKERS):
-        _warn(f"the run had {workers} workers (data.num_workers); this machine has {cores()} cores, and gets as many")
+    typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
+    now = config.clone()
+    workers, devices = now.get(WORKERS), now.get(DEVICES)
+    if isinstance(workers, int) and workers > cores() and "data.num_workers" not in typed:
+        _warn(f"the run had {workers} workers; this machine has {cores()} cores, and the run goes on with as many")
         now[WORKERS] = cores()
+    most = max(cores(), torch.cuda.device_count())
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
-    if count > most and devices == before.get(DEVICES):
+    if count > most and DEVICES not in typed:
         raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
-    if now.get(DOWNLOAD) and before.get(DOWNLOAD):
-        now[DOWNLOAD] = False  # the run had its data: a stranger's fetches nothing
+    if now.get(DOWNLOAD) and "data.download" not in typed:
+        now[DOWNLOAD] = False  # the run had its data
+    for key, value in config.as_flat().__dict__.items():
+        known = key.replace("init_args.", "")
+        if value is not True or not known.startswith("model.") or not known.endswith(".pretrained") or known in typed:
+            continue
+        if not (begun and known.startswith("model.net.")):
+            raise UserError(
+                f"{known} is true in the run's config, which fetches weights; give it here, too: --{known} true"
+            )
+        now[key] = False
+    return now
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:

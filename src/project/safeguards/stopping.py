@@ -63,7 +63,7 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite"
+            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number"
             tell(trainer, "early_stopping", said)
         elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             said = (

@@ -1,7 +1,8 @@
 """Training a net to tell the class of each pixel."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -157,10 +158,15 @@ class Segmenter(L.LightningModule):
         return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
 
     def exported(self) -> Exported:
-        """What a file of `project.export` answers; without `window`, which `predict` then leaves out, too."""
+        """Return what a file of `project.export` computes: the net's masks of whole images, without `window`."""
         left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
-        self.window = None
         return Exported(self.net, left_out)
+
+    def plain(self) -> Self:
+        """Return a copy of this task that has the same net and no `window`, as a file has it."""
+        task = copy.copy(self)
+        task.window = None
+        return task
 
     def measure(self, evidence: list[Tensor]) -> float:
         """The mean IoU; NaN where all pixels are ignored."""
