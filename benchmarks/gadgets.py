@@ -29,7 +29,7 @@ import yaml
 from PIL import Image
 
 from project import UserError, trust, verbs
-from project.annotations import Kinds, of_parameters, of_parser
+from project.annotations import Expected, Kinds, of_parameters, of_parser
 from project.cli import CLI
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -40,6 +40,7 @@ EVENTS = (
     *("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "urllib.Request"),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+OBEYED = ("optimizer", "schedule")  # by a run, in each step
 GIVEN = ("num_classes", "in_channels", "params", "optimizer", "last_epoch")  # by who makes the class
 SECONDS = 30  # for one class: what takes longer hangs
 SPLITS = ("train", "val", "test")
@@ -58,7 +59,7 @@ class Place(NamedTuple):
 
     key: str
     wrap: Callable[[Any], Any]
-    task: str = "classification"
+    task: str
     trained: bool = False
 
 
@@ -83,31 +84,37 @@ def listed(value: Any) -> list[Any]:
 
 
 def places() -> list[Place]:
-    v2 = "torchvision.transforms.v2"
-    rate = "torch.optim.lr_scheduler.LambdaLR"
-    mnist = "classification_mnist"
+    """Where a class may stand: in the tasks and data modules of the shipped configs, in classes, in the trainer."""
+    found: dict[tuple[str, str], Place] = {}
+    for task in tasks():
+        for part in ("model", "data"):
+            found.setdefault((part, ""), Place(part, itself, task))
+            for name, kind in of_parameters(class_of(base(task, Path())[part]["class_path"])).items():
+                expected = Expected.by([kind])
+                wrap = itself if expected.classes else listed if Expected.by(expected.items).classes else None
+                if wrap:
+                    place = Place(f"{part}.init_args.{name}", wrap, task, trained=name in OBEYED)
+                    found.setdefault((place.key, str(kind)), place)
+    first, v2, rate = tasks()[0], "torchvision.transforms.v2", "torch.optim.lr_scheduler.LambdaLR"
     return [
-        Place("model", itself),
-        Place("data", itself),
-        Place("model.init_args.net", itself),
-        Place("model.init_args.optimizer", itself, trained=True),
-        Place("model.init_args.schedule", itself, trained=True),
-        Place("model.init_args.schedule", lambda value: spec(rate, lr_lambda=value)),
-        Place("model.init_args.mixing", listed),
-        Place("model.init_args.losses", listed, "segmentation"),
-        Place("model.init_args.solver", itself, "generation"),
-        Place("model.init_args.features", itself, "generation_style"),
-        Place("data.init_args.augment", listed),
-        Place("data.init_args.augment", lambda value: [spec(f"{v2}.RandomApply", transforms=[value])]),
-        Place("data.init_args.augment", lambda value: [spec(f"{v2}.Lambda", lambd=value)]),
-        Place("data.init_args.dataset", itself, mnist),
-        Place("trainer.accelerator", itself, trained=True),
-        Place("trainer.strategy", itself, trained=True),
-        Place("trainer.callbacks", listed, trained=True),
-        Place("trainer.logger", itself, trained=True),
-        Place("trainer.plugins", listed, trained=True),
-        Place("trainer.profiler", itself, trained=True),
+        *found.values(),
+        Place("model.init_args.schedule", lambda value: spec(rate, lr_lambda=value), first),
+        Place("data.init_args.augment", lambda value: [spec(f"{v2}.RandomApply", transforms=[value])], first),
+        Place("data.init_args.augment", lambda value: [spec(f"{v2}.Lambda", lambd=value)], first),
+        *(Place(f"trainer.{key}", itself, first, trained=True) for key in ("accelerator", "strategy", "logger")),
+        *(Place(f"trainer.{key}", listed, first, trained=True) for key in ("callbacks", "plugins")),
+        Place("trainer.profiler", itself, first, trained=True),
     ]
+
+
+def tasks() -> list[str]:
+    """The shipped configs, those of a task in a row."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def class_of(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def modules() -> list[str]:
@@ -178,8 +185,7 @@ def annotation(place: Place, of_fit: Kinds) -> Any:
         return of_fit[part][inside[0]]
     if not inside:
         return of_fit[part]
-    module, _, name = base(place.task, Path())[part]["class_path"].rpartition(".")
-    return of_parameters(getattr(importlib.import_module(module), name))[inside[-1]]
+    return of_parameters(class_of(base(place.task, Path())[part]["class_path"]))[inside[-1]]
 
 
 def kinds_of_fit() -> Kinds:
@@ -251,7 +257,6 @@ class Watch:
 
     def __init__(self) -> None:
         self.on, self.inside, self.events = False, "", list[str]()
-        sys.addaudithook(self)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
@@ -303,7 +308,7 @@ def config_with(gadget: Gadget, arguments: Config, sandbox: Path) -> Config:
     config = base(place.task, sandbox)
     *groups, key = place.key.split(".")
     if not groups:
-        for task in sorted(path.stem for path in CONFIGS.glob("*.yaml")):
+        for task in tasks():
             shipped = base(task, sandbox)
             if shipped[key]["class_path"].rpartition(".")[2] == gadget.path.rpartition(".")[2]:
                 shipped[key].setdefault("init_args", {}).update(arguments)
@@ -328,19 +333,18 @@ def checkpoint_of(config: Config) -> dict[str, Any]:
 
 
 def base(task: str, sandbox: Path) -> Config:
-    """A shipped config, made small."""
+    """A shipped config, made small, on what `furnish` makes."""
     config = yaml.safe_load((CONFIGS / f"{task}.yaml").read_text())
     config["trainer"] = {"max_epochs": 1, "accelerator": "cpu", **{f"limit_{split}_batches": 2 for split in SPLITS}}
     config["check"] = "off"
-    if "net" in config["model"]["init_args"] and "finetune" in task:
-        config["model"]["init_args"]["net"] = {"class_path": config["model"]["init_args"]["net"]["class_path"]}
-    small: Config = {"batch_size": 4, "num_workers": 0}
-    if task == "generation_style":
-        small |= {"root": str(sandbox / "photos"), "image_size": [32, 32], "augment": []}
-        config["model"]["init_args"]["style"] = str(sandbox / "style.png")
-    if task == "segmentation":
-        small["train"] = 20
-    config["data"].setdefault("init_args", {}).update(small)
+    model, data = (config[part].setdefault("init_args", {}) for part in ("model", "data"))
+    model["net"].setdefault("init_args", {}).pop("pretrained", None)
+    data |= {"batch_size": 4, "num_workers": 0}
+    if "train" in data:
+        data["train"] = 20
+    if "style" in model:
+        model["style"] = str(sandbox / "style.png")
+        data |= {"root": str(sandbox / "photos"), "image_size": [32, 32], "augment": []}
     return config
 
 
@@ -378,6 +382,7 @@ def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
         child = os.fork()
         if not child:
             os.close(reader)
+            sys.addaudithook(WATCH)
             with os.fdopen(writer, "w") as lines:
                 for gadget in left:
                     print(json.dumps(_try(gadget, sandbox)), file=lines, flush=True)
