@@ -31,6 +31,7 @@ from PIL import Image
 from project import UserError, trust, verbs
 from project.annotations import Expected, Kinds, of_parameters, of_parser
 from project.cli import CLI
+from project.pipeline.threads import cores
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PACKAGES = ("project", "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
@@ -42,7 +43,7 @@ EVENTS = (
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 OBEYED = ("optimizer", "schedule")  # by a run, in each step
 GIVEN = ("num_classes", "in_channels", "params", "optimizer", "last_epoch")  # by who makes the class
-SECONDS = 30  # for one class: what takes longer hangs
+SECONDS = 120  # for one class: what takes longer hangs
 SPLITS = ("train", "val", "test")
 SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "2"]
 
@@ -203,13 +204,9 @@ def kinds_of_fit() -> Kinds:
 
 
 def to_be_made(gadgets: Sequence[Gadget]) -> list[Gadget]:
-    """The project's own in each place; a library's in the first that accepts it, and wherever a run obeys it."""
+    """Each class in the first place that accepts it, and wherever a run obeys it."""
     first = {id(gadget.thing): gadget for gadget in reversed(gadgets)}
-    return [
-        gadget
-        for gadget in gadgets
-        if gadget.place.trained or gadget.path.startswith("project.") or first[id(gadget.thing)] is gadget
-    ]
+    return [gadget for gadget in gadgets if gadget.place.trained or first[id(gadget.thing)] is gadget]
 
 
 def harmful(thing: Any, outside: Path, there: bool) -> Config:
@@ -374,27 +371,58 @@ class Done(NamedTuple):
     effects: list[str]
 
 
-def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
-    """Makes and uses each class, in a process that is replaced when it hangs or dies."""
-    left = list(gadgets)
-    while left:
-        reader, writer = os.pipe()
-        child = os.fork()
-        if not child:
-            os.close(reader)
+class Worker:
+    """A process that makes and uses classes, one after the other. It may hang, or die."""
+
+    def __init__(self, left: list[Gadget], sandbox: Path) -> None:
+        self.left, self.sandbox, self.since, self.told = left, sandbox, time.monotonic(), b""
+        self.reader, writer = os.pipe()
+        self.process = os.fork()
+        if not self.process:
             sys.addaudithook(WATCH)
-            with os.fdopen(writer, "w") as lines:
-                for gadget in left:
-                    print(json.dumps(_try(gadget, sandbox)), file=lines, flush=True)
+            torch.set_num_threads(1)
+            sandbox.mkdir(exist_ok=True)
+            os.chdir(sandbox)
+            for gadget in left:
+                os.write(writer, json.dumps(_try(gadget, sandbox)).encode() + b"\n")
             os._exit(0)
         os.close(writer)
-        with os.fdopen(reader) as lines:
-            while left and select.select([lines], [], [], SECONDS)[0] and (line := lines.readline()):
-                yield Done(left.pop(0), *json.loads(line))
-        if left:
-            os.kill(child, signal.SIGKILL)
-            yield Done(left.pop(0), f"did not end within {SECONDS} s, or died", ["hangs, or dies"])
-        os.waitpid(child, 0)
+
+    def news(self) -> Iterator[Done]:
+        """Yields what it has done since, when there is something to read."""
+        read = os.read(self.reader, 1 << 20)
+        *lines, self.told = (self.told + read).split(b"\n")
+        for line in lines:
+            self.since = time.monotonic()
+            yield Done(self.left.pop(0), *json.loads(line))
+        if not read and self.left:
+            yield Done(self.left.pop(0), "the process died", ["dies"])
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+        os.close(self.reader)
+
+
+def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
+    """Makes and uses each class, in a process for each core, which is replaced when it hangs or dies."""
+    count = max(1, min(cores(), len(gadgets)))
+    workers = [Worker(list(gadgets[share::count]), sandbox / str(share)) for share in range(count)]
+    while workers:
+        ready = select.select([worker.reader for worker in workers], [], [], 1)[0]
+        for worker in list(workers):
+            before = len(worker.left)
+            if worker.reader in ready:
+                yield from worker.news()
+                ended = (not worker.told and len(worker.left) == before) or not worker.left
+            elif ended := time.monotonic() - worker.since > SECONDS:
+                yield Done(worker.left.pop(0), f"did not end within {SECONDS} s", ["hangs"])
+            if ended:
+                worker.end()
+                workers.remove(worker)
+                if worker.left:
+                    workers.append(Worker(worker.left, worker.sandbox))
 
 
 def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
@@ -415,8 +443,11 @@ def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
 
 
 class _Evil:
+    def __init__(self, touched: Path) -> None:
+        self.touched = touched
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch outside/touched",)
+        return os.system, (f"touch {self.touched}",)
 
 
 def furnish(sandbox: Path) -> None:
@@ -426,7 +457,7 @@ def furnish(sandbox: Path) -> None:
     (outside / "folder" / "version_0").mkdir(parents=True)
     (outside / "folder" / "precious.txt").write_text("precious")
     (outside / "folder" / "version_0" / "last.ckpt").write_text("precious")
-    (outside / "evil.pt").write_bytes(pickle.dumps(_Evil()))
+    (outside / "evil.pt").write_bytes(pickle.dumps(_Evil(outside / "touched")))
     if not (sandbox / "photos").is_dir():
         (sandbox / "photos").mkdir()
         pixels = np.random.default_rng(0).integers(0, 255, (21, 32, 32, 3), dtype=np.uint8)
