@@ -258,7 +258,7 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
     return image
 
 
-def read_image(file: Path) -> bytes:
+def read_image_bytes(file: Path) -> bytes:
     """Return the bytes of an image file, which is not decoded.
 
     Raises:

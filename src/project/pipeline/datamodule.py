@@ -189,11 +189,11 @@ class ImageDataModule(L.LightningDataModule):
         if not isinstance(samples, Files):
             return samples
         if split not in self.left_out:
-            look = broken.look_at(samples, self.cache_dir, f"{split} images")
-            broken.stop_if_many(split, look.broken, len(samples))
-            for message in broken.warnings_about(split, look, len(samples)):
+            damage = broken.find_damage(samples, self.cache_dir, f"{split} images")
+            broken.stop_if_many(split, damage.broken, len(samples))
+            for message in broken.warnings_about(split, damage, len(samples)):
                 rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
-            self.left_out[split] = look.broken
+            self.left_out[split] = damage.broken
         left_out = self.left_out[split]
         if not left_out:
             return samples

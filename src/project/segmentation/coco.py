@@ -11,7 +11,7 @@ from PIL import Image
 
 from project import BrokenFiles
 from project.pipeline.coco import Crowds, categories, finder, joined, number, read, whole_number
-from project.pipeline.decode import reading, upright_size
+from project.pipeline.decode import errors_as_broken_files, upright_size
 from project.reading import open_image
 from project.segmentation.masks import IGNORED
 
@@ -246,5 +246,5 @@ def _corners(polygon: list[Any]) -> np.ndarray:
 
 
 def _size_of(image: Path) -> tuple[int, int]:
-    with reading(image), open_image(image) as header:
+    with errors_as_broken_files(image), open_image(image) as header:
         return upright_size(header)

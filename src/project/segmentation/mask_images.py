@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from project import BrokenFiles, UserError
-from project.pipeline.decode import reading, upright
+from project.pipeline.decode import errors_as_broken_files, upright
 from project.reading import open_image
 from project.segmentation.masks import IGNORED, UNKNOWN
 from project.segmentation.tables import HIGHEST_ID, Entry
@@ -119,7 +119,7 @@ def values_of(path: Path) -> Values:
     Raises:
         BrokenFiles: it cannot be read, or holds numbers that are not whole.
     """
-    with reading(path), open_image(path) as image:
+    with errors_as_broken_files(path), open_image(path) as image:
         jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
