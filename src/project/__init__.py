@@ -31,12 +31,14 @@ class BrokenFiles(UserError):
 
 
 class UnreachableFiles(BrokenFiles):
-    """Files that the system could not read (a permission, a failing disk, a share that is gone): nothing is known about
-    what they hold, so that nothing may be left out for it."""
+    """Files that the system could not read: a permission is missing, a disk fails, or a share is gone.
+
+    Nothing is known about what they hold, so they are not left out as broken ones are.
+    """
 
 
 class NotMeasured(UserError):
-    """A metric is not finite, or there was nothing to measure it on: the command was right, the result is none."""
+    """A metric is not finite, or the data have nothing to measure: the command was right, but there is no result."""
 
     exit_code = 1
 
@@ -55,6 +57,11 @@ def nearest(word: str, known) -> str:
 
     found = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an exception's message as one line of at most 200 characters, or the name of its type if it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":

@@ -1,4 +1,4 @@
-"""The private names of jsonargparse that are replaced here, and nowhere else. Tried with jsonargparse 4.53."""
+"""The only place where private names of jsonargparse are replaced. Tested with jsonargparse 4.53."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,16 @@ from jsonargparse import Namespace, _typehints
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-# Called wherever a class takes the place of another, in a config or on the command line. It removes from the arguments
-# of the old class those that the new class does not accept, and jsonargparse gives the rest to the new class.
+# jsonargparse calls this function where a class replaces another, in a config or on the command line. It removes the
+# arguments of the old class that the new class does not accept; jsonargparse gives the others to the new class.
 DISCARD = "discard_init_args_on_class_path_change"
 
 
 class Carried(NamedTuple):
-    """The learning rate that an optimizer got from the optimizer whose place it took. Classes are given by path."""
+    """A learning rate that an optimizer has from the optimizer that it replaced.
+
+    old, new: the class paths of the two.
+    """
 
     old: str
     new: str
@@ -23,13 +26,14 @@ class Carried(NamedTuple):
 
 @contextmanager
 def own_defaults() -> Iterator[list[Carried]]:
-    """Give an optimizer or a schedule that takes another's place its own defaults, while jsonargparse reads a config.
+    """Give an optimizer or a schedule that replaces another its own defaults, while jsonargparse reads a config.
 
     Without this, jsonargparse keeps each argument whose name both classes have, so that Adam would get the weight decay
-    of AdamW. Only the learning rate of an optimizer is kept. Nets and data modules keep all that they share.
+    of AdamW. Of an optimizer, only the learning rate is kept. Other classes, such as nets and data modules, keep all
+    arguments that they share.
 
     Yields:
-        The learning rates that were kept, in the order in which they were met.
+        the learning rates that were kept, in their order
     """
     carried: list[Carried] = []
     discard = getattr(_typehints, DISCARD)

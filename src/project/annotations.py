@@ -43,13 +43,17 @@ def of_parameters(called: Any) -> Kinds:
 
 
 def imported(path: str) -> Any:
-    """Return what a class path names."""
+    """Import the class or function that a path such as `package.module.Class` names."""
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
 
 
 def default_of(kind: type, name: str) -> Any:
-    """Return the default of an argument of a class, or of the class that gets it as one of `**kwargs`; else None."""
+    """Return the default of an argument, as a class or the first of its bases that has the argument declares it.
+
+    Returns:
+        None if there is no such argument, or it has no default
+    """
     for base in kind.__mro__:
         parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
         if parameter is not None:
@@ -64,8 +68,8 @@ class Expected:
     Args:
         text: a text is nothing but a text, whatever else it could be.
         anything: any value; in the form of a class with its arguments it is made into one.
-        classes: a text may name one of these classes, a subclass, or an object of it. For a `Callable` it is the class
-            of what is returned: the parser makes a factory of such a class.
+        classes: a text may name one of these classes, a subclass, or an object of one. For a `Callable`, these are the
+            classes of what it returns: the parser makes a factory of such a class.
         items: annotations that the items of a list may have.
         values: annotations that the values of a mapping may have.
     """

@@ -1,4 +1,4 @@
-"""Paths in the config of a run that is resumed: a stranger's could make the run write to, or delete, any file."""
+"""Paths in the config of a run that is resumed: a stranger's config could make the run write or delete any file."""
 
 import re
 from collections.abc import Iterator
@@ -13,62 +13,70 @@ from project.annotations import default_of, imported
 from project.reading import parse_yaml, read_yaml
 from project.run_folder import lies_in
 
-# Of the data and the model, which read what the user's own config names; of the trainer, all paths count.
-WRITTEN = ("data.cache_dir", "model.judges")
-UNUSED = ("trainer.default_root_dir",)  # by a run that is resumed: it stays in its folder
-NAMED = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
-# A text that is a path wherever it stands: absolute, with `..`, in a home folder, with a variable, or a URL.
-WRITTEN_AS_PATH = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
-NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace these by a folder, others do not
+# The keys of data and model whose paths are written to; the others are only read. Of the trainer, all paths count.
+WRITTEN_KEYS = ("data.cache_dir", "model.judges")
+UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
+PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
+# A text that is a path under any key: absolute, with `..`, in a home folder, with a variable, or a URL.
+PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
+NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables by folders, others do not
 
 
 class Text(NamedTuple):
-    """A text in a config; key: with dots, without `init_args`; default: whether its class has it as default."""
+    """A text in a config.
+
+    key: its key, with dots and without `init_args`.
+    is_default: whether it is the default of its class.
+    """
 
     key: str
     value: str
-    default: bool = False
+    is_default: bool = False
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
     """Refuse to resume a run whose config names a path outside of the run's folder.
 
-    Allowed are paths that stand on this command line as well, and defaults.
+    Defaults are allowed, and so are paths that the user gives on this command line, too.
 
     Args:
         config: the parsed config, as nested dicts and lists.
         args: the command line that the user typed.
 
     Raises:
-        UserError: there is such a path.
+        UserError: the config names such a path.
     """
     typed = list(_typed(args, run))
-    for key, value, default in _texts(config, ""):
-        known = re.sub(r"\[\d+\]", "", key)
-        of_trainer = not known.startswith(("data.", "model.")) and "." in known and known not in UNUSED
-        if default or not (known in WRITTEN or (of_trainer and _is_path(known, value))):
+    for key, value, is_default in _texts(config, ""):
+        option = re.sub(r"\[\d+\]", "", key)
+        of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
+        if is_default or not (option in WRITTEN_KEYS or (of_trainer and _is_path(option, value))):
             continue
         if lies_in(value, run) and not NEVER_INSIDE.match(value):
             continue
-        if not any(value == text.value and known.startswith(text.key) for text in typed):
+        if not any(value == text.value and option.startswith(text.key) for text in typed):
             raise UserError(
-                f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder, and that file may be a "
-                f"stranger's; to write there, give it on the command line, too: --{known} {value}"
+                f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder, and this config may be "
+                f"a stranger's; to let the run write there, add --{option} {value}"
             )
 
 
 def _is_path(key: str, value: str) -> bool:
-    return bool(WRITTEN_AS_PATH.match(value) or NAMED.search(key))
+    return bool(PATH_TEXTS.match(value) or PATH_KEYS.search(key))
 
 
 def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
-    """All texts below a key, those that name classes left out."""
+    """Yield all texts below a key, except class paths.
+
+    Args:
+        kind: the class whose arguments `values` are, if they are.
+    """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
         yield Text(key, values, isinstance(kind, type) and default_of(kind, name) == values)
     elif isinstance(values, list | tuple):
-        for place, value in enumerate(values):
-            yield from _texts(value, f"{key}[{place}]")
+        for index, value in enumerate(values):
+            yield from _texts(value, f"{key}[{index}]")
     elif isinstance(values, dict):
         path = values.get("class_path")
         inner = imported(path) if isinstance(path, str) else kind
@@ -80,7 +88,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
 
 
 def _typed(args: list[str], run: Path) -> Iterator[Text]:
-    """The texts on a command line, and in the configs that it names, with the key that they were given for."""
+    """Yield the texts on a command line, and in the configs that it names, each with the key that it was given for."""
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
         if not key.startswith("-"):
@@ -88,7 +96,7 @@ def _typed(args: list[str], run: Path) -> Iterator[Text]:
         name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
         if name not in ("config", "c"):
             yield from (Text(name, text) for text in _leaves(_as_yaml(value)))
-        elif not lies_in(value, run):  # the run's own, once more
+        elif not lies_in(value, run):  # the run's own config does not count
             yield from (Text("", text) for text in _leaves(read_yaml(Path(value))))
 
 

@@ -1,4 +1,4 @@
-"""jsonargparse's errors, which tell of its own inner life, in one line that tells of the user's mistake."""
+"""Turn jsonargparse's error messages, which describe its own workings, into one line about the user's mistake."""
 
 import functools
 import importlib
@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from project import UserError, nearest
 from project._jsonargparse import Carried, own_defaults
-from project.annotations import default_of
+from project.annotations import default_of, imported
 from project.schedule import CANNOT, FILLED_IN, refuse_wrapper
 
 
@@ -29,13 +29,13 @@ class _Strict(ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.outermost = False
-        self.carried: list[str] = []  # what the optimizers of the last command line keep of others, a line each
+        self.carried: list[str] = []  # a line for each learning rate that an optimizer has from the one it replaced
 
     def read(self, args: list[str]) -> Namespace:
-        """Parses a command line.
+        """Parse a command line.
 
         Raises:
-            UserError: something in it, or in a config that it names, is wrong.
+            UserError: the command line, or a config that it names, has a mistake.
         """
         self.outermost = True
         try:
@@ -43,22 +43,22 @@ class _Strict(ArgumentParser):
                 config = self.parse_args(args)
             self.carried = _explain_carried(carried, vars(config.as_flat()))
             return config
-        except _Complaint as complaint:  # here, since the parser reads each config from within that one's folder
+        except _Complaint as complaint:  # explained here, since the parser changes into the folder of each config
             keys = [action.dest for action in self._actions if action.option_strings]
             raise UserError(explain(str(complaint), keys, args)) from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.outermost:  # a parser of a part, whose error the outermost one puts into its own
+        if not self.outermost:  # a parser of a part; the outermost parser includes its error in its own
             super().error(message, ex)
         raise _Complaint(message)
 
 
 class Parser(_Strict, LightningArgumentParser):
-    """Of a run's config and command line.
+    """The parser of a run's config and command line.
 
-    A logger needs no `save_dir`: without one it writes into the run's folder. A schedule needs no length.
+    A logger needs no `save_dir`: without one, it writes into the run's folder. A schedule needs no length.
 
-    within: entered whenever a `LightningModule` is made.
+    within: a context that is entered whenever a `LightningModule` is made.
     """
 
     within: AbstractContextManager[Any] | None = None
@@ -75,7 +75,7 @@ class Parser(_Strict, LightningArgumentParser):
         super().add_instantiator(made, class_type, subclasses, prepend)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        """Add the arguments of a class; what is filled in later is not required.
+        """Add the arguments of a class. Those that are filled in later are not required.
 
         Raises:
             UserError: a config cannot describe schedules of this class.
@@ -95,12 +95,12 @@ class Parser(_Strict, LightningArgumentParser):
 
 
 def default_save_dir(logger: type) -> str:
-    """Return where a logger writes that was told no folder, relative to the run's."""
+    """Return where a logger writes that is given no `save_dir`, relative to the run's folder."""
     return str(default_of(logger, "save_dir") or ".")
 
 
 class Words(_Strict):
-    """Of a command line alone."""
+    """The parser of a command line without configs."""
 
 
 class _Complaint(Exception):
@@ -108,11 +108,11 @@ class _Complaint(Exception):
 
 
 def explain(message: str, known: Iterable[str], given: list[str]) -> str:
-    """One line for an error message of jsonargparse.
+    """Return one line that explains an error message of jsonargparse.
 
     Args:
-        message: its text.
-        known: the keys of the parser itself, as `trainer.max_epochs`.
+        message: the text of the error.
+        known: the keys of the parser itself, such as `trainer.max_epochs`.
         given: the command line.
     """
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
@@ -155,18 +155,21 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
 
 
 def _explain_carried(carried: list[Carried], flat: dict[str, Any]) -> list[str]:
-    """Return a line for each optimizer that still has the learning rate that it got from another.
+    """Return a line for each optimizer that has the learning rate of the optimizer that it replaced.
 
     Args:
-        flat: the config's values by their keys with dots.
+        flat: the final values of the config, by keys with dots.
     """
     lines = []
     for old, new, rate in carried:
         for key in [key.removesuffix(".class_path") for key, value in flat.items() if value == new]:
             if flat.get(f"{key}.init_args.lr") == rate:
-                name = key.replace(".init_args", "")
-                kept = f"{name}: {new.rsplit('.', 1)[-1]} keeps the learning rate {rate:g} of {old.rsplit('.', 1)[-1]}"
-                lines.append(f"{kept}; its other arguments have their own defaults (set it with --{name}.lr)")
+                option = key.replace(".init_args", "")
+                new_name, old_name = (path.rsplit(".", 1)[-1] for path in (new, old))
+                lines.append(
+                    f"{option}: {new_name} keeps the learning rate {rate:g} of {old_name} (--{option}.lr changes it); "
+                    "its other arguments have their own defaults"
+                )
     return list(dict.fromkeys(lines))
 
 
@@ -212,10 +215,8 @@ def _where(word: str, given: list[str]) -> str:
 
 
 def _parameters(class_path: str) -> list[str]:
-    module, _, name = class_path.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
     names: list[str] = []
-    for cls in inspect.getmro(found):
+    for cls in inspect.getmro(imported(class_path)):
         if "__init__" in vars(cls):
             parameters = inspect.signature(cls.__init__).parameters.values()
             names += [

@@ -1,7 +1,7 @@
-"""Read files that anyone may have written: regular files only, and within limits of size, depth and number.
+"""Read files that anyone may have written: only regular files, and only within limits of size, depth and number.
 
-Formats, configs and checkpoints are read through this module, so that a hostile or damaged file ends in one line
-instead of a hang, gigabytes of memory or a traceback.
+Annotations, configs, images and checkpoints are read through this module. A hostile or damaged file then ends in one
+line, and not in a hang, in gigabytes of memory or in a traceback.
 """
 
 import json
@@ -19,18 +19,20 @@ from PIL import Image
 from project import BrokenFiles, UserError
 
 MiB = 2**20
-MOST_OF_CONFIG = 2 * MiB  # bytes of a config, of data.yaml or of a class table
-MOST_OF_IMAGE = 16 * MiB  # bytes of the annotations of one image
-MOST_OF_LIST = 256 * MiB  # bytes of a table or a list of all images
-MOST_OF_PIXELS = 2048 * MiB  # bytes of an image
-MOST_OF_JSON = 2048 * MiB  # bytes of the annotations of all images
+# The largest sizes of files, in bytes.
+MOST_OF_CONFIG = 2 * MiB  # a config, data.yaml or a class table
+MOST_OF_ANNOTATION = 16 * MiB  # the annotations of one image
+MOST_OF_LIST = 256 * MiB  # a table or a list of all images
+MOST_OF_IMAGE_FILE = 2048 * MiB  # an image
+MOST_OF_JSON = 2048 * MiB  # the annotations of all images
+
 DEEPEST = 50  # levels of lists and mappings in YAML
-MOST_VALUES = 100_000  # in a YAML file, its aliases replaced by what they stand for
-MOST_DIGITS = 100  # of a number in YAML
+MOST_VALUES = 100_000  # values in YAML, where an alias counts as many as what it stands for
+MOST_DIGITS = 100  # digits of a number in YAML
 MOST_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
 
-ZIP = b"PK\3\4"  # how a zip file begins
-FILLER = b"\nbytearray\n"  # of what torch lets a pickle call, this alone fills as much memory as a number says
+ZIP = b"PK\3\4"  # the first bytes of a zip file
+FILLER = b"\nbytearray\n"  # the only callable that torch allows in a pickle and that fills any memory it is told to
 
 KINDS = {
     stat.S_ISDIR: "a folder",
@@ -42,7 +44,7 @@ KINDS = {
 
 
 class NotAFile(OSError):
-    """A path that leads to something else than a regular file; opening it might never return."""
+    """A path does not lead to a regular file; opening it might never return."""
 
 
 def require_regular(path: Path) -> int:
@@ -50,30 +52,30 @@ def require_regular(path: Path) -> int:
 
     Raises:
         NotAFile: it is a folder, a named pipe, a device or a socket.
-        OSError: there is no such file, or it may not be looked at.
+        OSError: there is no such file, or no permission to look it up.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((name for is_kind, name in KINDS.items() if is_kind(found.st_mode)), "something else")
-        raise NotAFile(f"{kind}, not a file")
-    return found.st_size
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_kind, name in KINDS.items() if is_kind(status.st_mode)), "something else")
+        raise NotAFile(f"{kind}, not a regular file")
+    return status.st_size
 
 
 def read_bytes(file: Path, most: int) -> bytes:
     """Return a file's content.
 
     Args:
-        most: the number of bytes above which the file is refused.
+        most: the largest size of the file, in bytes.
 
     Raises:
-        BrokenFiles: it is no regular file, it is too large, or it cannot be read.
+        BrokenFiles: it is not a regular file, is too large, or cannot be read.
     """
     try:
         size = require_regular(file)
         if size > most:
             raise BrokenFiles(f"{file}: {size:,} bytes, but such a file has at most {most:,}")
         with file.open("rb") as stream:
-            content = stream.read(most + 1)  # some files, as below /proc, have more than their size says
+            content = stream.read(most + 1)  # some files, such as those below /proc, hold more than their size says
     except FileNotFoundError:
         raise BrokenFiles(f"{file}: no such file") from None
     except OSError as error:
@@ -84,21 +86,21 @@ def read_bytes(file: Path, most: int) -> bytes:
 
 
 def read_text(file: Path, most: int) -> str:
-    """Return a file's text, which is UTF-8, without the mark that Windows puts first.
+    """Return the text of a UTF-8 file, without the byte order mark that Windows puts first.
 
     Raises:
-        BrokenFiles: see `read_bytes`; or it is not UTF-8.
+        BrokenFiles: see `read_bytes`; or the file is not UTF-8.
     """
     content = read_bytes(file, most)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BrokenFiles(f"{file}:{line}: not UTF-8; save it in that encoding") from None
+        raise BrokenFiles(f"{file}:{line}: not UTF-8; save the file in that encoding") from None
 
 
 def line_of(file: Path, word: str) -> str:
-    """Return `:7`, the number of the first line of a small text file that has a word, or nothing."""
+    """Return `:7`, the number of the first line of a small text file that has a word, or an empty text."""
     found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text := read_text(file, MOST_OF_CONFIG))
     return "" if found is None else f":{text.count(chr(10), 0, found.start()) + 1}"
 
@@ -107,30 +109,30 @@ def read_json(file: Path) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        BrokenFiles: see `read_text`; or it is no JSON, is nested too deeply, or has a number of too many digits.
+        BrokenFiles: see `read_text`; or the file is not JSON, is nested too deeply, or has a number of too many digits.
     """
     text = read_text(file, MOST_OF_JSON)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it anew") from None
+        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
     except RecursionError:
         raise BrokenFiles(f"{file}: lists or objects are nested too deeply") from None
-    except ValueError:  # Python converts no integer of more than 4,300 digits
+    except ValueError:  # Python does not convert integers of more than 4,300 digits
         raise BrokenFiles(f"{file}: a number has too many digits") from None
 
 
 def read_yaml(file: Path) -> Any:
-    """Return what a YAML file holds, see `parse_yaml`.
+    """Return what a YAML file holds: see `parse_yaml`.
 
     Raises:
-        UserError: see `read_text`; or it is no YAML, or goes beyond a limit.
+        UserError: see `read_text`; or the file is not YAML, or exceeds a limit.
     """
     return _read_yaml(file, _Loader)
 
 
 def read_yaml_as_text(file: Path) -> Any:
-    """Return what `read_yaml` does, with every number, boolean and null as the text that is written in the file.
+    """Return what a YAML file holds, with every number, boolean and null as the text that stands in the file.
 
     Raises:
         UserError: see `read_yaml`.
@@ -142,7 +144,7 @@ def _read_yaml(file: Path, loader: type) -> Any:
     try:
         text = read_text(file, MOST_OF_CONFIG)
     except BrokenFiles as error:
-        raise UserError(str(error)) from None  # a config that the user gave
+        raise UserError(str(error)) from None  # the user named this file, so the command is wrong and not the data
     try:
         return _parse(text, loader)
     except yaml.YAMLError as error:
@@ -153,12 +155,13 @@ def _read_yaml(file: Path, loader: type) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text holds, as of the core schema of YAML 1.2.
+    """Return what a YAML text holds, by the core schema of YAML 1.2.
 
-    `yes`, `no`, `on` and `off`, dates, times (12:30) and numbers that begin with 0 (007) stay text, unlike in YAML 1.1.
+    Unlike in YAML 1.1, these stay text: `yes`, `no`, `on` and `off`, dates, times (12:30), and numbers that begin with
+    0 (007).
 
     Raises:
-        yaml.YAMLError: it is no YAML, or goes beyond a limit.
+        yaml.YAMLError: the text is not YAML, or exceeds a limit.
     """
     return _parse(text, _Loader)
 
@@ -167,7 +170,7 @@ def _parse(text: str, loader: type) -> Any:
     try:
         _require_limits(text)
         return yaml.load(text, Loader=loader)  # a SafeLoader
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # of a tag: `!!int cat`
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # by a tag, as `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
 
@@ -193,29 +196,29 @@ for _tag, _pattern, _first in (
 
 
 class _TextLoader(_Loader):
-    """A safe loader that leaves every scalar a text."""
+    """A safe loader that reads every scalar as text."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 def _require_limits(text: str) -> None:
-    """Follow a YAML text's events, which takes no memory, before anything is built.
+    """Check a YAML text by its events, which needs hardly any memory, before any value is built.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or goes beyond a limit.
+        yaml.YAMLError: the text is not YAML, or exceeds a limit.
     """
-    sizes: dict[str, int] = {}  # of each anchored value, its aliases replaced
-    within: list[tuple[str | None, int]] = []  # the anchor of each list or mapping that is open, and its size so far
+    sizes: dict[str, int] = {}  # anchor to the number of values, where an alias counts as many as what it stands for
+    open_parts: list[tuple[str | None, int]] = []  # the anchor and the size so far of each open list or mapping
     for event in yaml.parse(text, Loader=_Loader):
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.CollectionStartEvent):
-            within.append((anchor, 1))
-            if len(within) > DEEPEST:
+            open_parts.append((anchor, 1))
+            if len(open_parts) > DEEPEST:
                 raise _beyond(event, f"lists and mappings are nested more than {DEEPEST} deep")
             continue
         if isinstance(event, yaml.AliasEvent):
             if anchor not in sizes:
-                raise _beyond(event, f"*{anchor} stands within itself, or &{anchor} is nowhere before it")
+                raise _beyond(event, f"the alias *{anchor} stands inside of itself, or before its anchor &{anchor}")
             size = sizes[anchor]
         elif isinstance(event, yaml.ScalarEvent):
             number = event.tag == "tag:yaml.org,2002:int" or re.fullmatch(r"[-+]?[0-9_]+", event.value)
@@ -223,16 +226,16 @@ def _require_limits(text: str) -> None:
                 raise _beyond(event, f"a number of {len(event.value):,} digits")
             size = 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = within.pop()
+            anchor, size = open_parts.pop()
         else:
             continue
         if anchor is not None:
             sizes[anchor] = size
-        if within:
-            outer, others = within[-1]
-            within[-1] = outer, others + size
+        if open_parts:
+            outer_anchor, others = open_parts[-1]
+            open_parts[-1] = outer_anchor, others + size
             if others + size > MOST_VALUES:
-                raise _beyond(event, f"more than {MOST_VALUES:,} values, aliases replaced by what they stand for")
+                raise _beyond(event, f"more than {MOST_VALUES:,} values, counting what each alias stands for")
 
 
 def _beyond(event: Any, problem: str) -> yaml.MarkedYAMLError:
@@ -240,29 +243,29 @@ def _beyond(event: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 def open_image(file: Path, content: bytes | None = None) -> Image.Image:
-    """Open an image file, whose pixels are decoded later.
+    """Open an image file without decoding its pixels.
 
     Args:
-        content: the file's bytes, where they have been read already.
+        content: the file's bytes, if they have been read already.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no image that can be read; a `NotAFile` is
-            never opened.
+        NotAFile: it is not a regular file; it is not opened.
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is not an image, or cannot be read.
     """
     if content is None:
         _require_image_size(file)
     image = Image.open(file if content is None else BytesIO(content))
-    if image.format == "EPS":  # PIL would run a program, Ghostscript, to draw it
+    if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
-        raise OSError("PostScript, which is a program and no image")
+        raise OSError("PostScript, which is a program and not an image")
     return image
 
 
-def read_image(file: Path) -> bytes:
-    """Return the bytes of an image file, which is not decoded.
+def read_image_bytes(file: Path) -> bytes:
+    """Return the bytes of an image file.
 
     Raises:
-        OSError: it is no regular file, is too large, or cannot be read.
+        OSError: it is not a regular file, is too large, or cannot be read.
     """
     _require_image_size(file)
     return file.read_bytes()
@@ -270,20 +273,21 @@ def read_image(file: Path) -> bytes:
 
 def _require_image_size(file: Path) -> None:
     size = require_regular(file)
-    if size > MOST_OF_PIXELS:
-        raise OSError(f"{size:,} bytes, too many for an image")
+    if size > MOST_OF_IMAGE_FILE:
+        raise OSError(f"{size:,} bytes, but an image has at most {MOST_OF_IMAGE_FILE:,}")
 
 
 def require_stored(file: Path) -> None:
-    """Refuse a checkpoint that would become larger when it is read: torch.save compresses nothing.
+    """Refuse a checkpoint that would take more memory than its size says. `torch.save` does not compress.
 
     Raises:
-        OSError, zipfile.BadZipFile: it cannot be read, or is no whole zip file, as torch has written since 1.6.
-        ValueError: its parts are compressed, or are together larger than it, or it asks for memory by a number.
+        OSError: it cannot be read.
+        zipfile.BadZipFile: it is not a whole zip file, which torch has written since version 1.6.
+        ValueError: its parts are compressed, or declare more bytes than it has, or it holds a `bytearray`.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
-        if stream.read(4) != ZIP:  # else torch takes it for its older format, and ignores a zip file's end
+        if stream.read(4) != ZIP:  # torch would read it as its older format, even if a zip file's end follows
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
@@ -293,11 +297,11 @@ def require_stored(file: Path) -> None:
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
         if any(FILLER in archive.read(part) for part in parts if part.filename.endswith(".pkl")):
-            raise ValueError("it holds a bytearray, which no checkpoint of ours does")
+            raise ValueError("it holds a bytearray, which no checkpoint of this project does")
 
 
 def require_weights(file: Path) -> None:
-    """Do what `require_stored` does for a file of weights, which may also be of torch's format before 1.6.
+    """Do the same as `require_stored` for a file of weights, which may also have torch's format before version 1.6.
 
     Raises:
         OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
@@ -308,6 +312,6 @@ def require_weights(file: Path) -> None:
         if not is_zip:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
                 if content.find(FILLER) >= 0:
-                    raise ValueError("it holds a bytearray, which no weights are")
+                    raise ValueError("it holds a bytearray, which no file of weights does")
     if is_zip:
         require_stored(file)

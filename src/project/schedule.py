@@ -1,8 +1,11 @@
-"""Optimizers, and schedules of the learning rate: any class of torch's, or ours, by its class path and its own keys."""
+"""Optimizers, and schedules of the learning rate.
+
+Both may be any class of torch or of the project, given by its class path and its own arguments.
+"""
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,21 +20,21 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from project import UserError
+from project import UserError, in_a_line
 
 if TYPE_CHECKING:
     from lightning import LightningModule
     from lightning.pytorch.cli import OptimizerCallable
     from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 
-Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is an `LRScheduler`, too
+Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
 Interval = Literal["step", "epoch"]
 
-RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that get the run's length
-FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that need not be given
-LENGTHS = (*RUN_LENGTHS, "total_iters")
+RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that are the run's length unless they are given
+FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user need not give
+LENGTHS = (*RUN_LENGTHS, "total_iters")  # arguments that hold the length of a schedule
 CANNOT = "cannot be described in a config: "
-NOT_FOR_CONFIGS = {
+NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
     SequentialLR: "schedules of an optimizer",
     ChainedScheduler: "schedules of an optimizer",
     LambdaLR: "a function",
@@ -44,15 +47,15 @@ class WarmupCosine(LambdaLR):
     without restarts).
 
     Args:
-        optimizer: its learning rate is the highest.
-        total_steps: of the whole run; one optimizer step each.
-        warmup: the share of the steps that raise it.
-        final: where it ends, as a share of the highest rate.
+        optimizer: its learning rate is the highest rate.
+        total_steps: the number of optimizer steps in the run.
+        warmup: the share of the steps that raise the rate, 0 to 1.
+        final: the rate at the end, as a share of the highest rate, 0 to 1.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
         if not 0 <= warmup <= 1 or not 0 <= final <= 1:
-            raise UserError(f"WarmupCosine: warmup ({warmup}) and final ({final}) must be from 0 to 1")
+            raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
         super().__init__(optimizer, partial(_factor, steps=total_steps, warmup=warmup, final=final))
 
 
@@ -70,36 +73,40 @@ def optimizer_and_schedule(
     schedule: Schedule | None,
     interval: Interval | None = None,
 ) -> "OptimizerLRScheduler":
-    """Return what a task's `configure_optimizers` returns; norms and biases do not decay.
+    """Make the optimizer and the schedule of a task, as its `configure_optimizers` returns them.
 
     A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
-    is given. A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each
-    optimizer step; `ReduceLROnPlateau` steps after each validation, by the task's `monitor`; all others step after each
-    epoch. `max_lr` is the optimizer's learning rate, unless it is given. A line on the screen says what came of it.
+    is given. Its `max_lr` is the optimizer's learning rate, unless it is given.
+
+    When a schedule steps depends on its kind. `ReduceLROnPlateau` steps after each validation, by the task's `monitor`.
+    A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each optimizer step.
+    All others step after each epoch. The first process prints a line that says which it is.
 
     Args:
-        task: attached to a trainer if there is a schedule.
-        optimizer: called with two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer, and with the arguments that are filled in, by name.
-        interval: steps after each optimizer `step` or each `epoch` in place of the rule above.
+        task: must be attached to a trainer if there is a schedule.
+        optimizer: called with two parameter groups: norms and biases are in the second, which has no weight decay.
+        schedule: called with the optimizer, and by keyword with the arguments that are filled in.
+        interval: overrides the rule above: the schedule steps after each optimizer `step` or each `epoch`.
 
     Raises:
-        UserError: the optimizer or the schedule cannot be made with these arguments, or needs the run's length, which
-            nobody knows.
+        UserError: the optimizer or the schedule cannot be made with these arguments, or the schedule needs the run's
+            length and the run has none.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
-    made = _make("model.optimizer", optimizer, [{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    built_optimizer = _make("model.optimizer", optimizer, groups)
     if schedule is None:
-        return made
+        return built_optimizer
     called, given = _class_and_arguments(schedule)
     if called is ReduceLROnPlateau:
-        return {"optimizer": made, "lr_scheduler": _by_validation(task, schedule, made, interval)}
+        plateau = _by_validation(task, schedule, built_optimizer, interval)
+        return {"optimizer": built_optimizer, "lr_scheduler": plateau}
 
     parameters = inspect.signature(called).parameters
     filled: dict[str, Any] = {}
-    own_length = given.get("epochs") is not None and given.get("steps_per_epoch") is not None  # `OneCycleLR` alone
+    own_length = given.get("epochs") is not None and given.get("steps_per_epoch") is not None  # only `OneCycleLR` has
     length = next((name for name in RUN_LENGTHS if name in parameters), None)
     needs_length = length is not None and given.get(length) is None and not own_length
     if interval is None:
@@ -107,8 +114,8 @@ def optimizer_and_schedule(
     if length and needs_length:
         filled[length] = _run_length(task, interval)
     if "max_lr" in parameters and given.get("max_lr") is None:
-        filled["max_lr"] = float(made.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, made, **filled)
+        filled["max_lr"] = float(built_optimizer.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, built_optimizer, **filled)
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
@@ -116,13 +123,14 @@ def optimizer_and_schedule(
         )
     if task.trainer.is_global_zero:
         print(_described(scheduler, {**_defaults(parameters), **given, **filled}, filled, interval))
-    return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+    return {"optimizer": built_optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
 
 def refuse_wrapper(kind: type) -> None:
-    """
+    """Refuse a class of schedules that a config cannot describe, since it takes functions or other schedules.
+
     Raises:
-        UserError: a config cannot describe schedules of this class.
+        UserError: it is such a class.
     """
     if kind in NOT_FOR_CONFIGS:
         raise UserError(
@@ -132,11 +140,11 @@ def refuse_wrapper(kind: type) -> None:
 
 
 def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the class, or the function, that makes a schedule, and the arguments that it was given before."""
+    """Return the class or the function that makes a schedule, and the arguments that are already bound to it."""
     arguments: dict[str, Any] = {}
     while isinstance(schedule, partial):
         arguments = {**schedule.keywords, **arguments}
-        # A factory of the command line calls a function of jsonargparse, which gets the class.
+        # The command line's factories are partials of a function of jsonargparse, which takes the class.
         schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
     return schedule, arguments
 
@@ -146,9 +154,9 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
         return factory(*arguments, **filled)
     except UserError:
         raise
-    except Exception as error:  # any class may be named, and may raise anything
+    except Exception as error:  # the user may name any class, and it may raise anything
         name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
-        raise UserError(f"{key}: {name} cannot be made: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{key}: {name} cannot be made: {in_a_line(error)}") from error
 
 
 def _by_validation(
@@ -161,7 +169,7 @@ def _by_validation(
     if interval is not None:
         raise UserError("ReduceLROnPlateau steps after each validation: leave out --model.schedule_interval")
     if not task.trainer.enable_validation:
-        raise UserError("ReduceLROnPlateau follows a metric of the validation, but the run has no validation")
+        raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
     monitor, mode = watched(task, None, None)
     scheduler = _make("model.schedule", schedule, optimizer, mode=mode)
     ours = any(isinstance(callback, StepAfterValidation) for callback in task.trainer.callbacks)
@@ -175,23 +183,25 @@ def _run_length(task: "LightningModule", interval: Interval) -> int:
     """Return the run's number of optimizer steps or epochs.
 
     Raises:
-        UserError: it is not known.
+        UserError: the run has no limit.
     """
     trainer = task.trainer
     steps = trainer.estimated_stepping_batches
     if steps == math.inf:
-        raise UserError("the schedule needs the run's length: --trainer.max_epochs N, or --model.schedule null")
+        raise UserError("the schedule needs the run's length: give --trainer.max_epochs N, or --model.schedule null")
     if interval == "step":
         return int(steps)
     return max(1, math.ceil(steps / math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)))
 
 
-def _defaults(parameters: Any) -> dict[str, Any]:
-    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    return {
+        name: parameter.default for name, parameter in parameters.items() if parameter.default is not parameter.empty
+    }
 
 
 def _described(scheduler: Any, arguments: dict[str, Any], filled: dict[str, Any], interval: Interval) -> str:
-    """Return `schedule: OneCycleLR over 800 steps, stepped after each optimizer step`."""
+    """Describe a schedule: `schedule: OneCycleLR over 800 steps, stepped after each optimizer step`."""
     words = f"schedule: {type(scheduler).__name__}"
     length = next((arguments[name] for name in LENGTHS if arguments.get(name) is not None), None)
     if length is not None:

@@ -1,6 +1,7 @@
-"""What reaches the terminal: characters that would control it are made visible.
+"""Make characters visible that would control the terminal.
 
-File and class names are anybody's, and may hold what moves the cursor, colours or hides text, or writes the clipboard.
+Anyone may have written the names of files and classes. They may hold characters that move the cursor, colour or hide
+text, or write to the clipboard.
 """
 
 import logging
@@ -8,32 +9,32 @@ import re
 import sys
 from typing import Any, TextIO
 
-# Control characters but tabs and line feeds; marks that turn the direction of text; bytes that are no UTF-8.
+# Control characters except tabs and line feeds; marks that change the direction of text; bytes that are not UTF-8.
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _OF_STREAM = re.compile(f"[{CONTROLS}]")
 _OF_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
-_BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm's way from one bar to another, a write of its own
-LONGEST = 1000  # characters of what is shown in a line
+_BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # what tqdm writes to move from one progress bar to another
+LONGEST = 1000  # characters of a line
 
 
 def visible(text: str) -> str:
-    r"""Return a text as a line: control characters, also line feeds, as `\x1b`, and cut if it is long."""
+    r"""Return a text as one line: control characters and line feeds are escaped, as `\x1b`, and a long text is cut."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 100]}... ({len(text):,} characters)"
     return _OF_LINE.sub(_escaped, text)
 
 
 def guard() -> None:
-    """Make `sys.stdout` and `sys.stderr` show the control characters of what is printed."""
+    """Make `sys.stdout` and `sys.stderr` escape the control characters in what is printed."""
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
-    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # they keep the stream of their import
+    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # these keep the stream they started with
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setStream(_Guarded.of(handler.stream))
 
 
 class _Guarded:
-    """A text stream that shows control characters, but for what progress bars write to go to a line's beginning."""
+    """A text stream that escapes control characters, except those with which progress bars move between lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -61,6 +62,6 @@ class _Guarded:
 
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte of a file name that is not UTF-8
         code -= 0xDC00
     return {"\n": "\\n", "\t": "\\t"}.get(found[0], f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

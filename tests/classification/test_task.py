@@ -261,8 +261,8 @@ def test_a_size_that_the_net_does_not_take_is_one_line(fit, repository, image_fo
     config = ["--config", str(repository / "configs" / "classification_finetune.yaml"), "--data.root", str(root)]
     net = ["--model.net", "project.classification.TimmNet", "--model.net.name", "vit_tiny_patch16_224"]
     net += ["--model.net.pretrained", "false", "--data.cache", "none", "--data.num_workers", "0"]
-    with pytest.raises(UserError, match=r"data\.image_size: TimmNet takes no images of 48x64 \(.*\), but of 224x224$"):
+    with pytest.raises(UserError, match=r"data\.image_size: TimmNet cannot take .* 48x64 \(.*\); it takes 224x224$"):
         fit(*config, *net, "--data.image_size", "[48, 64]")
     crop = "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 40}}]"
-    with pytest.raises(UserError, match=r"data\.augment: TimmNet takes no images of 40x40 \(.*\), but of 224x224$"):
+    with pytest.raises(UserError, match=r"data\.augment: TimmNet cannot take .* 40x40 \(.*\); it takes 224x224$"):
         fit(*config, *net, "--data.image_size", "[224, 224]", "--data.augment", crop)

@@ -41,7 +41,7 @@ def test_what_is_left_out_might_as_well_not_be_there(image_folder, cache, capsys
     assert data.class_counts == [11, 9]
     data.setup("fit")
     said = capsys.readouterr().err
-    assert f"train: 1 of 21 images left out, since they cannot be decoded:\n  {bad[0]}: " in said
+    assert f"train: 1 of 21 images cannot be decoded and are left out:\n  {bad[0]}: " in said
     assert {split: list(files) for split, files in data.left_out.items()} == {
         "train": [str(bad[0])],
         "test": [str(bad[1])],
@@ -92,7 +92,7 @@ def test_a_look_is_kept_until_a_file_changes(image_folder, monkeypatch):
     assert folder(root).class_counts == [2, 3]
     (kept,) = Path(".cache").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(broken, "_looker", lambda _: pytest.fail("looked again"))
+        patch.setattr(broken, "_checker", lambda _: pytest.fail("looked again"))
         data = folder(root)
         assert data.class_counts == [2, 3] and list(data.left_out["train"]) == [str(bad)]
     for content in ("", "{", "[]", "[" * 5000, '{"broken": [], "cut": {}}', '{"broken": {"a": 1}, "cut": {}}'):
@@ -110,7 +110,7 @@ def test_a_jpeg_that_lacks_its_end_is_named_and_used(image_folder, capsys):
     data = folder(root)
     assert data.class_counts == [2, 3] and data.left_out == {"train": {}}
     said = capsys.readouterr().err
-    assert f"train: 1 of 5 images cut off, and read without their end:\n  {file}: lacks its last bytes" in said
+    assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in said
 
 
 def test_processes_must_leave_out_the_same_files(image_folder, monkeypatch):
@@ -144,7 +144,7 @@ def test_a_run_says_beside_its_figures_what_it_left_out(spoiled, fit, capsys):
     run = fit(*options)
     said = capsys.readouterr().out
     for split, file in zip(("train", "val", "test"), bad, strict=True):
-        assert f"left out of {split}, since it cannot be decoded: 1 ({file})" in said
+        assert f"left out of {split}, because they cannot be decoded: 1 ({file})" in said
     assert json.loads((run / "results.json").read_text())["left_out_images"] == 3
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["ImageFolder"]
     assert {split: list(files) for split, files in state["left_out"].items()} == {

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from project import BrokenFiles, UnreachableFiles
-from project.pipeline.decode import PADDING, channels_of, decode, fit, look, resize
+from project.pipeline.decode import PADDING, channels_of, decode, fit, is_truncated, resize
 from project.pipeline.levels import levels_in
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
@@ -141,7 +141,7 @@ def noise(height: int, width: int) -> np.ndarray:
 def test_a_jpeg_without_its_last_bytes_is_read_as_browsers_read_it(options, size):
     whole = saved(Image.fromarray(noise(200, 300)), "whole.jpg", **options)
     Path("cut.jpg").write_bytes(whole.read_bytes()[:-20])
-    assert look(Path("cut.jpg")) and not look(whole)
+    assert is_truncated(Path("cut.jpg")) and not is_truncated(whole)
     difference = (decode(Path("cut.jpg"), 3, size).int() - decode(whole, 3, size).int()).abs().flatten(2)
     assert difference[:, : -3 if size else -16].max() == 0 and decode(Path("cut.jpg"), 3, size).min() < 100
 
@@ -150,7 +150,7 @@ def test_a_jpeg_without_its_last_bytes_is_read_as_browsers_read_it(options, size
 def test_a_jpeg_of_which_much_is_missing_is_broken(share, missing):
     content = saved(Image.fromarray(noise(200, 300)), "whole.jpg").read_bytes()
     Path("cut.jpg").write_bytes(content[: 1000 + int(share * (len(content) - 1000))])
-    for read in (lambda path: decode(path, 1, None), look):
+    for read in (lambda path: decode(path, 1, None), is_truncated):
         if missing:
             with pytest.raises(BrokenFiles, match="truncated"):
                 read(Path("cut.jpg"))
@@ -161,7 +161,7 @@ def test_a_jpeg_of_which_much_is_missing_is_broken(share, missing):
 def test_a_cut_file_of_another_format_is_broken():
     Path("cut.png").write_bytes(saved(Image.fromarray(noise(50, 60))).read_bytes()[:-40])
     with pytest.raises(BrokenFiles, match="cut"):
-        look(Path("cut.png"))
+        is_truncated(Path("cut.png"))
 
 
 def test_what_the_system_does_not_read_is_no_broken_image(monkeypatch):
@@ -217,7 +217,7 @@ def test_images_of_eight_bits_have_no_levels():
 
 def test_pixels_that_are_no_numbers_make_an_image_broken():
     path = saved(Image.fromarray(np.array([[0.0, np.nan, np.inf]], np.float32)), "nan.tiff")
-    for read in (lambda path: decode(path, 1, None, levels=(0, 1)), look):
+    for read in (lambda path: decode(path, 1, None, levels=(0, 1)), is_truncated):
         with pytest.raises(BrokenFiles, match=r"nan\.tiff: 2 of its pixels are not finite"):
             read(path)
 
@@ -237,7 +237,7 @@ def test_dark_colours_of_sixteen_bits_are_not_reduced_to_a_few():
         decode(png(4095), 3, None)
 
 
-@pytest.mark.parametrize("read", [lambda path: decode(path, 3, None), look])
+@pytest.mark.parametrize("read", [lambda path: decode(path, 3, None), is_truncated])
 def test_a_file_with_a_wrong_byte_is_broken(read):
     content = bytearray(saved(Image.fromarray(noise(50, 60))).read_bytes())
     content[len(content) // 2] ^= 255

@@ -169,10 +169,10 @@ def test_coloured_masks_without_colours_are_a_mistake(tiny):
     (root / "classes.txt").unlink()
     for split in ("train", "val"):
         coloured(tiny.picture(18, 26)[1]).save(root / f"{split}annot" / "0.png")
-    with pytest.raises(UserError, match=r"colours that no class is known of; give each class's with --data\.colors"):
+    with pytest.raises(UserError, match=r"masks are coloured.*--data\.colors"):
         _ = MaskFolder(root=str(root)).class_names
     data = MaskFolder(root=str(root), image_size=None, colors={"a": [128, 128, 128], "b": [0, 0, 192]}, **STATISTICS)
-    with pytest.raises(UserError, match=r"0\.png: colour \(128 64 128\) of no class; give each class's with"):
+    with pytest.raises(UserError, match=r"0\.png: colour \(128 64 128\) of no class; give each class's colour with"):
         samples(ready(data))
 
 

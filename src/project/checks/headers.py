@@ -32,9 +32,12 @@ CHUNK = 1000  # files between two looks at the clock
 
 
 class Header(NamedTuple):
-    """bytes: the file's length. format, mode: as PIL names them, with `+alpha` on a mode with transparency.
+    """What a file's header says.
 
-    has_frames: there are several images in the file. is_cut: a JPEG lacks its last bytes, which decoding it tells.
+    bytes: the file's length.
+    format, mode: as PIL names them, with `+alpha` after a mode with transparency.
+    has_frames: the file holds several images.
+    is_truncated: the file is a JPEG that lacks its last bytes; known only after it has been decoded.
     """
 
     bytes: int
@@ -43,7 +46,7 @@ class Header(NamedTuple):
     height: int
     width: int
     has_frames: bool = False
-    is_cut: bool = False
+    is_truncated: bool = False
 
 
 def read_headers(files: Sequence[Image], seconds: float | None) -> dict[int, Header | Fault]:
@@ -73,7 +76,7 @@ def header_of(image: Pillow.Image, length: int) -> Header:
     """Of an image that is open and not yet decoded, in a file of `length` bytes."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
-    has_frames = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's, with a preview
+    has_frames = getattr(image, "is_animated", False) and image.format != "MPO"  # cameras add a preview to these
     return Header(length, image.format or "", mode, image.height, image.width, has_frames)
 
 
@@ -98,7 +101,7 @@ def header_faults(files: Sequence[Image], headers: dict[int, Header | Fault]) ->
                 f"is a {header.format} by its content; give it that extension, since other programs trust the name"
             )
             found.append(fault("wrong-extension", files[i], message))
-        if header.is_cut:
+        if header.is_truncated:
             found.append(fault("cut-off", files[i], "lacks its last bytes, and is read without them; restore it"))
         if header.has_frames:
             found.append(fault("several-frames", files[i], "holds several images, of which the first is used"))

@@ -15,7 +15,7 @@ from project.checks.headers import Header, broken, header_of
 from project.checks.images import Image
 from project.pipeline.decode import load, to_tensor, upright
 from project.pipeline.threads import cores
-from project.reading import open_image, read_image
+from project.reading import open_image, read_image_bytes
 
 SIDE = 128  # the longer one of the grey picture is at least this, and below twice this
 THUMB = 16  # height and width of what is kept of each image
@@ -77,13 +77,13 @@ class _Chunks(Dataset):
         rows = np.zeros(len(files), FIGURES)
         for place, file in enumerate(files):
             try:
-                content = read_image(file.path)
+                content = read_image_bytes(file.path)
                 with open_image(file.path, content) as image:
                     header = header_of(image, len(content))
                     digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
-                    shades, is_cut = grey(image, content)
+                    shades, truncated = grey(image, content)
                     rows[place] = (*figures(shades), digest)
-                    header = header._replace(is_cut=is_cut)
+                    header = header._replace(is_truncated=truncated)
                 headers.append(header)
             except Exception as error:
                 headers.append(broken(file, error))
@@ -103,13 +103,13 @@ def grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
         content: the file's, from which the image was opened.
     """
     longer = max(image.size)
-    whole, is_cut = load(image, content, ("L", (image.width * SIDE // longer, image.height * SIDE // longer)))
+    whole, truncated = load(image, content, ("L", (image.width * SIDE // longer, image.height * SIDE // longer)))
     if whole.mode in ("L", "RGB") and "transparency" not in whole.info:
         shades = upright(whole.convert("L"))
     else:
         shades = Pillow.fromarray(to_tensor(whole, 1, None)[0].numpy())
     factor = max(shades.size) // SIDE
-    return (shades.reduce(factor) if factor > 1 else shades), is_cut
+    return (shades.reduce(factor) if factor > 1 else shades), truncated
 
 
 def figures(picture: Pillow.Image) -> tuple:

@@ -1,6 +1,6 @@
-"""Random crops that keep an image's size, so that training images are as large as `data.image_size`, whatever that is.
+"""Random crops that keep an image's size, so that training images always have the size `data.image_size`.
 
-The crops of torchvision's v2 need a size of their own, which then has to be changed together with `image_size`.
+The crops of torchvision's v2 have a size of their own, which users would have to change together with `image_size`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 
 class RandomShift(v2.Transform):
-    """Moves an image up or down, and left or right; what comes in from outside is black.
+    """Shift an image vertically and horizontally by random amounts; the uncovered border is black.
 
     This is v2's `RandomCrop` with `padding`, for images of any size.
 
@@ -26,8 +26,8 @@ class RandomShift(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         height, width = v2.query_size(flat_inputs)
-        most = [round(self.share * side) for side in (height, width)]
-        top, left = (int(torch.randint(-side, side + 1, (1,))) for side in most)
+        limits = [round(self.share * side) for side in (height, width)]
+        top, left = (int(torch.randint(-limit, limit + 1, (1,))) for limit in limits)
         return {"top": top, "left": left, "height": height, "width": width}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -35,17 +35,17 @@ class RandomShift(v2.Transform):
 
 
 class RandomZoomIn(v2.RandomResizedCrop):
-    """Cuts a random part out of an image and enlarges it to the image's own size.
+    """Cut a random part out of an image and enlarge it to the image's own size.
 
     This is v2's `RandomResizedCrop`, for images of any size.
 
     Args:
-        scale: the least and the largest share of the image's area that the part has.
-        ratio: the least and the largest width of the part, as a multiple of its height.
+        scale: the smallest and the largest area of the part, as a share of the image's area.
+        ratio: the smallest and the largest aspect ratio of the part, width / height.
     """
 
     def __init__(self, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)) -> None:
-        super().__init__(size=1, scale=scale, ratio=ratio)  # `make_params` has the size
+        super().__init__(size=1, scale=scale, ratio=ratio)  # this size is not used: see `make_params`
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return {**super().make_params(flat_inputs), "size": list(v2.query_size(flat_inputs))}

@@ -1,4 +1,4 @@
-"""Files that cannot be decoded: which they are is decided before training, and they are left out of every split."""
+"""Files that cannot be decoded: they are found before training, and left out of every split."""
 
 import hashlib
 import json
@@ -16,53 +16,56 @@ from project.pipeline.samples import Files
 from project.pipeline.threads import in_threads
 from project.replacing import replacing
 
-MOST_BROKEN = 0.05  # of a split, for a run to go on without them; a single file is always allowed
-NAMED = 10  # files named in a message
-SECONDS = 1.0  # that looking must take for its result to be kept
+MOST_BROKEN = 0.05  # the share of a split that may be left out; one file may always be
+NAMED = 10  # how many files a message names
+SECONDS = 1.0  # a search that takes less is not worth keeping
 
 
-class Look(NamedTuple):
-    """What decoding every file of a split has told. Both map a file's path to the reason.
+class Damage(NamedTuple):
+    """The damaged files of a split. Both dicts map a file's path to what is wrong with it.
 
     broken: files that cannot be decoded.
-    cut: JPEGs that lack their last bytes, and are read without them.
+    truncated: JPEGs that lack their last bytes, and are read without them.
     """
 
     broken: dict[str, str]
-    cut: dict[str, str]
+    truncated: dict[str, str]
 
 
-def look_at(samples: Files, folder: Path, what: str) -> Look:
-    """Decode every file once, to see whether it can be decoded.
+def find_damage(samples: Files, folder: Path, what: str) -> Damage:
+    """Decode every file once, to find those that are damaged.
 
-    That takes a third to a half of the time that reading them does. If it takes more than a second, the result is kept
-    in a file of `folder`, and is used as long as no file has changed.
+    This takes a third to a half of the time that reading the samples does. If it takes more than a second, the result
+    is kept in a file of `folder`, and is used until a file changes.
+
+    Args:
+        what: the files, in words, for the progress bar.
 
     Raises:
         UnreachableFiles: the system cannot read a file.
     """
-    kept = folder / f"{_fingerprint(samples)}.look.json"
-    if (found := _kept(kept)) is not None:
-        return found
-    started, found = time.monotonic(), Look({}, {})
-    with tqdm(total=len(samples), desc=f"looking at {what}", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for place, (is_broken, why) in enumerate(in_threads(_looker(samples), range(len(samples)))):
-            if why:
-                (found.broken if is_broken else found.cut)[samples.file(place)] = why
+    file = folder / f"{_fingerprint(samples)}.damage.json"
+    if (kept := _read_kept(file)) is not None:
+        return kept
+    started, damage = time.monotonic(), Damage({}, {})
+    with tqdm(total=len(samples), desc=f"checking {what}", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for index, (is_broken, problem) in enumerate(in_threads(_checker(samples), range(len(samples)))):
+            if problem:
+                (damage.broken if is_broken else damage.truncated)[samples.file(index)] = problem
             bar.update()
     if time.monotonic() - started > SECONDS:
         try:
-            with replacing(kept) as part:
-                part.write_text(json.dumps(found._asdict()), encoding="utf-8")
-        except OSError:  # no place for it: the next run looks again
+            with replacing(file) as part:
+                part.write_text(json.dumps(damage._asdict()), encoding="utf-8")
+        except OSError:  # it cannot be kept, so the next run searches again
             pass
-    return found
+    return damage
 
 
 def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
     """
     Raises:
-        BrokenFiles: more than `MOST_BROKEN` of a split's `total` images are broken, or all.
+        BrokenFiles: more than `MOST_BROKEN` of a split's `total` images are broken, and more than one; or all are.
     """
     if len(broken) == total or len(broken) > max(1, MOST_BROKEN * total):
         limit = "" if len(broken) == total else f", more than {MOST_BROKEN:.0%}"
@@ -72,20 +75,23 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
         )
 
 
-def warnings_about(split: str, look: Look, total: int) -> list[str]:
-    """A message about the files that are left out, and one about those that lack their last bytes."""
-    kinds = ((look.broken, "left out, since they cannot be decoded"), (look.cut, "cut off, and read without their end"))
+def warnings_about(split: str, damage: Damage, total: int) -> list[str]:
+    """Return a message about the files that are left out, and one about those that lack their last bytes."""
+    kinds = (
+        (damage.broken, "cannot be decoded and are left out"),
+        (damage.truncated, "lack their last bytes and are read without them"),
+    )
     return [f"{split}: {len(files):,} of {total:,} images {what}:{_listed(files)}" for files, what in kinds if files]
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """For a report: a line for each split that files were left out of."""
+    """Return a line of the report for each split from which files are left out."""
     lines = []
     for split, files in left_out.items():
         if files:
             more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
             names = ", ".join(list(files)[:NAMED])
-            lines.append(f"left out of {split}, since it cannot be decoded: {len(files):,} ({names}{more})")
+            lines.append(f"left out of {split}, because they cannot be decoded: {len(files):,} ({names}{more})")
     return lines
 
 
@@ -95,30 +101,30 @@ def _listed(files: Mapping[str, str]) -> str:
     return "".join(f"\n  {line}" for line in [*lines, *more])
 
 
-def _looker(samples: Files) -> Callable[[int], tuple[bool, str]]:
-    """A function of a sample's place: whether its file is broken, and what is wrong with it."""
+def _checker(samples: Files) -> Callable[[int], tuple[bool, str]]:
+    """Return a function of a sample's index that tells whether its file is broken, and what is wrong with it."""
 
-    def look(place: int) -> tuple[bool, str]:
+    def check(index: int) -> tuple[bool, str]:
         try:
-            return False, "lacks its last bytes" if samples.look(place) else ""
+            return False, "lacks its last bytes" if samples.is_truncated(index) else ""
         except UnreachableFiles:
             raise
         except BrokenFiles as error:
-            return True, str(error).removeprefix(f"{samples.file(place)}: ")
+            return True, str(error).removeprefix(f"{samples.file(index)}: ")
 
-    return look
+    return check
 
 
-def _kept(file: Path) -> Look | None:
-    """None where there is nothing, or nothing that can be understood."""
+def _read_kept(file: Path) -> Damage | None:
+    """Return the damage that is kept in a file, or None if there is no such file or it cannot be understood."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        parts = [content[name] for name in Look._fields]
+        parts = [content[name] for name in Damage._fields]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not all(isinstance(part, dict) and all(isinstance(why, str) for why in part.values()) for part in parts):
+    if not all(isinstance(part, dict) and all(isinstance(problem, str) for problem in part.values()) for part in parts):
         return None
-    return Look(*parts)
+    return Damage(*parts)
 
 
 def _fingerprint(samples: Files) -> str:
@@ -127,7 +133,7 @@ def _fingerprint(samples: Files) -> str:
         try:
             stat = path.stat()
             state = f"{stat.st_size}|{stat.st_mtime_ns}"
-        except OSError as error:  # decoding says it
+        except OSError as error:  # decoding the file will say what is wrong
             state = str(error.errno)
         digest.update(f"{path.absolute()}|{state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]

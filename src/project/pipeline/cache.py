@@ -17,8 +17,8 @@ from project.pipeline.threads import cores
 from project.reading import require_regular
 from project.replacing import replacing
 
-MARK = b"uint8 images of the project, 1"
-LOOKS, LOOK = 64, 4096  # places in a cache file that its checksum is of, and bytes there
+MARK = b"uint8 images of the project, 1"  # with the version of the format
+PIECES, PIECE_BYTES = 64, 4096  # the checksum covers so many pieces of a cache file, of so many bytes
 
 
 def in_memory(samples: Samples, what: str = "images") -> Tensors:
@@ -31,7 +31,8 @@ def in_memory(samples: Samples, what: str = "images") -> Tensors:
 def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
     """The same in a file of `folder`, which is read back as long as no source file has changed.
 
-    The file is written beside and renamed, and ends with a seal: one that does not fit is made anew.
+    The file is written under another name and then renamed. It ends with a seal; if that does not fit, the file is
+    written again.
     """
     if not isinstance(samples, Files):
         raise UserError("data.cache disk needs image files; use ram, or none")
@@ -51,10 +52,10 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
 
 
 def _is_sound(file: Path, size: int) -> bool:
-    """Return whether a cache file is as it was written, as far as its length, its seal and some of its pixels tell.
+    """Return whether a cache file is as it was written, judged by its length, its seal and some of its pixels.
 
     Raises:
-        UserError: it is no file, or cannot be read.
+        UserError: it is not a regular file, or cannot be read.
     """
     try:
         length = require_regular(file)
@@ -67,16 +68,16 @@ def _is_sound(file: Path, size: int) -> bool:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
     if not sound:
-        print(f"{file} is cut off or damaged, and is made anew", flush=True)
+        print(f"{file} is cut off or damaged, and is written again", flush=True)
     return sound
 
 
 def _seal(stream: BinaryIO, size: int) -> bytes:
-    """Return what stands behind `size` bytes of pixels: a mark, and a checksum of some of them, evenly spaced."""
+    """Return the bytes that follow `size` bytes of pixels: a mark, and a checksum of some evenly spaced pieces."""
     checksum = 0
-    for place in range(LOOKS):
-        stream.seek(place * max(0, size - LOOK) // (LOOKS - 1))
-        checksum = zlib.crc32(stream.read(min(LOOK, size)), checksum)
+    for piece in range(PIECES):
+        stream.seek(piece * max(0, size - PIECE_BYTES) // (PIECES - 1))
+        checksum = zlib.crc32(stream.read(min(PIECE_BYTES, size)), checksum)
     return b"%s %d %08x\n" % (MARK, size, checksum)
 
 
@@ -126,5 +127,5 @@ def _fingerprint(samples: Files) -> str:
         except FileNotFoundError:
             raise BrokenFiles(f"{path}: no such file") from None
         line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n"
-        digest.update(line.encode(errors="surrogateescape"))  # a file's name is bytes, and need not be UTF-8
+        digest.update(line.encode(errors="surrogateescape"))  # a file's name may be bytes that are not UTF-8
     return digest.hexdigest()[:32]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from project import BrokenFiles, UserError
+from project import BrokenFiles, UserError, in_a_line
 from project.pipeline import broken
 from project.pipeline import cache as caches
 from project.pipeline.decode import positive
@@ -84,12 +84,12 @@ class ImageDataModule(L.LightningDataModule):
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # known after `setup`
         self._size: tuple[int, int] | None = None
-        self.image_sizes: dict[str, tuple[int, int]] = {}  # that the net gets, by key; see `_image_sizes`
-        self.samples: dict[str, Samples | None] = {}  # as they are used; filled by `setup`
-        self.left_out: dict[str, dict[str, str]] = {}  # of each split, files that cannot be decoded, and why
-        self._divided: dict[str, Samples | None] = {}
+        self.image_sizes: dict[str, tuple[int, int]] = {}  # the sizes that the net gets; see `_image_sizes`
+        self.samples: dict[str, Samples | None] = {}  # the splits as they are used; `setup` fills it
+        self.left_out: dict[str, dict[str, str]] = {}  # by split, the files that cannot be decoded, and why
+        self._divided: dict[str, Samples | None] = {}  # the splits as the user divided them, until `setup` is done
         self.all_is_test = False  # `project.test` on other data: an undivided folder is evaluated whole
-        self._is_ready = self._is_alone = False  # `setup` is done; only one process is in it
+        self._is_ready = self._is_alone = False  # whether `setup` is done; whether only this process runs it now
         self._class_names: list[str] | None = None
         self._in_channels: int | None = None
         self._class_counts: list[int] | None = None
@@ -143,7 +143,7 @@ class ImageDataModule(L.LightningDataModule):
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
     def count_most(self, samples: Samples) -> int:
-        """The number of objects in the image that has the most; 0 where targets are no objects."""
+        """Return the number of objects in the image that has the most; 0 if targets are not objects."""
         return 0
 
     def strata(self, samples: Samples) -> Tensor:
@@ -176,10 +176,10 @@ class ImageDataModule(L.LightningDataModule):
         return self._divided[split]
 
     def usable(self, split: str) -> Samples | None:
-        """The samples of a split as the user divided them, without those whose files cannot be decoded.
+        """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
 
-        These are decided at the first call, by decoding every file, and named: see `project.pipeline.broken`. What is
-        in `left_out` before is taken as decided.
+        The first call decodes every file to find them, and names them: see `project.pipeline.broken`. If `left_out`
+        has the split already, that decides.
 
         Raises:
             BrokenFiles: too many cannot be decoded.
@@ -189,11 +189,11 @@ class ImageDataModule(L.LightningDataModule):
         if not isinstance(samples, Files):
             return samples
         if split not in self.left_out:
-            look = broken.look_at(samples, self.cache_dir, f"{split} images")
-            broken.stop_if_many(split, look.broken, len(samples))
-            for message in broken.warnings_about(split, look, len(samples)):
+            damage = broken.find_damage(samples, self.cache_dir, f"{split} images")
+            broken.stop_if_many(split, damage.broken, len(samples))
+            for message in broken.warnings_about(split, damage, len(samples)):
                 rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
-            self.left_out[split] = look.broken
+            self.left_out[split] = damage.broken
         left_out = self.left_out[split]
         if not left_out:
             return samples
@@ -206,7 +206,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> dict[str, dict[str, int]]:
-        """What tells at a glance whether the data are those of another day, for each split."""
+        """For each split, a few numbers that tell whether the data are still the same."""
         usable = {split: self.usable(split) for split in ("train", "val", "test")}
         return {split: samples.fingerprint() for split, samples in usable.items() if samples is not None}
 
@@ -218,10 +218,10 @@ class ImageDataModule(L.LightningDataModule):
             self._is_alone = False
 
     def setup(self, stage: str) -> None:
-        """A tenth of train for validation where none is given, then the cache, then mean and std; once.
+        """Split off a tenth of train for validation if there is none, fill the cache, compute mean and std; once.
 
         Raises:
-            BrokenFiles: processes leave out different files.
+            BrokenFiles: the processes leave out different files.
         """
         if not self._is_ready:
             self._set_up(stage)
@@ -233,11 +233,11 @@ class ImageDataModule(L.LightningDataModule):
         files = {split: sorted(files) for split, files in self.left_out.items()}
         agrees = strategy.broadcast(files) == files
         if not strategy.reduce_boolean_decision(agrees, all=True):
-            raise BrokenFiles("the processes cannot decode the same files; give all machines the same data")
+            raise BrokenFiles("the processes leave out different files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
         if stage == "fit":
-            _ = self.fingerprint  # of what was given, before it is divided and cached
+            _ = self.fingerprint  # of the data as they were given, before they are divided and cached
         val, test = self.usable("val"), self.usable("test")
         not_wanted = stage == "test" and self.mean is not None and test is not None
         train = None if not_wanted else self.usable("train")
@@ -255,22 +255,25 @@ class ImageDataModule(L.LightningDataModule):
         first = next((samples for samples in self.samples.values() if samples is not None), None)
         self._size = first.shape[1:] if first is not None and first.one_size else None
         _ = self.preprocessing  # says what does not fit
-        self._divided.clear()  # of which `samples` may have copies
+        self._divided.clear()  # `samples` may hold copies, so this frees memory
         if stage == "fit" and self._size is not None:
             self.image_sizes = self._image_sizes(self._present("train"))
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Give all splits the levels of the first, which is train where there is one, or those of a checkpoint."""
+        """Give all splits the levels of a checkpoint, or else of the first split, which is train if there is one."""
         if splits and self.levels is None:
             self.levels = levels_in(splits[0].paths)
             if self.levels is not None:
                 black, white = self.levels
-                rank_zero_only(print)(f"of pixels of more than 8 bits, {black:,g} becomes black and {white:,g} white")
+                rank_zero_only(print)(f"in images of more than 8 bits, {black:,g} becomes black and {white:,g} white")
         for samples in splits:
             samples.levels = self.levels
 
     def _image_sizes(self, train: Samples) -> dict[str, tuple[int, int]]:
-        """The height and width of evaluated images, and of training images if they are others, by the key that says so.
+        """Return the height and width of evaluated images, and of training images if augmentation changes them.
+
+        Returns:
+            the sizes by the key of the config that decides them: `data.image_size`, `data.augment`
 
         Raises:
             UserError: the augmentation cannot be applied to images of that size.
@@ -281,19 +284,21 @@ class ImageDataModule(L.LightningDataModule):
             batch = Split(blank, self.augment, self.sample, self.collate).__getitems__([(0, 0)])
         except UserError:
             raise
-        except Exception as error:  # a transform of anyone's can raise anything
-            why = (str(error).splitlines() or [""])[0]
+        except Exception as error:  # anyone may have written a transform, and it may raise anything
             raise UserError(
                 f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
-                f"({type(error).__name__}: {why}); crops that keep an image's size are RandomShift and "
+                f"({type(error).__name__}: {in_a_line(error)}); these crops keep an image's size: RandomShift and "
                 "RandomZoomIn of project.pipeline, and RandomScaleCrop of project.segmentation without a size"
             ) from error
         sizes = {"data.image_size": (height, width)}
         rows, columns = batch.images.shape[-2:]
         if (rows, columns) != (height, width):
             sizes["data.augment"] = rows, columns
-            told = f"training images are {rows}x{columns} (data.augment)"
-            rank_zero_only(print)(f"{told}, evaluated ones {height}x{width} (data.image_size)", flush=True)
+            rank_zero_only(print)(
+                f"training images are {rows}x{columns} (data.augment), evaluated images are {height}x{width} "
+                "(data.image_size)",
+                flush=True,
+            )
         return sizes
 
     @property

@@ -22,10 +22,10 @@ from project.reading import open_image
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises of a broken file
-MOST_PIXELS = 100_000_000  # of a size that is asked for
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises for a broken file
+MOST_PIXELS = 100_000_000  # of an image size that the user gives
 PADDING = 114  # a grey that is near most images' mean
-UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is upright already
+UPRIGHT = {  # EXIF orientation to the operation that turns the image upright; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,10 +34,10 @@ UPRIGHT = {  # what turns an image upright, by its EXIF orientation; 1 is uprigh
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-JPEGS = ("JPEG", "MPO")  # PIL's names of the format, MPO being a camera's, with several images
+JPEGS = ("JPEG", "MPO")  # PIL's names for the format; MPO files come from cameras and hold several images
 END_OF_JPEG = b"\xff\xd9"
-MOST_LINES_MISSING = 0.1  # of a JPEG that is cut off, for it to be read all the same
-GREY = 128  # what a JPEG decoder paints where a file has no data; rounding may add or take 1
+MOST_LINES_MISSING = 0.1  # the share of an image's lines that a JPEG may lack and still be read
+GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add or subtract 1
 
 
 def decode(
@@ -45,10 +45,10 @@ def decode(
 ) -> Tensor:
     """Return the image as it is meant to be seen: upright, 8 bits, transparent parts white.
 
-    A JPEG that lacks its last bytes is read as browsers read it, see `load`.
+    A JPEG that lacks its last bytes is read as browsers read it: see `load`.
 
     Args:
-        path: any format that PIL reads; of several frames the first.
+        path: a file of any format that PIL reads; if it has several frames, the first is read.
         channels: 1 grey, 3 RGB, 4 RGBA.
         size: height and width to resize to; None keeps the image's own.
         keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
@@ -58,8 +58,8 @@ def decode(
         uint8 [channels H W]
 
     Raises:
-        BrokenFiles: the file is cut off, empty, or no image.
-        UnreachableFiles: the system cannot read the file, so that nothing is known about the image.
+        BrokenFiles: the file is cut off, empty or not an image.
+        UnreachableFiles: the system cannot read the file, so nothing is known about the image.
     """
     return decode_with_size(path, channels, size, keep_aspect, levels)[0]
 
@@ -67,40 +67,39 @@ def decode(
 def decode_with_size(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return what `decode` does, and the image's own height and width, upright."""
-    with reading(path), open_image(path) as image:
-        if image.format not in JPEGS:  # a draft is JPEG's alone, and the EXIF data of a PNG may follow its pixels
+    """Return the image as `decode` does, and its original height and width, upright."""
+    with errors_as_broken_files(path), open_image(path) as image:
+        if image.format not in JPEGS:  # only JPEGs have drafts, and the EXIF data of a PNG may follow its pixels
             load(image, path)
         own = upright_size(image)
         wanted = fit(own, size) if size and keep_aspect else size
         draft = None
         if wanted and image.mode in ("RGB", "L"):
-            # It never goes below the asked size, and a turned image swaps its sides.
+            # A draft is never smaller than the size asked for. Turning an image upright may swap its sides.
             turned = orientation_of(image) != 1
             draft = image.mode, (max(wanted), max(wanted)) if turned else (wanted[1], wanted[0])
         whole, _ = load(image, path, draft)
         return padded(to_tensor(whole, channels, wanted, levels), size or own), own
 
 
-def look(path: Path) -> bool:
-    """Decode a file at the least cost that shows whether it can be decoded.
+def is_truncated(path: Path) -> bool:
+    """Return whether a file is a JPEG that lacks its last bytes and can be read all the same.
 
-    Returns:
-        whether it is a JPEG that lacks its last bytes
+    To find out, the file is decoded in the cheapest way that shows whether it can be decoded at all.
 
     Raises:
         BrokenFiles, UnreachableFiles: as `decode`.
     """
-    with reading(path), open_image(path) as image:
-        whole, is_cut = load(image, path, ("L", (1, 1)))  # of a JPEG an eighth of its size, and no colours
+    with errors_as_broken_files(path), open_image(path) as image:
+        whole, truncated = load(image, path, ("L", (1, 1)))  # a JPEG at an eighth of its size, without colours
         if is_deep(whole.mode):
             eight_bits(whole, None)
-        return is_cut
+        return truncated
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever PIL raises while it reads a file into a `BrokenFiles`, or into `UnreachableFiles`."""
+def errors_as_broken_files(path: Path) -> Iterator[None]:
+    """Turn what PIL raises while it reads a file into a `BrokenFiles` or an `UnreachableFiles` that names the file."""
     try:
         yield
     except UserError:
@@ -123,19 +122,19 @@ def load(
 ) -> tuple[Image.Image, bool]:
     """Decode the pixels of an image that was just opened.
 
-    A JPEG that lacks its last bytes is read as browsers read it: what is missing is grey. If more than
-    `MOST_LINES_MISSING` of its lines are missing, it is broken. PIL has a switch for that
-    (`ImageFile.LOAD_TRUNCATED_IMAGES`), which is global, and reads anything of other formats, too.
+    A JPEG that lacks its last bytes is read as browsers read it: the missing pixels are grey. If more than
+    `MOST_LINES_MISSING` of its lines are missing, it counts as broken. PIL's own switch for this
+    (`ImageFile.LOAD_TRUNCATED_IMAGES`) is global, and accepts truncated files of all other formats, too.
 
     Args:
-        source: what the image was opened from.
-        draft: what `image.draft` gets.
+        source: the path or the bytes that the image was opened from.
+        draft: the arguments of `image.draft`.
 
     Returns:
-        the image, and whether its last bytes are missing
+        the image, and whether it is a JPEG that lacks its last bytes
 
     Raises:
-        OSError and others: it is broken.
+        OSError, and whatever else PIL raises: the image is broken.
     """
     if draft:
         image.draft(*draft)
@@ -159,7 +158,7 @@ def load(
 
 
 def _lines_missing(jpeg: bytes) -> float:
-    """The share of a JPEG's lines, at its bottom, for which it has no data."""
+    """Return the share of a JPEG's lines, counted from its bottom, for which the file has no data."""
     with Image.open(io.BytesIO(jpeg)) as image:
         image.draft("L", (1, 1))
         shades = np.asarray(image.convert("L")).astype(np.int16)
@@ -174,7 +173,7 @@ def padded(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, levels: Levels | None = None) -> Tensor:
-    """Return uint8 [channels H W] of a PIL image of any mode; for `levels` see `decode`.
+    """Convert a PIL image of any mode to uint8 [channels H W]; for `levels` see `decode`.
 
     Raises:
         ValueError: a pixel is not finite.
@@ -230,21 +229,21 @@ def channels_of(paths: list[Path], look: int = 32) -> int:
             with open_image(path) as image:
                 if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
                     return 3
-        except Exception:  # reading it in full, later, names it and says why
+        except Exception:  # decoding the file later names it and says what is wrong
             continue
     return 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width as the image is meant to be seen."""
+    """Return the height and width of the image when it is upright."""
     on_its_side = orientation_of(image) in (5, 6, 7, 8)
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where it cannot be read, since viewers show such an image as it is stored."""
+    """Return the EXIF orientation, 1 to 8; 1 if it cannot be read, since viewers show such an image as it is stored."""
     if image.format == "PNG":
-        image.load()  # as `getexif` would; what that raises is about the pixels
+        image.load()  # `getexif` would do this below, where an error of the pixels would be taken for one of EXIF
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception:  # broken EXIF data make PIL raise nearly anything
@@ -253,6 +252,6 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says."""
+    """Return the image, turned as its EXIF orientation says."""
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

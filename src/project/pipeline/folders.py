@@ -78,44 +78,44 @@ def folders(folder: Path) -> list[Path]:
 
 
 def images(folder: Path) -> list[Path]:
-    """The image files in a folder and in those below it, links to folders too; sorted, and hidden ones left out."""
+    """Return the image files in a folder and below it, sorted; for links and hidden files see `files_below`."""
     return sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and in those below it, hidden ones left out.
+    """Yield all files in a folder and below it, except hidden ones.
 
-    Unlike `Path.rglob`, it follows links to folders. A folder is listed once, wherever links lead: by its own path if
-    it lies below `folder`.
+    Unlike `Path.rglob`, this follows links to folders. Each folder is listed once, even if several links lead to it: by
+    its own path if it lies below `folder`.
 
     Raises:
         UserError: a folder cannot be listed.
     """
     if not folder.is_dir():
         return
-    left, links, seen = [folder], list[Path](), set[tuple[int, int]]()
-    while left or links:
-        place = left.pop() if left else links.pop()
+    waiting, waiting_links, listed = [folder], list[Path](), set[tuple[int, int]]()
+    while waiting or waiting_links:
+        current = waiting.pop() if waiting else waiting_links.pop()
         try:
-            identity = place.stat()
-            if (identity.st_dev, identity.st_ino) in seen:
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in listed:
                 continue
-            seen.add((identity.st_dev, identity.st_ino))
-            with os.scandir(place) as entries:
-                there = sorted(entries, key=lambda entry: entry.name, reverse=True)
+            listed.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as entries:
+                backwards = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            raise UserError(f"{place}: the folder cannot be listed ({error.strerror})") from None
-        for entry in there:
+            raise UserError(f"{current}: the folder cannot be listed ({error.strerror})") from None
+        for entry in backwards:
             if _hidden(entry.name):
                 continue
             if entry.is_dir():
-                (links if entry.is_symlink() else left).append(Path(entry.path))
+                (waiting_links if entry.is_symlink() else waiting).append(Path(entry.path))
             else:
                 yield Path(entry.path)
 
 
 def _hidden(name: str) -> bool:
-    """Or what Macs and Synology's disk stations put beside the files."""
+    """Return whether a file or folder is hidden, or is one that Macs or Synology's disk stations add."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 

@@ -1,4 +1,4 @@
-"""Pixels of more than 8 bits, and which of their values become black and white."""
+"""Images of more than 8 bits: which of their values become black and white."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from project.pipeline.threads import in_threads
 from project.reading import open_image
 
 Levels = tuple[float, float]  # the values that become black and white
-WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # floats end at 1, integers at a number of bits
-HEADERS, DECODED = 32, 200  # files that are looked at, evenly spaced
+WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, the largest integer of so many bits
+HEADERS, DECODED = 32, 200  # how many files, evenly spaced, have their headers read, and are decoded
 
 
 def is_deep(mode: str) -> bool:
-    """Whether an image of that PIL mode has more than 8 bits a pixel and channel."""
+    """Return whether an image of a PIL mode has one channel of more than 8 bits."""
     return mode.startswith("I") or mode == "F"
 
 
 def levels_of(low: float, high: float) -> Levels:
-    """The levels for values from `low` to `high`.
+    """Return the levels for values from `low` to `high`.
 
-    Cameras and scanners write 10, 12 or 14 bits into files of 16, which do not say so: the largest value does. Where
-    values are negative, or are larger than any integer's, the levels are the lowest and the highest value.
+    Cameras and scanners write 10, 12 or 14 bits into files of 16 bits. The files do not say so, but their largest value
+    does. If values are negative or above 32 bits, the levels are the lowest and the highest value.
     """
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))
@@ -31,10 +31,10 @@ def levels_of(low: float, high: float) -> Levels:
 
 
 def levels_in(paths: Sequence[Path]) -> Levels | None:
-    """The levels of a data set, from the lowest and highest value in `DECODED` of its images.
+    """Return the levels of a data set, from the lowest and highest value in `DECODED` of its images.
 
     Returns:
-        None if none of `HEADERS` images has more than 8 bits, or can be read
+        None if no image of more than 8 bits is found among `HEADERS` of them, or none can be read
     """
     if not any(map(_has_deep_mode, paths[:: max(1, len(paths) // HEADERS)])):
         return None
@@ -43,7 +43,7 @@ def levels_in(paths: Sequence[Path]) -> Levels | None:
 
 
 def eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """An image in mode L; values outside `levels` become black or white. None takes the image's own levels.
+    """Convert an image to mode L; values outside `levels` become black or white. None takes the image's own levels.
 
     Raises:
         ValueError: a pixel is not finite.
@@ -57,16 +57,16 @@ def eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
 
 
 def require_all_bits_of_colours(image: Image.Image) -> None:
-    """Make sure that PIL, which keeps the upper 8 bits of colours of 16, has not lost most of an image with that.
+    """Refuse a colour image of 16 bits that hardly uses its upper 8 bits, which are all that PIL keeps.
 
     Raises:
-        ValueError: it has.
+        ValueError: fewer than 16 shades are left.
     """
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:
         raise ValueError(
-            f"colours of 16 bits with no value above {(largest + 1) * 256 - 1}, of which {largest + 1} levels would be "
-            "left; save the image with 8 bits"
+            f"its 16-bit colours have no value above {(largest + 1) * 256 - 1:,}, so that only {largest + 1} levels "
+            "would be left of them; save the image with 8 bits"
         )
 
 
@@ -74,18 +74,18 @@ def _has_deep_mode(path: Path) -> bool:
     try:
         with open_image(path) as image:
             return is_deep(image.mode)
-    except Exception:  # reading it in full, later, names it and says why
+    except Exception:  # decoding the file later names it and says what is wrong
         return False
 
 
 def _ends(path: Path) -> tuple[float, float] | None:
-    """The lowest and the highest value of an image of more than 8 bits."""
+    """Return the lowest and the highest value of an image of more than 8 bits, or None for any other file."""
     try:
         with open_image(path) as image:
             if not is_deep(image.mode):
                 return None
             values = np.asarray(image)
-    except Exception:  # as above
+    except Exception:  # see above
         return None
     low, high = values.min(), values.max()
     return (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None

@@ -34,7 +34,7 @@ class Preprocessing:
     size: the height and width that images are resized to; None keeps each image's own.
     keep_aspect: images are fitted into `size` and padded at their right or bottom, instead of stretched.
     mean, std: one number a channel, for pixels from 0 to 1.
-    levels: of pixels of more than 8 bits, see `project.pipeline.decode.decode`.
+    levels: the values that become black and white in images of more than 8 bits: see `project.pipeline.decode.decode`.
 
     Raises:
         UserError: the values do not fit each other.
@@ -59,7 +59,7 @@ class Preprocessing:
         if min(self.std) < SMALLEST:
             raise UserError(f"data.std is {list(self.std)}, but must be above 0")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
-            raise UserError(f"the levels of images are {self.levels}, but must be two numbers, the smaller first")
+            raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 
     @classmethod
     def of(cls, taught: dict[str, Any]) -> Self:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from project.pipeline.decode import decode, look, resize, to_tensor
+from project.pipeline.decode import decode, is_truncated, resize, to_tensor
 from project.pipeline.levels import Levels
 
 
@@ -114,7 +114,7 @@ class Files(Samples):
 
     size: height and width.
     keep_aspect: the image is fitted into `size` and padded at its right or bottom, instead of stretched.
-    levels: of pixels of more than 8 bits, see `project.pipeline.decode.decode`.
+    levels: the values that become black and white in images of more than 8 bits: see `project.pipeline.decode.decode`.
     """
 
     paths: Sequence[Path]
@@ -126,16 +126,13 @@ class Files(Samples):
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
 
-    def look(self, index: int) -> bool:
-        """Decode a sample's files at the least cost, see `project.pipeline.decode.look`.
-
-        Returns:
-            whether the image is a JPEG that lacks its last bytes
+    def is_truncated(self, index: int) -> bool:
+        """Return whether the image is a JPEG that lacks its last bytes: see `project.pipeline.decode.is_truncated`.
 
         Raises:
-            BrokenFiles: a file cannot be decoded.
+            BrokenFiles: one of the sample's files cannot be decoded.
         """
-        return look(self.paths[index])
+        return is_truncated(self.paths[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:

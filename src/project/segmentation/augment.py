@@ -13,14 +13,13 @@ from project.segmentation.masks import IGNORED
 
 
 class RandomScaleCrop(v2.Transform):
-    """Enlarges or shrinks by a random factor and cuts a random part of `size` out, in one step.
+    """Enlarge or shrink by a random factor and cut a random part of `size` out, in one step.
 
-    Only that part is resized. Where the image is too small for it, the rest is grey in the image and
-    ignored in the mask.
+    Only that part is resized. If the image is too small for it, the rest is grey in the image and ignored in the mask.
 
     Args:
         size: height and width of the part; by default those of the image.
-        scale: the least and the largest factor; drawn evenly between their logarithms.
+        scale: the smallest and the largest factor; drawn evenly between their logarithms.
     """
 
     def __init__(self, size: tuple[int, int] | None = None, scale: tuple[float, float] = (0.75, 1.5)) -> None:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from project import BrokenFiles
 from project.pipeline.coco import Crowds, categories, finder, joined, number, read, whole_number
-from project.pipeline.decode import reading, upright_size
+from project.pipeline.decode import errors_as_broken_files, upright_size
 from project.reading import open_image
 from project.segmentation.masks import IGNORED
 
-FAR = 10  # of an image's longer side: no corner lies as far, and drawing one takes memory by its distance
+FAR = 10  # times an image's longer side: no real corner lies that far out, and drawing one takes memory by its distance
 LONGEST = 2_000_000  # pixels of a polygon's outline
 LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels: Pillow reads no larger image
 
@@ -57,7 +57,7 @@ class Document(NamedTuple):
     """A JSON file.
 
     categories: id to name.
-    joined: what to say of categories that have the same name.
+    joined: messages about categories that have the same name.
     """
 
     file: Path
@@ -67,7 +67,7 @@ class Document(NamedTuple):
     joined: list[str]
 
     def crowds(self) -> dict[str, tuple[int, int]]:
-        """How many crowds a class has, and how many annotations in all, for each class with crowds."""
+        """Return, for each class with crowds, the number of its crowds and of all its annotations."""
         shapes = [shape for drawing in self.drawings for shape in drawing.shapes]
         total = Counter(self.categories[shape.category] for shape in shapes)
         crowds = Counter(self.categories[shape.category] for shape in shapes if shape.crowd)
@@ -76,11 +76,11 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoShapes:
-    """Draws the annotations of an image, later ones over earlier ones; the rest is class 0.
+    """Draw the annotations of an image, later ones over earlier ones; all other pixels are class 0.
 
-    file: the JSON, which the drawings come from.
+    file: the JSON file that the drawings come from.
     numbers: `(category id, class number)`.
-    crowds: "objects" draws crowds as all others, "ignore" as pixels to ignore.
+    crowds: "objects" draws crowds like all other annotations, "ignore" as pixels to ignore.
     """
 
     file: Path
@@ -189,7 +189,7 @@ def _shape(entry: dict[str, Any], names: dict[int, str], sizes: dict[Any, tuple[
 
 
 def _runs(segmentation: dict[str, Any]) -> dict[str, Any]:
-    """Run lengths as COCO writes them."""
+    """Return run lengths as COCO writes them, with texts that mean numbers as numbers."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
         raise _Unusable("its run lengths have no size or no counts")
@@ -222,20 +222,29 @@ def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarra
 
 
 def _require_short(polygon: np.ndarray) -> None:
-    """Drawing takes memory and time by an outline's length: a zigzag of 20,000 corners may take 5 GB and a minute."""
+    """Refuse a polygon with a very long outline, since drawing takes memory and time by its length.
+
+    A zigzag of 20,000 corners may take 5 GB and a minute.
+
+    Raises:
+        _Unusable: it is longer than `LONGEST`.
+    """
     if len(polygon) * np.ptp(polygon) <= LONGEST:
         return
     corners = polygon.reshape(-1, 2)
     length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
     if length > LONGEST:
-        raise _Unusable(f"its outline is {length:,.0f} pixels long, of at most {LONGEST:,}")
+        raise _Unusable(f"its outline is {length:,.0f} pixels long, but may have at most {LONGEST:,}")
 
 
 def _corners(polygon: list[Any]) -> np.ndarray:
-    """Float64[2 V]. NumPy reads lists of numbers fast; where others are among them, each is looked at."""
+    """Return a polygon as Float64[2 V].
+
+    NumPy converts a list of numbers fast. If that fails, since some are written as text, they are converted one by one.
+    """
     try:
         corners = np.array(polygon)
-    except (ValueError, OverflowError):  # lists of several lengths
+    except (ValueError, OverflowError):  # lists of different lengths, or a huge number
         corners = np.array(None)
     if corners.ndim == 1 and corners.dtype.kind in "if" and np.isfinite(corners).all():
         return corners.astype(float)
@@ -246,5 +255,5 @@ def _corners(polygon: list[Any]) -> np.ndarray:
 
 
 def _size_of(image: Path) -> tuple[int, int]:
-    with reading(image), open_image(image) as header:
+    with errors_as_broken_files(image), open_image(image) as header:
         return upright_size(header)

@@ -28,7 +28,7 @@ from project.segmentation.masks import (
     comparable,
     image_and_mask,
 )
-from project.segmentation.meaning import entries_of, look_at
+from project.segmentation.meaning import entries_of, read_values
 from project.segmentation.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
 
 
@@ -36,7 +36,7 @@ class MaskFolder(ImageDataModule):
     """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
 
     Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`tables.read_table`), or by
-    their ids. Masks of 0 and 255 alone, in all files, are black and white: classes 0 and 1.
+    their ids. If all files hold only 0 and 255, the masks are black and white: classes 0 and 1.
 
     Args:
         root: the data set's folder.
@@ -44,12 +44,12 @@ class MaskFolder(ImageDataModule):
         image_size: height and width; None keeps each image's own, and training then needs an augmentation that crops
             to one size. Evaluation then takes the images one at a time.
         keep_aspect: images are fitted into `image_size` and padded, instead of stretched.
-        class_names: a name for each id, from 0, or for each of `ids`; those of one name are one class.
-        ids: the pixel value of each class, in the classes' order, where masks hold others than 0, 1, 2, ...:
-            `[0, 128, 255]`.
+        class_names: a name for each id, from 0, or for each of `ids`; ids of the same name are one class.
+        ids: the pixel value of each class, in the classes' order, if these are not 0, 1, 2, ...: `[0, 128, 255]`.
         colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: pixel values that count neither in the loss nor in the metrics, beside 255 where that is no class. By
-            default those of classes named void, unlabelled or ignore. The others become class numbers in their order.
+        ignore: pixel values that count neither in the loss nor in the metrics; 255 does not count either, unless it is
+            a class. By default, the values of classes named void, unlabelled or ignore. The other values become class
+            numbers in their order.
         group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
@@ -80,15 +80,15 @@ class MaskFolder(ImageDataModule):
             if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
                 raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
         if len(set(ids or ())) < len(ids or ()):
-            raise UserError(f"data.ids is {ids}, but each id must be there once")
+            raise UserError(f"data.ids is {ids}, but each id may be listed only once")
         self.pairs = find_pairs(self.root, images, masks)
         self._learned: list[Entry] | None = None
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """What each pixel value is called, ignored ones too; `project.segmentation.meaning` decides where it is open.
+        """The name of each pixel value, also of ignored ones; if nothing gives it, see `project.segmentation.meaning`.
 
-        A checkpoint's are kept, unless the data name other classes.
+        Those of a checkpoint are kept, unless the data name other classes.
         """
         named = self._named()
         if self.ids is not None:
@@ -99,10 +99,10 @@ class MaskFolder(ImageDataModule):
         if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
             return self._learned
         masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
-        return entries_of(named, lambda: look_at(masks), self.ignore or (), self.root)
+        return entries_of(named, lambda: read_values(masks), self.ignore or (), self.root)
 
     def _named(self) -> list[Entry] | None:
-        """The classes by their places in a list, or by the ids that a table gives them; None where nothing does."""
+        """The classes that the user or a table names, with their ids; None if nothing names them."""
         if self.colors is not None:
             return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
         if self.names is not None:
@@ -169,7 +169,7 @@ class MaskFolder(ImageDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        # Older checkpoints hold places in a list, which need not be the values in the files.
+        # Older checkpoints hold other ids under another key: places in a list, which need not be the files' values.
         if "pixel_values" in state:
             self._learned = [Entry(*entry) for entry in state["pixel_values"]]
 
@@ -189,7 +189,7 @@ class CocoMasks(ImageDataModule):
         root: the data set's folder.
         train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the file names in the JSON start from, where it is not found.
-        crowds: annotations with `iscrowd` 1 are pixels to ignore, or `objects` as all others.
+        crowds: `ignore` makes annotations with `iscrowd` 1 pixels to ignore; `objects` takes them as all others.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
@@ -257,7 +257,8 @@ class CocoMasks(ImageDataModule):
                 raise UserError(f"{document.file}: {lost.what}: {lost.why}")
         for kind, count in Counter(lost.kind for lost in document.lost).items():
             first = next(lost for lost in document.lost if lost.kind == kind)
-            warnings.warn(f"{document.file}: {kind} {count}, left out, as {first.what}: {first.why}", stacklevel=1)
+            told = f"{count:,} left out ({kind}), the first is {first.what}: {first.why}"
+            warnings.warn(f"{document.file}: {told}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := document.crowds()):
             alone = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and alone:

@@ -1,4 +1,4 @@
-"""Mask files: index, palette and grey images by their pixel values, coloured ones by the colours of a class table."""
+"""Mask files: pixel values of index, palette and grey images, or colours of a class table, to class numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from project import BrokenFiles, UserError
-from project.pipeline.decode import reading, upright
+from project.pipeline.decode import errors_as_broken_files, upright
 from project.reading import open_image
 from project.segmentation.masks import IGNORED, UNKNOWN
 from project.segmentation.tables import HIGHEST_ID, Entry
 
 
 class Values(NamedTuple):
-    """What stands in a mask file: numbers [h w], or colours uint8 [h w 3].
+    """The content of a mask file: numbers [h w], or colours uint8 [h w 3].
 
-    one_bit: the image has one bit a pixel, so that its 1 may be the id 1 or white.
+    one_bit: the image has one bit a pixel, so that a 1 in it may be the id 1 or white.
     """
 
     values: np.ndarray
@@ -28,10 +28,10 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskImages:
-    """The class number of each value that a mask may hold; 255 where it is ignored. All others are no class's.
+    """The class number of each value that a mask may hold, 255 for ignored values. Other values have no class.
 
     numbers: `(pixel value, class number)`, of index, palette and grey masks.
-    colours: `(red << 16 | green << 8 | blue, number)`, sorted; None where no colours are known.
+    colours: `(red << 16 | green << 8 | blue, class number)`, sorted; None if no colours are known.
     """
 
     numbers: tuple[tuple[int, int], ...]
@@ -79,16 +79,16 @@ class MaskImages:
 
     @property
     def _white(self) -> int:
-        """What 1 stands for in an image of one bit: white, where white is a class."""
+        """The pixel value that 1 stands for in an image of one bit: white if white is a class, else 1."""
         return next((white for white in (IGNORED, HIGHEST_ID) if self._table[white] < UNKNOWN), 1)
 
     def complaint(self, found: Values, mask: np.ndarray, most: int = 5) -> str:
-        """About the values that are no class's, and what to do."""
+        """Name the values that have no class, and say what to do."""
         unknown = found.values[mask == UNKNOWN]
         if unknown.ndim == 2 and (self.colours is not None or not is_grey(found.values)):
             values = np.unique(_packed(unknown))
             words = [f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in values[:most].tolist()]
-            what, remedy = "colour", "give each class's with --data.colors"
+            what, remedy = "colour", "give each class's colour with --data.colors"
         else:
             values = np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown)
             words = [str(value) for value in values[:most].tolist()]
@@ -100,11 +100,11 @@ class MaskImages:
 
 
 def reader_of(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """The reader for a class table.
+    """Make the reader for a class table.
 
     Args:
         numbers: the class number of each entry, or 255.
-        ignored: values that need not stand in the table; 255 is ignored where it is no entry's.
+        ignored: pixel values to ignore, which need not be in the table; 255 is ignored if no entry has it.
     """
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
@@ -114,12 +114,12 @@ def reader_of(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImage
 
 
 def values_of(path: Path) -> Values:
-    """A mask file's content, never converted: palette images give their indices.
+    """Return a mask file's content without converting it: palette images give their indices.
 
     Raises:
         BrokenFiles: it cannot be read, or holds numbers that are not whole.
     """
-    with reading(path), open_image(path) as image:
+    with errors_as_broken_files(path), open_image(path) as image:
         jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
@@ -135,10 +135,14 @@ def values_of(path: Path) -> Values:
 
 
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """int32 of float32."""
+    """Convert float32 to int32.
+
+    Raises:
+        BrokenFiles: a value is not a whole number.
+    """
     broken = values[~(np.abs(values) < 2**31) | (values != np.rint(values))]
     if len(broken):
-        raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}; ids are whole numbers")
+        raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
     return values.astype(np.int32)
 
 

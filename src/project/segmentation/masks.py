@@ -69,10 +69,10 @@ class MaskFiles(Files):
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
-    def look(self, index: int) -> bool:
-        is_cut = super().look(index)
+    def is_truncated(self, index: int) -> bool:
+        truncated = super().is_truncated(index)
         self.reader.known(self.targets[index])
-        return is_cut
+        return truncated
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ FILES = (
     "labelmap.txt",
     "codes.txt",
 )
-HIGHEST_ID = 2**16 - 1  # of a mask's pixel
+HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 LONGEST = 1000  # characters of a line
 UNNAMED = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # ignored where the user does not say otherwise
 
@@ -48,7 +48,7 @@ def read_table(file: Path) -> list[Entry]:
     """A class a line: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`; the first has the id 0.
 
     Raises:
-        UserError: a line is not understood, an id is no mask's or has two names, or the file is empty.
+        UserError: a line is not understood, an id is larger than a mask's or has two names, or the file is empty.
     """
     entries: list[Entry] = []
     names: dict[int, str] = {}
@@ -57,7 +57,7 @@ def read_table(file: Path) -> list[Entry]:
         if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
             continue
         if len(line) > LONGEST:
-            raise UserError(f"{file}:{number}: {len(line):,} characters are no class")
+            raise UserError(f"{file}:{number}: a line of {len(line):,} characters, but a class has at most {LONGEST:,}")
         found = _LABELMAP.match(line) or _COLOUR_NAME.match(line) or _NAME_COLOUR.match(line)
         numbered = _ID_NAME.match(line)
         if found:
@@ -66,8 +66,6 @@ def read_table(file: Path) -> list[Entry]:
                 raise UserError(f"{file}:{number}: a colour is three numbers from 0 to 255, and this is '{line}'")
             entries.append(Entry(len(entries), found["name"].strip(" \t,;"), colour))
         elif numbered:
-            if int(numbered["id"]) > HIGHEST_ID:
-                raise UserError(f"{file}:{number}: the id {numbered['id']}, but a mask holds 0 to {HIGHEST_ID}")
             entries.append(Entry(int(numbered["id"]), numbered["name"], None))
         else:
             entries.append(Entry(len(entries), line, None))
@@ -75,7 +73,7 @@ def read_table(file: Path) -> list[Entry]:
         if last.id > HIGHEST_ID:
             raise UserError(f"{file}:{number}: id {last.id}, but an id is from 0 to {HIGHEST_ID}")
         if (other := names.setdefault(last.id, last.name)) != last.name:
-            raise UserError(f"{file}:{number}: id {last.id} is that of '{other}' already; give each class its own")
+            raise UserError(f"{file}:{number}: id {last.id} already belongs to '{other}'; give each class its own")
     if not entries:
         raise UserError(f"{file}: no classes in it; expected one a line, NAME or NAME R G B")
     return entries

@@ -15,7 +15,7 @@ from project.detection.formats.annotation import Annotation, Reading, missing_an
 from project.detection.formats.mending import without_shares
 from project.pipeline.coco import number
 from project.pipeline.folders import SPLITS, files_below, folders, images, split_folders, split_of
-from project.reading import MOST_OF_IMAGE, MOST_OF_LIST, read_bytes, read_text
+from project.reading import MOST_OF_ANNOTATION, MOST_OF_LIST, read_bytes, read_text
 
 ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")
 IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -63,7 +63,7 @@ def read(pairs: list[Pair]) -> Reading:
 
 def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
     try:
-        content = read_bytes(xml, MOST_OF_IMAGE)
+        content = read_bytes(xml, MOST_OF_ANNOTATION)
         if b"<!ENTITY" in content:
             raise BrokenFiles(f"{xml}: it declares entities, which no annotation needs")
         tree = ElementTree.fromstring(content)
@@ -148,7 +148,7 @@ def _only(paths: list[Path] | None) -> Path | None:
 
 def _stem_inside(xml: Path) -> str:
     try:
-        found = re.search(rb"<filename>([^<]*)</filename>", read_bytes(xml, MOST_OF_IMAGE))
+        found = re.search(rb"<filename>([^<]*)</filename>", read_bytes(xml, MOST_OF_ANNOTATION))
     except BrokenFiles:  # reading its boxes says why
         return ""
     return Path(found[1].decode(errors="replace").strip().replace("\\", "/")).stem if found else ""

@@ -28,8 +28,8 @@ from project.pipeline.decode import EXTENSIONS
 from project.pipeline.folders import SPLITS, folders, images, split_folders
 from project.reading import (
     MOST_CLASSES,
+    MOST_OF_ANNOTATION,
     MOST_OF_CONFIG,
-    MOST_OF_IMAGE,
     MOST_OF_LIST,
     line_of,
     read_text,
@@ -103,7 +103,7 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
 
 def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Fault]) -> None:
     try:
-        lines = read_text(text, MOST_OF_IMAGE).splitlines()
+        lines = read_text(text, MOST_OF_ANNOTATION).splitlines()
     except BrokenFiles as error:
         faults.append(unreadable(text, None, str(error).removeprefix(f"{text}: ")))
         return
@@ -165,7 +165,7 @@ def _mirrored(folder: Path) -> Path:
 
 def _has_boxes(text: Path) -> bool:
     try:
-        first = read_text(text, MOST_OF_IMAGE).split(maxsplit=1)[:1]
+        first = read_text(text, MOST_OF_ANNOTATION).split(maxsplit=1)[:1]
     except BrokenFiles:
         return False
     return bool(first) and first[0].isdigit()
