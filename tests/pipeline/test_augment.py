@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from photos import Photos
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from project import UserError
-from project.classification import ImageFolder
 from project.pipeline import RandomShift, RandomZoomIn
 
 
@@ -46,21 +46,22 @@ def test_a_shift_is_up_to_its_share_of_each_side():
     assert rows == {18, 19, 20} and columns == set(range(36, 41))
 
 
-def folder(image_folder, **options) -> ImageFolder:
-    return ImageFolder(str(image_folder({"train": {"a": 6, "b": 6}, "val": {"a": 1, "b": 1}})), **options)
+@pytest.fixture
+def root(image_folder) -> str:
+    return str(image_folder({"train": {"a": 6, "b": 6}, "val": {"a": 1, "b": 1}}))
 
 
-def test_the_sizes_that_a_net_gets(image_folder, capsys):
-    same = folder(image_folder, image_size=(24, 20), augment=[RandomShift(), RandomZoomIn()])
+def test_the_sizes_that_a_net_gets(root, capsys):
+    same = Photos(root, augment=[RandomShift(), RandomZoomIn()])
     same.setup("fit")
-    assert same.image_sizes == {"data.image_size": (24, 20)} and not capsys.readouterr().out
-    other = ImageFolder(same.root, image_size=(24, 20), augment=[v2.RandomCrop((16, 12))])
+    assert same.image_sizes == {"data.image_size": (6, 8)} and not capsys.readouterr().out
+    other = Photos(root, augment=[v2.RandomCrop((4, 5))])
     other.setup("fit")
-    assert other.image_sizes == {"data.image_size": (24, 20), "data.augment": (16, 12)}
-    assert capsys.readouterr().out.count("16x12") == 1
+    assert other.image_sizes == {"data.image_size": (6, 8), "data.augment": (4, 5)}
+    assert capsys.readouterr().out.count("4x5") == 1
 
 
-def test_a_crop_larger_than_the_images_is_one_line(image_folder):
-    data = folder(image_folder, image_size=(20, 24), augment=[v2.RandomCrop((64, 64), padding=6)])
-    with pytest.raises(UserError, match=r"data\.augment cannot be applied to images of data\.image_size, 20x24"):
+def test_a_crop_larger_than_the_images_is_one_line(root):
+    data = Photos(root, augment=[v2.RandomCrop((64, 64), padding=6)])
+    with pytest.raises(UserError, match=r"data\.augment cannot be applied to images of data\.image_size, 6x8"):
         data.setup("fit")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from project import UserError
+from project import BrokenFiles, UserError
 from project.checks.survey import quick, thorough
 from project.segmentation import CocoMasks, MaskFolder, counting
 
@@ -242,7 +242,8 @@ def test_masks_of_unknown_ids_make_no_class_missing(root):
     assert "mask-id-unknown" in found and "class-missing" not in found
     for path in root.glob("*annot/*.png"):
         path.write_bytes(b"broken")
-    assert MaskFolder(root=str(root), class_names=["a", "b", "c"]).class_counts == [-1, -1, -1]
+    with pytest.raises(BrokenFiles, match="6 of 6 images of train"):
+        _ = MaskFolder(root=str(root), class_names=["a", "b", "c"]).class_counts
 
 
 def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():

@@ -147,7 +147,7 @@ def test_a_table_of_greys_names_greys_or_ids_in_every_mode():
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [("0, sky\n70000, car\n", r"classes\.txt:2: id 70000"), ("0, sky\n3, car\n3, road\n", r":3: id 3 .*'car'")],
+    [("0, sky\n70000, car\n", r"classes\.txt:2: .*70000"), ("0, sky\n3, car\n3, road\n", r":3: id 3 .*'car'")],
 )
 def test_ids_in_a_table_that_no_mask_can_tell_apart_are_said(table, message):
     root = folder([("L", [0, 3])])

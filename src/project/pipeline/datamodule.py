@@ -256,8 +256,9 @@ class ImageDataModule(L.LightningDataModule):
         self._size = first.shape[1:] if first is not None and first.one_size else None
         _ = self.preprocessing  # says what does not fit
         self._divided.clear()  # `samples` may hold copies, so this frees memory
-        if stage == "fit" and self._size is not None:
-            self.image_sizes = self._image_sizes(self._present("train"))
+        train = self.samples["train"]
+        if stage == "fit" and train is not None and train.one_size:
+            self.image_sizes = self._image_sizes(train)
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of a checkpoint, or else of the first split, which is train if there is one."""
@@ -287,8 +288,8 @@ class ImageDataModule(L.LightningDataModule):
         except Exception as error:  # anyone may have written a transform, and it may raise anything
             raise UserError(
                 f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
-                f"({type(error).__name__}: {in_a_line(error)}); these crops keep an image's size: RandomShift and "
-                "RandomZoomIn of project.pipeline, and RandomScaleCrop of project.segmentation without a size"
+                f"({type(error).__name__}: {in_a_line(error)}); RandomShift and RandomZoomIn of "
+                "project.pipeline crop without changing an image's size"
             ) from error
         sizes = {"data.image_size": (height, width)}
         rows, columns = batch.images.shape[-2:]
