@@ -127,6 +127,7 @@ def test_regularisation_is_a_matter_of_the_command_line(fit, apart):
     assert all(head.isfinite().all() for head in heads)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_without_the_guard_that_measures_overfitting(fit):
     """Dropout, mixing and workers' seeds are drawn from the generator that it must leave alone."""
     options = [*SHORTER, "--trainer.max_epochs", "2", "--model.net.dropout", "0.5"]
@@ -172,6 +173,7 @@ def test_frozen_epochs_train_the_head_alone(fit):
     }
 
 
+@pytest.mark.slow
 def test_resumed_at_an_epochs_end_gives_the_same_weights_with_any_number_of_workers(fit):
     common = [*SHORTER, "--model.schedule", "null"]
     straight = fit(*common, "--trainer.max_epochs", "2", "--name", "straight")

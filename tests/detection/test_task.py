@@ -98,6 +98,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(detect, capsys, tmp_path)
     assert table == {key: f"{results[key]:.4f}" for key in table} and len(table) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
 def test_two_processes_train_and_measure_what_one_does(repository, ranks, capsys, scenes):
     """13 test images, or a single one, which leaves a process without any."""
@@ -130,7 +131,8 @@ def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny
         verbs.test([str(run), "--data.root", "other"])
 
 
-@pytest.mark.parametrize("kind", ["Voc", pytest.param("Yolo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Voc", "Yolo"])
 def test_the_finetuning_config_takes_every_format(fit, repository, tiny, capsys, kind):
     some = tiny.pictures(6)
     tiny.save(Path("d"), some)
