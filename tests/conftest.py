@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -70,6 +71,25 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[]
         return folder
 
     return get
+
+
+@pytest.fixture
+def tiny_run(request: pytest.FixtureRequest, once: Callable[[str, Callable[[], object]], Path]) -> Path:
+    """The run of a task's own config with `RUN` of its `tiny.py`, made once; what it printed is in `printed.txt`."""
+    from of_slice import tiny
+
+    from project import process, verbs
+
+    task = request.path.parent.name
+    config = REPOSITORY / "configs" / f"{task}.yaml"
+
+    def make() -> None:
+        process.quiet()
+        with Path("printed.txt").open("w") as file, redirect_stdout(file):
+            verbs.fit(["--config", str(config), *tiny(config).RUN])
+        Path("printed.txt").rename(Path("runs") / task / "version_0" / "printed.txt")
+
+    return once(task, make) / "runs" / task / "version_0"
 
 
 @pytest.fixture

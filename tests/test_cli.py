@@ -250,7 +250,13 @@ def test_a_quick_look_writes_nothing():
 DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
 
 
-@pytest.mark.parametrize(("val", "test"), [(13, 7), (1, 1)], ids=["uneven", "fewer than processes"])
+SIZES = [
+    pytest.param(13, 7, marks=pytest.mark.slow, id="uneven"),
+    pytest.param(1, 1, id="fewer than processes"),
+]
+
+
+@pytest.mark.parametrize(("val", "test"), SIZES)
 def test_two_processes_train_and_count_every_sample_once(val, test, ranks, capsys):
     sizes = ["--data.train", "33", "--data.val", str(val), "--data.test", str(test), "--data.batch_size", "4"]
     ended = ranks("project.fit", *sizes, *DDP)

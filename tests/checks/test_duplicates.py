@@ -50,9 +50,9 @@ def test_too_few_to_pair(count):
 
 
 def test_many_far_hashes_take_no_long_time():
-    random = np.random.default_rng(0).integers(0, 2**64, 200_000, dtype=np.uint64)
-    random[150_000] = random[3] ^ np.uint64(0b111111)
-    assert [3, 150_000] in close(random).tolist()
+    random = np.random.default_rng(0).integers(0, 2**64, 60_000, dtype=np.uint64)
+    random[50_000] = random[3] ^ np.uint64(0b111111)
+    assert [3, 50_000] in close(random).tolist()
 
 
 def test_the_hash_withstands_brightness_and_noise_and_tells_pictures_apart():

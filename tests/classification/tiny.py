@@ -7,6 +7,8 @@ from fake_mnist import fake_mnist
 from PIL import Image
 
 METRIC = "test/accuracy"
+RUN = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.log_every_n_steps", "1",
+       "--model.net.widths", "[4]", "--model.net.depth", "1"]  # fmt: skip
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:

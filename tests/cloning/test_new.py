@@ -43,8 +43,8 @@ def tool(name: str) -> Path:
 
 
 def choice(tasks: list[str]):
-    """As a parameter: the last task alone and the pair are quick."""
-    marks = () if len(tasks) > 1 or tasks == TASKS[-1:] else pytest.mark.slow
+    """As a parameter: the last one, a pair if there is one, is quick."""
+    marks = () if tasks == CHOICES[-1] else pytest.mark.slow
     return pytest.param(tasks, marks=marks, id="+".join(tasks))
 
 
@@ -301,6 +301,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
+@pytest.mark.slow
 def test_who_stops_reading_gets_no_traceback(tmp_path):
     """As `| head -0` does."""
     words = [sys.executable, "-m", "project.new", str(tmp_path / "my_cells"), "--task", TASKS[0]]
@@ -339,7 +340,8 @@ def test_a_failure_half_way_leaves_nothing(failure, there, tmp_path, monkeypatch
     assert list(tmp_path.rglob("*")) == [place] * there
 
 
-@pytest.mark.parametrize("failure", [FAILURES[0], pytest.param(FAILURES[1], marks=pytest.mark.slow)], ids=repr)
+@pytest.mark.slow
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_a_failure_at_the_last_step_leaves_the_folder_empty(failure, tmp_path, monkeypatch):
     rename, moved = Path.rename, []
 
@@ -362,6 +364,7 @@ def test_what_comes_into_the_folder_meanwhile_is_not_overwritten(tmp_path, monke
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
 
 
+@pytest.mark.slow
 def test_a_shell_in_the_empty_folder_stays_in_it(tmp_path):
     """`mkdir my_cells && cd my_cells`, then `project.new .`."""
     (tmp_path / "my_cells").mkdir()
@@ -400,6 +403,7 @@ def test_a_terminal_is_asked_for_the_task_alone(tmp_path, asked, capsys):
     assert (tmp_path / "my_cells" / "src" / "my_cells" / TASKS[-1]).is_dir()
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked_for_a_name_if_the_folders_will_not_do(tmp_path, asked, capsys):
     questions = asked("my_cells")
     command.new([str(tmp_path / "my-cells"), "--task", TASKS[0]])
@@ -423,6 +427,7 @@ def test_what_is_given_is_not_asked_for(tmp_path, asked):
     assert all((tmp_path / "my_cells" / "src" / "my_cells" / task).is_dir() for task in TASKS[:2])
 
 
+@pytest.mark.slow
 def test_without_git_all_that_is_not_ignored_is_taken(tmp_path, monkeypatch):
     copy = tmp_path / "template"
     for file in TEMPLATE.files():

@@ -48,11 +48,8 @@ def test_a_class_has_its_curve():
     assert scores[[0, 50, 51, 100]].tolist() == pytest.approx([0.9, 0.9, 0.4, 0.4])
 
 
-def test_a_tiny_run_has_its_pictures_and_curves(fit, repository):
-    config = ["--config", str(repository / "configs" / "detection.yaml"), "--data.scenes", "60"]
-    short = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--model.net.widths", "[8, 8]"]
-    run = fit(*config, *short, "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.level", "1")
-    tags = EventAccumulator(str(run)).Reload().Tags()
+def test_a_tiny_run_has_its_pictures_and_curves(tiny_run):
+    tags = EventAccumulator(str(tiny_run)).Reload().Tags()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(tags["images"]) == {*samples, "validation/map"}
     assert sum(tag.startswith("precision_recall/") for tag in tags["tensors"]) >= 5

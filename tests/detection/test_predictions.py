@@ -14,8 +14,6 @@ from project.detection.task import Detector
 from project.pipeline import Preprocessing
 from project.prediction import Predictor, predict
 
-CONFIG = Path(__file__).parents[2] / "configs" / "detection.yaml"
-
 
 class Finder(torch.nn.Module):
     """Finds the part of an image that is brighter than its mean; the backbone is what the protocol asks for."""
@@ -122,13 +120,12 @@ def test_without_boxes_it_is_an_empty_list():
     assert json.loads(Path("predictions.json").read_text()) == []
 
 
-def test_a_run_on_the_command_line_and_in_python(fit):
-    run = fit("--config", str(CONFIG), "--data.scenes", "40", "--trainer.max_epochs", "1")
+def test_a_run_on_the_command_line_and_in_python(tiny_run):
     for number, size in enumerate([(96, 64), (200, 210), (31, 47)]):
         Image.new("RGB", size, (90, 60 * number, 50)).save(f"{number}.png")
-    predict([str(run), "0.png", "1.png", "2.png", "--out", "out"])
+    predict([str(tiny_run), "0.png", "1.png", "2.png", "--out", "out"])
     listed = json.loads(Path("out/predictions.json").read_text())
-    model = project.load(run)
+    model = project.load(tiny_run)
     found = model.predict(["0.png", "1.png", "2.png"])
     assert len(listed) == sum(len(one["scores"]) for one in found)
     assert {result["category"] for result in listed} <= set(model.class_names)

@@ -102,6 +102,7 @@ def tested(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, tested, ranks, monkeypatch):
     run = fit(*SHORT, "--trainer.limit_test_batches", "3", "--data.batch_size", "18")
     wanted = tested(str(run))
@@ -145,6 +146,7 @@ def test_early_stopping_stops(fit, capsys):
     assert "stopped after epoch 3: val/explained has not improved on 0.0000 for 2 validations" in said
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_weights(fit, image_folder):
     root = image_folder({"train": {"a": 14, "b": 12}, "test": {"a": 3, "b": 3}}, size=(8, 9))
     folder = ["--data", "project.generation.ImageFolder", "--data.root", str(root), "--data.image_size", "[8, 9]",

@@ -180,6 +180,7 @@ def of_style(file: str) -> Stylizer:
     return Stylizer(lambda **sizes: StyleNet(widths=[4], **sizes), file, ClassifierFeatures("run.ckpt"), 3)
 
 
+@pytest.mark.slow
 def test_on_other_photographs(fit, tiny, capsys):
     tiny.photos(Path("photos"), 12)
     tiny.photos(Path("others"), 4)

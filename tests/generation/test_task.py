@@ -193,6 +193,7 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
     assert results[0]["test/frechet_distance"] == results[1]["test/frechet_distance"]
 
 
+@pytest.mark.slow
 def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
     one = image_folder({"train": {"a": 20, "b": 20}}, size=(8, 9))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
@@ -208,6 +209,7 @@ def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
     assert {line.split()[0] for line in out.splitlines() if line.startswith("test/")} == {"test/loss", "test/explained"}
 
 
+@pytest.mark.slow
 def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, capsys):
     root = image_folder({"train": {"all": 30}, "test": {"all": 6}}, size=(8, 9))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
@@ -218,6 +220,7 @@ def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, c
     assert "judges samples" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_the_dashboard_no_samples_are_drawn_in_training(fit, monkeypatch):
     monkeypatch.setattr(Generator, "sampled", lambda *_: pytest.fail("it is off"))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")

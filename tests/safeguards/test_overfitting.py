@@ -78,7 +78,7 @@ def test_the_part_is_as_large_as_val_fixed_and_of_training_images():
 AVERAGED = {"trainer": {"callbacks": [{"class_path": "project.safeguards.EMA", "init_args": {"decay": 0.9}}]}}
 
 
-@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("averaged", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_measures_the_weights_that_are_kept(averaged, capsys):
     Path("more.yaml").write_text(yaml.safe_dump(AVERAGED if averaged else {}))
     verbs.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
@@ -104,7 +104,10 @@ def test_with_two_processes_each_image_counts_once(ranks):
     agrees_with_hand(val=49, model=tiny_task.Normed)
 
 
-@pytest.mark.parametrize("words", [[], ["--data.num_workers", "1", "--trainer.max_epochs", "2"]])
+WORKERS = ["--data.num_workers", "1", "--trainer.max_epochs", "2"]
+
+
+@pytest.mark.parametrize("words", [[], pytest.param(WORKERS, marks=pytest.mark.slow)], ids=["alone", "with a worker"])
 def test_training_is_the_same_without_it(words):
     """Its loader's iterators would draw from the generator that the training's iterators draw from."""
     states, found = [], []
@@ -178,7 +181,13 @@ CASES = [  # what is run: its verdict
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "wanted"), CASES, ids=[wanted for _, wanted in CASES])
+DEAR = ("too small to tell", "fits well")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[1] in DEAR else (), id=case[1]) for case in CASES],
+)
 def test_verdicts_of_real_runs(words, wanted, capsys):
     verbs.fit([*words, "--early_stopping.patience", "null"])
     assert f"verdict: {wanted}" in capsys.readouterr().out

@@ -5,10 +5,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from project.segmentation import Segmenter
 
 
-def test_a_tiny_run_has_its_pictures(fit, repository):
-    config = ["--config", str(repository / "configs" / "segmentation.yaml"), "--data.train", "12", "--data.val", "4"]
-    run = fit(*config, "--data.test", "4", "--trainer.max_epochs", "1")
-    tags = EventAccumulator(str(run)).Reload().Tags()
+def test_a_tiny_run_has_its_pictures(tiny_run):
+    tags = EventAccumulator(str(tiny_run)).Reload().Tags()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(tags["images"]) == {*samples, "validation/confusion", "validation/iou"}
 

@@ -15,8 +15,6 @@ from project.segmentation.predictions import Predictions
 from project.segmentation.tables import read_table
 from project.segmentation.task import Segmenter, likeliest
 
-CONFIG = Path(__file__).parents[2] / "configs" / "segmentation.yaml"
-
 
 class Shade(torch.nn.Module):
     """Bright pixels are class 2, dark ones class 0."""
@@ -73,14 +71,12 @@ def test_index_images_with_a_palette_and_pictures():
     assert not list(Path("out").rglob("*.part*"))
 
 
-def test_a_run_on_the_command_line_and_in_python(fit):
-    run = fit("--config", str(CONFIG), "--data.train", "16", "--data.val", "2", "--data.test", "2",
-              "--trainer.max_epochs", "1")  # fmt: skip
+def test_a_run_on_the_command_line_and_in_python(tiny_run):
     sizes = {"a": (64, 64), "b": (200, 90)}
     for name, size in sizes.items():
         Image.new("RGB", size, (90, 160, 50)).save(f"{name}.png")
-    predict([str(run), "a.png", "b.png", "--out", "out", "--pictures", "false"])
-    for name, found in zip(sizes, project.load(run).predict(["a.png", "b.png"]), strict=True):
+    predict([str(tiny_run), "a.png", "b.png", "--out", "out", "--pictures", "false"])
+    for name, found in zip(sizes, project.load(tiny_run).predict(["a.png", "b.png"]), strict=True):
         assert np.array_equal(np.array(Image.open(f"out/masks/{name}.png")), found.numpy())
         assert tuple(found.shape) == sizes[name][::-1]
     assert not Path("out/pictures").exists()

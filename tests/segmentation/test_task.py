@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,18 +163,18 @@ def run(fit, repository):
     return of
 
 
-def test_the_report_and_the_test_of_a_checkpoint_agree(run, capsys, tmp_path):
-    folder = run("--model.losses+=project.segmentation.Focal", "--model.losses+=project.segmentation.Dice")
-    reported = capsys.readouterr().out
-    results = json.loads((folder / "results.json").read_text())
+def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
+    reported = (tiny_run / "printed.txt").read_text()
+    results = json.loads((tiny_run / "results.json").read_text())
     assert {"test/miou", "test/pixel_accuracy", "test/loss", "test/iou/ground"} <= set(results)
     assert re.search(rf"^test/miou +{results['test/miou']:.4f}$", reported, re.MULTILINE)
-    moved = (folder / "checkpoints" / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
-    verbs.test([str(moved)])
+    shutil.copy(tiny_run / "checkpoints" / "best.ckpt", "elsewhere.ckpt")
+    verbs.test(["elsewhere.ckpt"])
     table = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
     assert table == {key: f"{value:.4f}" for key, value in results.items() if key.startswith("test/")}
 
 
+@pytest.mark.slow
 def test_without_a_test_split_the_report_has_the_classes_too(run, capsys):
     results = json.loads((run("--data.test", "0") / "results.json").read_text())
     said = capsys.readouterr().out
@@ -193,6 +194,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(run, ranks, monkeypatch):
     folder = run()  # with 7 scenes for the test: uneven for two
     alone = {}
@@ -207,6 +209,7 @@ def test_two_processes_measure_what_one_does(run, ranks, monkeypatch):
     assert {"test/loss", "test/miou", "test/pixel_accuracy", "test/iou/ground"} <= set(alone)
 
 
+@pytest.mark.slow
 def test_frozen_epochs_train_the_head_alone(run):
     folder = run("--model.freeze_epochs", "1", "--model.schedule", "null")
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 METRIC = "test/miou"
+RUN = ["--trainer.max_epochs", "1", "--data.train", "24", "--data.val", "5", "--data.test", "7", "--data.batch_size",
+       "4", "--model.net.widths", "[4, 6]", "--model.losses+=project.segmentation.Focal"]  # fmt: skip
 
 
 def picture(height: int, width: int, seed: int = 0) -> tuple[Image.Image, np.ndarray]:
