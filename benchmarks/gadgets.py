@@ -204,9 +204,10 @@ def kinds_of_fit() -> Kinds:
 
 
 def to_be_made(gadgets: Sequence[Gadget]) -> list[Gadget]:
-    """Each class in the first place that accepts it, and wherever a run obeys it."""
-    first = {id(gadget.thing): gadget for gadget in reversed(gadgets)}
-    return [gadget for gadget in gadgets if gadget.place.trained or first[id(gadget.thing)] is gadget]
+    """Each class in one place that makes it, else in the first that hands it on, and wherever a run obeys it."""
+    handed_on_last = sorted(gadgets, key=lambda gadget: gadget.place.wrap is itself)
+    one = {id(gadget.thing): gadget for gadget in reversed(handed_on_last)}
+    return [gadget for gadget in gadgets if gadget.place.trained or one[id(gadget.thing)] is gadget]
 
 
 def harmful(thing: Any, outside: Path, there: bool) -> Config:
@@ -250,10 +251,10 @@ def _harm(name: str, kind: Any, outside: Path, there: bool) -> Any:
 
 
 class Watch:
-    """What Python's audit hooks tell, of what happens outside of a run's folder."""
+    """What Python's audit hooks tell, of what happens outside of a run's folder and the user's cache."""
 
     def __init__(self) -> None:
-        self.on, self.inside, self.events = False, "", list[str]()
+        self.on, self.inside, self.events = False, ("",), list[str]()
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
@@ -376,16 +377,19 @@ class Worker:
 
     def __init__(self, left: list[Gadget], sandbox: Path) -> None:
         self.left, self.sandbox, self.since, self.told = left, sandbox, time.monotonic(), b""
+        self.over = False
         self.reader, writer = os.pipe()
         self.process = os.fork()
         if not self.process:
-            sys.addaudithook(WATCH)
-            torch.set_num_threads(1)
-            sandbox.mkdir(exist_ok=True)
-            os.chdir(sandbox)
-            for gadget in left:
-                os.write(writer, json.dumps(_try(gadget, sandbox)).encode() + b"\n")
-            os._exit(0)
+            try:
+                sys.addaudithook(WATCH)
+                torch.set_num_threads(1)
+                sandbox.mkdir(exist_ok=True)
+                os.chdir(sandbox)
+                for gadget in left:
+                    os.write(writer, json.dumps(_try(gadget, sandbox)).encode() + b"\n")
+            finally:
+                os._exit(0)  # whatever was raised: the parent's work is not this process's
         os.close(writer)
 
     def news(self) -> Iterator[Done]:
@@ -395,7 +399,8 @@ class Worker:
         for line in lines:
             self.since = time.monotonic()
             yield Done(self.left.pop(0), *json.loads(line))
-        if not read and self.left:
+        self.over = not read
+        if self.over and self.left:
             yield Done(self.left.pop(0), "the process died", ["dies"])
 
     def end(self) -> None:
@@ -412,13 +417,12 @@ def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
     while workers:
         ready = select.select([worker.reader for worker in workers], [], [], 1)[0]
         for worker in list(workers):
-            before = len(worker.left)
             if worker.reader in ready:
                 yield from worker.news()
-                ended = (not worker.told and len(worker.left) == before) or not worker.left
-            elif ended := time.monotonic() - worker.since > SECONDS:
+            elif time.monotonic() - worker.since > SECONDS:
+                worker.over = True
                 yield Done(worker.left.pop(0), f"did not end within {SECONDS} s", ["hangs"])
-            if ended:
+            if worker.over:
                 worker.end()
                 workers.remove(worker)
                 if worker.left:
@@ -427,6 +431,7 @@ def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
 
 def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
     outside = sandbox / "outside"
+    inside = tuple(f"{os.path.realpath(sandbox / name)}/" for name in ("run", ".cache"))  # the user's own cache
     ended: list[str] = []
     effects: list[str] = []
     tries = [harmful(gadget.thing, outside, there) for there in (True, False)]
@@ -434,7 +439,7 @@ def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
     for arguments in [one for place, one in enumerate(tries) if one not in tries[:place]]:
         furnish(sandbox)
         before = _state(outside)
-        WATCH.inside, WATCH.events = os.path.realpath(sandbox / "run") + "/", []
+        WATCH.inside, WATCH.events = inside, []
         ended.append(use(gadget, arguments, sandbox))
         effects += [f"{one} with {arguments}" for one in dict.fromkeys(WATCH.events)]
         if _state(outside) != before:
