@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -52,6 +53,28 @@ def choose(run_or_checkpoint: str) -> Path | None:
         raise UserError(f"no checkpoint of {path} is whole: start the run anew with --config {path}/config.yaml")
     _warn(f"{path} was ended before its first checkpoint: it begins anew")
     return None
+
+
+def refuse_foreign_start(trainer: L.Trainer) -> None:
+    """Refuse to begin a run with the checkpoint of another one.
+
+    Where there is an `OnExceptionCheckpoint`, Lightning begins with the newest file that it, or a `ModelCheckpoint`
+    with `save_last`, has left in its `dirpath`.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    on_exception = [one for one in trainer.callbacks if isinstance(one, OnExceptionCheckpoint)]  # type: ignore[attr-defined]
+    files = [Path(callback.ckpt_path) for callback in on_exception]
+    for callback in trainer.checkpoint_callbacks if on_exception else []:
+        if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
+            files += Path(callback.dirpath).glob(f"{callback.CHECKPOINT_NAME_LAST}*.ckpt")
+    for file in files:
+        if file.is_file():
+            raise UserError(
+                f"{file} is of another run, and with OnExceptionCheckpoint this run would begin with it: move it away, "
+                "or give the callback another dirpath; --resume goes on with a run"
+            )
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
