@@ -72,6 +72,16 @@ class Trainer(L.Trainer):
         """Ours, of all those that write checkpoints: Lightning takes the first."""
         return Checkpoint.of(self) or super().checkpoint_callback
 
+    def save_checkpoint(
+        self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any | None = None
+    ) -> None:
+        """Save nothing before there is an optimizer.
+
+        `OnExceptionCheckpoint` saves whatever was raised; its own failure would take the place of that exception.
+        """
+        if self.optimizers:
+            super().save_checkpoint(filepath, weights_only, storage_options)
+
 
 class SavedConfig(L.Callback):
     """Writes the run's `config.yaml`: when the training begins, since a run that is killed is resumed from it.

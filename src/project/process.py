@@ -85,6 +85,7 @@ def quiet() -> None:
         "Checkpoint directory .* exists and is not empty",  # a resumed run's
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours begins where it ended
         "Found .* in eval mode at the start of training",  # fixed norms, see `TorchvisionDetector`
+        "`?.fit(ckpt_path=",  # what `OnExceptionCheckpoint` would begin with, see `refuse_foreign_start`
         ".*litlogger|.*litmodels",
         r"\s*Unable to serialize instance",  # a default, which is left out of config.yaml
     ):

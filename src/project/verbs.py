@@ -58,6 +58,8 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     if resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
             restarting.check(trainer, data, last, cli.force)
+    if not last:
+        restarting.refuse_foreign_start(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)

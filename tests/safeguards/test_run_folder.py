@@ -39,7 +39,7 @@ def config() -> None:
 
 @pytest.fixture(scope="module")
 def trained(once) -> Path:
-    return made_once(once, "tiny_with_a_folder", CONFIG)
+    return made_once(once, "tiny_run_folder", CONFIG)
 
 
 @pytest.fixture
@@ -415,3 +415,27 @@ def test_where_a_logger_writes(words, folder):
     parser.add_lightning_class_args(L.Trainer, "trainer")
     config = cli._logging_into(Path("run"), parser.read(words))
     assert config.trainer.logger.init_args.save_dir == folder
+
+
+ON_EXCEPTION = ["--trainer.callbacks+=OnExceptionCheckpoint", "--trainer.callbacks.dirpath", "failed"]
+LAST_TOO = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.save_last", "true"]
+
+
+@pytest.mark.parametrize("name", ["on_exception.ckpt", "last-v1.ckpt"])
+def test_a_new_run_does_not_begin_with_another_runs_checkpoint(name, trained):
+    Path("failed").mkdir()
+    shutil.copy(trained / "checkpoints" / "last.ckpt", Path("failed", name))
+    others = [*ON_EXCEPTION, *LAST_TOO, "--trainer.callbacks.dirpath", "failed"]
+    with pytest.raises(UserError, match=name):
+        fit(*others)
+    assert not list(Path("runs").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("hook", ["configure_optimizers", "on_fit_start"])
+def test_a_checkpoint_on_exception_does_not_hide_the_exception(hook, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise UserError("the reason")
+
+    monkeypatch.setattr(Judge, hook, fail)
+    with pytest.raises(UserError, match="the reason"):
+        fit(*ON_EXCEPTION)

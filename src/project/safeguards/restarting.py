@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse import Namespace as JsonNamespace
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -93,6 +94,28 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
             )
         now[key] = False
     return now
+
+
+def refuse_foreign_start(trainer: L.Trainer) -> None:
+    """Refuse to begin a run with the checkpoint of another one.
+
+    Where there is an `OnExceptionCheckpoint`, Lightning begins with the newest file that it, or a `ModelCheckpoint`
+    with `save_last`, has left in its `dirpath`.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    on_exception = [one for one in trainer.callbacks if isinstance(one, OnExceptionCheckpoint)]  # type: ignore[attr-defined]
+    files = [Path(callback.ckpt_path) for callback in on_exception]
+    for callback in trainer.checkpoint_callbacks if on_exception else []:
+        if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
+            files += Path(callback.dirpath).glob(f"{callback.CHECKPOINT_NAME_LAST}*.ckpt")
+    for file in files:
+        if file.is_file():
+            raise UserError(
+                f"{file} is of another run, and with OnExceptionCheckpoint this run would begin with it: move it away, "
+                "or give the callback another dirpath; --resume goes on with a run"
+            )
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:

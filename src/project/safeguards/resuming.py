@@ -47,6 +47,7 @@ class ExactResume(L.Callback):
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._saved_at, self._saved_step, self._validated = 0.0, -1, False
+        self._planned = 0.0  # optimizer steps of the whole run; 0 before the training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not getattr(trainer, "fast_dev_run", False)
@@ -186,7 +187,7 @@ class ExactResume(L.Callback):
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not self.enabled or trainer.state.fn != TrainerFn.FITTING:
+        if not self.enabled or trainer.state.fn != TrainerFn.FITTING or not self._planned:
             return
         _settle(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
         metrics = {key: value.detach().cpu() for key, value in trainer.callback_metrics.items()}
