@@ -44,7 +44,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         config = run / "config.yaml"
         if last:
             trust.check_checkpoint(checkpoint.read(last), last, trusted)
-        with checkpoint.blamed(config, "cannot be gone on with"):
+        with checkpoint.blamed(config, "cannot be resumed"):
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
     else:
         cli = CLI(_with_config(args))
@@ -52,7 +52,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     for line in cli.carried:
         rank_zero_only(print)(line)
     if resumed:
-        with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
+        with checkpoint.blamed(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         _check_quickly(data, strict=cli.config.check == "strict", args=args)
@@ -66,17 +66,17 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
-    except BrokenFiles as error:  # that could be decoded when the run began
+    except BrokenFiles as error:  # the file could still be decoded when the run began
         run = trainer.log_dir or trainer.default_root_dir
         if not (Path(run) / "checkpoints" / LAST).is_file():
             raise
         resume = f"python -m project.fit --resume {run}"
         raise type(error)(f"{str(error).strip()}; restore it, then go on with {resume}") from None
     except Exception:
-        if cli.exact.signals.received:  # another process was the first to end
+        if cli.exact.signals.received:  # another process ended first
             raise cli.exact.stopped() from None
         raise
-    folder = Path(trainer.log_dir)  # of the first process, which all ask
+    folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
         figures = {**cli.speed.figures(trainer), **watched.figures(model), **_left_out(data)}
@@ -90,7 +90,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, int]:
-    """How many images were left out, if any, as a figure of the run."""
+    """Return the number of images that were left out as a figure of the run, if there are any."""
     number = sum(map(len, data.left_out.values())) if isinstance(data, ImageDataModule) else 0
     return {"left_out_images": number} if number else {}
 
@@ -100,7 +100,8 @@ def _notes(data: L.LightningDataModule) -> list[str]:
 
 
 def _best(trainer: L.Trainer) -> Path:
-    """
+    """Return the best checkpoint.
+
     Raises:
         UserError: it could not be written.
     """
@@ -149,7 +150,7 @@ def check(args: list[str]) -> None:
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
-    data.left_out = {split: {} for split in SPLITS}  # what cannot be decoded is among the faults
+    data.left_out = {split: {} for split in SPLITS}  # nothing is left out, so that the faults have broken files, too
     survey = thorough(data)
     if survey.counts:
         try:
@@ -171,21 +172,22 @@ def check(args: list[str]) -> None:
 
 
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
-    """
+    """Print the worst faults of the data.
+
     Raises:
-        BrokenFiles: strict, and there are errors, or files that cannot be decoded.
+        BrokenFiles: `strict`, and there are errors, or files that cannot be decoded.
     """
     from project.checks import report as words
     from project.checks.survey import quick
 
-    _ = data.fingerprint  # which decides what is left out
+    _ = data.fingerprint  # computing it finds the files that are left out
     survey = quick(data, whole=strict)
     command = f"python -m project.check {shlex.join(args)}".strip()
     said = words.brief(survey, command)
     if said:
         print(f"{said}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
-        raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
+        raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
 
 
 def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
@@ -209,7 +211,7 @@ def _with_config(args: list[str]) -> list[str]:
     for file in files:
         if not file.exists():
             raise UserError(missing_config(file))
-        read_yaml(file)  # the parser, which reads it anew, knows no limits
+        read_yaml(file)  # checks the limits, which the parser does not know when it reads the file again
     if not runs:
         plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
         if not plain:

@@ -130,7 +130,7 @@ def _exported(model: Predictor) -> Any:
 
 
 def counterpart(model: Predictor, exported: Exported) -> Predictor:
-    """Return the model that does what a file of `exported` does: a copy, where the file leaves something out."""
+    """Return the model that an exported file is compared with: a copy without what the file leaves out, if anything."""
     task: Any = model.task
     return Predictor(task.plain(), model.preprocessing) if exported.left_out else model
 
