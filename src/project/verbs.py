@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from project import BrokenFiles, UserError, checkpoint, trust
+from project import BrokenFiles, UserError, checkpoint, in_a_line, trust
 from project.arguments import option, options, without
 from project.cli import CLI, Inspection
 from project.dashboard import report, require_measured, show_report
@@ -157,7 +157,7 @@ def check(args: list[str]) -> None:
             predicted = memory.predict(cli.build_model(), data, str(cli.config.trainer.precision))
         # The model may be anyone's, and the data are what was asked about.
         except Exception as error:
-            survey.notes.append(f"memory: not predicted ({(str(error).splitlines() or [type(error).__name__])[0]})")
+            survey.notes.append(f"memory: not predicted ({in_a_line(error)})")
         else:
             survey.notes.append(f"memory: {predicted}")
             faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])

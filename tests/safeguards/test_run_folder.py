@@ -38,8 +38,8 @@ def config() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
+def trained(once) -> Path:
+    return made_once(once, "tiny_of_folders", CONFIG)
 
 
 @pytest.fixture
