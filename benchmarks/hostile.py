@@ -1,10 +1,12 @@
 """A thousand checkpoints and run folders of strangers: none runs foreign code, none ends in a traceback.
 
-    python benchmarks/hostile.py [--count 1000] [--seed 0]
+    python benchmarks/hostile.py [--count 1000] [--seed 0] [--walk false]
 
 A run on the digits is made once. Then its checkpoint, or its config, is harmed in one of the ways below, and given to
 `project.test`, or to `project.fit --resume`. Foreign code is a module that leaves a mark when it is imported or called,
 or a command that does; Python's audit hooks watch for more. A file that is harmed where nobody looks still works.
+
+Then `benchmarks/gadgets.py` puts every function and class of the project and its libraries where a file could name it.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gadgets
 import torch
 import yaml
 
@@ -40,8 +43,10 @@ def net(*args, **kwargs):
     Path("touched").touch()
 """
 TOUCH = {"command": "touch touched", "args": ["touch", "touched"], "source": "open('touched', 'w')"}
+TOUCH |= {"file": "touched", "content": "touched"}
 PATHS = (
     *("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.os.system"),
+    *("project.checks.report.write", "project.replacing.replacing", "torchvision.models.get_model"),
     *("foreign.Net", "foreign.net", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load_inline"),
     *("project.verbs.re.compile", "project.cli.CLI", "torchvision.datasets.utils.download_url", "lightning.Trainer"),
     "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
@@ -184,6 +189,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--walk", choices=["true", "false"], default="true", help="over all functions and classes")
     options = parser.parse_args()
 
     process.quiet()
@@ -221,7 +227,11 @@ def main() -> None:
         print(f"{how:<24}" + "".join(f"{table[how, end]:14}" for end in ends))
     total = [sum(count for (_, ended), count in table.items() if ended == end) for end in ends]
     print(f"{'all':<24}" + "".join(f"{count:14}" for count in total) + f"   foreign code {foreign}; wanted 0 and 0")
-    sys.exit(bool(foreign or total[-1]))
+    gadgets_that_harm = 0
+    if options.walk == "true":
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            gadgets_that_harm = gadgets.walk(Path(folder).resolve())
+    sys.exit(bool(foreign or total[-1] or gadgets_that_harm))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too
     Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
     # The first epoch is the best; later ones are others.
     falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max", "--model.lr", "0.3"]
-    sizes = ["--data.train", "300", "--data.val", "90", "--data.test", "0", "--trainer.max_epochs", "4"]
+    sizes = ["--data.train", "120", "--data.val", "90", "--data.test", "0", "--trainer.max_epochs", "4"]
     verbs.fit(["--config", "configs/tiny.yaml", "--config", "ema.yaml", "--name", "tiny", *falls, *sizes])
     reported = table(capsys.readouterr().out)
     verbs.test(["runs/tiny/version_0"])

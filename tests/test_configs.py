@@ -11,10 +11,17 @@ from project import verbs
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "4"]
-TINY += [f"--trainer.limit_{part}_batches=2" for part in ("train", "val", "test")]
+TINY += ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 
 
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+DEAR = ("detection_finetune", "generation_mnist")
+EACH = [
+    pytest.param(file, marks=pytest.mark.slow if file.stem in DEAR else (), id=file.stem)
+    for file in sorted(CONFIGS.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("config", EACH)
 def test_config_runs_a_step(config, fit, capsys, tmp_path):
     of_slice = tiny(config)
     folder = tmp_path / "data"

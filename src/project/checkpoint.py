@@ -18,6 +18,8 @@ from project.reading import require_stored
 
 # The arguments that the data give to a model that has them.
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
+# What a checkpoint says of the machine it was made on. Here the user says it, or the defaults hold.
+USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
 
@@ -82,15 +84,30 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
                 f"{file} does not say of which {kind} it is: it was not made by `python -m project.fit`, or with a "
                 f"{kind} that does not call save_hyperparameters()"
             )
-    found["model"]["init_args"] = _taken(**found["model"])
+    for part in found.values():
+        part["init_args"] = _taken(**part)
     return content, found
 
 
 def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that the model has: Lightning keeps what the data told, whether the model was told or not."""
+    """The arguments that are obeyed: not what this machine is to do beside, and not what a model was told and has no
+    use for (Lightning keeps all that the data told).
+    """
     module, _, name = class_path.rpartition(".")
     own = of_parameters(getattr(import_module(module), name))
-    return {key: value for key, value in init_args.items() if key in own or key not in LEARNED}
+    ignored = {*USERS, *(key for key in LEARNED if key not in own)}
+    taken = {key: _nothing_fetched(value) for key, value in init_args.items() if key not in ignored}
+    return {**taken, "download": False} if "download" in own else taken
+
+
+def _nothing_fetched(value: Any) -> Any:
+    """The same nested values, where nothing is `pretrained`."""
+    if isinstance(value, dict):
+        return {
+            key: False if key == "pretrained" and inside is True else _nothing_fetched(inside)
+            for key, inside in value.items()
+        }
+    return [_nothing_fetched(inside) for inside in value] if isinstance(value, list) else value
 
 
 def fill(model: nn.Module, tensors: Any, file: Path) -> None:

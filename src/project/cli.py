@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from project import UserError, trust
 from project.annotations import imported, of_parser
+from project.budget import Budget
 from project.checkpoint import LEARNED
 from project.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from project.foreign_paths import refuse_foreign_paths
@@ -119,6 +120,7 @@ class CLI(LightningCLI):
             the data already, and is told nothing by it.
         untrusted: a config whose class paths are checked before it is read as the command line says.
         trusted: packages that the user vouches for.
+        budget: limits what the model takes while it is made.
     """
 
     usage = "python -m project.fit [--config FILE ...] [--resume RUN [--trust PACKAGE]] [--KEY VALUE ...]"
@@ -130,8 +132,9 @@ class CLI(LightningCLI):
         base: dict[str, Any] | None = None,
         untrusted: Path | None = None,
         trusted: list[str] | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self.base, self.untrusted, self.trusted = base, untrusted, trusted or []
+        self.base, self.untrusted, self.trusted, self.budget = base, untrusted, trusted or [], budget
         self.speed = Speed()
         super().__init__(
             L.LightningModule,
@@ -212,8 +215,10 @@ class CLI(LightningCLI):
             self.config = _logging_into(self.folder, self.config)
         if self.resumed:
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
+            self.config = restarting.suited(self.config, args, begun=self.budget is not None)
 
     def instantiate_classes(self) -> None:
+        self.parser.within = self.budget
         try:
             super().instantiate_classes()
         except ValueError as error:

@@ -1,14 +1,17 @@
 """Turn jsonargparse's error messages, which describe its own workings, into one line about the user's mistake."""
 
+import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import lightning as L
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
@@ -54,7 +57,22 @@ class Parser(_Strict, LightningArgumentParser):
     """The parser of a run's config and command line.
 
     A logger needs no `save_dir`: without one, it writes into the run's folder. A schedule needs no length.
+
+    within: a context that is entered whenever a `LightningModule` is made.
     """
+
+    within: AbstractContextManager[Any] | None = None
+
+    def add_instantiator(
+        self, instantiator: Callable[..., Any], class_type: type, subclasses: bool = True, prepend: bool = False
+    ) -> None:
+        @functools.wraps(instantiator)  # jsonargparse asks for its parameters
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            with self.within or nullcontext():
+                return instantiator(*args, **kwargs)
+
+        made = limited if class_type is L.LightningModule else instantiator
+        super().add_instantiator(made, class_type, subclasses, prepend)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
         """Add the arguments of a class. Those that are filled in later are not required.

@@ -47,12 +47,13 @@ LISTED: dict[str, tuple[str, ...] | None] = {
     ),
     "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),
     "lightning.pytorch.profilers": ("AdvancedProfiler", "SimpleProfiler"),
-    "lightning.pytorch.strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
 }
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning writes there, and we never call
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 DEEPEST, MOST = 50, 100_000  # levels, and values
+LONGEST, MOST_CLASSES = 1_000, 10_000  # items of a list: the parser's time goes with their square
+OF_CLASSES = ("class_names", "class_counts")
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -90,7 +91,12 @@ def check_config(file: Path, kinds: Kinds, trusted: Sequence[str] = ()) -> None:
     Raises:
         UserError: it cannot be read as a config, or names what it may not.
     """
-    _Walk(file, trusted).group(read_yaml(file), kinds, "")
+    check_values(read_yaml(file), kinds, file, trusted)
+
+
+def check_values(config: Any, kinds: Kinds, file: Path, trusted: Sequence[str] = ()) -> None:
+    """The same for a config that was read from `file`."""
+    _Walk(file, trusted).group(config, kinds, "")
 
 
 class _Walk:
@@ -123,6 +129,9 @@ class _Walk:
         if isinstance(value, str):
             self._text(value, expected, kinds, key, depth)
         elif isinstance(value, (list, tuple)):
+            longest = MOST_CLASSES if key.endswith(OF_CLASSES) else LONGEST
+            if len(value) > longest:
+                self.refuse(key, f"is a list of {len(value):,} values, but {longest:,} are the most")
             for place, item in enumerate(value):
                 self.value(item, expected.items or [Any], f"{key}[{place}]", depth + 1)
         elif not isinstance(value, dict):

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import BrokenFiles, UserError, checkpoint, in_a_line, trust
 from project.arguments import option, options, without
+from project.budget import Budget
 from project.cli import CLI, Inspection
 from project.dashboard import report, require_measured, show_report
 from project.mistakes import missing_config
@@ -42,10 +43,13 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         run = restarting.run_folder(resumed)
         refuse_links(run, run)
         config = run / "config.yaml"
+        budget = None
         if last:
-            trust.check_checkpoint(checkpoint.read(last), last, trusted)
+            content = checkpoint.read(last)
+            trust.check_checkpoint(content, last, trusted)
+            budget = Budget(content.get("state_dict"), last)
         with checkpoint.blamed(config, "cannot be resumed"):
-            cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted)
+            cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
     else:
         cli = CLI(_with_config(args))
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
@@ -126,7 +130,7 @@ def test(args: list[str]) -> None:
     file = checkpoint.find(args[0])
     content, base = checkpoint.load(file, options(args, "--trust"))
     with checkpoint.blamed(file, "cannot be tested"):
-        cli = CLI(without(args[1:], "--trust"), base)
+        cli = CLI(without(args[1:], "--trust"), base, budget=Budget(content.get("state_dict"), file))
         own_root = base["data"]["init_args"].get("root", "")
         cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
         other_root = option(args, "--data.root")

@@ -35,9 +35,9 @@ def batch(count: int = 4) -> Batch:
 
 
 def test_overfits_one_batch():
-    task, one = detector(), batch()
+    task, one = detector(), batch(2)
     optimizer = torch.optim.AdamW(task.parameters(), 0.005)
-    for _ in range(120):
+    for _ in range(80):
         optimizer.zero_grad()
         task.training_step(one, 0).backward()
         optimizer.step()
@@ -130,7 +130,7 @@ def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny
         verbs.test([str(run), "--data.root", "other"])
 
 
-@pytest.mark.parametrize("kind", ["Voc", "Yolo"])
+@pytest.mark.parametrize("kind", ["Voc", pytest.param("Yolo", marks=pytest.mark.slow)])
 def test_the_finetuning_config_takes_every_format(fit, repository, tiny, capsys, kind):
     some = tiny.pictures(6)
     tiny.save(Path("d"), some)

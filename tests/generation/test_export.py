@@ -48,11 +48,15 @@ def stylizer(channels: int = 3) -> Stylizer:
     return Stylizer(partial(StyleNet, widths=[4, 6, 8]), "style.png", ClassifierFeatures("run.ckpt"), channels)
 
 
-@pytest.mark.parametrize(("way", "patch"), [("euler", 1), ("heun", 2), ("churn", 1), ("guided", 1)])
+DEAR = [pytest.param(*case, marks=pytest.mark.slow) for case in (("heun", 2), ("churn", 1))]
+
+
+@pytest.mark.parametrize(("way", "patch"), [("euler", 1), ("guided", 1), *DEAR])
 def test_a_generator(way, patch):
     assert difference(generator(patch=patch, **WAYS[way]), how(2, (7, 10))) <= 1
 
 
+@pytest.mark.slow
 def test_a_generator_as_pt2():
     assert difference(generator(patch=2, solver=Euler(1), guidance=2.0), how(2, (7, 10)), "pt2") <= 1
 

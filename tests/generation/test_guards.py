@@ -154,6 +154,7 @@ def test_any_number_of_workers_gives_the_same_weights(fit, image_folder):
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
+@pytest.mark.slow
 def test_painting_goes_on_as_if_nothing_had_happened_with_any_number_of_workers(fit, tiny):
     tiny.photos(Path("photos"), 20)
     tiny.classifier(Path("run.ckpt"))

@@ -41,6 +41,7 @@ def images(count: int, channels: int, bright: int = 0) -> torch.Tensor:
     return (made + bright).to(torch.uint8)
 
 
+@pytest.mark.slow
 def test_the_distances_are_those_of_the_features(weights):
     real, near, far = images(6, 1), images(7, 1), images(8, 1, bright=50)
     found = inception.distances(str(weights), real, {"itself": real, "near": near, "far": far}, CPU)
@@ -72,7 +73,8 @@ class Evil:
         return Path.touch, (Path("evil"),)
 
 
-def test_mistakes_are_told_in_one_line(weights, monkeypatch):
+def test_mistakes_are_told_in_one_line(monkeypatch):
+    pytest.importorskip("torch_fidelity")
     Path("other.pth").write_bytes(pickle.dumps(Evil()))
     torch.save({"weight": torch.zeros(3)}, "small.pth")
     for file, message in {
@@ -86,9 +88,10 @@ def test_mistakes_are_told_in_one_line(weights, monkeypatch):
     assert not Path("evil").exists()
     monkeypatch.setattr(inception, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs torch-fidelity: pip install .*\[fid\]"):
-        inception.load(str(weights))
+        inception.load("small.pth")
 
 
+@pytest.mark.slow
 def test_a_report_has_it(weights, fit, monkeypatch, capsys):
     monkeypatch.setattr("project.generation.judge.LEAST", 5)
     short = ["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--model.samples",

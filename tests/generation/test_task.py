@@ -128,7 +128,7 @@ def test_it_overfits_one_batch():
     task = Generator(lambda **sizes: UNet(widths=[16], **sizes), 2, 1, unlabelled=0.0)
     task.log = lambda *_, **__: None
     images = torch.sign(torch.randn(2, 1, 4, 6)) * 0.8
-    given = Batch(images.repeat(12, 1, 1, 1), torch.arange(2).repeat(12), torch.arange(24))
+    given = Batch(images.repeat(8, 1, 1, 1), torch.arange(2).repeat(8), torch.arange(16))
     optimizer = torch.optim.Adam(task.parameters(), 0.005)
     for step in range(200):
         loss = task.training_step(given, step)
@@ -179,6 +179,7 @@ def test_a_run_and_its_test_again(fit, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
     long = ["--trainer.max_epochs", "3", "--model.schedule", "null"]
     whole = fit(*SHORT, *long, "--name", "whole")

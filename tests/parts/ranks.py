@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 OUTPUT = ("ranks.out", "ranks.err")  # of all ranks, in the working folder
@@ -44,8 +45,10 @@ def forking() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
 
 def serve() -> None:
     """Import everything, then run the jobs that standard input names, one a line, and print their exit codes."""
-    import project.verbs  # noqa: F401
+    import project.verbs
 
+    for task in Path(project.__path__[0]).glob("*/task.py"):
+        import_module(f"project.{task.parent.name}")
     for line in sys.stdin:
         folder, words, processes = json.loads(line)
         os.chdir(folder)

@@ -69,9 +69,9 @@ def test_without_second_names_for_files_the_one_before_is_kept_too(tmp_path, mon
     assert {file.name: read(file)["step"] for file in tmp_path.iterdir()} == {"last.ckpt": 1, "previous.ckpt": 0}
 
 
-def started(work: Callable[[], None]) -> BaseProcess:
+def started(work: Callable[..., None], *arguments: object) -> BaseProcess:
     """A process that does it; forked, since it would take seconds to import torch anew."""
-    process = get_context("fork").Process(target=work)
+    process = get_context("fork").Process(target=work, args=arguments)
     process.start()
     return process
 
@@ -98,21 +98,23 @@ def test_what_cannot_be_written_is_said_each_time_and_replaces_nothing(tmp_path,
     assert read(tmp_path / "last.ckpt") == {"step": 0}
 
 
-def write_for_ever() -> None:
+def write_for_ever(file: Path) -> None:
     for step in count():
-        write({"step": step, "weights": torch.full((200_000,), float(step))}, Path("last.ckpt"))
+        write({"step": step, "weights": torch.full((200_000,), float(step))}, file)
 
 
 def test_a_kill_at_any_moment_leaves_whole_files(tmp_path):
-    for pause in (0.02, 0.05, 0.11):
-        run = started(write_for_ever)
-        while not (tmp_path / "previous.ckpt").exists() or damage(tmp_path / "last.ckpt"):
+    for number, pause in enumerate((0.02, 0.05, 0.11)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run = started(write_for_ever, folder / "last.ckpt")
+        while not (folder / "previous.ckpt").exists():
             time.sleep(0.01)
         time.sleep(pause)
         run.kill()
         run.join()
-        last, previous = (read(tmp_path / name) for name in ("last.ckpt", "previous.ckpt"))
-        assert damage(tmp_path / "last.ckpt") is damage(tmp_path / "previous.ckpt") is None
+        last, previous = (read(folder / name) for name in ("last.ckpt", "previous.ckpt"))
+        assert damage(folder / "last.ckpt") is damage(folder / "previous.ckpt") is None
         assert last["step"] - previous["step"] in (0, 1)  # 0: killed when the second name was there already
         assert (last["weights"] == last["step"]).all()
 

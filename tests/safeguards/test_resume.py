@@ -325,7 +325,7 @@ def test_two_processes_that_one_has_started_stop_together(ranks):
     goes_on_alone(run, said, ranks)
 
 
-@pytest.mark.parametrize("at", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (1, 2)), 3])
 def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
     """In the last epoch, too: the test is for the resumed run."""
     words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]

@@ -35,7 +35,7 @@ def segmenter(name: str, channels: int = 3, **options) -> Segmenter:
 
 
 QUICK = [("CnnUnet", how) for how in HOWS]
-QUICK += [("CnnUnet, no stride", "stretched"), ("lraspp", "fitted"), ("smp unet", "grey")]
+QUICK += [("CnnUnet, no stride", "stretched"), ("lraspp", "stretched"), ("smp unet", "grey")]
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,8 @@ def test_each_net(name, how):
     assert difference(segmenter(name, HOWS[how].channels), HOWS[how], images=images) <= 0.001
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=() if how == "of any size" else pytest.mark.slow) for how in HOWS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOWS)
 def test_pt2(how):
     images = pictures(3, ODD) if how == "of any size" else None
     assert difference(segmenter("CnnUnet", HOWS[how].channels), HOWS[how], "pt2", images) == 0

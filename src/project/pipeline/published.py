@@ -68,7 +68,8 @@ def opened(dataset: Callable[..., VisionDataset], split: str, root: str, downloa
                 break  # a split that it does not have
             except (RuntimeError, OSError) as error:
                 where, why = Path(root).absolute(), in_a_line(error)
-                raise UserError(f"no data set in {where} ({why}); give its folder with --data.root") from None
+                advice = "give its folder with --data.root" + ("" if download else ", or --data.download true")
+                raise UserError(f"no data set in {where} ({why}); {advice}") from None
     if split == "train":
         raise UserError("data.dataset has neither a `train` nor a `split` argument: write a data module for it")
     return None

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from project import UserError, checkpoint, in_a_line
+from project.budget import Budget
 from project.cli import build
 from project.pipeline import Preprocessing
 from project.pipeline.threads import cores, in_threads
@@ -38,7 +39,8 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
     file = checkpoint.find(str(run_or_checkpoint))
     content, parts = checkpoint.load(file, trust)
     with checkpoint.blamed(file, "cannot be loaded"):
-        task = build(L.LightningModule, "model", parts["model"])
+        with Budget(content.get("state_dict"), file):
+            task = build(L.LightningModule, "model", parts["model"])
         checkpoint.fill(task, content["state_dict"], file)
         taught = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.of(taught if isinstance(taught, dict) else {})

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, checkpoint
 from project.pipeline.broken import NAMED
+from project.pipeline.threads import cores
 from project.run_folder import lies_in
 from project.safeguards.resuming import KEY, log_files
 from project.safeguards.writing import LAST, PREVIOUS, damage
@@ -24,6 +27,9 @@ FREE = (
     *(f"data.init_args.{what}" for what in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
 )
+
+
+WORKERS, DOWNLOAD, DEVICES = "data.init_args.num_workers", "data.init_args.download", "trainer.devices"
 
 
 def run_folder(run_or_checkpoint: str) -> Path:
@@ -52,6 +58,41 @@ def choose(run_or_checkpoint: str) -> Path | None:
         raise UserError(f"no checkpoint of {path} is whole: start the run anew with --config {path}/config.yaml")
     _warn(f"{path} was ended before its first checkpoint: it begins anew")
     return None
+
+
+def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace:
+    """The config of a run that goes on here, where it takes no more than this machine has, and fetches nothing.
+
+    Args:
+        config: parsed; it is left as it is.
+        args: the command line. What stands on it is obeyed.
+        begun: there is a checkpoint, which has all weights of the net.
+
+    Raises:
+        UserError: the run had more devices than this machine, or would fetch weights.
+    """
+    typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
+    now = config.clone()
+    workers, devices = now.get(WORKERS), now.get(DEVICES)
+    if isinstance(workers, int) and workers > cores() and "data.num_workers" not in typed:
+        _warn(f"the run had {workers} workers; this machine has {cores()} cores, and the run goes on with as many")
+        now[WORKERS] = cores()
+    most = max(cores(), torch.cuda.device_count())
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    if count > most and DEVICES not in typed:
+        raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
+    if now.get(DOWNLOAD) and "data.download" not in typed:
+        now[DOWNLOAD] = False  # the run had its data
+    for key, value in config.as_flat().__dict__.items():
+        known = key.replace("init_args.", "")
+        if value is not True or not known.startswith("model.") or not known.endswith(".pretrained") or known in typed:
+            continue
+        if not (begun and known.startswith("model.net.")):
+            raise UserError(
+                f"{known} is true in the run's config, which fetches weights; give it here, too: --{known} true"
+            )
+        now[key] = False
+    return now
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
