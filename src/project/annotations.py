@@ -10,7 +10,7 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, get_loader
 from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # its own reading of annotations, nowhere public
 from jsonargparse.typing import get_registered_type
 from torch import nn
@@ -40,6 +40,14 @@ def of_parameters(called: Any) -> Kinds:
     add = parser.add_class_arguments if isinstance(called, type) else parser.add_function_arguments
     add(called, fail_untyped=False)
     return of_parser(parser)
+
+
+def parsed(text: str) -> Any:
+    """Return what the parser makes of a text in a config or on the command line: its value as YAML, or the text."""
+    try:
+        return get_loader("yaml")(text)
+    except Exception:  # the parser, too, leaves it a text
+        return text
 
 
 def imported(path: str) -> Any:

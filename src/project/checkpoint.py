@@ -12,11 +12,11 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from project import UserError, nearest, trust
+from project import UserError, in_a_line, nearest, trust
 from project.annotations import of_parameters
 from project.reading import require_stored
 
-# what data tell a model that has them
+# The arguments that the data give to a model that has them.
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # What a checkpoint says of the machine it was made on. Here the user says it, or the defaults hold.
 USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
@@ -57,7 +57,7 @@ def read(file: Path) -> dict[str, Any]:
         why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
-        why = trust.in_a_line(error).split(". ")[0]
+        why = in_a_line(error).split(". ")[0]
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
@@ -150,7 +150,7 @@ def blamed(file: Path, failed: str, only_restoring: bool = False) -> Iterator[No
         if only_restoring and not any(place.filename.endswith(RESTORING) for place in places):
             raise
         where = f"{Path(places[-1].filename).name}:{places[-1].lineno}"
-        raise UserError(f"{file} {failed}: {type(error).__name__}: {trust.in_a_line(error)} [{where}]") from error
+        raise UserError(f"{file} {failed}: {type(error).__name__}: {in_a_line(error)} [{where}]") from error
 
 
 def config(content: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,9 @@ set_parsing_settings(import_path_denylist=[])
 
 
 def _load(text: str) -> Any:
-    """Read a config, or a value of the command line, as `parse_yaml` does.
+    """Parse a config, or a value of the command line, as YAML.
 
-    As with jsonargparse's own loader, `name:` and `{a, b}`, which are mappings to nothing, are taken for text.
+    Mappings without values, `name:` and `{a, b}`, stay text, as with jsonargparse's own loader.
     """
     value = parse_yaml(text)
     if isinstance(value, dict) and value and not any(":" in line.rstrip(" :}") for line in text.splitlines()):
@@ -43,7 +43,7 @@ def _load(text: str) -> Any:
 
 set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
 
-# torchvision's transforms are annotated with it (`RandomRotation(degrees: Number | Sequence)`).
+# torchvision annotates transforms with `Number`, as in `RandomRotation(degrees: Number | Sequence)`.
 register_type(
     Number,
     serializer=lambda number: number,
@@ -54,22 +54,22 @@ register_type(
 
 register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, AttributeError, RuntimeError))
 
-UNSAVED = "Unable to serialize instance "  # what jsonargparse writes for an object that no text stands for
+UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
 
 
 class Trainer(L.Trainer):
-    """Lightning's, in a folder of its own that does not depend on which loggers there are."""
+    """Lightning's trainer, with a folder for the run that does not depend on the loggers."""
 
     folder: Path | None = None
 
     @property
     def log_dir(self) -> str | None:
-        """The run's folder, as the first process has it; all processes have to ask."""
+        """The run's folder, as the first process has it. All processes must read this property together."""
         return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
 
     @property
     def checkpoint_callback(self) -> Any:
-        """Ours, of all those that write checkpoints: Lightning takes the first."""
+        """The project's own checkpoint callback. Lightning would return the first of several."""
         return Checkpoint.of(self) or super().checkpoint_callback
 
     def save_checkpoint(
@@ -84,10 +84,10 @@ class Trainer(L.Trainer):
 
 
 class SavedConfig(L.Callback):
-    """Writes the run's `config.yaml`: when the training begins, since a run that is killed is resumed from it.
+    """Write the run's `config.yaml` when training begins, since a run that is killed is resumed from it.
 
-    A resumed run has one already. It keeps it until the first step has been done with the new one, so that a
-    `--resume` that cannot go on does not spoil the next.
+    A resumed run has a `config.yaml` already. It is replaced only after the first step, so that a `--resume` that fails
+    does not spoil the next one.
     """
 
     def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
@@ -112,7 +112,7 @@ class SavedConfig(L.Callback):
 
 
 def _savable(values: Any) -> Any:
-    """A config without the objects that no text stands for. They are defaults, which the next run has, too."""
+    """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
     if isinstance(values, list):
         return [_savable(value) for value in values]
     if not isinstance(values, dict):
@@ -176,8 +176,8 @@ class CLI(LightningCLI):
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CLI":
-        """A model's factories (optimizer, schedule) know their command line: whoever copies a model, for averaged
-        weights say, would copy the trainer and all images in memory too."""
+        """Return self. A model's factories (optimizer, schedule) refer to this object, so that copying a model, as for
+        averaged weights, would otherwise copy the trainer and all images in memory, too."""
         return self
 
     def add_arguments_to_parser(self, parser: Parser) -> None:
@@ -211,7 +211,7 @@ class CLI(LightningCLI):
             trust.check_config(self.untrusted, of_parser(parser), self.trusted)
         self.config = parser.read(args)
         self.carried = parser.carried
-        # Else `--config RUN/config.yaml` would go on in that run.
+        # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
         self.resumed, self.changed = (restarting.run_folder(resume) if resume else None), False
@@ -247,7 +247,7 @@ class CLI(LightningCLI):
         self.trainer_defaults["callbacks"] = callbacks
         options = {"enable_progress_bar": isinstance(progress, Bar), **kwargs}
         if self.folder:
-            options["default_root_dir"] = str(self.folder)  # for whatever else Lightning writes
+            options["default_root_dir"] = str(self.folder)  # for everything else that Lightning writes
             if self.config_init.trainer.logger in (None, True):
                 options["logger"] = TensorBoard(self.folder)
         try:
@@ -259,7 +259,7 @@ class CLI(LightningCLI):
         trainer.folder = self.folder
         if self.resumed:
             restarting.keep_foreign_files(trainer, self.resumed)
-        # It comes before the others have begun a step, and its checkpoints are of no use without config.yaml.
+        # ExactResume must act before other callbacks begin a step, and its checkpoints are useless without config.yaml.
         trainer.callbacks.sort(key=lambda one: (one is not self.exact, not isinstance(one, SavedConfig)))
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
@@ -289,7 +289,7 @@ class Inspection(CLI):
 
 
 def _logging_into(folder: Path, config: Namespace) -> Namespace:
-    """The config of a run whose loggers write into its folder, where they were given no `save_dir` of their own."""
+    """Return the config with the run's folder as the `save_dir` of all loggers that were given none."""
     config = config.clone()
     loggers = config.trainer.logger
     for spec in loggers if isinstance(loggers, list) else [loggers]:

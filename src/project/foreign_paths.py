@@ -6,11 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from project import UserError
-from project.annotations import default_of, imported
-from project.reading import parse_yaml, read_yaml
+from project.annotations import default_of, imported, parsed
+from project.reading import read_yaml
 from project.run_folder import lies_in
 
 # The keys of data and model whose paths are written to; the others are only read. Of the trainer, all paths count.
@@ -95,7 +93,7 @@ def _typed(args: list[str], run: Path) -> Iterator[Text]:
             continue
         name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
         if name not in ("config", "c"):
-            yield from (Text(name, text) for text in _leaves(_as_yaml(value)))
+            yield from (Text(name, text) for text in _leaves(parsed(value)))
         elif not lies_in(value, run):  # the run's own config does not count
             yield from (Text("", text) for text in _leaves(read_yaml(Path(value))))
 
@@ -106,10 +104,3 @@ def _leaves(values: Any) -> Iterator[str]:
     elif isinstance(values, dict | list):
         for value in values.values() if isinstance(values, dict) else values:
             yield from _leaves(value)
-
-
-def _as_yaml(text: str) -> Any:
-    try:
-        return parse_yaml(text)
-    except yaml.YAMLError:  # a file name may have any characters
-        return text

@@ -5,8 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from project import UserError
-from project.trust import in_a_line
+from project import UserError, in_a_line
 
 USUAL_SIDES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512, 518)  # pixels
 

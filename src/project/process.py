@@ -25,7 +25,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     try:
         verb(sys.argv[1:])
     except UserError as error:
-        # From a worker process it comes wrapped in that one's traceback.
+        # An error of a worker process is wrapped in that process's traceback.
         message = re.split("(?:UserError|BrokenFiles|UnreachableFiles): ", str(error))[-1].strip()
         if message:  # where all processes stop, one speaks for them
             listed = LISTED.join(map(visible, message.split(LISTED)))

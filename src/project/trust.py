@@ -19,10 +19,9 @@ from typing import Any, NoReturn
 
 import lightning as L
 import torch
-from jsonargparse import get_loader
 
-from project import UserError
-from project.annotations import UNSAID, Expected, Kinds, of_parameters
+from project import UserError, in_a_line
+from project.annotations import UNSAID, Expected, Kinds, of_parameters, parsed
 from project.reading import read_yaml
 
 PACKAGES = ("project",)  # whose classes may all be named, each where its kind belongs
@@ -151,7 +150,7 @@ class _Walk:
     def _text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
         if expected.only_text:
             return
-        read = _as_yaml(text)
+        read = parsed(text)
         if isinstance(read, (dict, list)):  # the parser reads it so, too
             self.value(read, kinds, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
@@ -269,13 +268,6 @@ def _kinds(classes: Iterable[type]) -> str:
     return " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
 
 
-def _as_yaml(text: str) -> Any:
-    try:
-        return get_loader("yaml")(text)
-    except Exception:  # then the parser, too, leaves it a text
-        return text
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -292,8 +284,3 @@ def _shown(value: Any) -> str:
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
     return repr(value if len(value) <= 100 else f"{value[:100]}...")
-
-
-def in_a_line(error: BaseException) -> str:
-    """An error's message."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

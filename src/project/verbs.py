@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from project import BrokenFiles, UserError, checkpoint, trust
+from project import BrokenFiles, UserError, checkpoint, in_a_line, trust
 from project.arguments import option, options, without
 from project.budget import Budget
 from project.cli import CLI, Inspection
@@ -48,7 +48,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             content = checkpoint.read(last)
             trust.check_checkpoint(content, last, trusted)
             budget = Budget(content.get("state_dict"), last)
-        with checkpoint.blamed(config, "cannot be gone on with"):
+        with checkpoint.blamed(config, "cannot be resumed"):
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
     else:
         cli = CLI(_with_config(args))
@@ -56,7 +56,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
     for line in cli.carried:
         rank_zero_only(print)(line)
     if resumed:
-        with checkpoint.blamed(last or cli.resumed, "cannot be gone on with"):
+        with checkpoint.blamed(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if not last:
         restarting.refuse_foreign_start(trainer)
@@ -72,17 +72,17 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
-    except BrokenFiles as error:  # that could be decoded when the run began
+    except BrokenFiles as error:  # the file could still be decoded when the run began
         run = trainer.log_dir or trainer.default_root_dir
         if not (Path(run) / "checkpoints" / LAST).is_file():
             raise
         resume = f"python -m project.fit --resume {run}"
         raise type(error)(f"{str(error).strip()}; restore it, then go on with {resume}") from None
     except Exception:
-        if cli.exact.signals.received:  # another process was the first to end
+        if cli.exact.signals.received:  # another process ended first
             raise cli.exact.stopped() from None
         raise
-    folder = Path(trainer.log_dir)  # of the first process, which all ask
+    folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
         figures = {**cli.speed.figures(trainer), **watched.figures(model), **_left_out(data)}
@@ -96,7 +96,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, int]:
-    """How many images were left out, if any, as a figure of the run."""
+    """Return the number of images that were left out as a figure of the run, if there are any."""
     number = sum(map(len, data.left_out.values())) if isinstance(data, ImageDataModule) else 0
     return {"left_out_images": number} if number else {}
 
@@ -106,7 +106,8 @@ def _notes(data: L.LightningDataModule) -> list[str]:
 
 
 def _best(trainer: L.Trainer) -> Path:
-    """
+    """Return the best checkpoint.
+
     Raises:
         UserError: it could not be written.
     """
@@ -155,14 +156,14 @@ def check(args: list[str]) -> None:
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
-    data.left_out = {split: {} for split in SPLITS}  # what cannot be decoded is among the faults
+    data.left_out = {split: {} for split in SPLITS}  # nothing is left out, so that the faults have broken files, too
     survey = thorough(data)
     if survey.counts:
         try:
             predicted = memory.predict(cli.build_model(), data, str(cli.config.trainer.precision))
         # The model may be anyone's, and the data are what was asked about.
         except Exception as error:
-            survey.notes.append(f"memory: not predicted ({(str(error).splitlines() or [type(error).__name__])[0]})")
+            survey.notes.append(f"memory: not predicted ({in_a_line(error)})")
         else:
             survey.notes.append(f"memory: {predicted}")
             faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
@@ -177,21 +178,22 @@ def check(args: list[str]) -> None:
 
 
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
-    """
+    """Print the worst faults of the data.
+
     Raises:
-        BrokenFiles: strict, and there are errors, or files that cannot be decoded.
+        BrokenFiles: `strict`, and there are errors, or files that cannot be decoded.
     """
     from project.checks import report as words
     from project.checks.survey import quick
 
-    _ = data.fingerprint  # which decides what is left out
+    _ = data.fingerprint  # computing it finds the files that are left out
     survey = quick(data, whole=strict)
     command = f"python -m project.check {shlex.join(args)}".strip()
     said = words.brief(survey, command)
     if said:
         print(f"{said}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
-        raise BrokenFiles(f"the data have errors, and --check strict was asked for; {command} shows them all")
+        raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
 
 
 def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
@@ -215,7 +217,7 @@ def _with_config(args: list[str]) -> list[str]:
     for file in files:
         if not file.exists():
             raise UserError(missing_config(file))
-        read_yaml(file)  # the parser, which reads it anew, knows no limits
+        read_yaml(file)  # checks the limits, which the parser does not know when it reads the file again
     if not runs:
         plain = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)
         if not plain:

@@ -113,10 +113,11 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
 
 
 def initialise_head(layer: nn.Module) -> None:
-    """Initialise a layer that gives the classes, so that K classes start equally likely: a first loss near ln(K).
+    """Initialise a classification layer so that all K classes start equally likely: the first loss is near ln(K).
 
-    The weights get a standard deviation of 0.01 and the biases 0, as in torchvision's VGGs and MobileNets. In a list
-    each layer is initialised; in any other module only the last layer that has weights, which gives the classes.
+    The weights get a standard deviation of 0.01 and the biases 0, as in torchvision's VGGs and MobileNets. In a
+    `ModuleList`, each layer is initialised; in any other module only the last layer with weights, which gives the
+    classes.
     """
     if isinstance(layer, nn.ModuleList):
         for one in layer:
@@ -148,7 +149,8 @@ def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
 
 
 def require_epochs(freeze_epochs: int) -> None:
-    """
+    """Check `freeze_epochs`.
+
     Raises:
         UserError: the number of epochs is negative.
     """

@@ -197,5 +197,5 @@ def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
     rows = ["cat/0.png,cat ", " cat/1.png , cat", "dog/0.png,dog", "dog/1.png,\tdog "]
     data = Csv(root=table(root, " path, label ", *rows), image_size=(4, 5))
     assert data.class_names == ["cat", "dog"] and data.class_counts == [2, 2]
-    with pytest.raises(UserError, match=r"labels\.csv:2: a row of more cells than the header"):
+    with pytest.raises(UserError, match=r"labels\.csv:2: a row with more cells than the header"):
         ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))

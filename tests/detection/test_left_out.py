@@ -89,7 +89,7 @@ XML = [
     ("<difficult>0", "<difficult>", None),
     ("<difficult>0", "<difficult>yes", r"0\.xml:8: difficult is 'yes', but must be 0 or 1"),
     ("<width>30", "<width> 30.0 ", None),
-    ("<width>30", "<width>wide", r"0\.xml: its size is no number of pixels"),
+    ("<width>30", "<width>wide", r"0\.xml: its size is not a number of pixels"),
 ]
 
 

@@ -150,7 +150,7 @@ def test_perfect_detections_of_many_objects_are_perfect():
 
 def test_what_counts_no_more_than_a_part_of_the_objects_is_said():
     boxes, labels = grid(150), [1] * 150
-    with pytest.warns(UserWarning, match="an image has 150 boxes of a class, but 100 detections count"):
+    with pytest.warns(UserWarning, match="an image has 150 boxes of one class, but only 100 detections"):
         values = measured(
             (detected(boxes.tolist(), torch.rand(150).tolist(), labels), annotated(boxes.tolist(), labels))
         )

@@ -153,7 +153,7 @@ def test_values_that_make_no_sense_are_refused():
 def test_a_run_and_its_test_again(fit, capsys):
     run = fit(*SHORT, "--trainer.max_epochs", "2")
     said = capsys.readouterr().out
-    assert len(re.findall("a classifier that judges samples is trained", said)) == 1
+    assert len(re.findall("training a classifier that judges samples", said)) == 1
     assert re.search(r"^verdict: underfits", said, re.MULTILINE)  # in eight steps it learned next to nothing
     results = json.loads((run / "results.json").read_text())
     keys = {

@@ -27,14 +27,14 @@ ODD = [
     ({"categories": named(3, 4, 3)}, r"categories\[2\]: id 3 is also that of categories\[0\]"),
     ({"images": named(1, 1)}, r"images\[1\]: id 1 is also that of images\[0\]"),
     ({"images": named("a", 1)}, r"images\[1\]: id 1 is of another type"),
-    ({"images": named([1])}, r"images\[0\]: id \[1\] is no number or text"),
-    ({"images": named(None)}, r"images\[0\]: id null is no number or text"),
-    ({"annotations": [{}, {"image_id": [1]}]}, r"annotations\[1\]: image_id is \[1\], no number or text"),
-    ({"annotations": [{"category_id": {}}]}, r"annotations\[0\]: category_id is \{\}, no number or text"),
+    ({"images": named([1])}, r"images\[0\]: id \[1\] is not a number or text"),
+    ({"images": named(None)}, r"images\[0\]: id null is not a number or text"),
+    ({"annotations": [{}, {"image_id": [1]}]}, r"annotations\[1\]: image_id is \[1\], not a number or text"),
+    ({"annotations": [{"category_id": {}}]}, r"annotations\[0\]: category_id is \{\}, not a number or text"),
     ({"annotations": [{}, {"iscrowd": "maybe"}]}, r'annotations\[1\]: iscrowd is "maybe", but must be 0 or 1'),
     ({"annotations": [{"iscrowd": 2}]}, r"annotations\[0\]: iscrowd is 2, but must be 0 or 1"),
-    ({"categories": [{"id": 1, "name": None}]}, r"categories\[0\]: name is null, no text"),
-    ({"categories": [{"id": 1, "name": " "}]}, r'categories\[0\]: name is " ", no text'),
+    ({"categories": [{"id": 1, "name": None}]}, r"categories\[0\]: name is null, not a text"),
+    ({"categories": [{"id": 1, "name": " "}]}, r'categories\[0\]: name is " ", not a text'),
 ]
 
 
@@ -56,7 +56,7 @@ def test_sizes_are_pixels_or_none(height, width, size):
 
 @pytest.mark.parametrize("height", NO_SIZES)
 def test_what_is_no_size_is_said(height):
-    with pytest.raises(BrokenFiles, match=r"x\.json: images\[0\]: height is .*, no number of pixels"):
+    with pytest.raises(BrokenFiles, match=r"x\.json: images\[0\]: height is .*, not a number of pixels"):
         read(write(images=[{"id": 1, "file_name": "a.jpg", "height": height, "width": 2}]))
 
 

@@ -48,8 +48,8 @@ def test_stops(mode, patience, min_delta, values, wanted):
 
 
 ENDS = [  # the metric of each validation, and what is said at the end
-    ([0.5, float("nan")], "stopped after epoch 2: val/x is no finite number\n"),
-    ([float("nan")], "stopped after epoch 1: val/x is no finite number\n"),
+    ([0.5, float("nan")], "stopped after epoch 2: val/x is not finite\n"),
+    ([float("nan")], "stopped after epoch 1: val/x is not finite\n"),
     (
         [0.5, 0.25],
         "stopped after epoch 2: val/x has not improved on 0.5000 for 1 validations (early_stopping.patience)\n",

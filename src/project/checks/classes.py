@@ -38,13 +38,13 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
 
 
 def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault]:
-    """One of each class with crowds.
+    """Return a fault for each class with crowds.
 
     Args:
-        counts: how many crowds each has, and how many annotations in all.
-        file: where the annotations are.
+        counts: class name to the number of its crowds and of all its annotations.
+        file: the file or folder that holds the annotations.
     """
-    ignored = "crowds are neither trained on nor measured; --data.crowds objects takes them as objects"
+    ignored = "crowds are neither trained on nor measured; --data.crowds objects uses them as objects"
     return [
         fault("crowd", file, f"{crowds:,} of {total:,} annotations of '{name}' are crowds; {ignored}")
         for name, (crowds, total) in counts.items()
@@ -52,7 +52,7 @@ def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault
 
 
 def joined_faults(messages: Sequence[str], file: object) -> list[Fault]:
-    """Of classes that are there more than once."""
+    """Return a fault for each message about several classes of one name."""
     return [fault("class-joined", file, message) for message in messages]
 
 

@@ -97,10 +97,10 @@ def _as_it_is(chunk: Any) -> Any:
 def grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
     """Return the image upright and in mode L, and whether it is a JPEG that lacks its last bytes.
 
-    Of JPEGs only the brightness is decoded, at a fraction of the size, but all of the file.
+    JPEGs are decoded from the first byte to the last, but only their brightness, and at a fraction of their size.
 
     Args:
-        content: the file's, from which the image was opened.
+        content: the bytes of the file that the image was opened from.
     """
     longer = max(image.size)
     whole, truncated = load(image, content, ("L", (image.width * SIDE // longer, image.height * SIDE // longer)))

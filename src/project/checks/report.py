@@ -57,7 +57,7 @@ def common_advice(faults: Sequence[Fault]) -> str:
 
 
 def short(path: str, root: str) -> str:
-    """A path, or a sentence with paths, without the root of the data, as a line."""
+    """Return a path, or a sentence with paths, as one line and without the root of the data."""
     return visible(path.replace(root.rstrip("/") + "/", "") if root.strip("./") else path)
 
 

@@ -173,9 +173,10 @@ class TorchvisionDataset(Published):
 
 @contextmanager
 def _lines_of(table: Path) -> Iterator[StringIO]:
-    """
+    """Open a table for the `csv` module.
+
     Raises:
-        UserError: it cannot be read, or what reads its lines meets something that is no CSV.
+        UserError: it cannot be read, or is not CSV.
     """
     lines = StringIO(read_text(table, MOST_OF_LIST), newline="")
     try:
@@ -199,7 +200,7 @@ def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
             row["line"] = reader.line_num
             row["split"] = (row.get("split") or "train").lower()
             if None in cells:
-                told = "a row of more cells than the header; put a text with a comma in quotes"
+                told = "a row with more cells than the header; put text with a comma in quotes"
                 complain("no-label", table, told, reader.line_num)
             elif not row["path"] or not row["label"]:
                 complain("no-label", table, "a row without path or label", reader.line_num)

@@ -129,7 +129,7 @@ class TimmNet(nn.Module):
             if "drop_path_rate" not in str(error):
                 raise
             raise UserError(f"timm's {name} has no stochastic depth: leave model.net.drop_path_rate at 0") from None
-        initialise_head(self.head)  # timm draws some from +-1/sqrt(K): of two classes the first loss would be 11
+        initialise_head(self.head)  # timm draws some heads from +-1/sqrt(K): the first loss of two classes would be 11
         head = self.net.default_cfg["classifier"]
         if weights:
             load_weights(self.net, weights, head)
@@ -152,14 +152,14 @@ class TimmNet(nn.Module):
 
 
 def _fixed_options(name: str) -> dict[str, Any]:
-    """Return the options of a torchvision net that torchvision itself sets only when it loads weights.
+    """Return options of a torchvision net that torchvision itself sets only if it loads weights.
 
-    A checkpoint holds the tensors and not where they came from, so a net must be the same however it was started.
+    A checkpoint holds tensors, but not where they came from. So a net must be the same with and without weights.
     """
     if name in ("googlenet", "inception_v3"):
-        # Without the auxiliary heads, whose output in training is a tuple; and with the input that the weights expect.
+        # With auxiliary heads, the output in training would be a tuple. The weights expect a transformed input.
         return {"aux_logits": False, "transform_input": True, "init_weights": True}
-    if name.startswith("vit_"):  # which has as many positions as the images of its weights need
+    if name.startswith("vit_"):  # it has as many positions as the image size of its weights needs
         from torchvision import models
 
         return {"image_size": models.get_model_weights(name).DEFAULT.meta["min_size"][0]}

@@ -42,10 +42,10 @@ class Classifier(L.LightningModule):
 
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
-        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
+        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
         mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
         weighted: weigh each class's loss by the inverse of its frequency.
@@ -210,7 +210,7 @@ class Classifier(L.LightningModule):
         metrics.reset()
 
     def _report_by_class(self, split: str) -> None:
-        """The accuracy of each class that the split has images of."""
+        """Log the accuracy of each class that has images in the split."""
         counts = self.counts_by_class.compute().view(self.num_classes, 5)
         right, there = counts[:, 0].float(), counts[:, 4].float()
         named = zip(self.class_names, right / there, there, strict=True)

@@ -37,7 +37,7 @@ class Lines(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.monotonic() - self._last > 3 * SECONDS_BETWEEN_LINES:  # in long epochs
-            self._line(trainer, "train/loss")  # the last validation's metrics would look like new ones
+            self._line(trainer, "train/loss")  # metrics of the last validation would look as if they were new
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:

@@ -16,14 +16,15 @@ from project.terminal import visible
 def report(
     metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
 ) -> None:
-    """Prints a line for each log key, the notes, then the run's figures; writes both to `folder/results.json`.
+    """Print the metrics, the notes and the run's figures; write metrics and figures to `folder/results.json`.
 
-    Without a folder it prints no figures, and writes nothing. A value that is not finite is null in the file.
+    A value that is not finite is null in the file.
 
     Args:
-        metrics: log key to a fraction.
+        metrics: log key to value.
         figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
-        notes: what must be known about the metrics, a line each.
+        folder: the run's folder. If it is None, no figures are printed and no file is written.
+        notes: lines that readers of the metrics must know.
     """
     width = max((len(visible(key)) for key in metrics), default=0)
     print()
@@ -40,18 +41,19 @@ def report(
 
 
 def require_measured(metrics: dict[str, float]) -> None:
-    """
+    """Check that there is a metric, and that all metrics are finite.
+
     Raises:
-        NotMeasured: there is no metric, or one is not finite.
+        NotMeasured: they are not.
     """
     if not metrics:
         raise NotMeasured("nothing was measured: the test steps logged no metric")
-    if wrong := [key for key, value in metrics.items() if not math.isfinite(value)]:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        verb = "is" if len(wrong) == 1 else "are"
+    if not_finite := [key for key, value in metrics.items() if not math.isfinite(value)]:
+        more = f" and {len(not_finite) - 3} more" if len(not_finite) > 3 else ""
+        verb, them = ("is", "it") if len(not_finite) == 1 else ("are", "them")
         raise NotMeasured(
-            f"{', '.join(wrong[:3])}{more} {verb} not finite: the data have nothing to measure it on, or the model's "
-            "outputs are not finite"
+            f"{', '.join(not_finite[:3])}{more} {verb} not finite: the data have nothing to measure {them} on, or the "
+            "model's outputs are not finite"
         )
 
 
@@ -62,7 +64,7 @@ def show_report(
     trainer: L.Trainer,
     notes: Sequence[str] = (),
 ) -> None:
-    """The same as text in TensorBoard, the verdict first."""
+    """Write the report to TensorBoard as text, with the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             rows = [f"| {key} | {_word(value)} |" for key, value in metrics.items()]

@@ -59,7 +59,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Write Markdown, in which names of classes and files make no links, no pictures and no HTML."""
+        """Write Markdown. Links, pictures and HTML, which names of classes and files may hold, are escaped."""
         harmless = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
         self._try(lambda: self.experiment.add_text(tag, harmless, step))
 

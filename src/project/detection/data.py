@@ -60,9 +60,9 @@ class DigitScenes(ImageDataModule):
 
 
 class Annotated(ImageDataModule):
-    """Images with annotation files. Subclasses say `parts`, what there is by split, and `read(split)`.
+    """Images with annotation files. Subclasses set `parts`, what there is of each split, and define `read(split)`.
 
-    `crowds` is "objects" where a subclass's user wants crowds to be objects as all others.
+    A subclass may set `crowds` to "objects"; crowds are then used like all other objects.
 
     Args:
         root: the folder.
@@ -178,7 +178,7 @@ class Coco(Annotated):
     Args:
         train, val, test: JSON files below `root`, where they are not found by their names.
         images: the folder below `root` that the JSON's file names start from, where it is not found.
-        crowds: annotations with `iscrowd` 1 are regions to ignore, or `objects` as all others.
+        crowds: `ignore` makes annotations with `iscrowd` 1 regions to ignore; `objects` uses them like all others.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class Voc(Annotated):
     left out.
 
     Args:
-        crowds: `difficult` objects are regions to ignore, or `objects` as all others.
+        crowds: `ignore` makes `difficult` objects regions to ignore; `objects` uses them like all others.
     """
 
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ def in_flips(
     most of all to those of small objects.
 
     Args:
-        most: how many detections of an image are kept, the surest.
+        most: the largest number of detections of an image; those with the highest scores are kept.
     """
     views = [net(images)]
     for flip in flips:

@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 # COCO's own. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 then counts as less.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
-COCO_LIMIT = 100  # detections of a class in an image that count, the surest
+COCO_LIMIT = 100  # the largest number of detections of a class in an image that count
 KEYS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 TOGETHER = 50  # images whose own average precisions are computed in one call
 
@@ -41,7 +41,7 @@ class AveragePrecision:
     classes: of what was computed last, see `classes_of`.
 
     Args:
-        limit: how many detections of a class in an image count, the surest.
+        limit: the largest number of detections of a class in an image that count; those with the highest scores do.
     """
 
     def __init__(self, limit: int = COCO_LIMIT) -> None:
@@ -62,8 +62,8 @@ class AveragePrecision:
         most = max((_most_of_a_class(image) for image in images), default=0)
         if most > self.limit:
             rank_zero_warn(
-                f"an image has {most} boxes of a class, but {self.limit} detections count: the training images have no "
-                "more, and average precision cannot reach 1 here"
+                f"an image has {most} boxes of one class, but only {self.limit} detections of a class count, since no "
+                "training image has more; average precision cannot reach 1 here"
             )
         result = _coco(images, self.limit)
         self.classes = classes_of(images, result, class_names)
@@ -78,7 +78,7 @@ class AveragePrecision:
 
 
 def _most_of_a_class(image: Seen) -> int:
-    """The number of boxes, crowds left out, of the class that has the most."""
+    """Return the number of boxes, without crowds, of the class that has the most in an image."""
     labels = image.annotated["labels"][image.annotated["iscrowd"] == 0]
     return int(torch.bincount(labels).max()) if len(labels) else 0
 
@@ -97,7 +97,7 @@ def average_precision(
 def _values(result: dict[str, Tensor], class_names: list[str], by_class: bool) -> dict[str, float]:
     values = {key: float(result[key]) for key in KEYS}
     if by_class and "precision" in result:
-        # [IoU, recall, class, area, most detections]: all areas and the largest number of detections.
+        # [IoU, recall, class, area, limit of detections]: all areas and the highest limit.
         precision = result["precision"][:, :, :, 0, -1]
         for place, label in enumerate(result["classes"].reshape(-1).tolist()):
             name = class_names[label - 1]

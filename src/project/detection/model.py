@@ -106,9 +106,9 @@ class TopDown(nn.Module):
 class TorchvisionDetector(nn.Module):
     """A detector of torchvision by its name there (`fasterrcnn_resnet50_fpn_v2`), with heads for our classes.
 
-    A net that starts from weights keeps the batch normalisation of its backbone fixed where torchvision does so (all
-    but `_v2` and SSD): the few images of a batch say too little about means and variances. Its tensors are the same
-    as those of a net that starts from scratch, so that a checkpoint fits whatever the start was.
+    A net that starts from weights keeps the batch normalisation of its backbone fixed, as torchvision does (for all but
+    `_v2` and SSD): a batch has too few images for good means and variances. The net has the same tensors as one that
+    starts from scratch, so that a checkpoint fits both.
 
     Args:
         pretrained: start from torchvision's default weights (COCO), downloaded once.
@@ -142,7 +142,7 @@ class TorchvisionDetector(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all modules but the fixed norms, which stay in evaluation mode."""
+        """Set the mode of all modules, except the fixed normalisation layers, which stay in evaluation mode."""
         super().train(mode)
         for norm in self._fixed_norms:
             norm.eval()
@@ -159,11 +159,11 @@ class TorchvisionDetector(nn.Module):
 
 
 def limit_detections(net: nn.Module, most: int) -> None:
-    """Set how many detections a net gives an image at most.
+    """Set the largest number of detections that a net of torchvision returns for an image.
 
-    Where that is more than it gives by itself, the candidates before the suppression of overlaps (`topk_candidates`, or
-    the proposals of a two-stage detector) grow by the same factor. Only what torchvision's detectors have is set: a net
-    of another kind keeps its own limit.
+    If that is more than the net's own limit, the number of candidates before non-maximum suppression
+    (`topk_candidates`, or the proposals of a two-stage detector) grows by the same factor. Nets without torchvision's
+    attributes keep their own limits.
     """
     factor = 1.0
     for module in net.modules():
@@ -174,7 +174,7 @@ def limit_detections(net: nn.Module, most: int) -> None:
         if hasattr(module, "topk_candidates"):
             module.topk_candidates = math.ceil(module.topk_candidates * factor)
         if isinstance(module, RegionProposalNetwork):
-            for numbers in (module._pre_nms_top_n, module._post_nms_top_n):  # there is no public name
+            for numbers in (module._pre_nms_top_n, module._post_nms_top_n):  # these have no public names
                 numbers["testing"] = math.ceil(numbers["testing"] * factor)
 
 

@@ -17,9 +17,10 @@ LEFT_OUT = ("box-without-area", "box-wrong-unit")  # with these, a box can be le
 
 
 class Part(NamedTuple):
-    """targets: one an annotation, see `project.detection.targets`; without boxes where the image cannot be read.
+    """The annotated images of a split.
 
-    class_names: by their labels from 1.
+    targets: one for each annotation, see `project.detection.targets`; without boxes if the image cannot be read.
+    class_names: the names of the labels 1 to K.
     """
 
     annotations: list[Annotation]
@@ -38,17 +39,21 @@ class Part(NamedTuple):
         return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
 
     def crowds(self) -> dict[str, tuple[int, int]]:
-        """How many crowds a class has, and how many boxes in all, for each class with crowds."""
+        """Return, for each class with crowds, the number of its crowds and of all its boxes."""
         labels = torch.cat([torch.empty(0, dtype=torch.long), *(target["labels"] for target in self.targets)])
-        crowd = torch.cat([torch.empty(0, dtype=torch.bool), *(target["crowd"] for target in self.targets)])
+        is_crowd = torch.cat([torch.empty(0, dtype=torch.bool), *(target["crowd"] for target in self.targets)])
         size = len(self.class_names) + 1
-        boxes, crowds = (torch.bincount(some, minlength=size).tolist() for some in (labels, labels[crowd]))
+        boxes, crowds = (torch.bincount(some, minlength=size).tolist() for some in (labels, labels[is_crowd]))
         return {name: (crowds[label], boxes[label]) for label, name in enumerate(self.class_names, 1) if crowds[label]}
 
     def lack(self, split: str) -> str:
-        """Why hardly anything is left to train on or to measure; nothing where enough is, or no image can be read."""
+        """Return why too little is left to train on or to measure.
+
+        Returns:
+            an empty text if enough is left, or if no image can be read
+        """
         if self.annotations and len(self.unreadable) == len(self.annotations):
-            return ""  # whoever looks for images that cannot be decoded says it better
+            return ""  # the search for images that cannot be decoded gives a better message
         lost = sum(fault.kind in LEFT_OUT for fault in self.faults)
         said = f" ({self.mended()})" if self.faults else ""
         if not self.targets:
@@ -66,7 +71,7 @@ class Part(NamedTuple):
     def stop_if_unusable(self, split: str, root: Path) -> None:
         """
         Raises:
-            UserError: nothing sensible can be done with an annotation, or hardly any box is left.
+            UserError: an annotation cannot be used, or hardly any box is left.
         """
         for fault in self.faults:
             if fault.kind in RAISED:

@@ -82,7 +82,7 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
 
 
 def count_most(data: ImageDataModule, samples: Samples) -> int:
-    """The boxes of the image that has the most, crowds left out."""
+    """Return the number of boxes, without crowds, of the image that has the most."""
     return max((int((~target["crowd"]).sum()) for target in samples.targets), default=0)
 
 

@@ -27,12 +27,12 @@ class Detector(L.LightningModule):
 
     Args:
         net: called with `num_classes` and `in_channels`; follows the protocol of `project.detection.model`.
-        num_classes, in_channels, class_names, class_counts, most_objects: the data's; on the command line nobody gives
-            them. Where a training image has more than 100 objects (`most_objects`), the net gives as many detections an
-            image, and the metric counts them; else 100, as COCO has it.
+        num_classes, in_channels, class_names, class_counts, most_objects: set by the data, not on the command line. The
+            net returns up to `most_objects` detections of an image, the largest number of objects in a training image,
+            but at least 100, as in COCO. The metric counts as many.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
+        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         flips: in evaluation, detections in these mirror images are merged with those in the image; each takes as long.
         compile: `torch.compile` the net's backbone; the first step then takes a minute.
     """
@@ -99,7 +99,7 @@ class Detector(L.LightningModule):
         values = self.val_precision.compute(self.class_names, by_class=not training)
         self.val_precision.reset()
         if "map" not in values and training and not self.trainer.sanity_checking:
-            raise NotMeasured("no validation image that was looked at has a box: val/map cannot choose a checkpoint")
+            raise NotMeasured("no validation image that was used has a box, so val/map cannot choose a checkpoint")
         self.log_dict({f"val/{key}": value for key, value in values.items()})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -108,7 +108,7 @@ class Detector(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         values = self.test_precision.compute(self.class_names, by_class=True)
         self.test_precision.reset()
-        values.setdefault("map", float("nan"))  # no image has a box
+        values.setdefault("map", float("nan"))  # it is missing if no image has a box
         self.log_dict({f"test/{key}": value for key, value in values.items()})
 
     def _measure(self, batch: Batch, precision: AveragePrecision) -> list[Seen]:
@@ -148,12 +148,12 @@ class Detector(L.LightningModule):
         return found
 
     def exported(self) -> Exported:
-        """Return what a file of `project.export` computes: the net's detections, without `flips`."""
+        """Return the module that `project.export` writes to a file: it gives the net's detections, without `flips`."""
         left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
         return Exported(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that has the same net and no `flips`, as a file has it."""
+        """Return a copy of this task with the same net and without `flips`, as in an exported file."""
         task = copy.copy(self)
         task.flips = ()
         return task

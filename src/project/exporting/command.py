@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from project import UserError, checkpoint, trust
+from project import UserError, checkpoint, in_a_line
 from project.exporting import agreement, onnx_file, pt2_file, questions, safetensors_file, samples
 from project.exporting.graph import program
 from project.exporting.protocol import Exported
@@ -130,7 +130,7 @@ def _exported(model: Predictor) -> Any:
 
 
 def counterpart(model: Predictor, exported: Exported) -> Predictor:
-    """Return the model that does what a file of `exported` does: a copy, where the file leaves something out."""
+    """Return the model that an exported file is compared with: a copy without what the file leaves out, if anything."""
     task: Any = model.task
     return Predictor(task.plain(), model.preprocessing) if exported.left_out else model
 
@@ -172,7 +172,7 @@ def _refusing(name: str, model: Predictor, failed: str) -> Iterator[None]:
     except Exception as error:
         task: Any = model.task
         other = "--format onnx" if name == "pt2" else "--format safetensors, which writes its weights alone"
-        why = f"{type(error).__name__}: {trust.in_a_line(error)[:200]}"
+        why = f"{type(error).__name__}: {in_a_line(error)}"
         raise UserError(f"{name} {failed} {type(task.net).__name__} as it is ({why}); try {other}") from error
 
 

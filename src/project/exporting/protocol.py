@@ -14,8 +14,8 @@ class Exported(Protocol):
     task: `classification`, ...: it stands in the file.
     outputs: the names of what `forward` returns, and the names of their open dimensions by place: {0: "batch"}.
     one_at_a_time: the file takes one image, and the outputs have no batch dimension.
-    left_out: what the task does in evaluation and the file does not, in words; empty if nothing. Else the task has a
-        method `plain()` that returns a copy of it without that, with which the file is compared.
+    left_out: what the task does in evaluation and the file does not, in words; empty if there is nothing. If there is,
+        the task has a method `plain()` that returns a copy without it. The file is compared with that copy.
     measured: what `difference` is, in words.
     tolerance: how large it may be on any image.
     counted: what an image may have none of, so that nothing is compared: `boxes`; empty if there is no such thing.

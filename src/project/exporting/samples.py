@@ -80,13 +80,14 @@ def _data(file: Path, trusted: Sequence[str]) -> Any:
         raise UserError(f"{type(data).__name__} is no ImageDataModule")
     data.load_state_dict(content[type(data).__qualname__])
     data.cache = "none"  # a few of many
-    data.left_out = {split: {} for split in SPLITS}  # nor is every file looked at
+    data.left_out = {split: {} for split in SPLITS}  # so that not every file is decoded
     data.setup("test")
     return data
 
 
 def _decoded(data: Any, samples: Samples, place: int, preprocessing: Preprocessing) -> Tensor | None:
-    """From the sample's file, if it has one, None where that is broken; else as the net gets it."""
+    """Return the image of a sample: decoded from its file if it has one, or None if that is broken; else as the net
+    gets it."""
     file = samples.file(place)
     if file is not None and Path(file).is_file():
         try:

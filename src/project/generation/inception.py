@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from project import UserError
+from project import UserError, in_a_line
 from project.reading import require_weights
 
 FEATURES = 2048  # of the last layer before the classes
@@ -49,7 +49,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
             sync_on_compute=False,  # of several processes only the first one has it
         )
     except Exception as error:  # there is nothing that a damaged file, or another net's, does not raise
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = in_a_line(error)
         raise UserError(f"model.inception: {file} holds no weights of Inception, as {WEIGHTS} does ({why})") from None
     return metric.to(device)
 

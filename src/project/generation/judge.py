@@ -14,10 +14,10 @@ from project.reading import require_stored
 from project.replacing import replacing
 from project.schedule import WarmupCosine
 
-VERSION = 2  # of what is kept: another one is trained anew
-BATCH, LEAST = 64, 200  # images a step, steps
-AT_ONCE = 500  # images, in evaluation
-SAME_ACCURACY = 0.02  # by which accuracies may differ, measured on other processors
+VERSION = 2  # of the files: a judge of another version is trained again
+BATCH, LEAST = 64, 200  # images in a step; the least number of steps
+AT_ONCE = 500  # images in a batch of evaluation
+SAME_ACCURACY = 0.02  # by how much the accuracy of one judge may differ between processors
 
 
 class Judge(nn.Module):
@@ -47,46 +47,53 @@ class Judge(nn.Module):
 
 @torch.inference_mode(False)
 def trained(images: Tensor, labels: Tensor, num_classes: int, folder: Path, device: torch.device) -> Judge:
-    """One that was trained on uint8 [N C H W] and Long[N]; kept in `folder`, where the next run finds it.
+    """Return a judge that was trained on images, uint8 [N C H W], and labels, Long[N].
 
-    It depends on nothing else: no random number of the run's is drawn.
+    It is kept in `folder`, where the next run finds it. It depends only on these arguments: none of the run's random
+    numbers are drawn.
     """
     shape = "x".join(map(str, images.shape))
     file = folder / f"judge{VERSION}_{shape}_{num_classes}_{_checksum(images, labels):08x}.pt"
-    some = torch.linspace(0, len(images) - 1, min(AT_ONCE, len(images))).long()
+    sample = torch.linspace(0, len(images) - 1, min(AT_ONCE, len(images))).long()
     with torch.random.fork_rng(devices=[]):
-        judge = _kept(file, images, labels, num_classes, some)
+        judge = _kept(file, images, labels, num_classes, sample)
         if judge is None:
-            damaged = ", which is damaged" if file.exists() else ""
-            judged = f"{len(images):,} images, for {file}{damaged}"
-            print(f"a classifier that judges samples is trained on {judged}", flush=True)
+            why = f"{file} is damaged" if file.exists() else f"it is kept in {file}"
+            print(f"training a classifier that judges samples, on {len(images):,} images ({why})", flush=True)
             torch.default_generator.manual_seed(0)
             judge = _new(images, num_classes)
             _train(judge.to(device), images, labels)
-            accuracy = _accuracy(judge.cpu().eval(), images[some], labels[some])
+            accuracy = _accuracy(judge.cpu().eval(), images[sample], labels[sample])
             if accuracy is not None:
                 with replacing(file) as part:
                     torch.save({"weights": judge.state_dict(), "accuracy": accuracy}, part)
     return judge.to(device).eval().requires_grad_(False)
 
 
-def _kept(file: Path, images: Tensor, labels: Tensor, num_classes: int, some: Tensor) -> Judge | None:
-    """Return the judge in a file; None if there is none, or it does not classify `some` images as it did when kept."""
+def _kept(file: Path, images: Tensor, labels: Tensor, num_classes: int, sample: Tensor) -> Judge | None:
+    """Return the judge in a file.
+
+    Args:
+        sample: the places of the images, Long[M], on which its accuracy is measured again.
+
+    Returns:
+        None if there is no such file, it is damaged, or the judge's accuracy is not what it was when it was kept
+    """
     try:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
         judge = _new(images, num_classes).eval()
         judge.load_state_dict(content["weights"])
-        accuracy = _accuracy(judge, images[some], labels[some])
+        accuracy = _accuracy(judge, images[sample], labels[sample])
         return judge if accuracy is not None and abs(accuracy - content["accuracy"]) <= SAME_ACCURACY else None
-    except Exception:  # it is not there, or is damaged in whatever way
+    except Exception:  # a damaged file may raise anything
         return None
 
 
 def _accuracy(judge: Judge, images: Tensor, labels: Tensor) -> float | None:
-    """Return the share of images that are classified rightly; None if the features are not finite, or are all alike.
+    """Return the share of images that are classified correctly; None if the features are not finite, or are all alike.
 
-    Of features that are alike, samples have the same as real images: a perfect distance.
+    If the features of all images are alike, samples and real images have the same, and their distance is perfect.
     """
     features, classes = judge.look(images)
     if not features.isfinite().all() or (len(images) > 1 and features.std(0).max() == 0):

@@ -36,10 +36,10 @@ class Stylizer(L.LightningModule):
         net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
         style: the image file whose style it is.
         features: where images are compared; see `project.generation.features`.
-        in_channels, num_classes, class_names, class_counts: the data's; on the command line nobody gives them.
+        in_channels, num_classes, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
+        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         style_size: the shorter side that the style's image is resized to, in pixels: smaller makes finer strokes.
         style_weight, variation_weight: of the style's loss and of total variation, beside the content's.
     """

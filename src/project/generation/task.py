@@ -39,10 +39,10 @@ class Generator(L.LightningModule):
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W], times Float[B] and classes Long[B], where
             K is "any", to Float[B C H W].
-        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
+        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         solver: makes samples.
         guidance: by how much samples are more of their class than learned: 1 leaves them as they are, more makes them
             clearer and more alike (classifier-free guidance, Ho and Salimans 2021).

@@ -57,12 +57,12 @@ def find(root: Path, given: dict[str, str | None]) -> dict[str, Path]:
 def read(file: Path) -> dict[str, Any]:
     """A JSON file's `images`, `annotations` and `categories`, each a list of dicts.
 
-    Text that means a number is that number. The ids of images are unique, and so are those of categories, whose names
-    are stripped texts. `height` and `width` are pixels, or both are None where one of them is 0 or not there;
+    Numbers that are written as text become numbers. The ids of images are unique, and so are those of categories, whose
+    names are stripped texts. `height` and `width` are in pixels, or both are None if one of them is 0 or missing.
     `iscrowd` is a bool.
 
     Raises:
-        BrokenFiles: it is no JSON, or not COCO's.
+        BrokenFiles: the file is not JSON, or not COCO's.
     """
     content = read_json(file)
     parts = ("images", "annotations", "categories")
@@ -77,23 +77,26 @@ def read(file: Path) -> dict[str, Any]:
             if lacking:
                 raise BrokenFiles(f"{file}: {key}[{place}] has no {' and no '.join(lacking)}")
     for key, reference in (("images", "image_id"), ("categories", "category_id")):
-        numbered = _number_ids(file, key, content[key])
+        are_numbers = _unify_ids(file, key, content[key])
         for place, entry in enumerate(content["annotations"]):
             id = entry.get(reference)
             if isinstance(id, bool) or not (id is None or isinstance(id, (int, float, str))):
-                raise BrokenFiles(f"{file}: annotations[{place}]: {reference} is {json.dumps(id)}, no number or text")
-            if numbered and id is not None and number(id) is not None:
+                raise BrokenFiles(
+                    f"{file}: annotations[{place}]: {reference} is {json.dumps(id)}, not a number or text"
+                )
+            if are_numbers and id is not None and number(id) is not None:
                 entry[reference] = _as_id(id)
     for place, entry in enumerate(content["categories"]):
         name = entry["name"]
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
-            raise BrokenFiles(f"{file}: categories[{place}]: name is {json.dumps(name)}, no text")
+            raise BrokenFiles(f"{file}: categories[{place}]: name is {json.dumps(name)}, not a text")
         entry["name"] = str(name).strip()
     for place, entry in enumerate(content["images"]):
         sides = [number(entry.get(side) or 0) for side in ("height", "width")]
         for side, pixels in zip(("height", "width"), sides, strict=True):
             if pixels is None or pixels < 0:
-                raise BrokenFiles(f"{file}: images[{place}]: {side} is {json.dumps(entry[side])}, no number of pixels")
+                written = json.dumps(entry[side])
+                raise BrokenFiles(f"{file}: images[{place}]: {side} is {written}, not a number of pixels")
         entry["height"], entry["width"] = [int(pixels) for pixels in sides if pixels] if all(sides) else (None, None)
     for place, entry in enumerate(content["annotations"]):
         crowd = entry.get("iscrowd") or 0  # null, or false
@@ -104,10 +107,10 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def number(written: Any) -> float | None:
-    """The finite number that a value of JSON or XML is, or means as text; None where there is none."""
+    """Return the finite number that a value of JSON or XML is or, as text, stands for; None if it is not a number."""
     if isinstance(written, bool) or not isinstance(written, (int, float, str)):
         return None
-    if isinstance(written, str) and "_" in written:  # Python takes 1_000 for a number
+    if isinstance(written, str) and "_" in written:  # Python would read 1_000 as a number
         return None
     try:
         value = float(written)
@@ -117,36 +120,36 @@ def number(written: Any) -> float | None:
 
 
 def whole_number(written: Any) -> int | None:
-    """The same for a whole number: `12`, `12.0` or `"12"`."""
+    """Return the whole number that a value is or stands for, as `number` does: `12`, `12.0` or `"12"`."""
     value = number(written)
     return int(value) if value is not None and value.is_integer() else None
 
 
-def _number_ids(file: Path, key: str, entries: list[dict[str, Any]]) -> bool:
-    """Make the ids numbers where all of them mean some. Returns whether they do.
+def _unify_ids(file: Path, key: str, entries: list[dict[str, Any]]) -> bool:
+    """Turn the ids into numbers if all of them are numbers, or stand for numbers as text. Return whether that is so.
 
     Raises:
-        BrokenFiles: one is neither a number nor a text, of another type than the first, or there already.
+        BrokenFiles: an id is neither a number nor a text, has another type than the first, or occurs twice.
     """
-    numbered = all(number(entry["id"]) is not None for entry in entries)
+    are_numbers = all(number(entry["id"]) is not None for entry in entries)
     places: dict[Any, int] = {}
     for place, entry in enumerate(entries):
         written = entry["id"]
         if not isinstance(written, str) and number(written) is None:
-            raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is no number or text")
-        if not numbered and isinstance(written, str) != isinstance(entries[0]["id"], str):
+            raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is not a number or text")
+        if not are_numbers and isinstance(written, str) != isinstance(entries[0]["id"], str):
             first = f"{json.dumps(entries[0]['id'])}, that of {key}[0]"
             raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is of another type than {first}")
-        id = entry["id"] = _as_id(written) if numbered else written
+        id = entry["id"] = _as_id(written) if are_numbers else written
         if id in places:
             also = f"also that of {key}[{places[id]}]; give each an id of its own"
             raise BrokenFiles(f"{file}: {key}[{place}]: id {json.dumps(written)} is {also}")
         places[id] = place
-    return numbered
+    return are_numbers
 
 
 def _as_id(written: int | float | str) -> int | float:
-    """Of text exactly, as ids may have more digits than a float."""
+    """Convert an id to a number. Text is converted exactly, since ids may have more digits than a float holds."""
     try:
         return int(written) if isinstance(written, str) else written
     except ValueError:
@@ -163,7 +166,11 @@ def categories(content: dict[str, Any]) -> dict[int, str]:
 
 
 def joined(content: dict[str, Any], names: dict[int, str]) -> list[str]:
-    """What to say of categories that are annotated and have the same name. names: of `categories`."""
+    """Return a message about each name that several annotated categories have.
+
+    Args:
+        names: id to name, as `categories` returns them.
+    """
     used = {annotation.get("category_id") for annotation in content["annotations"]}
     ids: dict[str, list[str]] = {}
     for id, name in names.items():
@@ -204,11 +211,11 @@ def finder(file: Path, root: Path, images_folder: str | None) -> Callable[[str],
 
 
 def crowds_alone(names: Sequence[str]) -> str:
-    """Why classes whose every annotation for training is a crowd stop a run."""
+    """Return an error message about classes that have only crowds in the training images."""
     listed = ", ".join(f"'{name}'" for name in names)
-    return f"all annotations of {listed} are crowds, which are ignored; take them as objects with --data.crowds objects"
+    return f"all annotations of {listed} are crowds, which are ignored; use them as objects with --data.crowds objects"
 
 
 def crowds_in_words(counts: dict[str, tuple[int, int]]) -> str:
-    """`'cell' 3 of 40, 'rim' 1 of 7`, of how many crowds each class has and how many annotations in all."""
+    """List the crowds and all annotations of each class: `'cell' 3 of 40, 'rim' 1 of 7`."""
     return ", ".join(f"'{name}' {crowds:,} of {total:,}" for name, (crowds, total) in counts.items())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import VisionDataset
 
-from project import UserError
+from project import UserError, in_a_line
 from project.pipeline.datamodule import ImageDataModule
 from project.pipeline.samples import Indexed, Samples, Tensors
 
@@ -67,7 +67,7 @@ def opened(dataset: Callable[..., VisionDataset], split: str, root: str, downloa
             except ValueError:
                 break  # a split that it does not have
             except (RuntimeError, OSError) as error:
-                where, why = Path(root).absolute(), (str(error).splitlines() or [type(error).__name__])[0]
+                where, why = Path(root).absolute(), in_a_line(error)
                 advice = "give its folder with --data.root" + ("" if download else ", or --data.download true")
                 raise UserError(f"no data set in {where} ({why}); {advice}") from None
     if split == "train":

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from tqdm import tqdm
 
-from project import BrokenFiles, UserError, checkpoint
+from project import BrokenFiles, UserError, checkpoint, in_a_line
 from project.arguments import apart, option, options
 from project.mistakes import Words
 from project.pipeline.threads import in_threads
@@ -19,7 +19,6 @@ from project.prediction.predictor import Predictor, load
 from project.replacing import replacing
 from project.run_folder import refuse_links
 from project.terminal import visible
-from project.trust import in_a_line
 
 USAGE = "python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
 USAGE_WITHOUT = USAGE.replace("IMAGES... ", "")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from project import UserError, checkpoint
+from project import UserError, checkpoint, in_a_line
 from project.budget import Budget
 from project.cli import build
 from project.pipeline import Preprocessing
@@ -50,7 +50,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # torch's words for what it has not, or does not know
-        raise UserError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+        raise UserError(f"device '{device}' cannot be used: {in_a_line(error)}") from None
     return made
 
 

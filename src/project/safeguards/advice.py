@@ -28,7 +28,7 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool, longer: 
     Args:
         model: the task's hyper-parameters as the command line keeps them: classes as `{class_path, init_args}`.
         augmented: whether training images are.
-        longer: the flag that lets the run train for longer, see `longer`.
+        longer: the flag that lets the run train longer, see `longer`; None if there is none.
     """
     keys = {**model, **_inside(model, "net"), **_inside(model, "optimizer"), "decoupled": _is_adamw(model)}
     if verdict.kind == "overfits":
@@ -42,9 +42,10 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool, longer: 
 
 
 def longer(trainer: L.Trainer) -> str | None:
-    """Return the flag that doubles the limit that has ended the run: of epochs, of steps, or of time.
+    """Return the flag that doubles the limit that ended the run: of epochs, steps or time, or of early stopping.
 
-    None if another reason has ended it.
+    Returns:
+        None if something else ended the run
     """
     if trainer.max_epochs and 0 < trainer.max_epochs <= trainer.current_epoch:
         return f"--trainer.max_epochs {2 * trainer.max_epochs}"
@@ -67,7 +68,10 @@ def _inside(model: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _is_adamw(model: Mapping[str, Any]) -> bool:
-    """Whether weights decay apart from the gradient; elsewhere so strong a decay leaves nothing to learn."""
+    """Return whether the optimizer is AdamW, which decays weights apart from the gradient.
+
+    With other optimizers, as strong a decay would leave the net nothing to learn.
+    """
     part = model.get("optimizer")
     return isinstance(part, Mapping) and str(part.get("class_path")).endswith(".AdamW")
 

@@ -25,7 +25,7 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.998) -> None:
         if not 0 <= decay < 1:
-            raise UserError(f"EMA: decay is {decay}, but must be at least 0 and below 1")
+            raise UserError(f"EMA: decay is {decay}, but must be 0 or more and below 1")
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 

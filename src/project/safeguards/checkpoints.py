@@ -43,7 +43,7 @@ class Checkpoint(ModelCheckpoint):
 
     @staticmethod
     def of(trainer: L.Trainer) -> "Checkpoint | None":
-        """Return the trainer's callback of this class. Others may stand beside it, of the user's or of Lightning's."""
+        """Return the trainer's callback of this class; the user may have added other checkpoint callbacks."""
         return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)), None)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -60,7 +60,10 @@ class Checkpoint(ModelCheckpoint):
 
 
 def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    """The log keys that a run is judged by, and which way is up: the task's, and what chooses the best checkpoint."""
+    """Return the log keys that a run is judged by, and their modes, `min` or `max`.
+
+    These are the task's key, and the key that chooses the best checkpoint.
+    """
     key, mode = watched(pl_module, None, None)
     judges: dict[str, str] = {key: mode}
     callback = Checkpoint.of(trainer)

@@ -16,6 +16,8 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from project import in_a_line
+
 
 class Step(NamedTuple):
     """A batch as it was trained on, by reference, and the state of the random numbers before it."""
@@ -62,7 +64,7 @@ def replay(trainer: L.Trainer, pl_module: L.LightningModule, step: Step) -> Repl
         with _without_trace(trainer):
             return _watched(trainer, _twin(trainer, pl_module), step)
     except Exception as error:  # anyone's code runs here, and a report is no reason to stop
-        return Replay(error=(str(error).splitlines() or [type(error).__name__])[0][:200])
+        return Replay(error=in_a_line(error))
 
 
 def _watched(trainer: L.Trainer, twin: L.LightningModule, step: Step) -> Replay:

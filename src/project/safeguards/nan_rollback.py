@@ -114,7 +114,7 @@ def _cut(schedule: LRScheduler, factor: float) -> None:
     for name in ("base_lrs", "max_lrs", "min_lrs"):
         if hasattr(schedule, name):
             setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
-    if hasattr(schedule, "eta_min"):  # else a schedule that ends there would raise the rate again
+    if hasattr(schedule, "eta_min"):  # otherwise the schedule would raise the rate to its old minimum
         schedule.eta_min *= factor
     for inner in getattr(schedule, "_schedulers", ()):  # one after the other, or several at once
         _cut(inner, factor)

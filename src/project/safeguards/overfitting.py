@@ -136,7 +136,7 @@ class Overfitting(L.Callback):
         if self.missing:
             return self.missing
         if self.history:
-            return "the metric of the training images is not known, or not finite"
+            return "the metric of the training images is unknown or not finite"
         not_finite = "the metric of the validation is not finite, or there was nothing to measure it on"
         return not_finite if self._not_finite else "nothing was validated"
 
@@ -208,7 +208,7 @@ def gathered(batches: list[Any]) -> list[Any]:
 
 
 def _judged(pl_module: Any, batches: list[Any]) -> tuple[float, float] | None:
-    """The metric and its margin, over all processes; None where there is nothing to measure, or they are not finite."""
+    """Return the metric and its margin over all processes; None if nothing can be measured, or one is not finite."""
     evidence = gathered(batches)
     value = float(pl_module.measure(evidence)) if evidence else math.nan
     judged = (value, margin(pl_module.shares(evidence))) if math.isfinite(value) else (math.nan, math.nan)

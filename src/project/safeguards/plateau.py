@@ -1,4 +1,4 @@
-"""Schedules that follow a metric of the validation."""
+"""Schedules that follow a validation metric."""
 
 import lightning as L
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -9,8 +9,9 @@ from project.safeguards.stopping import NEVER, require_logged
 class StepAfterValidation(L.Callback):
     """Step a task's `ReduceLROnPlateau` after each validation.
 
-    Lightning steps it after each epoch: several times by the same value where not every epoch is validated, and by the
-    last value alone where an epoch is validated several times. `project.schedule` tells Lightning never to step it.
+    Lightning steps it after each epoch. If not every epoch is validated, it would see the same value several times; if
+    an epoch is validated several times, it would see only the last value. So `project.schedule` sets the frequency
+    `NEVER` for Lightning, and this callback steps the schedule.
     """
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of a run whose length, or config, is another than before."""
+"""Make the optimizers and schedules of a resumed run anew if its length or its config has changed."""
 
 import math
 import warnings
@@ -20,12 +20,13 @@ class Renewal:
         self._schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
     def apply(self, trainer: L.Trainer, with_optimizer: bool, by_epochs: bool = False) -> None:
-        """Schedules go from their start to the place that they had reached; optimizers keep the moments they gathered.
+        """Step new schedules to the place that the old ones had reached. Optimizers keep their moments.
 
         Args:
-            with_optimizer: what else the optimizer was made with counts too, and no cut of its learning rate.
-            by_epochs: an epoch has another number of steps than before: a schedule that steps with the optimizer has
-                reached the step at which the current epoch begins.
+            with_optimizer: the optimizer's other arguments are the new ones, too, and cuts of its learning rate are
+                dropped.
+            by_epochs: the number of steps in an epoch has changed, so a schedule that steps with the optimizer goes to
+                the step at which the current epoch begins.
         """
         place = _steps_before_epoch(trainer) if by_epochs else None
         # Many schedules make each rate of the one before it, so that there is no other way than through all of them.
@@ -56,5 +57,5 @@ def _steps_before_epoch(trainer: L.Trainer) -> int:
 
 
 def _place(scheduler: LRScheduler) -> int:
-    """How often it has stepped."""
+    """Return the number of steps that a schedule has done."""
     return _place(scheduler._schedulers[0]) if isinstance(scheduler, ChainedScheduler) else scheduler.last_epoch

@@ -164,9 +164,9 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
 
 
 def _otherwise_left_out(then: dict[str, str], now: dict[str, str]) -> str:
-    """The files of a split that could not be decoded then, and others that cannot be now, in brackets.
+    """Name the files of a split that could not be decoded then but can be now, and the reverse, in brackets.
 
-    They are compared by their names, since data may be moved.
+    They are compared by name, since the data may have been moved.
     """
     old, new = ({Path(file).name for file in files} for files in (then, now))
     kinds = ((old - new, "could not be decoded"), (new - old, "cannot be decoded now"))
@@ -175,14 +175,14 @@ def _otherwise_left_out(then: dict[str, str], now: dict[str, str]) -> str:
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
-    """Make sure that the checkpoint `last` suits the data and the wanted length.
+    """Check that the data, and the number of epochs that the user wants, fit the checkpoint `last`.
 
     Raises:
-        UserError: it does not.
+        UserError: they do not, or the checkpoint cannot be resumed from.
     """
     content = checkpoint.read(last) if last else {}
     if last and KEY not in content:
-        raise UserError(f"{last} was written without exact_resume: it can be tested, but there is no going on from it")
+        raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
     done, wanted = content.get("epoch", 0), trainer.max_epochs
     if wanted not in (None, -1) and done > wanted:
@@ -190,27 +190,27 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
 
 
 class Rewind(L.Callback):
-    """Takes back what the run wrote after the checkpoint from which it goes on.
+    """Remove what the run wrote after the checkpoint from which it resumes.
 
-    It waits until the checkpoint has been restored and the training begins: a `--resume` that fails before leaves the
-    folder as it was.
+    This waits until the checkpoint has been restored and training begins, so that a `--resume` that fails earlier
+    leaves the folder as it was.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self._logs = log_files(run)  # those of now: the new part's own begins before the training
+        self._logs = log_files(run)  # listed now, since Lightning opens a new one before training begins
         self._sizes: dict[str, int] = {}
         self._done = False
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # not the best one, which is tested
+        if trainer.state.fn == TrainerFn.FITTING:  # and not for the best checkpoint, which is loaded for the test
             self._sizes = {name: int(size) for name, size in checkpoint[KEY]["log"].items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rewind(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rewind(trainer)  # all epochs were done already: there was no training, but there will be a test
+        self._rewind(trainer)  # if all epochs were done already, training does not start, but a test follows
 
     def _rewind(self, trainer: L.Trainer) -> None:
         if self._done or not trainer.is_global_zero:
@@ -222,22 +222,22 @@ class Rewind(L.Callback):
                 file.unlink()
             elif file.stat().st_size > size:
                 os.truncate(file, max(0, size))
-        for part in (self.run / "checkpoints").glob("*.part"):  # a kill has left them
+        for part in (self.run / "checkpoints").glob("*.part"):  # a run that was killed leaves these
             if part.is_file():
                 part.unlink()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Lightning opens the log before it restores the checkpoint."""
+        """Remove the log that Lightning opened before the checkpoint could not be restored."""
         if not self._done and trainer.is_global_zero:
             for file in set(log_files(self.run)) - set(self._logs):
                 file.unlink()
 
 
 def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
-    """Let Lightning remove no file outside of the run's folder, or of the folders that callbacks are configured with.
+    """Keep Lightning from removing files outside of the run's folder and of the callbacks' configured folders.
 
-    A callback's state in a checkpoint names the files that it removes when it has better ones, and the checkpoint may
-    be a stranger's. All callbacks remove through the strategy; Lightning has no hook there.
+    A callback's state in a checkpoint names files that the callback removes when it has better ones, and the checkpoint
+    may be a stranger's. All callbacks remove files through the strategy, where Lightning has no hook.
     """
     remove = trainer.strategy.remove_checkpoint
 
@@ -247,7 +247,7 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
         if any(lies_in(filepath, folder) and not lies_in(folder, filepath) for folder in folders):
             remove(filepath)
         else:
-            _warn(f"{filepath}, which the checkpoint names, is not in the run's folder and is not removed")
+            _warn(f"{filepath} is not removed: the checkpoint names it, but it is not in the run's folder")
 
     trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
 

@@ -211,11 +211,11 @@ class ExactResume(L.Callback):
 
 
 def _folder_of(callback: ModelCheckpoint, checkpoints: Path) -> str:
-    """Return where a callback writes that was given no `dirpath`.
+    """Return the folder of a callback that was given no `dirpath`.
 
-    Lightning's default depends on the first logger. Callbacks of the user's get a folder of their own: there, no
-    `save_last` and no `filename: best` gets into the way of the run's own files. It is absolute, since they begin anew
-    where a resumed run's differs.
+    Lightning's default would depend on the first logger. The user's callbacks get a folder of their own, where neither
+    `save_last` nor `filename: best` can overwrite the run's own files. Its path is absolute, since a callback drops its
+    state if the path differs when the run is resumed.
     """
     return str(checkpoints if isinstance(callback, Checkpoint) else checkpoints.absolute() / type(callback).__name__)
 
@@ -248,9 +248,9 @@ def _to_an_epochs_start(loop: dict[str, Any]) -> None:
 
 
 def _log_sizes(trainer: L.Trainer, folder: Path) -> dict[str, int]:
-    """Return how long TensorBoard's files in the run's folder are.
+    """Return the sizes of TensorBoard's files in the run's folder, in bytes.
 
-    What comes after belongs to steps that a resumed run does again.
+    What is written later belongs to steps that a resumed run does again.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

@@ -54,16 +54,17 @@ class EarlyStopping(callbacks.EarlyStopping):
         return True
 
     def require_finite(self) -> None:
-        """
+        """Check that the run was not stopped for a metric that is not finite.
+
         Raises:
-            NotMeasured: the run was stopped because what it is judged by was not finite.
+            NotMeasured: it was.
         """
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             raise NotMeasured(f"the run was stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is no finite number"
+            said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite"
             tell(trainer, "early_stopping", said)
         elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             said = (

@@ -70,7 +70,8 @@ class Verdict(NamedTuple):
 
 
 def decide(history: Sequence[Measured], best: int, up_to_one: bool = True) -> Verdict | None:
-    """The first of these that holds, of the best checkpoint; None if a value that it needs is not known or not finite.
+    """Return the first of these verdicts that holds for the best checkpoint; None if a value that they need is unknown
+    or not finite.
 
     *Overfits*: the gap between training and validation is above `TOLERATED`, and so is surely there: above half the
     95 % interval of a difference. If this holds only later, at the last validations, two or more so that chance has not
@@ -115,7 +116,7 @@ def margin(shares: Tensor, seed: int = 0) -> float:
         shares: Float[N 2 K], see `of`.
 
     Returns:
-        NaN if the samples have nothing to measure.
+        half the width of the interval; NaN if the samples have nothing to measure
     """
     shares = shares.double()
     usual = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(IMAGINARY, 1)  # [2 K]

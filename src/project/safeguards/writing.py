@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
+from project import in_a_line
 from project.reading import require_stored
 
 LAST, PREVIOUS, PART = "last.ckpt", "previous.ckpt", ".part"
@@ -59,7 +60,7 @@ class Writer(TorchCheckpointIO):
                 if path.name == LAST and not self._proven:
                     self._prove(path)
             except Exception as error:  # a full disk is a RuntimeError of torch's at times; a state may be anything
-                why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+                why = getattr(error, "strerror", None) or in_a_line(error)
                 told = f"warning: {path} could not be written ({why}); what was there is kept, training goes on"
                 print(told, file=sys.stderr, flush=True)
             finally:
@@ -175,5 +176,5 @@ def damage(file: Path) -> str | None:
         if part is None:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # any bytes may be read here, and zipfile's errors are of all kinds
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return in_a_line(error)
     return None if part is None else f"its part {part} is not what was written"

@@ -33,10 +33,10 @@ class Segmenter(L.LightningModule):
 
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
-        num_classes, in_channels, class_names, class_counts: the data's; on the command line nobody gives them.
+        num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: gets the optimizer; for its length and when it steps see `project.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default as suits it.
+        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
             See `project.segmentation.losses`.
         weighted: rare classes weigh more in the losses.
@@ -158,18 +158,18 @@ class Segmenter(L.LightningModule):
         return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
 
     def exported(self) -> Exported:
-        """Return what a file of `project.export` computes: the net's masks of whole images, without `window`."""
+        """Return the module that `project.export` writes to a file: it gives masks of whole images, not of windows."""
         left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
         return Exported(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that has the same net and no `window`, as a file has it."""
+        """Return a copy of this task with the same net and without `window`, as in an exported file."""
         task = copy.copy(self)
         task.window = None
         return task
 
     def measure(self, evidence: list[Tensor]) -> float:
-        """The mean IoU; NaN where all pixels are ignored."""
+        """The mean IoU; NaN if all pixels are ignored."""
         both, either = torch.stack(evidence).sum(0)
         return float((both / either).nanmean())
 

@@ -65,7 +65,7 @@ def _image(
 
 
 def _box(annotation: dict[str, Any]) -> Box | None:
-    """XYXY of the bbox, or around the polygons where there is none; None where they are no numbers."""
+    """Return the bbox as XYXY, or the box around the polygons if there is no bbox; None if these are not numbers."""
     bbox, polygons = annotation.get("bbox"), annotation.get("segmentation")
     if bbox:
         written = bbox if isinstance(bbox, list) and len(bbox) == 4 else [None]

@@ -70,7 +70,7 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
     except BrokenFiles as error:
         faults.append(unreadable(xml, None, str(error).removeprefix(f"{xml}: ")))
         return Annotation(image, xml)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter: of an encoding that it names
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: the XML names a wrong encoding
         line = error.position[0] if isinstance(error, ElementTree.ParseError) else None
         faults.append(unreadable(xml, line, f"broken XML ({error}); write the file anew, or remove it"))
         return Annotation(image, xml)
@@ -78,7 +78,7 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
     try:
         annotation.size = _size(tree)
     except ValueError:
-        faults.append(annotation.fault("annotation-unreadable", "error", None, "its size is no number of pixels"))
+        faults.append(annotation.fault("annotation-unreadable", "error", None, "its size is not a number of pixels"))
     objects = [node for node in tree if node.tag == "object"]
     lines = [number for number, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for place, node in enumerate(objects):
@@ -98,10 +98,10 @@ def _parse(xml: Path, image: Path, faults: list[Fault]) -> Annotation:
 
 
 def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
-    """None where nothing is written, or zeros, as some programs do.
+    """Return the height and width that the XML gives, or None if they are missing or 0, as some programs write them.
 
     Raises:
-        ValueError: what is written is no number of pixels.
+        ValueError: one of them is not a number of pixels.
     """
     height, width = (number((tree.findtext(f"size/{key}") or "").strip() or 0) for key in ("height", "width"))
     if height is None or width is None or min(height, width) < 0:
@@ -149,7 +149,7 @@ def _only(paths: list[Path] | None) -> Path | None:
 def _stem_inside(xml: Path) -> str:
     try:
         found = re.search(rb"<filename>([^<]*)</filename>", read_bytes(xml, MOST_OF_ANNOTATION))
-    except BrokenFiles:  # reading its boxes says why
+    except BrokenFiles:  # reading the boxes will report the error
         return ""
     return Path(found[1].decode(errors="replace").strip().replace("\\", "/")).stem if found else ""
 

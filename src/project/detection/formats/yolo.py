@@ -38,7 +38,7 @@ from project.reading import (
 )
 
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
-FARTHEST = 2  # shares of the image's side: what lies farther out is written in pixels, what is nearer is cut
+FARTHEST = 2  # shares of the image's side: a value farther out is in pixels, and a box that ends before it is cut
 NO_LABELS = {*NAMES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
 
 
@@ -78,7 +78,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     annotations: list[Annotation] = []
     twice = [name for name, count in Counter(map(str.strip, layout.class_names)).items() if count > 1]
-    faults = joined_faults([f"the names have '{name}' more than once, as one class" for name in twice], "")
+    faults = joined_faults([f"several classes are named '{name}', and become one class" for name in twice], "")
     folders_of: dict[Path, set[Path]] = {}
     _mirrored.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
@@ -203,7 +203,11 @@ def _of_yaml(file: Path, names: Sequence[str] | None) -> Layout:
 
 
 def _names(file: Path, content: dict[str, Any]) -> list[str]:
-    """A list, or by number; class 7 may be the first that has a name. `yes` and `1.0` are names as they are written."""
+    """Return the classes' names, which are a list or a mapping by number, in the order of their numbers.
+
+    Numbers may be missing: their classes are named by the number. Names such as `yes` and `1.0` stay as they are
+    written.
+    """
     own, count = content["names"], whole_number(content.get("nc"))
     if isinstance(own, (list, dict)):
         own = read_yaml_as_text(file)["names"]
@@ -213,7 +217,7 @@ def _names(file: Path, content: dict[str, Any]) -> list[str]:
             if max(by_number) >= MOST_CLASSES:
                 line = line_of(file, str(max(by_number)))
                 raise UserError(
-                    f"{file}{line}: names has the class {max(by_number)}; give numbers below {MOST_CLASSES:,}"
+                    f"{file}{line}: names has the class number {max(by_number)}; give numbers below {MOST_CLASSES:,}"
                 )
             own = [by_number.get(number, number) for number in range(1 + max(by_number))]
     if not isinstance(own, list) or not own or any(isinstance(name, (list, dict)) or name == "" for name in own):
