@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def _words(name: str) -> set[str]:
 
 def folders(folder: Path) -> list[Path]:
     """Those in a folder, sorted; hidden ones left out."""
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name))
+    there = [entry for entry in os.scandir(folder) if not _hidden(entry.name)]
+    for entry in there:
+        _warn_of_lost(entry)
+    return sorted(Path(entry.path) for entry in there if entry.is_dir())
 
 
 def images(folder: Path) -> list[Path]:
@@ -86,7 +90,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     """All files in a folder and in those below it, hidden ones left out.
 
     Unlike `Path.rglob`, it follows links to folders. A folder is listed once, wherever links lead: by its own path if
-    it lies below `folder`.
+    it lies below `folder`. A warning names links that lead nowhere; of an image, decoding says it.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -110,8 +114,15 @@ def files_below(folder: Path) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 (links if entry.is_symlink() else left).append(Path(entry.path))
-            else:
-                yield Path(entry.path)
+                continue
+            _warn_of_lost(entry)
+            yield Path(entry.path)
+
+
+def _warn_of_lost(entry: os.DirEntry[str]) -> None:
+    """Name a link that leads nowhere and may have been a folder."""
+    if entry.is_symlink() and Path(entry.name).suffix.lower() not in EXTENSIONS and not Path(entry.path).exists():
+        warnings.warn(f"{entry.path}: the link leads nowhere; if it was a folder, its files are missing", stacklevel=3)
 
 
 def _hidden(name: str) -> bool:
