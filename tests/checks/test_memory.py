@@ -1,10 +1,13 @@
 """What a training step keeps, by counting and by hand."""
 
+from pathlib import Path
+
 import lightning as L
 import torch
 from torch import nn
 
 from project.checks.memory import COPIES, machine_memory, predict
+from project.classification import ImageFolder
 from project.pipeline import ImageDataModule, Tensors
 
 
@@ -42,3 +45,11 @@ def test_bytes_of_a_step_by_hand():
     assert memory.step == COPIES * weights + batch_size * (inputs + outputs + gradient)
     assert data.mean is None and data.std is None  # left for the training set to say
     assert 0 < memory.available <= max(machine_memory(), memory.available)
+
+
+def test_files_that_cannot_be_decoded_are_passed_over(image_folder):
+    root = image_folder({"train": {"a": 5, "b": 1}})
+    Path(root, "train/a/0.png").write_text("no image")
+    data = ImageFolder(root=str(root), image_size=(6, 8), batch_size=2)
+    data.left_out = {"train": {}}  # as `check` has it
+    assert predict(Squares(), data, "32-true").step > 0

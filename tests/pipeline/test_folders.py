@@ -90,3 +90,14 @@ def test_links_to_folders_are_followed_and_no_circle_is():
     Path("root/a/4.jpg").symlink_to(Path("elsewhere/below/2.jpg").absolute())
     assert images(Path("root")) == [Path("root/a") / name for name in ("1.jpg", "4.jpg", "more/below/2.jpg")]
     assert folders(Path("root/a")) == [Path("root/a") / name for name in ("again", "more", "old.jpg")]
+
+
+def test_a_link_that_leads_nowhere_is_named():
+    Path("root/a").mkdir(parents=True)
+    for name in ("root/a/more", "root/b", "root/a/1.jpg"):
+        Path(name).symlink_to("nowhere")
+    with pytest.warns(UserWarning, match="root/a/more: the link leads nowhere") as warned:
+        assert images(Path("root/a")) == [Path("root/a/1.jpg")]  # decoding names it
+    assert len(warned) == 1
+    with pytest.warns(UserWarning, match="root/b: the link leads nowhere"):
+        assert folders(Path("root")) == [Path("root/a")]

@@ -1,6 +1,7 @@
 """What a run writes or deletes lies in its own folder, whatever logs, and whoever made the run."""
 
 import shutil
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from project.foreign_paths import refuse_foreign_paths
 from project.mistakes import Parser
 from project.prediction import predict
 from project.run_folder import lies_in, next_version, refuse_links
+from project.safeguards import restarting
 
 CONFIG = """
 name: tiny
@@ -439,3 +441,11 @@ def test_a_checkpoint_on_exception_does_not_hide_the_exception(hook, monkeypatch
     monkeypatch.setattr(Judge, hook, fail)
     with pytest.raises(UserError, match="the reason"):
         fit(*ON_EXCEPTION)
+
+
+def test_a_file_of_weights_may_move_and_another_net_is_another_run():
+    before = {"model.init_args.net.init_args.weights": "old.pth", "model.init_args.net.class_path": "One"}
+    moved, other = ({**before, key: "another"} for key in before)
+    assert restarting.refuse_another_config(Namespace(**before), Namespace(**moved), force=False) is False
+    with pytest.raises(UserError, match=r"net\.class_path was 'One'"):
+        restarting.refuse_another_config(Namespace(**before), Namespace(**other), force=False)

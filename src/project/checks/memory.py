@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from project import BrokenFiles
 from project.checks.faults import Fault, fault
 from project.pipeline import ImageDataModule, Samples
-from project.pipeline.samples import Split
+from project.pipeline.samples import Files, Split
 
 COPIES = 4  # weights, gradients, and an optimizer's two moments (Adam)
 
@@ -35,7 +37,7 @@ def predict(model: L.LightningModule, datamodule: ImageDataModule, precision: st
     Raises:
         Exception: whatever the model raises over a batch.
     """
-    samples = datamodule.division()["train"]
+    samples = _decodable(datamodule.division()["train"], 4)
     small, large = (_saved(model, _batch(datamodule, samples, size), precision) for size in (2, 4))
     each = max(0, large - small) / 2
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -50,6 +52,20 @@ def memory_faults(memory: Memory, batch_size: int) -> list[Fault]:
         return []
     fits = max(1, int(batch_size * memory.available / memory.step * 0.8))
     return [fault("memory", "", f"{memory}; --data.batch_size {fits} would fit")]
+
+
+def _decodable(samples: Samples, number: int) -> Samples:
+    """Return the first `number` samples whose files can be decoded."""
+    if not isinstance(samples, Files):
+        return samples
+    places: list[int] = []
+    for place in range(len(samples)):
+        with suppress(BrokenFiles):
+            samples.look(place)
+            places.append(place)
+        if len(places) == number:
+            break
+    return samples.subset(torch.tensor(places)) if places else samples
 
 
 def _batch(datamodule: ImageDataModule, samples: Samples, size: int) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def _words(name: str) -> set[str]:
 
 def folders(folder: Path) -> list[Path]:
     """Those in a folder, sorted; hidden ones left out."""
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name))
+    there = [entry for entry in os.scandir(folder) if not _hidden(entry.name)]
+    for entry in there:
+        _warn_of_lost(entry)
+    return sorted(Path(entry.path) for entry in there if entry.is_dir())
 
 
 def images(folder: Path) -> list[Path]:
@@ -86,7 +90,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and below it, except hidden ones.
 
     Unlike `Path.rglob`, this follows links to folders. Each folder is listed once, even if several links lead to it: by
-    its own path if it lies below `folder`.
+    its own path if it lies below `folder`. A warning names each link that leads nowhere and is not named as an image.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -110,8 +114,15 @@ def files_below(folder: Path) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 (waiting_links if entry.is_symlink() else waiting).append(Path(entry.path))
-            else:
-                yield Path(entry.path)
+                continue
+            _warn_of_lost(entry)
+            yield Path(entry.path)
+
+
+def _warn_of_lost(entry: os.DirEntry[str]) -> None:
+    """Name a link that leads nowhere and may have been a folder."""
+    if entry.is_symlink() and Path(entry.name).suffix.lower() not in EXTENSIONS and not Path(entry.path).exists():
+        warnings.warn(f"{entry.path}: the link leads nowhere; if it was a folder, its files are missing", stacklevel=3)
 
 
 def _hidden(name: str) -> bool:

@@ -27,6 +27,7 @@ FREE = (
     *(f"trainer.{what}" for what in ("logger", "enable_progress_bar", "enable_model_summary", "default_root_dir")),
     *(f"data.init_args.{what}" for what in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
+    "model.init_args.net.init_args.weights",  # where the net started from; the checkpoint has its weights
 )
 
 
