@@ -6,7 +6,8 @@ A run on the digits is made once. Then its checkpoint, or its config, is harmed 
 `project.test`, or to `project.fit --resume`. Foreign code is a module that leaves a mark when it is imported or called,
 or a command that does; Python's audit hooks watch for more. A file that is harmed where nobody looks still works.
 
-Then `benchmarks/gadgets.py` puts every function and class of the project and its libraries where a file could name it.
+Then `benchmarks/gadgets.py` puts each function and class of the project and its libraries in each place where a file
+could name it.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from project.reading import require_stored
 
 # The arguments that the data give to a model that has them.
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
-# What a checkpoint says of the machine it was made on. Here the user says it, or the defaults hold.
+# Arguments that depend on the machine. The user gives them, or the defaults hold, whatever the checkpoint says.
 USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
@@ -47,8 +47,8 @@ def read(file: Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU, plain values and tensors alone.
 
     Raises:
-        UserError: the file is cut off, no checkpoint, holds objects that would run code, or would become larger than
-            it is.
+        UserError: the file is cut off or not a checkpoint, holds objects that would run code, or would take more memory
+            than its size says.
     """
     try:
         require_stored(file)
@@ -90,8 +90,10 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 
 
 def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that are obeyed: not what this machine is to do beside, and not what a model was told and has no
-    use for (Lightning keeps all that the data told).
+    """Return the arguments of a class that are taken from a checkpoint.
+
+    Left out are those that depend on the machine, and those that the data gave to a model that does not have them
+    (Lightning keeps all that the data give). Nothing is downloaded.
     """
     module, _, name = class_path.rpartition(".")
     own = of_parameters(getattr(import_module(module), name))
@@ -101,7 +103,7 @@ def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nothing_fetched(value: Any) -> Any:
-    """The same nested values, where nothing is `pretrained`."""
+    """Return the same nested values with every `pretrained` set to False."""
     if isinstance(value, dict):
         return {
             key: False if key == "pretrained" and inside is True else _nothing_fetched(inside)

@@ -1,9 +1,10 @@
-"""Whether what a file names may be imported and called. A checkpoint, or the config of a run, may be a stranger's.
+"""Decide which names in a checkpoint or in a run's config, which may be a stranger's, may be imported and called.
 
 The parser imports every class path, and every dotted text where a class or a function may stand, and calls what it
-finds. So a file's values are walked first, beside the annotations that the parser goes by. Each name must be of a class
-of the kind that is annotated there, and the class must be this project's, or stand in `LISTED`. No function may be
-named: with the arguments of a stranger's choice, most of them do harm. What `--trust` names may be anything.
+finds. So the file's values are checked first, against the annotations that the parser goes by. Each name must be that
+of a class, of the kind that the annotation asks for, and the class must be this project's or stand in `LISTED`. No
+function may be named: with a stranger's arguments, most functions can do harm. Packages, modules and names that the
+user gives with `--trust` are not restricted.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -24,10 +25,10 @@ from project import UserError, in_a_line
 from project.annotations import UNSAID, Expected, Kinds, of_parameters, parsed
 from project.reading import read_yaml
 
-PACKAGES = ("project",)  # whose classes may all be named, each where its kind belongs
+PACKAGES = ("project",)  # all classes of these packages may be named, each where its kind belongs
 EVERY = None
-# The classes of libraries that may be named: making and using them writes, starts and fetches nothing. Those that write
-# a log, a profile or a checkpoint are here too: the run's folder is theirs.
+# The classes of libraries that may be named: they write no files, start no programs and download nothing. Exceptions
+# are those that write a log, a profile or a checkpoint, which may write to the run's folder.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,
@@ -52,7 +53,7 @@ PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # what Lightning writes there, and we never call
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 DEEPEST, MOST = 50, 100_000  # levels, and values
-LONGEST, MOST_CLASSES = 1_000, 10_000  # items of a list: the parser's time goes with their square
+LONGEST, MOST_CLASSES = 1_000, 10_000  # items of a list: the parser's time grows with their square
 OF_CLASSES = ("class_names", "class_counts")
 
 
@@ -158,7 +159,7 @@ class _Walk:
         elif not expected.text:
             self.refuse(key, f"is {_shown(text)}, where a class path, as package.module.Class, or a list belongs")
         elif any(_has_subclass(kind, text) for kind in expected.classes):
-            self.refuse(key, f"is {_shown(text)}, a class whose whole path, as package.module.Class, belongs there")
+            self.refuse(key, f"is {_shown(text)}, but must be the whole path of that class, as package.module.Class")
         elif expected.classes and any(_is_file(folder / text) for folder in (Path(), self.file.parent)):
             self.refuse(key, f"is {_shown(text)}, a file that the parser would read in its place")
 
@@ -228,7 +229,7 @@ class _Walk:
 
 
 def _listed(module: str, name: str) -> bool:
-    """Whether a class stands in `LISTED`; the module that defines it may name it, too (`torch.optim.sgd.SGD`)."""
+    """Return whether a class stands in `LISTED`, by its public path or that of its module (`torch.optim.sgd.SGD`)."""
     for listed, names in LISTED.items():
         inside = f"{module}.".startswith(f"{listed}.")
         if inside and (name in names if names is not EVERY else not name.startswith("_")):
@@ -246,13 +247,13 @@ def _is_subclass(found: type, kind: type) -> bool:
 
 
 def _has_subclass(kind: type, name: str) -> bool:
-    """Whether the parser would take a bare name for that of a class, which need not stand in its module."""
+    """Return whether a name is that of a subclass, which the parser would accept without a module."""
     below: list[type] = type.__subclasses__(kind)
     return any(one.__name__ == name or _has_subclass(one, name) for one in below)
 
 
 def _untrusted(path: str) -> str:
-    """Why a name is refused, and what to add to the command line: not for Python's own modules, where no net lies."""
+    """Return why a name is refused, and what to add to the command line; nothing to add for Python's own modules."""
     package = path.split(".")[0]
     if package in PACKAGES or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not among what a file may name; {_vouching(path)}"

@@ -203,7 +203,8 @@ def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:
     if getattr(cli.datamodule, "evaluated", "test") == "test":
         return cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
     rank_zero_only(print)(
-        "there is no test split: these are figures of the validation split, which chose the checkpoint"
+        "there is no test split: these are validation figures, and the checkpoint was chosen by them; expect slightly "
+        "lower ones on new data"
     )
     return cli.trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False, **with_weights)[0]
 

@@ -63,21 +63,21 @@ def choose(run_or_checkpoint: str) -> Path | None:
 
 
 def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace:
-    """The config of a run that goes on here, where it takes no more than this machine has, and fetches nothing.
+    """Return the config of a resumed run, changed so that it fits this machine and downloads nothing.
 
     Args:
-        config: parsed; it is left as it is.
-        args: the command line. What stands on it is obeyed.
-        begun: there is a checkpoint, which has all weights of the net.
+        config: the parsed config, which is not changed.
+        args: the command line; what it says is left as it is.
+        begun: whether there is a checkpoint, which has all weights of the net.
 
     Raises:
-        UserError: the run had more devices than this machine, or would fetch weights.
+        UserError: the run had more devices than this machine has, or would download weights.
     """
     typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
     now = config.clone()
     workers, devices = now.get(WORKERS), now.get(DEVICES)
     if isinstance(workers, int) and workers > cores() and "data.num_workers" not in typed:
-        _warn(f"the run had {workers} workers; this machine has {cores()} cores, and the run goes on with as many")
+        _warn(f"the run had {workers} workers, but this machine has {cores()} cores: it goes on with {cores()}")
         now[WORKERS] = cores()
     most = max(cores(), torch.cuda.device_count())
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
@@ -91,7 +91,7 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
             continue
         if not (begun and known.startswith("model.net.")):
             raise UserError(
-                f"{known} is true in the run's config, which fetches weights; give it here, too: --{known} true"
+                f"{known} is true in the run's config, which downloads weights; to allow this, add --{known} true"
             )
         now[key] = False
     return now
