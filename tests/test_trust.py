@@ -272,7 +272,7 @@ RUN_CONFIGS = [
     (["trainer", "strategy"], "present", r"trainer\.strategy is 'present', a file"),
     (["trainer", "logger"], spec("lightning.pytorch.loggers.MLFlowLogger"), r"trainer\.logger names .*MLFlowLogger'"),
     (["trainer", "plugins"], [spec(ENVIRONMENT)], r"trainer\.plugins\[0\] names .*MPIEnvironment'"),
-    (["trainer", "profiler"], "PyTorchProfiler", r"trainer\.profiler is 'PyTorchProfiler', a class"),
+    (["trainer", "profiler"], "PyTorchProfiler", r"trainer\.profiler is 'PyTorchProfiler'.* whole path"),
     (["trainer"], "present", "trainer is 'present', but must map"),
     (["model"], "present", "model is 'present', where a class path"),
     (["data", "init_args", "augment"], [RULED], r"data\.augment\[0\] names 'os\.system'"),
