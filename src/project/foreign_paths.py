@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 
 from project import UserError
-from project.annotations import default_of, imported
+from project.annotations import default_of, imported, of_parameters
 from project.reading import parse_yaml, read_yaml
 from project.run_folder import lies_in
 
@@ -23,11 +23,18 @@ NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace these by
 
 
 class Text(NamedTuple):
-    """A text in a config; key: with dots, without `init_args`; default: whether its class has it as default."""
+    """A text in a config.
+
+    Args:
+        key: with dots, without `init_args`.
+        default: whether its class has it as default.
+        path: whether its class takes it as a `Path`.
+    """
 
     key: str
     value: str
     default: bool = False
+    path: bool = False
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
@@ -43,10 +50,10 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: there is such a path.
     """
     typed = list(_typed(args, run))
-    for key, value, default in _texts(config, ""):
+    for key, value, default, path in _texts(config, ""):
         known = re.sub(r"\[\d+\]", "", key)
         of_trainer = not known.startswith(("data.", "model.")) and "." in known and known not in UNUSED
-        if default or not (known in WRITTEN or (of_trainer and _is_path(known, value))):
+        if default or not (known in WRITTEN or (of_trainer and (path or _is_path(known, value)))):
             continue
         if lies_in(value, run) and not NEVER_INSIDE.match(value):
             continue
@@ -65,7 +72,11 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
     """All texts below a key, those that name classes left out."""
     if isinstance(values, str):
         name = key.rpartition(".")[2]
-        yield Text(key, values, isinstance(kind, type) and default_of(kind, name) == values)
+        known = isinstance(kind, type)
+        path = known and Path in (annotation := of_parameters(kind).get(name), *get_args(annotation))
+        yield Text(key, values, known and default_of(kind, name) == values, path)
+    elif isinstance(values, Path):
+        yield Text(key, str(values), path=True)
     elif isinstance(values, list | tuple):
         for place, value in enumerate(values):
             yield from _texts(value, f"{key}[{place}]")
