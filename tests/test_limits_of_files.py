@@ -115,6 +115,10 @@ def test_a_resumed_run_is_bounded_by_this_machine(capsys):
         with pytest.raises(UserError, match=r"the run had 4000 devices, .* give --trainer\.devices N"):
             restarting.suited(config, [], begun=True)
         assert restarting.suited(config, ["--trainer.devices", "2"], begun=True)
+    config = Namespace({restarting.NODES: 2})
+    with pytest.raises(UserError, match=r"the run had 2 machines, .* give --trainer\.num_nodes"):
+        restarting.suited(config, [], begun=True)
+    assert restarting.suited(config, ["--trainer.num_nodes", "2"], begun=True) == config
 
 
 def test_a_resumed_run_fetches_no_weights():

@@ -146,3 +146,22 @@ def test_configs_beyond_a_limit_end_in_one_line(text: str, word: str) -> None:
         verbs.fit(["--config", "mine.yaml"])
     with pytest.raises(UserError, match="/dev/zero: a device"):
         verbs.check(["--config", "/dev/zero"])
+
+
+def test_a_checkpoint_in_which_python_and_torch_find_different_parts_is_refused() -> None:
+    torch.save({"a": torch.zeros(9)}, "sound.ckpt")
+    content = Path("sound.ckpt").read_bytes()
+    start = content.index(b"PK\1\2")
+    end = content.rindex(b"PK\6\6")
+    Path("twice.ckpt").write_bytes(content[:end] + content[start:end] + content[end:])  # torch reads the first list
+    Path("behind.ckpt").write_bytes(content + b"more")
+    for name in ("twice", "behind"):
+        with pytest.raises(zipfile.BadZipFile):
+            reading.require_stored(Path(f"{name}.ckpt"))
+    with zipfile.ZipFile("sound.ckpt") as inside, zipfile.ZipFile("plain.ckpt", "w") as outside:
+        for part in inside.namelist():
+            outside.writestr(part, inside.read(part))
+    reading.require_stored(Path("plain.ckpt"))  # without zip64's records
+    torch.save({"a": b"bytes"}, "bytes.ckpt")
+    with pytest.raises(ValueError, match="bytes"):
+        reading.require_stored(Path("bytes.ckpt"))

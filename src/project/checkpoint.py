@@ -20,6 +20,8 @@ from project.reading import require_stored
 LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # Arguments that depend on the machine. The user gives them, or the defaults hold, whatever the checkpoint says.
 USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
+DEEPEST, MOST_VALUES = 100, 10_000_000  # of lists and mappings; those that are repeated are counted each time
+MOST_REPEATED = 2**20  # bytes of a tensor that repeats what it stores, as `expand` makes them
 RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
 
 
@@ -53,6 +55,7 @@ def read(file: Path) -> dict[str, Any]:
     try:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
+        _Holding(file.stat().st_size).require(content)
     except pickle.UnpicklingError:  # whose message advises to load it with its code
         why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
@@ -62,6 +65,52 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
     return content
+
+
+class _Holding:
+    """What a checkpoint holds, which must not take more memory than the file: when it is copied, or anywhere else.
+
+    A pickle can say that a tensor has more numbers than it stores, and that a list holds another one many times.
+
+    Args:
+        size: of the file, in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.storages: dict[int, int] = {}  # bytes, by place
+        self.counted: dict[int, int] = {}  # values in each list and mapping, by identity; 0 while it is being counted
+
+    def require(self, content: Any) -> None:
+        """
+        Raises:
+            ValueError: it takes more.
+        """
+        if self._count(content, 0) > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values, with those that are repeated")
+        if sum(self.storages.values()) > self.size:
+            raise ValueError("its tensors are larger than the file")
+
+    def _count(self, value: Any, depth: int) -> int:
+        if isinstance(value, Tensor):
+            self._add(value)
+        if not isinstance(value, dict | list | tuple | set):
+            return 1
+        if depth > DEEPEST or self.counted.get(id(value)) == 0:
+            raise ValueError("its values are nested too deeply")
+        if id(value) not in self.counted:
+            self.counted[id(value)] = 0
+            inside = value.values() if isinstance(value, dict) else value
+            self.counted[id(value)] = 1 + sum(self._count(one, depth + 1) for one in inside)
+        return self.counted[id(value)]
+
+    def _add(self, tensor: Tensor) -> None:
+        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
+            raise ValueError("it holds a tensor that does not store all its numbers")
+        storage = tensor.untyped_storage()
+        if tensor.numel() * tensor.element_size() > max(storage.nbytes(), MOST_REPEATED):
+            raise ValueError("it holds a tensor that does not store all its numbers")
+        self.storages[storage.data_ptr()] = storage.nbytes()
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from project import UserError
-from project.annotations import default_of, imported, parsed
+from project.annotations import default_of, imported, of_parameters, parsed
 from project.reading import read_yaml
 from project.run_folder import lies_in
 
@@ -25,11 +25,13 @@ class Text(NamedTuple):
 
     key: its key, with dots and without `init_args`.
     is_default: whether it is the default of its class.
+    is_path: whether its class takes it as a `Path`.
     """
 
     key: str
     value: str
     is_default: bool = False
+    is_path: bool = False
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
@@ -45,10 +47,10 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     typed = list(_typed(args, run))
-    for key, value, is_default in _texts(config, ""):
+    for key, value, is_default, is_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        if is_default or not (option in WRITTEN_KEYS or (of_trainer and _is_path(option, value))):
+        if is_default or not (option in WRITTEN_KEYS or (of_trainer and (is_path or _is_path(option, value)))):
             continue
         if lies_in(value, run) and not NEVER_INSIDE.match(value):
             continue
@@ -71,7 +73,11 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
     """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
-        yield Text(key, values, isinstance(kind, type) and default_of(kind, name) == values)
+        known = isinstance(kind, type)
+        path = known and Path in (annotation := of_parameters(kind).get(name), *get_args(annotation))
+        yield Text(key, values, known and default_of(kind, name) == values, path)
+    elif isinstance(values, Path):
+        yield Text(key, str(values), is_path=True)
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _texts(value, f"{key}[{index}]")

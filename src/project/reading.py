@@ -8,6 +8,7 @@ import json
 import mmap
 import re
 import stat
+import struct
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -31,8 +32,9 @@ MOST_VALUES = 100_000  # values in YAML, where an alias counts as many as what i
 MOST_DIGITS = 100  # digits of a number in YAML
 MOST_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
 
-ZIP = b"PK\3\4"  # the first bytes of a zip file
-FILLER = b"\nbytearray\n"  # the only callable that torch allows in a pickle and that fills any memory it is told to
+ZIP = b"PK\3\4"  # how a zip file begins
+# Of what torch lets a pickle call: the first fills as much memory as a number says, the second takes hours for a text.
+FILLERS = {b"\nbytearray\n": "a bytearray", b"\nencode\n": "bytes"}
 
 KINDS = {
     stat.S_ISDIR: "a folder",
@@ -283,21 +285,51 @@ def require_stored(file: Path) -> None:
     Raises:
         OSError: it cannot be read.
         zipfile.BadZipFile: it is not a whole zip file, which torch has written since version 1.6.
-        ValueError: its parts are compressed, or declare more bytes than it has, or it holds a `bytearray`.
+        ValueError: its parts are compressed, or declare more bytes than it has, or one holds one of the `FILLERS`.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
         if stream.read(4) != ZIP:  # torch would read it as its older format, even if a zip file's end follows
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
+        if archive.start_dir != _directory(file, size):
+            raise zipfile.BadZipFile("its list of parts is not where it belongs")
         parts = archive.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("its parts are compressed, which torch.save never does")
         declared = sum(part.file_size for part in parts)
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
-        if any(FILLER in archive.read(part) for part in parts if part.filename.endswith(".pkl")):
-            raise ValueError("it holds a bytearray, which no checkpoint of this project does")
+        for part in parts:
+            if part.filename.lower().endswith(".pkl"):  # torch finds parts by name in any case
+                _require_no_filler(archive.read(part))
+
+
+def _directory(file: Path, size: int) -> int | None:
+    """Return where a zip file's list of parts begins, if all readers find it there, else None.
+
+    Zip files may be written so that Python and torch find different lists. In torch.save's, the list ends where the
+    records of the file's end begin, and nothing follows these.
+    """
+    with file.open("rb") as stream:
+        stream.seek(max(0, size - 98))
+        tail = stream.read()
+    end, locator, end64 = tail[-22:], tail[-42:-22], tail[-98:-42]
+    if end[:4] != b"PK\5\6" or len(end) < 22:
+        return None
+    length, start, ends = *struct.unpack("<II", end[12:20]), size - 22
+    if locator[:4] == b"PK\6\7":
+        ends = size - 98
+        if end64[:4] != b"PK\6\6" or struct.unpack("<Q", locator[8:16])[0] != ends:
+            return None
+        length, start = struct.unpack("<QQ", end64[40:56])
+    return start if start + length == ends else None
+
+
+def _require_no_filler(content: bytes | mmap.mmap) -> None:
+    for filler, what in FILLERS.items():
+        if content.find(filler) >= 0:
+            raise ValueError(f"it holds {what}, which no checkpoint of ours and no weights do")
 
 
 def require_weights(file: Path) -> None:
@@ -311,7 +343,6 @@ def require_weights(file: Path) -> None:
         is_zip = stream.read(4) == ZIP
         if not is_zip:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
-                if content.find(FILLER) >= 0:
-                    raise ValueError("it holds a bytearray, which no file of weights does")
+                _require_no_filler(content)
     if is_zip:
         require_stored(file)

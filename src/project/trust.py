@@ -172,6 +172,8 @@ class _Walk:
         for name, value in values.items():
             if str(name).startswith("__"):
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
+            if "." in str(name) and not expected.values:  # the parser nests such keys
+                self.refuse(key, f"has the key {_shown(name)}, but keys are nested, not written with dots")
             if name in kinds:
                 self._below(value, kinds[name], _joined(key, name), depth + 1)
             else:
@@ -195,7 +197,8 @@ class _Walk:
             if not isinstance(arguments, dict):
                 self.refuse(f"{key}.{part}", f"is {_shown(arguments)}, but must map names to values")
             for name, value in arguments.items():
-                if not isinstance(name, str) or name.startswith("__"):
+                # The parser nests keys with dots: `net.class_path` would take the place of what `net` names.
+                if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
                     self.refuse(key, f"has an argument {_shown(name)}, which is no name")
                 self._below(value, kinds.get(name, Any), _joined(key, name), depth + 1)
 

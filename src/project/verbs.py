@@ -67,7 +67,10 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
         if trainer.fast_dev_run:
             return
-        metrics = _evaluate(cli, ckpt_path=_best(trainer))
+        best = _best(trainer)
+        if resumed:
+            checkpoint.read(best)  # it may be the stranger's still
+        metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None

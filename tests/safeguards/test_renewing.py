@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as schedules
 
+from project import UserError
 from project.safeguards.nan_rollback import cut_learning_rates
 from project.safeguards.renewing import Renewal
 from project.schedule import WarmupCosine
@@ -91,3 +92,10 @@ def test_with_other_epochs_a_schedule_goes_on_where_the_epoch_begins(name):
     trainer.current_epoch, trainer.num_training_batches, trainer.accumulate_grad_batches = 3, 4, 1
     renewal.apply(trainer, with_optimizer=False, by_epochs=True)
     assert rates(trainer, 12) == rates(run(maker, 24), 24)[12:]
+
+
+def test_a_place_that_would_take_for_ever_is_refused():
+    stopped = run(WarmupCosine, 10)
+    stopped.lr_scheduler_configs[0].scheduler.last_epoch = 10**12
+    with pytest.raises(UserError, match="too many"):
+        resumed(stopped, WarmupCosine, 20)

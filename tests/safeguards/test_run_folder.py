@@ -181,6 +181,7 @@ FOREIGN = {
     "dirpath": callbacks(KEPT, dirpath="VICTIM"),
     "up": callbacks(KEPT, filename="../../../victim/precious"),
     "relative": callbacks("lightning.pytorch.callbacks.OnExceptionCheckpoint", dirpath="victim"),
+    "of ours": callbacks("project.safeguards.restarting.Rewind", run="victim"),  # it removes logs
     "home": callbacks(KEPT, dirpath="~/x"),
     "variable": callbacks(KEPT, dirpath="$HOME/x"),
     "url": callbacks(KEPT, dirpath="file://VICTIM"),

@@ -61,7 +61,7 @@ def _decodable(samples: Samples, number: int) -> Samples:
     places: list[int] = []
     for place in range(len(samples)):
         with suppress(BrokenFiles):
-            samples.look(place)
+            samples.read(place)
             places.append(place)
         if len(places) == number:
             break

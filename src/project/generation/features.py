@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from project import UserError, checkpoint, nearest
+from project.budget import Budget
 from project.cnn import Trunk
 from project.weights import load_weights
 
@@ -81,7 +82,8 @@ class ClassifierFeatures(Features):
             raise UserError(f"{file} is untrained, and {UNTRAINED}: train it first")
         try:
             widths, depths = _widths_and_depths(tensors)
-            trunk = Trunk(tensors[LEVEL.format(0, 0)].shape[1], widths, depths, _stem_stride(content))
+            with Budget(tensors, file):
+                trunk = Trunk(tensors[LEVEL.format(0, 0)].shape[1], widths, depths, _stem_stride(content))
             own = {name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()}
             trunk.load_state_dict(own)
             mean, std, channels = _taught(content)

@@ -6,7 +6,10 @@ import warnings
 import lightning as L
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPlateau
 
+from project import UserError
 from project.safeguards.nan_rollback import cut_learning_rates
+
+MOST_STEPS = 10_000_000  # of a schedule, which are done again in about a minute
 
 
 class Renewal:
@@ -27,6 +30,9 @@ class Renewal:
                 dropped.
             by_epochs: the number of steps in an epoch has changed, so a schedule that steps with the optimizer goes to
                 the step at which the current epoch begins.
+
+        Raises:
+            UserError: a schedule would take too many steps to reach its place.
         """
         place = _steps_before_epoch(trainer) if by_epochs else None
         # Many schedules make each rate of the one before it, so that there is no other way than through all of them.
@@ -35,6 +41,8 @@ class Renewal:
             for config, made in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # which knows no length
         ]
+        if any(place > MOST_STEPS for _, _, place in schedules):
+            raise UserError(f"the schedule in the checkpoint has made more than {MOST_STEPS:,} steps, too many to redo")
         scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
         cut = 1.0
         for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):

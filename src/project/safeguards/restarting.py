@@ -31,7 +31,8 @@ FREE = (
 )
 
 
-WORKERS, DOWNLOAD, DEVICES = "data.init_args.num_workers", "data.init_args.download", "trainer.devices"
+WORKERS, DOWNLOAD = "data.init_args.num_workers", "data.init_args.download"
+DEVICES, NODES = "trainer.devices", "trainer.num_nodes"
 
 
 def run_folder(run_or_checkpoint: str) -> Path:
@@ -71,7 +72,7 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
         begun: whether there is a checkpoint, which has all weights of the net.
 
     Raises:
-        UserError: the run had more devices than this machine has, or would download weights.
+        UserError: the run had more devices than this machine has, or several machines, or would download weights.
     """
     typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
     now = config.clone()
@@ -83,6 +84,9 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
     if count > most and DEVICES not in typed:
         raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
+    nodes = now.get(NODES)
+    if isinstance(nodes, int) and nodes > 1 and NODES not in typed:
+        raise UserError(f"the run had {nodes} machines, for which it would wait: give --trainer.num_nodes {nodes} or 1")
     if now.get(DOWNLOAD) and "data.download" not in typed:
         now[DOWNLOAD] = False  # the run had its data
     for key, value in config.as_flat().__dict__.items():
