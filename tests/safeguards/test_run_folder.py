@@ -20,6 +20,7 @@ from project.foreign_paths import refuse_foreign_paths
 from project.mistakes import Parser
 from project.prediction import predict
 from project.run_folder import lies_in, next_version, refuse_links
+from project.safeguards import restarting
 
 CONFIG = """
 name: tiny
@@ -38,8 +39,8 @@ def config() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    return made_once(tmp_path_factory.mktemp("trained"), CONFIG)
+def trained(once) -> Path:
+    return made_once(once, "tiny_run_folder", CONFIG)
 
 
 @pytest.fixture
@@ -295,6 +296,15 @@ def test_a_link_is_read_through_and_a_runs_folder_may_be_one(run, tmp_path):
     verbs.fit(["--resume", "link", *MORE])
     assert elsewhere.read_bytes() == before and not last.is_symlink()
     assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+def test_a_log_with_a_second_name_elsewhere_is_cut_under_one_name(tmp_path):
+    (tmp_path / "run").mkdir()
+    log, elsewhere = tmp_path / "run" / "events.tfevents", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    log.hardlink_to(elsewhere)
+    restarting._cut(log, 3)
+    assert (log.read_text(), elsewhere.read_text()) == ("pre", "precious")
 
 
 def test_links_that_lead_out_of_a_folder(tmp_path):
