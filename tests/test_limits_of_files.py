@@ -12,8 +12,10 @@ from jsonargparse import Namespace
 from project import UserError, checkpoint, load, verbs
 from project.budget import Budget
 from project.classification import CNN
+from project.detection import DigitScenes
 from project.pipeline.threads import cores
 from project.safeguards import restarting
+from project.segmentation import DigitMasks
 
 TAUGHT = {
     "class_names": ["a", "b"],
@@ -110,7 +112,7 @@ def test_a_resumed_run_is_bounded_by_this_machine(capsys):
     assert "the run had 4000 workers" in capsys.readouterr().err
     typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]
     assert restarting.suited(config, typed, begun=True) == config
-    for devices in (4000, "4000", list(range(4000))):
+    for devices in (4000, "4000", " 4_000 ", ",".join(map(str, range(4000))), list(range(4000))):
         config[restarting.DEVICES] = devices
         with pytest.raises(UserError, match=r"the run had 4000 devices, .* give --trainer\.devices N"):
             restarting.suited(config, [], begun=True)
@@ -143,3 +145,9 @@ def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
         verbs.fit(["--resume", str(run)])
+
+
+def test_more_scenes_than_can_be_drawn_are_refused() -> None:
+    for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000)), DigitMasks(train=10**9)):
+        with pytest.raises(UserError, match="too many to draw"):
+            data.given("train")

@@ -299,6 +299,15 @@ def test_a_link_is_read_through_and_a_runs_folder_may_be_one(run, tmp_path):
     assert torch.load(last, weights_only=True)["epoch"] == 1
 
 
+def test_a_log_with_a_second_name_elsewhere_is_cut_under_one_name(tmp_path):
+    (tmp_path / "run").mkdir()
+    log, elsewhere = tmp_path / "run" / "events.tfevents", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    log.hardlink_to(elsewhere)
+    restarting._cut(log, 3)
+    assert (log.read_text(), elsewhere.read_text()) == ("pre", "precious")
+
+
 def test_links_that_lead_out_of_a_folder(tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
     (run / "a").mkdir(parents=True)

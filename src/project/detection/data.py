@@ -19,7 +19,7 @@ from project.detection.scenes import draw
 from project.pipeline import Files, ImageDataModule, Samples, Tensors
 from project.pipeline.coco import Crowds, crowds_in_words, find
 from project.pipeline.decode import channels_of
-from project.pipeline.digits import digits
+from project.pipeline.digits import digits, require_drawable
 from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 
@@ -52,7 +52,9 @@ class DigitScenes(ImageDataModule):
         rest, test = stratified(labels, 0.2, seed=0)
         train, val = stratified(labels[rest], 0.1, self.seed)
         own, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
-        pixels, drawn = draw(images[own], labels[own], max(1, self.scenes // share), self.image_size, seed)
+        count = max(1, self.scenes // share)
+        require_drawable(count, *self.image_size)
+        pixels, drawn = draw(images[own], labels[own], count, self.image_size, seed)
         return Tensors(drawn, pixels)
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)

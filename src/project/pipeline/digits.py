@@ -10,6 +10,8 @@ from torch import Tensor
 
 from project import UserError
 
+MOST_SCENES, MOST_PIXELS = 100_000, 200_000_000  # that are drawn of digits, all in memory
+
 
 def digits() -> tuple[Tensor, Tensor]:
     """uint8 [1797 1 8 8], 0 to 255, and Long[1797].
@@ -23,3 +25,15 @@ def digits() -> tuple[Tensor, Tensor]:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
     images = torch.from_numpy(table[:, :64]).reshape(-1, 1, 8, 8)
     return (images.float() * (255 / 16)).round().to(torch.uint8), torch.from_numpy(table[:, 64]).long()
+
+
+def require_drawable(count: int, height: int, width: int) -> None:
+    """
+    Raises:
+        UserError: so many scenes of a size, in pixels, would take too much memory or time: all are drawn at the start.
+    """
+    if count > MOST_SCENES or count * height * width > MOST_PIXELS:
+        raise UserError(
+            f"{count:,} scenes of {height}x{width} pixels are too many to draw: {MOST_SCENES:,} scenes, and "
+            f"{MOST_PIXELS:,} pixels in all, are the most"
+        )

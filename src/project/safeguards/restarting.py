@@ -1,6 +1,7 @@
 """`--resume`: which checkpoint a run goes on from, and whether it is still the same run."""
 
 import os
+import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from project import UserError, checkpoint
 from project.pipeline.broken import NAMED
 from project.pipeline.threads import cores
+from project.replacing import replacing
 from project.run_folder import lies_in
 from project.safeguards.resuming import KEY, log_files
 from project.safeguards.writing import LAST, PREVIOUS, damage
@@ -81,7 +83,7 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
         _warn(f"the run had {workers} workers, but this machine has {cores()} cores: it goes on with {cores()}")
         now[WORKERS] = cores()
     most = max(cores(), torch.cuda.device_count())
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    count = _number(devices)
     if count > most and DEVICES not in typed:
         raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
     nodes = now.get(NODES)
@@ -121,6 +123,16 @@ def refuse_foreign_start(trainer: L.Trainer) -> None:
                 f"{file} is of another run, and with OnExceptionCheckpoint this run would begin with it: move it away, "
                 "or give the callback another dirpath; --resume goes on with a run"
             )
+
+
+def _number(devices: Any) -> int:
+    """Return how many devices are meant, as Lightning reads `2`, `'2'`, `'0,1'` or a list; 1 for `auto`."""
+    if isinstance(devices, list):
+        return len(devices)
+    try:
+        return int(devices)
+    except (TypeError, ValueError):
+        return str(devices).count(",") + 1
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
@@ -226,7 +238,7 @@ class Rewind(L.Callback):
             if size is None:
                 file.unlink()
             elif file.stat().st_size > size:
-                os.truncate(file, max(0, size))
+                _cut(file, max(0, size))
         for part in (self.run / "checkpoints").glob("*.part"):  # a run that was killed leaves these
             if part.is_file():
                 part.unlink()
@@ -236,6 +248,16 @@ class Rewind(L.Callback):
         if not self._done and trainer.is_global_zero:
             for file in set(log_files(self.run)) - set(self._logs):
                 file.unlink()
+
+
+def _cut(file: Path, size: int) -> None:
+    """Cut a file to so many bytes. One that has a second name, which may lie anywhere, is cut in a copy."""
+    if file.stat().st_nlink > 1:
+        with replacing(file) as part:
+            shutil.copyfile(file, part)
+            os.truncate(part, size)
+    else:
+        os.truncate(file, size)
 
 
 def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:

@@ -13,7 +13,7 @@ from project.checks import Fault
 from project.pipeline import ImageDataModule, Samples, Tensors
 from project.pipeline.coco import Crowds, crowds_alone, crowds_in_words, find
 from project.pipeline.decode import channels_of, positive
-from project.pipeline.digits import digits
+from project.pipeline.digits import digits, require_drawable
 from project.pipeline.folders import data_folder, groups_by_name
 from project.pipeline.splitting import stratified
 from project.segmentation import coco, faults, scenes
@@ -316,6 +316,7 @@ class DigitMasks(ImageDataModule):
         rest, test = stratified(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified(labels[rest], 0.1, self.seed))
         chosen = {"train": train, "val": val, "test": test}[split]
+        require_drawable(self.counts[split], scenes.HEIGHT, scenes.WIDTH)
         drawn = scenes.draw(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
         return Tensors([None] * len(drawn), drawn)
 
