@@ -88,7 +88,7 @@ REFUSED = [  # the model's values, where, and what is said of them
     ({"net": "torch.hub.load"}, "net", "add --trust torch.hub.load"),
     ({"net": "torch.load"}, "net", "not among"),
     ({"net": spec("project.checks.report.write", file="touched", content="")}, "net", "a function"),
-    ({"net": {"class_path": "project.cloning.git.run", "dict_kwargs": {"x": 1}}}, "net", "a function"),
+    ({"net": {"class_path": "project.checks.report.write", "dict_kwargs": {"x": 1}}}, "net", "a function"),
     ({"net": "project.nearest"}, "net", "a function, where a class belongs"),
     ({"net": "strangers_more.net"}, "net", "add --trust strangers_more"),
     ({"net": spec("torch.nn.functional.relu")}, "net", "not among"),

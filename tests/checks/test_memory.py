@@ -4,10 +4,10 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from photos import Photos
 from torch import nn
 
 from project.checks.memory import COPIES, machine_memory, predict
-from project.classification import ImageFolder
 from project.pipeline import ImageDataModule, Tensors
 
 
@@ -50,6 +50,6 @@ def test_bytes_of_a_step_by_hand():
 def test_files_that_cannot_be_decoded_are_passed_over(image_folder):
     root = image_folder({"train": {"a": 5, "b": 1}})
     Path(root, "train/a/0.png").write_text("no image")
-    data = ImageFolder(root=str(root), image_size=(6, 8), batch_size=2)
+    data = Photos(str(root), batch_size=2)
     data.left_out = {"train": {}}  # as `check` has it
     assert predict(Squares(), data, "32-true").step > 0

@@ -9,6 +9,7 @@ from PIL import Image
 
 from project import BrokenFiles, UserError
 from project.classification import Csv, Digits, ImageFolder, TorchvisionDataset
+from project.pipeline import Preprocessing
 
 DIVIDED = {"train": {"a": 6, "b": 4}, "val": {"a": 2}, "test": {"a": 1, "b": 3}}
 
@@ -199,3 +200,30 @@ def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
     assert data.class_names == ["cat", "dog"] and data.class_counts == [2, 2]
     with pytest.raises(UserError, match=r"labels\.csv:2: a row with more cells than the header"):
         ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))
+
+
+def test_a_table_beyond_a_limit() -> None:
+    Path("labels.csv").write_text(f"path,label\na.png,cat\nb.png,{'x' * 200_000}\n")
+    with pytest.raises(UserError, match=r"labels\.csv:3: .*field"):
+        _ = Csv(".").rows
+    Path("labels.csv").write_bytes("path,label\na.png,chaît\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"labels\.csv:2: .*UTF-8"):
+        _ = Csv(".").rows
+
+
+def test_levels_come_from_train_and_go_into_the_checkpoint(capsys):
+    for split, values in (("train", (0, 4000)), ("val", (5000, 1000))):
+        for name in "ab":
+            Path("root", split, name).mkdir(parents=True)
+            pixels = np.full((4, 6), values[name == "b"], np.uint16)
+            Image.fromarray(pixels).save(Path("root", split, name, "1.png"))
+    data = ImageFolder(root="root", image_size=(4, 6), cache="ram")
+    data.setup("fit")
+    assert "4,095 white" in capsys.readouterr().out
+    assert [int(data.samples["val"].read(i).amax()) for i in (0, 1)] == [255, round(1000 / 4095 * 255)]
+    preprocessing = Preprocessing.of(data.state_dict())
+    assert int(preprocessing.read("root/val/b/1.png")[0].amax()) == round(1000 / 4095 * 255)
+    other = ImageFolder(root="root", image_size=(4, 6))
+    other.load_state_dict(data.state_dict() | {"levels": (0.0, 65535.0)})
+    other.setup("test")
+    assert int(other.samples["val"].read(1).amax()) == round(1000 / 65535 * 255)

@@ -26,7 +26,7 @@ def run(once, image_folder):
                    "--model.net.widths", "[8]", "--model.net.stem_stride", "1"])  # fmt: skip
         shutil.rmtree("photos")
 
-    return once("classification", make) / "runs/classification_folder/version_0"
+    return once("classification_photos", make) / "runs/classification_folder/version_0"
 
 
 def test_a_table_of_classes(run):

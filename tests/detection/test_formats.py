@@ -550,7 +550,7 @@ def test_a_labels_folder_is_found_in_either_case_of_letters(tiny, tmp_path):
         ("names: [cat, dog]\nnc: 5", "nc is 5, but there are 2 names; which is right?"),
         ("names: [cat]\ntrain: 3", "train is 3, but must be a folder or a list of folders"),
         ("names: [cat]\ntrain: {a: b}", r"train is \{'a': 'b'\}, but must be a folder"),
-        ("names: [katze, b\xe4r]", ":2: not UTF-8; save it in that encoding"),
+        ("names: [katze, b\xe4r]", ":2: not UTF-8; save the file in that encoding"),
     ],
 )
 def test_what_is_wrong_in_a_yaml_file_is_one_line(tiny, tmp_path, names, said):

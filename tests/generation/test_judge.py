@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from project import UserError
+from project.foreign_paths import refuse_foreign_paths
 from project.generation.judge import Judge, trained
 
 CPU = torch.device("cpu")
@@ -20,7 +22,7 @@ def test_it_is_trained_once(capsys, monkeypatch):
     images, labels = shades()
     before = torch.random.get_rng_state()
     judge = trained(images, labels, 3, Path("judges"), CPU)
-    assert "is trained on 120 images" in capsys.readouterr().out
+    assert "120 images (it is kept" in capsys.readouterr().out
     assert torch.equal(before, torch.random.get_rng_state())
     features, seen = judge.look(images)
     assert features.shape == (120, 128) and features.dtype == torch.double
@@ -36,7 +38,7 @@ def test_for_other_images_and_when_it_is_damaged_another_is_trained(capsys, monk
 
     def files() -> int:
         trained(images, labels, 3, Path("judges"), CPU)
-        assert "is trained on 30 images" in capsys.readouterr().out
+        assert "on 30 images (" in capsys.readouterr().out
         return len(list(Path("judges").iterdir()))
 
     assert files() == 1
@@ -71,6 +73,12 @@ def test_a_judge_that_is_not_what_was_kept_is_trained_anew(capsys, monkeypatch, 
     torch.save(harmed[harm], file)
     capsys.readouterr()
     assert torch.equal(trained(images, labels, 3, Path("judges"), CPU).look(images)[0], before)
-    assert "which is damaged" in capsys.readouterr().out
+    assert "is damaged" in capsys.readouterr().out
     trained(images, labels, 3, Path("judges"), CPU)
     assert not capsys.readouterr().out
+
+
+def test_a_foreign_folder_of_judges_is_refused():
+    model = {"class_path": "project.generation.Generator", "init_args": {"judges": "elsewhere"}}
+    with pytest.raises(UserError, match=r"model.judges is 'elsewhere'.*--model.judges elsewhere"):
+        refuse_foreign_paths({"model": model}, [], Path("run"))

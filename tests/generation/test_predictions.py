@@ -17,7 +17,7 @@ CONFIG = str(Path(__file__).parents[2] / "configs" / "generation.yaml")
 @pytest.fixture(scope="module")
 def run(once):
     """Made once: nothing here changes it."""
-    return once("generation", make) / "runs" / "generation" / "version_0"
+    return once("generation_samples", make) / "runs" / "generation" / "version_0"
 
 
 def make():

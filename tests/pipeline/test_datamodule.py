@@ -1,14 +1,9 @@
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.transforms import v2
 
 from project import UserError
-from project.classification import ImageFolder
-from project.pipeline import ImageDataModule, Preprocessing, Tensors
+from project.pipeline import ImageDataModule, Tensors
 from project.pipeline.datamodule import mean_and_std
 
 
@@ -112,21 +107,3 @@ def test_an_image_size_of_nothing_is_said(size):
     data.image_size = size
     with pytest.raises(UserError, match=r"data\.image_size is \[.*\], but must be a height and a width above 0"):
         data.setup("fit")
-
-
-def test_levels_come_from_train_and_go_into_the_checkpoint(capsys):
-    for split, values in (("train", (0, 4000)), ("val", (5000, 1000))):
-        for name in "ab":
-            Path("root", split, name).mkdir(parents=True)
-            pixels = np.full((4, 6), values[name == "b"], np.uint16)
-            Image.fromarray(pixels).save(Path("root", split, name, "1.png"))
-    data = ImageFolder(root="root", image_size=(4, 6), cache="ram")
-    data.setup("fit")
-    assert "4,095 white" in capsys.readouterr().out
-    assert [int(data.samples["val"].read(i).amax()) for i in (0, 1)] == [255, round(1000 / 4095 * 255)]
-    preprocessing = Preprocessing.of(data.state_dict())
-    assert int(preprocessing.read("root/val/b/1.png")[0].amax()) == round(1000 / 4095 * 255)
-    other = ImageFolder(root="root", image_size=(4, 6))
-    other.load_state_dict(data.state_dict() | {"levels": (0.0, 65535.0)})
-    other.setup("test")
-    assert int(other.samples["val"].read(1).amax()) == round(1000 / 65535 * 255)

@@ -12,10 +12,8 @@ from jsonargparse import Namespace
 from project import UserError, checkpoint, load, verbs
 from project.budget import Budget
 from project.classification import CNN
-from project.detection import DigitScenes
 from project.pipeline.threads import cores
 from project.safeguards import restarting
-from project.segmentation import DigitMasks
 
 TAUGHT = {
     "class_names": ["a", "b"],
@@ -126,7 +124,7 @@ def test_a_resumed_run_is_bounded_by_this_machine(capsys):
 def test_a_resumed_run_fetches_no_weights():
     key = "model.init_args.net.init_args.pretrained"
     assert restarting.suited(Namespace({key: True}), [], begun=True)[key] is False
-    with pytest.raises(UserError, match=r"give it here, too: --model\.net\.pretrained true"):
+    with pytest.raises(UserError, match=r"add --model\.net\.pretrained true"):
         restarting.suited(Namespace({key: True}), [], begun=False)
     assert restarting.suited(Namespace({key: True}), ["--model.net.pretrained", "true"], begun=False)[key] is True
     key = "model.init_args.features.init_args.pretrained"
@@ -145,9 +143,3 @@ def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
         verbs.fit(["--resume", str(run)])
-
-
-def test_more_scenes_than_can_be_drawn_are_refused() -> None:
-    for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000)), DigitMasks(train=10**9)):
-        with pytest.raises(UserError, match="too many to draw"):
-            data.given("train")

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 HARMFUL = (
     *("project.checks.report.write", "project.replacing.replacing", "project.verbs.fit", "project.cli.CLI"),
     *("torch.hub.load", "torch.load", "torch.save", "torch.compile", "torch.utils.data.DataLoader"),
