@@ -35,6 +35,8 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
         return file
     if path.is_dir():
         raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run end an epoch?")
+    if path.exists():
+        raise UserError(f"{path} is neither a run folder nor a file that holds a checkpoint")
     siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{nearest(str(path), siblings)}")
 
