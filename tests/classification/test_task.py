@@ -207,6 +207,7 @@ def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, 
     assert results["val/accuracy"] == pytest.approx(mean, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(tiny_run, ranks, command):
     """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
     words = [str(tiny_run), "--data.batch_size", "50", "--trainer.accelerator", "cpu"]

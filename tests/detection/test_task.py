@@ -114,6 +114,7 @@ def test_two_processes_train_and_measure_what_one_does(repository, ranks, capsys
     assert both == one and any(line.startswith("test/map/") for line in both)
 
 
+@pytest.mark.slow
 def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny, capsys):
     for name, count in (("one", {"train": 4, "val": 2}), ("other", {"train": 3})):
         Path(name).mkdir()

@@ -152,6 +152,7 @@ def test_it_learns_the_style(task):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, tiny, capsys):
     tiny.photos(Path("photos"), 20)
     tiny.classifier(Path("run.ckpt"))

@@ -207,6 +207,7 @@ def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
     assert (saved["force"], saved["resume"], saved["model"]["init_args"]["lr"]) == (False, None, 0.5)
 
 
+@pytest.mark.slow
 def test_where_a_run_computes_is_no_change(killed, whole):
     run = killed("killed", 10, "training_step")
     verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])

@@ -221,6 +221,7 @@ def test_frozen_epochs_train_the_head_alone(run):
     assert changed == {"net.head.weight", "net.head.bias"}
 
 
+@pytest.mark.slow
 def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, capsys):
     root = tiny.folders(Path("scenes"), {"train": 8, "val": 2}, size=(30, 44))
     (root / "classes.txt").unlink()
