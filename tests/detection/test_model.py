@@ -106,7 +106,7 @@ NETS = {
         for name in ("fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn")
     },
 }
-BEFORE = {"CnnFcos": (1000, 100), "ssdlite320_mobilenet_v3_large": (300, 300), "retinanet_resnet50_fpn": (1000, 100)}
+BEFORE = {"CnnFcos": (1000, 100), "ssdlite320_mobilenet_v3_large": (300, 300), "retinanet_resnet50_fpn": (1000, 300)}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("retina")) for n in NETS])

@@ -23,10 +23,10 @@ SIZES = ((24, 32), (48, 64), (24, 16))
 
 
 def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> list[torch.Tensor]:
-    """Smooth and with an edge, uint8 [C H W].
+    """Return images with patches, grain and an edge, uint8 [C H W].
 
     Pixels are multiples of 32, so that enlarging them needs no rounding: rounding differs by 1 between libraries and
-    processors, and a net that nobody trained makes much of that.
+    processors, and a net that nobody trained makes much of that. Grain keeps its scores apart.
     """
     generator = torch.Generator().manual_seed(1)
     made = []
@@ -34,7 +34,8 @@ def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> lis
         coarse = torch.rand(1, channels, height // 6 + 1, width // 6 + 1, generator=generator)
         image = F.interpolate(coarse, (height, width), mode="bicubic")[0] * 255
         image[:, height // 3 : height // 2, width // 4 : width // 2] = 224
-        made.append(image.clamp(0, 255).div(32).floor().mul(32).to(torch.uint8))
+        grain = 32 * torch.rand(image.shape, generator=generator)
+        made.append((image + grain).clamp(0, 255).div(32).floor().mul(32).to(torch.uint8))
     return made
 
 
