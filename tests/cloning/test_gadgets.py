@@ -1,4 +1,4 @@
-"""What a stranger's file may name. benchmarks/hostile.py walks over all functions and classes, and uses those that may."""
+"""What a stranger's file may name; benchmarks/hostile.py walks over all functions and classes and uses what may be."""
 
 import importlib
 import sys
