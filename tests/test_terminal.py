@@ -5,13 +5,11 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from PIL import Image
 from tqdm import tqdm
 
-from project import BrokenFiles, process, terminal, verbs
+from project import BrokenFiles, process, terminal
 from project.checks import page
 from project.checks.faults import Fault
 from project.checks.report import brief, text
@@ -94,20 +92,3 @@ def test_reports_show_names_in_a_line_and_pages_escape_them() -> None:
 def test_the_table_of_results_shows_names_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
     assert capsys.readouterr().out == f"\ntest/accuracy/{SHOWN}  0.5000\n"
-
-
-def test_a_file_with_an_evil_name_is_checked(watched: Callable[[], io.StringIO], repository: Path) -> None:
-    screen = watched()
-    for name in ("a", "b"):
-        Path(f"data/{name}").mkdir(parents=True)
-        for number in range(4):
-            Image.new("L", (9, 9), 40 * number).save(f"data/{name}/{number}.png")
-    Path(f"data/a/{EVIL.replace('/', '')}.png").write_bytes(b"")
-    config = repository / "configs" / "classification_folder.yaml"
-    with pytest.raises(SystemExit):
-        verbs.check(
-            ["--config", str(config), "--data.root", "data", "--data.image_size", "[9, 9]", "--data.augment", "[]"]
-        )
-    shown = screen.getvalue()
-    assert r"\x1b]0;title" in shown and not set(shown) & set("\x1b\x07\x9b\u202e\r")
-    assert not any(line.startswith("error: all") for line in shown.splitlines())

@@ -149,7 +149,9 @@ def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
     module, _, name = class_path.rpartition(".")
     own = of_parameters(getattr(import_module(module), name))
     ignored = {*USERS, *(key for key in LEARNED if key not in own)}
-    taken = {key: _nothing_fetched(value) for key, value in init_args.items() if key not in ignored}
+    kept = {key: value for key, value in init_args.items() if key not in ignored}
+    # A painter's features are no part of its checkpoint, so they may have to be downloaded.
+    taken = {key: value if key == "features" else _nothing_fetched(value) for key, value in kept.items()}
     return {**taken, "download": False} if "download" in own else taken
 
 

@@ -113,6 +113,7 @@ class TorchvisionDetector(nn.Module):
     Args:
         pretrained: start from torchvision's default weights (COCO), downloaded once.
         weights: start from a file of weights instead: a state dict of this network, with any number of classes.
+        fixed_norms: keep the backbone's batch normalisation fixed, whatever the start; by default as described above.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class TorchvisionDetector(nn.Module):
         name: str = "fasterrcnn_mobilenet_v3_large_320_fpn",
         pretrained: bool = False,
         weights: str | None = None,
+        fixed_norms: bool | None = None,
     ) -> None:
         super().__init__()
         known = [model for model in models.list_models(module=models.detection) if model.startswith(KINDS)]
@@ -129,7 +131,8 @@ class TorchvisionDetector(nn.Module):
             raise UserError(f"torchvision has no detection model '{name}'{nearest(name, known)}")
         self.net = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1)
         self._fixed_norms: list[nn.BatchNorm2d] = []
-        if (pretrained or weights) and not name.endswith("_v2") and not name.startswith("ssd"):
+        fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
+        if fixed and not name.endswith("_v2") and not name.startswith("ssd"):
             self._fixed_norms = [m for m in self.net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
         if pretrained or weights:
             source = weights or models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)

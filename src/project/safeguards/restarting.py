@@ -13,6 +13,7 @@ from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.utils._pytree import tree_leaves
 
 from project import UserError, checkpoint
 from project.pipeline.broken import NAMED
@@ -100,6 +101,9 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
                 f"{known} is true in the run's config, which downloads weights; to allow this, add --{known} true"
             )
         now[key] = False
+        norms = f"{key.removesuffix('pretrained')}fixed_norms"
+        if norms in now and now[norms] is None:  # which a start from weights decides
+            now[norms] = True
     return now
 
 
@@ -201,6 +205,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     if last and KEY not in content:
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
+    if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
+        raise UserError(f"{last} cannot be gone on with: its counts of steps are no whole numbers")
     done, wanted = content.get("epoch", 0), trainer.max_epochs
     if wanted not in (None, -1) and done > wanted:
         raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
