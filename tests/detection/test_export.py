@@ -52,7 +52,7 @@ LARGE = [pytest.param(*case, marks=pytest.mark.slow) for case in zip(NAMES, [1, 
 @pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *LARGE])
 def test_each_net(name, channels):
     task, how = detector(name, channels), preprocessing(channels, fitted=True)
-    images = pictures(channels)
+    images = pictures(channels, grain=32)
     assert sum(len(found["boxes"]) for found in Predictor(task, how).predict(images)) > 5
     assert difference(task, how, images=images) < 0.01
 

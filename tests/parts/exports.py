@@ -22,11 +22,11 @@ README = Path(__file__).parents[2] / "README.md"
 SIZES = ((24, 32), (48, 64), (24, 16))
 
 
-def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> list[torch.Tensor]:
-    """Return images with patches, grain and an edge, uint8 [C H W].
+def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES, grain: int = 0) -> list[torch.Tensor]:
+    """Return images with patches and an edge, uint8 [C H W].
 
     Pixels are multiples of 32, so that enlarging them needs no rounding: rounding differs by 1 between libraries and
-    processors, and a net that nobody trained makes much of that. Grain keeps its scores apart.
+    processors, and a net that nobody trained makes much of that. Grain keeps the scores of detections apart.
     """
     generator = torch.Generator().manual_seed(1)
     made = []
@@ -34,8 +34,8 @@ def pictures(channels: int = 3, sizes: Sequence[tuple[int, int]] = SIZES) -> lis
         coarse = torch.rand(1, channels, height // 6 + 1, width // 6 + 1, generator=generator)
         image = F.interpolate(coarse, (height, width), mode="bicubic")[0] * 255
         image[:, height // 3 : height // 2, width // 4 : width // 2] = 224
-        grain = 32 * torch.rand(image.shape, generator=generator)
-        made.append((image + grain).clamp(0, 255).div(32).floor().mul(32).to(torch.uint8))
+        noise = grain * torch.rand(image.shape, generator=generator)
+        made.append((image + noise).clamp(0, 255).div(32).floor().mul(32).to(torch.uint8))
     return made
 
 
