@@ -4,7 +4,6 @@ import pickle
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from project import UserError, in_a_line, nearest, trust
-from project.annotations import of_parameters
+from project.annotations import imported, of_parameters
 from project.reading import require_stored
 
 # The arguments that the data give to a model that has them.
@@ -146,8 +145,7 @@ def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
     Left out are those that depend on the machine, and those that the data gave to a model that does not have them
     (Lightning keeps all that the data give). Nothing is downloaded.
     """
-    module, _, name = class_path.rpartition(".")
-    own = of_parameters(getattr(import_module(module), name))
+    own = of_parameters(imported(class_path))
     ignored = {*USERS, *(key for key in LEARNED if key not in own)}
     kept = {key: value for key, value in init_args.items() if key not in ignored}
     # A painter's features are no part of its checkpoint, so they may have to be downloaded.

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from texts import as_text
 
 from project import UserError
 from project.checks.survey import thorough
@@ -42,15 +43,6 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind)
     assert [fault.severity for fault in faults if "--data.crowds objects" in fault.message] == ["error", "warning"]
     assert kind(root=root, crowds="objects", **STATISTICS).class_counts[:2] == [2, 2]
     assert "crowd" not in {one.kind for one in kind(root=root, crowds="objects", **STATISTICS).annotation_faults()}
-
-
-def as_text(content):
-    """Numbers as text, in lists and dicts."""
-    if isinstance(content, dict):
-        return {key: as_text(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [as_text(value) for value in content]
-    return str(content) if isinstance(content, (int, float)) else content
 
 
 def test_numbers_as_text_are_numbers_in_coco(tiny):

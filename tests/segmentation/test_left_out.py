@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from texts import as_text
 
 from project import UserError
 from project.checks.survey import thorough
@@ -72,15 +73,6 @@ def test_a_cache_on_disk_of_crowds_ignored_is_not_taken_for_objects():
         data.all_is_test = True
         data.setup("test")
         assert data.samples["test"].read(1)[-1].unique().tolist() == [0, number]
-
-
-def as_text(content):
-    """Numbers as text, in lists and dicts."""
-    if isinstance(content, dict):
-        return {key: as_text(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [as_text(value) for value in content]
-    return str(content) if isinstance(content, (int, float)) else content
 
 
 def test_numbers_as_text_are_numbers():
