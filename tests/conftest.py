@@ -5,7 +5,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -18,6 +18,7 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests" / "parts"))
+RANKS = pytest.StashKey[Callable[..., CompletedProcess]]()
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
@@ -41,13 +42,19 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture(scope="session")
-def ranks() -> Iterator[Callable[..., CompletedProcess]]:
-    """Runs a module or a file, with its arguments, in two processes that train together: see `ranks.py`."""
-    from ranks import forking
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Fork the server of `ranks` before the first test."""
+    if any("ranks" in item.fixturenames for item in session.items if isinstance(item, pytest.Function)):
+        from ranks import fork
 
-    with forking() as run:
-        yield run
+        session.config.stash[RANKS] = fork()
+
+
+@pytest.fixture
+def ranks(request: pytest.FixtureRequest) -> Callable[..., CompletedProcess]:
+    """Runs a module or a file, with its arguments, in two processes that train together: see `ranks.py`."""
+    return request.config.stash[RANKS]
 
 
 @pytest.fixture(scope="session")

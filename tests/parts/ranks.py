@@ -1,8 +1,8 @@
-"""Runs a program in processes that train together, as `torchrun` does.
+"""Run a program in processes that train together, as `torchrun` does.
 
-A process needs seven seconds to import what a run needs, and each rank is a process. So one process imports it all and
-forks the ranks of every job that it is given. It computes nothing itself, since the autograd engine's threads and what
-a process knows of a GPU do not survive a fork.
+A process needs seven seconds to import what a run needs, and each rank is a process. So the process that runs the tests
+forks a server once it has imported them all, and the server forks the ranks of each job. The fork is made before the
+first test: the autograd engine's threads do not survive one.
 """
 
 import json
@@ -13,43 +13,41 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 OUTPUT = ("ranks.out", "ranks.err")  # of all ranks, in the working folder
 SECONDS = 300  # for a job
 GRACE = 30  # seconds that the other ranks have when one has failed: they may wait for it for ever
 
 
-@contextmanager
-def forking() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
-    """Give the function that runs a job in the working folder: a module or a file, and its arguments.
+def fork() -> Callable[..., subprocess.CompletedProcess]:
+    """Return the function that runs a job in the working folder: a module or a file, and its arguments.
 
-    The exit code is that of the first rank, the output that of all.
+    Its exit code is that of the first rank, its output that of all.
     """
-    line, pipes = [sys.executable, __file__], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(line, **pipes) as server:
+    ours, theirs = socket.socketpair()
+    if not os.fork():
+        ours.close()
+        serve(theirs.makefile("rw"))
+    theirs.close()
+    server = ours.makefile("rw")
 
-        def run(*words: str, processes: int = 2) -> subprocess.CompletedProcess:
-            for name in OUTPUT:
-                Path(name).unlink(missing_ok=True)
-            print(json.dumps([str(Path.cwd()), words, processes]), file=server.stdin, flush=True)
-            code = json.loads(server.stdout.readline())
-            return subprocess.CompletedProcess(words, code, *(Path(name).read_text() for name in OUTPUT))
+    def run(*words: str, processes: int = 2) -> subprocess.CompletedProcess:
+        for name in OUTPUT:
+            Path(name).unlink(missing_ok=True)
+        print(json.dumps([str(Path.cwd()), words, processes]), file=server, flush=True)
+        code = json.loads(server.readline())
+        return subprocess.CompletedProcess(words, code, *(Path(name).read_text() for name in OUTPUT))
 
-        yield run
-        server.stdin.close()
+    return run
 
 
-def serve() -> None:
-    """Import everything, then run the jobs that standard input names, one a line, and print their exit codes."""
-    import project.verbs
-
-    for task in Path(project.__path__[0]).glob("*/task.py"):
-        import_module(f"project.{task.parent.name}")
-    for line in sys.stdin:
+def serve(tests: TextIO) -> NoReturn:
+    """Run the jobs that the tests name, one a line, and give their exit codes."""
+    for line in tests:
         folder, words, processes = json.loads(line)
         os.chdir(folder)
         with socket.socket() as free:
@@ -60,22 +58,32 @@ def serve() -> None:
             pid = os.fork()
             if not pid:
                 os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-                return become(words)
+                become(words)
             ranks[pid] = rank
-        print(json.dumps(wait(ranks)), flush=True)
-    os._exit(0)  # to take apart all that was imported would take a second
+        print(json.dumps(wait(ranks)), file=tests, flush=True)
+    os._exit(0)
 
 
-def become(words: list[str]) -> None:
+def become(words: list[str]) -> NoReturn:
     """Run the program in this process, which then ends as the program does."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream, name in zip((1, 2), OUTPUT, strict=True):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)  # pytest has its own
     sys.argv = list(words)
-    if words[0].endswith(".py"):
-        runpy.run_path(words[0], run_name="__main__")
-    else:
-        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    code = 0
+    try:
+        if words[0].endswith(".py"):
+            runpy.run_path(words[0], run_name="__main__")
+        else:
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def wait(ranks: dict[int, int]) -> int:
@@ -98,7 +106,3 @@ def wait(ranks: dict[int, int]) -> int:
         else:
             time.sleep(0.02)
     return next(codes[pid] for pid, rank in ranks.items() if rank == 0)
-
-
-if __name__ == "__main__":
-    serve()
