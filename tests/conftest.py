@@ -45,6 +45,7 @@ def repository() -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Fork the server of `ranks` before the first test."""
+    gc.freeze()  # what was imported stays
     if any("ranks" in item.fixturenames for item in session.items if isinstance(item, pytest.Function)):
         from ranks import fork
 
