@@ -59,6 +59,7 @@ def test_its_style_passes(copy):
         assert ended.returncode == 0, ended.stdout
 
 
+@pytest.mark.slow
 def test_it_trains(copy, monkeypatch, capsys):
     """In this process, as a folder more of the package."""
     monkeypatch.chdir(copy)

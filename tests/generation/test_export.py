@@ -48,10 +48,10 @@ def stylizer(channels: int = 3) -> Stylizer:
     return Stylizer(partial(StyleNet, widths=[4, 6, 8]), "style.png", ClassifierFeatures("run.ckpt"), channels)
 
 
-DEAR = [pytest.param(*case, marks=pytest.mark.slow) for case in (("heun", 2), ("churn", 1))]
+DEAR = [pytest.param(*case, marks=pytest.mark.slow) for case in (("guided", 1), ("heun", 2), ("churn", 1))]
 
 
-@pytest.mark.parametrize(("way", "patch"), [("euler", 1), ("guided", 1), *DEAR])
+@pytest.mark.parametrize(("way", "patch"), [("euler", 1), *DEAR])
 def test_a_generator(way, patch):
     assert difference(generator(patch=patch, **WAYS[way]), how(2, (7, 10))) <= 1
 
@@ -61,6 +61,7 @@ def test_a_generator_as_pt2():
     assert difference(generator(patch=2, solver=Euler(1), guidance=2.0), how(2, (7, 10)), "pt2") <= 1
 
 
+@pytest.mark.slow
 def test_the_noise_the_classes_and_the_guidance_matter():
     task, start = generator(**WAYS["guided"]), noise(range(4), (1, 2, 8, 6))
     _, _, file = written(task, how(2, (8, 6)))

@@ -130,6 +130,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_nan_in_a_batch_costs_a_step_and_is_told(fit, capsys):
     run = fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.callbacks+=poison.Poison",
               "--trainer.callbacks.where", "input", "--trainer.callbacks.steps", "[2]")  # fmt: skip
@@ -139,6 +140,7 @@ def test_a_nan_in_a_batch_costs_a_step_and_is_told(fit, capsys):
     assert all(value.isfinite().all() for value in weights.values())
 
 
+@pytest.mark.slow
 def test_early_stopping_stops(fit, capsys):
     fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.max_epochs", "9", "--model.optimizer.lr", "0",
         "--early_stopping.patience", "2", "--trainer.callbacks", "[]")  # fmt: skip

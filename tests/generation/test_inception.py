@@ -53,6 +53,7 @@ def test_the_distances_are_those_of_the_features(weights):
     assert found["far"] > 2 * found["near"] > 0
 
 
+@pytest.mark.slow
 def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, monkeypatch):
     def gathered(*_, **__) -> None:
         raise AssertionError("the others are not there")

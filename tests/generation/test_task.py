@@ -122,6 +122,7 @@ def test_a_sample_is_its_seeds_whatever_the_others_are():
     assert torch.equal(task.sample(classes[2:4], seeds[2:4], (6, 7)), whole[2:4])
 
 
+@pytest.mark.slow
 def test_it_overfits_one_batch():
     """Of two images it makes these two."""
     torch.manual_seed(0)

@@ -131,15 +131,12 @@ def assert_same(run: Path, other: Path) -> None:
 
 
 STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
-MOMENTS = {
-    "every step": [(15, "training_step"), (2, "validation_step")],
-    "each epoch": [(8, "training_step"), (4, "validation_step")],
-}
-REST = {
-    "every step": [*((at, "training_step") for at in (1, 4, 8)), (4, "validation_step")],
-    "each epoch": [(1, "training_step"), (4, "training_step"), (15, "training_step"), (2, "validation_step")],
-}
-KILLS = [*MOMENTS.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in REST.items())]
+
+MOMENTS = [*((at, "training_step") for at in (1, 4, 8, 15)), *((at, "validation_step") for at in (2, 4))]
+KILLS = [
+    ("every step", [(15, "training_step"), (2, "validation_step")]),
+    *(pytest.param(how, MOMENTS, marks=pytest.mark.slow, id=f"{how}, more moments") for how in STEPS),
+]
 
 
 @pytest.mark.parametrize(("how", "moments"), KILLS)
@@ -152,6 +149,7 @@ def test_killed_at_any_moment(killed, whole, how, moments):
         assert_same(whole, run)
 
 
+@pytest.mark.slow
 def test_workers_begin_in_the_middle_too(killed):
     options = ["--data.num_workers", "2", *STEPS["every step"]]
     whole, run = fit("whole", *options), killed("killed", 12, "training_step", *options)
