@@ -107,7 +107,7 @@ class SavedConfig(L.Callback):
         folder = Path(trainer.log_dir)
         if trainer.is_global_zero:
             with replacing(folder / "config.yaml") as part:
-                text = self.parser.dump(self.config, skip_unset=False)
+                text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
                 part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
 
 

@@ -160,6 +160,7 @@ def test_overfits_one_batch():
     assert (task(images).argmax(1) == targets).all()
 
 
+@pytest.mark.slow
 def test_frozen_epochs_train_the_head_alone(fit):
     run = fit(*SHORTER, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
     frozen = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

@@ -35,6 +35,7 @@ def batch(count: int = 4) -> Batch:
     return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
 
 
+@pytest.mark.slow
 def test_overfits_one_batch():
     task, one = detector(), batch(2)
     optimizer = torch.optim.AdamW(task.parameters(), 0.005)

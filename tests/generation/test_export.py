@@ -97,6 +97,7 @@ def test_images_of_several_sizes_say_nothing_of_a_samples():
         generator().exported().example(how(2, None), 3)
 
 
+@pytest.mark.slow
 def test_the_readmes_program_paints():
     model, _, file = written(stylizer().eval(), how(3, None))
     image = pictures(3, SIZES)[0]
@@ -105,6 +106,7 @@ def test_the_readmes_program_paints():
     assert abs(painted - model.predict([image])[0].permute(1, 2, 0).numpy()).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_readmes_program_makes_images():
     _, _, file = written(generator(1, **WAYS["euler"]), how(1, (8, 6)))
     (program,) = re.findall(r"```python\n(import numpy.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)

@@ -139,6 +139,7 @@ def test_the_features_are_no_part_of_the_model(task):
     assert all(parameter.grad is None for parameter in task._trained[0].parameters())
 
 
+@pytest.mark.slow
 def test_it_learns_the_style(task):
     images = torch.rand(4, 3, 16, 20) * 2 - 1
     optimizer = torch.optim.Adam(task.parameters(), 0.01)

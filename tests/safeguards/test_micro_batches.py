@@ -15,6 +15,10 @@ from project.safeguards.micro_batches import add_up, slower_norms, step_in_parts
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 TRAINER = SimpleNamespace(precision_plugin=None)
 
+# The config of each task. One is quick.
+OWN = sorted((file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem), key=lambda file: file.stem)
+OWN = [pytest.param(file, marks=pytest.mark.slow if place else (), id=file.stem) for place, file in enumerate(OWN)]
+
 
 def gradients(loss, parameters) -> torch.Tensor:
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
@@ -38,9 +42,7 @@ def task_and_batch(config: Path):
     return task, batch._replace(images=batch.images.double())
 
 
-@pytest.mark.parametrize(
-    "config", sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem), ids=lambda file: file.stem
-)
+@pytest.mark.parametrize("config", OWN)
 def test_the_gradient_of_each_task_is_that_of_the_whole_batch(config):
     task, batch = task_and_batch(config)
     parameters = list(task.parameters())

@@ -387,7 +387,7 @@ def tiny(monkeypatch):
 RESUMED = [  # what is poisoned, at which of 27 steps; the run is resumed after the ninth
     pytest.param("gradient", [4], marks=pytest.mark.slow),
     ("gradient", [7, 8, 9, 10, 11]),  # a streak that the checkpoint falls into
-    ("weight", [14]),
+    pytest.param("weight", [14], marks=pytest.mark.slow),
     pytest.param("weight", [10], marks=pytest.mark.slow),
 ]
 

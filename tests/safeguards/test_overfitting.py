@@ -127,6 +127,7 @@ def test_off_it_says_nothing(capsys):
     assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
 
 
+@pytest.mark.slow
 def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(capsys):
     """40 forward passes, which are all the training images there are, after 40 steps of training, are a third of their
     work: every seventh validation is within 5 %, every second within 17 %."""

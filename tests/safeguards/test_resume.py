@@ -347,6 +347,7 @@ def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkey
     assert_same(fit("whole", *words), run)
 
 
+@pytest.mark.slow
 def test_a_validation_within_a_sum_of_gradients(killed):
     """The gradients that were gathered so far are in no checkpoint."""
     words = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "3"]

@@ -36,7 +36,7 @@ def segmenter(name: str, channels: int = 3, **options) -> Segmenter:
 
 
 QUICK = [("CnnUnet", how) for how in HOWS]
-QUICK += [("CnnUnet, no stride", "stretched"), ("lraspp", "stretched")]
+QUICK += [("CnnUnet, no stride", "stretched")]
 
 
 @pytest.mark.parametrize(
