@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -57,6 +58,16 @@ def test_the_file_before_the_last_is_kept(tmp_path):
     writer.teardown()
     there = {file.name: read(file)["step"] for file in (tmp_path / "checkpoints").iterdir()}
     assert there == {"last.ckpt": 2, "previous.ckpt": 1, "best.ckpt": 2}
+
+
+def test_a_writer_that_is_done_keeps_no_thread_and_no_memory_and_can_write_again(tmp_path):
+    writer, threads = Writer(), threading.active_count()
+    for number in range(2):
+        writer.save_checkpoint({"number": torch.tensor(number)}, tmp_path / "last.ckpt")
+        writer.teardown()
+        assert torch.load(tmp_path / "last.ckpt", weights_only=True)["number"] == number
+        assert threading.active_count() == threads
+        assert not any(memory._kept for memory in writer._free.queue)
 
 
 def test_without_second_names_for_files_the_one_before_is_kept_too(tmp_path, monkeypatch):

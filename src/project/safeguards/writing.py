@@ -30,10 +30,8 @@ class Writer(TorchCheckpointIO):
     """
 
     def __init__(self) -> None:
-        self._free: queue.LifoQueue[Memory] = queue.LifoQueue()
-        for _ in range(2):
-            self._free.put(Memory())
-        self._jobs: queue.Queue[tuple[Any, Path, Memory]] = queue.Queue()
+        self._free = _two_memories()
+        self._jobs: queue.Queue[tuple[Any, Path, Memory] | None] = queue.Queue()  # None ends the thread
         self._thread: threading.Thread | None = None
         self._proven = False
 
@@ -49,12 +47,17 @@ class Writer(TorchCheckpointIO):
             self._thread.start()
 
     def teardown(self) -> None:
-        """All that was handed over is on the disk, or its failure said."""
+        """Wait until each file is on the disk or its failure is said, then end the thread and free the memory."""
         self._jobs.join()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+            self._free = _two_memories()
 
     def _work(self) -> None:
-        while True:
-            content, path, memory = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
+            content, path, memory = job
             try:
                 write(content, path)
                 if path.name == LAST and not self._proven:
@@ -66,6 +69,7 @@ class Writer(TorchCheckpointIO):
             finally:
                 self._free.put(memory)
                 self._jobs.task_done()
+        self._jobs.task_done()
 
     def _prove(self, path: Path) -> None:
         """Once, that the file can be read back: a callback's or a schedule's state may be more than plain values."""
@@ -117,6 +121,13 @@ class Memory:
         if kept is None or not alike:
             kept = torch.empty_like(source, device="cpu", pin_memory=source.is_cuda)
         return kept.copy_(source, non_blocking=source.is_cuda)
+
+
+def _two_memories() -> "queue.LifoQueue[Memory]":
+    memories: queue.LifoQueue[Memory] = queue.LifoQueue()
+    for _ in range(2):
+        memories.put(Memory())
+    return memories
 
 
 def write(content: Any, path: Path) -> None:
