@@ -76,3 +76,12 @@ def test_the_private_name_of_jsonargparse_is_there_and_is_put_back(read):
     assert list(inspect.signature(discard).parameters) == ["parser_or_action", "prev_val", "value"]
     read()
     assert getattr(_typehints, _jsonargparse.DISCARD) is discard
+
+
+@pytest.mark.parametrize("where", ["command line", "config"])
+def test_the_same_learning_rate_given_with_the_new_class_is_not_said_to_be_kept(read, where):
+    adam = "{class_path: torch.optim.Adam, init_args: {lr: 0.003}}"
+    Path("adam.yaml").write_text(f"model: {{init_args: {{optimizer: {adam}}}}}")
+    cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", adam]))
+    assert cli.config.model.init_args.optimizer.init_args.lr == 0.003
+    assert not cli.carried

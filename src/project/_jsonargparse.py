@@ -46,7 +46,7 @@ def own_defaults() -> Iterator[list[Carried]]:
                 names = vars(arguments) if isinstance(arguments, Namespace) else arguments
                 for name in [name for name in names if name != "lr" or issubclass(new, LRScheduler)]:
                     del arguments[name]
-                if "lr" in arguments:
+                if "lr" in arguments and "lr" not in (now.get("init_args") or {}):
                     carried.append(Carried(before["class_path"], now["class_path"], arguments["lr"]))
         discard(parser_or_action, before, now)
 
