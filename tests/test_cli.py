@@ -58,6 +58,13 @@ def weights(run: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(Path(run) / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
+def test_the_command_line_overrides_configs_wherever_they_stand(printed):
+    words = ["--trainer.max_epochs", "7", "--config", "configs/tiny.yaml", "--data.batch_size=3"]
+    found = printed(*words, "--config=configs/trainer/short.yaml")
+    assert (found["trainer"]["max_epochs"], found["data"]["init_args"]["batch_size"]) == (7, 3)
+    assert found["trainer"]["limit_train_batches"] == 2
+
+
 def test_the_default_is_the_first_config_without_an_underscore(capsys):
     verbs.fit([])
     assert Path("runs/tiny/version_0/config.yaml").is_file()

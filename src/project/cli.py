@@ -12,6 +12,7 @@ from jsonargparse import Namespace, set_loader, set_parsing_settings
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project import UserError, trust
 from project.annotations import imported, of_parser
@@ -22,7 +23,7 @@ from project.foreign_paths import refuse_foreign_paths
 from project.mistakes import Parser, default_save_dir, root_cause
 from project.reading import parse_yaml
 from project.replacing import replacing
-from project.run_folder import next_version
+from project.run_folder import make_next_version, next_version, remove_if_empty
 from project.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
 from project.safeguards.plateau import StepAfterValidation
 
@@ -219,20 +220,26 @@ class CLI(LightningCLI):
             before = parser.read(["--config", str(self.resumed / "config.yaml")])
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
         self.saved_config = self.config
-        root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
-        self.folder = self.resumed or (None if self.base else next_version(root))
-        if self.folder:
-            self.config = _logging_into(self.folder, self.config)
         if self.resumed:
+            self.config = _logging_into(self.resumed, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
             self.config = restarting.suited(self.config, args, begun=self.budget is not None)
 
     def instantiate_classes(self) -> None:
         self.parser.within = self.budget
+        self.folder = self.resumed
+        if not self.base and not self.resumed:
+            root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
+            self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
+            self.config = _logging_into(self.folder, self.config)
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            raise root_cause(error) from None
+        except BaseException as error:
+            if self.folder:
+                remove_if_empty(self.folder)
+            if isinstance(error, ValueError):
+                raise root_cause(error) from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         wanted = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,12 +32,13 @@ class _Strict(ArgumentParser):
         self.carried: list[str] = []  # a line for each learning rate that an optimizer has from the one it replaced
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line.
+        """Parse a command line. Its keys override those of the configs that it names, wherever these stand.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
         self.outermost = True
+        args = _configs_first(args)
         try:
             with own_defaults() as carried:
                 config = self.parse_args(args)
@@ -92,6 +93,19 @@ class Parser(_Strict, LightningArgumentParser):
                 if action.dest == "save_dir" and action.required:
                     action.required, action.default = False, default_save_dir(theclass)
         return added
+
+
+def _configs_first(args: list[str]) -> list[str]:
+    """Return the arguments with each `--config FILE` before all others, since jsonargparse lets the last one win."""
+    configs, others, rest = [], [], iter(args)
+    for argument in rest:
+        if argument in ("--config", "-c"):
+            configs += [argument, *islice(rest, 1)]
+        elif argument.startswith("--config="):
+            configs.append(argument)
+        else:
+            others.append(argument)
+    return configs + others
 
 
 def default_save_dir(logger: type) -> str:

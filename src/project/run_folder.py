@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from project import UserError
@@ -14,8 +15,31 @@ REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
 
 def next_version(folder: Path) -> Path:
     """Return `folder/version_N`, where N is one more than the highest number that exists, or 0."""
-    names = [path.name.removeprefix("version_") for path in folder.glob("version_*") if path.is_dir()]
+    names = [path.name.removeprefix("version_") for path in folder.glob("version_*")]
     return folder / f"version_{max((int(name) + 1 for name in names if name.isdecimal()), default=0)}"
+
+
+def make_next_version(folder: Path) -> Path:
+    """Make the next `folder/version_N` and return it. Runs that start at the same moment get a folder each.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    while True:
+        version = next_version(folder)
+        try:
+            version.mkdir(parents=True)
+        except FileExistsError:  # another run was quicker
+            continue
+        except OSError as error:
+            raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
+        return version
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a run that failed before it wrote anything."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def lies_in(path: Path | str, folder: Path | str) -> bool:

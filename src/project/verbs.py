@@ -17,7 +17,7 @@ from project.mistakes import missing_config
 from project.pipeline import ImageDataModule, broken
 from project.pipeline.folders import SPLITS
 from project.reading import read_yaml
-from project.run_folder import refuse_links
+from project.run_folder import refuse_links, remove_if_empty
 from project.safeguards import Checkpoint, restarting
 from project.safeguards.writing import LAST
 
@@ -52,10 +52,24 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
     else:
         cli = CLI(_with_config(args))
+    try:
+        _train(cli, last, args)
+    finally:
+        remove_if_empty(cli.folder)
+
+
+def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
+    """Train, test and report.
+
+    Args:
+        cli: what the command line made.
+        last: the checkpoint from which a resumed run goes on.
+        args: the command line.
+    """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     for line in cli.carried:
         rank_zero_only(print)(line)
-    if resumed:
+    if cli.resumed:
         with checkpoint.blamed(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if not last:
@@ -68,7 +82,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
         if trainer.fast_dev_run:
             return
         best = _best(trainer)
-        if resumed:
+        if cli.resumed:
             checkpoint.read(best)  # it may be the stranger's still
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:

@@ -3,6 +3,7 @@
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from project.exporting import export
 from project.foreign_paths import refuse_foreign_paths
 from project.mistakes import Parser
 from project.prediction import predict
-from project.run_folder import lies_in, next_version, refuse_links
+from project.run_folder import lies_in, make_next_version, next_version, refuse_links
 from project.safeguards import restarting
 
 CONFIG = """
@@ -324,6 +325,27 @@ def test_versions_count_on(tmp_path):
     for name in ("version_0", "version_10", "version_2", "version_x"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path).name == "version_11"
+    (tmp_path / "version_11").touch()
+    assert make_next_version(tmp_path).name == "version_12"
+
+
+def test_runs_that_start_together_have_a_folder_each(tmp_path):
+    with ThreadPoolExecutor(8) as starts:
+        made = list(starts.map(make_next_version, [tmp_path / "runs"] * 40))
+    assert {folder.name for folder in made} == {f"version_{number}" for number in range(40)}
+
+
+def test_a_start_that_fails_leaves_no_folder(tmp_path):
+    for words in (["--trainer.accelerator", "gpuu"], ["--data.root", "nowhere"]):
+        with pytest.raises(UserError):
+            verbs.fit(["--config", "tiny.yaml", *words])
+        assert not [*Path("runs").glob("*/*")]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(UserError, match="runs/version_0 cannot be made: "):
+        make_next_version(tmp_path / "runs")
 
 
 VERBS = {"predictions": predict, "exports": export}
