@@ -1,75 +1,108 @@
-"""Every function and class of the libraries, put where a stranger's file could name it: what it does there.
+"""Put every function and class of the libraries where a stranger's file could name it, and watch what it does there.
 
-For `benchmarks/hostile.py`. First each name is checked in each place, as `test` and `--resume` check it. Then each
-class that a place accepts is made and used by these verbs, in other processes, with arguments that would do harm: paths
-outside of the run's folder, commands, addresses. Python's audit hooks, and the files themselves, show what was done.
+For `hostile.py`. First, each name is checked in each place, as `test` and `fit --resume` check it. Then these verbs
+make and use each class that a place accepts, with arguments that would do harm: paths outside of the run's folder,
+commands, addresses. `watched.py` shows what they do.
 """
 
 import contextlib
+import copy
+import functools
 import importlib
+import inspect
 import io
-import json
 import os
 import pickle
 import pkgutil
-import select
 import shutil
-import signal
 import sys
 import time
+import traceback
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 import torch
 import yaml
 from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+from watched import apart
 
-from project import UserError, trust, verbs
-from project.annotations import Expected, Kinds, of_parameters, of_parser
+from project import UserError, process, trust, verbs
+from project.annotations import Expected, Kinds, imported, of_parameters, of_parser
+from project.checkpoint import LEARNED
 from project.cli import CLI
-from project.pipeline.threads import cores
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PACKAGES = ("project", "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
-EVENTS = (
-    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown"),
-    *("shutil.", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn"),
-    *("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "urllib.Request"),
-)
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-OBEYED = ("optimizer", "schedule")  # by a run, in each step
-GIVEN = ("num_classes", "in_channels", "params", "optimizer", "last_epoch")  # by who makes the class
-SECONDS = 120  # for one class: what takes longer hangs
+SMALL = {"classification": [4], "detection": [4, 4, 4], "generation": [8, 8], "segmentation": [4, 6]}  # widths of nets
+SMALL |= {"classification_folder": [4], "generation_style": [4, 4, 4]}
 SPLITS = ("train", "val", "test")
-SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "2"]
+SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "1", "--data.num_workers", "0"]
+# For the classes that a class needs.
+STAND_INS = {nn.Module: {"class_path": "torch.nn.Identity"}, torch.dtype: "torch.float32"}
+STAND_INS |= {v2.Transform: {"class_path": "torchvision.transforms.v2.Identity"}}
+NUMBERS = {bool: True, int: 3, float: 0.5, complex: 0.5}
+# What the names of arguments contain.
+ADDRESSES = ("url", "uri", "host", "address", "repo", "hub")
+COMMANDS = ("command", "cmd", "program", "script", "source", "code")
+WEIGHTS = ("weights", "checkpoint", "ckpt", "inception")
+FOLDERS = ("path", "dir", "file", "root", "folder", "run", "cache", "judge", "style", "log", "out", "name", "version")
+FLAGS = ("download", "pretrained", "force", "overwrite", "delete", "save")
+MADE_ONCE = ("torch.", "torchvision.transforms.")
+# The README names this exception: a painter's features are no part of its checkpoint.
+FETCHES, SERVER = "project.generation.TorchvisionFeatures", "download.pytorch.org"
 
 Config = dict[str, Any]
 
 
 class Place(NamedTuple):
-    """
-    key: of a run's config.yaml.
-    wrap: what stands there, of a value in this place.
-    task: the config with which a run is trained that has the value.
-    trained: so is every class that is accepted there; else only the project's own.
+    """A place in a run's config.yaml.
+
+    Args:
+        key: of the config.
+        wrap: makes what stands there of a value that is put in the place.
+        task: the config with which a class in this place is used.
+        given: how many of the arguments that a class needs come from who makes it.
     """
 
     key: str
     wrap: Callable[[Any], Any]
     task: str
-    trained: bool = False
+    given: int = 0
 
 
 class Gadget(NamedTuple):
-    """A class that a place accepts."""
+    """A class that a place accepts.
+
+    Args:
+        aim: where the paths among its arguments lead: to a folder that is there, to one that could be made ("new"), or
+            to none ("").
+    """
 
     place: Place
     path: str
     thing: Any
+    aim: str = ""
+
+
+class Use(NamedTuple):
+    """What became of a class.
+
+    Args:
+        made: whether its constructor was called.
+        endings: how the verbs ended.
+    """
+
+    path: str
+    made: bool
+    endings: list[str]
 
 
 def spec(path: str, **arguments: Any) -> Config:
@@ -85,41 +118,41 @@ def listed(value: Any) -> list[Any]:
 
 
 def places() -> list[Place]:
-    """Where a class may stand: in the tasks and data modules of the shipped configs, in classes, in the trainer."""
+    """Return where a class may stand: in the classes of the shipped configs, in other classes, and in the trainer."""
     found: dict[tuple[str, str], Place] = {}
     for task in tasks():
         for part in ("model", "data"):
             found.setdefault((part, ""), Place(part, itself, task))
-            for name, kind in of_parameters(class_of(base(task, Path())[part]["class_path"])).items():
+            for name, kind in of_parameters(imported(base(task)[part]["class_path"])).items():
                 expected = Expected.by([kind])
                 wrap = itself if expected.classes else listed if Expected.by(expected.items).classes else None
                 if wrap:
-                    place = Place(f"{part}.init_args.{name}", wrap, task, trained=name in OBEYED)
+                    place = Place(f"{part}.init_args.{name}", wrap, task, given_by_maker(kind))
                     found.setdefault((place.key, str(kind)), place)
-    first, v2, rate = tasks()[0], "torchvision.transforms.v2", "torch.optim.lr_scheduler.LambdaLR"
+    first, transforms, rate = tasks()[0], "torchvision.transforms.v2", "torch.optim.lr_scheduler.LambdaLR"
     return [
         *found.values(),
         Place("model.init_args.schedule", lambda value: spec(rate, lr_lambda=value), first),
-        Place("data.init_args.augment", lambda value: [spec(f"{v2}.RandomApply", transforms=[value])], first),
-        Place("data.init_args.augment", lambda value: [spec(f"{v2}.Lambda", lambd=value)], first),
-        *(Place(f"trainer.{key}", itself, first, trained=True) for key in ("accelerator", "strategy", "logger")),
-        *(Place(f"trainer.{key}", listed, first, trained=True) for key in ("callbacks", "plugins")),
-        Place("trainer.profiler", itself, first, trained=True),
+        Place("data.init_args.augment", lambda value: [spec(f"{transforms}.RandomApply", transforms=[value])], first),
+        Place("data.init_args.augment", lambda value: [spec(f"{transforms}.Lambda", lambd=value)], first),
+        *(Place(f"trainer.{key}", itself, first) for key in ("accelerator", "strategy", "logger", "profiler")),
+        *(Place(f"trainer.{key}", listed, first) for key in ("callbacks", "plugins")),
     ]
 
 
+def given_by_maker(kind: Any) -> int:
+    """Return how many arguments an annotation such as `Callable[[Optimizer], LRScheduler]` names, else 0."""
+    arguments = [get_args(one)[0] for one in alternatives(kind) if get_origin(one) is abc.Callable]
+    return max((100 if one is ... else len(one) for one in arguments), default=0)
+
+
 def tasks() -> list[str]:
-    """The shipped configs, those of a task in a row."""
+    """Return the names of the shipped configs, those of a task in a row."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def class_of(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
 def modules() -> list[str]:
-    """The public modules of the packages; all that can be are imported."""
+    """Import the public modules of the packages. Return the names of those that can be imported."""
     found: list[str] = []
 
     def look(name: str) -> None:
@@ -139,7 +172,7 @@ def modules() -> list[str]:
 
 
 def names() -> dict[str, Any]:
-    """Each function and class in the modules, by its path in every module that has it."""
+    """Return each function and class in the modules, by its path in every module that has it."""
     return {
         f"{module}.{name}": value
         for module in modules()
@@ -149,7 +182,7 @@ def names() -> dict[str, Any]:
 
 
 def shortest(every: dict[str, Any]) -> dict[str, Any]:
-    """Each thing once, and once more by each module that is listed."""
+    """Return each thing by its shortest path, and also by its shortest path in each module that is listed."""
     found: dict[Any, str] = {}
     for path in sorted(every, key=len, reverse=True):
         module = path.rpartition(".")[0]
@@ -157,40 +190,35 @@ def shortest(every: dict[str, Any]) -> dict[str, Any]:
     return {path: every[path] for path in found.values()}
 
 
-def accepted(every: dict[str, Any], where: Sequence[Place]) -> tuple[int, list[Gadget]]:
-    """How many combinations were checked, and those that were accepted, each class once a place.
+def accepted(every: dict[str, Any], place: Place, kind: Any) -> tuple[int, list[str]]:
+    """Return how many combinations were checked in a place, and the paths that it accepts, one for each thing.
 
-    One place is given each path of a thing, also as a bare name; the others its shortest path.
+    The place of the net is given each path of a thing, also as a bare name; the others its shortest path.
+
+    Args:
+        kind: the annotation of the place.
     """
-    checked, found = 0, []
-    of_fit, once = kinds_of_fit(), shortest(every)
-    for place in where:
-        thorough = place.key == "model.init_args.net"
-        kind = annotation(place, of_fit)
-        seen: set[int] = set()
-        for path, thing in (every if thorough else once).items():
-            for value in ({"class_path": path}, path)[: 1 + thorough]:
-                checked += 1
-                with contextlib.suppress(UserError):
-                    trust.check_values({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
-                    if id(thing) not in seen:
-                        seen.add(id(thing))
-                        found.append(Gadget(place, path, thing))
-    return checked, found
+    thorough = place.key == "model.init_args.net"
+    checked, found = 0, dict[int, str]()
+    for path, thing in (every if thorough else shortest(every)).items():
+        for value in ({"class_path": path}, path)[: 1 + thorough]:
+            checked += 1
+            with contextlib.suppress(UserError):
+                trust.check_values({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
+                found.setdefault(id(thing), path)
+    return checked, list(found.values())
 
 
 def annotation(place: Place, of_fit: Kinds) -> Any:
-    """What the parser goes by in a place."""
+    """Return what the parser goes by in a place."""
     part, *inside = place.key.split(".")
     if part == "trainer":
         return of_fit[part][inside[0]]
-    if not inside:
-        return of_fit[part]
-    return of_parameters(class_of(base(place.task, Path())[part]["class_path"]))[inside[-1]]
+    return of_parameters(imported(base(place.task)[part]["class_path"]))[inside[-1]] if inside else of_fit[part]
 
 
 def kinds_of_fit() -> Kinds:
-    """The annotations of the keys of `python -m project.fit`."""
+    """Return the annotations of the keys of `python -m project.fit`."""
     found: list[Kinds] = []
 
     class Peek(CLI):
@@ -204,313 +232,323 @@ def kinds_of_fit() -> Kinds:
 
 
 def to_be_made(gadgets: Sequence[Gadget]) -> list[Gadget]:
-    """Each class in one place that makes it, else in the first that hands it on, and wherever a run obeys it."""
+    """Return each class in one place that makes it, or in the first that hands it on.
+
+    Optimizers, schedules and what the trainer has are used in each place that accepts them; the project's models also
+    as models, and its nets as nets.
+    """
+    everywhere = ("model.init_args.optimizer", "model.init_args.schedule", "trainer.")
     handed_on_last = sorted(gadgets, key=lambda gadget: gadget.place.wrap is itself)
     one = {id(gadget.thing): gadget for gadget in reversed(handed_on_last)}
-    return [gadget for gadget in gadgets if gadget.place.trained or one[id(gadget.thing)] is gadget]
+    return [
+        gadget
+        for gadget in gadgets
+        if gadget.place.key.startswith(everywhere)
+        or one[id(gadget.thing)] is gadget
+        or (gadget.place.key in ("model", "model.init_args.net") and gadget.path.startswith("project."))
+    ]
 
 
-def harmful(thing: Any, outside: Path, there: bool) -> Config:
-    """Arguments of a class that would do harm if they were obeyed.
+def aimed(gadget: Gadget) -> list[Gadget]:
+    """Return a class once for each aim that changes its arguments."""
+    arguments = {aim: harmful(gadget, Path("outside"), aim) for aim in ("", "new", "folder")}
+    return [gadget._replace(aim=aim) for aim in {repr(value): aim for aim, value in arguments.items()}.values()]
+
+
+def harmful(gadget: Gadget, outside: Path, aim: str) -> Config:
+    """Return arguments of a class that would do harm if they were obeyed, and those that it needs.
 
     Args:
-        there: paths lead to what is there, else to what could be made.
+        outside: the folder to which paths lead.
+        aim: the name there; if it is empty, no path is given.
     """
     try:
-        kinds = of_parameters(thing)
-    except Exception:  # a signature that cannot be read: it is made without arguments
+        kinds = of_parameters(gadget.thing)
+        parameters = inspect.signature(gadget.thing).parameters.values()
+    except Exception:  # a signature that cannot be read: the class is made without arguments
         return {}
-    filled = {name: _harm(name.lower(), kind, outside, there) for name, kind in kinds.items() if name not in GIVEN}
-    return {name: value for name, value in filled.items() if value is not None}
+    needed = [one.name for one in parameters if one.default is one.empty]
+    given, found = needed[: gadget.place.given], Config()
+    for name, kind in kinds.items():
+        if name not in given:
+            found[name] = _harm(name.lower(), kind, outside, aim)
+            if found[name] is None and name in needed:
+                found[name] = _plausible(kind, outside / aim)
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _harm(name: str, kind: Any, outside: Path, there: bool) -> Any:
-    kinds = {str(one) for one in (kind, *get_args(kind))} if not isinstance(kind, dict) else set()
-
-    def about(*words: str) -> bool:
+def _harm(name: str, kind: Any, outside: Path, aim: str) -> Any:
+    def about(words: Sequence[str]) -> bool:
         return any(word in name for word in words)
 
-    if "<class 'bool'>" in kinds:
-        wanted = about("download", "pretrained", "force", "overwrite", "delete", "save")
-        return True if wanted else None
-    if about("worker"):  # a number of processes that is obeyed within the bounds of the machine
+    kinds = alternatives(kind)
+    if bool in kinds:
+        return True if about(FLAGS) else None
+    if any(get_origin(one) is Literal for one in kinds):
         return None
-    if any("str" in one or "Path" in one or "Any" in one for one in kinds) and not any(
-        "Literal" in one for one in kinds
-    ):
-        if about("url", "uri", "host", "address", "repo", "hub"):
-            return "http://127.0.0.1:9/harm"
-        if about("command", "cmd", "program", "script", "source", "code"):
-            return f"touch {outside / 'touched'}"
-        if about("weights", "checkpoint", "ckpt", "inception"):
-            return str(outside / "evil.pt")
-        if about("path", "dir", "file", "root", "folder", "run", "cache", "judge", "style", "log", "out"):
-            return str(outside / ("folder" if there else "new"))
-    simple = {"<class 'int'>": 3, "<class 'float'>": 0.5, "list[int]": [3], "<class 'str'>": str(outside / "new")}
-    return simple.get(str(kind)) if there else None
+    if not any(map(_is_text, kinds)):
+        inside = [one for kind in kinds for one in Expected.by([kind]).items if _is_text(one)]
+        harm = _harm(name, str, outside, aim) if inside else None
+        return harm and [harm]
+    if about(ADDRESSES):
+        return "http://127.0.0.1:9/harm"
+    if about(COMMANDS):
+        return f"touch {outside / 'touched'}"
+    if aim and about(WEIGHTS):
+        return str(outside / "evil.pt")
+    return str(outside / aim) if aim and about(FOLDERS) else None
 
 
-class Watch:
-    """What Python's audit hooks tell, of what happens outside of a run's folder and the user's cache."""
-
-    def __init__(self) -> None:
-        self.on, self.inside, self.events = False, ("",), list[str]()
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        self.on = False  # what happens in here is ours
-        try:
-            if event == "open":
-                path, _, flags = arguments
-                if isinstance(path, (str, bytes, os.PathLike)) and isinstance(flags, int) and flags & WRITING:
-                    self._note(event, [path])
-            elif event.startswith(EVENTS):
-                self._note(event, arguments)
-        finally:
-            self.on = True
-
-    def _note(self, event: str, arguments: Sequence[Any]) -> None:
-        paths = [os.fsdecode(one) for one in arguments if isinstance(one, (str, bytes, os.PathLike))]
-        if event == "os.mkdir" and Path(paths[0]).is_dir():  # it is there already, and nothing is made
-            return
-        within = [f"{os.path.realpath(path)}/".startswith(self.inside) or path == os.devnull for path in paths]
-        if not paths or not all(within):
-            self.events.append(f"{event} {str(arguments)[:200]}")
+def _is_text(kind: Any) -> bool:
+    return kind in (str, Any) or "Path" in str(kind)
 
 
-WATCH = Watch()
+def _plausible(kind: Any, path: Path) -> Any:
+    """Return a value that an annotation allows, or None."""
+    for one in alternatives(kind):
+        if one in NUMBERS:
+            return NUMBERS[one]
+        if get_origin(one) is Literal:
+            return get_args(one)[0]
+        if isinstance(one, type) and issubclass(one, Enum):
+            return next(iter(one)).name
+        expected = Expected.by([one])
+        if expected.anything:
+            return 3
+        if expected.items:
+            inside = [_plausible(item, path) for item in expected.items]
+            return None if None in inside else inside
+        for kind, stand_in in STAND_INS.items():
+            if any(issubclass(kind, wanted) for wanted in expected.classes):
+                return stand_in
+        if expected.values:
+            return {"a": _plausible(expected.values[0], path)}
+        if _is_text(one):
+            return str(path)
+    return None
 
 
-def use(gadget: Gadget, arguments: Config, sandbox: Path) -> str:
-    """Makes a class as `test` and `--resume` do, and trains with it. Returns how that ended."""
-    config = config_with(gadget, arguments, sandbox)
-    run, file, ended = sandbox / "run", sandbox / "some.ckpt", []
-    shutil.rmtree(run, ignore_errors=True)
+def alternatives(kind: Any) -> list[Any]:
+    """Return the annotations that a union consists of."""
+    if get_origin(kind) in (Union, UnionType):
+        return [inside for one in get_args(kind) for inside in alternatives(one)]
+    return [] if isinstance(kind, dict) else [kind]
+
+
+def use(gadget: Gadget) -> Use:
+    """Make a class as `fit --resume` and `test` do, and train and test with it.
+
+    A layer, transform or optimizer of a library that the first has made is not made again: `test` would do the same.
+    """
+    made = spy(gadget.thing)
+    config = config_with(gadget)
+    run, file, best = Path("run"), Path("some.ckpt"), Path("run/checkpoints/best.ckpt")
     run.mkdir()
-    if gadget.place.trained or gadget.path.startswith("project."):
-        (run / "config.yaml").write_text(yaml.safe_dump(config))
-        ended.append(f"resume: {_outcome(lambda: verbs.fit(['--resume', str(run)]))}")
-    if not gadget.place.key.startswith("trainer."):
-        best = run / "checkpoints" / "best.ckpt"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    endings = [f"resume: {ending(lambda: verbs.fit(['--resume', str(run)]))}"]
+    if not gadget.place.key.startswith("trainer.") and not (made and gadget.path.startswith(MADE_ONCE)):
         if not best.is_file():
-            torch.save(checkpoint_of(config), file)
+            torch.save(checkpoint_of(config, task_of(gadget)), file)
         tested = str(best if best.is_file() else file)
-        ended.append(f"test: {_outcome(lambda: verbs.test([tested, *SHORT]))}")
-    return "; ".join(ended)
+        endings.append(f"test: {ending(lambda: verbs.test([tested, *SHORT]))}")
+    return Use(gadget.path, bool(made), endings)
 
 
-def config_with(gadget: Gadget, arguments: Config, sandbox: Path) -> Config:
-    """A run's config that names a class in its place; a task or a data module in the shipped config that has it."""
-    place = gadget.place
-    config = base(place.task, sandbox)
-    *groups, key = place.key.split(".")
-    if not groups:
-        for task in tasks():
-            shipped = base(task, sandbox)
-            if shipped[key]["class_path"].rpartition(".")[2] == gadget.path.rpartition(".")[2]:
-                shipped[key].setdefault("init_args", {}).update(arguments)
-                return shipped
-    inside = config
-    for group in groups:
-        inside = inside[group]
-    inside[key] = place.wrap({"class_path": gadget.path, "init_args": arguments})
-    return config
+def spy(kind: type) -> list[bool]:
+    """Return a list that has an item as soon as the constructor of a class is called."""
+    made: list[bool] = []
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def constructor(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(True)
+        original(self, *args, **kwargs)
+
+    kind.__init__ = constructor
+    return made
 
 
-def checkpoint_of(config: Config) -> dict[str, Any]:
-    """A checkpoint that says the same as a run's config, without weights."""
-    parts = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-    told = {"mean": [0.5], "std": [0.5], "class_names": ["a", "b"], "in_channels": 1}
-    found: dict[str, Any] = {"state_dict": {}}
-    for part, key in parts.items():
-        whole = config[part]
-        found[key] = {"_class_path": whole["class_path"], **whole.get("init_args", {})}
-    found["hyper_parameters"] |= {"num_classes": 2, "in_channels": 1}
-    return {**found, config["data"]["class_path"].rpartition(".")[2]: told}
-
-
-def base(task: str, sandbox: Path) -> Config:
-    """A shipped config, made small, on what `furnish` makes."""
-    config = yaml.safe_load((CONFIGS / f"{task}.yaml").read_text())
-    config["trainer"] = {"max_epochs": 1, "accelerator": "cpu", **{f"limit_{split}_batches": 2 for split in SPLITS}}
-    config["check"] = "off"
-    model, data = (config[part].setdefault("init_args", {}) for part in ("model", "data"))
-    model["net"].setdefault("init_args", {}).pop("pretrained", None)
-    data |= {"batch_size": 4, "num_workers": 0}
-    if "train" in data:
-        data["train"] = 20
-    if "style" in model:
-        model["style"] = str(sandbox / "style.png")
-        data |= {"root": str(sandbox / "photos"), "image_size": [32, 32], "augment": []}
-    return config
-
-
-def _outcome(work: Callable[[], Any]) -> str:
-    quiet = io.StringIO()
+def ending(work: Callable[[], Any]) -> str:
+    """Return how a verb ends: `works`, `refused: ` and the message, or another exception and where it was raised."""
     try:
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            WATCH.on = True
-            work()
+        work()
     except UserError as error:
-        return f"refused: {error}"[:300]
+        return f"refused: {error}"
     except (Exception, SystemExit) as error:
-        return f"{type(error).__name__}: {error}"[:300]
-    finally:
-        WATCH.on = False
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} [{Path(place.filename).name}:{place.lineno}]"
     return "works"
 
 
-class Done(NamedTuple):
-    """What came of a class.
-
-    effects: what it did outside of the run's folder.
-    """
-
-    gadget: Gadget
-    ended: str
-    effects: list[str]
+def task_of(gadget: Gadget) -> str:
+    """Return the shipped config that has a model or data module of this name, else the place's."""
+    key, name = gadget.place.key, gadget.path.rpartition(".")[2]
+    own = [task for task in tasks() if shipped(task).get(key, {}).get("class_path", "").rpartition(".")[2] == name]
+    return [*own, gadget.place.task][0]
 
 
-class Worker:
-    """A process that makes and uses classes, one after the other. It may hang, or die."""
-
-    def __init__(self, left: list[Gadget], sandbox: Path) -> None:
-        self.left, self.sandbox, self.since, self.told = left, sandbox, time.monotonic(), b""
-        self.over = False
-        self.reader, writer = os.pipe()
-        self.process = os.fork()
-        if not self.process:
-            try:
-                sys.addaudithook(WATCH)
-                torch.set_num_threads(1)
-                sandbox.mkdir(exist_ok=True)
-                os.chdir(sandbox)
-                for gadget in left:
-                    os.write(writer, json.dumps(_try(gadget, sandbox)).encode() + b"\n")
-            finally:
-                os._exit(0)  # whatever was raised: the parent's work is not this process's
-        os.close(writer)
-
-    def news(self) -> Iterator[Done]:
-        """Yields what it has done since, when there is something to read."""
-        read = os.read(self.reader, 1 << 20)
-        *lines, self.told = (self.told + read).split(b"\n")
-        for line in lines:
-            self.since = time.monotonic()
-            yield Done(self.left.pop(0), *json.loads(line))
-        self.over = not read
-        if self.over and self.left:
-            yield Done(self.left.pop(0), "the process died", ["dies"])
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
-        os.waitpid(self.process, 0)
-        os.close(self.reader)
+def config_with(gadget: Gadget) -> Config:
+    """Return a run's config that names a class in its place."""
+    arguments = harmful(gadget, Path("outside").absolute(), gadget.aim)
+    inside = config = base(task_of(gadget))
+    *groups, key = gadget.place.key.split(".")
+    for group in groups:
+        inside = inside[group]
+    if not groups and inside[key]["class_path"].rpartition(".")[2] == gadget.path.rpartition(".")[2]:
+        arguments = {**inside[key]["init_args"], **arguments}
+    inside[key] = gadget.place.wrap({"class_path": gadget.path, "init_args": arguments})
+    return config
 
 
-def tried(gadgets: Sequence[Gadget], sandbox: Path) -> Iterator[Done]:
-    """Makes and uses each class, in a process for each core, which is replaced when it hangs or dies."""
-    count = max(1, min(cores(), len(gadgets)))
-    workers = [Worker(list(gadgets[share::count]), sandbox / str(share)) for share in range(count)]
-    while workers:
-        ready = select.select([worker.reader for worker in workers], [], [], 1)[0]
-        for worker in list(workers):
-            if worker.reader in ready:
-                yield from worker.news()
-            elif time.monotonic() - worker.since > SECONDS:
-                worker.over = True
-                yield Done(worker.left.pop(0), f"did not end within {SECONDS} s", ["hangs"])
-            if worker.over:
-                worker.end()
-                workers.remove(worker)
-                if worker.left:
-                    workers.append(Worker(worker.left, worker.sandbox))
+def checkpoint_of(config: Config, task: str) -> dict[str, Any]:
+    """Return a checkpoint that says the same as a run's config, with the weights of the task's sound run, if any."""
+    file = Path(f"{task}.ckpt")
+    found: dict[str, Any] = torch.load(file, weights_only=True) if file.is_file() else {"state_dict": {}}
+    for part, key in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
+        learned = {name: value for name, value in found.get(key, {}).items() if name in LEARNED}
+        found[key] = {**learned, "_class_path": config[part]["class_path"], **config[part].get("init_args", {})}
+    return found
 
 
-def _try(gadget: Gadget, sandbox: Path) -> tuple[str, list[str]]:
-    outside = sandbox / "outside"
-    inside = tuple(f"{os.path.realpath(sandbox / name)}/" for name in ("run", ".cache"))  # the user's own cache
-    ended: list[str] = []
-    effects: list[str] = []
-    tries = [harmful(gadget.thing, outside, there) for there in (True, False)]
-    tries.append({name: value for name, value in tries[0].items() if str(outside) not in str(value)})
-    for arguments in [one for place, one in enumerate(tries) if one not in tries[:place]]:
-        furnish(sandbox)
-        before = _state(outside)
-        WATCH.inside, WATCH.events = inside, []
-        ended.append(use(gadget, arguments, sandbox))
-        effects += [f"{one} with {arguments}" for one in dict.fromkeys(WATCH.events)]
-        if _state(outside) != before:
-            effects.append(f"files outside of the run are others: {arguments}")
-    return " | ".join(ended), effects
+@functools.cache
+def shipped(task: str) -> Config:
+    return yaml.safe_load((CONFIGS / f"{task}.yaml").read_text())
+
+
+def base(task: str) -> Config:
+    """Return a shipped config, made small, on what `furnish` makes."""
+    config = copy.deepcopy(shipped(task))
+    config["trainer"] = {"max_epochs": 1, "accelerator": "cpu", **{f"limit_{split}_batches": 1 for split in SPLITS}}
+    config["check"] = "off"
+    model, data = (config[part].setdefault("init_args", {}) for part in ("model", "data"))
+    net = model["net"].setdefault("init_args", {})
+    net.pop("pretrained", None)
+    if task in SMALL:
+        net |= {"widths": SMALL[task]}
+    data |= {"batch_size": 4, "num_workers": 0}
+    data |= {"train": 20, "val": 8, "test": 8} if "train" in data else {}
+    data |= {"scenes": 40} if "scenes" in data else {}
+    if "style" in model:
+        data |= {"image_size": [32, 32], "augment": []}
+        model["features"]["init_args"] = {"run": "classification_folder.ckpt"}
+    return config
+
+
+def train(sound: Path, task: str) -> None:
+    """Train a small run of a shipped config, and copy it to `sound/TASK`."""
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(yaml.safe_dump(base(task)))
+    verbs.fit(["--resume", "run"])
+    shutil.copytree("run", sound / task)
 
 
 class _Evil:
-    def __init__(self, touched: Path) -> None:
-        self.touched = touched
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.touched}",)
+        return os.system, ("touch outside/touched",)
 
 
-def furnish(sandbox: Path) -> None:
-    """What a stranger would like to be overwritten, deleted or run; and what the tasks need."""
-    outside = sandbox / "outside"
-    shutil.rmtree(outside, ignore_errors=True)
+def furnish(stage: Path, sound: Path) -> None:
+    """Write what a stranger would like to be overwritten, deleted or run; and what the tasks need.
+
+    Args:
+        sound: a folder for a small run of each task; the stage gets their checkpoints.
+    """
+    outside = stage / "outside"
     (outside / "folder" / "version_0").mkdir(parents=True)
     (outside / "folder" / "precious.txt").write_text("precious")
     (outside / "folder" / "version_0" / "last.ckpt").write_text("precious")
-    (outside / "evil.pt").write_bytes(pickle.dumps(_Evil(outside / "touched")))
-    if not (sandbox / "photos").is_dir():
-        (sandbox / "photos").mkdir()
-        pixels = np.random.default_rng(0).integers(0, 255, (21, 32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels[0]).save(sandbox / "style.png")
-        for number, image in enumerate(pixels[1:]):
-            Image.fromarray(image).save(sandbox / "photos" / f"{number}.png")
+    (outside / "evil.pt").write_bytes(pickle.dumps(_Evil()))
+    pixels = np.random.default_rng(0).integers(0, 255, (21, 32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels[0]).save(stage / "style.png")
+    for number, image in enumerate(pixels[1:]):
+        folder = stage / "data" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    *most, style = SMALL
+    for tasks_now in (most, [style]):  # the features of `style` are those of a classifier
+        for done in apart(functools.partial(train, sound), tasks_now, stage):
+            if done.result:
+                raise RuntimeError(f"{done.job} cannot be trained: {done.result}")
+            shutil.copy(sound / done.job / "checkpoints" / "best.ckpt", stage / f"{done.job}.ckpt")
+    config = stage / "config.yaml"
+    for task in SMALL:  # the parser keeps some of what it finds, and every job then has it
+        config.write_text(yaml.safe_dump(base(task)))
+        with contextlib.chdir(stage):
+            CLI(["--config", str(config), "--name", task])
+    config.unlink()
 
 
-def _state(folder: Path) -> list[tuple[str, bytes]]:
-    return sorted((str(path), path.read_bytes() if path.is_file() else b"") for path in folder.rglob("*"))
-
-
-def walk(sandbox: Path, every: dict[str, Any] | None = None) -> int:
-    """Prints what was named, what was accepted, and what that did. Returns how many did harm.
+def walk(stage: Path) -> int:
+    """Print what was named, what was accepted, and what that did. Return the number of functions that were accepted,
+    and of classes that did harm.
 
     Args:
-        every: as `names` gives it; by default all.
+        stage: a folder that `furnish` has filled.
     """
     start = time.monotonic()
-    every = names() if every is None else every
-    where = places()
-    checked, gadgets = accepted(every, where)
-    print(f"{len(every):,} names of functions and classes, {len(where)} places: {checked:,} combinations", flush=True)
-    made = to_be_made(gadgets)
-    print(f"{len(gadgets):,} are accepted; {len(made):,} are made ({time.monotonic() - start:.0f} s)", flush=True)
-    harm, table = 0, Counter[str]()
-    for done in tried(made, sandbox):
-        place = done.gadget.place.key.replace(".init_args", "")
-        table[place] += 1
-        harm += bool(done.effects)
-        if done.effects:
-            print(f"{place} = {done.gadget.path}: {'; '.join(done.effects)[:900]} [{done.ended}]", flush=True)
-        elif os.environ.get("VERBOSE"):
-            print(f"{place} = {done.gadget.path} [{done.ended}]", flush=True)
-    print(", ".join(f"{name} {count}" for name, count in table.items()))
-    seconds = time.monotonic() - start
-    print(f"{table.total():,} made and used ({seconds:.0f} s): {harm} wrote, started, fetched or hung; wanted 0")
-    return harm
+    every, of_fit, where = names(), kinds_of_fit(), places()
+    kinds = {place: annotation(place, of_fit) for place in where}
+    checks = list(apart(lambda place: accepted(every, place, kinds[place]), where, stage))
+    if harmed := [f"{done.job.key}: {done.effects}" for done in checks if done.effects]:
+        raise RuntimeError(f"checking names did something: {harmed}")
+    gadgets = [Gadget(done.job, path, every[path]) for done in checks for path in done.result[1]]
+    functions = [gadget.path for gadget in gadgets if not isinstance(gadget.thing, type)]
+    print(
+        f"{len(every):,} names of functions and classes, {len(where)} places: "
+        f"{sum(done.result[0] for done in checks):,} combinations, of which {len(gadgets):,} are accepted: "
+        f"{len({id(one.thing) for one in gadgets}):,} classes, and as functions {functions or 'none'}"
+        f" ({time.monotonic() - start:.0f} s)",
+        flush=True,
+    )
+    jobs = [one for gadget in to_be_made(gadgets) for one in aimed(gadget)]
+    uses: dict[int, list[Use]] = {}
+    harmful_classes = set()
+    for done in apart(use, jobs, stage):
+        gadget, place = done.job, done.job.place.key.replace(".init_args", "")
+        result = done.result if isinstance(done.result, Use) else Use(gadget.path, False, [str(done.result)])
+        uses.setdefault(id(gadget.thing), []).append(result)
+        effects = [one for one in done.effects if gadget.path != FETCHES or SERVER not in one]
+        if effects:
+            harmful_classes.add(gadget.path)
+        if effects or os.environ.get("VERBOSE"):
+            seen = "; ".join(effects)[:900] or "nothing"
+            print(f"{place} = {gadget.path} ({gadget.aim}): {seen} was seen, {result} {done.seconds:.1f} s", flush=True)
+    ends = [
+        [end for one in all_uses for end in one.endings] for all_uses in uses.values() if any(u.made for u in all_uses)
+    ]
+    ran = sum(any(end.endswith("works") for end in endings) for endings in ends)
+    print(
+        f"{len(uses):,} classes were tried in {len(jobs):,} runs; {len(ends):,} were made, and with {ran:,} of these a "
+        f"run or a test went to its end; {len(uses) - len(ends)} were not made:"
+    )
+    unmade = [all_uses[0] for all_uses in uses.values() if not any(one.made for one in all_uses)]
+    reasons: dict[str, list[str]] = {}
+    for one in unmade:
+        reasons.setdefault(reason(one), []).append(one.path.rpartition(".")[2])
+    for why, classes in sorted(reasons.items()):
+        print(f"  {len(classes)} {why}: {', '.join(classes)}")
+    print(
+        f"seen outside of the runs' folders: {', '.join(sorted(harmful_classes)) or 'nothing'}"
+        f" ({time.monotonic() - start:.0f} s)"
+    )
+    return len(functions) + len(harmful_classes)
 
 
-if __name__ == "__main__":
-    import tempfile
+def reason(use: Use) -> str:
+    """Return why a class could not be made."""
+    reasons = {
+        "is missing": "need an argument that a file cannot give, or that the place does not have",
+        "cannot be described in a config": "are refused as schedules, since they take functions or schedules",
+        "instantiatable class": "are abstract",
+        "not in the run's folder": "are refused for the path",
+    }
+    return next((why for words, why in reasons.items() if words in use.endings[0]), use.endings[0])
 
-    from project import process
 
+def prepare() -> None:
+    """Set up this process, and thereby the processes of all jobs."""
     process.quiet()
     torch.set_num_threads(1)
+    of_parameters(nn.Linear)  # jsonargparse asks Python for its path, once in a process
     warnings.simplefilter("ignore")
     sys.dont_write_bytecode = True
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        sys.exit(bool(walk(Path(folder).resolve())))

@@ -3,36 +3,34 @@
     python benchmarks/hostile.py [--count 1000] [--seed 0] [--walk false]
 
 A run on the digits is made once. Then its checkpoint, or its config, is harmed in one of the ways below, and given to
-`project.test`, or to `project.fit --resume`. Foreign code is a module that leaves a mark when it is imported or called,
-or a command that does; Python's audit hooks watch for more. A file that is harmed where nobody looks still works.
+`project.test`, or to `project.fit --resume`, each time in a process of its own. Foreign code is a module that writes a
+file when it is imported or called, or a command that does; `watched.py` sees that, and whatever else is done outside of
+the run's folder. A file that is harmed where nobody looks still works.
 
-Then `benchmarks/gadgets.py` puts each function and class of the project and its libraries in each place where a file
-could name it.
+Then `gadgets.py` puts each function and class of the project and its libraries where a file could name it.
+The exit code is 1 if anything was seen, or ended in a traceback.
 """
 
 import argparse
-import contextlib
 import copy
-import io
 import random
 import shutil
 import sys
 import tempfile
-import traceback
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import gadgets
 import torch
 import yaml
+from watched import apart
 
-from project import UserError, process, verbs
+from project import verbs
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "classification.yaml"
-SHORT = ["--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu"]
-ONCE = [*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--check", "off"]
+ONCE = [*gadgets.SHORT, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--check", "off"]
 FOREIGN = """
 from pathlib import Path
 import torch
@@ -59,12 +57,6 @@ SPOTS = ("net", "optimizer", "schedule", "augment", "callbacks", "logger", "_cla
 RUNNABLE = ("foreign.Net", "foreign.net", "os.getcwd", "foreign.Net")
 
 Content = dict[str, Any]
-suspicious: list[str] = []
-
-
-def watch(event: str, arguments: tuple) -> None:
-    if event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "compile") and "touch" in str(arguments):
-        suspicious.append(event)
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
@@ -170,18 +162,43 @@ def harm(run: Path, file: Path, dice: random.Random) -> str:
     return change.__name__
 
 
-def outcome(run: Path, file: Path) -> str:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            if file.name == "last.ckpt":
-                verbs.fit(["--resume", str(run), *ONCE])
-            else:
-                verbs.test([str(file), *SHORT])
-    except UserError as error:
-        return "one line" if "\n" not in str(error) else f"lines: {error}"
-    except (Exception, SystemExit):
-        return f"traceback: {traceback.format_exc()}"
-    return "still works"
+def attack(seed: int | None) -> tuple[str, str]:
+    """Harm the run, if there is a seed, and use it. Return how it was harmed, and how that ended."""
+    dice = random.Random(seed)
+    file = Path("run/checkpoints", dice.choice(["best.ckpt", "best.ckpt", "last.ckpt"]))
+    how = "nothing" if seed is None else harm(Path("run"), file, dice)
+    sys.path.insert(0, str(Path.cwd()))
+    if file.name == "last.ckpt":
+        return how, gadgets.ending(lambda: verbs.fit(["--resume", "run", *ONCE]))
+    return how, gadgets.ending(lambda: verbs.test([str(file), *gadgets.SHORT]))
+
+
+def hostile_files(seeds: Iterable[int], stage: Path) -> int:
+    """Print how each harm ended. Return the number of files that did what they must not."""
+    start = time.monotonic()
+    ends = ("one line", "still works", "traceback")
+    table: Counter[tuple[str, str]] = Counter()
+    wrong, slowest, largest = 0, 0.0, 0.0
+    for done in apart(attack, [None, None, *seeds], stage):
+        how, ending = done.result if isinstance(done.result, tuple) else ("?", str(done.result))
+        one_line = ending.startswith("refused: ") and "\n" not in ending
+        ended = "still works" if ending == "works" else "one line" if one_line else "traceback"
+        if done.effects or ended == "traceback" or (done.job is None and ended != "still works"):
+            wrong += 1
+            print(f"{done.job} {how}: {done.effects or 'nothing'} was seen; {ending}", flush=True)
+        table[how, ended] += 1
+        slowest, largest = max(slowest, done.seconds), max(largest, done.gigabytes)
+
+    print(f"{'harm':<24}" + "".join(f"{end:>14}" for end in ends))
+    for how in sorted({how for how, _ in table}):
+        print(f"{how:<24}" + "".join(f"{table[how, end]:14}" for end in ends))
+    print(f"{'all':<24}" + "".join(f"{sum(table[how, end] for how, e in table if e == end):14}" for end in ends))
+    print(
+        f"{table.total():,} files, the slowest took {slowest:.1f} s of a core, the largest {largest:.1f} GB more than "
+        f"the libraries; {wrong} did what they must not, wanted 0 ({time.monotonic() - start:.0f} s)",
+        flush=True,
+    )
+    return wrong
 
 
 def main() -> None:
@@ -192,47 +209,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--walk", choices=["true", "false"], default="true", help="over all functions and classes")
     options = parser.parse_args()
-
-    process.quiet()
-    sys.addaudithook(watch)
-    table: Counter[tuple[str, str]] = Counter()
-    foreign = 0
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Path("foreign.py").write_text(FOREIGN)
-        sys.path.insert(0, folder)
-        with contextlib.redirect_stdout(io.StringIO()):
-            verbs.fit(["--config", str(CONFIG), "--model.net.widths", "[4]", *ONCE])
-        sound = next(Path("runs").glob("*/version_0")).rename("sound")
-        assert outcome(sound, sound / "checkpoints/best.ckpt") == outcome(sound, sound / "checkpoints/last.ckpt")
-        for number in range(options.count):
-            dice = random.Random(options.seed * 1_000_003 + number)
-            run = Path(shutil.copytree(sound, "harmed"))
-            file = run / "checkpoints" / dice.choice(["best.ckpt", "best.ckpt", "last.ckpt"])
-            how = harm(run, file, dice)
-            ended = outcome(run, file)
-            if Path("touched").exists() or suspicious or "foreign" in sys.modules:
-                foreign += 1
-                print(f"{number} {how}: FOREIGN CODE {suspicious}, {ended}", flush=True)
-                Path("touched").unlink(missing_ok=True)
-                suspicious.clear()
-                sys.modules.pop("foreign", None)
-            if ended not in ("one line", "still works"):
-                print(f"{number} {how}: {ended}", flush=True)
-                ended = "traceback"
-            table[how, ended] += 1
-            shutil.rmtree(run)
-
-    ends = ("one line", "still works", "traceback")
-    print(f"{'harm':<24}" + "".join(f"{end:>14}" for end in ends))
-    for how in sorted({how for how, _ in table}):
-        print(f"{how:<24}" + "".join(f"{table[how, end]:14}" for end in ends))
-    total = [sum(count for (_, ended), count in table.items() if ended == end) for end in ends]
-    print(f"{'all':<24}" + "".join(f"{count:14}" for count in total) + f"   foreign code {foreign}; wanted 0 and 0")
-    gadgets_that_harm = 0
-    if options.walk == "true":
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            gadgets_that_harm = gadgets.walk(Path(folder).resolve())
-    sys.exit(bool(foreign or total[-1] or gadgets_that_harm))
+    gadgets.prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        stage, sound, harmed = (Path(folder, name).resolve() for name in ("stage", "sound", "harmed"))
+        gadgets.furnish(stage, sound)
+        shutil.copytree(sound / "classification", harmed / "run")
+        (harmed / "foreign.py").write_text(FOREIGN)
+        wrong = hostile_files(range(options.seed * 1_000_003, options.seed * 1_000_003 + options.count), harmed)
+        wrong += gadgets.walk(stage) if options.walk == "true" else 0
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from project import UserError, verbs
+from project.mistakes import explain
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RUN = str(sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)[0])
@@ -64,3 +65,11 @@ def test_which_run():
     Path("broken.ckpt").write_bytes(b"PK\3\4 cut off")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         verbs.test(["broken.ckpt"])
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "x." * 500_000, "'" * 1_000_000])
+def test_a_value_as_long_as_a_config_is_shown_in_part(text):
+    message = f"Parser key \"data\": Expected a <class 'int'>. Got value: {text}"
+    explained = explain(message, [], [])
+    assert "data" in explained
+    assert len(explained) < 1_000

@@ -22,6 +22,8 @@ from project._jsonargparse import Carried, own_defaults
 from project.annotations import default_of, imported
 from project.schedule import CANNOT, FILLED_IN, refuse_wrapper
 
+LONGEST, SHOWN = 1_000, 100  # characters of a word in a message; a longer word is cut
+
 
 class _Strict(ArgumentParser):
     """A mistake raises `UserError`, and an abbreviated key is a mistake."""
@@ -129,6 +131,8 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         known: the keys of the parser itself, such as `trainer.max_epochs`.
         given: the command line.
     """
+    # The time of a pattern may grow with the square of a word's length, and a word may be as long as the config.
+    message = re.sub(r"\S+", lambda word: word[0] if len(word[0]) <= LONGEST else f"{word[0][:SHOWN]}...", message)
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     if found := re.search(rf"(\w+ {CANNOT}.*)", message):
         return f"{parent}: {found[1]}"

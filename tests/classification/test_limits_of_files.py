@@ -143,3 +143,14 @@ def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
         verbs.fit(["--resume", str(run)])
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_resumed_run_downloads_no_weights_for_what_stands_in_a_list(begun):
+    spec = {"class_path": "project.classification.TorchvisionNet", "init_args": {"pretrained": True}}
+    for losses in ([Namespace(spec)], [{"wrapped": [spec]}]):
+        config = Namespace({"model.class_path": "x", "model.init_args.losses": losses})
+        with pytest.raises(UserError, match=r"model\.losses\..*pretrained is true"):
+            restarting.suited(config, [], begun=begun)
+    config = Namespace({"model.class_path": "x", "model.init_args.losses": [Namespace(spec)]})
+    assert restarting.suited(config, ["--model.losses.pretrained", "true"], begun=begun) == config

@@ -1,12 +1,21 @@
 """What a stranger's file may name; benchmarks/hostile.py walks over all functions and classes and uses what may be."""
 
 import importlib
+import os
+import socket
+import subprocess
 import sys
+import time
+from functools import partial
 from inspect import isroutine
 from pathlib import Path
 from types import ModuleType
 
+import lightning as L
 import pytest
+import torch
+
+from project.annotations import imported
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HARMFUL = (
@@ -27,6 +36,14 @@ def gadgets(monkeypatch) -> ModuleType:
     return importlib.import_module("gadgets")
 
 
+@pytest.fixture
+def stage(tmp_path) -> Path:
+    """A folder with a file that must stay as it is."""
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "precious").write_text("precious")
+    return tmp_path / "stage"
+
+
 def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
     own = {
         f"{module}.{name}": value
@@ -36,17 +53,85 @@ def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
         if isroutine(value)
     }
     some = dict(list(own.items())[::10])
-    every = {**some, **{path: gadgets.class_of(path) for path in (*HARMFUL, *HARMLESS)}}
-    checked, found = gadgets.accepted(every, gadgets.places())
-    assert checked > 500
-    assert {gadget.path for gadget in found} == set(HARMLESS)
+    every = {**some, **{path: imported(path) for path in (*HARMFUL, *HARMLESS)}}
+    of_fit = gadgets.kinds_of_fit()
+    found = [gadgets.accepted(every, place, gadgets.annotation(place, of_fit)) for place in gadgets.places()]
+    assert sum(checked for checked, _ in found) > 500
+    assert {path for _, paths in found for path in paths} == set(HARMLESS)
 
 
 def test_arguments_that_would_do_harm(gadgets):
     from lightning.pytorch.loggers import CSVLogger
 
-    from project.classification import TorchvisionDataset
+    from project.classification import TorchvisionDataset, TorchvisionNet
 
-    assert gadgets.harmful(CSVLogger, Path("/x"), there=False)["save_dir"] == "/x/new"
-    found = gadgets.harmful(TorchvisionDataset, Path("/x"), there=True)
+    def of(kind: type, aim: str, given: int = 0) -> dict:
+        return gadgets.harmful(gadgets.Gadget(gadgets.Place("x", list, "x", given), "x", kind), Path("/x"), aim)
+
+    assert of(CSVLogger, "new")["save_dir"] == "/x/new"
+    found = of(TorchvisionDataset, "folder")
     assert (found["root"], found["download"], found["cache_dir"]) == ("/x/folder", True, "/x/folder")
+    assert of(torch.nn.Conv2d, "") == {"in_channels": 3, "out_channels": 3, "kernel_size": 3}
+    assert of(TorchvisionNet, "", given=100) == {"pretrained": True}
+
+
+def connect() -> None:
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+
+def leave() -> None:
+    subprocess.Popen(["sleep", "60"])
+
+
+SEEN = {
+    "written": (partial(Path.write_text, Path("other"), "x"), ["open ", "another content: other"]),
+    "written in C++": (partial(torch.save, {}, "other.pt"), ["another content: other.pt"]),
+    "deleted": (partial(os.remove, "precious"), ["os.remove", "another content: precious"]),
+    "started": (partial(os.system, "true"), ["os.system"]),
+    "left": (leave, ["subprocess.Popen", "a process was left"]),
+    "connected": (connect, ["socket.connect"]),
+    "died": (partial(os._exit, 3), ["the process died"]),
+}
+
+
+def test_what_a_job_does_outside_of_the_runs_folder_is_seen(gadgets, stage):
+    for done in gadgets.apart(lambda name: SEEN[name][0](), SEEN, stage):
+        for effect in SEEN[done.job][1]:
+            assert any(effect in one for one in done.effects), done
+    assert (stage / "precious").read_text() == "precious"
+
+
+def test_what_a_job_does_in_the_runs_folder_is_its_own(gadgets, stage):
+    def work(name: str) -> str:
+        Path(name).mkdir()
+        Path(name, "file").write_text("x")
+        return name
+
+    done = list(gadgets.apart(work, ["run", ".cache"], stage))
+    assert sorted((one.job, one.result, one.effects) for one in done) == [(".cache", ".cache", []), ("run", "run", [])]
+
+
+def test_a_job_that_hangs_is_ended(gadgets, stage):
+    (done,) = gadgets.apart(time.sleep, [60], stage, seconds=0.2)
+    assert any("ended by signal 9" in effect for effect in done.effects)
+
+
+def test_a_job_that_takes_too_much_memory_is_seen(gadgets, stage, monkeypatch):
+    monkeypatch.setattr("watched.GIGABYTES", 0.05)
+    jobs = {done.job: done.effects for done in gadgets.apart(lambda count: len(b"x" * count), [10, 10**8], stage)}
+    assert jobs == {10: [], 10**8: ["took 0.1 GB"]}
+
+
+class Evil(L.Callback):
+    def __init__(self) -> None:
+        Path("touched").touch()
+
+
+@pytest.mark.slow
+def test_a_class_that_does_harm_is_seen_where_it_is_used(gadgets, stage, monkeypatch):
+    monkeypatch.setattr(gadgets.trust, "PACKAGES", (*gadgets.trust.PACKAGES, __name__.split(".")[0]))
+    place = next(place for place in gadgets.places() if place.key == "trainer.callbacks")
+    gadget = gadgets.Gadget(place, f"{__name__}.Evil", Evil)
+    (done,) = gadgets.apart(gadgets.use, gadgets.aimed(gadget), stage)
+    assert done.result.made
+    assert any("touched" in effect for effect in done.effects)

@@ -1,9 +1,11 @@
 """`--resume`: which checkpoint a run goes on from, and whether it is still the same run."""
 
 import os
+import re
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +94,11 @@ def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace
         raise UserError(f"the run had {nodes} machines, for which it would wait: give --trainer.num_nodes {nodes} or 1")
     if now.get(DOWNLOAD) and "data.download" not in typed:
         now[DOWNLOAD] = False  # the run had its data
-    for key, value in config.as_flat().__dict__.items():
-        known = key.replace("init_args.", "")
-        if value is not True or not known.startswith("model.") or not known.endswith(".pretrained") or known in typed:
+    for key in _pretrained(config.as_dict().get("model"), "model"):
+        known = re.sub(r"init_args\.|\[\d+\]", "", key)
+        if known in typed:
             continue
-        if not (begun and known.startswith("model.net.")):
+        if not (begun and known.startswith("model.net.") and key in now):  # what stands in a list cannot be replaced
             raise UserError(
                 f"{known} is true in the run's config, which downloads weights; to allow this, add --{known} true"
             )
@@ -127,6 +129,18 @@ def refuse_foreign_start(trainer: L.Trainer) -> None:
                 f"{file} is of another run, and with OnExceptionCheckpoint this run would begin with it: move it away, "
                 "or give the callback another dirpath; --resume goes on with a run"
             )
+
+
+def _pretrained(values: Any, key: str) -> Iterator[str]:
+    """Yield the key of each `pretrained` that is true, however deep in dicts and lists."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            if name == "pretrained" and value is True:
+                yield f"{key}.{name}"
+            yield from _pretrained(value, f"{key}.{name}")
+    elif isinstance(values, list):
+        for place, value in enumerate(values):
+            yield from _pretrained(value, f"{key}[{place}]")
 
 
 def _number(devices: Any) -> int:
