@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
 OUTPUT = ("ranks.out", "ranks.err")  # of all ranks, in the working folder
 SECONDS = 300  # for a job
 GRACE = 30  # seconds that the other ranks have when one has failed: they may wait for it for ever
@@ -58,6 +60,7 @@ def serve(tests: TextIO) -> NoReturn:
             pid = os.fork()
             if not pid:
                 os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+                rank_zero_only.rank = rank  # Lightning read the variable when it was imported
                 become(words)
             ranks[pid] = rank
         print(json.dumps(wait(ranks)), file=tests, flush=True)
