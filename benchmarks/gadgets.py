@@ -243,7 +243,7 @@ def to_be_made(gadgets: Sequence[Gadget]) -> list[Gadget]:
     return [
         gadget
         for gadget in gadgets
-        if gadget.place.key.startswith(everywhere)
+        if (gadget.place.key.startswith(everywhere) and gadget.place.wrap in (itself, listed))
         or one[id(gadget.thing)] is gadget
         or (gadget.place.key in ("model", "model.init_args.net") and gadget.path.startswith("project."))
     ]
@@ -273,7 +273,7 @@ def harmful(gadget: Gadget, outside: Path, aim: str) -> Config:
         if name not in given:
             found[name] = _harm(name.lower(), kind, outside, aim)
             if found[name] is None and name in needed:
-                found[name] = _plausible(kind, outside / aim)
+                found[name] = _plausible(kind, outside / aim if aim else Path("run/text"))
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -537,10 +537,11 @@ def walk(stage: Path) -> int:
 def reason(use: Use) -> str:
     """Return why a class could not be made."""
     reasons = {
-        "is missing": "need an argument that a file cannot give, or that the place does not have",
+        "is missing": "need an argument that a file cannot hold, or that the place does not have",
         "cannot be described in a config": "are refused as schedules, since they take functions or schedules",
-        "instantiatable class": "are abstract",
-        "not in the run's folder": "are refused for the path",
+        "not in the run's folder": "are refused for a path",
+        "Does not validate": "are abstract, or take what a file cannot hold",
+        "cannot represent": "have a default that the parser cannot write down",
     }
     return next((why for words, why in reasons.items() if words in use.endings[0]), use.endings[0])
 
