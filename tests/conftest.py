@@ -5,7 +5,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -35,6 +35,27 @@ def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     from project import trust
 
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task", "restless_task", "poison", "small_memory"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_parser() -> Iterator[None]:
+    """The parser of `project.fit` is made once in a process, since making it takes a fifth of a tiny run."""
+    from project.cli import CLI
+
+    set_up, parsers = CLI.setup_parser, {}
+
+    def set_up_once(cli: CLI, *args: object) -> None:
+        if cli.base is not None:  # its defaults are those of a checkpoint
+            set_up(cli, *args)
+        elif type(cli) in parsers:
+            cli.parser = parsers[type(cli)]
+        else:
+            set_up(cli, *args)
+            parsers[type(cli)] = cli.parser
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CLI, "setup_parser", set_up_once)
+        yield
 
 
 @pytest.fixture
