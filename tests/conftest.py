@@ -12,14 +12,12 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests" / "parts"))
 RANKS = pytest.StashKey[Callable[..., CompletedProcess]]()
-torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
 
