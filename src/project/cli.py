@@ -232,7 +232,7 @@ class CLI(LightningCLI):
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
             self.config = _logging_into(self.folder, self.config)
-        # Lightning would validate the config a second time to find the hyperparameters, and takes these if they are there.
+        # Without this, Lightning would dump the config itself, and validate it for that a second time.
         text = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, skip_validation=True)
         self.config_dump = yaml.safe_load(text)
         try:

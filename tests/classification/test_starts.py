@@ -63,7 +63,7 @@ def test_what_timm_has_no_weights_for_is_one_line():
         TimmNet(3, 3, "resnet10t.none", pretrained=True)
 
 
-SMALL = ["--data.image_size", "[160, 160]", "--data.augment", "[]", "--data.batch_size", "4"]
+SMALL = ["--data.augment", "[]", "--data.batch_size", "4"]
 TABLE = [("TorchvisionNet", "mobilenet_v3_small"), ("TorchvisionNet", "googlenet"), ("TimmNet", "test_vit")]
 NETS = [
     ("TimmNet", "test_efficientnet", "weights"),
@@ -84,9 +84,11 @@ NETS = [
 def test_all_the_way(kind, name, way, fit, repository, image_folder, monkeypatch, capsys):
     root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}})
     config = str(repository / "configs" / "classification_folder.yaml")
-    given = ["--config", config, *SMALL, "--data.root", str(root), "--model.net", f"project.classification.{kind}"]
+    size = 160 if name == "test_vit" else 64
+    given = ["--config", config, *SMALL, "--data.image_size", f"[{size}, {size}]", "--data.root", str(root)]
+    given += ["--model.net", f"project.classification.{kind}"]
     net = {}
     if name:
         _, tensors = of("timm" if kind == "TimmNet" else "torchvision", name)
         net = {"name": name, **starts.arguments(way, tensors, monkeypatch)}
-    starts.goes_all_the_way(fit, capsys, given, net)
+    starts.goes_all_the_way(fit, capsys, monkeypatch, given, net)

@@ -220,15 +220,6 @@ def test_it_says_where_it_came_from(clone):
     )
 
 
-def test_its_style_and_its_imports_pass(clone):
-    folder, _ = clone
-    for words in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"]):
-        ended = run(tool(words[0]), *words[1:], cwd=folder)
-        assert ended.returncode == 0, ended.stdout
-    ended = run(tool("lint-imports"), "--no-cache", cwd=folder, env={"PYTHONPATH": "src", "PATH": "/usr/bin:/bin"})
-    assert ended.returncode == 0, ended.stdout
-
-
 def test_its_makefile_and_its_configs_are_whole(clone):
     folder, tasks = clone
     makefile = (folder / "Makefile").read_text()

@@ -6,11 +6,11 @@ from torchvision import models
 
 
 @pytest.mark.slow
-def test_a_generator_goes_all_the_way(fit, repository, capsys):
+def test_a_generator_goes_all_the_way(fit, repository, monkeypatch, capsys):
     given = ["--config", str(repository / "configs" / "generation.yaml"), "--trainer.callbacks", "[]"]
     given += ["--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "2", "--model.samples", "20"]
     given += ["--model.solver.steps", "2"]
-    starts.goes_all_the_way(fit, capsys, given, {"widths": [8]}, images=False)
+    starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [8]}, images=False)
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_a_stylizer_goes_all_the_way(features, fit, repository, tiny, tmp_path, 
         given += ["--model.features", "project.generation.TorchvisionFeatures"]
         given += ["--model.features.name", "mobilenet_v3_small"]
         given += [word for key, value in start.items() for word in (f"--model.features.{key}", str(value).lower())]
-    starts.goes_all_the_way(fit, capsys, given, {"widths": [4, 8]})
+    starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [4, 8]})

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from project import verbs
-from project.exporting import export
+from project.exporting import agreement, export
 from project.prediction.command import predict
 
 WAYS = ("scratch", "weights", "pretrained")
@@ -77,12 +77,18 @@ def same_net(make: Callable[..., nn.Module], start: dict[str, Any], source: dict
 
 
 def goes_all_the_way(
-    fit: Callable[..., Path], capsys: pytest.CaptureFixture, given: list[str], net: dict[str, Any], images: bool = True
+    fit: Callable[..., Path],
+    capsys: pytest.CaptureFixture,
+    patch: pytest.MonkeyPatch,
+    given: list[str],
+    net: dict[str, Any],
+    images: bool = True,
 ) -> None:
     """Assert that a run ends, and that `test`, `predict`, `export` and `--resume` take it.
 
     Args:
         fit: the fixture.
+        patch: has the exported file timed as briefly as can be.
         given: the command line of `fit`, without the net's arguments.
         net: the net's arguments.
         images: whether the task takes images.
@@ -98,6 +104,7 @@ def goes_all_the_way(
     Image.new("RGB", (40, 50), "red").save("one.png")
     predict([str(run), "one.png"] if images else [str(run), "--num_samples", "2"])
     assert any((run / "predictions").iterdir())
+    patch.setattr(agreement, "SECONDS", 0)
     export([str(run)])
     assert (run / "exports" / "model.onnx").is_file()  # it is kept if it agrees with PyTorch
     typed = ["--model.features.pretrained", "true"] if "--model.features.pretrained" in given else []

@@ -83,4 +83,4 @@ def test_all_the_way(name, way, fit, repository, monkeypatch, capsys, tmp_path, 
         )
         given += ["--model.net", f"project.segmentation.{kind}"]
         net = {**named, "pretrained": False, **start}
-    starts.goes_all_the_way(fit, capsys, given, net)
+    starts.goes_all_the_way(fit, capsys, monkeypatch, given, net)
