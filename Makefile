@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 
 .DEFAULT_GOAL := help
 .PHONY: test-clones
-.PHONY: help setup fit test test-all lint bench dashboard notebooks clean
+.PHONY: help setup fit test test-slow test-all lint bench dashboard notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
@@ -27,7 +27,10 @@ fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="
 test: $(READY)  ## run the quick tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(READY)  ## run all tests, the slow ones too
+test-slow: $(READY)  ## run the slow tests
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: $(READY)  ## run all tests, the slow ones and the clones too
 	$(PYTEST) $(ARGS)
 	$(MAKE) test-clones ARGS=
 

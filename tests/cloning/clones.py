@@ -1,9 +1,9 @@
 """Clones and their own checks: `python tests/cloning/clones.py` makes one of each task and one of two, and checks them.
 
-They use the environment that this runs in; pip says whether it is what the clone asks for. The first clone runs all of
-its quick tests. The others leave out the tests of what they share with the first, file by file and byte by byte. Slow
-tests and notebooks are left out: the template runs them itself. As many clones are checked at a time as there are
-cores. The exit code is 1 if a check has failed.
+They use the environment that this runs in. The first clone is given to pip, trains, and runs all of its quick tests.
+The others must ask for nothing that the template does not ask for, and leave out the tests of what is in a clone before
+them, file by file and byte by byte. Slow tests and notebooks are left out: the template runs them itself. As many
+clones are checked at a time as there are cores. The exit code is 1 if a check has failed.
 """
 
 import argparse
@@ -13,7 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from project.cloning.making import make
@@ -45,47 +48,65 @@ def pytest(*parts: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *parts]
 
 
-def contents(clone: Path, tasks: list[str], part: str) -> dict[str, bytes]:
-    """Of a file, or of the files of a folder without those of its tasks."""
+def contents(clone: Path, part: str, without: Sequence[str] = ()) -> dict[str, bytes]:
+    """Of a file, or of the files of a folder without those of some tasks."""
     there = [clone / part, *(clone / part).rglob("*")]
     files = (file for file in there if file.is_file() and "__pycache__" not in file.parts)
     names = {file: file.relative_to(clone) for file in files}
-    return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*tasks}}
+    return {str(name): file.read_bytes() for file, name in names.items() if not {*name.parts[:3]} & {*without}}
 
 
-def tests_of_its_own(clone: Path, tasks: list[str]) -> list[str]:
-    """The tests of its tasks, and those that walk over all that is there and so are others in each clone."""
-    return [f"tests/test_{part}.py" for part in WALKING] + [f"tests/{task}" for task in tasks]
+def requirements(folder: Path) -> set[str]:
+    """What has to be installed for all of a project, itself aside."""
+    table = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    needed = [*table["dependencies"], *chain.from_iterable(table["optional-dependencies"].values())]
+    return {one for one in needed if not one.startswith(f"{table['name']}[")}
 
 
-def tests_beside(first: Path, tasks_of_first: list[str], clone: Path, tasks: list[str]) -> list[str]:
-    """The clone's own tests, and those of shared parts that the first, which runs all of its tests, has otherwise."""
-    if contents(clone, tasks, "src") != contents(first, tasks_of_first, "src"):
+def has_same_task(clone: Path, other: Path, task: str) -> bool:
+    folders = (f"src/{NAME}/{task}", f"tests/{task}")
+    return all(contents(clone, folder) == contents(other, folder) for folder in folders)
+
+
+def tests_left(clone: Path, tasks: Sequence[str], earlier: Mapping[Path, Sequence[str]]) -> list[str]:
+    """The tests that have to run in a clone.
+
+    Args:
+        earlier: the clones before it, with their tasks. The first of them runs all of its tests.
+    """
+    if not earlier:
         return ["tests"]
-    own = tests_of_its_own(clone, tasks)
-    others = (f"tests/{part.name}" for part in sorted((clone / "tests").iterdir()))
-    return own + [part for part in others if part not in own and contents(clone, [], part) != contents(first, [], part)]
+    first, tasks_of_first = next(iter(earlier.items()))
+    if contents(clone, "src", without=tasks) != contents(first, "src", without=tasks_of_first):
+        return ["tests"]
+    walking = [f"tests/test_{part}.py" for part in WALKING]
+    others = [f"tests/{part.name}" for part in sorted((clone / "tests").iterdir()) if part.name not in tasks]
+    changed = [part for part in others if part not in walking and contents(clone, part) != contents(first, part)]
+    new = [f"tests/{task}" for task in tasks if not any(has_same_task(clone, other, task) for other in earlier)]
+    return walking + changed + new
 
 
-def checks(tests: list[str]) -> dict[str, list[str]]:
-    """What a clone must pass, by name."""
+def checks(tests: list[str], first: bool) -> dict[str, list[str]]:
+    """What a clone must pass, by name; the first one more than the others."""
     tools = Path(sys.executable).parent
     short = [f"--trainer.{what}" for what in ("max_epochs=1", "limit_train_batches=5", "limit_val_batches=2")]
-    return {
+    once = {
         "pip": [sys.executable, "-m", "pip", "install", "--dry-run", "-c", "constraints.txt", "-e", ".[dev]"],
+        "fit": [sys.executable, "-m", f"{NAME}.fit", *short],
+    }
+    return (once if first else {}) | {
         "ruff check": [str(tools / "ruff"), "check", "--no-cache"],
         "ruff format": [str(tools / "ruff"), "format", "--check", "--no-cache"],
         "mypy": [str(tools / "mypy")],
         "lint-imports": [str(tools / "lint-imports"), "--no-cache"],
-        "fit": [sys.executable, "-m", f"{NAME}.fit", *short],
         "test": pytest(*tests),
     }
 
 
-def check(clone: Path, what: str, tests: list[str]) -> bool:
+def check(clone: Path, what: str, commands: Mapping[str, list[str]]) -> bool:
     """Run a clone's checks, until one fails."""
     variables = {**environment(clone), "MYPY_CACHE_DIR": str(TEMPLATE.root / ".mypy_cache")}  # what is known of torch
-    for name, command in checks(tests).items():
+    for name, command in commands.items():
         started = time.monotonic()
         options = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         ended = subprocess.run(command, env=variables, check=False, **options)
@@ -106,12 +127,16 @@ def main() -> int:
     given = parser.parse_args()
     choices = [given.only] if given.only else [[task] for task in tasks] + [tasks[:2]]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as workers:
-        clones = [Path(folder) / "+".join(chosen) for chosen in choices]
-        for clone, chosen in zip(clones, choices, strict=True):
+        clones: dict[Path, list[str]] = {}
+        commands = []
+        for chosen in choices:
+            clone = Path(folder) / "+".join(chosen)
             make(TEMPLATE, clone, NAME, chosen)
-        tests = [tests_beside(clones[0], choices[0], clone, its) for clone, its in zip(clones, choices, strict=True)]
-        tests[0] = ["tests"]
-        outcomes = list(workers.map(check, clones, [" and ".join(chosen) for chosen in choices], tests))
+            if more := requirements(clone) - requirements(TEMPLATE.root):
+                sys.exit(f"the clone of {' and '.join(chosen)} asks for more than the template: {', '.join(more)}")
+            commands.append(checks(tests_left(clone, chosen, clones), first=not clones))
+            clones[clone] = chosen
+        outcomes = list(workers.map(check, clones, [" and ".join(chosen) for chosen in choices], commands))
         return 0 if all(outcomes) else 1
 
 

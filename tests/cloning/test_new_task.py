@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import project
-from project import verbs
 from project.cloning.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,21 +59,6 @@ def test_its_style_passes(copy):
 
 
 @pytest.mark.slow
-def test_it_trains(copy, monkeypatch, capsys):
-    """In this process, as a folder more of the package."""
-    monkeypatch.chdir(copy)
-    monkeypatch.setattr(project, "__path__", [*project.__path__, str(copy / "src/project")])
-    short = ["--trainer.max_epochs", "1", *(f"--trainer.limit_{part}_batches=2" for part in ("train", "val", "test"))]
-    try:
-        verbs.fit(["--config", "configs/keypoints.yaml", *short])
-    finally:
-        for name in [name for name in sys.modules if name.startswith("project.keypoints")]:
-            del sys.modules[name]
-    assert "test/distance " in capsys.readouterr().out
-    shutil.rmtree("runs")
-
-
-@pytest.mark.slow
 def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
     task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
     house = ["tests/test_house.py::test_nobody_imports_a_slice", "tests/test_readme.py::test_the_house_has_all_rooms"]
@@ -88,12 +72,20 @@ def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
 
 
 @pytest.mark.slow
-def test_its_commands_work(copy):
-    """The training is cut short; that it learns, the task's own test shows."""
-    assert [command.split()[1] for command in COMMANDS] == ["project.check", "project.fit", "project.test"]
-    for command in COMMANDS:
-        short = ["--trainer.max_epochs", "1"] if ".fit" in command else []
-        run(copy, *command.split("  #")[0].split(), *short)
+def test_its_commands_work(copy, command, monkeypatch):
+    """In this process, as one more folder of it. The training is cut short; its own test shows that it learns."""
+    assert [line.split()[1] for line in COMMANDS] == ["project.check", "project.fit", "project.test"]
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr(project, "__path__", [*project.__path__, str(copy / "src/project")])
+    try:
+        for line in COMMANDS:
+            short = ["--trainer.max_epochs", "1"] if ".fit" in line else []
+            _, verb, *words = line.split("  #")[0].split()
+            ended = command(verb.removeprefix("project."), *words, *short)
+            assert ended.returncode == 0, ended.stderr
+    finally:
+        for name in [name for name in sys.modules if name.startswith("project.keypoints")]:
+            del sys.modules[name]
     results = json.loads(next((copy / "runs").glob("*/version_0/results.json")).read_text())
     assert 0 < results["test/distance"] < 20
 
