@@ -18,7 +18,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: PYTHON=python3.12 make ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 $(VENV) >/dev/null || true  # on all cores; torch has a file for later Pythons
+	@# On all cores, which pip does not. torch has a file for later Pythons, which does not compile.
+	$(BIN)/python -m compileall -q -j 0 $(VENV) >/dev/null || true
 	touch $@
 
 fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="--config FILE"
