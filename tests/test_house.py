@@ -1,4 +1,4 @@
-"""The house stands as its plan says: who imports whom (the contracts are checked by `make lint`), and what can go."""
+"""The house stands as its plan says. `make lint` checks who imports whom, and the clones that a task can go."""
 
 import re
 import subprocess

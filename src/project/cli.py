@@ -232,10 +232,10 @@ class CLI(LightningCLI):
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
             self.config = _logging_into(self.folder, self.config)
-        # Without this, Lightning would dump the config itself, and validate it for that a second time.
-        text = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, skip_validation=True)
-        self.config_dump = yaml.safe_load(text)
         try:
+            # Without this, Lightning would dump the config itself, and validate it for that a second time.
+            text = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, skip_validation=True)
+            self.config_dump = yaml.safe_load(text)
             super().instantiate_classes()
         except BaseException as error:
             if self.folder:

@@ -67,15 +67,7 @@ SMALL = ["--data.augment", "[]", "--data.batch_size", "4"]
 TABLE = [("TorchvisionNet", "mobilenet_v3_small"), ("TorchvisionNet", "googlenet"), ("TimmNet", "test_vit")]
 NETS = [
     ("TimmNet", "test_efficientnet", "weights"),
-    *(
-        pytest.param(kind, name, way, marks=pytest.mark.slow)
-        for kind, name in (
-            ("TorchvisionNet", "mobilenet_v3_small"),
-            ("TorchvisionNet", "googlenet"),
-            ("TimmNet", "test_vit"),
-        )
-        for way in starts.WAYS
-    ),
+    *(pytest.param(kind, name, way, marks=pytest.mark.slow) for kind, name in TABLE for way in starts.WAYS),
     *(pytest.param(kind, None, "scratch", marks=pytest.mark.slow) for kind in ("CNN", "TextbookCNN")),
 ]
 

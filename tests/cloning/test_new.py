@@ -38,10 +38,6 @@ def new(*words: str | Path) -> subprocess.CompletedProcess:
     return run(sys.executable, "-m", "project.new", *words, stdin=subprocess.DEVNULL)
 
 
-def tool(name: str) -> Path:
-    return Path(sys.executable).with_name(name)
-
-
 def choice(tasks: list[str]):
     """As a parameter: the last one, a pair if there is one, is quick."""
     marks = () if tasks == CHOICES[-1] else pytest.mark.slow

@@ -20,7 +20,7 @@ ENCODER = "tu-test_resnet"  # of a few thousand weights
 SMP = {arch: partial(SmpNet, arch=arch, encoder=ENCODER) for arch in ("unet", "fpn")}
 NETS = [
     pytest.param(name, way, marks=[pytest.mark.slow] * (name != "CnnUnet"))
-    for name in (*TORCHVISION, "unet", "CnnUnet")
+    for name in (*TORCHVISION, *SMP, "CnnUnet")
     for way in (starts.WAYS if name != "CnnUnet" else ("scratch",))
 ]
 
