@@ -43,7 +43,7 @@ def made(count: int) -> list[Image]:
 
 
 def ours(images: list[Image]) -> dict[str, float]:
-    from project.detection.metric import AveragePrecision
+    from kit.boxes.metric import AveragePrecision
 
     precision = AveragePrecision()
     for key, (detected, annotated) in enumerate(images):

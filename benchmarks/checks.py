@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import DataLoader, Dataset
 
-from project.checks.survey import thorough
-from project.pipeline.threads import cores
+from kit.checks.survey import thorough
+from kit.ground.threads import cores
 
 EACH = 10
 CLEAN = {"train": 600, "val": 200}

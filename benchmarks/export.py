@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from project import checkpoint, process, verbs
-from project.exporting import agreement, command, questions, samples
-from project.exporting.graph import program
-from project.prediction import load
+from kit.checkpoints import checkpoint
+from kit.cli import process, verbs
+from kit.exporting import agreement, command, questions, samples
+from kit.exporting.graph import program
+from kit.prediction import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EMBEDDED = ("classification", "detection", "segmentation", "generation")

@@ -34,13 +34,15 @@ from torch import nn
 from torchvision.transforms import v2
 from watched import apart
 
-from project import UserError, process, trust, verbs
-from project.annotations import Expected, Kinds, imported, of_parameters, of_parser
-from project.checkpoint import LEARNED
-from project.cli import CLI
+from kit.checkpoints import trust
+from kit.checkpoints.checkpoint import LEARNED
+from kit.cli import process, verbs
+from kit.cli.command_line import CLI
+from kit.config.annotations import Expected, Kinds, imported, of_parameters, of_parser
+from kit.ground.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-PACKAGES = ("project", "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
+PACKAGES = ("project", "kit", "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
 SMALL = {"classification": [4], "detection": [4, 4, 4], "generation": [8, 8], "segmentation": [4, 6]}  # widths of nets
 SMALL |= {"classification_folder": [4], "generation_style": [4, 4, 4]}
 SPLITS = ("train", "val", "test")
@@ -57,7 +59,7 @@ FOLDERS = ("path", "dir", "file", "root", "folder", "run", "cache", "judge", "st
 FLAGS = ("download", "pretrained", "force", "overwrite", "delete", "save")
 MADE_ONCE = ("torch.", "torchvision.transforms.")
 # The README names this exception: a painter's features are no part of its checkpoint.
-FETCHES, SERVER = "project.generation.TorchvisionFeatures", "download.pytorch.org"
+FETCHES, SERVER = "kit.samples.TorchvisionFeatures", "download.pytorch.org"
 
 Config = dict[str, Any]
 
@@ -245,7 +247,7 @@ def to_be_made(gadgets: Sequence[Gadget]) -> list[Gadget]:
         for gadget in gadgets
         if (gadget.place.key.startswith(everywhere) and gadget.place.wrap in (itself, listed))
         or one[id(gadget.thing)] is gadget
-        or (gadget.place.key in ("model", "model.init_args.net") and gadget.path.startswith("project."))
+        or (gadget.place.key in ("model", "model.init_args.net") and gadget.path.startswith(("project.", "kit.")))
     ]
 
 

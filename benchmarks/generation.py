@@ -21,9 +21,10 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import project
-from project import cli, process
-from project.safeguards import EMA
-from project.schedule import WarmupCosine
+from kit.cli import command_line as cli
+from kit.cli import process
+from kit.training import EMA
+from kit.training.schedule import WarmupCosine
 
 
 def built(config: str, others: list[str], folder: str) -> cli.CLI:

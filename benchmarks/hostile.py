@@ -28,7 +28,7 @@ import torch
 import yaml
 from watched import apart
 
-from project import verbs
+from kit.cli import verbs
 
 ONCE = [*gadgets.SHORT, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--check", "off"]
 FOREIGN = """
@@ -45,9 +45,14 @@ TOUCH = {"command": "touch touched", "args": ["touch", "touched"], "source": "op
 TOUCH |= {"file": "touched", "content": "touched"}
 PATHS = (
     *("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.os.system"),
-    *("project.checks.report.write", "project.replacing.replacing", "torchvision.models.get_model"),
+    *("kit.checks.report.write", "kit.ground.files.replacing", "torchvision.models.get_model"),
     *("foreign.Net", "foreign.net", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load_inline"),
-    *("project.verbs.re.compile", "project.cli.CLI", "torchvision.datasets.utils.download_url", "lightning.Trainer"),
+    *(
+        "kit.cli.verbs.re.compile",
+        "kit.cli.command_line.CLI",
+        "torchvision.datasets.utils.download_url",
+        "lightning.Trainer",
+    ),
     "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
     *("torch.optim.AdamW", "torch.nn.Linear", "torchvision.transforms.v2.Lambda", "torch.optim.lr_scheduler.LambdaLR"),
 )

@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import project
-from project import process
-from project.pipeline.folders import images as images_in
-from project.prediction import predict
+from kit.cli import process
+from kit.data import Preprocessing
+from kit.formats.folders import images as images_in
+from kit.prediction import predict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BATCH = 32
@@ -37,7 +38,7 @@ BATCH = 32
 class Photos(Dataset):
     """As a tutorial has it."""
 
-    def __init__(self, files: list[Path], preprocessing: project.pipeline.Preprocessing) -> None:
+    def __init__(self, files: list[Path], preprocessing: Preprocessing) -> None:
         self.files, self.mode = files, "L" if preprocessing.channels == 1 else "RGB"
         self.transform = v2.Compose(
             [

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project import process, verbs
+from kit.cli import process, verbs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2, "generation": 4}

@@ -28,11 +28,12 @@ import lightning as L
 import torch
 from training import write_data
 
-from project import cli, process
-from project.safeguards import ExactResume, MemoryGuard, NanGuard, Overfitting
+from kit.cli import command_line as cli
+from kit.cli import process
+from kit.safeguards import ExactResume, MemoryGuard, NanGuard, Overfitting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path += [str(REPOSITORY / "tests/parts"), str(REPOSITORY / "tests/safeguards")]
+sys.path += [str(REPOSITORY / "tests/kit/parts"), str(REPOSITORY / "tests/kit/safeguards")]
 from poison import Poison  # noqa: E402
 from test_micro_batches import error  # noqa: E402
 

@@ -23,8 +23,8 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 import project
-from project.drawing import beside
-from project.prediction import Predictor
+from kit.ground.drawing import beside
+from kit.prediction import Predictor
 
 REPEATS = 15
 MIB = 2**20

@@ -30,8 +30,9 @@ from torchvision import io, tv_tensors
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import v2
 
-from project import cli, process
-from project.schedule import WarmupCosine
+from kit.cli import command_line as cli
+from kit.cli import process
+from kit.training.schedule import WarmupCosine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGS = {"detection": "detection_bccd", "segmentation": "segmentation_camvid"}

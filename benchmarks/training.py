@@ -47,7 +47,7 @@ def bare(root: Path, steps: int, skip: int) -> float:
     from torchvision.datasets import MNIST
     from torchvision.transforms import v2
 
-    from project.schedule import WarmupCosine  # this and the nets' file import nothing beyond torch
+    from kit.training.schedule import WarmupCosine
 
     spec = importlib.util.spec_from_file_location("nets", REPOSITORY / "src/project/classification/model.py")
     nets = importlib.util.module_from_spec(spec)
@@ -82,7 +82,8 @@ def bare(root: Path, steps: int, skip: int) -> float:
 
 def template(root: Path, steps: int, skip: int) -> float:
     """The same of what `python -m project.fit` builds, default callbacks and TensorBoard included."""
-    from project import cli, process  # first, as the verbs do: it sets how torch's threads wait
+    from kit.cli import command_line as cli
+    from kit.cli import process
 
     # isort: split
     import lightning as L

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from project.pipeline.threads import cores
+from kit.ground.threads import cores
 
 SECONDS = 120  # for a job that takes one or two, on a machine that may be busy
 GIGABYTES = 2.0  # beyond what a job begins with

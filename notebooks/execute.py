@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from project.replacing import replacing
+from kit.ground.files import replacing
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = FOLDER.parent / "src" / "project"

@@ -6,7 +6,6 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -16,7 +15,7 @@ from filelock import FileLock
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.append(str(REPOSITORY / "tests" / "parts"))
+sys.path.append(str(REPOSITORY / "tests" / "kit" / "parts"))
 RANKS = pytest.StashKey[Callable[..., CompletedProcess]]()
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
@@ -30,15 +29,15 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if whoever loads a run of theirs said `--trust`; in a process of its own he has to."""
-    from project import trust
+    from kit.checkpoints import trust
 
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task", "restless_task", "poison", "small_memory"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_parser() -> Iterator[None]:
-    """The parser of `project.fit` is made once in a process, since making it takes a fifth of a tiny run."""
-    from project.cli import CLI
+    """The parser of `fit` is made once in a process, since making it takes a fifth of a tiny run."""
+    from kit.cli.command_line import CLI
 
     set_up, parsers = CLI.setup_parser, {}
 
@@ -101,50 +100,30 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[]
 
 
 @pytest.fixture
-def tiny_run(request: pytest.FixtureRequest, once: Callable[[str, Callable[[], object]], Path]) -> Path:
-    """The run of a task's own config with `RUN` of its `tiny.py`, made once; what it printed is in `printed.txt`."""
-    from of_slice import tiny
-
-    from project import process, verbs
-
-    task = request.path.parent.name
-    config = REPOSITORY / "configs" / f"{task}.yaml"
-
-    def make() -> None:
-        process.quiet()
-        with Path("printed.txt").open("w") as file, redirect_stdout(file):
-            verbs.fit(["--config", str(config), *tiny(config).RUN])
-        Path("printed.txt").rename(Path("runs") / task / "version_0" / "printed.txt")
-
-    return once(task, make) / "runs" / task / "version_0"
-
-
-@pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., CompletedProcess]:
-    """Runs `python -m project.VERB` in this process, which has imported everything: its exit code and its output."""
-    from project import process
+    """Runs a verb of the application in this process, which has imported everything: its exit code and its output."""
+    from kit.cli import process
+    from kit.ground import app
 
     def run(verb: str, *words: str) -> CompletedProcess:
         capfd.readouterr()
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
             patch.setattr(sys, "argv", [verb, *words])
             patch.setattr(process, "prepare", lambda: (gc.enable(), process.quiet()))  # this process goes on
-            runpy.run_module(f"project.{verb}", run_name="__main__")
+            runpy.run_module(f"{app.package}.{verb}", run_name="__main__")
         return CompletedProcess(words, ended.value.code, *capfd.readouterr())
 
     return run
 
 
 @pytest.fixture
-def fit(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
-    """Runs `project.fit` in this process and returns the run's folder; by default its task's own."""
-    from project import process, verbs
+def fit(tmp_path: Path) -> Callable[..., Path]:
+    """Runs the verb `fit` in this process and returns the run's folder."""
+    from kit.cli import process, verbs
 
     def run(*args: str) -> Path:
         process.quiet()
-        config = REPOSITORY / "configs" / f"{request.path.parent.name}.yaml"
-        given = [] if {"--config", "--resume"} & set(args) else ["--config", str(config)]
-        verbs.fit([*given, *args])
+        verbs.fit(list(args))
         return max((tmp_path / "runs").glob("*/version_*"), key=lambda folder: folder.stat().st_mtime_ns)
 
     return run

@@ -4,7 +4,7 @@ if __name__ == "__main__":
     import gc
 
     gc.disable()  # importing makes a million objects and no garbage: a fifth of its time; `main` turns it on again
-    from project.process import main
-    from project.verbs import check
+    from kit.cli.process import main
+    from kit.cli.verbs import check
 
     main(check)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from project import UserError
+from kit.ground.errors import UserError
 
 
 class ConvBlock(nn.Sequential):

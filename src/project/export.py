@@ -4,7 +4,7 @@ if __name__ == "__main__":
     import gc
 
     gc.disable()  # importing makes a million objects and no garbage: a fifth of its time; `main` turns it on again
-    from project.exporting import export
-    from project.process import main
+    from kit.cli.process import main
+    from kit.exporting import export
 
     main(export)

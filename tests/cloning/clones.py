@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-from project.cloning.making import make
-from project.cloning.template import Template
+from kit.cloning.making import make
+from kit.cloning.template import Template
 
 TEMPLATE = Template(Path(__file__).resolve().parents[2])
 NAME = "my_cells"
@@ -32,7 +32,7 @@ def by_size() -> list[str]:
     """The tasks, that with the least tests first."""
 
     def size(task: str) -> int:
-        return sum(file.stat().st_size for file in (TEMPLATE.root / "tests" / task).glob("*.py"))
+        return sum(file.stat().st_size for file in (TEMPLATE.root / "tests/project" / task).glob("*.py"))
 
     return sorted(TEMPLATE.tasks, key=size)
 
@@ -64,7 +64,7 @@ def requirements(folder: Path) -> set[str]:
 
 
 def has_same_task(clone: Path, other: Path, task: str) -> bool:
-    folders = (f"src/{NAME}/{task}", f"tests/{task}")
+    folders = (f"src/{NAME}/{task}", f"tests/{NAME}/{task}")
     return all(contents(clone, folder) == contents(other, folder) for folder in folders)
 
 
@@ -79,10 +79,11 @@ def tests_left(clone: Path, tasks: Sequence[str], earlier: Mapping[Path, Sequenc
     first, tasks_of_first = next(iter(earlier.items()))
     if contents(clone, "src", without=tasks) != contents(first, "src", without=tasks_of_first):
         return ["tests"]
-    walking = [f"tests/test_{part}.py" for part in WALKING]
-    others = [f"tests/{part.name}" for part in sorted((clone / "tests").iterdir()) if part.name not in tasks]
+    own = f"tests/{NAME}"
+    walking = [f"{own}/test_{part}.py" for part in WALKING]
+    others = [f"{own}/{part.name}" for part in sorted((clone / own).iterdir()) if part.name not in tasks]
     changed = [part for part in others if part not in walking and contents(clone, part) != contents(first, part)]
-    new = [f"tests/{task}" for task in tasks if not any(has_same_task(clone, other, task) for other in earlier)]
+    new = [f"{own}/{task}" for task in tasks if not any(has_same_task(clone, other, task) for other in earlier)]
     return walking + changed + new
 
 

@@ -15,11 +15,11 @@ import lightning as L
 import pytest
 import torch
 
-from project.annotations import imported
+from kit.config.annotations import imported
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HARMFUL = (
-    *("project.checks.report.write", "project.replacing.replacing", "project.verbs.fit", "project.cli.CLI"),
+    *("kit.checks.report.write", "kit.ground.files.replacing", "kit.cli.verbs.fit", "kit.cli.command_line.CLI"),
     *("torch.hub.load", "torch.load", "torch.save", "torch.compile", "torch.utils.data.DataLoader"),
     *("torchvision.models.get_model", "torchvision.datasets.ImageNet", "torchvision.datasets.Caltech101"),
     *("lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.callbacks.BasePredictionWriter"),
@@ -48,7 +48,7 @@ def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
     own = {
         f"{module}.{name}": value
         for module, content in sorted(sys.modules.items())
-        if module.startswith("project.") and "._" not in module
+        if module.startswith(("project.", "kit.")) and "._" not in module
         for name, value in vars(content).items()
         if isroutine(value)
     }
@@ -63,7 +63,8 @@ def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
 def test_arguments_that_would_do_harm(gadgets):
     from lightning.pytorch.loggers import CSVLogger
 
-    from project.classification import TorchvisionDataset, TorchvisionNet
+    from kit.zoo import TorchvisionNet
+    from project.classification import TorchvisionDataset
 
     def of(kind: type, aim: str, given: int = 0) -> dict:
         return gadgets.harmful(gadgets.Gadget(gadgets.Place("x", list, "x", given), "x", kind), Path("/x"), aim)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import project
-from project.cloning.template import Template
+from kit.cloning.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/new_task.md").read_text()
@@ -61,8 +61,8 @@ def test_its_style_passes(copy):
 @pytest.mark.slow
 def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
     task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
-    house = ["tests/test_house.py::test_nobody_imports_a_slice", "tests/test_readme.py::test_the_house_has_all_rooms"]
-    words = [*house, f"tests/{task}", f"tests/test_configs.py::test_config_runs_a_step[{task}]"]
+    house = ["test_house.py::test_nobody_imports_a_slice", "test_readme.py::test_the_house_has_all_rooms"]
+    words = [f"tests/project/{part}" for part in [*house, task, f"test_configs.py::test_config_runs_a_step[{task}]"]]
     said = run(copy, "-m", "pytest", "-p", "no:cacheprovider", *words)
     assert " passed" in said and "skipped" not in said
     tool = Path(sys.executable).with_name("lint-imports")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from project.cloning.template import Template
+from kit.cloning.template import Template
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_both_sides_changes_are_there(pair):
     )
     (clone / "mine.py").write_text("import my_cells\n")
     (clone / "configs" / f"{TASK}_mine.yaml").write_text("trainer: {max_epochs: 3}\n")
-    (clone / "tests/test_cnn.py").unlink()
+    (clone / "tests/my_cells/test_cnn.py").unlink()
     git(clone, "mv", "benchmarks/start.py", "benchmarks/begin.py")
     mine = commit(clone, "Mine")
     (clone / "notes.txt").write_text("not committed, and nobody's business\n")
@@ -124,7 +124,7 @@ def test_both_sides_changes_are_there(pair):
     pyproject = (clone / "pyproject.toml").read_text()
     assert f'commit = "{second}"' in pyproject and 'version = "0.2.0"' in pyproject and "# ours" in pyproject
     assert (clone / "mine.py").is_file() and (clone / "configs" / f"{TASK}_mine.yaml").is_file()
-    assert not (clone / "tests/test_cnn.py").exists() and (clone / "benchmarks/begin.py").is_file()
+    assert not (clone / "tests/my_cells/test_cnn.py").exists() and (clone / "benchmarks/begin.py").is_file()
     assert not (clone / "benchmarks/learning.py").exists() and not (clone / "src/my_cells/other").exists()
     assert git(clone, "status", "--porcelain") == "?? notes.txt\n"
 
@@ -244,7 +244,7 @@ def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
     git(template, "remote", "add", "origin", "https://me:secret@example.org/project.git")
     ended = new(template, both, *(word for task in TASKS[:2] for word in ("--task", task)))
     assert ended.returncode == 0, ended.stderr
-    git(template, "rm", "-r", "--quiet", f"src/project/{TASK}", f"configs/{TASK}*.yaml", f"tests/{TASK}")
+    git(template, "rm", "-r", "--quiet", f"src/project/{TASK}", f"configs/{TASK}*.yaml", f"tests/project/{TASK}")
     (template / "my_own").mkdir()
     (template / "my_own/notes.txt").touch()
     grow(template)

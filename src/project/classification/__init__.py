@@ -1,7 +1,7 @@
 """One label an image."""
 
 from project.classification.data import Csv, Digits, ImageFolder, TorchvisionDataset
-from project.classification.model import CNN, TextbookCNN, TimmNet, TorchvisionNet
+from project.classification.model import CNN, TextbookCNN
 from project.classification.task import Classifier
 
 __all__ = [
@@ -11,7 +11,5 @@ __all__ = [
     "Digits",
     "ImageFolder",
     "TextbookCNN",
-    "TimmNet",
     "TorchvisionDataset",
-    "TorchvisionNet",
 ]

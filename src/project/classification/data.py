@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from project import UserError, nearest
-from project.checks import Fault
-from project.checks.complaints import Complaints, beside_classes, of_other_formats
-from project.pipeline import Files, ImageDataModule, Samples
-from project.pipeline.decode import channels_of
-from project.pipeline.embedded import Embedded
-from project.pipeline.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
-from project.pipeline.published import Published
-from project.reading import MOST_OF_LIST, read_text
+from kit.data import Files, ImageDataModule, Samples
+from kit.data.decode import channels_of
+from kit.data.embedded import Embedded
+from kit.data.published import Published
+from kit.formats.complaints import Complaints, beside_classes, of_other_formats
+from kit.formats.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
+from kit.ground.errors import UserError, nearest
+from kit.ground.faults import Fault
+from kit.ground.reading import MOST_OF_LIST, read_text
 
 
 class Digits(Embedded):
-    """1,797 real handwritten digits of 8x8 pixels; see `project.pipeline.embedded`."""
+    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.embedded`."""
 
 
 class ImageFolder(ImageDataModule):
@@ -168,7 +168,7 @@ class Csv(ImageDataModule):
 
 
 class TorchvisionDataset(Published):
-    """A classification data set of torchvision; for its arguments see `project.pipeline.published`."""
+    """A classification data set of torchvision; for its arguments see `kit.data.published`."""
 
 
 @contextmanager

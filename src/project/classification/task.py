@@ -1,7 +1,7 @@
 """Training a net to tell the class of an image."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
@@ -13,28 +13,16 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassStatScores
 from torchvision.transforms import v2
 
-from project import UserError
-from project.classification import pictures
-from project.classification.exported import Exported
-from project.classification.predictions import Predictions
-from project.image_sizes import refuse_wrong_sizes
-from project.pipeline import Batch
-from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.weights import allow_freezing, freeze_all_but_head, require_epochs
+from kit.data import Batch
+from kit.ground.errors import UserError
+from kit.labels import pictures
+from kit.labels.exported import Exported
+from kit.labels.predictions import Classified, Predictions
+from kit.training.image_sizes import refuse_wrong_sizes
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
-
-
-class Classified(NamedTuple):
-    """
-    label: the likeliest class's name.
-    probability: of that class.
-    probabilities: Float[K], of all classes.
-    """
-
-    label: str
-    probability: float
-    probabilities: Tensor
 
 
 class Classifier(L.LightningModule):
@@ -44,7 +32,7 @@ class Classifier(L.LightningModule):
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
         num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
         mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
@@ -192,7 +180,7 @@ class Classifier(L.LightningModule):
         return "loss", torch.stack(evidence)[:, 0].cpu()
 
     def details(self, evidence: list[Tensor]) -> dict[str, Any]:
-        """See `project.dashboard.Dashboard`: `confusion`, and the accuracy `by_class`."""
+        """See `kit.dashboard.Dashboard`: `confusion`, and the accuracy `by_class`."""
         _, predicted, targets = torch.stack(evidence).cpu().long().unbind(1)
         told = targets[predicted == targets]
         wanted, right = (torch.bincount(of, minlength=self.num_classes) for of in (targets, told))
@@ -218,7 +206,7 @@ class Classifier(L.LightningModule):
         self.counts_by_class.reset()
 
     def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
-        """See `project.classification.pictures`."""
+        """See `kit.labels.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -1,4 +1,4 @@
-"""Where images with boxes come from. For targets see `project.detection.targets`; labels are 1 to K by `class_names`.
+"""Where images with boxes come from. For targets see `kit.boxes.targets`; labels are 1 to K by `class_names`.
 
 Images are fitted into `image_size` with their aspect kept, and padded at their right or bottom.
 """
@@ -9,23 +9,23 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from project import BrokenFiles, UserError
-from project.checks import Fault
-from project.checks.classes import crowd_faults
-from project.detection import targets
-from project.detection.formats import Reading, coco, unreadable, voc, yolo
-from project.detection.parts import Part, part_of
-from project.detection.scenes import draw
-from project.pipeline import Files, ImageDataModule, Samples, Tensors
-from project.pipeline.coco import Crowds, crowds_in_words, find
-from project.pipeline.decode import channels_of
-from project.pipeline.digits import digits, require_drawable
-from project.pipeline.folders import data_folder, groups_by_name
-from project.pipeline.splitting import stratified
+from kit.boxes import targets
+from kit.boxes.scenes import draw
+from kit.data import Files, ImageDataModule, Samples, Tensors
+from kit.data.decode import channels_of
+from kit.data.digits import digits, require_drawable
+from kit.data.splitting import stratified
+from kit.formats.boxes import Reading, coco, unreadable, voc, yolo
+from kit.formats.boxes.parts import Part, part_of
+from kit.formats.coco import Crowds, crowds_in_words, find
+from kit.formats.complaints import crowd_faults
+from kit.formats.folders import data_folder, groups_by_name
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.faults import Fault
 
 
 class DigitScenes(ImageDataModule):
-    """Real handwritten digits (see `project.pipeline.digits`) at random places on textured ground, drawn at the start.
+    """Real handwritten digits (see `kit.data.digits`) at random places on textured ground, drawn at the start.
 
     Each part is drawn from digits of its own. The test part is the same whatever the run's seed, so that runs can be
     compared; which digits go to `val` follows `seed`.

@@ -10,16 +10,16 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from project import NotMeasured
-from project.detection import pictures
-from project.detection.exported import Exported, to_original
-from project.detection.flips import Flip, in_flips
-from project.detection.metric import COCO_LIMIT, AveragePrecision, Seen, average_precision, precision_by_image, wrong
-from project.detection.model import limit_detections
-from project.detection.predictions import Predictions
-from project.pipeline import Batch
-from project.pipeline.decode import fit
-from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.boxes import pictures
+from kit.boxes.exported import Exported, to_original
+from kit.boxes.flips import Flip, in_flips
+from kit.boxes.metric import COCO_LIMIT, AveragePrecision, Seen, average_precision, precision_by_image, wrong
+from kit.boxes.predictions import Predictions
+from kit.data import Batch
+from kit.data.decode import fit
+from kit.ground.errors import NotMeasured
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.zoo.detection import limit_detections
 
 
 class Detector(L.LightningModule):
@@ -31,7 +31,7 @@ class Detector(L.LightningModule):
             net returns up to `most_objects` detections of an image, the largest number of objects in a training image,
             but at least 100, as in COCO. The metric counts as many.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         flips: in evaluation, detections in these mirror images are merged with those in the image; each takes as long.
         compile: `torch.compile` the net's backbone; the first step then takes a minute.
@@ -172,13 +172,13 @@ class Detector(L.LightningModule):
         return "wrong", torch.tensor([wrong(image, pictures.LEAST_SCORE) for image in evidence])
 
     def details(self, evidence: list[Seen]) -> dict[str, Any]:
-        """See `project.dashboard.Dashboard`: `by_class` and `precision_recall` of the last validation."""
+        """See `kit.dashboard.Dashboard`: `by_class` and `precision_recall` of the last validation."""
         return self.val_precision.classes
 
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """See `project.detection.pictures`."""
+        """See `kit.boxes.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -1,7 +1,6 @@
 """Images made out of noise, and images painted in a style."""
 
 from project.generation.data import Digits, ImageFolder, Photos, TorchvisionDataset
-from project.generation.features import ClassifierFeatures, TorchvisionFeatures
 from project.generation.flow import Euler, Heun
 from project.generation.model import UNet
 from project.generation.style_model import StyleNet
@@ -9,7 +8,6 @@ from project.generation.style_task import Stylizer
 from project.generation.task import Generator
 
 __all__ = [
-    "ClassifierFeatures",
     "Digits",
     "Euler",
     "Generator",
@@ -19,6 +17,5 @@ __all__ = [
     "StyleNet",
     "Stylizer",
     "TorchvisionDataset",
-    "TorchvisionFeatures",
     "UNet",
 ]

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from project import UserError, nearest
-from project.checks import Fault
-from project.checks.complaints import Complaints, beside_classes, of_other_formats
-from project.pipeline import Files, ImageDataModule, Samples
-from project.pipeline.decode import channels_of
-from project.pipeline.embedded import Embedded
-from project.pipeline.folders import data_folder, folders, images, split_folders
-from project.pipeline.published import Published
+from kit.data import Files, ImageDataModule, Samples
+from kit.data.decode import channels_of
+from kit.data.embedded import Embedded
+from kit.data.published import Published
+from kit.formats.complaints import Complaints, beside_classes, of_other_formats
+from kit.formats.folders import data_folder, folders, images, split_folders
+from kit.ground.errors import UserError, nearest
+from kit.ground.faults import Fault
 
 
 class Centred(ImageDataModule):
@@ -45,11 +45,11 @@ class Centred(ImageDataModule):
 
 
 class Digits(Centred, Embedded):
-    """1,797 real handwritten digits of 8x8 pixels; see `project.pipeline.embedded`."""
+    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.embedded`."""
 
 
 class TorchvisionDataset(Centred, Published):
-    """A data set of torchvision; for its arguments see `project.pipeline.published`."""
+    """A data set of torchvision; for its arguments see `kit.data.published`."""
 
 
 class Photos(Centred):

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kit.data import Preprocessing
+from kit.samples.exported import largest_difference
+from kit.samples.pictures import pixels
 from project.generation.flow import Solver, guided, noise
-from project.generation.pictures import pixels
 from project.generation.predictions import size_of_samples
-from project.pipeline import Preprocessing
 
 
 class ExportedGenerator(nn.Module):
@@ -17,7 +18,7 @@ class ExportedGenerator(nn.Module):
     `classes`, Long[B], in which the number of classes means "any". A file's pixels may differ by 1 of 255.
 
     Steps and guidance are the run's: each evaluation of the net stands in the file. For attributes see
-    `project.exporting.protocol`.
+    `kit.exporting.protocol`.
     """
 
     task = "generation"
@@ -45,43 +46,7 @@ class ExportedGenerator(nn.Module):
         return task.of_noise(noise, classes)[0]
 
     def difference(self, found: Mapping[str, Tensor], predicted: Tensor) -> float:
-        return _largest(found["images"], predicted)
+        return largest_difference(found["images"], predicted)
 
     def count(self, predicted: Tensor) -> int:
         return 1
-
-
-class ExportedStylizer(nn.Module):
-    """`pictures`, uint8 [B H W C], as large as the images; a file's pixels may differ by 1 of 255.
-
-    The attributes are as `project.exporting.protocol` says.
-    """
-
-    task = "style"
-    outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}
-    one_at_a_time = False
-    left_out = ""
-    measured = "largest difference of a pixel, of 255,"
-    tolerance = 1
-    counted = ""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
-        return (pixels(self.net(images).float()).permute(0, 2, 3, 1),)
-
-    def difference(self, found: Mapping[str, Tensor], predicted: Tensor) -> float:
-        return _largest(found["pictures"], predicted)
-
-    def count(self, predicted: Tensor) -> int:
-        return 1
-
-
-def _largest(found: Tensor, predicted: Tensor) -> float:
-    """Of uint8 [H W C] and uint8 [C H W]; infinite where the sizes are not the same."""
-    predicted = predicted.permute(1, 2, 0)
-    if found.shape != predicted.shape:
-        return float("inf")
-    return float((found.int() - predicted.int()).abs().max())

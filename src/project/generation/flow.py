@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from project import UserError
+from kit.ground.errors import UserError
 
 Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from project import UserError
+from kit.ground.errors import UserError
 
 GROUPS = 8  # of channels that are normalised together
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from project import UserError, nearest
-from project.generation import pictures
+from kit.data import Preprocessing
+from kit.ground.errors import UserError, nearest
+from kit.ground.files import replacing
+from kit.samples import pictures
 from project.generation.flow import Euler, Heun
-from project.pipeline import Preprocessing
-from project.replacing import replacing
 
 MOST_COLUMNS = 20
 LISTED = 20  # class names that an error lists
@@ -65,7 +65,7 @@ class Predictions:
         """Writes the files, a batch at a time.
 
         Args:
-            model: a `project.prediction.Predictor`.
+            model: a `kit.prediction.Predictor`.
         """
         size = size_of_samples(model.preprocessing)
         own = model.task.solver

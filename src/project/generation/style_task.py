@@ -11,15 +11,15 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from project import BrokenFiles, UserError
-from project.generation import pictures
-from project.generation.exported import ExportedStylizer
-from project.generation.features import Features, Trained
-from project.generation.paintings import Paintings
+from kit.data import Batch
+from kit.data.decode import decode, resize
+from kit.ground.errors import BrokenFiles, UserError
+from kit.samples import pictures
+from kit.samples.exported import ExportedStylizer
+from kit.samples.features import Features, Trained
+from kit.samples.paintings import Paintings
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.style_losses import Statistics, content, relative, statistics, with_colours
-from project.pipeline import Batch
-from project.pipeline.decode import decode, resize
-from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 PARTS = ("content", "style", "total_variation")
 
@@ -35,10 +35,10 @@ class Stylizer(L.LightningModule):
     Args:
         net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
         style: the image file whose style it is.
-        features: where images are compared; see `project.generation.features`.
+        features: where images are compared; see `kit.samples.features`.
         in_channels, num_classes, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         style_size: the shorter side that the style's image is resized to, in pixels: smaller makes finer strokes.
         style_weight, variation_weight: of the style's loss and of total variation, beside the content's.
@@ -166,7 +166,7 @@ class Stylizer(L.LightningModule):
         return ExportedStylizer(self.net)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
-        """See `project.generation.pictures`; the target says nothing."""
+        """See `kit.samples.pictures`; the target says nothing."""
         return pictures.draw(image, self.class_names, predicted)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -13,16 +13,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from project import UserError
-from project.generation import pictures
-from project.generation.comparison import FEWEST, compare
+from kit.data import Batch
+from kit.ground.errors import UserError
+from kit.samples import pictures
+from kit.samples.comparison import FEWEST, compare
+from kit.samples.inception import load as load_inception
+from kit.samples.metric import Seen
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.exported import ExportedGenerator
 from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
-from project.generation.inception import load as load_inception
-from project.generation.metric import Seen
 from project.generation.predictions import Predictions
-from project.pipeline import Batch
-from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
 PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
@@ -34,14 +34,14 @@ class Generator(L.LightningModule):
     how near samples are to real images.
 
     The samples are judged in the features of a classifier that is trained on the same real images, see
-    `project.generation.comparison`.
+    `kit.samples.comparison`.
 
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W], times Float[B] and classes Long[B], where
             K is "any", to Float[B C H W].
         num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         solver: makes samples.
         guidance: by how much samples are more of their class than learned: 1 leaves them as they are, more makes them
@@ -49,7 +49,7 @@ class Generator(L.LightningModule):
         unlabelled: the share of training images whose class is withheld, which guidance needs.
         samples: how many are judged in the report, at most as there are training images.
         judges: the folder where the classifier that judges is kept for the next run.
-        inception: a file with Inception's weights, for standard FID beside that: see `project.generation.inception`.
+        inception: a file with Inception's weights, for standard FID beside that: see `kit.samples.inception`.
         compile: `torch.compile` the net; the first step then takes a minute.
     """
 
@@ -240,14 +240,14 @@ class Generator(L.LightningModule):
         return pictures.grid(self.sample(classes, range(SHOWN), size), SHOWN // 2, names, pictures.LARGE)
 
     def _picture(self, tag: str, picture: Tensor) -> None:
-        """uint8 [3 H W], where `project.dashboard.TensorBoard` logs."""
+        """uint8 [3 H W], where `kit.dashboard.TensorBoard` logs."""
         for logger in self.loggers if self.trainer.is_global_zero else ():
             if hasattr(logger, "log_picture"):
                 large = picture[0].numel() > PHOTOGRAPH
                 logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
-        """See `project.generation.pictures`."""
+        """See `kit.samples.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -8,28 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from project import UserError, nearest
-from project.checks import Fault
-from project.pipeline import ImageDataModule, Samples, Tensors
-from project.pipeline.coco import Crowds, crowds_alone, crowds_in_words, find
-from project.pipeline.decode import channels_of, positive
-from project.pipeline.digits import digits, require_drawable
-from project.pipeline.folders import data_folder, groups_by_name
-from project.pipeline.splitting import stratified
-from project.segmentation import coco, faults, scenes
-from project.segmentation.counting import count_pixels, rarest_classes
-from project.segmentation.layouts import find_pairs, why_unpaired
-from project.segmentation.mask_images import MaskImages, reader_of
-from project.segmentation.masks import (
-    IGNORED,
-    MOST_CLASSES,
-    MaskFiles,
-    batch_of,
-    comparable,
-    image_and_mask,
-)
-from project.segmentation.meaning import entries_of, read_values
-from project.segmentation.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
+from kit.data import ImageDataModule, Samples, Tensors
+from kit.data.decode import channels_of, positive
+from kit.data.digits import digits, require_drawable
+from kit.data.splitting import stratified
+from kit.formats.coco import Crowds, crowds_alone, crowds_in_words, find
+from kit.formats.folders import data_folder, groups_by_name
+from kit.formats.masks import coco, faults
+from kit.formats.masks.counting import count_pixels, rarest_classes
+from kit.formats.masks.layouts import find_pairs, why_unpaired
+from kit.formats.masks.mask_images import MaskImages, reader_of
+from kit.formats.masks.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, comparable, image_and_mask
+from kit.formats.masks.meaning import entries_of, read_values
+from kit.formats.masks.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
+from kit.ground.errors import UserError, nearest
+from kit.ground.faults import Fault
+from kit.masks import scenes
 
 
 class MaskFolder(ImageDataModule):
@@ -86,7 +80,7 @@ class MaskFolder(ImageDataModule):
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, also of ignored ones; if nothing gives it, see `project.segmentation.meaning`.
+        """The name of each pixel value, also of ignored ones; if nothing gives it, see `kit.formats.masks.meaning`.
 
         Those of a checkpoint are kept, unless the data name other classes.
         """
@@ -183,7 +177,7 @@ class MaskFolder(ImageDataModule):
 
 
 class CocoMasks(ImageDataModule):
-    """Polygons and run lengths of COCO's JSON, in the layouts of `project.pipeline.coco`. Class 0 is the background.
+    """Polygons and run lengths of COCO's JSON, in the layouts of `kit.formats.coco`. Class 0 is the background.
 
     Args:
         root: the data set's folder.

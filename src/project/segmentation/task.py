@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from project import UserError
-from project.image_sizes import refuse_wrong_sizes
-from project.pipeline import Batch
-from project.pipeline.decode import positive
-from project.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.segmentation import pictures
-from project.segmentation.exported import Exported
-from project.segmentation.losses import CrossEntropy, Mean, divided
-from project.segmentation.masks import IGNORED
-from project.segmentation.model import enlarged, in_windows
-from project.segmentation.predictions import Predictions
-from project.weights import allow_freezing, freeze_all_but_head, require_epochs
+from kit.data import Batch
+from kit.data.decode import positive
+from kit.formats.masks.masks import IGNORED
+from kit.ground.errors import UserError
+from kit.masks import pictures
+from kit.masks.exported import Exported
+from kit.masks.losses import CrossEntropy, Mean, divided
+from kit.masks.predictions import Predictions
+from kit.training.image_sizes import refuse_wrong_sizes
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
+from kit.zoo.segmentation import enlarged, in_windows
 
 
 class Segmenter(L.LightningModule):
@@ -35,10 +35,10 @@ class Segmenter(L.LightningModule):
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
         num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
         optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `project.schedule`.
+        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
         schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
         losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
-            See `project.segmentation.losses`.
+            See `kit.masks.losses`.
         weighted: rare classes weigh more in the losses.
         window: height and width; in evaluation larger images are cut into overlapping windows of that size.
         freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
@@ -183,7 +183,7 @@ class Segmenter(L.LightningModule):
         return "1 - IoU", 1 - (both / either).nanmean(1).nan_to_num(1)  # 1: all of it is ignored
 
     def details(self, evidence: list[Tensor]) -> dict[str, Any]:
-        """See `project.dashboard.Dashboard`: `confusion`, of the last validation, and the IoU `by_class`."""
+        """See `kit.dashboard.Dashboard`: `confusion`, of the last validation, and the IoU `by_class`."""
         both, either = torch.stack(evidence).cpu().sum(0)
         named = zip(self.class_names, (both / either).tolist(), either.tolist(), strict=True)
         by_class = {"by_class": {f"iou/{name}": value for name, value, there in named if there}}
@@ -208,7 +208,7 @@ class Segmenter(L.LightningModule):
         confusion.reset()
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """See `project.segmentation.pictures`."""
+        """See `kit.masks.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

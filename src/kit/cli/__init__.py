@@ -1,0 +1,1 @@
+"""The command line: each verb, and how its process ends."""

@@ -1,0 +1,1 @@
+"""Read configs and command lines, and explain mistakes in them."""

@@ -1,0 +1,90 @@
+"""The report at the end: a table, and `results.json` in the run folder."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+
+from kit.dashboard.tensorboard import TensorBoard
+from kit.ground.errors import NotMeasured
+from kit.ground.files import replacing
+from kit.ground.terminal import visible
+
+
+def report(
+    metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
+) -> None:
+    """Print the metrics, the notes and the run's figures; write metrics and figures to `folder/results.json`.
+
+    A value that is not finite is null in the file.
+
+    Args:
+        metrics: log key to value.
+        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
+        folder: the run's folder. If it is None, no figures are printed and no file is written.
+        notes: lines that readers of the metrics must know.
+    """
+    width = max((len(visible(key)) for key in metrics), default=0)
+    print()
+    for key, value in metrics.items():
+        print(f"{visible(key):<{width}}  {_word(value)}")
+    for note in notes:
+        print(note)
+    if folder is None:
+        return
+    print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
+    with replacing(folder / "results.json") as part:
+        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def require_measured(metrics: dict[str, float]) -> None:
+    """Check that there is a metric, and that all metrics are finite.
+
+    Raises:
+        NotMeasured: they are not.
+    """
+    if not metrics:
+        raise NotMeasured("nothing was measured: the test steps logged no metric")
+    if not_finite := [key for key, value in metrics.items() if not math.isfinite(value)]:
+        more = f" and {len(not_finite) - 3} more" if len(not_finite) > 3 else ""
+        verb, them = ("is", "it") if len(not_finite) == 1 else ("are", "them")
+        raise NotMeasured(
+            f"{', '.join(not_finite[:3])}{more} {verb} not finite: the data have nothing to measure {them} on, or the "
+            "model's outputs are not finite"
+        )
+
+
+def show_report(
+    metrics: dict[str, float],
+    figures: dict[str, float],
+    conclusion: str,
+    trainer: L.Trainer,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the report to TensorBoard as text, with the verdict first."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoard):
+            rows = [f"| {key} | {_word(value)} |" for key, value in metrics.items()]
+            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures)), *notes]
+            text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
+            logger.log_text("report", text, trainer.global_step)
+            logger.finalize("success")
+
+
+def _word(value: float) -> str:
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:.4f}" if math.isfinite(value) else "infinite"
+
+
+def _words(figures: dict[str, float]) -> list[str]:
+    words = {
+        "train_seconds": "trained in {:.1f} s",
+        "images_per_second": "{:,.0f} images/s",
+        "peak_memory_bytes": "peak memory {:,.0f} MB",
+    }
+    scale = {"peak_memory_bytes": 1e-6}
+    return [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]

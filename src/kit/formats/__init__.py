@@ -1,0 +1,1 @@
+"""What lies on disk: folders of images, tables, COCO, VOC, YOLO and mask files."""

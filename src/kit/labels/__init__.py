@@ -1,0 +1,1 @@
+"""Images with class labels: pictures, prediction files and the exported module."""

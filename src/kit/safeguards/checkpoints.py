@@ -1,0 +1,73 @@
+"""Keeping the best weights."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from kit.safeguards.stopping import has_validated
+from kit.training.monitor import require_logged, watched
+
+
+class Checkpoint(ModelCheckpoint):
+    """`RUN/checkpoints/best.ckpt`, after each validation.
+
+    Args:
+        monitor, mode: as of `EarlyStopping`.
+    """
+
+    def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
+        super().__init__(filename="best", enable_version_counter=False)
+        self._asked = monitor, mode
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.monitor, self.mode = watched(pl_module, *self._asked)
+        self.kth_value = torch.tensor(float("inf") if self.mode == "min" else -float("inf"))
+        super().setup(trainer, pl_module, stage)
+
+    def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        if not trainer.enable_validation:  # the latest is the best
+            self._save_none_monitor_checkpoint(trainer, monitor_candidates)
+        elif self.monitor in monitor_candidates or has_validated(trainer):
+            require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
+            super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that ended before its first validation has its last weights as its best."""
+        if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+            trainer.strategy.checkpoint_io.teardown()
+            trainer.strategy.barrier()  # as in ExactResume, for the same reader
+
+    @staticmethod
+    def of(trainer: L.Trainer) -> "Checkpoint | None":
+        """Return the trainer's callback of this class; the user may have added other checkpoint callbacks."""
+        return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)), None)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The scores alone: a run folder that was moved is the same run, and the paths in a stranger's checkpoint, one
+        of which would be deleted for a better one, are not to be trusted."""
+        best = Path(str(self.dirpath), "best.ckpt")
+        if state_dict["best_model_path"] or best.is_file():  # written after the last checkpoint, where none was judged
+            self.best_model_path = self.kth_best_model_path = str(best)
+        score = state_dict["best_model_score"]
+        if isinstance(score, Tensor) and score.numel() == 1:  # the latest weights, where none are judged, have none
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {self.best_model_path: score}
+        self.current_score = state_dict["current_score"]
+
+
+def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+    """Return the log keys that a run is judged by, and their modes, `min` or `max`.
+
+    These are the task's key, and the key that chooses the best checkpoint.
+    """
+    key, mode = watched(pl_module, None, None)
+    judges: dict[str, str] = {key: mode}
+    callback = Checkpoint.of(trainer)
+    if callback and callback.monitor:
+        judges[callback.monitor] = callback.mode
+    return judges

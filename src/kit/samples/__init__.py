@@ -1,0 +1,5 @@
+"""Images that a model makes: how they are judged, their pictures and files."""
+
+from kit.samples.features import ClassifierFeatures, TorchvisionFeatures
+
+__all__ = ["ClassifierFeatures", "TorchvisionFeatures"]

@@ -1,0 +1,53 @@
+"""The network of the judge and of the style features.
+
+It is a copy of the project's `cnn.py` that stays as it is: a change there must not change how samples are judged.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from kit.ground.errors import UserError
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Trunk(nn.Module):
+    """A level for each width; each level but the first begins by halving the image.
+
+    Args:
+        widths: the channels of each level.
+        depth: the blocks of each level: one number for all, or one for each.
+        stem_stride: by how much the first level shrinks the image: 1 for small images, 2 or 4 for large ones.
+    """
+
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], depth: int | Sequence[int] = 2, stem_stride: int = 1
+    ) -> None:
+        super().__init__()
+        depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
+        if len(depths) != len(widths):
+            raise UserError(f"{len(depths)} depths for {len(widths)} widths: give one number, or one for each level")
+        self.widths = list(widths)
+        self.levels = nn.ModuleList()
+        for level, width in enumerate(widths):
+            first = ConvBlock(in_channels, width, stride=2 if level else stem_stride)
+            self.levels.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(depths[level] - 1))))
+            in_channels = width
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Float[B C H W] to a map for each level: Float[B widths[i] H/s W/s], s = stem_stride * 2**i, rounded up."""
+        maps = []
+        for level in self.levels:
+            images = level(images)
+            maps.append(images)
+        return maps

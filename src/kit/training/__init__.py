@@ -1,0 +1,6 @@
+"""Optimizers and schedules, starting from weights, and averaged weights."""
+
+from kit.training.averaging import EMA
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+
+__all__ = ["EMA", "Interval", "Schedule", "WarmupCosine", "optimizer_and_schedule"]

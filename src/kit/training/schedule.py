@@ -1,0 +1,211 @@
+"""Optimizers, and schedules of the learning rate.
+
+Both may be any class of torch, of the project or of this library, given by its class path and its own arguments.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    LambdaLR,
+    LRScheduler,
+    MultiplicativeLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
+
+from kit.ground.errors import UserError, in_a_line
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
+    from lightning.pytorch.cli import OptimizerCallable
+    from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+
+Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
+Interval = Literal["step", "epoch"]
+
+RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that are the run's length unless they are given
+FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user need not give
+LENGTHS = (*RUN_LENGTHS, "total_iters")  # arguments that hold the length of a schedule
+CANNOT = "cannot be described in a config: "
+NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
+    SequentialLR: "schedules of an optimizer",
+    ChainedScheduler: "schedules of an optimizer",
+    LambdaLR: "a function",
+    MultiplicativeLR: "a function",
+}
+
+
+class WarmupCosine(LambdaLR):
+    """Raise the learning rate in a straight line, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR,
+    without restarts).
+
+    Args:
+        optimizer: its learning rate is the highest rate.
+        total_steps: the number of optimizer steps in the run.
+        warmup: the share of the steps that raise the rate, 0 to 1.
+        final: the rate at the end, as a share of the highest rate, 0 to 1.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
+        if not 0 <= warmup <= 1 or not 0 <= final <= 1:
+            raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
+        super().__init__(optimizer, partial(_factor, steps=total_steps, warmup=warmup, final=final))
+
+
+def _factor(step: int, steps: int, warmup: float, final: float) -> float:
+    up = max(1.0, warmup * steps)
+    if step < up:
+        return (step + 1) / (up + 1)
+    share = min(1.0, (step - up) / max(1.0, steps - up))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def optimizer_and_schedule(
+    task: "LightningModule",
+    optimizer: "OptimizerCallable",
+    schedule: Schedule | None,
+    interval: Interval | None = None,
+) -> "OptimizerLRScheduler":
+    """Make the optimizer and the schedule of a task, as its `configure_optimizers` returns them.
+
+    A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
+    is given. Its `max_lr` is the optimizer's learning rate, unless it is given.
+
+    When a schedule steps depends on its kind. `ReduceLROnPlateau` steps after each validation, by the task's `monitor`.
+    A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each optimizer step.
+    All others step after each epoch. The first process prints a line that says which it is.
+
+    Args:
+        task: must be attached to a trainer if there is a schedule.
+        optimizer: called with two parameter groups: norms and biases are in the second, which has no weight decay.
+        schedule: called with the optimizer, and by keyword with the arguments that are filled in.
+        interval: overrides the rule above: the schedule steps after each optimizer `step` or each `epoch`.
+
+    Raises:
+        UserError: the optimizer or the schedule cannot be made with these arguments, or the schedule needs the run's
+            length and the run has none.
+    """
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    built_optimizer = _make("model.optimizer", optimizer, groups)
+    if schedule is None:
+        return built_optimizer
+    called, given = _class_and_arguments(schedule)
+    if called is ReduceLROnPlateau:
+        plateau = _by_validation(task, schedule, built_optimizer, interval)
+        return {"optimizer": built_optimizer, "lr_scheduler": plateau}
+
+    parameters = inspect.signature(called).parameters
+    filled: dict[str, Any] = {}
+    own_length = given.get("epochs") is not None and given.get("steps_per_epoch") is not None  # only `OneCycleLR` has
+    length = next((name for name in RUN_LENGTHS if name in parameters), None)
+    needs_length = length is not None and given.get(length) is None and not own_length
+    if interval is None:
+        interval = "step" if needs_length or length == "total_steps" else "epoch"
+    if length and needs_length:
+        filled[length] = _run_length(task, interval)
+    if "max_lr" in parameters and given.get("max_lr") is None:
+        filled["max_lr"] = float(built_optimizer.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, built_optimizer, **filled)
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
+        raise UserError(
+            f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
+            f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
+        )
+    if task.trainer.is_global_zero:
+        print(_described(scheduler, {**_defaults(parameters), **given, **filled}, filled, interval))
+    return {"optimizer": built_optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+
+def refuse_wrapper(kind: type) -> None:
+    """Refuse a class of schedules that a config cannot describe, since it takes functions or other schedules.
+
+    Raises:
+        UserError: it is such a class.
+    """
+    if kind in NOT_FOR_CONFIGS:
+        raise UserError(
+            f"{kind.__name__} {CANNOT}it takes {NOT_FOR_CONFIGS[kind]}; write a subclass of LRScheduler that takes "
+            "numbers, and give its class path"
+        )
+
+
+def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the class or the function that makes a schedule, and the arguments that are already bound to it."""
+    arguments: dict[str, Any] = {}
+    while isinstance(schedule, partial):
+        arguments = {**schedule.keywords, **arguments}
+        # The command line's factories are partials of a function of jsonargparse, which takes the class.
+        schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
+    return schedule, arguments
+
+
+def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any) -> Any:
+    try:
+        return factory(*arguments, **filled)
+    except UserError:
+        raise
+    except Exception as error:  # the user may name any class, and it may raise anything
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
+        raise UserError(f"{key}: {name} cannot be made: {in_a_line(error)}") from error
+
+
+def _by_validation(
+    task: Any, schedule: Callable[..., Any], optimizer: Optimizer, interval: Interval | None
+) -> "LRSchedulerConfigType":
+    """Return Lightning's description of a `ReduceLROnPlateau`."""
+    from kit.training.monitor import NEVER, watched
+    from kit.training.plateau import StepAfterValidation
+
+    if interval is not None:
+        raise UserError("ReduceLROnPlateau steps after each validation: leave out --model.schedule_interval")
+    if not task.trainer.enable_validation:
+        raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
+    monitor, mode = watched(task, None, None)
+    scheduler = _make("model.schedule", schedule, optimizer, mode=mode)
+    ours = any(isinstance(callback, StepAfterValidation) for callback in task.trainer.callbacks)
+    if task.trainer.is_global_zero:
+        when = "validation" if ours else "epoch"
+        print(f"schedule: ReduceLROnPlateau, stepped after each {when} by {monitor} ({mode})")
+    return {"scheduler": scheduler, "monitor": monitor, "frequency": NEVER if ours else 1}
+
+
+def _run_length(task: "LightningModule", interval: Interval) -> int:
+    """Return the run's number of optimizer steps or epochs.
+
+    Raises:
+        UserError: the run has no limit.
+    """
+    trainer = task.trainer
+    steps = trainer.estimated_stepping_batches
+    if steps == math.inf:
+        raise UserError("the schedule needs the run's length: give --trainer.max_epochs N, or --model.schedule null")
+    if interval == "step":
+        return int(steps)
+    return max(1, math.ceil(steps / math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)))
+
+
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    return {
+        name: parameter.default for name, parameter in parameters.items() if parameter.default is not parameter.empty
+    }
+
+
+def _described(scheduler: Any, arguments: dict[str, Any], filled: dict[str, Any], interval: Interval) -> str:
+    """Describe a schedule: `schedule: OneCycleLR over 800 steps, stepped after each optimizer step`."""
+    words = f"schedule: {type(scheduler).__name__}"
+    length = next((arguments[name] for name in LENGTHS if arguments.get(name) is not None), None)
+    if length is not None:
+        words += f" over {length:,} {interval}s"
+    if "max_lr" in filled:
+        words += f" with max_lr {filled['max_lr']:g}, the optimizer's learning rate"
+    return f"{words}, stepped after each {'optimizer step' if interval == 'step' else 'epoch'}"

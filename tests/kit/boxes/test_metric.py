@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import torch
+
+from kit.boxes.exported import to_original
+from kit.boxes.metric import TOGETHER, AveragePrecision, Seen, average_precision, precision_by_image
+
+NAMES = ["a", "b", "c"]
+
+
+def detected(boxes, scores, labels):
+    return {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "scores": torch.tensor(scores),
+            "labels": torch.tensor(labels).long()}  # fmt: skip
+
+
+def annotated(boxes, labels, crowd=None):
+    return {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "labels": torch.tensor(labels).long(),
+            "iscrowd": torch.tensor(crowd or [0] * len(labels)).long()}  # fmt: skip
+
+
+def measured(*pairs, by_class=True):
+    metric = AveragePrecision()
+    for key, (found, truth) in enumerate(pairs):
+        metric.update(key, found, truth)
+    return metric.compute(NAMES, by_class)
+
+
+BOX, OTHER = [10, 10, 50, 50], [60, 10, 100, 50]
+KNOWN = [  # detections and annotations of one image, and what is measured
+    ("all found", detected([BOX], [0.9], [1]), annotated([BOX], [1]), {"map": 1, "map_50": 1, "map/a": 1}),
+    ("none found", detected([], [], []), annotated([BOX], [1]), {"map": 0, "map_50": 0, "map_50/a": 0}),
+    ("half found", detected([BOX], [0.9], [1]), annotated([BOX, OTHER], [1, 1]), {"map_50": 51 / 101}),
+    ("false, less sure", detected([BOX, OTHER], [0.9, 0.8], [1, 1]), annotated([BOX], [1]), {"map_50": 1}),
+    ("false, more sure", detected([BOX, OTHER], [0.8, 0.9], [1, 1]), annotated([BOX], [1]), {"map_50": 0.5}),
+    ("twice", detected([BOX, BOX], [0.9, 0.8], [1, 1]), annotated([BOX, OTHER], [1, 1]), {"map_50": 51 / 101}),
+    # Overlap 40*36 / 40*40 = 0.9: right at 0.50, 0.55, ..., 0.90: 9 of 10.
+    ("nearly", detected([[10, 10, 50, 46]], [0.9], [1]), annotated([BOX], [1]), {"map": 0.9, "map_75": 1}),
+    ("another class", detected([BOX], [0.9], [2]), annotated([BOX], [1]), {"map": 0, "map/a": 0}),
+    ("two classes", detected([BOX], [0.9], [1]), annotated([BOX, OTHER], [1, 3]),
+     {"map": 0.5, "map/a": 1, "map/c": 0}),
+    ("in a crowd", detected([OTHER, BOX], [0.9, 0.8], [1, 1]), annotated([OTHER, BOX], [1, 1], [1, 0]),
+     {"map": 1, "map/a": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "truth", "values"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN])
+def test_known_answers(found, truth, values):
+    result = measured((found, truth))
+    assert {key: result[key] for key in values} == pytest.approx(values, abs=1e-6)
+
+
+def test_what_has_nothing_to_measure_is_left_out():
+    result = measured((detected([BOX], [0.9], [1]), annotated([BOX], [1])))
+    assert {"map", "map_50", "map_75", "map_medium", "map/a", "map_50/a"} == set(result)
+    assert measured((detected([BOX], [0.9], [1]), annotated([], []))) == {}
+    assert measured((detected([], [], []), annotated([], []))) == {}
+    assert measured() == {}
+
+
+def test_the_same_as_cocos_own_procedure_whatever_the_order():
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    random = np.random.default_rng(0)
+    pairs, images, truths, results = [], [], [], []
+    for image in range(12):
+        corner, size = random.integers(0, 80, (5, 2)), random.integers(8, 70, (5, 2))
+        boxes, labels = np.hstack([corner, corner + size]), random.integers(1, 4, 5)
+        moved = boxes + random.integers(-6, 7, (5, 4))
+        scores, guesses = random.random(5).astype(np.float32), np.where(random.random(5) < 0.8, labels, 1)
+        pairs.append((detected(moved, scores, guesses), annotated(boxes, labels)))
+        images.append({"id": image})
+        for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
+            width, height = box[2] - box[0], box[3] - box[1]
+            truths.append({"id": len(truths) + 1, "image_id": image, "category_id": label, "iscrowd": 0,
+                           "bbox": [*box[:2], width, height], "area": width * height})  # fmt: skip
+        for box, label, score in zip(moved.tolist(), guesses.tolist(), scores.tolist(), strict=True):
+            results.append({"image_id": image, "category_id": label, "score": score,
+                            "bbox": [*box[:2], box[2] - box[0], box[3] - box[1]]})  # fmt: skip
+    data = {"images": images, "annotations": truths, "categories": [{"id": k, "name": NAMES[k - 1]} for k in (1, 2, 3)]}
+    coco = COCO(data)
+    evaluated = COCOeval_faster(coco, coco.loadRes(results), iouType="bbox")
+    evaluated.evaluate()
+    evaluated.accumulate()
+    evaluated.summarize()
+    ours = measured(*pairs)
+    wanted = dict(
+        zip(("map", "map_50", "map_75", "map_small", "map_medium", "map_large"), evaluated.stats, strict=False)
+    )
+    assert wanted.pop("map_large") == -1 and "map_large" not in ours
+    assert {key: ours[key] for key in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert np.mean([ours[f"map/{name}"] for name in NAMES]) == pytest.approx(ours["map"], abs=1e-6)
+    assert np.mean([ours[f"map_50/{name}"] for name in NAMES]) == pytest.approx(ours["map_50"], abs=1e-6)
+    backwards = AveragePrecision()
+    for key in reversed(range(len(pairs))):
+        backwards.update(key, *pairs[key])
+    assert backwards.compute(NAMES, by_class=True) == ours
+
+
+def test_detections_return_to_the_original_image():
+    """100x200 was fitted into 40x60 as 30x60; what lies below row 30 is padding."""
+    found = detected([[3, 6, 33, 30], [50, 20, 80, 38], [0, 31, 9, 40]], [0.9, 0.8, 0.7], [1, 2, 3])
+    back = to_original(found, (100, 200), area=(30, 60))
+    assert torch.allclose(back["boxes"], torch.tensor([[10.0, 20, 110, 100], [500 / 3, 200 / 3, 200, 100]]))
+    assert back["labels"].tolist() == [1, 2] and len(back["scores"]) == 2
+
+
+def test_of_each_image_alone_it_is_what_the_image_alone_gives():
+    """More images than are measured in one call; some without boxes, with crowds, or with other classes detected."""
+    images = []
+    for key in range(TOGETHER + 5):
+        generator = torch.Generator().manual_seed(key)
+        boxes = torch.rand(key % 4, 4, generator=generator).cumsum(1) * 40
+        found = boxes[: max(0, key % 4 - key % 3)] + 2 * torch.rand(1, generator=generator)
+        labels = torch.randint(1, 4, (len(boxes),), generator=generator)
+        crowd = torch.full((len(boxes),), int(key % 7 == 0))
+        scores = torch.rand(len(found) + 1, generator=generator)
+        guesses = torch.cat([labels[: len(found)], torch.tensor([1 + key % 3])])
+        images.append(
+            Seen(
+                key,
+                {"boxes": torch.cat([found, torch.tensor([[1.0, 1, 9, 9]])]), "scores": scores, "labels": guesses},
+                {"boxes": boxes, "labels": labels, "iscrowd": crowd},
+            )
+        )
+    wanted = [average_precision([image], NAMES).get("map", float("nan")) for image in images]
+    values = precision_by_image(images, num_classes=3)
+    assert torch.allclose(values, torch.tensor(wanted), equal_nan=True, atol=1e-6)
+    assert 5 < values.isnan().sum() < 40 and len(values.unique()) > 10
+    assert precision_by_image([], 3).shape == (0,)
+
+
+def grid(count: int) -> torch.Tensor:
+    """Boxes that lie apart, Float[count 4]."""
+    places = torch.arange(count)
+    corners = torch.stack([places % 20 * 10, places // 20 * 10], 1).float()
+    return torch.cat([corners, corners + 8], 1)
+
+
+def test_perfect_detections_of_many_objects_are_perfect():
+    boxes, labels = grid(200), torch.ones(200, dtype=torch.long)
+    found, truth = detected(boxes.tolist(), torch.rand(200).tolist(), labels), annotated(boxes.tolist(), labels)
+    metric = AveragePrecision(200)
+    metric.update(0, found, truth)
+    values = metric.compute(NAMES, by_class=True)
+    assert values["map"] == values["map_50"] == values["map/a"] == 1
+    assert metric.classes["by_class"]["map/a"] == 1
+    image = Seen(0, found, truth)
+    assert average_precision([image], NAMES, 200)["map"] == 1 and precision_by_image([image], 3, 200).tolist() == [1]
+
+
+def test_what_counts_no_more_than_a_part_of_the_objects_is_said():
+    boxes, labels = grid(150), [1] * 150
+    with pytest.warns(UserWarning, match="an image has 150 boxes of one class, but only 100 detections"):
+        values = measured(
+            (detected(boxes.tolist(), torch.rand(150).tolist(), labels), annotated(boxes.tolist(), labels))
+        )
+    assert values["map"] == pytest.approx(67 / 101, abs=1e-6)  # of 101 recalls, those up to 100/150

@@ -1,0 +1,376 @@
+"""What a stranger's checkpoint or run may name, and that it ends in one line where it may not."""
+
+import copy
+import random
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from kit.checkpoints import checkpoint, trust
+from kit.cli import verbs
+from kit.config.annotations import UNSAID, Expected, of_parameters
+from kit.ground.errors import UserError
+
+PARTS = Path(__file__).resolve().parents[1] / "parts"
+FILE = Path("some.ckpt")
+V2 = "torchvision.transforms.v2"
+RULED = {"class_path": "os.system", "init_args": {"command": "touch touched"}}
+SCHEDULES = "torch.optim.lr_scheduler"
+ELASTIC = "torch.distributed.elastic.multiprocessing.subprocess_handler"  # whose class starts a process
+
+
+@pytest.fixture(autouse=True)
+def nothing_foreign_runs(monkeypatch):
+    monkeypatch.syspath_prepend(str(PARTS))
+    yield
+    assert "foreign" not in sys.modules
+    assert not Path("touched").exists()
+
+
+@pytest.fixture
+def only_the_templates(monkeypatch):
+    monkeypatch.setattr(trust, "PACKAGES", tuple(name for name in trust.PACKAGES if name != "tiny_task"))
+
+
+def check(model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **more) -> None:
+    content = {
+        "hyper_parameters": {"_class_path": "strangers.Task", "_instantiator": trust.INSTANTIATOR, **(model or {})},
+        "datamodule_hyper_parameters": {"_class_path": "strangers.Data", **(data or {})},
+    }
+    trust.check_checkpoint({**content, **more}, FILE, ["strangers"])
+
+
+def spec(path: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": path, "init_args": arguments}
+
+
+ALLOWED = [
+    {"net": spec("strangers.Net", norm="torch.nn.InstanceNorm2d", activation=spec("torch.nn.ReLU"))},
+    {"net": "strangers.Net", "optimizer": spec("torch.optim.AdamW", lr=0.1, betas=[0.9, 0.99])},
+    {"schedule": spec("kit.training.schedule.WarmupCosine", warmup=0.2)},
+    {"schedule": spec(f"{SCHEDULES}.SequentialLR", schedulers=[spec(f"{SCHEDULES}.ConstantLR")], milestones=[3])},
+    {"schedule": spec(f"{SCHEDULES}.LambdaLR", lr_lambda="strangers.half")},
+    {"losses": ["torch.nn.L1Loss", spec("torch.nn.MSELoss")]},
+    {"losses": {"a": "torch.nn.L1Loss"}},
+    {"sizes": {"width": 4, "measure": "strangers.half"}},
+    {"scale": "strangers.half", "dtype": "torch.float16"},
+    {"scale": "no path", "title": "os.system", "anything": ["os.system", {"a": 1.5}], "more": "os.system"},
+    {"anything": {1: float("nan")}, "untyped": "{a: [1, 2]}"},
+]
+
+
+@pytest.mark.parametrize("model", ALLOWED, ids=str)
+def test_what_is_of_the_kind_that_belongs_there(model):
+    check(model)
+
+
+def test_transforms_within_transforms():
+    inner = [spec(f"{V2}.ColorJitter", brightness=0.2), f"{V2}.RandomHorizontalFlip"]
+    check(data={"augment": [spec(f"{V2}.RandomApply", transforms=inner, p=0.5), spec(f"{V2}.Resize", size=[3, 4])]})
+
+
+REFUSED = [  # the model's values, where, and what is said of them
+    ({"net": RULED}, "net", "'os' is not trusted"),
+    ({"net": "os.system"}, "net", "'os' is not trusted"),
+    ({"net": spec("subprocess.Popen", args=["touch", "touched"])}, "net", "'subprocess' is not trusted"),
+    ({"net": "builtins.eval"}, "net", "'builtins' is not trusted"),
+    ({"net": "foreign.net"}, "net", "add --trust foreign"),
+    ({"net": "strangers_more.Net"}, "net", "add --trust strangers_more"),
+    ({"net": "torch.os.system"}, "net", "not among what a file may name"),
+    ({"net": "torch.hub.Path"}, "net", "not among"),
+    ({"net": "kit.cli.command_line.LightningCLI"}, "net", "but that is 'lightning.pytorch.cli.LightningCLI'"),
+    ({"net": "torch.hub.load"}, "net", "add --trust torch.hub.load"),
+    ({"net": "torch.load"}, "net", "not among"),
+    ({"net": spec("kit.checks.report.write", file="touched", content="")}, "net", "a function"),
+    ({"net": {"class_path": "kit.checks.report.write", "dict_kwargs": {"x": 1}}}, "net", "a function"),
+    ({"net": "kit.ground.errors.nearest"}, "net", "a function, where a class belongs"),
+    ({"net": "strangers_more.net"}, "net", "add --trust strangers_more"),
+    ({"net": spec("torch.nn.functional.relu")}, "net", "not among"),
+    ({"net": "torch.nn.utils.prune.random_structured"}, "net", "not among"),
+    ({"net": "torch.hub.nn.Linear"}, "net", "not among"),
+    ({"net": "torchvision.models.ResNet"}, "net", "not among"),
+    ({"net": "timm.models.ResNet"}, "net", "not trusted"),
+    ({"optimizer": spec("kit.checks.report.write", file="touched", content="")}, "optimizer", "a function"),
+    ({"schedule": spec("kit.checks.report.write", file="touched", content="")}, "schedule", "a function"),
+    ({"schedule": "torch.optim.AdamW"}, "schedule", "is no LRScheduler"),
+    ({"profiler": "PyTorchProfiler"}, "profiler", "whole path"),
+    ({"net": "torch._C._nn.gelu"}, "net", "not among"),
+    ({"net": "torch.optim.SGD"}, "net", "is no Module"),
+    ({"net": "torch.nn.Nothing"}, "net", "cannot be imported"),
+    ({"net": "CNN"}, "net", "where a class path"),
+    ({"net": spec("strangers.Net", norm="torch.optim.SGD")}, "net.norm", "is no Module"),
+    ({"net": spec("strangers.Net", activation=RULED)}, "net.activation", "'os' is not trusted"),
+    ({"net": {"class_path": "strangers.Net", "dict_kwargs": {"norm": "foreign.net"}}}, "net.norm", "foreign"),
+    ({"net": {"class_path": "strangers.Net", "init_args": "foreign.yaml"}}, "net.init_args", "map names"),
+    ({"net": {"class_path": ["os.system"]}}, "net", "a list, which is no class path"),
+    ({"net": {"init_args": {"norm": "foreign.net"}}}, "net", "must say its class_path"),
+    ({"net": "{class_path: os.system}"}, "net", "'os' is not trusted"),
+    ({"net": '{"class\\x5fpath": os.system}'}, "net", "'os' is not trusted"),
+    ({"optimizer": spec("torch.nn.Linear")}, "optimizer", "is no Optimizer"),
+    ({"schedule": spec(f"{SCHEDULES}.LambdaLR", lr_lambda="os.system")}, "schedule.lr_lambda", "'os'"),
+    ({"schedule": spec(f"{SCHEDULES}.LambdaLR", lr_lambda=["torch.load"])}, "schedule.lr_lambda[0]", "torch"),
+    ({"schedule": {"lr_lambda": "os.system"}}, "schedule", "must say its class_path"),
+    ({"losses": ["torch.nn.L1Loss", RULED]}, "losses[1]", "'os'"),
+    ({"losses": {"a": {"b": RULED}}}, "losses.a", "must say its class_path"),
+    ({"losses": "losses.txt"}, "losses", "a list belongs"),
+    ({"sizes": {"measure": "os.system"}}, "sizes.measure", "'os'"),
+    ({"scale": "os.system"}, "scale", "'os'"),
+    ({"scale": "present"}, "scale", "a file that the parser would read"),
+    ({"dtype": "torch.nn"}, "dtype", "not among"),
+    ({"net": "torch.float16"}, "net", "is no Module"),
+    ({"anything": RULED}, "anything", "'os'"),
+    ({"anything": [{"a": RULED}]}, "anything[0].a", "'os'"),
+    ({"anything": spec(f"{ELASTIC}.SubprocessHandler")}, "anything", "not among"),
+    ({"anything": spec("torch.optim.SGD")}, "anything", "is no Module"),
+    ({"anything": "[{class_path: os.system}]"}, "anything[0]", "'os'"),
+    ({"anything": {"__path__": "x"}}, "anything", "'__path__'"),
+    ({"net.class_path": "os.system"}, "", "'net.class_path', which is no name"),
+    ({"net": spec("strangers.Net", **{"norm.class_path": "os.system"})}, "net", "'norm.class_path', which is no name"),
+    ({"sizes": {"measure.class_path": "os.system"}}, "sizes", "not written with dots"),
+    ({"anything": {"x.class_path": "os.system"}}, "anything", "not written with dots"),
+    ({"untyped": RULED}, "untyped", "'os'"),
+    ({"more": RULED}, "more", "'os'"),
+    ({"anything": torch.zeros(2)}, "anything", "a Tensor, which is no plain value"),
+    ({"_instantiator": "os.system"}, "_instantiator", "'os.system'"),
+    ({"_instantiator": torch.zeros(2)}, "_instantiator", "a Tensor"),
+    ({"_class_path": "os.system"}, "", "'os' is not trusted"),
+    ({"_class_path": "strangers.Net"}, "", "is no LightningModule"),
+    ({"_class_path": 3}, "", "an int, which is no class path"),
+]
+
+
+@pytest.mark.parametrize(("model", "where", "said"), REFUSED, ids=lambda part: str(part)[:60])
+def test_what_is_refused_and_where(model, where, said):
+    Path("present").write_text("class_path: os.system")
+    with pytest.raises(UserError) as caught:
+        check(model)
+    message = str(caught.value).replace("a int", "an int")
+    assert message.startswith(f"some.ckpt: hyper_parameters{where and '.'}{where} ")
+    assert said in message and "\n" not in message
+    assert "--trust os" not in message
+
+
+def test_the_data_modules_part():
+    with pytest.raises(UserError, match=r"datamodule_hyper_parameters\.augment\[0\]\.lambd names 'os\.system'"):
+        check(data={"augment": [spec(f"{V2}.Lambda", lambd="os.system")]})
+    with pytest.raises(UserError, match=r"datamodule_hyper_parameters\.augment\[0\] .* is no Transform"):
+        check(data={"augment": ["torch.nn.ReLU"]})
+    with pytest.raises(UserError, match=r"datamodule_hyper_parameters names 'strangers\.Task', .* LightningDataModule"):
+        check(data={"_class_path": "strangers.Task"})
+    with pytest.raises(UserError, match="datamodule_hyper_parameters is a list"):
+        check(datamodule_hyper_parameters=[RULED])
+
+
+def test_a_function_is_vouched_for():
+    values = {"_class_path": "strangers.Task", "scale": "torch.nn.functional.relu"}
+    with pytest.raises(UserError, match=r"add --trust torch\.nn\.functional"):
+        trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers"])
+    trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers", "torch.nn.functional"])
+    with pytest.raises(UserError, match=r"a function, .* add --trust kit\.ground\.errors\.nearest"):
+        check({"scale": "kit.ground.errors.nearest"})
+
+
+def test_a_class_may_be_named_by_the_module_that_defines_it():
+    check({"optimizer": "torch.optim.adamw.AdamW", "net": spec("torch.nn.modules.linear.Linear", in_features=3)})
+
+
+def test_nesting_and_size_have_an_end():
+    deep: Any = 1
+    for _ in range(3000):
+        deep = [deep]
+    with pytest.raises(UserError, match="nested too deeply"):
+        check({"anything": deep})
+    wide: Any = [1]
+    for _ in range(40):  # what YAML can say in a few lines
+        wide = [wide, wide]
+    with pytest.raises(UserError, match="too large"):
+        check({"anything": wide})
+
+
+class Size(Enum):
+    SMALL = 1
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (str | None, Expected(text=True)),
+        (Literal["a"] | Size | Path, Expected(text=True)),
+        (Any, Expected(text=True, anything=True)),
+        (nn.Module, Expected(classes=[nn.Module])),
+        (list[nn.Module] | bool, Expected(text=True, items=[nn.Module])),
+        (tuple[int, ...], Expected(items=[int])),
+        (dict[str, nn.Module], Expected(values=[nn.Module])),
+        (Sequence, Expected(items=[Any])),
+        (Callable, Expected(classes=[UNSAID])),
+        (Callable[[int], float], Expected(classes=[UNSAID])),
+        (Callable[..., torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
+        (type[torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
+    ],
+    ids=str,
+)
+def test_what_an_annotation_lets_stand(annotation, expected):
+    assert Expected.by([annotation]) == expected
+
+
+def test_parameters_behind_keyword_arguments_and_in_groups():
+    from strangers import Task
+    from tiny_task import Shades
+
+    assert of_parameters(Shades)["cache"] == Literal["none", "ram", "disk"]
+    assert of_parameters(Task)["title"] is str
+
+
+@pytest.fixture
+def run() -> Path:
+    """Of the tiny task, one epoch."""
+    tiny = {
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "default_root_dir": "runs"},
+        "model": {"class_path": "tiny_task.Judge"},
+        "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8}},
+    }
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
+    verbs.fit(["--config", "tiny.yaml"])
+    return Path("runs/tiny/version_0")
+
+
+def test_a_net_of_ones_own_is_vouched_for_by_a_flag(run, only_the_templates, capsys):
+    for verb in (verbs.test, lambda args: verbs.fit(["--resume", *args])):
+        with pytest.raises(UserError, match=r"hyper_parameters names 'tiny_task\.Judge', .* add --trust tiny_task"):
+            verb([str(run)])
+        capsys.readouterr()
+        verb([str(run), "--trust", "tiny_task"])
+        assert "test/accuracy" in capsys.readouterr().out
+        verb([str(run), "--trust=foreign", "--trust=tiny_task"])
+        assert "test/accuracy" in capsys.readouterr().out
+
+
+def changed(run: Path, *keys: str, to: Any) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    inside = config
+    for key in keys[:-1]:
+        inside = inside[key]
+    inside[keys[-1]] = to
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+LAMBDA = "lightning.pytorch.callbacks.LambdaCallback"
+ENVIRONMENT = "lightning.pytorch.plugins.environments.MPIEnvironment"
+RUN_CONFIGS = [
+    (["trainer", "callbacks"], [spec(LAMBDA, on_fit_start="os.system")], r"trainer\.callbacks\[0\] names .*LambdaC"),
+    (["trainer", "callbacks"], spec(LAMBDA, on_fit_start="torch.load"), r"trainer\.callbacks names .*LambdaC"),
+    (["trainer", "callbacks"], "more/callbacks.yaml", r"trainer\.callbacks is 'more/callbacks\.yaml'"),
+    (["trainer", "logger"], RULED, r"trainer\.logger names 'os\.system'"),
+    (["trainer", "strategy"], "present", r"trainer\.strategy is 'present', a file"),
+    (["trainer", "logger"], spec("lightning.pytorch.loggers.MLFlowLogger"), r"trainer\.logger names .*MLFlowLogger'"),
+    (["trainer", "plugins"], [spec(ENVIRONMENT)], r"trainer\.plugins\[0\] names .*MPIEnvironment'"),
+    (["trainer", "profiler"], "PyTorchProfiler", r"trainer\.profiler is 'PyTorchProfiler'.* whole path"),
+    (["trainer"], "present", "trainer is 'present', but must map"),
+    (["model"], "present", "model is 'present', where a class path"),
+    (["data", "init_args", "augment"], [RULED], r"data\.augment\[0\] names 'os\.system'"),
+    (["config"], "present", "the config has the key 'config'"),
+    (["trust"], "os", "the config has the key 'trust'"),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "said"), RUN_CONFIGS, ids=lambda part: str(part)[:60])
+def test_the_config_of_a_strangers_run(run, keys, value, said):
+    (run / "present").write_text(yaml.safe_dump(RULED))
+    changed(run, *keys, to=value)
+    with pytest.raises(UserError, match=rf"config\.yaml: {said}") as caught:
+        verbs.fit(["--resume", str(run)])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_nobody_trusts_is_refused_on_ones_own_command_line_too(run):
+    with pytest.raises(UserError, match=r"os\.system"):
+        verbs.fit(["--config", "tiny.yaml", "--trainer.logger", "os.system"])
+
+
+def test_weights_that_do_not_fit(run):
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    weight = content["state_dict"]["net.weight"]
+    for state, said in (
+        ({}, "2 of 2 tensors are missing"),
+        (3, "2 of 2"),
+        ({**content["state_dict"], "net.weight": weight.T}, r"1 of 2 .* as 'net\.weight'"),
+        ({**content["state_dict"], "more": weight}, "as 'more'"),
+    ):
+        torch.save({**content, "state_dict": state}, "other.ckpt")
+        with pytest.raises(UserError, match=rf"other\.ckpt: the weights do not fit .*{said}"):
+            verbs.test(["other.ckpt"])
+        torch.save({**content, "state_dict": state}, run / "checkpoints/last.ckpt")
+        with pytest.raises(UserError, match="cannot be restored"):
+            verbs.fit(["--resume", str(run)])
+
+
+def test_what_goes_wrong_later_is_said_in_a_line_with_its_place(run):
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    for part in ("Shades", "datamodule_hyper_parameters"):
+        torch.save({**content, part: None}, "other.ckpt")
+        with pytest.raises(UserError, match=r"^other\.ckpt "):
+            verbs.test(["other.ckpt"])
+    with pytest.raises(ZeroDivisionError), checkpoint.blamed(FILE, "fails", only_restoring=True):
+        print(1 / 0)
+    said = r"some\.ckpt fails: ZeroDivisionError: .* \[test_trust\.py:\d+\]"
+    with pytest.raises(UserError, match=said), checkpoint.blamed(FILE, "fails"):
+        print(1 / 0)
+
+
+OTHERS = (
+    None,
+    -1,
+    10**30,
+    float("nan"),
+    "",
+    "a\nb",
+    "x" * 9999,
+    [],
+    {},
+    [[None]],
+    {1: 2},
+    RULED,
+    [RULED],
+    str(RULED),
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Each (container, key) in nested dicts and lists."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, inside in items for place in ((value, key), *places(inside))]
+
+
+@pytest.mark.parametrize("seeds", [range(9), pytest.param(range(9, 39), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("verb", ["test", "resume"])
+def test_harmed_checkpoints_work_or_end_in_one_line(run, verb, seeds):
+    file = run / "checkpoints" / ("best.ckpt" if verb == "test" else "last.ckpt")
+    sound, content = file.read_bytes(), torch.load(file, weights_only=True)
+    refused = 0
+    for seed in seeds:
+        dice = random.Random(seed)
+        harmed = bytearray(sound)
+        if seed % 3 == 0:
+            del harmed[dice.randrange(len(harmed)) :]
+        elif seed % 3 == 1:
+            for _ in range(200):
+                harmed[dice.randrange(len(harmed))] ^= 1 << dice.randrange(8)
+        file.write_bytes(harmed)
+        if seed % 3 == 2:
+            other = copy.deepcopy(content)
+            container, key = dice.choice(places(other))
+            container[key] = dice.choice(OTHERS)
+            torch.save(other, file)
+        try:
+            verbs.test([str(file)]) if verb == "test" else verbs.fit(["--resume", str(run)])
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= len(seeds) / 2

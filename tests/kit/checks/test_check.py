@@ -1,0 +1,177 @@
+"""The verb `check` and `fit --check` as they are called: what is printed and written, and the exit codes."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from photos import write
+
+from kit import checks
+from kit.checks.memory import Memory, memory_faults
+from kit.checks.report import brief, text
+from kit.checks.survey import Survey, worst_first
+from kit.cli import verbs
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.faults import KINDS, Fault
+
+CONFIG = ["--config", "tiny.yaml"]
+TINY = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Judge"},
+    "data": {"class_path": "photos.Photos", "init_args": {"batch_size": 8, "num_workers": 0}},
+}
+
+
+@pytest.fixture(autouse=True)
+def photos() -> None:
+    """24 photographs of cats and dogs in train, 6 in val."""
+    write()
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+
+
+def check(*args: str) -> int:
+    try:
+        verbs.check([*CONFIG, *args])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def copied(source: str, target: str) -> None:
+    Path("photos", target).write_bytes(Path("photos", source).read_bytes())
+
+
+def test_nothing_wrong(capsys):
+    assert check("--json", "deep/faults.json") == 0
+    said = capsys.readouterr().out
+    assert "30 images of photos (24 train, 6 val)" in said and "nothing is wrong" in said
+    assert re.search(r"memory: a training step will take about [\d.,]+ [MG]B of the (machine|GPU)'s", said)
+    assert json.loads(Path("deep/faults.json").read_text()) == []
+    assert [path.name for path in Path("deep").iterdir()] == ["faults.json"]
+
+
+def test_warnings_leave_the_exit_code_and_errors_do_not(capsys):
+    copied("train/cat/1.jpg", "train/cat/x.jpg")
+    assert check() == 0
+    said = capsys.readouterr().out
+    assert "warning  duplicate              1  train/cat/x.jpg: the same image as train/cat/1.jpg" in said
+    for number in range(5):
+        copied(f"train/dog/{number}.jpg", f"val/dog/x{number}.jpg")
+    assert check() == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("error    leak                   5  remove one of them, or the val figures flatter")
+    assert lines[at + 1] == "    val/dog/x0.jpg: the same image as train/dog/0.jpg of train"
+    assert lines[at + 4] == "    and 2 more"
+    assert "5 errors and 1 warning" in lines
+    assert (
+        lines.index("5 errors and 1 warning") > next(i for i, line in enumerate(lines) if "warning  dup" in line) > at
+    )
+
+
+def test_json_has_all_and_html_shows_pairs(capsys):
+    for number in range(9):
+        copied(f"train/dog/{number}.jpg", f"val/dog/x{number}.jpg")
+    Path("photos/train/cat/<odd> & 'name'.jpg").write_bytes(b"")
+    assert check("--json", "faults.json", "--html", "report.html") == 1
+    faults = json.loads(Path("faults.json").read_text())
+    assert {tuple(fault) for fault in faults} == {("kind", "severity", "file", "line", "message")}
+    assert sorted(fault["file"] for fault in faults if fault["kind"] == "leak") == [
+        f"photos/val/dog/x{number}.jpg" for number in range(9)
+    ]
+    page = Path("report.html").read_text()
+    assert "&lt;odd&gt; &amp; &#x27;name&#x27;.jpg" in page and "<odd>" not in page
+    assert page.count("data:image/jpeg;base64,") == 2 * 6  # pairs side by side, of the first six
+    assert "http://" not in page and "https://" not in page and page.rstrip().endswith("</html>")
+    assert all(f"x{number}.jpg" in page for number in range(9))
+
+    class Balance(HTMLParser):
+        open: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img", "br"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_a_users_mistake_is_one_line_and_two():
+    for wrong in (["--data.rot", "x"], ["--config", "nowhere.yaml"], ["--check", "loud"]):
+        with pytest.raises(UserError) as raised:
+            verbs.check([*CONFIG, *wrong])
+        assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("place", [".", "photos", "tiny.yaml/report"])
+@pytest.mark.parametrize("option", ["--html", "--json"])
+def test_a_report_that_cannot_be_written_is_said_before_the_check(option, place, monkeypatch):
+    monkeypatch.setattr("kit.checks.survey.thorough", None)
+    with pytest.raises(UserError, match=rf"^no report can be written to {place}: [^\n]*; give a file's name$"):
+        check(option, place)
+
+
+def test_fit_warns_and_trains(fit, capsys):
+    copied("train/cat/1.jpg", "val/cat/x.jpg")
+    assert (fit(*CONFIG) / "results.json").is_file()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("error    leak") and "val/cat/x.jpg" in lines[0]
+    assert lines[1].startswith("1 error and 0 warnings: python -m tiny_app.check --config ")
+    assert lines[2] == ""
+
+
+def test_fit_is_silent_when_asked_or_when_all_is_well(fit, capsys):
+    fit(*CONFIG)
+    assert capsys.readouterr().out.startswith("epoch")
+    copied("train/cat/1.jpg", "val/cat/x.jpg")
+    fit(*CONFIG, "--check", "off")
+    assert capsys.readouterr().out.startswith("epoch")
+
+
+def test_strict_stops_at_errors_and_goes_on_over_warnings(fit):
+    copied("train/cat/1.jpg", "train/cat/x.jpg")
+    fit(*CONFIG, "--check", "strict")
+    copied("train/cat/1.jpg", "val/cat/x.jpg")
+    with pytest.raises(BrokenFiles, match="strict"):
+        fit(*CONFIG, "--check", "strict")
+
+
+def test_the_command_line_ends_with_its_exit_code(command):
+    copied("train/cat/1.jpg", "val/cat/x.jpg")
+    ended = command("check", *CONFIG)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.startswith("31 images of photos (24 train, 7 val) checked in")
+
+
+def survey(faults: list[Fault]) -> Survey:
+    return Survey(worst_first(faults), {"train": 5}, "data", 0.1, [])
+
+
+def test_errors_come_first_then_what_is_frequent_and_the_brief_names_five_kinds():
+    faults = [Fault("a", "warning", f"data/{n}.jpg", None, "dim; lighten it") for n in range(9)]
+    faults += [Fault(kind, "error", "data/t.csv", 7, f"bad {kind}") for kind in "bcdefg"] + [faults[0]]
+    faults += [Fault("c", "error", "data/t.csv", 3, "bad c")]
+    assert [fault.kind for fault in worst_first(faults)] == [*"cc", *"bdefg", *"a" * 9]
+    lines = brief(survey(faults), "COMMAND").splitlines()
+    assert lines[0] == "error    c                      2  t.csv:3: bad c"
+    assert lines[-1] == "7 errors and 9 warnings: COMMAND" and len(lines) == 6
+    assert "    0.jpg, 1.jpg, 2.jpg and 6 more" in text(survey(faults))
+
+
+def test_memory_that_is_not_there_is_a_warning_with_a_batch_size_that_fits():
+    assert memory_faults(Memory(10, 10, "GPU"), 64) == [] == memory_faults(Memory(10, 0, "machine"), 64)
+    (fault,) = memory_faults(Memory(40_000_000_000, 20_000_000_000, "GPU"), 64)
+    assert fault.severity == "warning" and "--data.batch_size 25" in fault.message and "40.0 GB" in fault.message
+
+
+def test_every_kind_that_is_spoken_of_is_known():
+    spoken = set()
+    for file in Path(checks.__file__).parent.glob("*.py"):
+        spoken |= set(re.findall(r'\bfault\(\s*"([\w-]+)"', file.read_text()))
+    assert spoken <= set(KINDS)

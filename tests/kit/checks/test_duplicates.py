@@ -1,0 +1,105 @@
+"""Near hashes are found whatever they are; what counts as alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kit.checks.near import DISTANCE, close, compare, likeness
+from kit.checks.pixels import perceptual_hash
+
+
+def brute_force(hashes: list[int]) -> set[tuple[int, int]]:
+    return {(i, j) for j in range(len(hashes)) for i in range(j) if (hashes[i] ^ hashes[j]).bit_count() <= DISTANCE}
+
+
+def pairs(hashes: list[int]) -> list[tuple[int, int]]:
+    return [tuple(pair) for pair in close(np.array(hashes, dtype=np.uint64)).tolist()]
+
+
+def flipped(value: int, bits: set[int]) -> int:
+    return value ^ sum(1 << bit for bit in bits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4).flatmap(
+        lambda seeds: st.lists(
+            st.builds(flipped, st.sampled_from(seeds), st.sets(st.integers(0, 63), max_size=DISTANCE + 2)),
+            max_size=30,
+        )
+    )
+)
+def test_all_pairs_within_the_distance_are_found_and_no_others(hashes):
+    found = pairs(hashes)
+    assert len(found) == len(set(found))
+    assert set(found) == brute_force(hashes)
+
+
+def test_bits_at_the_blocks_edges():
+    hashes = [0, *(flipped(0, set(range(start, start + DISTANCE))) for start in range(64 - DISTANCE + 1)), 2**64 - 1]
+    assert set(pairs(hashes)) == brute_force(hashes)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_to_pair(count):
+    assert pairs([7] * count) == []
+
+
+def test_many_far_hashes_take_no_long_time():
+    random = np.random.default_rng(0).integers(0, 2**64, 60_000, dtype=np.uint64)
+    random[50_000] = random[3] ^ np.uint64(0b111111)
+    assert [3, 50_000] in close(random).tolist()
+
+
+def test_the_hash_withstands_brightness_and_noise_and_tells_pictures_apart():
+    random = np.random.default_rng(1)
+    patches = random.integers(0, 200, (2, 6, 6), dtype=np.uint8)
+    scenes = [np.asarray(Image.fromarray(patch).resize((32, 32)), dtype=np.float32) for patch in patches]
+    one, other = (perceptual_hash(scene) for scene in scenes)
+    changed = perceptual_hash(0.8 * scenes[0] + 20 + random.normal(0, 1, (32, 32)).astype(np.float32))
+    assert (one ^ changed).bit_count() <= DISTANCE < (one ^ other).bit_count()
+
+
+def test_what_is_alike():
+    random = np.random.default_rng(2)
+    base = random.integers(60, 200, (16, 16))
+    thumbs = {
+        "itself": base,
+        "lighter": base + 30,
+        "less contrast": 100 + (base - 100) // 2,
+        "some noise": base + random.integers(-3, 4, base.shape),
+        "turned": base[::-1],
+        "another": random.integers(60, 200, (16, 16)),
+    }
+    stacked = np.stack(list(thumbs.values())).astype(np.uint8)
+    difference = likeness(stacked[:1].repeat(len(stacked), 0), stacked, np.full(len(stacked), DISTANCE))
+    alike = dict(zip(thumbs, np.isfinite(difference).tolist(), strict=True))
+    assert alike == {name: name not in ("turned", "another") for name in thumbs}
+    assert difference[0] == 0 and difference[1] == 30
+
+
+def test_pairs_are_compared_in_colour_and_pixel_by_pixel():
+    random = np.random.default_rng(3)
+    shades = Image.fromarray(random.integers(0, 256, (6, 8), dtype=np.uint8)).resize((80, 60))
+    picture = Image.merge("RGB", (shades, shades.transpose(Image.Transpose.FLIP_TOP_BOTTOM), shades))
+    picture.save("a.png")
+    picture.save("b.bmp")
+    picture.save("c.jpg", quality=60)
+    picture.convert("L").save("d.png")
+    Image.merge("RGB", (shades, picture.getchannel("G"), picture.getchannel("G"))).save("e.png")
+    verdicts = {
+        name: compare(Path("a.png"), Path(name), True) for name in ("a.png", "b.bmp", "c.jpg", "d.png", "e.png")
+    }
+    assert list(verdicts.values()) == ["same", "same", "near", "near", ""]
+
+
+def test_a_file_that_only_describes_itself_otherwise_is_the_same():
+    noise = np.random.default_rng(4).integers(0, 256, (160, 140, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("a.jpg", quality=95)
+    content = Path("a.jpg").read_bytes()
+    Path("b.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x06note" + content[2:])
+    assert compare(Path("a.jpg"), Path("b.jpg"), False) == "same"

@@ -1,0 +1,71 @@
+"""Data of anyone's: what would hang, fill memory or end in a traceback ends in one line that names the file."""
+
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kit.checks.headers import read_header
+from kit.checks.images import Image as Listed
+from kit.checks.pixels import read_images
+from kit.data.decode import decode
+from kit.formats.folders import images
+from kit.ground.errors import BrokenFiles
+from kit.prediction.inputs import find
+
+KINDS = ("pipe.jpg", "zero.jpg", "folder.jpg", "program.jpg", "huge.png", "long.jpg", "text.png")
+
+
+@pytest.fixture
+def no_images() -> dict[str, str]:
+    """Files that are no images, and a word of what is said of each."""
+    os.mkfifo("pipe.jpg")
+    Path("zero.jpg").symlink_to("/dev/zero")
+    Path("folder.jpg").mkdir()
+    Path("program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n")
+    whole = Path("whole.png")
+    Image.new("P", (1, 1)).save(whole)
+    header = bytearray(whole.read_bytes())
+    header[16:24] = (2**30).to_bytes(4, "big") * 2  # width and height
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
+    Path("huge.png").write_bytes(header)
+    with Path("long.jpg").open("wb") as file:
+        file.truncate(2**40)
+    Path("text.png").write_bytes(_with_text_bomb(whole.read_bytes()))
+    words = ("named pipe", "device", "folder", "PostScript", "bomb", "bytes", "MAX_TEXT_CHUNK")
+    return dict(zip(KINDS, words, strict=True))
+
+
+def _with_text_bomb(png: bytes) -> bytes:
+    """A PNG whose comment of 3 kB becomes 3 MB."""
+    body = b"zTXt" + b"a\0\0" + zlib.compress(b"\0" * 3_000_000)
+    return png[:33] + (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big") + png[33:]
+
+
+def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[str, str]) -> None:
+    for name, word in no_images.items():
+        with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
+            decode(Path(name), 3, (4, 4))
+        listed = Listed(name, "train", 0, None)
+        assert word in read_header(listed).message
+        (fault,) = read_images([listed]).headers
+        assert word in fault.message
+
+
+def test_folders_are_no_images_and_links_in_circles_end(no_images: dict[str, str], tmp_path: Path) -> None:
+    Path("folder.jpg/again").symlink_to(tmp_path)
+    for number in range(30):  # 2**30 ways through them
+        Path(f"a{number}").mkdir()
+    for number in range(29):
+        for link in ("left", "right"):
+            Path(f"a{number}/{link}").symlink_to(tmp_path / f"a{number + 1}")
+    Path("a29/last.png").symlink_to(tmp_path / "whole.png")
+    deep = tmp_path
+    for _ in range(500):
+        deep = deep / "d"
+        deep.mkdir()
+    names = {path.name for path in images(tmp_path)}
+    assert names == {*KINDS, "whole.png", "last.png"} - {"folder.jpg"}
+    assert {path.name for path in find([str(tmp_path)])} == names

@@ -1,0 +1,60 @@
+"""A run whose metrics are not finite says so, and ends with exit code 1."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.cli import verbs
+from kit.ground.errors import NotMeasured, UserError
+from kit.safeguards import EarlyStopping
+from kit.training import EMA
+
+RUN = {
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    "model": {"class_path": "chosen_task.Unmeasured"},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 16, "val": 12}},
+    "check": "off",
+    "dashboard": {"enabled": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+def test_a_loss_that_is_not_a_number_ends_fit_and_test_with_one(capsys):
+    with pytest.raises(NotMeasured, match="test/loss is not finite") as caught:
+        verbs.fit(["--config", "tiny.yaml"])
+    assert caught.value.exit_code == 1
+    run = Path("runs/tiny/version_0")
+    results = json.loads((run / "results.json").read_text(), parse_constant=pytest.fail)
+    assert results["test/loss"] is None and 0 <= results["test/accuracy"] <= 1
+    assert "overfitting/gap" not in results
+    out = capsys.readouterr().out
+    assert "not a number" in out and "verdict: none, since the metric of the validation is not finite" in out
+    with pytest.raises(NotMeasured, match="test/loss"):
+        verbs.test([str(run), "--trust", "chosen_task"])
+    assert "not a number" in capsys.readouterr().out
+
+
+def test_a_run_that_is_judged_by_nothing_finite_is_stopped(capsys):
+    with pytest.raises(NotMeasured, match="stopped after epoch 1: val/loss is not finite"):
+        verbs.fit(["--config", "tiny.yaml", "--model", "chosen_task.Endless"])
+    assert json.loads(Path("runs/tiny/version_0/results.json").read_text())["test/accuracy"] is not None
+
+
+@pytest.mark.parametrize("args", [["batch_size", "-3"], ["batch_size", "0"], ["num_workers", "-1"]])
+def test_numbers_that_no_loader_can_have_are_refused(args):
+    with pytest.raises(UserError, match=f"data.{args[0]} is {args[1]}"):
+        verbs.fit(["--config", "tiny.yaml", f"--data.{args[0]}", args[1]])
+
+
+def test_an_average_and_a_patience_that_cannot_be_are_refused():
+    for decay in (-0.1, 1.0):
+        with pytest.raises(UserError, match="decay"):
+            EMA(decay)
+    with pytest.raises(UserError, match=r"early_stopping\.patience is 0"):
+        EarlyStopping(patience=0)

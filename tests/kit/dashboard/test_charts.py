@@ -1,0 +1,42 @@
+import torch
+
+from kit.dashboard.charts import BAR, COLD, MOST_BARS, WARM, bars, confusion
+from kit.ground.drawing import GROUND
+
+
+def where(image, colour):
+    """Bool[H W]."""
+    return (image == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(0)
+
+
+def test_a_cell_is_the_lighter_the_larger_its_share_of_the_row():
+    drawn = confusion(torch.tensor([[8, 0], [1, 1]]), ["a", "b"])
+    warm, cold = where(drawn, WARM).nonzero(), where(drawn, COLD).nonzero()
+    # The first row is annotated "a", which all were taken for: light at the left, dark at the right of the same height.
+    assert abs(warm[:, 0].float().mean() - cold[:, 0].float().mean()) < 5
+    assert warm[:, 1].max() < cold[:, 1].min()
+    half = torch.tensor(COLD) + 0.5**0.5 * (torch.tensor(WARM) - torch.tensor(COLD))
+    assert where(drawn, half.round().int().tolist()).sum() > 1000
+
+
+def test_a_class_without_samples_has_an_empty_row():
+    drawn = confusion(torch.tensor([[0, 0], [0, 9]]), ["a", "b"])
+    assert where(drawn, COLD).nonzero()[:, 0].min() > where(drawn, GROUND).nonzero()[:, 0].min() + 44
+
+
+def test_many_classes_fit_into_a_picture():
+    for classes in (2, 30, 200, 1000):
+        drawn = confusion(torch.eye(classes).long(), [f"a class with a rather long name {k}" for k in range(classes)])
+        assert drawn.shape[0] == 3 and max(drawn.shape[1:]) < 1100 and drawn.dtype == torch.uint8
+        assert where(drawn, WARM).any()
+
+
+def test_bars_are_as_long_as_their_values_the_lowest_first():
+    drawn = where(bars({"high": 1.0, "low": 0.25}), BAR)
+    low, high = drawn[14].sum(), drawn[34].sum()
+    assert abs(4 * low - high) <= 4 and high > 300
+
+
+def test_of_many_classes_the_lowest_are_shown():
+    few, many = bars({str(k): 0.5 for k in range(MOST_BARS)}), bars({str(k): 0.5 for k in range(900)})
+    assert many.shape[1] == few.shape[1] + 20

@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from kit.dashboard import Bar, Lines, progress
+
+SPEED = SimpleNamespace(images_per_second=4512.3)
+TASK = SimpleNamespace(monitor="val/accuracy", mode="max")
+
+
+def trainer(**options) -> SimpleNamespace:
+    metrics = {"train/loss": torch.tensor(0.081), "val/accuracy": torch.tensor(0.987), "val/f1": torch.tensor(0.5)}
+    given = {
+        "state": SimpleNamespace(fn="fit"),
+        "sanity_checking": False,
+        "current_epoch": 2,
+        "max_epochs": 3,
+        "global_step": 1200,
+        "is_global_zero": True,
+        "callback_metrics": metrics,
+        "checkpoint_callbacks": [],
+    }
+    return SimpleNamespace(**{**given, **options})
+
+
+LINES = [  # what differs, seconds since the last line: the line
+    ({}, 0, "epoch 3/3 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512\n"),  # the last epoch
+    ({"max_epochs": 10}, 0, ""),
+    ({"max_epochs": 10}, 11, "epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512\n"),
+    ({"max_epochs": -1}, 11, "epoch 3 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512\n"),
+    ({"is_global_zero": False}, 0, ""),
+    ({"sanity_checking": True}, 11, ""),
+    ({"state": SimpleNamespace(fn="validate")}, 11, ""),
+]
+
+
+@pytest.mark.parametrize(("options", "since", "wanted"), LINES)
+def test_a_line_now_and_then(options, since, wanted, capsys, monkeypatch):
+    lines, now = Lines(SPEED), [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines.on_train_start(trainer(**options), TASK)
+    now[0] += since
+    lines.on_validation_end(trainer(**options), TASK)
+    assert capsys.readouterr().out == wanted
+
+
+def test_long_epochs_give_lines_too(capsys, monkeypatch):
+    lines, now = Lines(SPEED), [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines.on_train_start(trainer(), TASK)
+    for _ in range(10):  # a batch every ten seconds
+        now[0] += 10
+        lines.on_train_batch_end(trainer(), TASK, None, None, 0)
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_the_bar_shows_speed_and_the_metric_that_matters():
+    shown = Bar(SPEED).get_metrics(trainer(), TASK)
+    assert shown == {"train/loss": "0.0810", "val/accuracy": "0.9870", "images/s": "4512"}
+
+
+def test_between_validations_the_last_ones_metrics_are_not_repeated(capsys, monkeypatch):
+    lines, now = Lines(SPEED), [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines.on_train_start(trainer(), TASK)
+    now[0] += 31
+    lines.on_train_batch_end(trainer(), TASK, None, None, 0)
+    assert capsys.readouterr().out == "epoch 3/3 step 1200 train/loss 0.0810 images/s 4512\n"

@@ -1,0 +1,59 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from kit.dashboard import report, require_measured
+from kit.ground.errors import NotMeasured
+
+
+def test_a_line_for_each_key_and_the_same_in_the_file(capsys):
+    metrics = {"test/accuracy": 0.98765, "test/f1": 0.5}
+    figures = {"train_seconds": 12.345, "images_per_second": 4321.0, "peak_memory_bytes": 2_500_000_000}
+    report(metrics, figures, Path("run"))
+    out = capsys.readouterr().out
+    assert "test/accuracy  0.9877\n" in out
+    assert "test/f1        0.5000\n" in out
+    assert "trained in 12.3 s, 4,321 images/s, peak memory 2,500 MB, run folder run" in out
+    assert json.loads(Path("run/results.json").read_text()) == {**metrics, **figures}
+    assert [path.name for path in Path("run").iterdir()] == ["results.json"]
+
+
+def test_without_a_folder_it_only_prints(capsys):
+    report({"val/loss": 1.0}, {}, None)
+    assert capsys.readouterr().out.strip() == "val/loss  1.0000"
+    assert list(Path().iterdir()) == []
+
+
+def test_figures_that_are_not_known_are_left_out(capsys):
+    report({"val/loss": 1.0}, {"train_seconds": 1.0}, Path("run"))
+    out = capsys.readouterr().out
+    assert "images/s" not in out and "trained in 1.0 s, run folder run" in out
+
+
+def test_a_second_report_replaces_the_first():
+    for value in (0.1, 0.2):
+        report({"val/loss": value}, {}, Path("run"))
+    assert json.loads(Path("run/results.json").read_text()) == {"val/loss": 0.2}
+
+
+def test_what_is_not_finite_is_said_in_words_and_null_in_the_file(capsys):
+    metrics = {"test/loss": math.inf, "test/miou": math.nan, "test/accuracy": 0.5}
+    report(metrics, {"train_seconds": 1.0}, Path("run"))
+    out = capsys.readouterr().out
+    assert "test/miou      not a number\n" in out and "test/loss      infinite\n" in out
+    content = Path("run/results.json").read_text()
+    assert json.loads(content, parse_constant=pytest.fail) == {
+        "test/loss": None, "test/miou": None, "test/accuracy": 0.5, "train_seconds": 1.0
+    }  # fmt: skip
+    with pytest.raises(NotMeasured, match="test/loss, test/miou are not finite") as caught:
+        require_measured(metrics)
+    assert caught.value.exit_code == 1
+
+
+def test_a_run_without_a_metric_measured_nothing():
+    report({}, {}, None)
+    with pytest.raises(NotMeasured):
+        require_measured({})
+    require_measured({"test/accuracy": 0.0})

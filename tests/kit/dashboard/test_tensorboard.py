@@ -1,0 +1,59 @@
+"""The log when there is no room for it."""
+
+import errno
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from kit.dashboard import TensorBoard
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch, capsys):
+    logger = TensorBoard("runs/full/version_0")
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    logger.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(logger.experiment, "add_scalar", full)
+        logger.log_metrics({"train/loss": 2.0}, 2)
+        patch.setattr(logger.experiment, "flush", full)
+        logger.save()
+    assert capsys.readouterr().err.count("could not be written (No space left on device); training goes on") == 2
+    logger.log_metrics({"train/loss": 3.0}, 3)
+    logger.finalize("success")
+    # File by file: their names tell the order by the second alone.
+    logs = [EventAccumulator(str(file)).Reload() for file in Path("runs/full/version_0").glob("*tfevents*")]
+    events = [event for log in logs if "train/loss" in log.Tags()["scalars"] for event in log.Scalars("train/loss")]
+    assert sorted((event.step, event.value) for event in events) == [(1, 1.0), (3, 3.0)]
+
+
+def test_what_cannot_be_logged_is_still_an_error():
+    with pytest.raises(ValueError, match="not supported"):
+        TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)
+
+
+@pytest.mark.parametrize("kind", [dict, Namespace])
+def test_hyper_parameters_of_any_kind_become_plain_values(kind):
+    given = {
+        "widths": [1, 2],
+        "net": {"class_path": "a.Net", "init_args": {"depth": 2}},
+        "other": {"x": 1.5},
+        "no": None,
+    }
+    logger = TensorBoard("runs/row/version_0")
+    logger.log_hyperparams(kind(**given), {"best/val/accuracy": 0.5}, 1)
+    logger.finalize("success")
+    events = EventAccumulator("runs/row/version_0").Reload()
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {key: getattr(v, v.WhichOneof("kind")) for key, v in values.items()} == {
+        "widths": "[1, 2]", "net": "Net", "net/depth": 2, "other/x": 1.5
+    }  # fmt: skip
+    assert events.Scalars("best/val/accuracy")[0].value == 0.5

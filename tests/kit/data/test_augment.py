@@ -1,0 +1,67 @@
+"""Crops that keep the size draw what v2's draw; and what cannot be applied to images of the data's size is refused."""
+
+import pytest
+import torch
+from photos import Photos
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from kit.data import RandomShift, RandomZoomIn
+from kit.ground.errors import UserError
+
+
+def image(height: int, width: int) -> tv_tensors.Image:
+    return tv_tensors.Image(torch.randint(0, 256, (3, height, width), dtype=torch.uint8))
+
+
+def drawn(transform: v2.Transform, pixels: torch.Tensor, seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return transform(pixels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_they_are_v2s_crops_of_the_images_own_size(seed):
+    pixels = image(64, 64)
+    pairs = [
+        (RandomShift(0.1), v2.RandomCrop((64, 64), padding=6)),
+        (RandomZoomIn((0.6, 1.0)), v2.RandomResizedCrop((64, 64), scale=(0.6, 1.0))),
+    ]
+    for ours, v2s in pairs:
+        assert torch.equal(drawn(ours, pixels, seed), drawn(v2s, pixels, seed))
+
+
+@pytest.mark.parametrize("transform", [RandomShift(0.3), RandomZoomIn()])
+@pytest.mark.parametrize("size", [(1, 1), (12, 31)])
+def test_any_size_stays(transform, size):
+    assert {transform(image(*size)).shape for _ in range(9)} == {(3, *size)}
+
+
+def test_a_shift_is_up_to_its_share_of_each_side():
+    pixels = tv_tensors.Image(torch.full((1, 20, 40), 9, dtype=torch.uint8))
+    rows, columns = set(), set()
+    for seed in range(200):
+        moved = drawn(RandomShift(0.1), pixels, seed)[0] == 9
+        rows.add(int(moved.any(1).sum()))
+        columns.add(int(moved.any(0).sum()))
+    assert rows == {18, 19, 20} and columns == set(range(36, 41))
+
+
+@pytest.fixture
+def root(image_folder) -> str:
+    return str(image_folder({"train": {"a": 6, "b": 6}, "val": {"a": 1, "b": 1}}))
+
+
+def test_the_sizes_that_a_net_gets(root, capsys):
+    same = Photos(root, augment=[RandomShift(), RandomZoomIn()])
+    same.setup("fit")
+    assert same.image_sizes == {"data.image_size": (6, 8)} and not capsys.readouterr().out
+    other = Photos(root, augment=[v2.RandomCrop((4, 5))])
+    other.setup("fit")
+    assert other.image_sizes == {"data.image_size": (6, 8), "data.augment": (4, 5)}
+    assert capsys.readouterr().out.count("4x5") == 1
+
+
+def test_a_crop_larger_than_the_images_is_one_line(root):
+    data = Photos(root, augment=[v2.RandomCrop((64, 64), padding=6)])
+    with pytest.raises(UserError, match=r"data\.augment cannot be applied to images of data\.image_size, 6x8"):
+        data.setup("fit")

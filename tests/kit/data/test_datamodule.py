@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from kit.data import ImageDataModule, Tensors
+from kit.data.datamodule import mean_and_std
+from kit.ground.errors import UserError
+
+
+class Noise(ImageDataModule):
+    """40 random images of 5x7 and two classes."""
+
+    def find_class_names(self):
+        return ["a", "b"]
+
+    def find_in_channels(self):
+        return 3
+
+    def given(self, split):
+        images = torch.randint(0, 256, (40, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return Tensors(torch.arange(40) % 2, images) if split == "train" else None
+
+
+def ready(**options) -> Noise:
+    data = Noise(batch_size=8, **options)
+    data.setup("fit")
+    return data
+
+
+def test_a_tenth_is_for_validation_and_nothing_in_both():
+    data = ready()
+    train, val = data.samples["train"].images, data.samples["val"].images
+    assert (len(train), len(val)) == (36, 4)
+    assert data.samples["val"].targets.tolist().count(0) == 2
+    assert len(torch.cat([train, val]).flatten(1).unique(dim=0)) == 40
+    assert data.evaluated == "val"
+
+
+def test_normalised_images_have_mean_0_and_deviation_1():
+    data = ready()
+    images = data.normalise(data.samples["train"].images)
+    assert images.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mean_and_std_of_known_images():
+    images = torch.stack([torch.zeros(1, 2, 3), torch.full((1, 2, 3), 255)]).to(torch.uint8)
+    assert mean_and_std(Tensors(torch.tensor([0, 1]), images), ImageDataModule.sample) == ([0.5], [0.5])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers):
+    augment = [v2.RandomCrop((5, 7), padding=2), v2.RandomHorizontalFlip()]
+    torch.manual_seed(5)
+    alone = list(ready(augment=augment, num_workers=0).train_dataloader())
+    torch.manual_seed(6)
+    shared = list(ready(augment=augment, num_workers=workers).train_dataloader())
+    assert len(alone) == 4
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_augmentation_leaves_the_callers_random_numbers_alone():
+    batches = iter(ready(augment=[v2.RandomHorizontalFlip()], num_workers=0).train_dataloader())
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    assert len(list(batches)) == 4
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_images_of_several_sizes_are_evaluated_one_at_a_time():
+    class Sizes(Tensors):
+        one_size = False
+
+    data = ready()
+    for split in ("train", "val"):
+        samples = data.samples[split]
+        data.samples[split] = Sizes(samples.targets, samples.images)
+    assert [len(batch.keys) for batch in data.val_dataloader()] == [1] * 4
+    assert [len(batch.keys) for batch in data.train_dataloader()] == [8] * 4
+
+
+def test_keys_name_the_samples():
+    data = ready()
+    batch = next(iter(data.val_dataloader()))
+    assert batch.keys.tolist() == [0, 1, 2, 3]
+    assert data.files(batch.keys, "val")[1] == "sample 1 of val"
+    assert torch.equal(batch.images, data.samples["val"].images)
+
+
+def test_mean_and_std_must_fit_the_images_and_each_other():
+    with pytest.raises(UserError, match=r"data\.mean and data\.std go together"):
+        Noise(mean=[0.5] * 3)
+    with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
+        ready(mean=[0.5], std=[0.2])
+    data = ready()  # as from a harmed checkpoint
+    for wrong, said in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be finite numbers")):
+        with pytest.raises(UserError, match=f"data.mean {said}"):
+            data.load_state_dict({**data.state_dict(), "mean": wrong})
+
+
+@pytest.mark.parametrize("size", [(0, 0), (8, 0), (-4, 8)])
+def test_an_image_size_of_nothing_is_said(size):
+    data = Noise()
+    data.image_size = size
+    with pytest.raises(UserError, match=r"data\.image_size is \[.*\], but must be a height and a width above 0"):
+        data.setup("fit")

@@ -1,0 +1,170 @@
+"""Every layout is found by its root alone, and what could mean two things is asked for."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kit.formats.masks.layouts import find_pairs
+from kit.ground.errors import UserError
+
+
+def write(*names: str) -> Path:
+    for name in names:
+        path = Path("root") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("a\nb\n" if "train" in name else "c\n")
+        else:
+            Image.new("L", (2, 1)).save(path)
+    return Path("root")
+
+
+def found(root: Path, **options: str) -> dict[str, list[tuple[str, str]]]:
+    return {
+        split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.masks, strict=True)]
+        for split, p in find_pairs(root, **options).items()
+    }
+
+
+LAYOUTS = {
+    "segnet": (["train/a.jpg", "trainannot/a.png", "val/b.jpg", "valannot/b.png", "train.txt"], ["train", "val"]),
+    "camvid": (["train/a.png", "train_labels/a_L.png", "val/b.png", "val_labels/b_L.png"], ["train", "val"]),
+    "capitals": (["Train/a.jpg", "TrainAnnot/a.PNG", "Test/b.JPG", "TestAnnot/b.png"], ["train", "test"]),
+    "parallel": (["images/train/a.jpg", "masks/train/a.png", "images/val/b.jpg", "masks/val/b.png"], ["train", "val"]),
+    "ade": (
+        [
+            "images/training/a.jpg",
+            "annotations/training/a.png",
+            "images/validation/b.jpg",
+            "annotations/validation/b.png",
+        ],
+        ["train", "val"],
+    ),
+    "years": (
+        [f"{kind}/{split}2017/{split}.png" for kind in ("images", "masks") for split in ("train", "val")],
+        ["train", "val"],
+    ),
+    "masks undivided": (["images/train/a.jpg", "images/val/b.jpg", "masks/a.png", "masks/b.png"], ["train", "val"]),
+    "labels": (["Images/Train/a.jpg", "Labels/Train/a_mask.png", "Images/Test/b.jpg"], ["train", "test"]),
+    "inside": (
+        ["train/images/a.jpg", "train/masks/a.png", "valid/images/b.jpg", "valid/masks/b.png"],
+        ["train", "val"],
+    ),
+    "undivided": (["images/a.jpg", "masks/a_mask.gif", "README/x.png"], ["train"]),
+    "one folder": (["a.jpg", "a_mask.png", "b.jpg", "b_mask.png"], ["train"]),
+    "roboflow": (["train/a.jpg", "train/a_mask.png", "test/b.jpg", "test/b_mask.png"], ["train", "test"]),
+    "cityscapes": (
+        [
+            "leftImg8bit/train/x/a_leftImg8bit.png",
+            "gtFine/train/x/a_gtFine_labelIds.png",
+            "gtFine/train/x/a_gtFine_color.png",
+            "gtFine/train/x/a_gtFine_instanceIds.png",
+        ],
+        ["train"],
+    ),
+    "in an archive's folder": (["set/images/a.jpg", "set/masks/a.jpg.png"], ["train"]),
+    "beside a Mac's own": (["set/images/a.jpg", "set/masks/a.png", "__MACOSX/set/images/._a.jpg"], ["train"]),
+    "fastai's camvid": (["images/a.png", "labels/a_P.png", "valid.txt", "codes.txt"], ["train"]),
+    "camvid as published": (
+        ["701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png", "label_colors.txt"],
+        ["train"],
+    ),
+    "names of both": (
+        ["train_images/a.png", "train_masks/a.png", "val_images/b.png", "val_masks/b.png", "test_images/c.png"],
+        ["train", "val", "test"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name):
+    files, splits = LAYOUTS[name]
+    root = write(*files)
+    pairs = found(root)
+    assert list(pairs) == splits
+    for image, mask in (pair for split in pairs.values() for pair in split):
+        assert image in files and mask in files and image != mask
+        assert Path(mask).name.lower().startswith(Path(image).name.lower()[0])
+        assert "_color" not in mask
+    assert not any(p.lone_masks for p in find_pairs(root).values())
+
+
+VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d.jpg", "SegmentationObject/a.png"]
+VOC += ["SegmentationClass/a.png", "SegmentationClass/c.png"]
+
+
+@pytest.mark.parametrize("folder", ["ImageSets/Segmentation", "imagesets/segmentation"])
+def test_voc_by_its_lists(folder):
+    lists = [f"{folder}/{split}.txt" for split in ("train", "val", "trainval")]
+    root = write(*VOC, *lists)
+    pairs = find_pairs(root)
+    assert found(root) == {
+        "train": [("JPEGImages/a.jpg", "SegmentationClass/a.png")],
+        "val": [("JPEGImages/c.jpg", "SegmentationClass/c.png")],
+    }
+    assert [path.name for path in pairs["train"].lone_images] == ["b.jpg"]  # listed, but d is not
+
+
+def test_voc_without_lists():
+    assert list(found(write(*VOC))) == ["train"]
+
+
+def test_partners_that_are_missing():
+    pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"))["train"]
+    assert [path.name for path in (*pairs.lone_images, *pairs.lone_masks)] == ["a.jpg", "c.png"]
+
+
+UNPAIRED = {
+    "other names": ["images/train/a.jpg", "masks/train/a.png", "images/val/b.jpg", "masks/val/x.png"],
+    "no folder": ["images/train/a.jpg", "masks/train/a.png", "images/val/b.jpg"],
+    "no folder inside": ["train/images/a.jpg", "train/masks/a.png", "val/images/b.jpg"],
+    "no folder beside": ["train/a.jpg", "trainannot/a.png", "val/b.jpg"],
+    "in one folder": ["train/a.jpg", "train/a_mask.png", "val/b.jpg"],
+    "one mask folder": ["images/train/a.jpg", "masks/a.png", "images/val/b.jpg"],
+    "lists": ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "SegmentationClass/a.png"],
+}
+UNPAIRED["lists"] += [f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")]
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_a_split_without_masks_is_not_dropped(name):
+    pairs = find_pairs(write(*UNPAIRED[name]))
+    assert list(pairs) == ["train", "val"]
+    assert [path.name for path in pairs["train"].images] == ["a.jpg"] and not pairs["val"].images
+    assert [path.stem for path in pairs["val"].lone_images] == ["c" if name == "lists" else "b"]
+    assert [path.name for path in pairs["val"].lone_masks] == (["x.png"] if name == "other names" else [])
+
+
+def test_a_named_folder_that_a_split_lacks():
+    root = write("train/p/a.jpg", "train/q/a.png", "val/p/b.jpg")
+    assert [path.name for path in find_pairs(root, "p", "q")["val"].lone_images] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["images/a.png", "masks/a_Q.png"], "1 images, 1 masks, no names in common, as a.png and a_Q.png"),
+        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images, 1 masks, no names in common"),
+        (["train/a.png", "trainannot/x.png"], "1 images, 1 masks, no names in common, as a.png and x.png"),
+    ],
+)
+def test_no_mask_matches_at_all(files, said):
+    with pytest.raises(UserError, match=said) as raised:
+        find_pairs(write(*files))
+    assert "\n" not in str(raised.value)
+
+
+def test_what_could_mean_two_things_is_asked_for():
+    root = write("images/a.jpg", "masks/a.png", "labels/a.png")
+    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; say which: --data.masks FOLDER"):
+        find_pairs(root)
+    assert found(root, masks_in="labels") == {"train": [("images/a.jpg", "labels/a.png")]}
+
+
+def test_folders_of_any_name_by_argument():
+    root = write("photos/train/a.jpg", "drawn/train/a.png", "photos/val/b.jpg", "drawn/val/b.png")
+    with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\); expected"):
+        find_pairs(root)
+    assert list(found(root, images_in="photos", masks_in="drawn")) == ["train", "val"]
+    assert list(found(write("train/p/c.jpg", "train/q/c.png"), images_in="p", masks_in="q")) == ["train"]

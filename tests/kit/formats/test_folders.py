@@ -1,0 +1,103 @@
+"""What the names of folders say, and which of them are looked into."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.formats.folders import data_folder, folders, groups_by_name, images, split_folders, split_in, split_of
+from kit.ground.errors import UserError
+
+NAMES = [  # a name, what it stands for, what a word of it stands for
+    ("train", "train", "train"),
+    ("Valid", "val", "val"),
+    ("train2017", "train", "train"),
+    ("2012_test", "test", "test"),
+    ("retrain", None, None),
+    ("trainval", None, None),
+    ("instances_val2017", None, "val"),
+    ("training_notes_old", None, "train"),
+    ("train_and_val", None, None),
+    ("2017", None, None),
+]
+
+
+@pytest.mark.parametrize(("name", "alone", "within"), NAMES)
+def test_names(name, alone, within):
+    assert (split_of(name), split_in(name)) == (alone, within)
+
+
+DIVISIONS = [  # the folders there are, and which of them are train, val and test
+    (["train", "val", "test"], ["train", "val", "test"]),
+    (["Training", "VALIDATION"], ["Training", "VALIDATION", None]),
+    (["train2017", "val2017"], ["train2017", "val2017", None]),
+    (["train", "train2017", "val2017"], ["train", "val2017", None]),
+    (["train", "retrain", "training_notes_old"], ["train", None, None]),
+    (["retrain", "training_notes_old"], [None, None, None]),
+    (["coco_train2017", "coco_val2017"], ["coco_train2017", "coco_val2017", None]),
+    (["bullet_train", "test_tube", "owl"], [None, None, None]),  # classes
+    (["bullet_train"], [None, None, None]),
+    (["train_images", "train_masks", "val_images"], [None, None, None]),
+]
+
+
+@pytest.mark.parametrize(("there", "meant"), DIVISIONS, ids=[" ".join(there) for there, _ in DIVISIONS])
+def test_divisions(there, meant):
+    for name in there:
+        Path("root", name).mkdir(parents=True)
+    found = split_folders(Path("root"))
+    assert list(found) == ["train", "val", "test"]
+    assert [folder and folder.name for folder in found.values()] == meant
+
+
+@pytest.mark.parametrize("both", [("val", "validation"), ("train2014", "train2017")])
+def test_two_folders_for_one_part(both):
+    for name in both:
+        Path("root", name).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"^root: {both[0]}/ and {both[1]}/ both stand for [^\n]*$"):
+        split_folders(Path("root"))
+
+
+def test_hidden_folders_are_not_looked_into():
+    for name in ("a/1.jpg", "a/.2.jpg", ".ipynb_checkpoints/3.jpg", "a/.ipynb_checkpoints/4.jpg", "__MACOSX/a/._1.jpg"):
+        Path(".root", name).parent.mkdir(parents=True, exist_ok=True)
+        Path(".root", name).touch()
+    assert images(Path(".root")) == [Path(".root/a/1.jpg")]
+    assert folders(Path(".root")) == [Path(".root/a")]
+
+
+def test_a_root_that_is_no_folder():
+    Path("a.json").touch()
+    with pytest.raises(UserError, match=r"a\.json is a file; give the data's folder with --data\.root FOLDER"):
+        data_folder("a.json")
+    with pytest.raises(UserError, match=r"no data folder at .*nowhere"):
+        data_folder("nowhere")
+
+
+def test_groups():
+    paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
+    assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
+    for pattern, said in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
+        with pytest.raises(UserError, match=rf"data\.group '.*' {said}"):
+            groups_by_name(paths, pattern)
+
+
+def test_links_to_folders_are_followed_and_no_circle_is():
+    for name in ("root/a/1.jpg", "elsewhere/below/2.jpg", "root/a/@eaDir/1.jpg/THUMB.jpg", "root/a/old.jpg/3.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("root/a/more").symlink_to(Path("elsewhere").absolute())
+    Path("root/a/again").symlink_to(Path("root").absolute())
+    Path("root/a/4.jpg").symlink_to(Path("elsewhere/below/2.jpg").absolute())
+    assert images(Path("root")) == [Path("root/a") / name for name in ("1.jpg", "4.jpg", "more/below/2.jpg")]
+    assert folders(Path("root/a")) == [Path("root/a") / name for name in ("again", "more", "old.jpg")]
+
+
+def test_a_link_that_leads_nowhere_is_named():
+    Path("root/a").mkdir(parents=True)
+    for name in ("root/a/more", "root/b", "root/a/1.jpg"):
+        Path(name).symlink_to("nowhere")
+    with pytest.warns(UserWarning, match="root/a/more: the link leads nowhere") as warned:
+        assert images(Path("root/a")) == [Path("root/a/1.jpg")]  # decoding names it
+    assert len(warned) == 1
+    with pytest.warns(UserWarning, match="root/b: the link leads nowhere"):
+        assert folders(Path("root")) == [Path("root/a")]

@@ -1,0 +1,96 @@
+"""Names of files and classes are anybody's, and cannot control the terminal that they are shown on."""
+
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+
+import pytest
+from tqdm import tqdm
+
+from kit.checks import page
+from kit.checks.report import brief, text
+from kit.checks.survey import Survey
+from kit.cli import process
+from kit.dashboard import report
+from kit.ground import terminal
+from kit.ground.errors import BrokenFiles
+from kit.ground.faults import Fault
+
+EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp\r\nerror: all is well"
+SHOWN = r"\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp\x0d\nerror: all is well"
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
+    """Returns, from within a test, what reaches the terminal of a process that `process.prepare` has prepared."""
+
+    def prepare() -> io.StringIO:
+        screen = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        process.quiet()
+        terminal.guard()
+        return screen
+
+    return prepare
+
+
+def test_a_text_becomes_a_line() -> None:
+    assert terminal.visible(EVIL) == SHOWN
+    assert terminal.visible("größe 日本 👩‍🔬.png") == "größe 日本 👩‍🔬.png"
+    assert terminal.visible("latin\udce9.png") == r"latin\xe9.png"  # a byte that is no UTF-8
+    assert len(terminal.visible("x" * 10**6)) < 1000
+
+
+def test_nothing_that_is_printed_controls_the_terminal(watched: Callable[[], io.StringIO]) -> None:
+    handler = logging.StreamHandler()
+    logging.getLogger("lightning.fabric").addHandler(handler)
+    screen = watched()
+    logging.getLogger("lightning.fabric").removeHandler(handler)
+    print("one\ttwo\n", EVIL)
+    print("\udce9", file=sys.stderr)
+    assert type(handler.stream) is type(sys.stderr)
+    sys.stderr.write(warnings.formatwarning(UserWarning(f"a {EVIL}"), UserWarning, "a.py", 1))  # as Python shows one
+    shown = screen.getvalue()
+    assert shown.startswith("one\ttwo\n") and r"\xe9" in shown
+    assert not set(shown) & set("\x1b\x07\x9b\u202e\r\udce9")
+    assert [line for line in shown.splitlines() if line.startswith("warning: ")] == [
+        r"warning: a \x1b]0;title\x07\x1b[2J\x9b31m\u202egnp error: all is well"
+    ]
+
+
+def test_progress_bars_still_move(watched: Callable[[], io.StringIO]) -> None:
+    screen = watched()
+    for _ in tqdm(range(2), position=1, file=sys.stderr, mininterval=0, desc="a\x1b[2J"):
+        pass
+    assert "\x1b[A" in screen.getvalue() and "\r" in screen.getvalue() and "\x1b[2J" not in screen.getvalue()
+
+
+def test_the_line_of_an_error_is_one_line(watched: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = watched()
+
+    def verb(args: list[str]) -> None:
+        raise BrokenFiles(f"2 of 9 images:\n  {EVIL}\n  b.jpg")
+
+    monkeypatch.setattr(process, "prepare", lambda: None)
+    with pytest.raises(SystemExit):
+        process.main(verb)
+    assert screen.getvalue() == f"error: 2 of 9 images:\n  {SHOWN}\n  b.jpg\n"
+
+
+def test_reports_show_names_in_a_line_and_pages_escape_them() -> None:
+    name = f"{EVIL}<script>"
+    faults = [Fault("class-unknown", "error", f"data/{name}", None, f"no class '{name}'; rename it") for _ in range(2)]
+    survey = Survey(faults, {"train": 1}, "data", 0.1, [])
+    for said in (text(survey), brief(survey, "check")):
+        assert r"\x1b]0;title" in said and not set(said) & set("\x1b\x07\x9b\u202e\r")
+        assert "error: all is well" not in said.splitlines()
+    assert "\x1b" not in page.html(survey) and "<script>" not in page.html(survey)
+
+
+def test_the_table_of_results_shows_names_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
+    assert capsys.readouterr().out == f"\ntest/accuracy/{SHOWN}  0.5000\n"

@@ -1,0 +1,72 @@
+"""Which files are meant, and what their results are called."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kit.ground.errors import UserError
+from kit.prediction import inputs
+
+
+def images(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 3)).save(name)
+
+
+def test_files_folders_and_patterns_each_image_once():
+    images("a/1.png", "a/deep/2.jpg", "b.png", "c.bmp")
+    Path("a/notes.txt").touch()
+    found = inputs.find(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
+    assert list(map(str, found)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
+
+
+@pytest.mark.parametrize("word", ["gone.png", "*.tif", "empty"])
+def test_what_means_no_file(word):
+    Path("empty").mkdir()
+    images("a.png")
+    with pytest.raises(UserError, match=word.replace("*", r"\*")):
+        inputs.find(["a.png", word])
+
+
+def test_a_result_is_called_as_its_image():
+    files = [Path(name) for name in ("x/a/1.png", "x/a/2.png", "x/b/1.png", "x/b/1.jpg")]
+    assert inputs.names(files) == ["a/1", "a/2", "b/1.png", "b/1.jpg"]
+    assert inputs.names([Path("a.png"), Path("a.jpg"), Path("a.png.bmp")]) == ["a.png", "a.jpg", "a.png.bmp"]
+    assert inputs.names(files[:1]) == ["1"]
+
+
+def test_a_way_that_goes_up_leads_no_result_out_of_its_folder():
+    images("a/1.png", "b/deep/2.png", "3.png")
+    Path("link").symlink_to("b/deep", target_is_directory=True)
+    found = inputs.find(["a/../b/deep/../../3.png", "a/1.png", "link/../../a/1.png", "link/../deep/2.png", "3.png"])
+    assert list(map(str, found)) == ["a/../b/deep/../../3.png", "a/1.png", "link/../deep/2.png"]
+    assert inputs.names(found) == ["3", "a/1", "b/deep/2"]
+
+
+def test_results_are_not_looked_for():
+    images("in/a.png", "in/out/pictures/a.jpg", "in/pictures/b.png")
+    results = [Path("in/out/pictures"), Path("in/out/masks")]
+    for word in ("in", "in/**/*.*", str(Path("in").absolute())):
+        found = inputs.find([word], results)
+        assert [file.name for file in found] == ["a.png", "b.png"]
+    for word in ("in/out", "in/out/pictures/*.jpg", "in/pictures/../out/pictures/a.jpg"):
+        with pytest.raises(UserError, match="lies where results are written; give another folder with --out"):
+            inputs.find([word], results)
+
+
+@given(st.lists(st.sampled_from(["a", "b", ".."]), max_size=4), st.data())
+def test_no_two_results_are_called_alike(start, data):
+    steps = st.lists(st.sampled_from(["a", "b", "..", "a.png"]), max_size=4)
+    ends = st.sampled_from(["a", "a.png", "a.jpg", "a.png.bmp", "b.a.png", ".a"])
+    files = data.draw(
+        st.lists(st.builds(lambda way, end: Path(*start, *way, end), steps, ends), min_size=1, max_size=8)
+    )
+    named = inputs.names(files)
+    same = {os.path.normpath(file.absolute()) for file in files}  # nothing is there, so no link
+    assert len(set(named)) == len(same)
+    assert not any(Path(name).is_absolute() or ".." in Path(name).parts for name in named)

@@ -1,0 +1,335 @@
+"""A run on a device with little memory is the run that it would have been with enough."""
+
+import json
+import sys
+from itertools import product
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from kit.cli import verbs
+from kit.ground.out_of_memory import DoesNotFit, numbers
+from kit.safeguards import MemoryGuard
+
+PARTS = Path(__file__).resolve().parent.parent / "parts"
+sys.path.append(str(PARTS))
+from small_memory import SAID, Squeezed, Terms  # noqa: E402
+from tiny_task import Shades  # noqa: E402
+
+
+class Notes(L.Callback):
+    """What is logged for each step, and the norm of its gradient before it is clipped."""
+
+    def __init__(self):
+        self.losses, self.norms = [], []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self.norms.append(float(nn.utils.get_total_norm(grads)))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(trainer.callback_metrics["train/loss"]))
+        assert float(outputs["loss"]) * trainer.accumulate_grad_batches == pytest.approx(self.losses[-1])
+
+
+class Doubles(Shades):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        return batch._replace(images=batch.images.double())
+
+
+def trained(task, *callbacks, accelerator="cpu", **options):
+    """Weights after two epochs of five batches of eight (the last of five), in double precision."""
+    torch.manual_seed(0)
+    task = task.double()
+    for parameter in task.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    notes = Notes()
+    trainer = L.Trainer(
+        max_epochs=2, accelerator=accelerator, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[*callbacks, notes], gradient_clip_val=0.5,
+        use_distributed_sampler=False, **options,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=Doubles(batch_size=8, val=9))
+    return torch.cat([parameter.detach().flatten() for parameter in task.parameters()]), notes, trainer
+
+
+DATA = {"num_classes": 3, "in_channels": 3}
+
+
+SHORT = [{"forward": 3}, {"backward": 3}, {"forward": 5, "backward": 2}]
+ALL = list(product((Terms, Squeezed), SHORT, (1, 2)))
+QUICK = [(Terms, SHORT[0], 2), (Terms, SHORT[1], 1), (Squeezed, SHORT[2], 1)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "short", "accumulate"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in ALL],
+)
+def test_a_run_is_the_same_with_little_memory(kind, short, accumulate, capsys):
+    wanted, plain, _ = trained(kind(**DATA), accumulate_grad_batches=accumulate)
+    guard, task = MemoryGuard(), kind(**DATA, **short)
+    weights, notes, _ = trained(task, guard, accumulate_grad_batches=accumulate)
+    assert task.ceiling.failures == len(guard_sizes := [8, 4, 2][: 3 if min(short.values()) < 4 else 2]) - 1
+    assert task.ceiling.kept == 1
+    assert guard.sizes.found == {"training_step": guard_sizes[-1]}
+    assert torch.allclose(weights, wanted, rtol=1e-10, atol=0)
+    assert notes.losses == pytest.approx(plain.losses, rel=1e-10) and notes.norms == pytest.approx(
+        plain.norms, rel=1e-10
+    )
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory_guard")]
+    exact = "with the gradient of the whole batch" + (
+        "" if kind is Terms else " if the loss is a mean over its samples"
+    )
+    assert said[-1] == f"memory_guard: out of memory; training goes on in micro-batches of 2, {exact}"
+    assert len(said) <= len(short)
+    assert not {"training_step", "validation_step", "optimizer_step"} & set(vars(task))
+
+
+def test_turned_off_it_does_nothing():
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(Terms(**DATA, forward=3), MemoryGuard(enabled=False))
+
+
+def test_other_errors_are_not_its_affair():
+    class Broken(Terms):
+        def training_step(self, batch, batch_idx):
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        trained(Broken(**DATA), MemoryGuard())
+
+
+PROCESSES = """
+import json, sys
+sys.path.insert(0, {folder!r})
+from test_memory_guard import DATA, MemoryGuard, Terms, trained
+
+if __name__ == "__main__":
+    for strategy, accumulate, short in {runs!r}:
+        guard = MemoryGuard()
+        task = Terms(**DATA, rank=1, **short)
+        weights, _, trainer = trained(task, guard, strategy=strategy, devices=2, accumulate_grad_batches=accumulate)
+        with open(f"{{trainer.global_rank}}.txt", "a") as file:
+            print(json.dumps([weights.tolist(), guard.sizes.found, task.ceiling.failures]), file=file)
+"""
+
+
+STRATEGIES = [
+    ("ddp", 1),
+    pytest.param("ddp", 2, marks=pytest.mark.slow),
+    pytest.param("ddp_find_unused_parameters_true", 1, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("strategy", "accumulate"), STRATEGIES)
+def test_one_of_two_processes_may_be_short_of_memory(strategy, accumulate, ranks):
+    """In its forward pass, in its backward pass with a part of the gradients exchanged already, or where gradients
+    are added up first. From the second epoch on both have its size."""
+    runs = [(strategy, accumulate, short) for short in ({}, {"forward": 3}, {"backward": 3})]
+    Path("processes.py").write_text(PROCESSES.format(folder=str(Path(__file__).parent), runs=runs))
+    ended = ranks("processes.py")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    by_rank = [[json.loads(line) for line in Path(f"{rank}.txt").read_text().splitlines()] for rank in (0, 1)]
+    assert len(by_rank[0]) == len(by_rank[1]) == len(runs)
+    for place, (_, _, short) in enumerate(runs):
+        wanted = by_rank[0][0][0]
+        for rank in (0, 1):
+            weights, sizes, failures = by_rank[rank][place]
+            assert weights == pytest.approx(wanted, rel=1e-10)
+            assert sizes == ({"training_step": 2} if short else {})
+            assert failures == (2 if short and rank == 1 else 0)
+    assert "out of memory; training of process 1 goes on in micro-batches of 2" in ended.stdout
+    assert "of process 0" not in ended.stdout
+
+
+def test_evaluation_goes_over_parts_and_counts_the_same(capsys):
+    values = []
+    for evaluation in (99, 3):
+        task, guard = Terms(**DATA, evaluation=evaluation), MemoryGuard()
+        _, _, trainer = trained(task, guard)
+        trainer.test(task, datamodule=Doubles(batch_size=8, test=11), verbose=False)
+        values.append(trainer.callback_metrics["test/accuracy"])
+        assert task.ceiling.failures == (0 if evaluation == 99 else 4)
+    assert values[0] == values[1] and 0 < values[0] < 1
+    assert guard.sizes.found == {"validation_step": 2, "test_step": 2}
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory_guard")]
+    assert said == [
+        f"memory_guard: out of memory; {what} goes on with 2 samples at a time" for what in ("validation", "the test")
+    ]
+
+
+class Means(Terms):
+    """Logs means of its batches, and predicts."""
+
+    def validation_step(self, batch, batch_idx):
+        loss = self.net(batch.images.flatten(1)).square().mean()
+        self.log("val/mean", loss, batch_size=len(batch.keys))
+        return loss
+
+    def on_validation_epoch_end(self):
+        pass
+
+    def predict_step(self, batch):
+        return {"logits": self.net(batch.images.flatten(1)), "keys": batch.keys.tolist()}
+
+
+def test_means_that_are_logged_and_predictions_are_those_of_whole_batches():
+    logged, predicted = [], []
+    for evaluation in (99, 3):
+        task = Means(**DATA, evaluation=evaluation)
+        _, _, trainer = trained(task, MemoryGuard())
+        logged.append(float(trainer.callback_metrics["val/mean"]))
+        data = Doubles(batch_size=8, val=9)
+        data.setup("fit")
+        batches = [data.on_after_batch_transfer(batch, 0) for batch in data.val_dataloader()]
+        predicted.append(trainer.predict(task, dataloaders=torch.utils.data.DataLoader(batches, batch_size=None)))
+    assert logged[0] == pytest.approx(logged[1], rel=1e-10)
+    assert [len(each["keys"]) for each in predicted[0]] == [8, 1]
+    for whole, parts in zip(*predicted, strict=True):
+        assert torch.allclose(whole["logits"], parts["logits"]) and whole["keys"] == parts["keys"]
+
+
+def test_what_has_been_counted_is_not_counted_twice():
+    class Late(Terms):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            raise torch.OutOfMemoryError(SAID)
+
+    with pytest.raises(DoesNotFit, match=r"when a metric had counted a batch already: lower data\.batch_size"):
+        trained(Late(**DATA), MemoryGuard())
+
+
+def test_where_one_sample_does_not_fit_the_numbers_are_said():
+    with pytest.raises(DoesNotFit) as raised:
+        trained(Terms(**DATA, forward=0), MemoryGuard())
+    assert raised.value.exit_code == 1 and len(str(raised.value).splitlines()) == 1
+    assert str(raised.value).startswith(
+        "one sample (3 x 6 x 8) does not fit: 18.79 GB are needed (15.57 GB held, 3.22 GB more), 17.18 GB are there; "
+    )
+    for help_ in ("data.image_size", "--trainer.precision bf16-mixed", "model.net"):
+        assert help_ in str(raised.value)
+
+
+NUMBERS = [
+    (SAID.replace("Of the alloc", "8.00 GiB allowed; Of the alloc"), "8.59 GB are there"),
+    (SAID.replace("14.50 GiB", "2.00 GiB"), "5.37 GB are needed (2.15 GB held, 3.22 GB more), 17.18 GB are there, of "),
+    (SAID.replace("14.50 GiB", "512.00 MiB"), "(0.54 GB held, 3.22 GB more)"),
+    ("something new\nwith a trace", "out of memory (something new)"),
+    ("", "out of memory (no more is known)"),
+]
+
+
+@pytest.mark.parametrize(("said", "wanted"), NUMBERS)
+def test_numbers_of_what_torch_says(said, wanted):
+    assert wanted in numbers(said)
+
+
+def test_an_optimizer_that_does_not_fit_is_said_to_be_it():
+    class Greedy(torch.optim.SGD):
+        def step(self, closure=None):
+            closure()
+            raise torch.OutOfMemoryError(SAID)
+
+    class Task(Terms):
+        def configure_optimizers(self):
+            return Greedy(self.parameters(), 0.1)
+
+    with pytest.raises(DoesNotFit, match=r"the optimizer's step does not fit: 18\.79 GB are needed"):
+        trained(Task(**DATA), MemoryGuard())
+
+
+def test_a_batch_of_a_shape_that_is_not_known_is_refused():
+    class Rows(Doubles):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return (*super().on_after_batch_transfer(batch, dataloader_idx)[:2], torch.zeros(17, 6))
+
+    class Task(Terms):
+        def training_step(self, batch, batch_idx):
+            raise torch.OutOfMemoryError(SAID)
+
+    task = Task(**DATA)
+    trainer = L.Trainer(fast_dev_run=True, accelerator="cpu", callbacks=[MemoryGuard()], enable_progress_bar=False)
+    with pytest.raises(DoesNotFit, match=r"a tensor of \[17, 6\] .* cannot be divided: lower data.batch_size"):
+        trainer.fit(task, datamodule=Rows(batch_size=8, val=9))
+
+
+def test_manual_optimization_is_left_alone(capsys):
+    task = Terms(**DATA, forward=3)
+    task.automatic_optimization = False
+    trainer = L.Trainer(fast_dev_run=True, accelerator="cpu", callbacks=[MemoryGuard()], enable_progress_bar=False)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.fit(task.double(), datamodule=Doubles(batch_size=8, val=9))
+    assert "memory_guard: training is left alone (manual optimization)" in capsys.readouterr().out
+
+
+def test_batch_normalisation_and_losses_that_are_no_sums_are_named(capsys):
+    class Normed(Terms):
+        additive = False
+
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.net.insert(1, nn.BatchNorm1d(5))
+
+    task = Normed(**DATA, forward=4)
+    trained(task, MemoryGuard())
+    said = capsys.readouterr().out
+    assert "in micro-batches of 4, with a gradient close to that of the whole batch, not equal" in said
+    assert "; batch normalisation is over a micro-batch" in said
+    assert task.net[1].momentum == 0.1
+
+
+@pytest.fixture
+def command_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(PARTS))
+    Path("configs").mkdir()
+    Path("configs/tiny.yaml").write_text(
+        "trainer: {max_epochs: 1, accelerator: cpu}\nmodel: {class_path: small_memory.Terms}\n"
+        "data: {class_path: tiny_task.Shades, init_args: {batch_size: 8}}\n"
+    )
+
+
+def test_a_resumed_run_knows_the_size(command_line, capsys):
+    verbs.fit(["--model.forward", "3"])
+    assert "goes on in micro-batches of 2, with" in capsys.readouterr().out
+    verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "2"])
+    said = capsys.readouterr().out
+    assert "memory_guard: training goes on in micro-batches of 2, as before" in said and "out of memory" not in said
+    guard = MemoryGuard()
+    guard.load_state_dict({"found": {"training_step": 2}, "memory": 16 * 2**30})
+    assert guard.sizes.found == {}  # it was another device
+
+
+def test_one_flag_turns_it_off(command_line):
+    with pytest.raises(torch.OutOfMemoryError):
+        verbs.fit(["--model.forward", "3", "--memory_guard.enabled", "false"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_with_a_real_limit(capsys):
+    """A gigabyte of activations for eight samples, and 600 MB that may be used."""
+
+    class Wide(Terms):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.net = nn.Sequential(nn.Linear(3 * 6 * 8, 5), Wider(), nn.Linear(5, 3))
+
+    class Wider(nn.Module):
+        def forward(self, x):
+            return x + (x[:, :1, None].expand(-1, 4000, 1000) * 1e-3).sin().cos().mean((1, 2))[:, None]
+
+    weights = []
+    free = torch.cuda.get_device_properties(0).total_memory
+    for fraction in (1.0, 600e6 / free):
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(fraction)
+        try:
+            guard = MemoryGuard()
+            weights.append(trained(Wide(**DATA), guard, accelerator="gpu", devices=1)[0].cpu())
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+    assert guard.sizes.found["training_step"] < 8
+    assert torch.allclose(*weights, rtol=1e-8)

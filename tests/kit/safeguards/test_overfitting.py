@@ -1,0 +1,195 @@
+"""What is measured of the training images, by hand and over the command line; and that nothing else changes by it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_task
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kit.cli import verbs
+from kit.ground.errors import UserError
+from kit.safeguards import Overfitting
+
+PARTS = Path(__file__).resolve().parent.parent / "parts"
+TINY = {
+    "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Judged", "init_args": {"lr": 0.1}},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 400, "val": 45}},
+}
+RUN = Path("runs/tiny/version_0")
+FEW = ["--data.train", "80", "--overfitting.budget", "10"]  # 10 steps an epoch, measured after each
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    Path("configs").mkdir()
+    Path("configs/tiny.yaml").write_text(yaml.safe_dump(TINY))
+
+
+def results(run: Path = RUN) -> dict[str, float]:
+    return json.loads((run / "results.json").read_text())
+
+
+def by_hand(run: Path = RUN, train: int = 400, val: int = 45, model: type = tiny_task.Judged) -> tuple[float, float]:
+    """Accuracy of the best checkpoint on the part of the training images, and on the validation images."""
+    data = tiny_task.Shades(train=train, val=val)
+    data.setup("fit")
+    state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    task = model(3, 3).eval()
+    task.load_state_dict(state)
+    accuracies = []
+    for loader in (data.train_part_dataloader(), data.val_dataloader()):
+        batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        accuracies.append(task.measure([right for batch in batches for right in task.evidence(batch)]))
+    return accuracies[0], accuracies[1]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run)).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("overfitting/")]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def agrees_with_hand(**options: Any) -> None:
+    train, val = by_hand(**options)
+    found = results()
+    assert found["overfitting/train_accuracy"] == pytest.approx(train)
+    assert found["overfitting/gap"] == pytest.approx(train - val)
+    assert 0 < found["overfitting/gap_margin"] < 0.5
+
+
+def test_the_part_is_as_large_as_val_fixed_and_of_training_images():
+    parts = []
+    for seed in (0, 0, 1):
+        data = tiny_task.Shades(train=200, val=45, seed=seed, augment=[torch.nn.Identity()])
+        data.setup("fit")
+        loader = data.train_part_dataloader()
+        parts.append(torch.cat([batch.keys for batch in loader]).tolist())
+        assert loader.dataset.augment is None
+        images = torch.cat([batch.images for batch in loader])
+        assert torch.equal(images, data.samples["train"].images[parts[-1]])
+    assert parts[0] == parts[1] != parts[2]
+    assert len(set(parts[0])) == 45 and max(parts[0]) > 45
+
+
+AVERAGED = {"trainer": {"callbacks": [{"class_path": "kit.training.EMA", "init_args": {"decay": 0.9}}]}}
+
+
+@pytest.mark.parametrize("averaged", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_it_measures_the_weights_that_are_kept(averaged, capsys):
+    Path("more.yaml").write_text(yaml.safe_dump(AVERAGED if averaged else {}))
+    verbs.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
+    agrees_with_hand()
+    train, val = by_hand()
+    verdict = capsys.readouterr().out.split("version_0\n")[1].splitlines()
+    assert verdict[0].startswith("verdict: ") and f"(train {train:.2f}, val {val:.2f} +- 0." in verdict[0]
+    tags = scalars(RUN)
+    assert [step for step, _ in tags["overfitting/train_accuracy"]] == [50, 100, 150]
+    assert set(tags) == {"overfitting/train_accuracy", "overfitting/gap", "overfitting/gap_margin"}
+    events = EventAccumulator(str(RUN)).Reload()
+    assert "overfitting/verdict/text_summary" in events.Tags()["tensors"]
+
+
+def test_with_two_processes_each_image_counts_once(ranks):
+    """49 and a batch size of 8: one process has a batch more than the other, and the last is uneven. Both measure with
+    the statistics that the checkpoint has."""
+    words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.val", "49"]
+    words += ["--model", "tiny_task.Normed", "--overfitting.budget", "10"]  # at each validation, not after the training
+    ended = ranks("tiny_app.fit", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("verdict: ") == 1
+    agrees_with_hand(val=49, model=tiny_task.Normed)
+
+
+WORKERS = ["--data.num_workers", "1", "--trainer.max_epochs", "2"]
+
+
+@pytest.mark.parametrize("words", [[], pytest.param(WORKERS, marks=pytest.mark.slow)], ids=["alone", "with a worker"])
+def test_training_is_the_same_without_it(words):
+    """Its loader's iterators would draw from the generator that the training's iterators draw from."""
+    states, found = [], []
+    for enabled in ("true", "false"):
+        verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *FEW, *words])
+        states.append(torch.load(f"runs/{enabled}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"])
+        found.append(results(Path(f"runs/{enabled}/version_0")))
+        states[-1]["generator"] = torch.get_rng_state()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    same = [{k: v for k, v in f.items() if k.startswith("test/")} for f in found]
+    assert same[0] == same[1]
+    assert not any(key.startswith("overfitting/") for key in found[1])
+
+
+def test_off_it_says_nothing(capsys):
+    verbs.fit(["--overfitting.enabled", "false", *FEW])
+    assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
+
+
+@pytest.mark.slow
+def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(capsys):
+    """40 forward passes, which are all the training images there are, after 40 steps of training, are a third of their
+    work: every seventh validation is within 5 %, every second within 17 %."""
+    sizes = ["--data.train", "40", "--data.val", "45", "--early_stopping.patience", "null"]
+    verbs.fit([*sizes, "--trainer.max_epochs", "10"])
+    assert [step for step, _ in scalars(RUN)["overfitting/gap"]] == [7 * 5]
+    agrees_with_hand(train=40)
+    verbs.fit([*sizes, "--trainer.max_epochs", "4", "--overfitting.budget", "0.17"])
+    assert [step for step, _ in scalars(Path("runs/tiny/version_1"))["overfitting/gap"]] == [2 * 5, 4 * 5]
+
+
+def test_a_resumed_run_knows_what_was_measured_before():
+    options = ["--trainer.max_epochs", "4", "--model.lr", "0.01", *FEW]
+    verbs.fit([*options, "--name", "straight"])
+    verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
+    verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "4"])
+    straight, halved = Path("runs/straight/version_0"), Path("runs/halved/version_0")
+    assert scalars(straight) == scalars(halved)
+    assert len(scalars(straight)["overfitting/gap"]) == 4
+    own = [{k: v for k, v in results(run).items() if k.startswith("overfitting/")} for run in (straight, halved)]
+    assert own[0] == own[1]
+
+
+def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
+    verbs.fit(["--model", "tiny_task.Judge", *FEW])
+    assert capsys.readouterr().out.count("verdict: none, since Judge has no method evidence") == 1
+    assert not any(key.startswith("overfitting/") for key in results())
+
+
+def test_without_a_validation_there_is_no_verdict(capsys):
+    verbs.fit(["--trainer.limit_val_batches", "0", *FEW])
+    assert "verdict: none, since nothing was validated" in capsys.readouterr().out
+
+
+def test_a_limited_validation_limits_the_part_too():
+    verbs.fit(["--trainer.limit_val_batches", "2", *FEW])
+    assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
+
+
+@pytest.mark.parametrize("budget", [0, -1])
+def test_a_budget_of_nothing_is_a_mistake(budget):
+    with pytest.raises(UserError, match=r"overfitting\.budget is .* --overfitting\.enabled false"):
+        Overfitting(budget=budget)
+
+
+CASES = [  # what is run: its verdict
+    (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "30", "--data.batch_size", "60"],
+     "overfits since epoch"),
+    (["--model.lr", "0", *FEW], "underfits"),
+    (["--data.val", "9"], "too small to tell"),
+    (["--data.train", "2000", "--data.val", "200", "--data.batch_size", "50"], "fits well"),
+]  # fmt: skip
+
+
+DEAR = ("too small to tell", "fits well")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[1] in DEAR else (), id=case[1]) for case in CASES],
+)
+def test_verdicts_of_real_runs(words, wanted, capsys):
+    verbs.fit([*words, "--early_stopping.patience", "null"])
+    assert f"verdict: {wanted}" in capsys.readouterr().out

@@ -1,0 +1,384 @@
+"""A run that is killed and goes on ends as one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from restless_task import Restless
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_task import Judge, Shades
+
+from kit.cli import process, verbs
+from kit.ground.errors import Stopped, UserError
+
+PARTS = Path(__file__).resolve().parent.parent / "parts"
+
+EMA = {"class_path": "kit.training.EMA", "init_args": {"decay": 0.9}}
+RUN = {
+    "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 2, "callbacks": [EMA]},
+    "model": {"class_path": "restless_task.Restless"},
+    "data": {
+        "class_path": "tiny_task.Shades",
+        "init_args": {
+            "batch_size": 5,
+            "augment": [{"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}],
+            "val": 12,
+        },
+    },
+    "early_stopping": {"patience": 2},
+    "check": "off",
+}
+
+
+class Killed(BaseException):
+    """As SIGKILL, the process has no say; what was handed to the writer may be on the disk already."""
+
+
+def config_of_all_runs() -> None:
+    process.quiet()
+    Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    config_of_all_runs()
+
+
+def fit(name: str, *args: str) -> Path:
+    verbs.fit(["--config", "tiny.yaml", "--name", name, *args])
+    return Path("runs") / name / "version_0"
+
+
+@pytest.fixture
+def whole(once) -> Path:
+    """The run that is not stopped, made once."""
+
+    def make() -> None:
+        config_of_all_runs()
+        fit("whole")
+
+    return once("restless", make) / "runs/whole/version_0"
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Starts a run that ends in the `at`th call of a method of the task's, before the call or after it."""
+
+    def run(name: str, at: int, where: str, *args: str) -> Path:
+        calls = 0
+        method = getattr(Restless, where)
+
+        def counted(self, batch, batch_idx):
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise Killed
+            return method(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Restless, where, counted)
+            with pytest.raises(Killed):
+                fit(name, *args)
+        return Path("runs") / name / "version_0"
+
+    return run
+
+
+def contents(run: Path, name: str) -> dict[str, Any]:
+    """A checkpoint without what may differ: where the run lies, and how many bytes its log has."""
+    content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    content["exact_resume"].pop("log")
+    for state in content["callbacks"].values():
+        for key in [key for key in state if "path" in key or key in ("dirpath", "best_k_models")]:
+            del state[key]
+    return content
+
+
+def assert_equal(a: Any, b: Any, where: str = "") -> None:
+    if isinstance(a, dict):
+        assert set(a) == set(b), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for place, pair in enumerate(zip(a, b, strict=True)):
+            assert_equal(*pair, f"{where}/{place}")
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    else:
+        assert a == b, (where, a, b)
+
+
+def log(run: Path) -> list[tuple[str, int, float]]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]  # by the clock
+    return sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+
+
+def assert_same(run: Path, other: Path) -> None:
+    for name in ("last", "best"):
+        assert_equal(contents(run, name), contents(other, name), name)
+    assert log(run) == log(other)
+    results = [json.loads((folder / "results.json").read_text()) for folder in (run, other)]
+    assert results[0]["test/accuracy"] == results[1]["test/accuracy"]
+
+
+STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
+
+MOMENTS = [*((at, "training_step") for at in (1, 4, 8, 15)), *((at, "validation_step") for at in (2, 4))]
+KILLS = [
+    ("every step", [(15, "training_step"), (2, "validation_step")]),
+    *(pytest.param(how, MOMENTS, marks=pytest.mark.slow, id=f"{how}, more moments") for how in STEPS),
+]
+
+
+@pytest.mark.parametrize(("how", "moments"), KILLS)
+def test_killed_at_any_moment(killed, whole, how, moments):
+    whole = fit("whole", *STEPS[how]) if STEPS[how] else whole
+    for at, where in moments:
+        name = f"{where}_{at}"
+        run = killed(name, at, where, *STEPS[how])
+        verbs.fit(["--resume", str(run)])
+        assert_same(whole, run)
+
+
+@pytest.mark.slow
+def test_workers_begin_in_the_middle_too(killed):
+    options = ["--data.num_workers", "2", *STEPS["every step"]]
+    whole, run = fit("whole", *options), killed("killed", 12, "training_step", *options)
+    verbs.fit(["--resume", str(run)])
+    assert_same(whole, run)
+
+
+def test_a_damaged_file_gives_way_to_the_one_before_it(killed, whole, capsys):
+    run = killed("killed", 20, "training_step", *STEPS["every step"])
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
+    verbs.fit(["--resume", str(run)])
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+    assert not list(run.rglob("*.part"))
+    assert_same(whole, run)
+
+
+def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
+    run = killed("killed", 4, "training_step", *STEPS["every step"])
+    seen = []
+    step = Restless.training_step
+    monkeypatch.setattr(Restless, "training_step", lambda *a: seen.append(a[2]) or step(*a))
+    verbs.fit(["--resume", str(run)])
+    first = seen[0]
+    assert first in (1, 2, 3)  # while one checkpoint is being written, the next has to wait
+    assert seen[: 7 - first] == list(range(first, 7))
+
+
+def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
+    run = fit("run", "--early_stopping.patience", "null")
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
+    assert "the schedule is made anew, for 42 steps in all" in capsys.readouterr().out
+    rates = {step: value for tag, step, value in log(run) if tag == "learning_rate"}
+    straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
+    planned = {step: value for tag, step, value in log(straight) if tag == "learning_rate"}
+    assert planned.keys() == rates.keys()
+    assert all(rates[step] == planned[step] for step in planned if step > 22)
+    with pytest.raises(UserError, match=r"trainer.max_epochs is 2, but 5 epochs are done already"):
+        verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+
+
+def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
+    run = killed("killed", 10, "training_step")
+    with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new one, or .* --force true"):
+        verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
+    verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
+    said = capsys.readouterr()
+    assert "another config from here on: model.lr was 0.01 and is now 0.5; early_stopping.patience was 2" in said.err
+    highest = max(group["initial_lr"] for group in contents(run, "last")["optimizer_states"][0]["param_groups"])
+    assert highest == 0.5
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert (saved["force"], saved["resume"], saved["model"]["init_args"]["lr"]) == (False, None, 0.5)
+
+
+@pytest.mark.slow
+def test_where_a_run_computes_is_no_change(killed, whole):
+    run = killed("killed", 10, "training_step")
+    verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
+    assert_equal(contents(whole, "last")["state_dict"], contents(run, "last")["state_dict"])
+
+
+def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
+    run = killed("killed", 10, "training_step")
+    given = Shades.given
+    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(10)))
+    told = "train had 37 samples and now has 10; val had 12 samples and now has 10; test had 11 samples and now has 10"
+    with pytest.raises(UserError, match=f"--resume with another data is another run: {told}"):
+        verbs.fit(["--resume", str(run)])
+    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(9, -1, -1)))
+    monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
+    with pytest.raises(UserError, match="classes has other names"):
+        verbs.fit(["--resume", str(run)])
+
+
+def test_it_can_be_turned_off():
+    run = fit("off", "--exact_resume.enabled", "false")
+    assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+
+
+SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, said, whole, monkeypatch):
+    """In this process: the signal comes in the middle of a step."""
+    step = Restless.training_step
+    at = iter(range(100))
+
+    def interrupted(self, batch, batch_idx):
+        if next(at) == 10:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "training_step", interrupted)
+        with pytest.raises(Stopped, match=f"{said}; to go on: python -m tiny_app.fit --resume runs/stopped") as stopped:
+            fit("stopped")
+    assert stopped.value.exit_code == code
+    assert signal.getsignal(number) == before
+    run = Path("runs/stopped/version_0")
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 11
+    verbs.fit(["--resume", str(run)])
+    assert_same(whole, run)
+
+
+def test_a_second_ctrl_c_stops_at_once(monkeypatch):
+    def interrupted(self, batch, batch_idx):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(Restless, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit("stopped")
+
+
+def test_a_signal_in_validation_ends_it_and_it_is_run_again(whole, monkeypatch):
+    step = Restless.validation_step
+
+    def interrupted(self, batch, batch_idx):
+        if batch_idx == 1 and self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "validation_step", interrupted)
+        with pytest.raises(Stopped):
+            fit("stopped")
+    verbs.fit(["--resume", "runs/stopped/version_0"])
+    assert_same(whole, Path("runs/stopped/version_0"))
+
+
+DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+ENDLESS = ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
+
+
+def goes_on_alone(run: Path, said: str, ranks) -> None:
+    assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
+    epochs = contents(run, "last")["epoch"] + 2
+    words = ["--resume", str(run), "--trust", "tiny_task", "--trust", "poison", "--trainer.devices", "1"]
+    words += ["--trainer.max_epochs", str(epochs)]  # in a process of its own: ddp would hold this one's port
+    ended = ranks("tiny_app.fit", *words, processes=1)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 processes before, 1 now" in ended.stdout
+    assert contents(run, "last")["exact_resume"]["processes"] == 1
+
+
+def test_two_processes_stop_together_and_one_can_go_on(ranks):
+    ended = ranks("tiny_app.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS,
+                  "--trainer.callbacks+=poison.Terminated", "--trainer.callbacks.step", "5")  # fmt: skip
+    assert ended.returncode == 143, ended.stderr
+    goes_on_alone(Path("runs/two/version_0"), ended.stderr, ranks)
+
+
+@pytest.mark.slow
+def test_two_processes_that_one_has_started_stop_together(ranks):
+    """SIGTERM to all of them, as `timeout` and SLURM send it."""
+    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
+    line = [sys.executable, "-m", "tiny_app.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    run = Path("runs/two/version_0")
+    with subprocess.Popen(line, **options) as started:
+        while not (run / "checkpoints" / "best.ckpt").exists():
+            assert started.poll() is None, started.stderr.read()
+            time.sleep(0.1)
+        os.killpg(started.pid, signal.SIGTERM)
+        _, said = started.communicate(timeout=120)
+    assert started.returncode == 143, said
+    goes_on_alone(run, said, ranks)
+
+
+@pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (1, 2)), 3])
+def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
+    """In the last epoch, too: the test is for the resumed run."""
+    words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]
+    step, calls = Restless.training_step, []
+
+    def interrupted(self, batch, batch_idx):
+        calls.append(batch_idx)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "training_step", interrupted)
+        with pytest.raises(Stopped):
+            fit("stopped", *words)
+    assert len(calls) == at
+    run = Path("runs/stopped/version_0")
+    assert not (run / "results.json").exists()
+    verbs.fit(["--resume", str(run)])
+    assert_same(fit("whole", *words), run)
+
+
+@pytest.mark.slow
+def test_a_validation_within_a_sum_of_gradients(killed):
+    """The gradients that were gathered so far are in no checkpoint."""
+    words = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "3"]
+    run = killed("killed", 6, "training_step", *words)
+    verbs.fit(["--resume", str(run)])
+    assert_same(fit("whole", *words), run)
+
+
+def test_a_module_that_saves_no_hyperparameters_can_go_on(monkeypatch):
+    monkeypatch.setattr(Judge, "save_hyperparameters", lambda *_, **__: None)
+    words = ["--model", "tiny_task.Judge", "--trainer.max_epochs", "1", "--trainer.callbacks", "[]"]
+    words += ["--early_stopping.patience", "null"]
+    monkeypatch.setattr(Judge, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), 0.01))
+    run = fit("own", *words)
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+    assert contents(run, "last")["epoch"] == 1
+    with pytest.raises(UserError, match=r"of which LightningModule it is.* does not call save_hyperparameters"):
+        verbs.test([str(run)])
+
+
+def test_a_strangers_paths_are_not_followed():
+    """The file of a score that has been bettered is deleted."""
+    run, victim = fit("run", "--trainer.max_epochs", "1", "--early_stopping.patience", "null"), Path("victim.ckpt")
+    victim.write_text("precious")
+    file = run / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    state = next(state for state in content["callbacks"].values() if "kth_best_model_path" in state)
+    state |= {"kth_best_model_path": str(victim), "best_model_path": str(victim), "dirpath": str(Path.cwd())}
+    state |= {"best_k_models": {str(victim): torch.tensor(9.0)}, "kth_value": torch.tensor(9.0)}
+    torch.save(content, file)
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "3"])
+    assert victim.read_text() == "precious"
+    assert (run / "checkpoints" / "best.ckpt").is_file()

@@ -1,0 +1,64 @@
+"""Which signals stop a run, and how several processes agree on it."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from kit.data.workers import unheard
+from kit.safeguards import signals
+from kit.safeguards.signals import Agreement, Signals
+
+TRAINER = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=True)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_under_slurm_its_signals_stop_a_run(number, monkeypatch):
+    monkeypatch.setattr(signals.SLURMEnvironment, "detect", lambda: True)
+    heard = Signals()
+    heard.listen(TRAINER)
+    os.kill(os.getpid(), number)
+    stopped = heard.stopped("COMMAND")
+    assert str(stopped) == f"stopped by {number.name}; to go on: COMMAND"
+    assert stopped.exit_code == 143
+
+
+def test_elsewhere_they_are_left_alone():
+    before = signal.getsignal(signal.SIGUSR1)
+    Signals().listen(TRAINER)
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_what_was_told_to_be_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Signals().listen(TRAINER)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_the_processes_that_this_one_started_are_told():
+    told = []
+    launcher = SimpleNamespace(kill=told.append)
+    Signals().listen(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher), is_global_zero=True))
+    os.kill(os.getpid(), signal.SIGINT)
+    assert told == [signal.SIGTERM]
+
+
+def test_one_process_agrees_with_itself_at_once():
+    assert Agreement(1)(True, False) == [True, False]
+
+
+def test_workers_outlive_the_first_signals():
+    unheard(0)
+    for number in STOPPING:
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,0 +1,101 @@
+"""What is watched, and when a run stops."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from kit.safeguards import Checkpoint, EarlyStopping
+from kit.training.monitor import watched
+
+TASK = SimpleNamespace(monitor="val/map", mode="max")
+SILENT = SimpleNamespace()
+
+WATCHED = [  # the task, --monitor, --mode: what is watched and which way is up
+    (TASK, None, None, ("val/map", "max")),
+    (TASK, None, "min", ("val/map", "min")),
+    (TASK, "val/loss", None, ("val/loss", "min")),
+    (TASK, "val/accuracy", None, ("val/accuracy", "max")),
+    (TASK, "val/error", "min", ("val/error", "min")),
+    (SILENT, None, None, ("val/loss", "min")),
+    (SILENT, "val/miou", None, ("val/miou", "max")),
+    (SimpleNamespace(monitor="val/error", mode="min"), "val/error", None, ("val/error", "min")),
+]
+
+
+@pytest.mark.parametrize(("task", "monitor", "mode", "wanted"), WATCHED)
+def test_watched(task, monitor, mode, wanted):
+    assert watched(task, monitor, mode) == wanted
+
+
+STOPS = [  # mode, patience, min_delta, the metric of each validation: after which it stops
+    ("max", 2, 0.0, [0.1, 0.2, 0.2, 0.1], 4),
+    ("max", 2, 0.0, [0.1, 0.0, 0.2, 0.2, 0.3], None),
+    ("max", 1, 0.15, [0.5, 0.6], 2),
+    ("min", 1, 0.0, [0.5, 0.4, 0.3, 0.3], 4),
+    ("min", 1, 0.15, [0.5, 0.4], 2),
+    ("min", None, 0.0, [0.5] * 50, None),
+]
+
+
+@pytest.mark.parametrize(("mode", "patience", "min_delta", "values", "wanted"), STOPS)
+def test_stops(mode, patience, min_delta, values, wanted):
+    stopping = EarlyStopping("val/x", mode, patience, min_delta)
+    trainer = SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1, world_size=1)
+    stopping.setup(trainer, SILENT, "validate")
+    stops = [stopping._evaluate_stopping_criteria(torch.tensor(value))[0] for value in values]
+    assert (stops.index(True) + 1 if True in stops else None) == wanted
+
+
+ENDS = [  # the metric of each validation, and what is said at the end
+    ([0.5, float("nan")], "stopped after epoch 2: val/x is not finite\n"),
+    ([float("nan")], "stopped after epoch 1: val/x is not finite\n"),
+    (
+        [0.5, 0.25],
+        "stopped after epoch 2: val/x has not improved on 0.5000 for 1 validations (early_stopping.patience)\n",
+    ),
+    ([0.5, 0.75], ""),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), ENDS)
+def test_it_says_why_it_stopped(values, said, capsys):
+    stopping = EarlyStopping("val/x", "max", 1)
+    trainer = SimpleNamespace(
+        fast_dev_run=False, should_stop=False, enable_validation=True, world_size=1, strategy=SimpleNamespace()
+    )
+    trainer.is_global_zero, trainer.loggers = True, []
+    trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
+    stopping.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), SILENT, "fit")
+    for trainer.current_epoch, value in enumerate(values):
+        trainer.callback_metrics = {"val/x": torch.tensor(value)}
+        stopping._run_early_stopping_check(trainer)
+    stopping.on_fit_end(trainer, SILENT)
+    assert capsys.readouterr().out == said
+    assert trainer.should_stop == bool(said)
+
+
+def test_the_state_of_a_resumed_run_is_not_forgotten():
+    before = EarlyStopping()
+    before.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
+    for value in (0.5, 0.4):
+        before._evaluate_stopping_criteria(torch.tensor(value))
+    after = EarlyStopping()
+    after.load_state_dict(before.state_dict())
+    after.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
+    assert (after.wait_count, float(after.best_score), after.mode) == (1, 0.5, "max")
+    # Whatever is loaded last, as Lightning does it: setup first.
+    late = EarlyStopping()
+    late.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
+    late.load_state_dict(before.state_dict())
+    assert (late.wait_count, float(late.best_score)) == (1, 0.5)
+
+
+def test_checkpoints_take_what_to_watch_from_the_task(tmp_path):
+    import lightning as L
+
+    trainer = L.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
+    for task, wanted in ((TASK, ("val/map", "max", -float("inf"))), (SILENT, ("val/loss", "min", float("inf")))):
+        checkpoint = Checkpoint()
+        checkpoint.setup(trainer, task, "validate")
+        assert (checkpoint.monitor, checkpoint.mode, float(checkpoint.kth_value)) == wanted

@@ -1,0 +1,186 @@
+"""The decision, its words, and the interval that it rests on."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from kit.safeguards.advice import advice, longer
+from kit.safeguards.verdict import Measured, Verdict, decide, margin, of
+
+
+def measured(epoch: int, train: float | None, val: float, val_margin: float = 0.02, train_margin: float = 0.0):
+    return Measured(epoch, val, val_margin, train, train_margin)
+
+
+HISTORIES = [  # what was measured, the best's place: the verdict
+    ([(1, 0.9, 0.88)], 0, "fits well (train 0.90, val 0.88 +- 0.02)"),
+    ([(1, 1.0, 1.0)], 0, "fits well (train 1.00, val 1.00 +- 0.02)"),
+    ([(1, 0.85, 0.9)], 0, "fits well (train 0.85, val 0.90 +- 0.02)"),
+    # A gap that is surely there, and too small to matter.
+    ([(1, 0.95, 0.91, 0.001)], 0, "fits well (train 0.95, val 0.91 +- 0.00)"),
+    ([(1, 0.99, 0.81, 0.03)], 0, "overfits since epoch 1 (train 0.99, val 0.81 +- 0.03)"),
+    (
+        [(1, 0.5, 0.5), (2, 0.8, 0.74), (3, 0.85, 0.82), (4, 0.9, 0.82), (5, 0.95, 0.84), (6, 0.99, 0.81)],
+        4,
+        "overfits since epoch 4 (train 0.95, val 0.84 +- 0.02)",
+    ),
+    # Only after the checkpoint that is kept.
+    (
+        [(1, 0.5, 0.5), (2, 0.82, 0.8), (3, 0.9, 0.78), (4, 0.99, 0.71)],
+        1,
+        "overfits since epoch 3 (train 0.99, val 0.71 +- 0.02 at epoch 4); the best checkpoint, of epoch 2, is from",
+    ),
+    ([(1, 0.5, 0.5), (2, 0.82, 0.8), (3, 0.99, 0.71)], 1, "fits well"),  # once, after the best: it may be chance
+    # Within chance: a gap of 0.09 where the interval of the gap is 0.1.
+    ([(1, 0.95, 0.86, 0.1)], 0, "too small to tell (train 0.95, val 0.86 +- 0.10): the validation set is too small"),
+    ([(1, 0.9, 0.9, 0.09)], 0, "too small to tell (train 0.90, val 0.90 +- 0.09)"),
+    # The training images are a sample, too: 0.045 and 0.045 make 0.064.
+    ([(1, 0.92, 0.86, 0.045, 0.045)], 0, "too small to tell"),
+    ([(1, 0.92, 0.86, 0.045, 0.0)], 0, "overfits since epoch 1"),
+    # A gap that is too large for chance, however small the validation set.
+    ([(1, 1.0, 0.6, 0.2)], 0, "overfits since epoch 1 (train 1.00, val 0.60 +- 0.20)"),
+    ([(1, 0.1, 0.08), (2, 0.12, 0.11)], 1, "underfits (train 0.12, val 0.11 +- 0.02)"),
+    ([(1, 0.79, 0.79)], 0, "underfits"),
+    ([(1, 0.81, 0.81)], 0, "fits well"),
+    ([(1, 0.79, 0.79, 0.02, 0.02)], 0, "fits well"),  # it may be 0.81
+    ([(1, 0.1, 0.1, 0.2, 0.2)], 0, "underfits"),
+    ([(1, 0.6, 0.4)], 0, "overfits since epoch 1"),  # both, and more freedom would make the gap wider
+    # Some validations were not measured.
+    ([(1, None, 0.7), (2, 0.95, 0.8), (3, None, 0.8), (4, 0.99, 0.8)], 3, "overfits since epoch 2 at the latest"),
+    ([(1, 0.8, 0.8), (2, None, 0.85), (3, 0.88, 0.86), (4, None, 0.8)], 2, "fits well (train 0.88"),
+]
+
+
+@pytest.mark.parametrize(("history", "best", "wanted"), HISTORIES)
+def test_verdicts(history, best, wanted):
+    verdict = decide([measured(*values) for values in history], best)
+    assert str(verdict).startswith(wanted) and wanted.startswith(verdict.kind)
+
+
+def test_no_verdict_where_the_best_checkpoint_was_not_measured():
+    assert decide([measured(1, 0.9, 0.9), measured(2, None, 0.95)], 1) is None
+
+
+def accuracy(right: int, wrong: int) -> torch.Tensor:
+    hits = torch.tensor([1.0] * right + [0.0] * wrong)
+    return torch.stack([hits, torch.ones_like(hits)], 1)[..., None]
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(180, 20), (500, 500), (9500, 500)])
+def test_the_interval_of_a_share_is_the_binomials(right, wrong):
+    count = right + wrong
+    share = (right + 2) / (count + 4)
+    by_hand = 1.96 * math.sqrt(share * (1 - share) / (count + 4))
+    assert margin(accuracy(right, wrong)) == pytest.approx(by_hand, rel=0.1)
+
+
+def test_where_all_are_right_it_is_no_wider_than_the_rule_of_three_and_not_0():
+    for count in (20, 144, 1000):
+        assert 0.4 * 3 / count < margin(accuracy(count, 0)) < 3 / count
+
+
+def test_the_interval_covers_the_truth():
+    """Of 200 validation sets of 100 images, of a classifier that tells 80 in 100 right, about 190."""
+    generator = torch.Generator().manual_seed(0)
+    covered = 0
+    for _ in range(200):
+        right = int((torch.rand(100, generator=generator) < 0.8).sum())
+        covered += abs(right / 100 - 0.8) <= margin(accuracy(right, 100 - right))
+    assert covered >= 184
+
+
+def test_where_nobody_knows_the_best_a_run_underfits_that_learned_next_to_nothing():
+    low = [measured(1, 0.5, 0.5, 0.01)]
+    assert decide(low, 0).kind == "underfits" and decide(low, 0, up_to_one=False).kind == "fits well"
+    nothing = [measured(1, 0.05, 0.05, 0.01)]
+    assert decide(nothing, 0, up_to_one=False).kind == "underfits"
+    high = [measured(1, 0.7, 0.5, 0.01)]
+    assert decide(high, 0, up_to_one=False).kind == "overfits"
+
+
+def test_the_same_samples_give_the_same_interval_in_any_order():
+    shares = torch.rand(50, 2, 4).double()
+    assert margin(shares) == margin(shares.flip(0))
+
+
+def test_the_metric_of_shares_by_hand():
+    """Class 0: 3 of 6; class 1: 3 of 5; class 2 is nowhere, and left out."""
+    shares = torch.tensor([[[1, 2, 0], [3, 3, 0]], [[2, 1, 0], [3, 2, 0]]])
+    assert of(shares) == pytest.approx((3 / 6 + 3 / 5) / 2)
+    assert math.isfinite(margin(shares))
+
+
+def net(**options):
+    return {"net": {"class_path": "a.Net", "init_args": options}}
+
+
+def adamw(**options):
+    return {
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003, "weight_decay": 0.1, **options}}
+    }
+
+
+ADVICE = [  # the verdict, the task's hyper-parameters, augmented, epochs: what is said first, and what nowhere
+    ("overfits", {**net(dropout=0.0), **adamw()}, False, 9, ["--data.augment+=", "--model.net.dropout 0.3"], "mixing"),
+    ("overfits", {**net(dropout=0.0), "mixing": None, **adamw()}, True, 9, ["--model.mixing+="], "data.augment+="),
+    ("overfits", {**net(dropout=0.3), **adamw(weight_decay=0.01)}, True, 9,
+     ["--model.optimizer.weight_decay 0.05"], "drop"),
+    ("overfits", {"net": lambda: None}, True, None, ["stronger augmentation", "more training images"], "--"),
+    ("underfits", {**net(widths=[4, 8]), **adamw()}, True, 9,
+     ["--trainer.max_epochs 18", "--model.net.widths '[8, 16]'"], "lr"),
+    ("underfits", adamw(lr=1e-6), False, 9, ["--model.optimizer.lr 0.001"], "epochs"),
+    ("underfits", {**net(dropout=0.5), "mixing": ["a.Mix"]}, False, -1,
+     ["a larger net", "--model.net.dropout 0"], "epochs"),
+    ("too small to tell", {}, False, 9, ["a validation set 4 times as large"], "--"),
+    ("fits well", {}, False, 9, [], "--"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "model", "augmented", "epochs", "first", "nowhere"), ADVICE)
+def test_what_to_try_next(kind, model, augmented, epochs, first, nowhere):
+    at = measured(3, 0.9, 0.8, 0.09)
+    longer = f"--trainer.max_epochs {2 * epochs}" if epochs and epochs > 0 else None
+    words = advice(Verdict(kind, at, at), model, augmented, longer)
+    assert all(word.startswith(start) for word, start in zip(words, first, strict=False)), words
+    assert len(words) >= len(first) and not any(nowhere in word for word in words), words
+    assert len([word for word in words if word.startswith("--")]) <= 3
+
+
+def test_what_is_not_finite_has_no_verdict():
+    nothing = torch.zeros(3, 2, 2)
+    assert math.isnan(margin(nothing))
+    for values in ((0.0, math.nan, 0.0, math.nan), (0.5, 0.1, math.nan, 0.1), (math.nan, 0.1, 0.5, 0.1)):
+        assert decide([Measured(1, *values)], 0) is None
+
+
+def test_few_samples_that_can_be_measured_have_a_margin():
+    shares = torch.zeros(40, 2, 1)
+    shares[0] = 1  # some resamples have none of it
+    assert 0 < margin(shares) < 1
+
+
+def trainer(**options):
+    known = {"max_epochs": 5, "current_epoch": 3, "max_steps": -1, "global_step": 70, "callbacks": []}
+    return SimpleNamespace(**known | options)
+
+
+def test_longer_names_the_limit_that_ended_the_run():
+    assert longer(trainer(current_epoch=5)) == "--trainer.max_epochs 10"
+    assert longer(trainer(max_steps=70)) == "--trainer.max_steps 140"
+    timer = Timer({"hours": 15})
+    timer.time_elapsed, timer.time_remaining = lambda: 54010.0, lambda: -10.0
+    assert longer(trainer(callbacks=[timer], max_epochs=-1)) == "--trainer.max_time 01:06:00:00"
+    stopping = EarlyStopping("val/loss", patience=4)
+    assert longer(trainer(callbacks=[stopping])) is None
+    stopping.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
+    assert longer(trainer(callbacks=[stopping])) == "--early_stopping.patience 8"
+
+
+def test_a_strong_decay_is_advised_where_it_is_apart_from_the_gradient():
+    at = measured(3, 0.9, 0.8, 0.01)
+    adam = {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.003, "weight_decay": 0.0}}}
+    assert not [word for word in advice(Verdict("overfits", at, at), adam, True, None) if "weight_decay" in word]

@@ -1,0 +1,95 @@
+"""Weights from files: whose they may be, and what is not loaded without a word."""
+
+import argparse
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kit.ground.errors import UserError
+from kit.training.weights import load_weights
+
+
+def net(classes: int = 5, channels: int = 3) -> nn.Module:
+    layers = {"stem": nn.Conv2d(channels, 4, 3), "norm": nn.BatchNorm2d(4), "head": nn.Linear(4, classes)}
+    return nn.ModuleDict(layers)
+
+
+def load(content: object, own: nn.Module | None = None) -> dict[str, torch.Tensor]:
+    torch.save(content, "weights.pt")
+    own = own or net()
+    load_weights(own, "weights.pt", "head")
+    return own.state_dict()
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{key}": value for key, value in net(7).state_dict().items()}
+
+
+SAVED = {  # what people save
+    "state dict": lambda: prefixed(""),
+    "own run": lambda: {"state_dict": {**prefixed("net.net."), "class_weights": torch.ones(7)}, "epoch": 3},
+    "own net": lambda: {"state_dict": prefixed("net.")},
+    "references": lambda: {"model": prefixed(""), "optimizer": {}, "args": argparse.Namespace(lr=0.1)},
+    "distributed": lambda: prefixed("module."),
+    "old": lambda: {key: value for key, value in prefixed("").items() if "num_batches" not in key},
+}
+
+
+@pytest.mark.parametrize("saved", SAVED.values(), ids=list(SAVED))
+def test_whoever_saved_it(saved):
+    torch.manual_seed(1)
+    own = load(saved())
+    torch.manual_seed(1)
+    source = net(7).state_dict()
+    assert all(torch.equal(own[key], value) for key, value in source.items() if not key.startswith("head"))
+
+
+@pytest.mark.parametrize("lacking", ["norm.weight", "stem.weight", "stem.bias"])
+def test_a_tensor_that_is_missing_is_said(lacking):
+    state = net().state_dict()
+    del state[lacking]
+    with pytest.raises(UserError, match=f"does not fit: 1 of 9 tensors are missing or of another shape, as {lacking}"):
+        load(state)
+
+
+def test_a_head_of_other_classes_or_none_is_left_as_it_is():
+    own = net()
+    before = own["head"].weight.detach().clone()
+    headless = {key: value for key, value in net().state_dict().items() if not key.startswith("head")}
+    for state in (net(7).state_dict(), headless):
+        assert torch.equal(load(state, own)["head.weight"], before)
+
+
+def test_other_channels_keep_the_sum():
+    state = net().state_dict()
+    grey = load(state, net(channels=1))
+    assert torch.allclose(grey["stem.weight"].sum(1), state["stem.weight"].sum(1))
+    again = load(grey, net())
+    assert torch.allclose(again["stem.weight"].sum(1), state["stem.weight"].sum(1))
+
+
+def broken(name: str) -> str:
+    if name == "text.pt":
+        Path(name).write_text("# README\n")
+    elif name == "list.pt":
+        Path(name).write_bytes(pickle.dumps([1, 2]))
+    elif name == "saved_list.pt":
+        torch.save([1, 2], name)
+    elif name == "whole.pt":
+        torch.save(net(), name)
+    elif name == "nothing.pt":
+        torch.save({"epoch": 3}, name)
+    else:
+        Path(name).write_bytes(b"no header")
+    return name
+
+
+@pytest.mark.parametrize(
+    "name", ["text.pt", "list.pt", "saved_list.pt", "whole.pt", "nothing.pt", "cut.pt", "cut.safetensors"]
+)
+def test_what_holds_no_weights_is_one_line(name):
+    with pytest.raises(UserError, match=rf"^{name} (cannot be read as|holds no) weights[^\n]*$"):
+        load_weights(net(), broken(name), "head")

@@ -1,0 +1,62 @@
+"""What labels in folders and in tables can get wrong: a run stops at it, a check tells all of it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from photos import write
+
+from kit.checks.survey import thorough
+from kit.ground.errors import UserError
+from project.classification import Csv, ImageFolder
+
+PLANTS: dict[str, tuple[str, Callable[[], object]]] = {
+    "annotation-missing": ("train/x.jpg", lambda: shutil.copy("photos/train/cat/1.jpg", "photos/train/x.jpg")),
+    "ignored-file": ("train/cat/x.heic", lambda: Path("photos/train/cat/x.heic").write_bytes(b"x")),
+    "class-unknown": ("val/cow", lambda: shutil.copytree("photos/val/cat", "photos/val/cow")),
+    "class-empty": ("train/cow", lambda: Path("photos/train/cow").mkdir()),
+}
+STOPPING = ("class-unknown", "class-empty")
+
+
+@pytest.fixture(autouse=True)
+def photos() -> None:
+    write()
+
+
+@pytest.mark.parametrize("kind", PLANTS)
+def test_faults_of_folders(kind):
+    where, plant = PLANTS[kind]
+    plant()
+    found = [(fault.kind, fault.file, fault.severity) for fault in thorough(ImageFolder("photos")).faults]
+    assert (kind, f"photos/{where}", "error" if kind in STOPPING else "warning") in found
+    assert {name for name, _, _ in found} <= {kind, "class-missing"}
+    if kind in STOPPING:
+        with pytest.raises(UserError, match=where):
+            ImageFolder("photos").setup("fit")
+
+
+def test_file_names_without_a_group():
+    Path("photos/train/cat/nameless.jpg").write_bytes(Path("photos/train/cat/1.jpg").read_bytes())
+    found = {(fault.kind, fault.file) for fault in thorough(ImageFolder("photos", group=r"^(\d+)")).faults}
+    assert ("no-group", "photos/train/cat/nameless.jpg") in found
+
+
+def test_faults_of_a_table():
+    rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/1.jpg,,train", "train/dog/0.jpg,dog,train"]
+    rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val"]
+    Path("photos/labels.csv").write_text("\n".join(rows))
+    faults = thorough(Csv("photos")).faults
+    lines = {(fault.kind, fault.line) for fault in faults if fault.line}
+    assert lines == {("no-label", 3), ("unknown-split", 5), ("class-unknown", 7)}
+    found = {(fault.kind, fault.file) for fault in faults}
+    assert {("image-missing", "photos/gone.jpg"), ("annotation-missing", "photos/val/dog/0.jpg")} <= found
+
+
+@pytest.mark.parametrize("text", ["no rows", "path,label\n"])
+def test_a_table_that_cannot_be_had(text):
+    Path("photos/labels.csv").write_text(text)
+    faults = thorough(Csv("photos")).faults
+    assert [fault.kind for fault in faults] == ["unusable"]
+    assert "labels.csv" in faults[0].message

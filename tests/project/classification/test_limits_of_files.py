@@ -1,0 +1,159 @@
+"""What a checkpoint or a run may take of the machine: its own tensors' size, and what the user says."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from jsonargparse import Namespace
+
+from kit.checkpoints import checkpoint
+from kit.cli import verbs
+from kit.ground.budget import Budget
+from kit.ground.errors import UserError
+from kit.ground.threads import cores
+from kit.safeguards import restarting
+from project import load
+from project.classification import CNN
+
+TAUGHT = {
+    "class_names": ["a", "b"],
+    "in_channels": 1,
+    "mean": [0.5],
+    "std": [0.5],
+    "size": [8, 8],
+    "keep_aspect": False,
+}
+
+
+def saved(net: dict[str, Any] | None = None, **more: Any) -> Path:
+    """A checkpoint of a small classifier; `net` and `more` are what its hyper-parameters say beside."""
+    state = {f"net.{name}": tensor for name, tensor in CNN(2, 1, [4], 1).state_dict().items()}
+    init_args = {"widths": [4], "depth": 1, **(net or {})}
+    model = {
+        "_class_path": "project.classification.Classifier",
+        "net": {"class_path": "project.classification.CNN", "init_args": init_args},
+        "num_classes": 2,
+        "in_channels": 1,
+        **more,
+    }
+    data = {"_class_path": "project.classification.Digits", "num_workers": 40, "cache": "disk", "cache_dir": "theirs"}
+    content = {"hyper_parameters": model, "datamodule_hyper_parameters": data, "Digits": TAUGHT, "state_dict": state}
+    torch.save(content, "some.ckpt")
+    return Path("some.ckpt")
+
+
+def test_a_model_of_its_tensors_size_is_built():
+    assert load(saved()).task.net(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+
+
+TOO_LARGE = [
+    {"net": {"depth": 10**9}},
+    {"net": {"widths": [100_000, 100_000]}},
+    {"num_classes": 10**9},
+    {"in_channels": 10**9},
+]
+
+
+@pytest.mark.parametrize("more", TOO_LARGE, ids=lambda more: str(more)[:40])
+def test_a_model_that_is_larger_than_its_tensors_is_not_built(more):
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"some\.ckpt: the model that it names is much larger than its weights"):
+        load(saved(**more))
+    assert time.monotonic() - begun < 30  # a second on a quiet machine
+
+
+@pytest.mark.parametrize("more", [{"net": {"widths": [4] * 20_000}}, {"class_names": ["a"] * 50_000}], ids=["a", "b"])
+def test_a_list_that_is_too_long(more):
+    with pytest.raises(UserError, match=r"a list of [25]0,000 values"):
+        load(saved(**more))
+
+
+def test_shapes_alone_are_no_weights():
+    """A tensor that is one number, shown many times, holds one number."""
+    shown = torch.zeros(1).expand(50_000_000)
+    assert Budget({"a": shown, "b": shown[:5]}, Path()).held == 1
+    assert Budget({"a": torch.zeros(6), "b": torch.zeros(4, dtype=torch.float16)}, Path()).held == 10
+    assert Budget(3, Path()).held == Budget({"a": None}, Path()).held == 0
+
+
+def test_copies_of_a_layer_count():
+    layer = torch.nn.TransformerEncoderLayer(64, 2)
+    with pytest.raises(UserError, match="much larger"), Budget({}, Path()):
+        torch.nn.TransformerEncoder(layer, 10**6)
+
+
+def test_what_the_machine_is_to_do_is_the_users():
+    net = {"class_path": "kit.zoo.TorchvisionNet", "init_args": {"pretrained": True, "weights": "x.pt"}}
+    mixing = {"class_path": "torchvision.transforms.v2.MixUp", "init_args": {"pretrained": True}}
+    _, found = checkpoint.load(saved(compile=True, mixing=[mixing]))
+    assert "num_workers" not in found["data"]["init_args"] and "cache" not in found["data"]["init_args"]
+    assert "cache_dir" not in found["data"]["init_args"] and "compile" not in found["model"]["init_args"]
+    assert found["model"]["init_args"]["mixing"][0]["init_args"] == {"pretrained": False}
+    content = torch.load("some.ckpt", weights_only=True)
+    content["hyper_parameters"] |= {"net": net, "mixing": None}
+    published = {"_class_path": "project.classification.TorchvisionDataset", "dataset": "torchvision.datasets.MNIST"}
+    torch.save({**content, "datamodule_hyper_parameters": published, "TorchvisionDataset": TAUGHT}, "some.ckpt")
+    _, found = checkpoint.load(Path("some.ckpt"))
+    assert found["model"]["init_args"]["net"]["init_args"] == {"pretrained": False, "weights": None}
+    assert found["data"]["init_args"]["download"] is False
+    sound = torch.load(saved(), weights_only=True)
+    torch.save({**sound, "datamodule_hyper_parameters": published, "TorchvisionDataset": TAUGHT}, "some.ckpt")
+    with pytest.raises(UserError, match=r"no data set in .*data .* or --data\.download true"):
+        verbs.test(["some.ckpt", "--trainer.accelerator", "cpu"])
+
+
+def test_a_resumed_run_is_bounded_by_this_machine(capsys):
+    config = Namespace({restarting.WORKERS: 4000, restarting.DOWNLOAD: True, restarting.DEVICES: 1})
+    now = restarting.suited(config, ["--config", "x"], begun=True)
+    assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (cores(), False)
+    assert (config[restarting.WORKERS], config[restarting.DOWNLOAD]) == (4000, True)
+    assert "the run had 4000 workers" in capsys.readouterr().err
+    typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]
+    assert restarting.suited(config, typed, begun=True) == config
+    for devices in (4000, "4000", " 4_000 ", ",".join(map(str, range(4000))), list(range(4000))):
+        config[restarting.DEVICES] = devices
+        with pytest.raises(UserError, match=r"the run had 4000 devices, .* give --trainer\.devices N"):
+            restarting.suited(config, [], begun=True)
+        assert restarting.suited(config, ["--trainer.devices", "2"], begun=True)
+    config = Namespace({restarting.NODES: 2})
+    with pytest.raises(UserError, match=r"the run had 2 machines, .* give --trainer\.num_nodes"):
+        restarting.suited(config, [], begun=True)
+    assert restarting.suited(config, ["--trainer.num_nodes", "2"], begun=True) == config
+
+
+def test_a_resumed_run_fetches_no_weights():
+    key = "model.init_args.net.init_args.pretrained"
+    assert restarting.suited(Namespace({key: True}), [], begun=True)[key] is False
+    with pytest.raises(UserError, match=r"add --model\.net\.pretrained true"):
+        restarting.suited(Namespace({key: True}), [], begun=False)
+    assert restarting.suited(Namespace({key: True}), ["--model.net.pretrained", "true"], begun=False)[key] is True
+    key = "model.init_args.features.init_args.pretrained"
+    with pytest.raises(UserError, match=r"--model\.features\.pretrained true"):
+        restarting.suited(Namespace({key: True}), [], begun=True)
+
+
+def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
+    digits = Path(__file__).parents[3] / "configs" / "classification.yaml"
+    short = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1", "--check", "off"]
+    short += ["--trainer.limit_test_batches", "1", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    verbs.fit(["--config", str(digits), "--model.net.widths", "[4]", *short])
+    run = Path("runs/classification/version_0")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["init_args"]["net"]["init_args"]["depth"] = 100_000
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
+        verbs.fit(["--resume", str(run)])
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_resumed_run_downloads_no_weights_for_what_stands_in_a_list(begun):
+    spec = {"class_path": "kit.zoo.TorchvisionNet", "init_args": {"pretrained": True}}
+    for losses in ([Namespace(spec)], [{"wrapped": [spec]}]):
+        config = Namespace({"model.class_path": "x", "model.init_args.losses": losses})
+        with pytest.raises(UserError, match=r"model\.losses\..*pretrained is true"):
+            restarting.suited(config, [], begun=begun)
+    config = Namespace({"model.class_path": "x", "model.init_args.losses": [Namespace(spec)]})
+    assert restarting.suited(config, ["--model.losses.pretrained", "true"], begun=begun) == config

@@ -1,0 +1,149 @@
+"""What is not learned from is counted and named; numbers that are written as text are numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from texts import as_text
+
+from kit.checks.survey import thorough
+from kit.ground.errors import UserError
+from project.detection import Coco, Voc, Yolo
+
+STATISTICS = {"mean": [0.5] * 3, "std": [1.0] * 3}
+
+
+def crowded(tiny, kind, crowds: list[list[bool]]) -> str:
+    """Images with a cat and a dog each, which are crowds as given."""
+    some = [tiny.Picture(f"{number}.jpg", crowd=crowd) for number, crowd in enumerate(crowds)]
+    tiny.save(Path("data"), some)
+    if kind is Coco:
+        tiny.coco(Path("data/all.json"), some)
+    else:
+        tiny.voc(Path("data"), some)
+    return "data"
+
+
+@pytest.mark.parametrize("kind", [Coco, Voc])
+def test_crowds_are_counted_by_class(tiny, kind):
+    root = crowded(tiny, kind, [[True, False], [False, False], [True, False]])
+    with pytest.warns(UserWarning, match=r"train: crowds .*: 'cat' 2 of 3$"):
+        assert kind(root=root, **STATISTICS).class_counts[:2] == [1, 3]
+    faults = [fault for fault in kind(root=root, **STATISTICS).annotation_faults() if fault.kind == "crowd"]
+    assert [(fault.severity, "2 of 3 annotations of 'cat'" in fault.message) for fault in faults] == [("warning", True)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [Coco, Voc])
+def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind):
+    root = crowded(tiny, kind, [[True, False], [True, False]])
+    with pytest.raises(UserError, match=r"all annotations of 'cat' are crowds.*--data\.crowds objects"):
+        _ = kind(root=root, **STATISTICS).class_counts
+    faults = thorough(kind(root=root, **STATISTICS)).faults
+    assert [fault.severity for fault in faults if "--data.crowds objects" in fault.message] == ["error", "warning"]
+    assert kind(root=root, crowds="objects", **STATISTICS).class_counts[:2] == [2, 2]
+    assert "crowd" not in {one.kind for one in kind(root=root, crowds="objects", **STATISTICS).annotation_faults()}
+
+
+def test_numbers_as_text_are_numbers_in_coco(tiny):
+    file = tiny.coco(Path("data/all.json"), tiny.pictures(6))
+    tiny.save(Path("data"), tiny.pictures(6))
+    numbers = Coco(root="data", **STATISTICS).given("train").targets
+    file.write_text(json.dumps(as_text(json.loads(file.read_text()))))
+    texts = Coco(root="data", **STATISTICS).given("train").targets
+    assert [str(target) for target in texts] == [str(target) for target in numbers]
+    assert sum(len(target["boxes"]) for target in texts) == 12 and not any(target["crowd"].any() for target in texts)
+
+
+@pytest.mark.parametrize("bbox", ["1234", [1, 2, 3, "four"], [1, 2, 3, True], {"x": 1, "y": 2, "w": 3, "h": 4}])
+def test_a_bbox_that_is_no_four_numbers_is_named(tiny, bbox):
+    file = tiny.coco(Path("data/all.json"), tiny.pictures(2))
+    tiny.save(Path("data"), tiny.pictures(2))
+    content = json.loads(file.read_text())
+    content["annotations"][1]["bbox"] = bbox
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"1\.jpg: annotation 10 of all\.json has no bbox of four numbers"):
+        Coco(root="data", **STATISTICS).given("train")
+
+
+def test_two_categories_of_one_name_are_one_class_and_said(tiny):
+    file = tiny.coco(Path("data/all.json"), tiny.pictures(6))
+    tiny.save(Path("data"), tiny.pictures(6))
+    file.write_text(file.read_text().replace('"name": "dog"', '"name": "cat "'))
+    with pytest.warns(UserWarning, match="class-joined 1"):
+        assert Coco(root="data", **STATISTICS).class_counts == [8, 4]
+    (fault,) = Coco(root="data").annotation_faults()
+    assert "categories 1 and 2 are both named 'cat'" in fault.message
+
+
+XML = [
+    ("<difficult>0", "<difficult>1.0", None),
+    ("<difficult>0", "<difficult>", None),
+    ("<difficult>0", "<difficult>yes", r"0\.xml:8: difficult is 'yes', but must be 0 or 1"),
+    ("<width>30", "<width> 30.0 ", None),
+    ("<width>30", "<width>wide", r"0\.xml: its size is not a number of pixels"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), XML)
+def test_numbers_in_xml(tiny, old, new, message):
+    tiny.save(Path("data"), tiny.pictures(3))
+    tiny.voc(Path("data"), tiny.pictures(3))
+    file = Path("data/0.xml")
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    data = Voc(root="data", crowds="objects", **STATISTICS)
+    if message:
+        with pytest.raises(UserError, match=message):
+            data.given("train")
+    else:
+        assert sum(data.class_counts) == 6
+        assert data.reading("train").annotations[0].size == (22, 30)
+
+
+NAMES = [
+    ("[yes, no, ON]", ["yes", "no", "ON"]),
+    ("{0: true, 1: 1.0, 2: 010}", ["true", "1.0", "010"]),
+    ("[null, 2020-01-01, 1_000]", ["null", "2020-01-01", "1_000"]),
+]
+
+
+@pytest.mark.parametrize(("names", "wanted"), NAMES)
+def test_class_names_in_yaml_are_text(tiny, names, wanted):
+    tiny.save(Path("data"), tiny.pictures(3))
+    tiny.yolo(Path("data"), tiny.pictures(3))
+    Path("data/data.yaml").write_text(f"train: .\nnames: {names}\nnc: '3'\n")
+    data = Yolo(root="data", **STATISTICS)
+    assert data.class_names == wanted and sum(data.class_counts) == 6
+    Path("data/data.yaml").write_text(f"train: .\nnames: {names}\nnc: '4'\n")
+    with pytest.raises(UserError, match="nc is 4, but there are 3 names"):
+        Yolo(root="data")
+
+
+def test_one_name_twice_in_yaml_is_one_class_and_said(tiny):
+    tiny.save(Path("data"), tiny.pictures(6))
+    tiny.yolo(Path("data"), tiny.pictures(6))
+    Path("data/data.yaml").write_text("train: .\nnames: [cat, cat, owl]\n")
+    with pytest.warns(UserWarning, match="class-joined 1"):
+        assert Yolo(root="data", **STATISTICS).class_counts == [8, 4]
+
+
+LINES = [  # on an image of 40 by 20
+    ("0 0.5 0.2 1.002 0.2 1.002 0.8 0.5 0.8", [20, 4, 40, 16], None),
+    ("0 0.5 0.2 1.5 0.2 1.5 0.8 0.5 0.8", [20, 4, 40, 16], "box-out-of-bounds"),
+    ("0 0.5 0.2 -0.5 0.2 -0.5 0.8 0.5 0.8", [0, 4, 20, 16], "box-out-of-bounds"),
+    ("0 0.5 0.5 1.2 0.5", [0, 5, 40, 15], "box-out-of-bounds"),
+    ("0 12 4 30 4 30 16 12 16", None, "box-wrong-unit"),
+    ("0 -12 0.2 0.5 0.2 0.5 0.8 -12 0.8", None, "box-wrong-unit"),
+]
+
+
+@pytest.mark.parametrize(("line", "box", "kind"), LINES)
+def test_what_sticks_out_of_an_image_in_yolo_is_cut_on_every_side(tiny, line, box, kind):
+    tiny.Picture("1.jpg", (20, 40)).save(Path("data"))
+    Path("data/1.txt").write_text(f"{line}\n0 0.5 0.5 0.5 0.5\n")
+    Path("data/classes.txt").write_text("cat\n")
+    data = Yolo(root="data", **STATISTICS)
+    boxes = data.part("train").targets[0]["boxes"].tolist()
+    assert boxes == [*([pytest.approx(box)] if box else []), [10, 5, 30, 15]]
+    assert [fault.kind for fault in data.part("train").faults] == ([kind] if kind else [])

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from kit.ground.errors import UserError
+from project.generation import Digits, ImageFolder
+
+
+def shown(data, loader):
+    """A loader's batches as the task gets them."""
+    return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+def test_digits_are_from_minus_one_to_one_and_the_parts_are_disjoint():
+    data = Digits(batch_size=500)
+    data.setup("fit")
+    assert (len(data.samples["train"]), len(data.samples["val"]), len(data.samples["test"])) == (1295, 143, 359)
+    batch = shown(data, data.train_dataloader())[0]
+    assert float(batch.images.min()) == -1 and float(batch.images.max()) == 1 and batch.images.shape[1:] == (1, 8, 8)
+    parts = [{image.numpy().tobytes() for image in data.samples[part].images} for part in ("train", "val", "test")]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+
+
+def test_the_test_gets_the_training_images_too():
+    data = Digits(batch_size=500)
+    data.setup("test")
+    test, train = data.test_dataloader()
+    keys = torch.cat([batch.keys for batch in train])
+    assert keys.tolist() == list(range(1295)) and sum(len(batch.keys) for batch in test) == 359
+    pixels = torch.cat([batch.images for batch in shown(data, train)])
+    assert torch.equal(((pixels + 1) * 127.5).round().to(torch.uint8), data.samples["train"].images)
+
+
+def test_another_scale_is_refused():
+    with pytest.raises(UserError, match=r"leave data\.mean and data\.std out"):
+        Digits(mean=[0.1], std=[0.5])
+    Digits(mean=[0.5], std=[0.5])
+
+
+def painted(*names: str) -> None:
+    for place, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 7), (20 * place, 200, 0)).save(name)
+
+
+def test_folders_of_classes():
+    painted(*(f"photos/{part}/{kind}/{n}.png" for part in ("train", "test") for kind in "ab" for n in range(4)))
+    data = ImageFolder("photos", image_size=(6, 8))
+    data.setup("fit")
+    assert data.class_names == ["a", "b"] and data.in_channels == 3 and data.mean == [0.5] * 3
+    assert data.samples["test"].targets.tolist() == [0] * 4 + [1] * 4
+    assert data.preprocessing.size == (6, 8)
+
+
+@pytest.mark.parametrize("below", ["", "train/"])
+def test_images_of_one_kind(below):
+    painted(*(f"photos/{below}{n}.png" for n in range(9)))
+    data = ImageFolder("photos", image_size=(6, 8))
+    data.setup("fit")
+    assert data.class_names == ["image"]
+    assert len(data.samples["train"]) == 8 and len(data.samples["val"]) == 1
+    assert data.evaluated == "val"
+
+
+def test_mistakes_of_folders():
+    with pytest.raises(UserError, match="no data folder"):
+        ImageFolder("gone")
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="no images in empty"):
+        ImageFolder("empty").setup("fit")
+    painted("photos/train/a/1.png", "photos/train/b/1.png", "photos/test/c/1.png")
+    with pytest.raises(UserError, match="has no class 'c'"):
+        ImageFolder("photos").setup("fit")

@@ -1,0 +1,174 @@
+"""What guards a run of any task holds for these: little memory, numbers that are none, a run that was killed."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from kit.cli import verbs
+from kit.data import Batch
+from kit.safeguards.micro_batches import step_in_parts
+from kit.samples import ClassifierFeatures
+from project.generation import Euler, Generator, StyleNet, Stylizer, UNet
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SHORT = ["--config", str(CONFIGS / "generation.yaml"), "--trainer.limit_train_batches", "4", "--model.net.widths",
+         "[8]", "--data.batch_size", "20", "--model.solver.steps", "2", "--model.samples", "30",
+         "--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch):
+    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+
+
+def generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(partial(UNet, widths=[8, 16]), 3, 3)
+
+
+def stylizer(tiny) -> Stylizer:
+    tiny.photos(Path("photos"), 1)
+    tiny.classifier(Path("run.ckpt"))
+    torch.manual_seed(0)
+    return Stylizer(partial(StyleNet, widths=[4, 6]), "photos/0.png", ClassifierFeatures("run.ckpt"), 3)
+
+
+class Trainer:
+    """As much of one as a step in parts asks for."""
+
+    precision_plugin = None
+
+
+@pytest.mark.parametrize("kind", ["generator", "stylizer"])
+def test_in_parts_the_gradient_is_that_of_the_whole_batch(kind, tiny):
+    task = (generator() if kind == "generator" else stylizer(tiny)).double()
+    for parameter in task.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2)
+    task.log = lambda *_, **__: None
+    given = Batch(torch.rand(5, 3, 16, 12).double() * 2 - 1, torch.arange(5) % 3, torch.arange(5))
+    found = []
+    for parts in (1, 2, 3):
+        torch.manual_seed(7)
+        task.zero_grad()
+        if parts == 1:
+            loss = task.training_step(given, 0)
+        else:
+            loss = step_in_parts(Trainer(), task, task.training_step, (given, 0), parts, list(task.parameters()))
+        loss.backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in task.parameters()])
+        found.append((loss.item(), gradient))
+    assert found[0][1].norm() > 1e-3
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-9)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-6, atol=1e-9)
+
+
+def with_room_for(count: int, monkeypatch) -> None:
+    """For so many images at a time, where nothing is learned."""
+    whole = UNet.forward
+
+    def forward(self, images, times, classes):
+        if len(images) > count and not self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, images, times, classes)
+
+    monkeypatch.setattr(UNet, "forward", forward)
+
+
+def test_samples_are_the_same_in_halves(monkeypatch):
+    task, classes = Generator(partial(UNet, widths=[8]), 3, 2, solver=Euler(2)).eval(), torch.arange(20) % 3
+    torch.nn.init.normal_(task.net.head[2].weight, 0, 0.3)
+    wanted = task.sample(classes, range(20), (6, 7))
+    with_room_for(7, monkeypatch)
+    assert torch.equal(task.sample(classes, range(20), (6, 7)), wanted)
+    with_room_for(0, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError):
+        task.sample(classes, range(20), (6, 7))
+
+
+@pytest.fixture
+def tested(monkeypatch):
+    """The figures of `project.test`."""
+
+    def run(*words: str) -> dict[str, float]:
+        found = {}
+        with monkeypatch.context() as patch:
+            patch.setattr(verbs, "report", lambda metrics, *_: found.update(metrics))
+            verbs.test([*words, "--trainer.limit_test_batches", "3"])
+        return found
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, tested, ranks, monkeypatch):
+    run = fit(*SHORT, "--trainer.limit_test_batches", "3", "--data.batch_size", "18")
+    wanted = tested(str(run))
+    assert {"test/agreement", "test/loss", "test/explained", "test/frechet_distance"} <= set(wanted)
+    with monkeypatch.context() as patch:
+        with_room_for(7, patch)
+        assert tested(str(run)) == pytest.approx(wanted, rel=1e-5)
+    Path("measure.py").write_text(MEASURE)
+    two = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp",
+           "--data.batch_size", "9", "--trainer.limit_test_batches", "3"]  # fmt: skip
+    ended = ranks("measure.py", str(run), *two)
+    assert ended.returncode == 0, ended.stderr
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("figures ")]
+    assert json.loads(line.removeprefix("figures ")) == pytest.approx(wanted, rel=1e-4)
+
+
+MEASURE = """
+import json, sys
+from project import process, verbs
+
+if __name__ == "__main__":
+    process.quiet()
+    verbs.report = lambda metrics, *_: print("figures", json.dumps(metrics))
+    verbs.test(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_nan_in_a_batch_costs_a_step_and_is_told(fit, capsys):
+    run = fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.callbacks+=poison.Poison",
+              "--trainer.callbacks.where", "input", "--trainer.callbacks.steps", "[2]")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "nan_guard: epoch 1 step 2: the loss is not finite, in sample " in said and "input not finite" in said
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.slow
+def test_early_stopping_stops(fit, capsys):
+    fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.max_epochs", "9", "--model.optimizer.lr", "0",
+        "--early_stopping.patience", "2", "--trainer.callbacks", "[]")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "stopped after epoch 3: val/explained has not improved on 0.0000 for 2 validations" in said
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_weights(fit, image_folder):
+    root = image_folder({"train": {"a": 14, "b": 12}, "test": {"a": 3, "b": 3}}, size=(8, 9))
+    folder = ["--data", "project.generation.ImageFolder", "--data.root", str(root), "--data.image_size", "[8, 9]",
+              "--data.augment+=torchvision.transforms.v2.RandomHorizontalFlip", "--data.batch_size", "5"]  # fmt: skip
+    runs = [fit(*SHORT, *folder, "--data.num_workers", workers, "--name", f"w{workers}") for workers in "02"]
+    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs)
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+@pytest.mark.slow
+def test_painting_goes_on_as_if_nothing_had_happened_with_any_number_of_workers(fit, tiny):
+    tiny.photos(Path("photos"), 20)
+    tiny.classifier(Path("run.ckpt"))
+    words = ["--config", str(CONFIGS / "generation_style.yaml"), "--data.root", "photos", "--data.image_size",
+             "[24, 20]", "--model.style", "photos/0.png", "--model.features.run", "run.ckpt", "--model.net.widths",
+             "[4, 6]", "--model.schedule", "null", "--trainer.limit_train_batches", "3"]  # fmt: skip
+    whole = fit(*words, "--trainer.max_epochs", "2", "--data.num_workers", "0", "--name", "whole")
+    half = fit(*words, "--trainer.max_epochs", "1", "--data.num_workers", "2", "--name", "half")
+    fit("--resume", str(half), "--trainer.max_epochs", "2")
+    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, half))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from kit.ground.errors import UserError
+from project.generation import UNet
+
+
+def stirred(**options) -> UNet:
+    """No weight is zero any more."""
+    torch.manual_seed(0)
+    net = UNet(5, 3, **options)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    return net
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 12), (13, 9)])
+@pytest.mark.parametrize("options", [{"widths": [8]}, {"widths": [8, 16, 16], "depth": 2}, {"widths": [8], "patch": 4}])
+def test_shapes(size, options):
+    net = stirred(**options)
+    out = net(torch.randn(2, 3, *size), torch.rand(2), torch.tensor([0, 5]))
+    assert out.shape == (2, 3, *size)
+    out.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("widths", [[], [12], [0, 8]])
+def test_widths_that_cannot_be_normalised_are_refused(widths):
+    with pytest.raises(UserError, match=r"model\.net\.widths is .*, but must be multiples of 8"):
+        UNet(3, widths=widths)
+
+
+def test_it_begins_with_nothing():
+    out = UNet(5, 3, widths=[8, 16])(torch.randn(2, 3, 8, 6), torch.rand(2), torch.tensor([0, 5]))
+    assert torch.equal(out, torch.zeros_like(out))
+
+
+def test_time_and_class_matter_and_the_rest_of_the_batch_does_not():
+    net, images = stirred(widths=[8, 16]), torch.randn(2, 3, 8, 6)
+    out = net(images, torch.tensor([0.2, 0.7]), torch.tensor([1, 4]))
+    assert torch.allclose(net(images[1:], torch.tensor([0.7]), torch.tensor([4])), out[1:], atol=1e-5)
+    assert not torch.allclose(net(images[1:], torch.tensor([0.3]), torch.tensor([4])), out[1:], atol=1e-2)
+    assert not torch.allclose(net(images[1:], torch.tensor([0.7]), torch.tensor([5])), out[1:], atol=1e-2)
+
+
+def test_every_place_sees_the_whole_image():
+    net, images = stirred(widths=[8, 16]), torch.randn(1, 3, 32, 32)
+    one, other = images.clone(), images.clone()
+    other[0, :, 0, 0] += 5
+    time, kind = torch.tensor([0.5]), torch.tensor([0])
+    changed = (net(one, time, kind) - net(other, time, kind)).abs()[0, :, -1, -1]
+    assert (changed > 0).all()

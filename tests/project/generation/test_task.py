@@ -1,0 +1,236 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kit.cli import verbs
+from kit.data import Batch
+from kit.ground.errors import UserError
+from kit.safeguards.verdict import of
+from project.generation import Euler, Generator, UNet
+from project.generation.flow import Flow
+
+CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
+SHORT = ["--config", CONFIG, "--trainer.limit_train_batches", "4", "--trainer.limit_test_batches", "2",
+         "--trainer.limit_val_batches", "2", "--trainer.check_val_every_n_epoch", "1", "--model.net.widths", "[8]",
+         "--data.batch_size", "20", "--model.solver.steps", "2", "--model.samples", "30"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch):
+    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+
+
+def generator(**options) -> Generator:
+    torch.manual_seed(0)
+    return Generator(lambda **sizes: UNet(widths=[8, 16], **sizes), 3, 2, **options)
+
+
+class Exact(torch.nn.Module):
+    """The velocity to images of a shade a class, from wherever it is; to grey for any class."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.asked = []
+
+    def forward(self, places, times, classes):
+        self.asked.append(classes)
+        shade = torch.tensor([-1.0, -0.5, 0.5, 0.0])[classes].view(-1, 1, 1, 1)
+        return (shade - places) / (1 - times).view(-1, 1, 1, 1)
+
+
+def batch(count: int, size: tuple[int, int] = (4, 5)) -> Batch:
+    keys = torch.arange(count)
+    return Batch(torch.rand(count, 2, *size) * 2 - 1, keys % 3, keys)
+
+
+def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
+    task, given = Generator(Exact, 3, 2, unlabelled=0.5), batch(2000)
+    flows, task.log = [], lambda *_, **__: None
+    whole = task.loss_terms
+    monkeypatch.setattr(task, "loss_terms", lambda flow: flows.append(flow) or whole(flow))
+    loss = task.training_step(given, 0)
+    flow = flows[0]
+    share = flow.times.view(-1, 1, 1, 1)
+    assert torch.allclose(flow.places + (1 - share) * flow.velocities, given.images, atol=1e-5)
+    start = given.images - flow.velocities
+    assert abs(float(start.mean())) < 0.02 and abs(float(start.std()) - 1) < 0.02
+    spread = flow.times.logit()
+    assert abs(float(spread.mean())) < 0.08 and abs(float(spread.std()) - 1) < 0.06
+    withheld = flow.classes == 3
+    assert abs(float(withheld.float().mean()) - 0.5) < 0.05
+    assert torch.equal(flow.classes[~withheld], given.targets[~withheld])
+    found = task(flow.places, flow.times, flow.classes)
+    assert torch.allclose(loss, (found - flow.velocities).square().mean())
+
+
+def test_loss_terms_add_up_over_the_parts_of_a_batch():
+    task = generator()
+    torch.nn.init.normal_(task.net.head[2].weight)
+    shape = 5, 2, 4, 6
+    flow = Flow(torch.randn(shape), torch.rand(5), torch.tensor([0, 1, 3, 2, 0]), torch.randn(shape))
+    parts = [Flow(*(field[keys] for field in flow)) for keys in torch.arange(5).split([1, 4])]
+    sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
+    wanted = (task(*flow[:3]) - flow.velocities).square().mean()
+    assert torch.allclose(sums / weights, wanted)
+
+
+def test_an_evaluation_asks_the_same_each_time():
+    task, given = generator().eval(), batch(50)
+    torch.nn.init.normal_(task.net.head[2].weight)
+    whole = task.evidence(given)
+    torch.randn(3)
+    parts = [task.evidence(Batch(*(field[keys] for field in given))) for keys in torch.arange(50).split([7, 43, 0])]
+    assert torch.allclose(torch.cat(parts), whole, atol=1e-4)
+    assert not torch.allclose(task.evidence(given._replace(keys=given.keys + 1)), whole, atol=1e-2)
+
+
+def test_the_evidence_makes_the_share_that_is_known():
+    there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
+    evidence = list(torch.stack([there, missed], 1))
+    assert generator().measure(evidence) == pytest.approx(0.75) == of(generator().shares(evidence))
+
+
+def test_samples_are_where_the_velocity_leads():
+    task = Generator(Exact, 3, 2, solver=Euler(4))
+    made = task.sample(torch.tensor([0, 1, 2, 1]), range(4), (3, 5), batch_size=3)
+    assert made.shape == (4, 2, 3, 5) and made.dtype == torch.uint8
+    assert [image.unique().tolist() for image in made] == [[0], [64], [191], [64]]
+
+
+def test_guidance_goes_beyond_the_class():
+    """Twice: from grey (0) to the class (0.5) and as far again."""
+    task = Generator(Exact, 3, 2, solver=Euler(4), guidance=2)
+    assert task.sample(torch.tensor([2]), [0], (3, 5)).unique().tolist() == [255]
+    asked = torch.cat(task.net.asked)
+    assert asked.tolist() == [2, 3] * 4
+    task.net.asked.clear()
+    assert task.sample(torch.tensor([2]), [0], (3, 5), guidance=1).unique().tolist() == [191]
+    assert torch.cat(task.net.asked).tolist() == [2] * 4
+
+
+def test_a_sample_is_its_seeds_whatever_the_others_are():
+    task = generator().eval()
+    torch.nn.init.normal_(task.net.head[2].weight)
+    classes, seeds = torch.arange(9) % 3, [5, 1, 2, 3, 4, 9, 8, 7, 6]
+    whole = task.sample(classes, seeds, (6, 7))
+    assert whole.float().std() > 10
+    for size in (1, 4):
+        assert torch.equal(task.sample(classes, seeds, (6, 7), batch_size=size), whole)
+    assert torch.equal(task.sample(classes[2:4], seeds[2:4], (6, 7)), whole[2:4])
+
+
+@pytest.mark.slow
+def test_it_overfits_one_batch():
+    """Of two images it makes these two."""
+    torch.manual_seed(0)
+    task = Generator(lambda **sizes: UNet(widths=[16], **sizes), 2, 1, unlabelled=0.0)
+    task.log = lambda *_, **__: None
+    images = torch.sign(torch.randn(2, 1, 4, 6)) * 0.8
+    given = Batch(images.repeat(8, 1, 1, 1), torch.arange(2).repeat(8), torch.arange(16))
+    optimizer = torch.optim.Adam(task.parameters(), 0.005)
+    for step in range(200):
+        loss = task.training_step(given, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    made = task.sample(torch.tensor([0, 1] * 4), range(8), (4, 6)).float() / 127.5 - 1
+    assert (made - images.repeat(4, 1, 1, 1)).abs().mean() < 0.1
+
+
+def test_values_that_make_no_sense_are_refused():
+    with pytest.raises(UserError, match=r"unlabelled is 1\.0"):
+        generator(unlabelled=1.0)
+    with pytest.raises(UserError, match=r"model\.samples is 1, but must be at least 2"):
+        generator(samples=1)
+    with pytest.raises(UserError, match=r"model\.guidance is inf"):
+        generator(guidance=float("inf"))
+    with pytest.raises(UserError, match="steps is 0, but must be above 0"):
+        Euler(0)
+
+
+def test_a_run_and_its_test_again(fit, capsys):
+    run = fit(*SHORT, "--trainer.max_epochs", "2")
+    said = capsys.readouterr().out
+    assert len(re.findall("training a classifier that judges samples", said)) == 1
+    assert re.search(r"^verdict: underfits", said, re.MULTILINE)  # in eight steps it learned next to nothing
+    results = json.loads((run / "results.json").read_text())
+    keys = {
+        "loss",
+        "explained",
+        "judge_accuracy",
+        "agreement",
+        "agreement/gaussian",
+        "nearest_distance",
+        "nearest_distance/real_images",
+    }
+    keys |= {f"frechet_distance{of_what}" for of_what in ("", "/train_images", "/gaussian", "/noise")}
+    assert {key for key in results if key.startswith("test/")} == {f"test/{key}" for key in keys}
+    assert results["test/frechet_distance/train_images"] < results["test/frechet_distance/noise"]
+    assert 0 <= results["test/agreement"] <= 1 and results["test/nearest_distance"] > 0
+    images = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
+    assert [image.step for image in images.Images("samples/first_batch")] == [0]
+    assert images.Images("samples/generated")[-1].step == 8 and len(images.Images("samples/nearest")) == 1
+    verbs.test([str(run), "--trainer.limit_test_batches", "2"])
+    again = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("test/"))
+    assert {key: float(value) for key, value in again.items()} == pytest.approx(
+        {key: value for key, value in results.items() if key.startswith("test/")}, abs=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
+    long = ["--trainer.max_epochs", "3", "--model.schedule", "null"]
+    whole = fit(*SHORT, *long, "--name", "whole")
+    half = fit(*SHORT, "--trainer.max_epochs", "2", "--model.schedule", "null", "--name", "half")
+    fit("--resume", str(half), "--trainer.max_epochs", "3")
+    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, half))
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+    assert one["global_step"] == other["global_step"] == 12
+    results = [json.loads((run / "results.json").read_text()) for run in (whole, half)]
+    assert results[0]["test/loss"] == results[1]["test/loss"]
+    assert results[0]["test/frechet_distance"] == results[1]["test/frechet_distance"]
+
+
+@pytest.mark.slow
+def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
+    one = image_folder({"train": {"a": 20, "b": 20}}, size=(8, 9))
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
+              "--data.root", str(one), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
+    for name in "ab":
+        Path("other", name).mkdir(parents=True)
+        for file in (one / "train" / name).iterdir():
+            Path("other", name, file.name).write_bytes(file.read_bytes())
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="samples are not judged: beside the test images there are none of training"):
+        verbs.test([str(run), "--data.root", "other"])
+    out = capsys.readouterr().out
+    assert {line.split()[0] for line in out.splitlines() if line.startswith("test/")} == {"test/loss", "test/explained"}
+
+
+@pytest.mark.slow
+def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, capsys):
+    root = image_folder({"train": {"all": 30}, "test": {"all": 6}}, size=(8, 9))
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
+              "--data.root", str(root), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
+    results = json.loads((run / "results.json").read_text())
+    assert {key for key in results if key.startswith("test/")} == {
+        "test/loss", "test/explained", "test/nearest_distance", "test/nearest_distance/real_images"}  # fmt: skip
+    assert "judges samples" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_without_the_dashboard_no_samples_are_drawn_in_training(fit, monkeypatch):
+    monkeypatch.setattr(Generator, "sampled", lambda *_: pytest.fail("it is off"))
+    run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")
+    assert "samples/generated" not in EventAccumulator(str(run)).Reload().Tags()["images"]
+
+
+def test_what_is_drawn_changes_no_random_number():
+    task, before = generator(class_names=["cat", "dog", "owl"]), torch.random.get_rng_state()
+    drawn = task.sampled((6, 7))
+    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.sampled((6, 7)))
+    assert torch.equal(torch.random.get_rng_state(), before)

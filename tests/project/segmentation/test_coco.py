@@ -1,0 +1,202 @@
+"""COCO's annotations drawn as masks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kit.ground.errors import BrokenFiles, UserError
+from project.segmentation import CocoMasks
+
+STATISTICS = {"mean": [0.5] * 3, "std": [1.0] * 3}
+CATEGORIES = [{"id": 7, "name": "cell"}, {"id": 3, "name": "rim"}]
+SQUARE = [1.0, 1.0, 5.0, 1.0, 5.0, 4.0, 1.0, 4.0]  # columns 1 to 4 of rows 1 to 3
+
+
+def annotation(category: int, segmentation, image: int = 1, crowd: int = 0) -> dict:
+    return {"id": 9, "image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": crowd}
+
+
+def runs(mask: np.ndarray, compressed: bool) -> dict:
+    """COCO's run lengths, column by column, from a mask of 0 and 1."""
+    from faster_coco_eval.core import mask as rle
+
+    encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    if compressed:
+        return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
+    counts, last = [0], 0
+    for value in mask.T.ravel().tolist():
+        if value != last:
+            counts.append(0)
+            last = value
+        counts[-1] += 1
+    return {"size": list(mask.shape), "counts": counts}
+
+
+def write(annotations: list[dict], file: str = "root/annotations.json", images: str = "root/images", **changes) -> Path:
+    """One image of 6x8, and a JSON about it."""
+    Path(images).mkdir(parents=True, exist_ok=True)
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), (10, 20, 30)).save(f"{images}/a.png")
+    Image.new("RGB", (8, 6)).save(f"{images}/b.png")
+    listed = [
+        {"id": number, "file_name": f"{name}.png", "height": 6, "width": 8} for number, name in ((1, "a"), (2, "b"))
+    ]
+    content = {"images": listed, "annotations": annotations, "categories": CATEGORIES, **changes}
+    Path(file).write_text(json.dumps(content))
+    return Path("root")
+
+
+def masks(root: Path, split: str = "train", **options) -> list[torch.Tensor]:
+    data = CocoMasks(root=str(root), image_size=None, **STATISTICS, **options)
+    samples = data.given(split)
+    return [data.sample(samples.read(index), None)[1] for index in range(len(samples))]
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[1:4, 1:5] = 1
+    return mask
+
+
+FORMS = {"polygon": [SQUARE], "runs": runs(square(), False), "compressed runs": runs(square(), True)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_polygons_and_run_lengths_draw_the_same(form):
+    first, second = masks(write([annotation(7, FORMS[form])]))
+    assert torch.equal(first, 2 * torch.from_numpy(square()))  # by category id: rim is 1, cell is 2
+    assert (second == 0).all()
+
+
+def test_later_annotations_lie_over_earlier_ones_and_crowds_are_ignored():
+    left = np.zeros((6, 8), np.uint8)
+    left[:, :3] = 1
+    later = [
+        annotation(3, [SQUARE]),
+        annotation(7, runs(left, True)),
+        annotation(3, runs(left[:, ::-1], False), crowd=1),
+    ]
+    wanted = square()
+    wanted[:, :3] = 2
+    wanted[:, 5:] = 255
+    assert torch.equal(masks(write(later))[0], torch.from_numpy(wanted))
+
+
+def test_class_names_and_counts():
+    above = [{"id": 0, "name": "cells", "supercategory": "none"}]
+    below = [{**category, "supercategory": "cells"} for category in CATEGORIES]
+    root = write([annotation(7, [SQUARE])], categories=above + below)  # as Roboflow writes them
+    data = CocoMasks(root=str(root), image_size=None)
+    assert data.class_names == ["background", "rim", "cell"]
+    assert data.class_counts == [2 * 48 - 12, 0, 12] and data.in_channels == 3
+
+
+def test_the_classes_are_those_of_train():
+    for split, listed in (("test", CATEGORIES[:1]), ("train", CATEGORIES)):  # the test has no rim
+        file = f"root/annotations/instances_{split}.json"
+        root = write([annotation(7, [SQUARE])], file, f"root/{split}", categories=listed)
+    data = CocoMasks(root=str(root), image_size=None)
+    assert data.class_names == ["background", "rim", "cell"]
+    assert list(data.annotation_faults()) == []
+    assert masks(root, "test")[0].max() == 2
+    (root / "annotations" / "instances_train.json").unlink()
+    assert CocoMasks(root=str(root)).class_names == ["background", "cell"]
+
+
+LAYOUTS = {
+    "coco": [(f"root/annotations/instances_{s}2017.json", f"root/{s}2017") for s in ("train", "val")],
+    "coco in images": [(f"root/annotations/instances_{s}2017.json", f"root/images/{s}2017") for s in ("train", "val")],
+    "roboflow": [(f"root/{s}/_annotations.coco.json", f"root/{s}") for s in ("train", "valid", "test")],
+    "one": [("root/result.json", "root/images")],
+    "cvat": [("root/annotations/instances_default.json", "root/images/default")],
+    "beside": [("root/labels.json", "root")],
+    "archive": [("root/set/annotations/instances_train.json", "root/set/train")],
+    "last first": [("root/set_a_val.json", "root/val"), ("root/set_b_train.json", "root/train")],
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name):
+    for file, images in LAYOUTS[name]:
+        root = write([annotation(7, [SQUARE])], file, images)
+    if name == "archive":
+        (root / "__MACOSX").mkdir()
+    if name == "coco":
+        (root / "annotations" / "captions_train2017.json").write_text("{}")
+    data = CocoMasks(root=str(root), image_size=None)
+    assert len(data.files_of_splits) == len(LAYOUTS[name])
+    assert next(iter(data.files_of_splits)) == "train"
+    for split in data.files_of_splits:
+        samples = data.given(split)
+        assert samples.read(0).shape == (4, 6, 8)
+    assert list(data.annotation_faults()) == []
+
+
+def test_what_could_mean_two_things_is_asked_for():
+    root = write([], "root/a.json")
+    write([], "root/b.json")
+    with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? --data\.train FILE"):
+        CocoMasks(root=str(root))
+    assert CocoMasks(root=str(root), train="b.json").files_of_splits == {"train": root / "b.json"}
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="no JSON file in empty"):
+        CocoMasks(root="empty")
+
+
+def test_boxes_alone_are_no_masks():
+    root = write([{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 3, 3]}])
+    with pytest.raises(
+        UserError, match=r"nothing in it can be drawn as a mask \(annotation 4: it has no segmentation\)"
+    ):
+        masks(root)
+
+
+@pytest.mark.parametrize("text", ["{", '{"images": []}', "[]", '{"images": 3, "annotations": [], "categories": []}'])
+def test_what_is_not_coco_is_said(text):
+    Path("root").mkdir()
+    Path("root/x.json").write_text(text)
+    with pytest.raises(BrokenFiles, match=r"x\.json.*(broken JSON|no list of)"):
+        masks(Path("root"))
+    faults = list(CocoMasks(root="root").annotation_faults())
+    assert [fault.kind for fault in faults] == ["annotation-unreadable"]
+
+
+def test_an_image_turned_by_exif_has_its_annotations_where_they_were_drawn():
+    for size in ((6, 8), (8, 6)):
+        root = write([annotation(7, [[1.0, 1.0, 4.0, 1.0, 4.0, 4.0, 1.0, 4.0]])])
+        content = json.loads((root / "annotations.json").read_text())
+        for entry in content["images"]:
+            entry["height"], entry["width"] = size
+        (root / "annotations.json").write_text(json.dumps(content))
+        image = Image.new("RGB", (8, 6))
+        image.getexif()[0x0112] = 6  # to be turned clockwise: the top row becomes the right column
+        image.save(root / "images" / "a.png", exif=image.getexif())
+        samples = CocoMasks(root=str(root), image_size=None).given("train")
+        mask = samples.read(0)[-1]
+        assert mask.shape == (8, 6)
+        wanted = torch.zeros(8, 6, dtype=torch.uint8)
+        if size == (8, 6):
+            wanted[1:4, 1:4] = 2
+        else:
+            wanted[1:4, 2:5] = 2
+        assert torch.equal(mask, wanted)
+
+
+def test_a_cache_changes_nothing():
+    root = write([annotation(7, [SQUARE])])
+    content = json.loads((root / "annotations.json").read_text())
+    for number in range(3, 14):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(root / "images" / f"{number}.png")
+        content["images"].append({"id": number, "file_name": f"{number}.png", "height": 6, "width": 8})
+        content["annotations"].append(annotation(3, [SQUARE], image=number))
+    (root / "annotations.json").write_text(json.dumps(content))
+    modules = [CocoMasks(root=str(root), image_size=(6, 9), cache=cache) for cache in ("none", "ram", "disk")]
+    for data in modules:
+        data.setup("fit")
+    for split in ("train", "val"):
+        plain, *cached = (torch.stack(list(d.samples[split].fetch(range(len(d.samples[split]))))) for d in modules)
+        assert all(torch.equal(plain, other) for other in cached)

@@ -1,0 +1,66 @@
+"""Masks and scenes of anyone's: what would hang, fill memory or end in a traceback ends in one line."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kit.formats.masks.coco import CocoShapes, read_document
+from kit.formats.masks.mask_images import values_of
+from kit.formats.masks.tables import read_table
+from kit.ground.errors import BrokenFiles, UserError
+from project.segmentation import DigitMasks
+
+
+def test_what_is_no_mask_is_never_opened() -> None:
+    os.mkfifo("pipe.png")
+    Path("zero.png").symlink_to("/dev/zero")
+    Path("folder.png").mkdir()
+    for name, word in {"pipe.png": "named pipe", "zero.png": "device", "folder.png": "folder"}.items():
+        with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
+            values_of(Path(name))
+
+
+def _coco(**annotation: object) -> Path:
+    image = {"id": 1, "file_name": "a.png", "height": 480, "width": 640}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, **annotation}
+    parts = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
+    Path("train.json").write_text(json.dumps(parts))
+    Image.new("L", (640, 480)).save("a.png")
+    return Path("train.json")
+
+
+def test_polygons_and_run_lengths_that_would_fill_memory() -> None:
+    for segmentation, word in (
+        ([[0, 0, 6000, 6000] * 2000], "outline"),
+        ([[0, 0, 1e300, 5, 5, 5]], "far outside"),
+    ):
+        (lost,) = read_document(_coco(segmentation=segmentation), Path()).lost
+        assert word in lost.why
+    document = read_document(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
+    assert CocoShapes(document.file, ((1, 0),)).paint(document.drawings[0]).broken
+    many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image
+    assert not read_document(_coco(segmentation=many), Path()).lost
+
+
+def test_json_of_anyones() -> None:
+    for text, word in (("[" * 5000, "nested"), ('{"images": ' + "9" * 5000 + "}", "digits"), ("é", "UTF-8")):
+        Path("train.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(BrokenFiles, match=word):
+            read_document(Path("train.json"), Path())
+
+
+def test_a_class_table_beyond_a_limit() -> None:
+    Path("classes.txt").write_text("0, cat\n999999999, dog\n")
+    with pytest.raises(UserError, match=r"classes\.txt:2: .*999999999"):
+        read_table(Path("classes.txt"))
+    Path("classes.txt").write_text(f"cat\n{'9' * 5000} 1 1 dog\n")
+    with pytest.raises(UserError, match=r"classes\.txt:2: .*characters"):
+        read_table(Path("classes.txt"))
+
+
+def test_more_scenes_than_can_be_drawn_are_refused() -> None:
+    with pytest.raises(UserError, match="too many to draw"):
+        DigitMasks(train=10**9).given("train")

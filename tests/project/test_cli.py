@@ -1,0 +1,361 @@
+"""The command line over a tiny task of its own: what the verbs do whatever the slices are."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from kit.cli import verbs
+from kit.ground.errors import UserError
+
+PARTS = Path(__file__).resolve().parents[1] / "kit" / "parts"
+TINY = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Judge"},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8}},
+}
+
+
+@pytest.fixture(autouse=True)
+def configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`configs/` with two runs and an overlay, in the test's own folder."""
+    monkeypatch.syspath_prepend(str(PARTS))
+    Path("configs/trainer").mkdir(parents=True)
+    Path("configs/tiny.yaml").write_text(yaml.safe_dump(TINY))
+    Path("configs/a_first.yaml").write_text(yaml.safe_dump(TINY))
+    Path("configs/trainer/short.yaml").write_text("trainer: {limit_train_batches: 2}\n")
+
+
+@pytest.fixture
+def printed(capsys) -> Callable[..., dict]:
+    """What `--print_config` says."""
+
+    def run(*args: str) -> dict:
+        with pytest.raises(SystemExit):
+            verbs.fit([*args, "--print_config"])
+        return yaml.safe_load(capsys.readouterr().out)
+
+    return run
+
+
+def environment() -> dict[str, str]:
+    paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))  # a worktree's own, if it is set
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def table(text: str) -> dict[str, str]:
+    return dict(line.split() for line in text.splitlines() if line.startswith(("test/", "val/")))
+
+
+def weights(run: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(Path(run) / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_the_command_line_overrides_configs_wherever_they_stand(printed):
+    words = ["--trainer.max_epochs", "7", "--config", "configs/tiny.yaml", "--data.batch_size=3"]
+    found = printed(*words, "--config=configs/trainer/short.yaml")
+    assert (found["trainer"]["max_epochs"], found["data"]["init_args"]["batch_size"]) == (7, 3)
+    assert found["trainer"]["limit_train_batches"] == 2
+
+
+def test_the_default_is_the_first_config_without_an_underscore(capsys):
+    verbs.fit([])
+    assert Path("runs/tiny/version_0/config.yaml").is_file()
+    assert not Path("runs/a_first").exists()
+    assert "run folder runs/tiny/version_0" in capsys.readouterr().out
+
+
+def test_an_overlay_alone_is_laid_over_the_default(printed):
+    config = printed("--config", "configs/trainer/short.yaml")
+    assert config["trainer"]["limit_train_batches"] == 2
+    assert config["trainer"]["max_epochs"] == 1
+    assert config["model"]["class_path"] == "tiny_task.Judge"
+    assert config["name"] == "tiny"
+
+
+def test_later_configs_and_then_flags_win(printed):
+    Path("later.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {lr: 0.5}}\n")
+    both = ["--config", "configs/tiny.yaml", "--config", "later.yaml"]
+    config = printed(*both)
+    assert (config["trainer"]["max_epochs"], config["model"]["init_args"]["lr"]) == (7, 0.5)
+    assert config["data"]["init_args"]["batch_size"] == 8
+    assert config["name"] == "later"
+    config = printed(*both, "--trainer.max_epochs", "9", "--early_stopping.patience", "null", "--name=mine")
+    assert config["trainer"]["max_epochs"] == 9
+    assert config["early_stopping"]["patience"] is None
+    assert config["name"] == "mine"
+
+
+def test_the_seed_of_the_run_is_the_datas(printed):
+    assert printed("--seed_everything", "5")["seed_everything"] == 5
+    verbs.fit(["--seed_everything", "5"])
+    content = torch.load("runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert content["datamodule_hyper_parameters"]["seed"] == 5
+
+
+def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
+    for _ in range(2):
+        verbs.fit(["--name", "mine", "--trainer.max_epochs", "2"])
+    runs = Path("runs/mine")
+    assert sorted(p.name for p in runs.iterdir()) == ["version_0", "version_1"]
+    verbs.fit(["--config", str(runs / "version_0" / "config.yaml"), "--name", "again"])
+    for other in (runs / "version_1", Path("runs/again/version_0")):
+        assert all(torch.equal(value, weights(other)[key]) for key, value in weights(runs / "version_0").items())
+        assert (other / "results.json").is_file()
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_seed_changes_the_weights(seed):
+    verbs.fit(["--name", "other", "--seed_everything", seed])
+    verbs.fit(["--name", "own"])
+    own, other = weights("runs/own/version_0"), weights("runs/other/version_0")
+    assert not torch.equal(own["net.weight"], other["net.weight"])
+
+
+def test_the_best_checkpoint_is_the_one_that_is_tested(capsys):
+    verbs.fit(["--trainer.max_epochs", "3", "--model.lr", "0.1"])
+    run = Path("runs/tiny/version_0")
+    reported = table(capsys.readouterr().out)
+    results = json.loads((run / "results.json").read_text())
+    assert reported == {"test/accuracy": f"{results['test/accuracy']:.4f}"}
+    assert all(isinstance(value, (int, float)) for value in results.values())
+    for what in (run, run / "checkpoints" / "best.ckpt"):
+        verbs.test([str(what)])
+        assert table(capsys.readouterr().out) == reported
+
+
+def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
+    verbs.fit([])
+    capsys.readouterr()
+    Path("runs/tiny/version_0/checkpoints/best.ckpt").rename("moved.ckpt")
+    verbs.test(["moved.ckpt", "--data.test", "30"])
+    thirty = float(table(capsys.readouterr().out)["test/accuracy"])
+    assert thirty * 30 == pytest.approx(round(thirty * 30), abs=0.01)
+    # An undivided folder is tested whole: 37 images, which are no training images here.
+    verbs.test(["moved.ckpt", "--data.root", "elsewhere", "--data.test", "0"])
+    out = capsys.readouterr().out
+    whole = float(table(out)["test/accuracy"])
+    assert "no test split" not in out
+    assert whole * 37 == pytest.approx(round(whole * 37), abs=0.01)
+    assert not list(Path().glob("lightning_logs")) and len(list(Path("runs").iterdir())) == 1
+
+
+def test_a_model_is_told_what_it_has_arguments_for(capsys):
+    """`Normed` has none for the classes' names and numbers."""
+    verbs.fit(["--model", "tiny_task.Normed"])
+    reported = table(capsys.readouterr().out)
+    verbs.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == reported
+
+
+def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
+    verbs.fit(["--data.test", "0"])
+    out = capsys.readouterr().out
+    assert "no test split" in out
+    assert set(table(out)) == {"val/accuracy"}
+    assert "val/accuracy" in json.loads(Path("runs/tiny/version_0/results.json").read_text())
+
+
+def test_resuming_goes_on_in_the_runs_folder_wherever_it_was_moved():
+    verbs.fit(["--trainer.max_epochs", "3", "--name", "straight"])
+    verbs.fit(["--trainer.max_epochs", "1", "--name", "halved"])
+    Path("runs/halved/version_0").rename("elsewhere")
+    verbs.fit(["--resume", "elsewhere", "--trainer.max_epochs", "3"])
+    assert not Path("runs/halved/version_0").exists()
+    straight, resumed = weights("runs/straight/version_0"), weights("elsewhere")
+    assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
+
+
+def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(capsys):
+    verbs.fit(["--trainer.max_epochs", "2"])
+    run = Path("runs/tiny/version_0")
+    before, reported = weights(run, "best"), table(capsys.readouterr().out)
+    verbs.fit(["--resume", str(run)])
+    assert table(capsys.readouterr().out) == reported
+    assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
+
+
+def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outlives_a_restart():
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]  # so that the first epoch is the best
+    verbs.fit([*falls, "--trainer.max_epochs", "1"])
+    verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
+    events = EventAccumulator("runs/tiny/version_0").Reload()
+    assert len(events.Scalars("best/train/loss")) == 1
+    accuracies = [event.value for event in events.Scalars("best/val/accuracy")]
+    assert accuracies == sorted(accuracies)
+
+
+def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
+    averaged = {"class_path": "kit.training.EMA", "init_args": {"decay": 0.9}}
+    Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
+    options = ["--config", "configs/tiny.yaml", "--config", "ema.yaml"]
+    verbs.fit([*options, "--name", "straight", "--trainer.max_epochs", "3"])
+    reported = table(capsys.readouterr().out)
+    verbs.test(["runs/straight/version_0"])
+    assert table(capsys.readouterr().out) == reported
+    content = torch.load("runs/straight/version_0/checkpoints/best.ckpt", weights_only=True)
+    assert not torch.equal(content["state_dict"]["net.weight"], content["current_model_state"]["net.weight"])
+    verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "1"])
+    verbs.fit(["--resume", "runs/halved/version_0", "--trainer.max_epochs", "3"])
+    assert all(
+        torch.equal(w, weights("runs/halved/version_0")[k]) for k, w in weights("runs/straight/version_0").items()
+    )
+
+
+def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too(capsys):
+    averaged = {"class_path": "kit.training.EMA", "init_args": {"decay": 0.5}}
+    Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
+    # The first epoch is the best; later ones are others.
+    falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max", "--model.lr", "0.3"]
+    sizes = ["--data.train", "120", "--data.val", "90", "--data.test", "0", "--trainer.max_epochs", "4"]
+    verbs.fit(["--config", "configs/tiny.yaml", "--config", "ema.yaml", "--name", "tiny", *falls, *sizes])
+    reported = table(capsys.readouterr().out)
+    verbs.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == reported
+
+
+def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
+    verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
+    assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
+    run = Path("elsewhere/deep/tiny/version_0")
+    assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", "config.yaml", "results.json"}
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+@pytest.mark.parametrize("who", ["early_stopping", "checkpoint"])
+def test_what_is_watched_must_be_logged(who):
+    with pytest.raises(UserError, match=rf"{who}.monitor: no 'val/acuracy' is logged; did you mean 'val/accuracy'"):
+        verbs.fit(["--config", "configs/tiny.yaml", f"--{who}.monitor", "val/acuracy"])
+
+
+def test_without_a_validation_the_latest_weights_are_the_best(capsys):
+    verbs.fit(["--config", "configs/tiny.yaml", "--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"])
+    run = Path("runs/tiny/version_0")
+    assert all(torch.equal(weights(run, "best")[name], last) for name, last in weights(run).items())
+    assert "test/accuracy" in table(capsys.readouterr().out)
+
+
+def test_a_run_that_is_shorter_than_the_time_between_validations_is_validated_at_its_end():
+    verbs.fit(["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"])
+    assert Path("runs/tiny/version_0/checkpoints/best.ckpt").is_file()
+
+
+def test_a_quick_look_writes_nothing():
+    verbs.fit(["--trainer.fast_dev_run", "true"])
+    assert not list(Path("runs").rglob("*.ckpt"))
+
+
+DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+
+
+SIZES = [
+    pytest.param(13, 7, marks=pytest.mark.slow, id="uneven"),
+    pytest.param(1, 1, id="fewer than processes"),
+]
+
+
+@pytest.mark.parametrize(("val", "test"), SIZES)
+def test_two_processes_train_and_count_every_sample_once(val, test, ranks, capsys):
+    sizes = ["--data.train", "33", "--data.val", str(val), "--data.test", str(test), "--data.batch_size", "4"]
+    ended = ranks("project.fit", *sizes, *DDP)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    results = json.loads(Path("runs/tiny/version_0/results.json").read_text())
+    assert table(ended.stdout) == {"test/accuracy": f"{results['test/accuracy']:.4f}"}  # one table, of one process
+    assert len(list(Path("runs/tiny").iterdir())) == 1
+    verbs.test(["runs/tiny/version_0"])
+    assert table(capsys.readouterr().out) == table(ended.stdout)
+    state = torch.load("runs/tiny/version_0/checkpoints/best.ckpt", weights_only=True)
+    assert state["global_step"] == 33 // 2 // 4
+    score = next(v["best_model_score"] for k, v in state["callbacks"].items() if "best_model_score" in v)
+    assert float(score) * val == pytest.approx(round(float(score) * val), abs=1e-4)
+
+
+HELP = [  # the command: what it must say
+    (["fit", "--help"], ["--config", "python -m project.fit"]),
+    (["check", "--help"], ["python -m project.check", "--html FILE", "what is wrong with the data"]),
+    (["fit", "--model.help", "tiny_task.Judge"], ["--model.lr LR"]),
+    (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root", "--data.batch_size 16"]),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), HELP, ids=[" ".join(words) for words, _ in HELP])
+def test_help_is_readable(words, said, command):
+    ended = command(*words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert all(text in ended.stdout for text in said), ended.stdout
+
+
+def test_a_test_looks_at_the_validation_images_of_its_run(capsys):
+    options = ["--data.root", "./aa", "--data.train", "400", "--data.test", "0", "--model.lr", "0.0001"]
+    verbs.fit(["--seed_everything", "5", *options])
+    reported = table(capsys.readouterr().out)
+    for root in ([], ["--data.root", "aa/."]):  # another way to write where the run's data lie
+        verbs.test(["runs/tiny/version_0", *root])
+        out = capsys.readouterr().out
+        assert "no test split" in out and table(out) == reported
+
+
+def test_the_config_of_a_resumed_run_makes_a_new_one():
+    verbs.fit([])
+    verbs.fit(["--resume", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"])
+    assert [path.name for path in Path("runs").rglob("version_*")] == ["version_0"]
+    before = Path("runs/tiny/version_0/results.json").read_bytes()
+    verbs.fit(["--config", "runs/tiny/version_0/config.yaml"])
+    assert Path("runs/tiny/version_1/results.json").is_file()
+    assert Path("runs/tiny/version_0/results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_in_a_line_and_130():
+    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    with subprocess.Popen(words, **pipes) as run:
+        while not Path("runs/tiny/version_0/checkpoints/last.ckpt").exists():
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "stopped by Ctrl-C" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_who_stops_reading_gets_no_traceback():
+    """As `| head -1` does."""
+    words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "50", "--early_stopping.patience", "null"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    with subprocess.Popen(words, **pipes) as run:
+        assert run.stdout.readline().startswith("epoch ")
+        run.stdout.close()
+        said = run.stderr.read()
+    assert run.returncode == 141
+    assert said == "stopped: what reads the output has ended\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--trainer.max_steps", "1"],
+        ["--trainer.limit_val_batches", "0", "--trainer.check_val_every_n_epoch", "2"],
+    ],
+    ids=["ends before the first validation", "without validation"],
+)
+def test_the_last_weights_are_the_best_where_none_were_judged(words, capsys):
+    verbs.fit(words)
+    checkpoints = Path("runs/tiny/version_0/checkpoints")
+    last, best = (torch.load(checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert all(torch.equal(value, best["state_dict"][key]) for key, value in last["state_dict"].items())
+    assert "test/accuracy" in capsys.readouterr().out
+    verbs.fit(["--resume", "runs/tiny/version_0"])  # as after a kill in the test
+    assert "test/accuracy" in capsys.readouterr().out

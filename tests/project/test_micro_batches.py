@@ -1,0 +1,116 @@
+"""The gradient of a batch in parts is that of the whole."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from of_slice import tiny
+from torch import nn
+
+from kit.cli import command_line as cli
+from kit.safeguards.micro_batches import add_up, slower_norms, step_in_parts
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TRAINER = SimpleNamespace(precision_plugin=None)
+
+# The config of each task. One is quick.
+OWN = sorted((file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem), key=lambda file: file.stem)
+OWN = [pytest.param(file, marks=pytest.mark.slow if place else (), id=file.stem) for place, file in enumerate(OWN)]
+
+
+def gradients(loss, parameters) -> torch.Tensor:
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def task_and_batch(config: Path):
+    """The task of a config, in double precision and with its batch normalisation fixed, and a batch of its data."""
+    folder = Path("data")
+    folder.mkdir()
+    few = tiny(config.stem.split("_")[0]).arguments(yaml.safe_load(config.read_text()), folder)
+    run = cli.CLI(["--config", str(config), *few, "--data.batch_size", "5", "--trainer.logger", "false"])
+    run.datamodule.setup("fit")
+    batch = next(iter(run.datamodule.train_dataloader()))
+    batch = run.datamodule.on_after_batch_transfer(batch, 0)
+    task = run.model.double().train()
+    for module in task.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    task.log = lambda *_, **__: None
+    return task, batch._replace(images=batch.images.double())
+
+
+@pytest.mark.parametrize("config", OWN)
+def test_the_gradient_of_each_task_is_that_of_the_whole_batch(config):
+    task, batch = task_and_batch(config)
+    parameters = list(task.parameters())
+    torch.manual_seed(0)  # for a task that draws numbers before its loss is computed
+    loss = task.training_step(batch, 0)
+    whole = gradients(loss, parameters)
+    for parts in (2, 5):
+        torch.manual_seed(0)
+        in_parts = step_in_parts(TRAINER, task, task.training_step, (batch, 0), parts, parameters)
+        assert torch.allclose(loss, in_parts, rtol=1e-12)
+        assert (gradients(in_parts, parameters) - whole).norm() <= 1e-10 * whole.norm()
+
+
+class Two(nn.Module):
+    """Two terms of a linear net; the second counts positive samples alone, and a sample in which nothing counts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.unused = nn.Linear(4, 3).double(), nn.Parameter(torch.zeros(2))
+
+    def terms(self, x):
+        y, some = self.net(x), x[:, 0] > 0
+        return torch.stack([y.square().sum(), y[some].exp().sum()]), torch.stack([x[:, 1].abs().sum(), some.sum()])
+
+
+@pytest.mark.parametrize("scaler", [None, torch.amp.GradScaler("cpu", init_scale=2.0**12)])
+def test_terms_are_divided_by_what_all_parts_weigh(scaler):
+    module, x = Two(), torch.randn(7, 4, dtype=torch.double)
+    x[:3, 0] = -1  # of the first parts nothing counts
+    parameters = list(module.parameters())
+    results = [module.terms(x), add_up(module.terms, x, 5, parameters, scaler)]
+    (sums, weights), (own_sums, own_weights) = results
+    assert torch.allclose(sums, own_sums) and torch.allclose(weights, own_weights)
+    whole, own = (gradients(3 * (s / w).sum(), parameters) for s, w in results)
+    assert torch.allclose(whole, own, rtol=1e-12)
+    loss = add_up(module.terms, x, 2, parameters, None)[0].sum()
+    loss.backward()
+    assert module.unused.grad is None and module.net.weight.grad is not None
+
+
+def test_gradients_that_parameters_share_are_not_added_twice():
+    first, second = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    x = torch.rand(4, 3)
+    sums, _ = add_up(lambda x: ((x + first + second).sum().view(1), x.new_ones(1)), x, 4, [first, second], None)
+    sums.backward()
+    assert torch.equal(first.grad, torch.full((3,), 4.0)) and torch.equal(second.grad, first.grad)
+
+
+def test_small_gradients_do_not_vanish_in_16_bits():
+    """2**-30 is 0 in 16 bits."""
+    weight, x = nn.Parameter(torch.ones(())), torch.ones(4, 2)
+
+    def terms(part):
+        return (weight.half() * part.half()).float().sum().view(1) * 2**-30, torch.tensor([float(len(part))])
+
+    for scaler, wanted in ((None, 0.0), (torch.amp.GradScaler("cpu", init_scale=2.0**16), 2 * 2**-30)):
+        sums, weights = add_up(terms, x, 2, [weight], scaler)
+        assert torch.autograd.grad((sums / weights).sum(), weight)[0] == wanted
+
+
+def test_running_statistics_move_as_far_as_in_one_step():
+    x = torch.randn(8, 3) * 2 + 5
+    whole, parts = (nn.BatchNorm1d(3, momentum=0.3).train() for _ in range(2))
+    whole(x)
+    with slower_norms(parts, 4):
+        for _ in range(4):
+            parts(x)
+    assert torch.allclose(whole.running_mean, parts.running_mean)
+    assert torch.allclose(whole.running_var, parts.running_var)
+    assert parts.momentum == 0.3

@@ -1,0 +1,76 @@
+"""A user's mistake is one line that says what is wrong and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.cli import verbs
+from kit.config.mistakes import explain
+from kit.ground.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+RUN = str(sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)[0])
+
+MISTAKES = [  # the command line, and what the message must hold
+    (["--model.net.width", "[8]"], ["model.net.width", "widths"]),
+    (["--trainer.max_epoch", "3"], ["trainer.max_epoch'", "trainer.max_epochs"]),  # an abbreviation is a wrong key
+    (["--modle.compile", "true"], ["modle.compile"]),
+    (["--early_stopping.patienc", "3"], ["early_stopping.patience"]),
+    (["--trainer.max_epochs", "abc"], ["trainer.max_epochs", "abc", "int"]),
+    (["--trainer.precision", "bf17"], ["trainer.precision", "bf17", "bf16-mixed"]),
+    (["--data.cache", "rom"], ["data.cache", "rom", "ram"]),
+    (["--model.optimizer", "torch.optim.AdamWW"], ["torch.optim.AdamWW", "AdamW"]),
+    (["--model.optimizer.l", "1"], ["model.optimizer.l'", "lr"]),
+    (["--data", "project.nothing.Digits"], ["project.nothing"]),
+    (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
+    (["--resume", "runs/nowhere"], ["runs/nowhere"]),
+    (["--trainer.accelerator", "gpuu"], ["gpuu", "cpu"]),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
+def test_one_line(args, said):
+    with pytest.raises(UserError) as caught:
+        verbs.fit(args if "--config" in args else ["--config", RUN, *args])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in said), message
+
+
+def test_a_wrong_key_in_a_config_is_found_with_its_line():
+    lines = Path(RUN).read_text().replace("max_epochs", "max_epoch").splitlines()
+    Path("mine.yaml").write_text("\n".join(lines))
+    number = next(i for i, line in enumerate(lines, 1) if line.strip().startswith("max_epoch:"))
+    with pytest.raises(UserError, match=rf"trainer\.max_epoch'.*max_epochs.*mine\.yaml:{number}"):
+        verbs.fit(["--config", "mine.yaml"])
+
+
+def test_a_missing_config_lists_what_there_is():
+    with pytest.raises(UserError, match=Path(RUN).name):
+        verbs.fit(["--config", RUN.replace(".yaml", "s.yaml")])
+    with pytest.raises(UserError, match="no config"):
+        verbs.fit([])  # a folder without configs
+
+
+def test_exit_code_two_and_nothing_but_the_line(command):
+    ended = command("fit", "--config", RUN, "--trainer.max_epoch", "3")
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
+
+
+def test_which_run():
+    for args, said in (([], "which run"), (["runs/nowhere"], "no run folder")):
+        with pytest.raises(UserError, match=said):
+            verbs.test(args)
+    Path("broken.ckpt").write_bytes(b"PK\3\4 cut off")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        verbs.test(["broken.ckpt"])
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "x." * 500_000, "'" * 1_000_000])
+def test_a_value_as_long_as_a_config_is_shown_in_part(text):
+    message = f"Parser key \"data\": Expected a <class 'int'>. Got value: {text}"
+    explained = explain(message, [], [])
+    assert "data" in explained
+    assert len(explained) < 1_000
