@@ -21,7 +21,7 @@ Image = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 def made(count: int) -> list[Image]:
-    """Detections and annotations of each image, as `AveragePrecision.update` takes them."""
+    """Detections and annotations of each image, as `Seen` has them."""
     draw = torch.Generator().manual_seed(0)
     images = []
     for _ in range(count):
@@ -43,12 +43,16 @@ def made(count: int) -> list[Image]:
 
 
 def ours(images: list[Image]) -> dict[str, float]:
-    from kit.boxes.metric import AveragePrecision
+    from kit.boxes.evaluation import BoxEvaluation
 
-    precision = AveragePrecision()
-    for key, (detected, annotated) in enumerate(images):
-        precision.update(key, detected, annotated)
-    return precision.compute([f"class {k}" for k in range(1, CLASSES + 1)], by_class=True)
+    evaluation = BoxEvaluation([f"class {k}" for k in range(1, CLASSES + 1)])
+    detected, annotated = zip(*images, strict=True)
+    targets = [
+        {"annotated": image["boxes"], "labels": image["labels"], "crowd": image["iscrowd"].bool()}
+        for image in annotated
+    ]
+    evaluation.update(torch.arange(len(images)), detected, targets)
+    return evaluation.compute(by_class=True)
 
 
 def alone(images: list[Image]) -> dict[str, float]:

@@ -38,17 +38,18 @@ def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_parser() -> Iterator[None]:
     """The parser of `fit` is made once in a process, since making it takes a fifth of a tiny run."""
     from kit.cli.command_line import CLI
+    from kit.ground import app
 
     set_up, parsers = CLI.setup_parser, {}
 
     def set_up_once(cli: CLI, *args: object) -> None:
         if cli.base is not None:  # its defaults are those of a checkpoint
             set_up(cli, *args)
-        elif type(cli) in parsers:
-            cli.parser = parsers[type(cli)]
+        elif parser := parsers.get((type(cli), app.package)):
+            cli.parser = parser
         else:
             set_up(cli, *args)
-            parsers[type(cli)] = cli.parser
+            parsers[type(cli), app.package] = cli.parser
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CLI, "setup_parser", set_up_once)

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
@@ -22,79 +20,25 @@ TOGETHER = 50  # images whose own average precisions are computed in one call
 class Seen(NamedTuple):
     """An image; its tensors are on the CPU.
 
-    key: its place in its split.
     detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
     annotated: `boxes`, `labels` and `iscrowd` Long[N]: what is found within a crowd counts neither way.
     """
 
-    key: int
     detected: dict[str, Tensor]
     annotated: dict[str, Tensor]
 
 
-class AveragePrecision:
-    """Collects detections and annotations of images, and measures them over all processes.
-
-    torchmetrics cannot gather lists of different lengths, hence the gathering here; the images come in the order of
-    their keys, so that as many processes as you like give the same figures.
-
-    classes: of what was computed last, see `classes_of`.
-
-    Args:
-        limit: the largest number of detections of a class in an image that count; those with the highest scores do.
-    """
-
-    def __init__(self, limit: int = COCO_LIMIT) -> None:
-        self.limit = limit
-        self.classes: dict[str, Any] = {}
-        self.reset()
-
-    def reset(self) -> None:
-        self._images: list[Seen] = []
-
-    def update(self, key: int, detected: dict[str, Tensor], annotated: dict[str, Tensor]) -> None:
-        """One image, as `Seen` has it."""
-        self._images.append(Seen(key, detected, annotated))
-
-    def compute(self, class_names: list[str], by_class: bool = False) -> dict[str, float]:
-        """As `average_precision`."""
-        images = sorted(self._gathered(), key=lambda image: image.key)
-        most = max((_most_of_a_class(image) for image in images), default=0)
-        if most > self.limit:
-            rank_zero_warn(
-                f"an image has {most} boxes of one class, but only {self.limit} detections of a class count, since no "
-                "training image has more; average precision cannot reach 1 here"
-            )
-        result = _coco(images, self.limit)
-        self.classes = classes_of(images, result, class_names)
-        return _values(result, class_names, by_class)
-
-    def _gathered(self) -> list[Seen]:
-        if not torch.distributed.is_initialized():
-            return self._images
-        everyones: list = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyones, self._images)
-        return [image for images in everyones for image in images]
-
-
-def _most_of_a_class(image: Seen) -> int:
+def most_of_a_class(image: Seen) -> int:
     """Return the number of boxes, without crowds, of the class that has the most in an image."""
     labels = image.annotated["labels"][image.annotated["iscrowd"] == 0]
     return int(torch.bincount(labels).max()) if len(labels) else 0
 
 
-def average_precision(
-    images: Sequence[Seen], class_names: list[str], limit: int = COCO_LIMIT, by_class: bool = False
-) -> dict[str, float]:
-    """`map`, `map_50`, ...; by class also `map/NAME` and `map_50/NAME`. What has nothing to measure is left out.
+def values_of(result: dict[str, Tensor], class_names: Sequence[str], by_class: bool = False) -> dict[str, float]:
+    """`map`, `map_50`, ... of what `coco` returns; by class also `map/NAME` and `map_50/NAME`.
 
-    Args:
-        limit: as in `AveragePrecision`.
+    What has nothing to measure is left out.
     """
-    return _values(_coco(images, limit), class_names, by_class)
-
-
-def _values(result: dict[str, Tensor], class_names: list[str], by_class: bool) -> dict[str, float]:
     values = {key: float(result[key]) for key in KEYS}
     if by_class and "precision" in result:
         # [IoU, recall, class, area, limit of detections]: all areas and the highest limit.
@@ -106,7 +50,7 @@ def _values(result: dict[str, Tensor], class_names: list[str], by_class: bool) -
     return {key: value for key, value in values.items() if value >= 0}
 
 
-def classes_of(images: Sequence[Seen], result: dict[str, Tensor], class_names: list[str]) -> dict[str, Any]:
+def classes_of(images: Sequence[Seen], result: dict[str, Tensor], class_names: Sequence[str]) -> dict[str, Any]:
     """What is seen of each class: `by_class` has `map/NAME`, and `precision_recall`, for each name, two entries.
 
     curve: Float[3 101], scores, precisions and recalls at an IoU of 0.5; a precision of 0 is where a recall was not
@@ -153,12 +97,12 @@ def precision_by_image(images: Sequence[Seen], num_classes: int, limit: int = CO
     """`map` of each image alone, over the classes that it shows, Float[N]; NaN where it shows none.
 
     Each class of each image becomes a class of its own, so that COCO's own code measures many images at once. For
-    `limit` see `AveragePrecision`.
+    `limit` see `coco`.
     """
     values = torch.full((len(images),), float("nan"))
     for start in range(0, len(images), TOGETHER):
         own = [_own_classes(image, place * (num_classes + 1)) for place, image in enumerate(images[start:][:TOGETHER])]
-        result = _coco(own, limit)
+        result = coco(own, limit)
         if "precision" not in result:
             continue
         of_image = result["classes"].reshape(-1) // (num_classes + 1)
@@ -174,10 +118,15 @@ def _own_classes(image: Seen, first: int) -> Seen:
     """With classes counted from `first`; what is detected of classes that the image does not show is left out."""
     shown = torch.isin(image.detected["labels"], image.annotated["labels"])
     detected = {key: value[shown] for key, value in image.detected.items()}
-    return Seen(image.key, *({**d, "labels": d["labels"] + first} for d in (detected, image.annotated)))
+    return Seen(*({**d, "labels": d["labels"] + first} for d in (detected, image.annotated)))
 
 
-def _coco(images: Sequence[Seen], limit: int) -> dict[str, Tensor]:
+def coco(images: Sequence[Seen], limit: int) -> dict[str, Tensor]:
+    """Return what torchmetrics' `MeanAveragePrecision` does, with its extended summary.
+
+    Args:
+        limit: the largest number of detections of a class in an image that count; those with the highest scores do.
+    """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
         iou_thresholds=IOU_THRESHOLDS,

@@ -104,7 +104,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         watched = cli.config_init.overfitting
-        figures = {**cli.speed.figures(trainer), **watched.figures(model), **_left_out(data)}
+        figures = {**cli.speed.figures(trainer), **watched.figures(), **_left_out(data)}
         report(metrics, figures, folder, notes := _notes(data))
         if said := watched.conclusion(trainer, model):
             print(said)

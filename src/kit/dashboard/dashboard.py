@@ -9,7 +9,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map_only
 
 from kit.dashboard.details import show_details
 from kit.dashboard.looking import Sample, as_the_net_sees, look, picture
@@ -17,25 +16,17 @@ from kit.dashboard.pace import Pace
 from kit.dashboard.scalars import Scalars, layout
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
+from kit.evaluation import Evaluation
 from kit.ground.errors import UserError
-from kit.safeguards.overfitting import gathered
+from kit.task import as_task
 
 
 class Dashboard(L.Callback):
     """What `TensorBoard` shows beside the logged metrics; with another logger, or none, nothing.
 
-    It needs nothing of a task. A task that has these methods gets pictures of its samples:
-
-    draw(image, predicted, target): one sample, uint8 [C H W], drawn: uint8 [3 H W].
-    predict(images, sizes, areas): as the verb `predict` uses it; without it no sample of the validation is drawn.
-    sampled(size): of a task that makes images itself, some, of the same noise each time: uint8 [3 H W].
-
-    and, of the evidence that `validation_step` returns, an entry a sample (see `kit.safeguards.Overfitting`):
-
-    badness(evidence): the name of a number and Float[N], the higher the worse.
-    details(evidence): a dict with any of `confusion`, Long[K K] with a row for each annotated class of `class_names`;
-        `by_class`, of `METRIC/CLASS` to a fraction; `precision_recall`, of class names to `curve` and `positives`, see
-        `TensorBoard.log_precision_recall`.
+    It needs nothing of a task. A `kit.task.Task` with `draw` gets pictures of its samples; with `predict`, of samples
+    of the validation and of the worst of them, by its evaluation's `badness`; with `sampled`, of images that it makes.
+    What its evaluation's `details` returns becomes charts.
 
     A run's first batch is drawn as the net sees it, and the last validation. Others are drawn while this takes less
     than its budget, ever more rarely as the run goes on. Which ones may so differ from run to run; curves do not.
@@ -57,8 +48,7 @@ class Dashboard(L.Callback):
         self._data: ImageDataModule | None = None
         self._first: Batch | None = None
         self._unwrap: Callable[[], None] | None = None
-        self._keys: list[Tensor | None] = []
-        self._seen: list[Any] = []
+        self._task: Any = None
         self._shown: dict[str, list[Sample]] = {}  # of each picture's tag
         self._made: Tensor | None = None  # by a task that makes images
         self._step = 0  # of the run, at which the validation was
@@ -69,7 +59,8 @@ class Dashboard(L.Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)] if self.enabled else []
         self._board = boards[0] if boards else None
         data = getattr(trainer, "datamodule", None)
-        drawable = isinstance(data, ImageDataModule) and hasattr(pl_module, "draw")
+        self._task = as_task(pl_module)
+        drawable = isinstance(data, ImageDataModule) and self._task.has("draw")
         whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         self._data = data if drawable and whole and trainer.is_global_zero else None
 
@@ -90,7 +81,7 @@ class Dashboard(L.Callback):
 
     def _listen(self, pl_module: Any) -> None:
         """The task may change a batch in its training step, mixing images, before its loss is computed of it."""
-        if not hasattr(pl_module, "loss_terms"):
+        if not self._task.has("loss_terms"):
             return
         method = pl_module.loss_terms
 
@@ -118,10 +109,10 @@ class Dashboard(L.Callback):
         if first is not None and self._data:
             with self._drawing():
                 samples = as_the_net_sees(self._data, first, 2 * self.samples)
-                self._board.log_picture("samples/first_batch", picture(pl_module, samples), 0, photograph=True)
+                self._board.log_picture("samples/first_batch", picture(self._task, samples), 0, photograph=True)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._keys, self._seen, self._shown = [], [], {}
+        self._shown = {}
         self._step = trainer.global_step
         self._pending = self._watches(trainer)
         self._wanted = self._pending and (self.pace.due or _is_last(trainer))
@@ -137,26 +128,23 @@ class Dashboard(L.Callback):
     ) -> None:
         if not self._watches(trainer) or dataloader_idx:
             return
-        if outputs is not None and (hasattr(pl_module, "badness") or hasattr(pl_module, "details")):
-            self._seen.append(tree_map_only(Tensor, Tensor.detach, outputs))
-            self._keys.append(getattr(batch, "keys", None) if self._data else None)
         # Here, since after the last batch averaged weights give way to the trained ones.
         if self._wanted and batch_idx + 1 == trainer.num_val_batches[0]:
-            self._look(trainer, pl_module)
+            self._look(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._watches(trainer) and trainer.strategy.broadcast(self._wanted):
-            self._show(trainer, pl_module)
+            self._show(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Where a run ends before it was meant to, its last validation has not been drawn."""
         if self._board and trainer.strategy.broadcast(self._pending):
             modes = [(module, module.training) for module in pl_module.modules()]
             pl_module.eval()
-            self._look(trainer, pl_module)
+            self._look(trainer)
             for module, training in modes:
                 module.training = training
-            self._show(trainer, pl_module)
+            self._show(trainer)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
@@ -169,31 +157,31 @@ class Dashboard(L.Callback):
             why = next(iter(str(error).splitlines()), "no more is known")
             rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {why})")
 
-    def _look(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self._data and hasattr(pl_module, "predict"):
+    def _look(self, trainer: L.Trainer) -> None:
+        if self._data and self._task.has("predict"):
             with self._drawing():
-                self._shown = look(trainer, pl_module, self._data, self._seen, self._keys, self.samples)
-        if self._data and self._data.preprocessing.size and hasattr(pl_module, "sampled"):
+                self._shown = look(trainer, self._task, self._data, self.samples)
+        if self._data and self._data.preprocessing.size and self._task.has("sampled"):
             with self._drawing():
-                self._made = pl_module.sampled(self._data.preprocessing.size)
+                self._made = self._task.sampled(self._data.preprocessing.size)
 
     def _watches(self, trainer: L.Trainer) -> bool:
         return self._board is not None and trainer.state.fn == "fit" and not trainer.sanity_checking
 
-    def _show(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def _show(self, trainer: L.Trainer) -> None:
         """All pictures of the latest validation; all processes come here."""
         board, size = self._board, 0
         assert board is not None
         with self._drawing():
             for tag, samples in self._shown.items():
-                size += board.log_picture(tag, picture(pl_module, samples), self._step, photograph=True) or 0
+                size += board.log_picture(tag, picture(self._task, samples), self._step, photograph=True) or 0
             if self._made is not None:
                 size += board.log_picture("samples/generated", self._made, self._step, photograph=True) or 0
         with self._drawing():
-            evidence = gathered(self._seen) if hasattr(pl_module, "details") else []
-            if evidence and trainer.is_global_zero:
-                size += show_details(board, pl_module.details(evidence), pl_module.class_names, self._step)
-        self._seen, self._keys, self._shown, self._made, self._pending = [], [], {}, None, False
+            evaluation: Evaluation | None = self._task.measured
+            if evaluation and trainer.is_global_zero:
+                size += show_details(board, evaluation.details(), evaluation.class_names, self._step)
+        self._shown, self._made, self._pending = {}, None, False
         self.pace.drawn(size)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.data import Batch, ImageDataModule
+from kit.evaluation import Evaluation
 from kit.ground.drawing import GREY, captioned, grid
 
 WIDTH = 1600  # of a picture of several samples, in pixels
@@ -27,11 +28,11 @@ class Sample(NamedTuple):
     caption: str = ""
 
 
-def picture(pl_module: Any, samples: Sequence[Sample]) -> Tensor:
+def picture(task: Any, samples: Sequence[Sample]) -> Tensor:
     """All of them in rows, uint8 [3 H W], no larger than `MOST_PIXELS` or so."""
     cells = []
     for image, target, predicted, caption in samples:
-        drawn = pl_module.draw(image, predicted, target)
+        drawn = task.draw(image, predicted, target)
         cells.append(captioned(drawn, [(caption, GREY)]) if caption else drawn)
     pixels = sum(cell[0].numel() for cell in cells)
     scale = min(1, (MOST_PIXELS / pixels) ** 0.5, *(WIDTH / cell.shape[2] for cell in cells))
@@ -44,43 +45,34 @@ def as_the_net_sees(data: ImageDataModule, batch: Batch, most: int) -> list[Samp
     return [Sample(image, _on_cpu(target)) for image, target in zip(images, batch.targets, strict=False)]
 
 
-def look(
-    trainer: L.Trainer, pl_module: Any, data: ImageDataModule, seen: list[Any], keys: list[Tensor | None], most: int
-) -> dict[str, list[Sample]]:
-    """The same few validation samples each time, and the worst, with what the task makes of them; of each tag.
-
-    Args:
-        seen, keys: of each batch of the validation, its evidence and the samples' places.
-    """
+def look(trainer: L.Trainer, task: Any, data: ImageDataModule, most: int) -> dict[str, list[Sample]]:
+    """The same few validation samples each time, and the worst, with what the task makes of them; of each tag."""
     wanted = {"samples/validation": spread(len(data.samples["val"] or ()), most)}
-    captions = worst(pl_module, data, seen, keys, most)
+    captions = worst(task.measured, data, most)
     if captions:
         wanted["samples/worst"] = list(captions)
-    made = iter(predicted(trainer, pl_module, data, [key for some in wanted.values() for key in some]))
+    made = iter(predicted(trainer, task, data, [key for some in wanted.values() for key in some]))
     samples = {tag: [next(made) for _ in some] for tag, some in wanted.items()}
     for place, caption in enumerate(captions.values()):
         samples["samples/worst"][place] = samples["samples/worst"][place]._replace(caption=caption)
     return samples
 
 
-def worst(
-    pl_module: Any, data: ImageDataModule, seen: list[Any], keys: list[Tensor | None], most: int
-) -> dict[int, str]:
-    """The places of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
-    if not hasattr(pl_module, "badness"):
+def worst(evaluation: Evaluation | None, data: ImageDataModule, most: int) -> dict[int, str]:
+    """The keys of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
+    badness = evaluation.badness() if evaluation else None
+    if evaluation is None or badness is None:
         return {}
-    evidence = [entry for batch in seen for entry in batch]
-    places = [place for batch in keys if batch is not None for place in batch.tolist()]
-    if not evidence or len(evidence) != len(places):
-        return {}
-    name, values = pl_module.badness(evidence)
-    ranked = values.argsort(descending=True, stable=True)[:most].tolist()
-    files = data.files(torch.tensor([places[rank] for rank in ranked]), "val")
-    told = [f"{short(file)}: {name} {values[rank]:.2f}" for rank, file in zip(ranked, files, strict=True)]
-    return {places[rank]: said for rank, said in zip(ranked, told, strict=True)}
+    name, values = badness
+    ranked = values.argsort(descending=True, stable=True)[:most]
+    keys = evaluation.keys[ranked]
+    told = [
+        f"{short(file)}: {name} {values[rank]:.2f}" for rank, file in zip(ranked, data.files(keys, "val"), strict=True)
+    ]
+    return dict(zip(keys.tolist(), told, strict=True))
 
 
-def predicted(trainer: L.Trainer, pl_module: Any, data: ImageDataModule, keys: Sequence[int]) -> list[Sample]:
+def predicted(trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int]) -> list[Sample]:
     """Validation samples, and what the task makes of them as it is. It draws no random number and changes nothing.
 
     The module is in evaluation mode, and averaged weights are in their place, since a validation is under way.
@@ -88,14 +80,14 @@ def predicted(trainer: L.Trainer, pl_module: Any, data: ImageDataModule, keys: S
     made = []
     examples = data.examples("val", keys)
     together = data.batch_size if len({batch.images.shape for batch in examples}) == 1 else 1
-    with isolate_rng(), torch.no_grad(), _uncompiled(pl_module):
+    with isolate_rng(), torch.no_grad(), _uncompiled(trainer.lightning_module):
         for start in range(0, len(examples), together):
             some = examples[start : start + together]
             raw = Batch(torch.cat([batch.images for batch in some]), [], torch.cat([batch.keys for batch in some]))
             images = trainer.strategy.batch_to_device(raw).images  # normalised
             size = (int(images.shape[2]), int(images.shape[3]))
             with trainer.precision_plugin.val_step_context():
-                made += pl_module.predict(images, [size] * len(images), [size] * len(images))
+                made += task.predict(images, [size] * len(images), [size] * len(images))
     return [Sample(batch.images[0], batch.targets[0], one) for batch, one in zip(examples, made, strict=True)]
 
 

@@ -26,7 +26,7 @@ from kit.data.samples import Batch, Files, Samples, Split, Tensors, stack
 from kit.data.splitting import stratified
 from kit.data.workers import unheard
 from kit.ground.errors import BrokenFiles, UserError, in_a_line
-from kit.ground.threads import cores
+from kit.ground.threads import cores, in_threads
 
 if TYPE_CHECKING:
     from kit.ground.faults import Fault
@@ -139,7 +139,12 @@ class ImageDataModule(L.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} does not say where its samples are")
 
     def count_classes(self, samples: Samples) -> list[int]:
-        """How often each class occurs: in how many images, or in how many boxes or pixels."""
+        """Return how often each class occurs: in how many images, boxes or pixels.
+
+        Targets that are no class numbers count for every class.
+        """
+        if not _are_class_numbers(samples.targets):
+            return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
     def count_most(self, samples: Samples) -> int:
@@ -147,8 +152,11 @@ class ImageDataModule(L.LightningDataModule):
         return 0
 
     def strata(self, samples: Samples) -> Tensor:
-        """Long[N]: what a split, and balanced sampling, should have alike on both sides."""
-        return samples.targets
+        """Return what a split, and balanced sampling, should have alike on both sides: Long[N].
+
+        It is the same for all samples where targets are no class numbers.
+        """
+        return samples.targets if _are_class_numbers(samples.targets) else torch.zeros(len(samples), dtype=torch.long)
 
     def annotation_faults(self) -> Iterable["Fault"]:
         """What is wrong with the annotations, of all splits: for the verb `check`; reading them raises nothing then."""
@@ -157,12 +165,12 @@ class ImageDataModule(L.LightningDataModule):
     @staticmethod
     def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
         """The image and the target that augmentation gets, of uint8 [C H W] and an entry of `samples.targets`."""
-        return pixels, int(target)
+        return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
 
     @staticmethod
     def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
         """A batch's images, uint8 [B C H W], and its targets."""
-        return stack(images), torch.tensor(targets)
+        return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
 
     @staticmethod
     def comparable(samples: Samples, index: int) -> Hashable:
@@ -331,6 +339,15 @@ class ImageDataModule(L.LightningDataModule):
         some = Split(self._present(split), (), self.sample, self.collate)
         return [some.__getitems__([(key, 0)]) for key in keys]
 
+    def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Any]:
+        """Return samples as they are evaluated, read in several threads: images, uint8 [N C H W], and their targets."""
+        some = Split(self._present(split), (), self.sample, self.collate)
+        parts = [keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]
+        batches = list(in_threads(lambda part: some.__getitems__([(key, 0) for key in part]), parts))
+        targets = [batch.targets for batch in batches]
+        joined = torch.cat(targets) if isinstance(targets[0], Tensor) else [one for part in targets for one in part]
+        return torch.cat([batch.images for batch in batches]), joined
+
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
 
@@ -444,3 +461,7 @@ def sensible_workers(trainer: L.Trainer | None, samples: Samples) -> int:
     if isinstance(samples, Tensors) and on_processor:
         return 0
     return min(16, max(0, cores() // processes - 1))
+
+
+def _are_class_numbers(targets: Any) -> bool:
+    return isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()

@@ -23,6 +23,7 @@ from kit.ground import app
 from kit.ground.errors import UserError, in_a_line
 from kit.ground.files import replacing
 from kit.prediction import Predictor, load
+from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT [--format onnx|pt2|safetensors] [--out FILE] [--trust PACKAGE]"
 FORMATS: dict[str, ModuleType] = {"onnx": onnx_file, "pt2": pt2_file, "safetensors": safetensors_file}
@@ -130,7 +131,7 @@ def _check_packages(name: str, form: ModuleType) -> None:
 
 def _exported(model: Predictor) -> Any:
     task: Any = model.task
-    if not hasattr(task, "exported"):
+    if not as_task(task).has("exported"):
         raise UserError(f"{type(task).__name__} has no `exported()`, as Classifier has it")
     return task.exported()
 

@@ -19,7 +19,8 @@ class Mean(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not say what its terms are")
 
     def forward(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        return divided(*self.terms(logits, targets, class_weights))
+        sums, weights = self.terms(logits, targets, class_weights)
+        return sums / weights.where(weights > 0, 1)  # 0 where nothing counts
 
 
 class CrossEntropy(Mean):
@@ -93,11 +94,6 @@ class Dice(Mean):
         images = weights.sum(1)
         means = (losses * weights).sum(1) / images.clamp(min=torch.finfo(images.dtype).tiny)
         return self.weight * means.sum(), (images > 0).sum()
-
-
-def divided(sums: Tensor, weights: Tensor) -> Tensor:
-    """The means; 0 where nothing counts."""
-    return sums / weights.where(weights > 0, 1)
 
 
 def _mass(targets: Tensor, class_weights: Tensor | None) -> Tensor:

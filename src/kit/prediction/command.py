@@ -21,6 +21,7 @@ from kit.ground.terminal import visible
 from kit.ground.threads import in_threads
 from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
+from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
@@ -71,7 +72,7 @@ def predict(args: list[str]) -> None:
         return
     checkpoint_file = checkpoint.find(words[0])
     model = load(checkpoint_file, option(keys, "--device"), options(keys, "--trust"))
-    kind = getattr(type(model.task), "Predictions", None)
+    kind = as_task(model.task).Predictions
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
     chosen = _parser(kind, model.takes_images).read(keys)

@@ -18,6 +18,7 @@ from kit.ground.budget import Budget
 from kit.ground.errors import UserError, in_a_line
 from kit.ground.out_of_memory import one_sample
 from kit.ground.threads import cores, in_threads
+from kit.task import as_task
 
 T = TypeVar("T")
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
@@ -46,7 +47,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         taught = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.of(taught if isinstance(taught, dict) else {})
     made = Predictor(task, preprocessing)
-    if not made.takes_images and not hasattr(getattr(task, "Predictions", None), "make"):
+    if not made.takes_images and not hasattr(as_task(task).Predictions, "make"):
         raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -76,7 +77,7 @@ class Predictor:
     @property
     def takes_images(self) -> bool:
         """Or it makes images itself."""
-        return hasattr(self.task, "predict")
+        return as_task(self.task).has("predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
         """What the task's `predict` makes of each image, in their order.

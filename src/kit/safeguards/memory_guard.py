@@ -15,6 +15,7 @@ from kit.ground.out_of_memory import DoesNotFit, numbers
 from kit.safeguards.micro_batches import replaced, step_in_parts, training_norms
 from kit.safeguards.parts import Logs, count, joined, split
 from kit.safeguards.sizes import EVALUATION, Sizes
+from kit.task import as_task
 
 
 class MemoryGuard(L.Callback):
@@ -51,8 +52,9 @@ class MemoryGuard(L.Callback):
         self.sizes.device = trainer.strategy.root_device
         if self.enabled:
             self._metrics = [module for module in pl_module.modules() if isinstance(module, Metric)]
-            for name in EVALUATION:
-                if hasattr(pl_module, name):
+            task = as_task(pl_module)
+            for name in ("evaluate",) if task.has("evaluate") else EVALUATION:
+                if task.has(name):
                     self._replace(pl_module, name, partial(self._evaluate, trainer, pl_module, name))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -199,9 +201,9 @@ def _left_alone(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
 def _exactness(pl_module: L.LightningModule) -> str:
     """Whether the gradient is that of the whole batch, for the line that says what is done."""
     said = "with the gradient of the whole batch"
-    if not hasattr(pl_module, "loss_terms"):
+    if not as_task(pl_module).has("loss_terms"):
         said += " if the loss is a mean over its samples"
-    elif not getattr(pl_module, "additive", True):
+    elif not as_task(pl_module).additive:
         said = "with a gradient close to that of the whole batch, not equal: the loss is no sum over its samples"
     return f"{said}; batch normalisation is over a micro-batch" if training_norms(pl_module) else said
 

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.safeguards.parts import Logs, count, split
+from kit.task import as_task
 
 
 def step_in_parts(
@@ -31,7 +32,8 @@ def step_in_parts(
     batch, *others = arguments
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     scaler = getattr(trainer.precision_plugin, "scaler", None)
-    own_terms = getattr(pl_module, "loss_terms", None)
+    task: Any = as_task(pl_module)
+    own_terms = task.loss_terms if task.has("loss_terms") else None
     with slower_norms(pl_module, parts):
         if own_terms is not None:
             terms = partial(add_up, own_terms, parts=parts, parameters=parameters, scaler=scaler)

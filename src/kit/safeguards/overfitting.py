@@ -8,15 +8,16 @@ import lightning as L
 import torch.distributed
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
+from kit.data import ImageDataModule
+from kit.evaluation import Evaluation
 from kit.ground.errors import UserError
 from kit.safeguards.advice import advice, longer
 from kit.safeguards.checkpoints import judged_by
 from kit.safeguards.messages import show
 from kit.safeguards.verdict import Measured, Verdict, decide, margin
+from kit.task import as_task
 
 FORWARD = 1 / 3  # of a training step's time is its forward pass: about as much work as each half of the backward pass
 
@@ -25,17 +26,12 @@ class Overfitting(L.Callback):
     """Measures training images as validation does its own, and gives a verdict with its evidence, see `verdict.decide`.
 
     The images are a fixed part of the training set, as large as the validation set, not augmented: what the data
-    module's `train_part_dataloader()` gives. The task has three methods for it:
-
-    evidence(batch): what its metric is made of, an entry a sample, which `validation_step` returns too.
-    measure(evidence): the metric of such a list, from 0 to 1, the higher the better; the one that `monitor` names.
-    shares(evidence): Float[N 2 K] for the interval, see `verdict.of`.
-
-    Where even the best metric is below 1, by an amount that nobody knows, the task says `up_to_one = False`: then a
-    run is said to underfit only if it has learned next to nothing.
+    module's `train_part_dataloader()` gives. They have an `Evaluation` of their own, made by the task as that of the
+    validation is. A task whose evaluation has no `score_name`, and a module that is no `kit.task.Task`, are trained as
+    ever, without a verdict.
 
     Averaged weights are what is measured where these are what is validated. It draws no random number that the
-    training would draw, and depends on the seed alone. Without the methods a run is trained as ever, without a verdict.
+    training would draw, and depends on the seed alone.
 
     Args:
         enabled: measure at all.
@@ -55,16 +51,25 @@ class Overfitting(L.Callback):
         self._loader: DataLoader | None = None
         self._train: tuple[float, float] | None = None
         self._batches: int | None = None  # of a validation; None: all
-        self._up_to_one = True
-        self._seen: list[Any] = []
+        self._task: Any = None
+        self._name = "score"
         self._not_finite = False  # whether a validation had no finite metric
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._data = getattr(trainer, "datamodule", None)
-        self._up_to_one = getattr(pl_module, "up_to_one", True)
-        for who, name in ((pl_module, "evidence"), (self._data, "train_part_dataloader")):
-            if stage == "fit" and not hasattr(who, name):
-                self.missing = f"{type(who).__name__} has no method {name}"
+        self._data, self._task = getattr(trainer, "datamodule", None), as_task(pl_module)
+        if stage == "fit":
+            self.missing = self._what_is_missing(pl_module)
+
+    def _what_is_missing(self, pl_module: L.LightningModule) -> str | None:
+        if not (self._task.has("evaluate") and self._task.has("evaluation")):
+            return f"{type(pl_module).__name__} is no kit.task.Task with the methods evaluate and evaluation"
+        if not isinstance(self._data, ImageDataModule):
+            return f"{type(self._data).__name__} has no method train_part_dataloader"
+        name = self._task.evaluation("train").score_name
+        if name is None:
+            return f"{type(pl_module).__name__} has no metric from 0 to 1 that says how well it does"
+        self._name = name
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [list(m) for m in self.history], "best": self.best, "best_score": self._best_score}
@@ -84,26 +89,13 @@ class Overfitting(L.Callback):
             self._measure_best(trainer, pl_module)
             return
         batches = trainer.num_val_batches[0]
-        self._seen, self._batches = [], None if batches == math.inf else int(batches)
+        self._batches = None if batches == math.inf else int(batches)
         self._train = self._measure(trainer, pl_module) if self._is_due(trainer) else None
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if trainer.state.fn == "fit" and self._watches(trainer) and not dataloader_idx and outputs is not None:
-            self._seen.append(outputs)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or not self._watches(trainer):
             return
-        judged = _judged(pl_module, self._seen)
-        self._seen = []
+        judged = _judged(self._task.measured)
         if judged is None:
             self._not_finite = True
             return
@@ -140,12 +132,21 @@ class Overfitting(L.Callback):
         not_finite = "the metric of the validation is not finite, or there was nothing to measure it on"
         return not_finite if self._not_finite else "nothing was validated"
 
-    def figures(self, pl_module: L.LightningModule) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """For results.json: of the best checkpoint."""
-        return _figures(self.history[self.best], pl_module) if self.history else {}
+        return self._figures(self.history[self.best]) if self.history else {}
+
+    def _figures(self, measured: Measured) -> dict[str, float]:
+        if measured.train is None:
+            return {}
+        return {
+            f"overfitting/train_{self._name}": measured.train,
+            "overfitting/gap": measured.gap,
+            "overfitting/gap_margin": measured.gap_margin,
+        }
 
     def _verdict(self) -> Verdict | None:
-        return decide(self.history, self.best, self._up_to_one) if self.history else None
+        return decide(self.history, self.best, self._task.up_to_one) if self.history else None
 
     def _watches(self, trainer: L.Trainer) -> bool:
         return self.enabled and not self.missing and not trainer.sanity_checking
@@ -154,7 +155,7 @@ class Overfitting(L.Callback):
         """The figures, and the verdict in words whenever it is another."""
         verdict = self._verdict()
         for logger in trainer.loggers:
-            logger.log_metrics(_figures(self.history[-1], pl_module), trainer.global_step)
+            logger.log_metrics(self._figures(self.history[-1]), trainer.global_step)
         if verdict and (before is None or verdict.kind != before.kind):
             show(trainer, "overfitting/verdict", str(verdict))
 
@@ -187,43 +188,22 @@ class Overfitting(L.Callback):
         if torch.distributed.is_initialized():
             for buffer in pl_module.buffers():  # BatchNorm's, which a checkpoint has of the first process alone
                 torch.distributed.broadcast(buffer, src=0)  # as DDP does before each of a validation's steps
-        evidence = []
+        evaluation = self._task.evaluation("train")
         with isolate_rng():  # a loader's iterator draws a number
             for batch in islice(self._part(), self._batches):
                 batch = pl_module._on_before_batch_transfer(trainer.precision_plugin.convert_input(batch))
                 batch = trainer.strategy.batch_to_device(batch)
                 with trainer.precision_plugin.val_step_context():
-                    evidence.append(pl_module.evidence(batch))
-        return _judged(pl_module, evidence)
+                    self._task.measure(evaluation, batch)
+        evaluation.gather()
+        return _judged(evaluation)
 
 
-def gathered(batches: list[Any]) -> list[Any]:
-    """The evidence of all processes, which all must ask for it, an entry a sample and on the CPU."""
-    batches = tree_map_only(Tensor, Tensor.cpu, batches)
-    if torch.distributed.is_initialized():
-        everyones: list = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyones, batches)
-        batches = [batch for own in everyones for batch in own]
-    return [entry for batch in batches for entry in batch]
-
-
-def _judged(pl_module: Any, batches: list[Any]) -> tuple[float, float] | None:
-    """Return the metric and its margin over all processes; None if nothing can be measured, or one is not finite."""
-    evidence = gathered(batches)
-    value = float(pl_module.measure(evidence)) if evidence else math.nan
-    judged = (value, margin(pl_module.shares(evidence))) if math.isfinite(value) else (math.nan, math.nan)
+def _judged(evaluation: Evaluation) -> tuple[float, float] | None:
+    """Return the score of all processes' samples and its margin; None if one of the two is unknown or not finite."""
+    score = evaluation.score()
+    judged = (score, margin(evaluation.shares())) if math.isfinite(score) else (math.nan, math.nan)
     return judged if all(map(math.isfinite, judged)) else None
-
-
-def _figures(measured: Measured, pl_module: L.LightningModule) -> dict[str, float]:
-    if measured.train is None:
-        return {}
-    name = getattr(pl_module, "monitor", "score").rsplit("/", 1)[-1]
-    return {
-        f"overfitting/train_{name}": measured.train,
-        "overfitting/gap": measured.gap,
-        "overfitting/gap_margin": measured.gap_margin,
-    }
 
 
 def _batch_size(loader: Any) -> int:

@@ -15,7 +15,7 @@ EVALUATION = {
     "validation_step": "validation",
     "test_step": "the test",
     "predict_step": "prediction",
-    "evidence": "the measurement of training images",  # see `Overfitting`
+    "evaluate": "evaluation",  # of a `kit.task.Task`, in all of them
 }
 STEPS = {"training_step": "training", **EVALUATION}
 NONE = 2**62  # where no size has been found, as processes compare theirs

@@ -1,46 +1,11 @@
 """How near generated images are to real ones, as distributions and one by one."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from kit.samples.pictures import floats, pixels
 
 AT_ONCE = 250  # images that are compared with all others
-
-
-class Seen(Metric):
-    """Images of all processes, for the end of an evaluation."""
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__(compute_on_cpu=True, dist_sync_fn=self._gathered)
-        for name in ("images", "classes", "keys"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, images: Tensor, classes: Tensor, keys: Tensor) -> None:
-        """uint8 [B C H W], Long[B] and Long[B]."""
-        self.images.append(images)
-        self.classes.append(classes)
-        self.keys.append(keys)
-
-    def _gathered(self, mine: Tensor, group: Any = None) -> list[Tensor]:
-        """Of each process; GPUs exchange only what lies on them."""
-        return [one.cpu() for one in gather_all_tensors(mine.to(self.device), group)]
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """The images and their classes in the order of their keys, on the CPU."""
-        images, classes, keys = (_joined(state).cpu() for state in (self.images, self.classes, self.keys))
-        order = keys.argsort()
-        return images[order], classes[order]
-
-
-def _joined(state: Any) -> Tensor:
-    return torch.cat(state) if isinstance(state, list) else state
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:

@@ -6,6 +6,7 @@ import lightning as L
 from torch import Tensor
 
 from kit.ground.errors import UserError, nearest
+from kit.task import as_task
 
 NEVER = 2**31
 
@@ -24,8 +25,8 @@ def watched(
     pl_module: L.LightningModule, monitor: str | None, mode: Literal["min", "max"] | None
 ) -> tuple[str, Literal["min", "max"]]:
     """What to watch and which way is up: as asked, else as the task says, else `val/loss`."""
-    own = getattr(pl_module, "monitor", "val/loss")
-    key = str(monitor or own)
-    if mode is None and key == own:
-        mode = getattr(pl_module, "mode", None)
+    task = as_task(pl_module)
+    key = str(monitor or task.monitor)
+    if mode is None and key == task.monitor:
+        mode = task.mode
     return key, mode or ("min" if key.endswith("loss") else "max")

@@ -3,29 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassStatScores
 from torchvision.transforms import v2
 
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.labels import pictures
+from kit.labels.evaluation import LabelEvaluation
 from kit.labels.exported import Exported
 from kit.labels.predictions import Classified, Predictions
+from kit.task import Task
 from kit.training.image_sizes import refuse_wrong_sizes
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 
-MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
 
-
-class Classifier(L.LightningModule):
+class Classifier(Task):
     """Cross-entropy; accuracy, macro F1 and, of more than five classes, top-5 accuracy.
 
     Args:
@@ -75,15 +72,6 @@ class Classifier(L.LightningModule):
             "class_weights", _inverse_frequencies(class_counts) if weighted else None, persistent=False
         )
 
-        metrics = {"accuracy": MulticlassAccuracy(num_classes, average="micro"), "f1": MulticlassF1Score(num_classes)}
-        if num_classes > 5:
-            metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
-        # No compute groups: those merge metrics whose counts happen to be equal after the first batch.
-        self.val_metrics = MetricCollection(metrics, prefix="val/", compute_groups=False)
-        self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.counts_by_class = MulticlassStatScores(num_classes, average="none")
-
     def setup(self, stage: str) -> None:
         if stage == "fit":
             refuse_wrong_sizes(self)
@@ -105,10 +93,7 @@ class Classifier(L.LightningModule):
             shares = F.one_hot(batch.targets, self.num_classes).float()
             images, targets = self.mix(batch.images, shares)
             batch = batch._replace(images=images, targets=targets)
-        sums, weights = self.loss_terms(batch)
-        loss = (sums / weights).sum()
-        self.log("train/loss", loss, batch_size=len(batch.keys))
-        return loss
+        return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
@@ -123,36 +108,12 @@ class Classifier(L.LightningModule):
             return total.view(1), total.new_full((1,), len(batch.keys))
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        by_class = [] if self.trainer.state.fn == "fit" else [self.counts_by_class]
-        return self._measure(batch, self.val_loss, self.val_metrics, *by_class)
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Return logits, Float[B K]."""
+        return self(batch.images)
 
-    def on_validation_epoch_end(self) -> None:
-        self._report("val/loss", self.val_loss, self.val_metrics)
-        if self.trainer.state.fn != "fit":
-            self._report_by_class("val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_loss, self.test_metrics, self.counts_by_class)
-
-    def on_test_epoch_end(self) -> None:
-        self._report("test/loss", self.test_loss, self.test_metrics)
-        self._report_by_class("test")
-
-    def _measure(self, batch: Batch, loss: MeanMetric, *metrics: Metric | MetricCollection) -> Tensor:
-        logits = self(batch.images)
-        if len(logits):  # in a distributed run a process may get no samples
-            losses = F.cross_entropy(logits, batch.targets, reduction="none")
-            loss.update(losses)
-            for metric in metrics:
-                metric.update(logits, batch.targets)
-            return _seen(losses, logits, batch.targets)
-        return logits.new_zeros(0, 3)
-
-    def evidence(self, batch: Batch) -> Tensor:
-        """Of each image its loss, the class that it was taken for and the one that it is of: Float[B 3]."""
-        logits = self(batch.images)
-        return _seen(F.cross_entropy(logits, batch.targets, reduction="none"), logits, batch.targets)
+    def evaluation(self, split: str) -> LabelEvaluation:
+        return LabelEvaluation(self.class_names)
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
@@ -166,62 +127,12 @@ class Classifier(L.LightningModule):
         """What a file of `project.export` answers: the net and its softmax."""
         return Exported(self.net)
 
-    def measure(self, evidence: list[Tensor]) -> float:
-        """The accuracy."""
-        return float(_right(evidence).double().mean())
-
-    def shares(self, evidence: list[Tensor]) -> Tensor:
-        """Float[N 2 1]."""
-        right = _right(evidence).float()
-        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
-
-    def badness(self, evidence: list[Tensor]) -> tuple[str, Tensor]:
-        """What tells the worst images, Float[N], and its name."""
-        return "loss", torch.stack(evidence)[:, 0].cpu()
-
-    def details(self, evidence: list[Tensor]) -> dict[str, Any]:
-        """See `kit.dashboard.Dashboard`: `confusion`, and the accuracy `by_class`."""
-        _, predicted, targets = torch.stack(evidence).cpu().long().unbind(1)
-        told = targets[predicted == targets]
-        wanted, right = (torch.bincount(of, minlength=self.num_classes) for of in (targets, told))
-        named = zip(self.class_names, (right / wanted).tolist(), wanted.tolist(), strict=True)
-        details: dict[str, Any] = {"by_class": {f"accuracy/{name}": share for name, share, there in named if there}}
-        if self.num_classes <= MOST_CONFUSED:
-            pairs = torch.bincount(targets * self.num_classes + predicted, minlength=self.num_classes**2)
-            details["confusion"] = pairs.view(self.num_classes, self.num_classes)
-        return details
-
-    def _report(self, loss_key: str, loss: MeanMetric, metrics: MetricCollection) -> None:
-        """Over all processes: torchmetrics adds up their counts."""
-        self.log_dict({loss_key: loss.compute(), **metrics.compute()})
-        loss.reset()
-        metrics.reset()
-
-    def _report_by_class(self, split: str) -> None:
-        """Log the accuracy of each class that has images in the split."""
-        counts = self.counts_by_class.compute().view(self.num_classes, 5)
-        right, there = counts[:, 0].float(), counts[:, 4].float()
-        named = zip(self.class_names, right / there, there, strict=True)
-        self.log_dict({f"{split}/accuracy/{name}": value for name, value, number in named if number})
-        self.counts_by_class.reset()
-
     def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
         """See `kit.labels.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
-
-
-def _seen(losses: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    """Float[B 3], exact for class numbers up to 2^24."""
-    return torch.stack([losses.float(), logits.argmax(1).float(), targets.float()], 1)
-
-
-def _right(evidence: list[Tensor]) -> Tensor:
-    """Bool[N]."""
-    _, predicted, targets = torch.stack(evidence).unbind(1)
-    return predicted == targets
 
 
 def _inverse_frequencies(counts: list[int] | None) -> Tensor:

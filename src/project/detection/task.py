@@ -2,27 +2,27 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.boxes import pictures
+from kit.boxes.evaluation import BoxEvaluation
 from kit.boxes.exported import Exported, to_original
 from kit.boxes.flips import Flip, in_flips
-from kit.boxes.metric import COCO_LIMIT, AveragePrecision, Seen, average_precision, precision_by_image, wrong
+from kit.boxes.metric import COCO_LIMIT
 from kit.boxes.predictions import Predictions
 from kit.data import Batch
 from kit.data.decode import fit
-from kit.ground.errors import NotMeasured
+from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.zoo.detection import limit_detections
 
 
-class Detector(L.LightningModule):
+class Detector(Task):
     """The net's own losses; average precision in the original images' pixels, on the boxes as annotated.
 
     Args:
@@ -62,7 +62,6 @@ class Detector(L.LightningModule):
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.flips, self.compiled = flips, compile
-        self.val_precision, self.test_precision = AveragePrecision(self.limit), AveragePrecision(self.limit)
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -71,12 +70,6 @@ class Detector(L.LightningModule):
     def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Float[B C H W] to `boxes`, `scores` and `labels` of each image, in pixels of these images."""
         return in_flips(self.net, images, self.flips, self.limit) if self.flips else self.net(images)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        sums, weights = self.loss_terms(batch)
-        loss = (sums / weights.clamp(min=1)).sum()
-        self.log("train/loss", loss, batch_size=len(batch.keys))
-        return loss
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
@@ -91,43 +84,15 @@ class Detector(L.LightningModule):
         """Whether the terms do add up exactly, which is the net's to say."""
         return getattr(self.net, "additive", False)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[Seen]:
-        return self._measure(batch, self.val_precision)
+    def evaluate(self, batch: Batch) -> list[dict[str, Tensor]]:
+        """Return what is detected in each image, in the original image's pixels and on the CPU."""
+        shown = tuple(batch.images.shape[-2:])
+        sizes = [tuple(target["size"].tolist()) for target in batch.targets]
+        detected = zip(self(batch.images), sizes, strict=True)
+        return [_on_cpu(to_original(boxes, size, fit(size, shown))) for boxes, size in detected]
 
-    def on_validation_epoch_end(self) -> None:
-        training = self.trainer.state.fn == "fit"
-        values = self.val_precision.compute(self.class_names, by_class=not training)
-        self.val_precision.reset()
-        if "map" not in values and training and not self.trainer.sanity_checking:
-            raise NotMeasured("no validation image that was used has a box, so val/map cannot choose a checkpoint")
-        self.log_dict({f"val/{key}": value for key, value in values.items()})
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_precision)
-
-    def on_test_epoch_end(self) -> None:
-        values = self.test_precision.compute(self.class_names, by_class=True)
-        self.test_precision.reset()
-        values.setdefault("map", float("nan"))  # it is missing if no image has a box
-        self.log_dict({f"test/{key}": value for key, value in values.items()})
-
-    def _measure(self, batch: Batch, precision: AveragePrecision) -> list[Seen]:
-        evidence = self.evidence(batch)
-        for image in evidence:
-            precision.update(*image)
-        return evidence
-
-    def evidence(self, batch: Batch) -> list[Seen]:
-        """What is detected and annotated in each image."""
-        if not len(batch.keys):  # in a distributed run a process may get no samples
-            return []
-        evidence = []
-        for key, detected, target in zip(batch.keys.tolist(), self(batch.images), batch.targets, strict=True):
-            annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
-            size = tuple(target["size"].tolist())
-            in_original = to_original(detected, size, fit(size, tuple(batch.images.shape[-2:])))
-            evidence.append(Seen(key, _on_cpu(in_original), _on_cpu(annotated)))
-        return evidence
+    def evaluation(self, split: str) -> BoxEvaluation:
+        return BoxEvaluation(self.class_names, self.limit)
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
@@ -157,23 +122,6 @@ class Detector(L.LightningModule):
         task = copy.copy(self)
         task.flips = ()
         return task
-
-    def measure(self, evidence: list[Seen]) -> float:
-        """`map`; NaN where no image has a box."""
-        return average_precision(evidence, self.class_names, self.limit).get("map", float("nan"))
-
-    def shares(self, evidence: list[Seen]) -> Tensor:
-        """Float[N 2 1], of each image's own average precision: resampled, `map` itself would take minutes."""
-        values = precision_by_image(evidence, len(self.class_names), self.limit)
-        return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
-
-    def badness(self, evidence: list[Seen]) -> tuple[str, Tensor]:
-        """What tells the worst images, Float[N], and its name."""
-        return "wrong", torch.tensor([wrong(image, pictures.LEAST_SCORE) for image in evidence])
-
-    def details(self, evidence: list[Seen]) -> dict[str, Any]:
-        """See `kit.dashboard.Dashboard`: `by_class` and `precision_recall` of the last validation."""
-        return self.val_precision.classes
 
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None

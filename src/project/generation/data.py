@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import channels_of
@@ -18,8 +17,7 @@ from kit.ground.faults import Fault
 
 
 class Centred(ImageDataModule):
-    """Pixels become numbers from -1 to 1; and the report compares with the training images, which its evaluation gets
-    as a second loader, in their order and not augmented."""
+    """Pixels become numbers from -1 to 1. A test has the training images, too, since its report compares with them."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -29,19 +27,7 @@ class Centred(ImageDataModule):
     def setup(self, stage: str) -> None:
         if self.mean is None:
             self.mean = self.std = [0.5] * self.in_channels
-        super().setup("fit")  # the training images, whatever is to be done
-
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:  # type: ignore[override]
-        reported = self.trainer is not None and self.trainer.state.fn == "validate"
-        return self._beside_train("val") if reported else self._loader("val")
-
-    def test_dataloader(self) -> DataLoader | list[DataLoader]:  # type: ignore[override]
-        return self._beside_train("test")
-
-    def _beside_train(self, split: str) -> DataLoader | list[DataLoader]:
-        """Where there are training images: other data to test on may have none."""
-        own = self._loader(split)
-        return own if self.samples["train"] is None else [own, self._loader("train")]
+        super().setup("fit")
 
 
 class Digits(Centred, Embedded):
@@ -83,10 +69,6 @@ class Photos(Centred):
             raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
         channels = self.channels or channels_of(paths)
         return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
-
-    def _beside_train(self, split: str) -> DataLoader:
-        """Alone: a style is not compared with the training images."""
-        return self._loader(split)
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from of_other_formats(self.root)

@@ -4,27 +4,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from kit.data import Batch
 from kit.data.decode import decode, resize
 from kit.ground.errors import BrokenFiles, UserError
 from kit.samples import pictures
+from kit.samples.evaluation import StyleEvaluation
 from kit.samples.exported import ExportedStylizer
 from kit.samples.features import Features, Trained
 from kit.samples.paintings import Paintings
+from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.style_losses import Statistics, content, relative, statistics, with_colours
 
 PARTS = ("content", "style", "total_variation")
 
 
-class Stylizer(L.LightningModule):
+class Stylizer(Task):
     """Perceptual losses (Johnson et al. 2016): what is to be seen as in the image, how it is painted as in the style's.
 
     In the features' maps the *content* of an image is the deepest map but one, and the *style* of an image what its
@@ -78,7 +78,6 @@ class Stylizer(L.LightningModule):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.style, self.style_size, self.features = style, style_size, features
         self.weights = (1.0, style_weight, variation_weight)
-        self.measured = nn.ModuleDict({f"{split}_{part}": MeanMetric() for split in ("val", "test") for part in PARTS})
         self._trained: list[Trained] = []  # in a list, since it is no part of the model
         self._wanted: list[Statistics] = []
 
@@ -105,12 +104,6 @@ class Stylizer(L.LightningModule):
         """Float[B C H W] from -1 to 1 to the same."""
         return self.net(images)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        sums, weights = self.loss_terms(batch)
-        loss = (sums / weights).sum()
-        self.log("train/loss", loss, batch_size=len(batch.keys))
-        return loss
-
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The summed losses, weighted, and what they are divided by, Float[3] both; parts of a batch add up."""
         losses = self._losses(batch.images)  # [3 B]
@@ -131,29 +124,12 @@ class Stylizer(L.LightningModule):
         variation = down.square().flatten(1).mean(1) + right.square().flatten(1).mean(1)
         return torch.stack([relative(content(found), shown), torch.stack(style).mean(0), variation])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, "val")
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Return the parts of each image's loss, not weighted: Float[B 3]."""
+        return self._losses(batch.images).T
 
-    def on_validation_epoch_end(self) -> None:
-        self._report("val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, "test")
-
-    def on_test_epoch_end(self) -> None:
-        self._report("test")
-
-    def _measure(self, batch: Batch, split: str) -> None:
-        if len(batch.keys):  # in a distributed run a process may get no samples
-            for part, values in zip(PARTS, self._losses(batch.images), strict=True):
-                self.measured[f"{split}_{part}"].update(values)
-
-    def _report(self, split: str) -> None:
-        values = {part: self.measured[f"{split}_{part}"].compute() for part in PARTS}
-        whole = sum(weight * value for weight, value in zip(self.weights, values.values(), strict=True))
-        self.log_dict({f"{split}/loss": whole, **{f"{split}/{part}": value for part, value in values.items()}})
-        for part in PARTS:
-            self.measured[f"{split}_{part}"].reset()
+    def evaluation(self, split: str) -> StyleEvaluation:
+        return StyleEvaluation(dict(zip(PARTS, self.weights, strict=True)))
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]

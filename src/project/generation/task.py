@@ -5,20 +5,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.samples import pictures
 from kit.samples.comparison import FEWEST, compare
+from kit.samples.evaluation import FlowEvaluation
 from kit.samples.inception import load as load_inception
-from kit.samples.metric import Seen
+from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.exported import ExportedGenerator
 from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
@@ -29,7 +28,7 @@ PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some 
 SHOWN = 20  # samples that TensorBoard shows through time
 
 
-class Generator(L.LightningModule):
+class Generator(Task):
     """Flow matching: the mean squared error of the velocity (`loss`), the share of its square that is `explained`, and
     how near samples are to real images.
 
@@ -90,8 +89,6 @@ class Generator(L.LightningModule):
         self.compiled = compile
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
         self.samples, self.judges, self.inception = samples, Path(judges), inception
-        self.squares, self.loss = MeanMetric(), MeanMetric()
-        self.real, self.known = Seen(), Seen()  # images of the split that is reported, and of training
 
     def setup(self, stage: str) -> None:
         if self.inception:
@@ -124,67 +121,33 @@ class Generator(L.LightningModule):
         found = self(flow.places, flow.times, flow.classes)
         return (found - flow.velocities).square().flatten(1).mean(1)
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
-        return self._measure(batch) if self.trainer.state.fn == "fit" else self._collect(batch, dataloader_idx)
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Return the mean square of each image's velocity, and of what the net misses of it: Float[B 2].
 
-    def on_validation_epoch_end(self) -> None:
-        self._report("val", with_samples=self.trainer.state.fn != "fit")
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._collect(batch, dataloader_idx)
-
-    def on_test_epoch_end(self) -> None:
-        self._report("test", with_samples=True)
-
-    def evidence(self, batch: Batch) -> Tensor:
-        """Of each image the mean square of the velocity, and of what the net misses of it: Float[B 2].
-
-        Its noise and its time are its key's, so that each evaluation asks the same.
+        An image's noise and time depend on its key alone, so that each evaluation asks the same.
         """
         start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images.device)
         times = ((batch.keys + 0.5) * GOLDEN_RATIO % 1).to(batch.images.dtype)
         flow = on_the_way(batch.images, start, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 
-    def measure(self, evidence: list[Tensor]) -> float:
-        """The share that is explained."""
-        there, missed = torch.stack(evidence).double().sum(0)
-        return max(0.0, float(1 - missed / there))
+    def evaluation(self, split: str) -> FlowEvaluation:
+        return FlowEvaluation(self.class_names)
 
-    def shares(self, evidence: list[Tensor]) -> Tensor:
-        """Float[N 2 1]."""
-        there, missed = torch.stack(evidence).double().unbind(1)
-        return torch.stack([there - missed, there], 1)[..., None]
-
-    def _measure(self, batch: Batch) -> Tensor:
-        evidence = self.evidence(batch)
-        if len(evidence):  # in a distributed run a process may get no samples
-            self.squares.update(evidence[:, 0])
-            self.loss.update(evidence[:, 1])
-        return evidence
-
-    def _collect(self, batch: Batch, dataloader_idx: int) -> None:
-        """The second loader has the training images."""
-        if not dataloader_idx:
-            self._measure(batch)  # first, since memory may run out, and nothing may be counted then
-        seen = self.known if dataloader_idx else self.real
-        seen.update(pictures.pixels(batch.images), batch.targets, batch.keys)
-
-    def _report(self, split: str, with_samples: bool) -> None:
-        loss, squares = self.loss.compute(), self.squares.compute()
-        self.log_dict({f"{split}/loss": loss, f"{split}/explained": (1 - loss / squares).clamp(min=0)})
-        self.loss.reset()
-        self.squares.reset()
-        if not with_samples:
+    def report(self, split: str) -> None:
+        """Log the metrics, and after training those of samples."""
+        super().report(split)
+        if self.trainer.state.fn == "fit":
             return
-        if not self.known.update_called:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data.samples["train"] is None:
             rank_zero_warn(f"samples are not judged: beside the {split} images there are none of training")
-            return self.real.reset()
-        real, known = self.real.compute(), self.known.compute()
-        self.real.reset()
-        self.known.reset()
-        mine = compare(self, real, known) if self.trainer.is_global_zero else None
-        figures, shown = self.trainer.strategy.broadcast(mine)  # one of several processes trains the classifier
+            return
+        judged = None
+        if self.trainer.is_global_zero:  # one of several processes trains the classifier
+            reported = data.images(split, self.measured.keys.tolist())
+            judged = compare(self, reported, data.images("train", range(len(data.samples["train"]))))
+        figures, shown = self.trainer.strategy.broadcast(judged)
         self.log_dict({f"{split}/{key}": value for key, value in figures.items()})
         self._picture("samples/nearest", shown)
 

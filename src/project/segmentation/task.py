@@ -2,31 +2,29 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kit.data import Batch
 from kit.data.decode import positive
-from kit.formats.masks.masks import IGNORED
 from kit.ground.errors import UserError
 from kit.masks import pictures
+from kit.masks.evaluation import MaskEvaluation
 from kit.masks.exported import Exported
-from kit.masks.losses import CrossEntropy, Mean, divided
+from kit.masks.losses import CrossEntropy, Mean
 from kit.masks.predictions import Predictions
+from kit.task import Task
 from kit.training.image_sizes import refuse_wrong_sizes
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 from kit.zoo.segmentation import enlarged, in_windows
 
 
-class Segmenter(L.LightningModule):
+class Segmenter(Task):
     """Mean intersection over union, pixel accuracy and cross-entropy, over all pixels of a split that are not ignored.
 
     A class that neither the targets nor the predictions show has no IoU and is left out of the mean.
@@ -75,12 +73,6 @@ class Segmenter(L.LightningModule):
         self.freeze_epochs, self.compiled = freeze_epochs, compile
         self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
 
-        self.cross_entropy = CrossEntropy()
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
-        self.val_confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORED, validate_args=False)
-        self.test_confusion = self.val_confusion.clone()
-        self._counts: Tensor | None = None  # Long[K K], of the last evaluation
-
     def setup(self, stage: str) -> None:
         if stage == "fit":
             refuse_wrong_sizes(self)
@@ -99,11 +91,6 @@ class Segmenter(L.LightningModule):
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = divided(*self.loss_terms(batch)).sum()
-        self.log("train/loss", loss, batch_size=len(batch.keys))
-        return loss
-
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of each loss the sum and what it is divided by, Float[J] both, which add up over the parts of a batch."""
         given = self(batch.images), batch.targets, self.class_weights
@@ -118,30 +105,12 @@ class Segmenter(L.LightningModule):
         """Whether the terms do add up exactly; of a loss that is no `Mean` it is not known."""
         return all(isinstance(loss, Mean) for loss in self.losses)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._measure(batch, self.val_loss, self.val_confusion)
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Return logits, Float[B K H W]."""
+        return self(batch.images)
 
-    def on_validation_epoch_end(self) -> None:
-        self._report("val", self.val_loss, self.val_confusion, by_class=self.trainer.state.fn != "fit")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure(batch, self.test_loss, self.test_confusion)
-
-    def on_test_epoch_end(self) -> None:
-        self._report("test", self.test_loss, self.test_confusion, by_class=True)
-
-    def _measure(self, batch: Batch, loss: MeanMetric, confusion: MulticlassConfusionMatrix) -> Tensor:
-        logits = self(batch.images)
-        predicted, pixels = logits.argmax(1), (batch.targets != IGNORED).sum()
-        if pixels:  # in a distributed run a process may get no samples; and a mask may ignore all of its pixels
-            loss.update(self.cross_entropy(logits, batch.targets), weight=pixels)
-            confusion.update(predicted, batch.targets)
-        return overlaps(predicted, batch.targets, logits.shape[1])
-
-    def evidence(self, batch: Batch) -> Tensor:
-        """Of each image and class, the pixels of intersection and union: Long[B 2 K]."""
-        logits = self(batch.images)
-        return overlaps(logits.argmax(1), batch.targets, logits.shape[1])
+    def evaluation(self, split: str) -> MaskEvaluation:
+        return MaskEvaluation(self.class_names)
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
@@ -168,45 +137,6 @@ class Segmenter(L.LightningModule):
         task.window = None
         return task
 
-    def measure(self, evidence: list[Tensor]) -> float:
-        """The mean IoU; NaN if all pixels are ignored."""
-        both, either = torch.stack(evidence).sum(0)
-        return float((both / either).nanmean())
-
-    def shares(self, evidence: list[Tensor]) -> Tensor:
-        """Float[N 2 K]."""
-        return torch.stack(evidence).double()
-
-    def badness(self, evidence: list[Tensor]) -> tuple[str, Tensor]:
-        """What tells the worst images, Float[N], and its name."""
-        both, either = torch.stack(evidence).cpu().unbind(1)
-        return "1 - IoU", 1 - (both / either).nanmean(1).nan_to_num(1)  # 1: all of it is ignored
-
-    def details(self, evidence: list[Tensor]) -> dict[str, Any]:
-        """See `kit.dashboard.Dashboard`: `confusion`, of the last validation, and the IoU `by_class`."""
-        both, either = torch.stack(evidence).cpu().sum(0)
-        named = zip(self.class_names, (both / either).tolist(), either.tolist(), strict=True)
-        by_class = {"by_class": {f"iou/{name}": value for name, value, there in named if there}}
-        return by_class if self._counts is None else {"confusion": self._counts.cpu(), **by_class}
-
-    def _report(self, split: str, loss: MeanMetric, confusion: MulticlassConfusionMatrix, by_class: bool) -> None:
-        """Over all processes: torchmetrics adds up their counts."""
-        counts = self._counts = confusion.compute()
-        of_classes = iou(counts)
-        accuracy = counts.diagonal().sum() / counts.sum()
-        self.log_dict(
-            {
-                f"{split}/loss": loss.compute(),
-                f"{split}/miou": of_classes.nanmean(),
-                f"{split}/pixel_accuracy": accuracy,
-            }
-        )
-        if by_class:
-            named = zip(self.class_names, of_classes, strict=True)
-            self.log_dict({f"{split}/iou/{name}": value for name, value in named if value.isfinite()})
-        loss.reset()
-        confusion.reset()
-
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Tensor | None = None) -> Tensor:
         """See `kit.masks.pictures`."""
         return pictures.draw(image, self.class_names, predicted, target)
@@ -231,27 +161,6 @@ def likeliest(logits: Tensor, size: tuple[int, int]) -> Tensor:
         classes.masked_fill_(own > best, k)
         best = torch.maximum(best, own)
     return classes
-
-
-def iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class, Float[K], of Long[K K] with a row for each target; 0/0 is NaN."""
-    both = confusion.diagonal()
-    return both / (confusion.sum(0) + confusion.sum(1) - both)
-
-
-def overlaps(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """The pixels of each class's intersection and union, Long[B 2 K], of Long[B H W] each."""
-    counted = targets != IGNORED
-    both = _pixels_of(targets, counted & (predicted == targets), num_classes)
-    either = _pixels_of(targets, counted, num_classes) + _pixels_of(predicted, counted, num_classes) - both
-    return torch.stack([both, either], 1)
-
-
-def _pixels_of(classes: Tensor, where: Tensor, num_classes: int) -> Tensor:
-    """How many pixels of each class there are, Long[B K]; where it is False they do not count."""
-    images = torch.arange(len(classes), device=classes.device)[:, None, None]
-    places = (images * num_classes + classes)[where]
-    return torch.bincount(places, minlength=len(classes) * num_classes).view(len(classes), num_classes)
 
 
 def _rarity(counts: list[int] | None) -> Tensor:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from kit.boxes.evaluation import BoxEvaluation
 from kit.boxes.exported import to_original
-from kit.boxes.metric import TOGETHER, AveragePrecision, Seen, average_precision, precision_by_image
+from kit.boxes.metric import TOGETHER, Seen, precision_by_image
 
 NAMES = ["a", "b", "c"]
 
@@ -18,11 +19,18 @@ def annotated(boxes, labels, crowd=None):
             "iscrowd": torch.tensor(crowd or [0] * len(labels)).long()}  # fmt: skip
 
 
-def measured(*pairs, by_class=True):
-    metric = AveragePrecision()
-    for key, (found, truth) in enumerate(pairs):
-        metric.update(key, found, truth)
-    return metric.compute(NAMES, by_class)
+def evaluation(*pairs, limit=100, backwards=False):
+    """Of images with these detections and annotations, each in a batch of its own."""
+    evaluated = BoxEvaluation(NAMES, limit)
+    keyed = list(enumerate(pairs))
+    for key, (found, truth) in reversed(keyed) if backwards else keyed:
+        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        evaluated.update(torch.tensor([key]), [found], [target])
+    return evaluated
+
+
+def measured(*pairs):
+    return evaluation(*pairs).compute(by_class=True)
 
 
 BOX, OTHER = [10, 10, 50, 50], [60, 10, 100, 50]
@@ -90,10 +98,7 @@ def test_the_same_as_cocos_own_procedure_whatever_the_order():
     assert {key: ours[key] for key in wanted} == pytest.approx(wanted, abs=1e-6)
     assert np.mean([ours[f"map/{name}"] for name in NAMES]) == pytest.approx(ours["map"], abs=1e-6)
     assert np.mean([ours[f"map_50/{name}"] for name in NAMES]) == pytest.approx(ours["map_50"], abs=1e-6)
-    backwards = AveragePrecision()
-    for key in reversed(range(len(pairs))):
-        backwards.update(key, *pairs[key])
-    assert backwards.compute(NAMES, by_class=True) == ours
+    assert evaluation(*pairs, backwards=True).compute(by_class=True) == ours
 
 
 def test_detections_return_to_the_original_image():
@@ -117,12 +122,11 @@ def test_of_each_image_alone_it_is_what_the_image_alone_gives():
         guesses = torch.cat([labels[: len(found)], torch.tensor([1 + key % 3])])
         images.append(
             Seen(
-                key,
                 {"boxes": torch.cat([found, torch.tensor([[1.0, 1, 9, 9]])]), "scores": scores, "labels": guesses},
                 {"boxes": boxes, "labels": labels, "iscrowd": crowd},
             )
         )
-    wanted = [average_precision([image], NAMES).get("map", float("nan")) for image in images]
+    wanted = [measured(image).get("map", float("nan")) for image in images]
     values = precision_by_image(images, num_classes=3)
     assert torch.allclose(values, torch.tensor(wanted), equal_nan=True, atol=1e-6)
     assert 5 < values.isnan().sum() < 40 and len(values.unique()) > 10
@@ -139,13 +143,11 @@ def grid(count: int) -> torch.Tensor:
 def test_perfect_detections_of_many_objects_are_perfect():
     boxes, labels = grid(200), torch.ones(200, dtype=torch.long)
     found, truth = detected(boxes.tolist(), torch.rand(200).tolist(), labels), annotated(boxes.tolist(), labels)
-    metric = AveragePrecision(200)
-    metric.update(0, found, truth)
-    values = metric.compute(NAMES, by_class=True)
-    assert values["map"] == values["map_50"] == values["map/a"] == 1
-    assert metric.classes["by_class"]["map/a"] == 1
-    image = Seen(0, found, truth)
-    assert average_precision([image], NAMES, 200)["map"] == 1 and precision_by_image([image], 3, 200).tolist() == [1]
+    evaluated = evaluation((found, truth), limit=200)
+    values = evaluated.compute(by_class=True)
+    assert values["map"] == values["map_50"] == values["map/a"] == evaluated.score() == 1
+    assert evaluated.details()["by_class"]["map/a"] == 1
+    assert precision_by_image([Seen(found, truth)], 3, 200).tolist() == [1] == evaluated.shares()[:, 0, 0].tolist()
 
 
 def test_what_counts_no_more_than_a_part_of_the_objects_is_said():

@@ -3,7 +3,6 @@
 import errno
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,15 +116,6 @@ def test_what_fails_at_drawing_is_said_and_ends_no_run(recwarn):
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 
-def test_only_what_is_needed_of_a_validation_is_kept():
-    for task, kept in ((tiny_task.Drawn, 1), (tiny_task.Judged, 0)):
-        own = Dashboard()
-        own._board = object()
-        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False, num_val_batches=[9])
-        own.on_validation_batch_end(trainer, task(3, 3, list("abc")), torch.ones(4, requires_grad=True), None, 0)
-        assert len(own._seen) == kept and not any(seen.requires_grad for seen in own._seen)
-
-
 def test_a_run_that_goes_on_counts_what_its_log_has_already():
     run = fit("tiny", "--trainer.max_epochs", "1")
     size = sum(file.stat().st_size for file in run.glob("events.out.*"))
@@ -160,12 +150,13 @@ def test_the_worst_are_named_with_their_files(monkeypatch):
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
     monkeypatch.setattr(data.samples["val"], "file", lambda key: f"folder/cat/{key}.png")
-    task = tiny_task.Drawn(3, 3, ["dark", "grey", "light"])
-    keys = [torch.tensor([4, 7]), torch.tensor([9])]
-    seen = [torch.tensor([[0, 1], [2, 2]]), torch.tensor([[2, 0]])]
-    found = looking.worst(task, data, seen, keys, 2)
+    evaluation = tiny_task.Rightness(["dark", "grey", "light"])
+    logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
+    evaluation.update(torch.tensor([4, 7]), logits[:2], targets[:2])
+    evaluation.update(torch.tensor([9]), logits[2:], targets[2:])
+    found = looking.worst(evaluation, data, 2)
     assert list(found.items()) == [(9, "cat/9.png: off by 2.00"), (4, "cat/4.png: off by 1.00")]
-    assert looking.worst(task, data, seen, [None, None], 2) == {} == looking.worst(task, data, [], [], 2)
+    assert looking.worst(None, data, 2) == {}
 
 
 def test_samples_are_spread_over_the_set():

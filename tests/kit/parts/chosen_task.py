@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from tiny_task import Judged, Shades
+from tiny_task import Judged, Rightness, Shades
 from torch import nn
 from torch.optim import Optimizer
 
@@ -56,6 +56,11 @@ class Chosen(Judged):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
+class NotFinite(Rightness):
+    def score(self):
+        return float("nan")
+
+
 class Unmeasured(Chosen):
     """Its test images have no finite loss, and its validation images nothing to measure."""
 
@@ -63,8 +68,8 @@ class Unmeasured(Chosen):
         super().on_test_epoch_end()
         self.log("test/loss", float("nan"))
 
-    def measure(self, evidence):
-        return float("nan")
+    def evaluation(self, split):
+        return NotFinite(self.class_names)
 
 
 class Endless(Chosen):

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from kit.data import ImageDataModule, Tensors
+from kit.evaluation import Evaluation
+from kit.task import Task
 
 
 class Shades(ImageDataModule):
@@ -76,22 +78,63 @@ class Judge(L.LightningModule):
         return torch.optim.SGD(self.parameters(), self.hparams.lr)
 
 
-class Judged(Judge):
-    """The same with what a verdict needs, see `kit.safeguards.Overfitting`."""
+class Rightness(Evaluation):
+    """Of each image the class that it was taken for, and its own: Long[2]."""
 
-    def validation_step(self, batch, batch_idx):
-        super().validation_step(batch, batch_idx)
-        return self.evidence(batch)
+    score_name = "accuracy"
 
-    def evidence(self, batch):
-        return self.net(batch.images.flatten(1)).argmax(1) == batch.targets
+    def entries(self, outputs, targets):
+        return torch.stack([outputs.argmax(1), targets], 1)
 
-    def measure(self, evidence):
-        return float(torch.stack(evidence).double().mean())
+    def compute(self, by_class=False):
+        predicted, targets = self.rows.unbind(1)
+        return {"accuracy": float((predicted == targets).double().mean())}
 
-    def shares(self, evidence):
-        right = torch.stack(evidence).double()
+    def shares(self):
+        predicted, targets = self.rows.unbind(1)
+        right = (predicted == targets).double()
         return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+
+    def badness(self):
+        predicted, targets = self.rows.unbind(1)
+        return "off by", (predicted - targets).abs().float()
+
+    def details(self):
+        predicted, targets = self.rows.unbind(1)
+        confusion = torch.bincount(3 * targets + predicted, minlength=9).view(3, 3)
+        by_class = {f"accuracy/{name}": float(confusion[k, k] / confusion[k].sum()) for k, name in enumerate("abc")}
+        curve = torch.tensor([[0.9, 0.5, 0.1], [1, 0.5, 0], [0, 0.5, 1]])
+        curves = {"a": {"curve": curve, "positives": len(self)}}
+        return {"confusion": confusion, "by_class": by_class, "precision_recall": curves}
+
+
+class Judged(Task):
+    """`Judge` as a task, whose validation gives a verdict."""
+
+    monitor, mode = "val/accuracy", "max"
+
+    def __init__(self, num_classes: int, in_channels: int, class_names: list[str] | None = None, lr: float = 0.01):
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = nn.Linear(in_channels * 6 * 8, num_classes)
+
+    @property
+    def class_names(self):
+        return self.hparams.get("class_names") or list("abc")
+
+    def training_step(self, batch, batch_idx):
+        loss = F.cross_entropy(self.net(batch.images.flatten(1)), batch.targets)
+        self.log("train/loss", loss)
+        return loss
+
+    def evaluate(self, batch):
+        return self.net(batch.images.flatten(1))
+
+    def evaluation(self, split):
+        return Rightness(self.class_names)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.hparams.lr)
 
 
 class Normed(Judged):
@@ -135,43 +178,11 @@ class Used(Judge):
 
 
 class Drawn(Judged):
-    """The same with what `kit.dashboard.Dashboard` shows; dropout and BatchNorm would notice a stray pass."""
+    """The same with what `kit.dashboard.Dashboard` draws; dropout and BatchNorm would notice a stray pass."""
 
     def __init__(self, num_classes: int, in_channels: int, class_names: list[str] | None = None, lr: float = 0.01):
         super().__init__(num_classes, in_channels, class_names, lr=lr)
         self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8), nn.Dropout(0.3), self.net)
-
-    @property
-    def class_names(self):
-        return self.hparams.class_names
-
-    def evidence(self, batch):
-        """Long[B 2]: the class that an image was taken for, and its own."""
-        return torch.stack([self.net(batch.images.flatten(1)).argmax(1), batch.targets], 1)
-
-    def measure(self, evidence):
-        predicted, targets = torch.stack(evidence).unbind(1)
-        return float((predicted == targets).double().mean())
-
-    def shares(self, evidence):
-        predicted, targets = torch.stack(evidence).unbind(1)
-        right = (predicted == targets).double()
-        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
-
-    def badness(self, evidence):
-        predicted, targets = torch.stack(evidence).unbind(1)
-        return "off by", (predicted - targets).abs().float()
-
-    def details(self, evidence):
-        predicted, targets = torch.stack(evidence).unbind(1)
-        confusion = torch.bincount(3 * targets + predicted, minlength=9).view(3, 3)
-        by_class = {f"accuracy/{name}": float(confusion[k, k] / confusion[k].sum()) for k, name in enumerate("abc")}
-        curve = torch.tensor([[0.9, 0.5, 0.1], [1, 0.5, 0], [0, 0.5, 1]])
-        return {
-            "confusion": confusion,
-            "by_class": by_class,
-            "precision_recall": {"a": {"curve": curve, "positives": len(evidence)}},
-        }
 
     def predict(self, images, sizes, areas):
         return self.net(images.flatten(1)).argmax(1).tolist()

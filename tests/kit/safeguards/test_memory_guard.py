@@ -16,8 +16,8 @@ from kit.safeguards import MemoryGuard
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 sys.path.append(str(PARTS))
-from small_memory import SAID, Squeezed, Terms  # noqa: E402
-from tiny_task import Shades  # noqa: E402
+from small_memory import SAID, Ceiling, Squeezed, Terms  # noqa: E402
+from tiny_task import Judged, Shades  # noqa: E402
 
 
 class Notes(L.Callback):
@@ -160,6 +160,30 @@ def test_evaluation_goes_over_parts_and_counts_the_same(capsys):
     assert said == [
         f"memory_guard: out of memory; {what} goes on with 2 samples at a time" for what in ("validation", "the test")
     ]
+
+
+class Short(Judged):
+    """A task on a device where three samples fit in evaluation."""
+
+    def __init__(self, evaluation: int, **data):
+        super().__init__(**data)
+        self.ceiling = Ceiling(99, 99, evaluation, None)
+        self.net = nn.Sequential(nn.Linear(3 * 6 * 8, 5), self.ceiling, nn.Linear(5, 3))
+
+
+def test_a_task_is_evaluated_over_parts_with_the_outputs_of_the_whole_batch(capsys):
+    found = []
+    for evaluation in (99, 3):
+        torch.manual_seed(0)
+        task, guard = Short(evaluation, **DATA), MemoryGuard()
+        _, _, trainer = trained(task, guard)
+        trainer.test(task, datamodule=Doubles(batch_size=8, test=11), verbose=False)
+        assert task.measured.keys.tolist() == list(range(11))
+        found.append((float(trainer.callback_metrics["test/accuracy"]), task.measured.rows.tolist()))
+    assert found[0] == found[1]
+    assert guard.sizes.found == {"evaluate": 2} and task.ceiling.failures == 2
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory_guard")]
+    assert said == ["memory_guard: out of memory; evaluation goes on with 2 samples at a time"]
 
 
 class Means(Terms):

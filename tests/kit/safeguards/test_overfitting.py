@@ -44,7 +44,10 @@ def by_hand(run: Path = RUN, train: int = 400, val: int = 45, model: type = tiny
     accuracies = []
     for loader in (data.train_part_dataloader(), data.val_dataloader()):
         batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
-        accuracies.append(task.measure([right for batch in batches for right in task.evidence(batch)]))
+        evaluation = task.evaluation("val")
+        for batch in batches:
+            task.measure(evaluation, batch)
+        accuracies.append(evaluation.score())
     return accuracies[0], accuracies[1]
 
 
@@ -154,7 +157,7 @@ def test_a_resumed_run_knows_what_was_measured_before():
 
 def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
     verbs.fit(["--model", "tiny_task.Judge", *FEW])
-    assert capsys.readouterr().out.count("verdict: none, since Judge has no method evidence") == 1
+    assert capsys.readouterr().out.count("verdict: none, since Judge is no kit.task.Task") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 

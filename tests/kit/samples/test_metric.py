@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.samples.metric import Seen, frechet_distance, nearest, noise_images, normal_images
+from kit.samples.metric import frechet_distance, nearest, noise_images, normal_images
 
 
 def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tensor:
@@ -28,21 +28,6 @@ def test_fewer_points_than_dimensions():
     assert frechet_distance(few, few + 1) == pytest.approx(40)
 
 
-def test_what_processes_exchange_lies_on_their_device(monkeypatch):
-    seen, devices = Seen(), []
-
-    def gathered(mine: torch.Tensor, group: object = None) -> list[torch.Tensor]:
-        devices.append(mine.device.type)
-        return [torch.ones(2, *mine.shape[1:], dtype=mine.dtype)]
-
-    monkeypatch.setattr("kit.samples.metric.gather_all_tensors", gathered)
-    monkeypatch.setattr(Seen, "device", torch.device("meta"))  # as if it were a GPU
-    monkeypatch.setattr(seen, "distributed_available_fn", lambda: True)
-    seen.update(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1).long(), torch.zeros(1).long())
-    images, classes = seen.compute()
-    assert devices == ["meta"] * 3 and images.shape == (2, 1, 2, 2) and classes.tolist() == [1, 1]
-
-
 def test_the_nearest_image():
     known = torch.randint(0, 256, (20, 2, 3, 4), dtype=torch.uint8)
     wanted = known[[7, 3]].clone()
@@ -65,12 +50,3 @@ def test_images_whose_pixels_are_drawn_alone():
         assert torch.allclose(own.mean(0), torch.full((1, 2, 3), mean).float(), atol=3)
     assert float(made[1::2].std(0).mean()) == pytest.approx(30, abs=1.5)
     assert noise_images(3, images.shape[1:]).shape == (3, 1, 2, 3)
-
-
-def test_images_are_in_the_order_of_their_keys():
-    seen = Seen()
-    images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
-    for keys in (torch.tensor([4, 1]), torch.tensor([5, 0, 3]), torch.tensor([], dtype=torch.long), torch.tensor([2])):
-        seen.update(images[keys], 10 * keys, keys)
-    found, classes = seen.compute()
-    assert found.flatten().tolist() == [0, 1, 2, 3, 4, 5] and classes.tolist() == [0, 10, 20, 30, 40, 50]

@@ -34,24 +34,11 @@ def test_the_worst_image_has_the_highest_loss_and_classes_their_accuracy():
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 5]])
     task.forward = lambda images: logits
     targets = torch.tensor([0, 1, 0, 0])
-    evidence = list(task.evidence(Batch(torch.zeros(4, 1, 8, 8), targets, torch.arange(4))))
-    name, losses = task.badness(evidence)
+    evaluation = task.evaluation("val")
+    task.measure(evaluation, Batch(torch.zeros(4, 1, 8, 8), targets, torch.arange(4)))
+    name, losses = evaluation.badness()
     assert name == "loss" and losses.argsort(descending=True).tolist()[:2] == [2, 3]
     assert losses[2] == pytest.approx(9, abs=0.01)
-    details = task.details(evidence)
+    details = evaluation.details()
     assert details["confusion"].tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
     assert details["by_class"] == {"accuracy/cat": pytest.approx(1 / 3), "accuracy/dog": 1}
-
-
-def test_too_many_classes_have_no_table(monkeypatch):
-    monkeypatch.setattr("project.classification.task.MOST_CONFUSED", 2)
-    task = classifier()
-    details = task.details([torch.tensor([0.1, 1, 1]), torch.tensor([0.1, 0, 1])])
-    assert details == {"by_class": {"accuracy/dog": 0.5}}
-
-
-def test_half_precision_loses_no_class_number():
-    task = classifier().eval()
-    task.forward = lambda images: torch.nn.functional.one_hot(torch.tensor([301, 999]), 1000).bfloat16()
-    evidence = task.evidence(Batch(torch.zeros(2, 1, 8, 8), torch.tensor([301, 998]), torch.arange(2)))
-    assert evidence[:, 1:].tolist() == [[301, 301], [999, 998]]

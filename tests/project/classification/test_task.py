@@ -10,7 +10,6 @@ from torchvision.transforms import v2
 from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.safeguards.verdict import of
 from project.classification import CNN, Classifier
 
 SHORT = ["--trainer.limit_train_batches", "4", "--model.net.widths", "[4]", "--model.net.depth", "1"]
@@ -37,6 +36,7 @@ def logged(logits: torch.Tensor, targets: torch.Tensor, cut: int) -> dict[str, f
     """What is reported after two batches, the first of `cut` samples."""
     task, values = Classifier(Given, logits.shape[1], 1), {}
     task.log_dict = lambda metrics: values.update({key: float(value) for key, value in metrics.items()})
+    task.on_test_epoch_start()
     for start, end in ((0, cut), (cut, len(logits)), (0, 0)):  # the last as a process without samples gets it
         keys = torch.arange(start, end)
         task.test_step(Batch(logits[keys], targets[keys], keys), 0)
@@ -55,15 +55,6 @@ def test_metrics_are_right_when_the_first_batch_is():
     assert values["test/accuracy/0"] == values["test/accuracy/1"] == 0.5
     assert values["test/loss"] == pytest.approx(float(F.cross_entropy(logits, targets)))
     assert 6 / 8 <= values["test/accuracy_top5"] <= 1
-
-
-def test_the_evidence_makes_the_accuracy():
-    targets = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
-    logits = F.one_hot(torch.tensor([0, 1, 2, 3, 4, 5, 1, 5]), 6).float()
-    task = Classifier(Given, 6, 1)
-    batches = [Batch(logits[keys], targets[keys], keys) for keys in torch.arange(8).split([5, 3, 0])]
-    evidence = [right for batch in batches for right in task.evidence(batch)]
-    assert len(evidence) == 8 and task.measure(evidence) == 6 / 8 == of(task.shares(evidence))
 
 
 def test_loss_with_smoothing_and_class_weights():
@@ -103,7 +94,7 @@ def test_a_mixed_image_has_a_mixed_target(mixing):
         torch.manual_seed(step)
         assert torch.equal(task.training_step(Batch(images, targets, targets), step), loss)
     assert len(shares) > 3
-    task.evidence(Batch(images, targets, targets))
+    task.evaluate(Batch(images, targets, targets))
     assert torch.equal(seen["images"], images)  # what is evaluated is never mixed
 
 

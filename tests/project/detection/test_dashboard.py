@@ -2,7 +2,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kit.boxes.metric import AveragePrecision, Seen, wrong
+from kit.boxes.evaluation import BoxEvaluation
+from kit.boxes.metric import Seen, wrong
 
 
 def seen(detected, annotated, crowd=()):
@@ -14,7 +15,7 @@ def seen(detected, annotated, crowd=()):
     scores = torch.tensor([row[2] for row in detected])
     iscrowd = torch.tensor([int(place in crowd) for place in range(len(annotated))], dtype=torch.long)
     found = {"boxes": boxes[0], "labels": labels[0], "scores": scores}
-    return Seen(0, found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
+    return Seen(found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
 
 
 WRONG = [
@@ -36,12 +37,14 @@ def test_what_is_wrong_in_an_image(image, share):
 
 
 def test_a_class_has_its_curve():
-    metric = AveragePrecision()
+    evaluation = BoxEvaluation(["cat", "dog"])
     image = seen([(0, 1, 0.9), (50, 1, 0.5), (100, 1, 0.4)], [(0, 1), (100, 1), (200, 2)], crowd=())
-    metric.update(*image)
-    values = metric.compute(["cat", "dog"], by_class=True)
-    assert metric.classes["by_class"] == {"map/cat": pytest.approx(values["map/cat"]), "map/dog": 0}
-    entry = metric.classes["precision_recall"]["cat"]
+    truth = image.annotated
+    target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+    evaluation.update(torch.tensor([0]), [image.detected], [target])
+    values, details = evaluation.compute(by_class=True), evaluation.details()
+    assert details["by_class"] == {"map/cat": pytest.approx(values["map/cat"]), "map/dog": 0}
+    entry = details["precision_recall"]["cat"]
     scores, precisions, recalls = entry["curve"]
     assert entry["positives"] == 2 and len(recalls) == 101
     assert precisions[[0, 50, 51, 100]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])

@@ -48,6 +48,7 @@ def test_overfits_one_batch():
         optimizer.step()
     values: dict[str, float] = {}
     task.eval().log_dict = values.update
+    task.on_test_epoch_start()
     task.test_step(one, 0)
     task.test_step(Batch(one.images[:0], (), one.keys[:0]), 1)  # as a process without samples gets it
     task.on_test_epoch_end()
@@ -55,18 +56,19 @@ def test_overfits_one_batch():
     assert {key.split("/")[-1] for key in values if key.startswith("test/map_50/")} <= set(map(str, range(10)))
 
 
-def test_the_evidence_makes_the_average_precision():
+def test_the_score_is_the_average_precision():
     task, one = detector(), batch(6)
     task.net.score_thresh = 0.0
     values: dict[str, float] = {}
     task.eval().log_dict = values.update
     empty = Batch(one.images[:0], (), one.keys[:0])
-    task.test_step(one, 0)
+    task.on_test_epoch_start()
+    for some in (one, empty):
+        task.test_step(some, 0)
     task.on_test_epoch_end()
-    evidence = [image for some in (one, empty) for image in task.evidence(some)]
-    assert task.measure(evidence) == values["test/map"]
-    assert task.shares(evidence).shape == (6, 2, 1)
-    assert math.isnan(task.measure([]))
+    assert task.measured.score() == values["test/map"]
+    assert task.measured.shares().shape == (6, 2, 1)
+    assert math.isnan(task.evaluation("val").score())
 
 
 def test_crowds_do_not_train_and_count_neither_way():
@@ -201,7 +203,7 @@ def test_crowded_images_raise_the_limit_of_net_metric_and_checkpoint(fit, reposi
     config = ["--config", str(repository / "configs" / "detection_bccd.yaml"), "--data", "project.detection.Coco"]
     run = fit(*config, "--data.root", "d", "--data.image_size", "[32, 40]", *NET, "--trainer.max_epochs", "1")
     task = load(run).task
-    assert (task.limit, task.val_precision.limit, task.net.detections_per_img) == (130, 130, 130)
+    assert (task.limit, task.evaluation("val").limit, task.net.detections_per_img) == (130, 130, 130)
     assert task.net.topk_candidates == 1300
     few = detector()
-    assert (few.limit, few.test_precision.limit, few.net.detections_per_img) == (100, 100, 100)
+    assert (few.limit, few.evaluation("test").limit, few.net.detections_per_img) == (100, 100, 100)

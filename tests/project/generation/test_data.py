@@ -23,14 +23,13 @@ def test_digits_are_from_minus_one_to_one_and_the_parts_are_disjoint():
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
-def test_the_test_gets_the_training_images_too():
+def test_a_test_has_the_training_images_too():
     data = Digits(batch_size=500)
     data.setup("test")
-    test, train = data.test_dataloader()
-    keys = torch.cat([batch.keys for batch in train])
-    assert keys.tolist() == list(range(1295)) and sum(len(batch.keys) for batch in test) == 359
-    pixels = torch.cat([batch.images for batch in shown(data, train)])
-    assert torch.equal(((pixels + 1) * 127.5).round().to(torch.uint8), data.samples["train"].images)
+    images, classes = data.images("train", range(1295))
+    assert torch.equal(images, data.samples["train"].images) and torch.equal(classes, data.samples["train"].targets)
+    some, _ = data.images("test", [7, 3])
+    assert torch.equal(some, data.samples["test"].images[[7, 3]])
 
 
 def test_another_scale_is_refused():

@@ -81,17 +81,18 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
 def test_an_evaluation_asks_the_same_each_time():
     task, given = generator().eval(), batch(50)
     torch.nn.init.normal_(task.net.head[2].weight)
-    whole = task.evidence(given)
+    whole = task.evaluate(given)
     torch.randn(3)
-    parts = [task.evidence(Batch(*(field[keys] for field in given))) for keys in torch.arange(50).split([7, 43, 0])]
+    parts = [task.evaluate(Batch(*(field[keys] for field in given))) for keys in torch.arange(50).split([7, 43, 0])]
     assert torch.allclose(torch.cat(parts), whole, atol=1e-4)
-    assert not torch.allclose(task.evidence(given._replace(keys=given.keys + 1)), whole, atol=1e-2)
+    assert not torch.allclose(task.evaluate(given._replace(keys=given.keys + 1)), whole, atol=1e-2)
 
 
-def test_the_evidence_makes_the_share_that_is_known():
+def test_the_score_is_the_share_that_is_known():
     there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
-    evidence = list(torch.stack([there, missed], 1))
-    assert generator().measure(evidence) == pytest.approx(0.75) == of(generator().shares(evidence))
+    evaluation = generator().evaluation("val")
+    evaluation.update(torch.arange(3), torch.stack([there, missed], 1), None)
+    assert evaluation.score() == pytest.approx(0.75) == of(evaluation.shares())
 
 
 def test_samples_are_where_the_velocity_leads():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project.segmentation import Segmenter
+from kit.masks.evaluation import MaskEvaluation
 
 
 def test_a_tiny_run_has_its_pictures(tiny_run):
@@ -12,12 +12,13 @@ def test_a_tiny_run_has_its_pictures(tiny_run):
 
 
 def test_the_worst_image_and_the_classes():
-    task = Segmenter(lambda **sizes: torch.nn.Identity(), 3, 1, ["sky", "road", "car"])
-    evidence = [
-        torch.tensor([[8, 0, 0], [8, 0, 0]]),
-        torch.tensor([[1, 1, 0], [4, 2, 0]]),
-        torch.tensor([[0, 0, 0], [0, 0, 0]]),  # all of it ignored
-    ]
-    name, values = task.badness(evidence)
-    assert name == "1 - IoU" and values.tolist() == pytest.approx([0, 1 - 3 / 8, 0])
-    assert task.details(evidence) == {"by_class": {"iou/sky": 9 / 12, "iou/road": 1 / 2}}
+    evaluation = MaskEvaluation(["sky", "road", "car"])
+    predicted = torch.tensor([[[0, 0], [0, 0]], [[0, 1], [1, 0]], [[2, 2], [2, 2]]])
+    targets = torch.tensor([[[0, 0], [0, 0]], [[0, 0], [1, 255]], [[255, 255], [255, 255]]])  # the last is ignored
+    logits = torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2).float()
+    evaluation.update(torch.arange(3), logits, targets)
+    name, values = evaluation.badness()
+    assert name == "1 - IoU" and values.tolist() == pytest.approx([0, 1 / 2, 0])
+    details = evaluation.details()
+    assert details["by_class"] == {"iou/sky": pytest.approx(5 / 6), "iou/road": 1 / 2}
+    assert details["confusion"].tolist() == [[5, 1, 0], [0, 1, 0], [0, 0, 0]]

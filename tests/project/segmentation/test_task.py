@@ -13,9 +13,9 @@ from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.masks import CrossEntropy, Dice, Focal
+from kit.masks.evaluation import iou
 from kit.safeguards.verdict import of
 from project.segmentation import CnnUnet, Segmenter
-from project.segmentation.task import iou
 
 
 def segmenter(num_classes: int = 4, **options) -> Segmenter:
@@ -40,6 +40,7 @@ def logged(logits: torch.Tensor, targets: torch.Tensor, cut: int, **options) -> 
     """What is reported after two batches, the first of `cut` samples."""
     task, values = Segmenter(Given, logits.shape[1], 1, **options), {}
     task.log_dict = lambda metrics: values.update({key: float(value) for key, value in metrics.items()})
+    task.on_test_epoch_start()
     for start, end in ((0, cut), (cut, len(logits)), (0, 0)):  # the last as a process without samples gets it
         keys = torch.arange(start, end)
         task.test_step(Batch(logits[keys], targets[keys], keys), 0)
@@ -65,7 +66,7 @@ def test_metrics_by_hand():
     assert values["test/loss"] == pytest.approx(float(F.cross_entropy(logits, TARGETS, ignore_index=255)))
 
 
-def test_the_evidence_makes_the_mean_iou():
+def test_the_score_is_the_mean_iou():
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 4, (6, 5, 7), generator=generator)
     targets[targets == 2] = 255
@@ -74,10 +75,11 @@ def test_the_evidence_makes_the_mean_iou():
     logits[:, 4] = 0  # a class that is nowhere
     task = Segmenter(Given, 5, 1)
     batches = [Batch(logits[keys], targets[keys], keys) for keys in torch.arange(6).split([4, 2, 0])]
-    evidence = [image for batch in batches for image in task.evidence(batch)]
-    assert len(evidence) == 6
+    evaluation = task.evaluation("val")
+    for batch in batches:
+        task.measure(evaluation, batch)
     wanted = logged(logits, targets, cut=4)["test/miou"]
-    assert task.measure(evidence) == pytest.approx(wanted) == of(task.shares(evidence))
+    assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == of(evaluation.shares())
 
 
 def test_where_all_pixels_are_ignored_nothing_is_measured():

@@ -1,0 +1,148 @@
+"""How a split is measured: the one object that the report, the verdict and the dashboard read.
+
+A task makes an `Evaluation` for each validation, each test and each measurement of training images. It is told the
+outputs of every batch, gathers what all processes were told, and then answers what the metrics are, how sure they are,
+which samples are the worst, and what is to be shown of the classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+Details = dict[str, Any]
+
+
+class Evaluation(ABC):
+    """The entries of a split's samples: what is kept of each, in a few numbers, to compute all metrics from.
+
+    A subclass defines `entries` and `compute`, and `score_name` and `shares` for a verdict. The other methods have
+    defaults.
+
+    Args:
+        class_names: the names of the classes.
+
+    Attributes:
+        score_name: the metric that the verdict goes by, from 0 to 1, the higher the better; None for no verdict.
+        unmeasured: why the task's `monitor` may be missing in what `compute` returns, for an error message.
+    """
+
+    score_name: str | None = None
+    unmeasured = "no validation image can be measured"
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = list(class_names)
+        self._batches: list[tuple[Tensor, Any]] = []
+        self._collected: tuple[Tensor, Any] | None = None
+
+    def update(self, keys: Tensor, outputs: Any, targets: Any) -> None:
+        """Add a batch. A sample that was added before is not counted twice: its new entry replaces the old one.
+
+        Args:
+            keys: Long[B], the samples' places in the split.
+            outputs: what the task's `evaluate` returned.
+            targets: those of the batch.
+        """
+        with torch.no_grad():
+            self._batches.append((keys, self.entries(outputs, targets)))
+        self._collected = None
+
+    @abstractmethod
+    def entries(self, outputs: Any, targets: Any) -> Tensor | list[Any]:
+        """Return one entry a sample: a row of a tensor, or an item of a list whose tensors are small."""
+
+    def gather(self) -> None:
+        """Collect the entries of all processes. All of them must call it; each then has all entries."""
+        batches = tree_map_only(Tensor, Tensor.cpu, self._batches)
+        if torch.distributed.is_initialized():
+            everyones: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everyones, batches)
+            batches = [batch for own in everyones for batch in own]
+        self._batches, self._collected = batches, None
+
+    @property
+    def keys(self) -> Tensor:
+        """Long[N]: the places of the samples that were added, in ascending order, on the CPU."""
+        return self._collect()[0]
+
+    @property
+    def rows(self) -> Any:
+        """The entries in the order of `keys`, on the CPU: a tensor of N rows, or a list of N items."""
+        return self._collect()[1]
+
+    def _collect(self) -> tuple[Tensor, Any]:
+        if self._collected is None:
+            batches = tree_map_only(Tensor, Tensor.cpu, self._batches)
+            keys = torch.cat([torch.empty(0, dtype=torch.long), *(keys for keys, _ in batches)])
+            last = {key: place for place, key in enumerate(keys.tolist())}
+            places = [last[key] for key in sorted(last)]
+            entries = [entries for _, entries in batches]
+            if entries and isinstance(entries[0], Tensor):
+                rows: Any = torch.cat(entries)[places]
+            else:
+                flat = [entry for some in entries for entry in some]
+                rows = [flat[place] for place in places]
+            self._collected = keys[places], rows
+        return self._collected
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @abstractmethod
+    def compute(self, by_class: bool = False) -> dict[str, float]:
+        """Return the metrics, by log key without its split: `{"loss": 0.3, "accuracy": 0.9}`.
+
+        What there is nothing to measure of is left out.
+
+        Args:
+            by_class: add the metrics of each class, as `accuracy/NAME`.
+        """
+
+    def score(self) -> float:
+        """Return the metric that `score_name` names; NaN if there is nothing to measure."""
+        return self.compute().get(self.score_name or "", float("nan"))
+
+    def shares(self) -> Tensor:
+        """Return what each sample adds to the score, Float[N 2 K], see `kit.safeguards.verdict.of`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what each sample adds to its score")
+
+    def badness(self) -> tuple[str, Tensor] | None:
+        """Return what tells the worst samples: its name, and Float[N] in the order of `keys`, higher for worse.
+
+        It is asked before `gather` too, about the samples of this process.
+        """
+        return None
+
+    def details(self) -> Details:
+        """Return what the dashboard shows of the classes: a dict with any of these entries.
+
+        confusion: Long[K K], with a row for each annotated class of `class_names`.
+        by_class: `METRIC/CLASS` to a fraction.
+        precision_recall: class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
+        """
+        return {}
+
+
+class Means(Evaluation):
+    """The means of some numbers that each sample has, by their names.
+
+    `outputs` are these numbers, Float[B J].
+
+    Args:
+        names: the J names.
+        class_names: the names of the classes.
+    """
+
+    def __init__(self, names: Sequence[str], class_names: Sequence[str] = ()) -> None:
+        super().__init__(class_names)
+        self.names = list(names)
+
+    def entries(self, outputs: Tensor, targets: Any) -> Tensor:
+        return outputs.float()
+
+    def compute(self, by_class: bool = False) -> dict[str, float]:
+        return dict(zip(self.names, self.rows.double().mean(0).tolist(), strict=True)) if len(self) else {}

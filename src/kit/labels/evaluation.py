@@ -1,0 +1,73 @@
+"""How well images are classified."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_f1_score
+
+from kit.evaluation import Details, Evaluation
+
+TOP = 5  # classes, among which the right one is looked for
+MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
+
+
+class LabelEvaluation(Evaluation):
+    """Cross-entropy (`loss`), `accuracy`, macro `f1` and, of more than five classes, `accuracy_top5`.
+
+    `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
+    with the highest logit, the target, and whether the target is among the five highest.
+    """
+
+    score_name = "accuracy"
+
+    def entries(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = F.cross_entropy(outputs, targets, reduction="none").float()
+        highest = outputs.topk(min(TOP, outputs.shape[1])).indices
+        in_top = (highest == targets[:, None]).any(1)
+        # Floats hold class numbers up to 2^24 exactly.
+        return torch.stack([losses, outputs.argmax(1).float(), targets.float(), in_top.float()], 1)
+
+    def compute(self, by_class: bool = False) -> dict[str, float]:
+        if not len(self):
+            return {}
+        losses, _, _, in_top = self.rows.double().unbind(1)
+        predicted, targets = self._classes()
+        values = {
+            "loss": float(losses.mean()),
+            "accuracy": float((predicted == targets).double().mean()),
+            "f1": float(multiclass_f1_score(predicted, targets, len(self.class_names))),
+        }
+        if len(self.class_names) > TOP:
+            values["accuracy_top5"] = float(in_top.mean())
+        return {**values, **self._by_class()} if by_class else values
+
+    def shares(self) -> Tensor:
+        predicted, targets = self._classes()
+        right = (predicted == targets).double()
+        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+
+    def badness(self) -> tuple[str, Tensor]:
+        return "loss", self.rows[:, 0]
+
+    def details(self) -> Details:
+        details: Details = {"by_class": self._by_class()}
+        classes = len(self.class_names)
+        if classes <= MOST_CONFUSED:
+            predicted, targets = self._classes()
+            pairs = torch.bincount(targets * classes + predicted, minlength=classes**2)
+            details["confusion"] = pairs.view(classes, classes)
+        return details
+
+    def _by_class(self) -> dict[str, float]:
+        """Return the accuracy of each class that has images."""
+        predicted, targets = self._classes()
+        classes = len(self.class_names)
+        there = torch.bincount(targets, minlength=classes)
+        right = torch.bincount(targets[predicted == targets], minlength=classes)
+        named = zip(self.class_names, (right / there).tolist(), there.tolist(), strict=True)
+        return {f"accuracy/{name}": share for name, share, number in named if number}
+
+    def _classes(self) -> tuple[Tensor, Tensor]:
+        """Return the predicted classes and the targets, Long[N] each."""
+        _, predicted, targets, _ = self.rows.long().unbind(1)
+        return predicted, targets

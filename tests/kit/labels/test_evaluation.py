@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kit.labels.evaluation import LabelEvaluation
+from kit.safeguards.verdict import of
+
+NAMES = ["a", "b", "c", "d", "e", "f"]
+TARGETS = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
+LOGITS = F.one_hot(torch.tensor([0, 1, 2, 3, 4, 5, 1, 5]), 6).float()
+
+
+def evaluation(*batches: list[int]) -> LabelEvaluation:
+    made = LabelEvaluation(NAMES)
+    for places in batches:
+        made.update(torch.tensor(places), LOGITS[places], TARGETS[places])
+    return made
+
+
+def test_metrics_by_hand_are_also_the_score_and_its_shares():
+    one = evaluation([0, 1, 2, 3, 4], [5, 6, 7])
+    values = one.compute(by_class=True)
+    assert values["accuracy"] == 6 / 8 == one.score() == of(one.shares())
+    assert values["accuracy/a"] == values["accuracy/b"] == 0.5 and values["accuracy/c"] == 1
+    assert values["f1"] == pytest.approx((2 / 3 + 1 / 2 + 1 + 1 + 1 + 2 / 3) / 6)  # 2 TP / (2 TP + FP + FN)
+    assert values["loss"] == pytest.approx(float(F.cross_entropy(LOGITS, TARGETS)))
+    assert 6 / 8 <= values["accuracy_top5"] <= 1
+
+
+def test_a_sample_counts_once_whatever_the_order_of_batches():
+    whole = evaluation([0, 1, 2, 3, 4, 5, 6, 7]).compute(by_class=True)
+    assert evaluation([7, 3], [0, 1, 2, 3], [4, 5, 6, 7]).compute(by_class=True) == whole
+
+
+def test_a_new_entry_replaces_the_old_one():
+    one = evaluation([0, 1])
+    one.update(torch.tensor([1]), LOGITS[[0]], TARGETS[[1]])
+    assert one.keys.tolist() == [0, 1] and one.compute()["accuracy"] == 0.5
+
+
+def test_without_samples_there_is_no_metric():
+    assert evaluation().compute() == {} and evaluation().score() != evaluation().score()
+
+
+def test_too_many_classes_have_no_table(monkeypatch):
+    monkeypatch.setattr("kit.labels.evaluation.MOST_CONFUSED", 5)
+    assert evaluation([0, 6]).details() == {"by_class": {"accuracy/a": 0.5}}
+
+
+def test_half_precision_loses_no_class_number():
+    one = LabelEvaluation([str(k) for k in range(1000)])
+    one.update(torch.arange(2), F.one_hot(torch.tensor([301, 999]), 1000).bfloat16(), torch.tensor([301, 998]))
+    assert one.rows[:, 1:3].tolist() == [[301, 301], [999, 998]]
