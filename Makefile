@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+QUICK := tests/project tests/kit/data tests/kit/training tests/kit/ground  # its own tests, and a few of the library's
+QUICK :=  # only: template
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: test-clones
-.PHONY: help setup fit test test-slow test-all lint bench dashboard notebooks clean
+.PHONY: test-clones bench  # only: template
+.PHONY: help setup fit test test-slow test-all lint schema dashboard notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
@@ -26,24 +28,27 @@ fit: $(READY)  ## train, test and report: configs/classification.yaml, or ARGS="
 	$(BIN)/python -m project.fit $(ARGS)
 
 test: $(READY)  ## run the quick tests
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(QUICK) $(ARGS)
 
 test-slow: $(READY)  ## run the slow tests
 	$(PYTEST) -m slow $(ARGS)
 
-test-all: $(READY)  ## run all tests, the slow ones and the clones too
+test-all: $(READY)  ## run all tests, the slow ones too
 	$(PYTEST) $(ARGS)
-	$(MAKE) test-clones ARGS=
+	$(MAKE) test-clones ARGS=  # only: template
 
+# only: template
 test-clones: $(READY)  ## make projects of their own out of this one, and run their tests
 	$(BIN)/python tests/cloning/clones.py $(ARGS)
 
+# end only
 lint: $(READY)  ## style, types, and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# only: template
 bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/image_folder.py
@@ -54,6 +59,10 @@ bench: $(READY)  ## measure speed against plain PyTorch
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/dashboard.py --rounds 3
 	$(BIN)/python benchmarks/safeguards.py --only step gradient saving
+
+# end only
+schema: $(READY)  ## write configs/schema.json, with which editors check and complete configs
+	$(BIN)/python configs/schema.py
 
 dashboard: $(READY)  ## TensorBoard over runs/, at the first free port from 6006
 	mkdir -p runs

@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import DataLoader, Dataset
 
-from kit.checks.survey import thorough
-from kit.ground.threads import cores
+from kit.checks.survey import full_survey
+from kit.ground.threads import available_cores
 
 EACH = 10
 CLEAN = {"train": 600, "val": 200}
@@ -274,7 +274,7 @@ def planted() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             scenes, options = make(Path(folder))
-            faults = thorough(kind_of_data(**options)).faults
+            faults = full_survey(kind_of_data(**options)).faults
         by_place: dict[tuple[str, str], str] = {}
         for fault in faults:
             by_place[fault.kind, fault.file] = by_place.get((fault.kind, fault.file), "") + fault.message
@@ -331,11 +331,11 @@ def speed(images: Path | None, files: int, rounds: int) -> None:
         seconds: dict[str, list[float]] = {"decoding": [], "check": []}
         for _ in range(rounds + 1):
             started = time.perf_counter()
-            for _ in DataLoader(Decoding(paths), batch_size=None, num_workers=cores()):
+            for _ in DataLoader(Decoding(paths), batch_size=None, num_workers=available_cores()):
                 pass
             seconds["decoding"].append(time.perf_counter() - started)
             started = time.perf_counter()
-            thorough(data)
+            full_survey(data)
             seconds["check"].append(time.perf_counter() - started)
     decoding, check = (statistics.median(times[1:]) for times in seconds.values())
     ratio = statistics.median(a / b for a, b in list(zip(*seconds.values(), strict=True))[1:])

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from kit.checkpoints import checkpoint
 from kit.cli import process, verbs
-from kit.exporting import agreement, command, questions, samples
-from kit.exporting.graph import program
+from kit.exporting import agreement, command, example_images
+from kit.exporting.graph import make_program
 from kit.prediction import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -90,21 +90,21 @@ def _row(name: str, run_folder: Path, form: str, count: int, folder: Path) -> st
     task: Any = model.task
     exported = task.exported()
     made = folder / f"{name}.{form}"
-    command.FORMATS[form].write(program(model.preprocessing, exported), command.metadata(model, exported), made)
-    run = command.FORMATS[form].opened(made)
+    command.FORMATS[form].write(make_program(model.preprocessing, exported), command.metadata(model, exported), made)
+    run = command.FORMATS[form].open(made)
     if model.takes_images:
-        asked = questions.about_images(model, *samples.images(file, model.preprocessing, count))
+        cases = agreement.image_cases(model, *example_images.read_images(file, model.preprocessing, count))
     else:
-        asked = questions.about_making(model, exported, count)
-    largest = agreement.compared(run, exported, asked).largest
+        cases = agreement.generation_cases(model, exported, count)
+    largest = agreement.compare(run, exported, cases).largest
     same, of = 0.0, 0.0
-    for question in asked.alone:
-        mine, all_of_them = _same(exported, run(*question.inputs), question.answer())
+    for case in cases.single:
+        mine, all_of_them = _same(exported, run(*case.inputs), case.expected())
         same, of = same + mine, of + all_of_them
     share = same / of if of else float("nan")
-    file_ms, torch_ms = agreement.latencies(run, asked)
+    file_ms, torch_ms = agreement.measure_latencies(run, cases)
     return (
-        f"{name:24} {form:6} {len(asked.alone):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
+        f"{name:24} {form:6} {len(cases.single):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
         f"{file_ms / torch_ms:6.2f}"
     )
 

@@ -35,16 +35,16 @@ from torchvision.transforms import v2
 from watched import apart
 
 from kit.checkpoints import trust
-from kit.checkpoints.checkpoint import LEARNED
+from kit.checkpoints.checkpoint import FROM_DATA
 from kit.cli import process, verbs
 from kit.cli.command_line import CLI
-from kit.config.annotations import Expected, Kinds, imported, of_parameters, of_parser
+from kit.config.annotations import Annotations, Expected, import_path, parameter_annotations, parser_annotations
 from kit.ground.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PACKAGES = ("project", "kit", "torch", "torchvision", "lightning", "timm", "segmentation_models_pytorch")
 SMALL = {"classification": [4], "detection": [4, 4, 4], "generation": [8, 8], "segmentation": [4, 6]}  # widths of nets
-SMALL |= {"classification_folder": [4], "generation_style": [4, 4, 4]}
+SMALL |= {"classification_folder": [4], "style": [4, 4, 4]}
 SPLITS = ("train", "val", "test")
 SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "1", "--data.num_workers", "0"]
 # For the classes that a class needs.
@@ -58,7 +58,7 @@ WEIGHTS = ("weights", "checkpoint", "ckpt", "inception")
 FOLDERS = ("path", "dir", "file", "root", "folder", "run", "cache", "judge", "style", "log", "out", "name", "version")
 FLAGS = ("download", "pretrained", "force", "overwrite", "delete", "save")
 MADE_ONCE = ("torch.", "torchvision.transforms.")
-# The README names this exception: a painter's features are no part of its checkpoint.
+# docs/predict.md names this exception: a painter's features are no part of its checkpoint.
 FETCHES, SERVER = "kit.samples.TorchvisionFeatures", "download.pytorch.org"
 
 Config = dict[str, Any]
@@ -125,9 +125,9 @@ def places() -> list[Place]:
     for task in tasks():
         for part in ("model", "data"):
             found.setdefault((part, ""), Place(part, itself, task))
-            for name, kind in of_parameters(imported(base(task)[part]["class_path"])).items():
-                expected = Expected.by([kind])
-                wrap = itself if expected.classes else listed if Expected.by(expected.items).classes else None
+            for name, kind in parameter_annotations(import_path(base(task)[part]["class_path"])).items():
+                expected = Expected.any_of([kind])
+                wrap = itself if expected.classes else listed if Expected.any_of(expected.items).classes else None
                 if wrap:
                     place = Place(f"{part}.init_args.{name}", wrap, task, given_by_maker(kind))
                     found.setdefault((place.key, str(kind)), place)
@@ -211,21 +211,23 @@ def accepted(every: dict[str, Any], place: Place, kind: Any) -> tuple[int, list[
     return checked, list(found.values())
 
 
-def annotation(place: Place, of_fit: Kinds) -> Any:
+def annotation(place: Place, of_fit: Annotations) -> Any:
     """Return what the parser goes by in a place."""
     part, *inside = place.key.split(".")
     if part == "trainer":
         return of_fit[part][inside[0]]
-    return of_parameters(imported(base(place.task)[part]["class_path"]))[inside[-1]] if inside else of_fit[part]
+    return (
+        parameter_annotations(import_path(base(place.task)[part]["class_path"]))[inside[-1]] if inside else of_fit[part]
+    )
 
 
-def kinds_of_fit() -> Kinds:
+def kinds_of_fit() -> Annotations:
     """Return the annotations of the keys of `python -m project.fit`."""
-    found: list[Kinds] = []
+    found: list[Annotations] = []
 
     class Peek(CLI):
         def parse_arguments(self, parser: Any, args: Any) -> None:
-            found.append(of_parser(parser))
+            found.append(parser_annotations(parser))
             raise StopIteration
 
     with contextlib.suppress(StopIteration):
@@ -265,7 +267,7 @@ def harmful(gadget: Gadget, outside: Path, aim: str) -> Config:
         aim: the name there; if it is empty, no path is given.
     """
     try:
-        kinds = of_parameters(gadget.thing)
+        kinds = parameter_annotations(gadget.thing)
         parameters = inspect.signature(gadget.thing).parameters.values()
     except Exception:  # a signature that cannot be read: the class is made without arguments
         return {}
@@ -289,7 +291,7 @@ def _harm(name: str, kind: Any, outside: Path, aim: str) -> Any:
     if any(get_origin(one) is Literal for one in kinds):
         return None
     if not any(map(_is_text, kinds)):
-        inside = [one for kind in kinds for one in Expected.by([kind]).items if _is_text(one)]
+        inside = [one for kind in kinds for one in Expected.any_of([kind]).items if _is_text(one)]
         harm = _harm(name, str, outside, aim) if inside else None
         return harm and [harm]
     if about(ADDRESSES):
@@ -314,7 +316,7 @@ def _plausible(kind: Any, path: Path) -> Any:
             return get_args(one)[0]
         if isinstance(one, type) and issubclass(one, Enum):
             return next(iter(one)).name
-        expected = Expected.by([one])
+        expected = Expected.any_of([one])
         if expected.anything:
             return 3
         if expected.items:
@@ -407,7 +409,7 @@ def checkpoint_of(config: Config, task: str) -> dict[str, Any]:
     file = Path(f"{task}.ckpt")
     found: dict[str, Any] = torch.load(file, weights_only=True) if file.is_file() else {"state_dict": {}}
     for part, key in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
-        learned = {name: value for name, value in found.get(key, {}).items() if name in LEARNED}
+        learned = {name: value for name, value in found.get(key, {}).items() if name in FROM_DATA}
         found[key] = {**learned, "_class_path": config[part]["class_path"], **config[part].get("init_args", {})}
     return found
 
@@ -552,6 +554,6 @@ def prepare() -> None:
     """Set up this process, and thereby the processes of all jobs."""
     process.quiet()
     torch.set_num_threads(1)
-    of_parameters(nn.Linear)  # jsonargparse asks Python for its path, once in a process
+    parameter_annotations(nn.Linear)  # jsonargparse asks Python for its path, once in a process
     warnings.simplefilter("ignore")
     sys.dont_write_bytecode = True

@@ -1,4 +1,4 @@
-"""How fast a trained `Stylizer` (`configs/generation_style.yaml`) paints beside its bare net, and in how much memory.
+"""How fast a trained `Stylizer` (`configs/style.yaml`) paints beside its bare net, and in how much memory.
 
     python benchmarks/style.py RUN [--size 180 240] [--photos 2000x3000 4000x6000]
     python benchmarks/style.py RUN --picture out.jpg --of photo.jpg [--height 240]
@@ -23,7 +23,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 import project
-from kit.ground.drawing import beside
+from kit.ground.drawing import side_by_side
 from kit.prediction import Predictor
 
 REPEATS = 15
@@ -71,7 +71,7 @@ def picture(model: Predictor, file: Path, height: int) -> Image.Image:
             shown.append(image.convert("RGB").resize((round(image.width * height / image.height), height)))
     shown.append(to_pil_image(model.predict([shown[0]])[0]))
     tensors = [pil_to_tensor(image) for image in shown]
-    return to_pil_image(beside(tensors))
+    return to_pil_image(side_by_side(tensors))
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
             return net(plain)
 
     net_ms, pass_ms, whole_ms = milliseconds(
-        bare, lambda: model.predict_read(pixels[None], [size]), lambda: model.predict([image])
+        bare, lambda: model.predict_pixels(pixels[None], [size]), lambda: model.predict([image])
     )
     print(f"{torch.get_num_threads()} threads, a photo of {width}x{height}")
     print(f"  bare net                       {net_ms:6.1f} ms")

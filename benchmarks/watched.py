@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit.ground.threads import cores
+from kit.ground.threads import available_cores
 
 SECONDS = 120  # for a job that takes one or two, on a machine that may be busy
 GIGABYTES = 2.0  # beyond what a job begins with
@@ -103,7 +103,7 @@ def apart(work: Callable[[Any], Any], jobs: Iterable[Any], stage: Path, seconds:
     gc.collect()
     gc.freeze()  # the collector would otherwise copy the memory that the processes share
     with tempfile.TemporaryDirectory() as base:
-        for number in range(cores()):
+        for number in range(available_cores()):
             _start(work, waiting, running, stage, Path(base).resolve() / str(number))
         while running:
             pid, status, usage = os.wait4(-1, os.WNOHANG)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+
+from kit.ground._torch import tree_map_only
 
 Details = dict[str, Any]
 
@@ -107,7 +108,7 @@ class Evaluation(ABC):
         return self.compute().get(self.score_name or "", float("nan"))
 
     def shares(self) -> Tensor:
-        """Return what each sample adds to the score, Float[N 2 K], see `kit.safeguards.verdict.of`."""
+        """Return what each sample adds to the score, Float[N 2 K], see `kit.safeguards.overfitting.verdict.of`."""
         raise NotImplementedError(f"{type(self).__name__} does not say what each sample adds to its score")
 
     def badness(self) -> tuple[str, Tensor] | None:

@@ -45,7 +45,7 @@ class Task(L.LightningModule):
 
     # Training
 
-    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_terms(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return the summed losses of a batch and what each is divided by, Float[J] both.
 
         The loss is the sum of the J quotients. The memory guard calls it for parts of a batch and adds both up, which
@@ -54,10 +54,19 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} has no loss_terms: define it, or training_step")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss, Float[], and log it as `train/loss`."""
+        """Return the loss of a batch, Float[], and log it as `train/loss`."""
+        return self.loss(batch, len(batch.keys))
+
+    def loss(self, batch: Any, samples: int) -> Tensor:
+        """Return the sum of the quotients of `loss_terms(batch)`, Float[], and log it as `train/loss`.
+
+        Args:
+            batch: what `loss_terms` takes; a task whose loss needs random numbers draws them before.
+            samples: the number of samples in the batch.
+        """
         sums, weights = self.loss_terms(batch)
         loss = (sums / weights.where(weights > 0, 1)).sum()  # what has no weight has no sum
-        self.log("train/loss", loss, batch_size=len(batch.keys))
+        self.log("train/loss", loss, batch_size=samples)
         return loss
 
     # Evaluation

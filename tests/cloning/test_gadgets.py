@@ -15,7 +15,7 @@ import lightning as L
 import pytest
 import torch
 
-from kit.config.annotations import imported
+from kit.config.annotations import import_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HARMFUL = (
@@ -53,7 +53,7 @@ def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
         if isroutine(value)
     }
     some = dict(list(own.items())[::10])
-    every = {**some, **{path: imported(path) for path in (*HARMFUL, *HARMLESS)}}
+    every = {**some, **{path: import_path(path) for path in (*HARMFUL, *HARMLESS)}}
     of_fit = gadgets.kinds_of_fit()
     found = [gadgets.accepted(every, place, gadgets.annotation(place, of_fit)) for place in gadgets.places()]
     assert sum(checked for checked, _ in found) > 500

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import pytest
 import yaml
 
 from kit.cloning import command, making
-from kit.cloning.making import LIBRARY
-from kit.cloning.names import reason_against, renamed
-from kit.cloning.selection import Selection
+from kit.cloning.command import reason_against
+from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, renamed, without_marks
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
 
@@ -97,7 +95,7 @@ def test_nothing_of_other_tasks_is_left(clone):
     gone = "|".join([*(task for task in TASKS if task not in tasks), "cloning"])
     named = re.compile(
         rf"(?<![\w.])(?:project|{folder.name})\.(?:{gone}|new)\b|\b(?:configs|notebooks|tests|runs|{folder.name})/(?:{gone})\b"
-        rf"|(?:{gone})\w*\.(?:yaml|ipynb)|test-clones|new_task"
+        rf"|(?:{gone})\w*\.(?:yaml|ipynb|md)|test-clones|new_task|\bonly: |CLONE_|TEMPLATE_(?:NAME|COMMIT|URL|VERSION)"
     )
     for file, text in texts(folder).items():
         assert not re.search(rf"\b(?:{gone})\b", file), file
@@ -109,86 +107,93 @@ def test_all_of_its_own_tasks_is_there(clone):
     folder, tasks = clone
     there = set(run("git", "ls-files", cwd=folder).stdout.splitlines())
     for task in tasks:
-        own = [file for file in TEMPLATE.files() if f"/{task}/" in file or re.match(rf"configs/{task}[_.]", file)]
-        assert len(own) > 10 and {renamed(file, folder.name) for file in own} <= there
-        assert f"notebooks/{task}.ipynb" in there or not (ROOT / f"notebooks/{task}.ipynb").exists()
-        assert re.search(rf"^## {task}: ", (folder / "README.md").read_text(), re.IGNORECASE | re.MULTILINE)
+        own = [
+            file for file in TEMPLATE.files() if f"/{task}/" in file or re.match(rf"(?:configs|docs)/{task}[_.]", file)
+        ]
+        assert len(own) > 10 and {renamed(file, "project", folder.name) for file in own} <= there
+        for file in (f"notebooks/{task}.ipynb", f"docs/{task}.md"):
+            assert file in there or not (ROOT / file).exists()
     assert (folder / ".ci/run").stat().st_mode & 0o100
 
 
-def test_it_has_a_readme_of_its_own_without_gaps(clone):
+def test_general_pages_and_pictures_are_there(clone):
+    folder, tasks = clone
+    left_out = {"cloning.md", "new_task.md"}
+    for file in (ROOT / "docs").iterdir():
+        task = owner(file.name, TASKS)
+        assert (folder / "docs" / file.name).exists() == (task in tasks or (task is None and file.name not in left_out))
+    assert (folder / "docs/dashboard.png").read_bytes() == (ROOT / "docs/dashboard.png").read_bytes()
+
+
+def test_it_has_a_readme_of_its_own(clone):
     folder, tasks = clone
     text = (folder / "README.md").read_text()
-    assert text.startswith(f"# {folder.name}\n\n{' and '.join(tasks).capitalize()} ")
-    assert text.count("```") % 2 == 0
-    assert not re.search(r":\n\n+(?:##|\Z)", text), "something is announced that is not there"
-    assert not re.search(r"^\| --- .*\n(?!\|)", text, re.MULTILINE), "a table has no rows"
+    assert text.startswith(f"# {folder.name}\n\nA project for {' and '.join(tasks)} ")
     for verb in ("fit", "check", "predict", "export"):
         assert f".venv/bin/python -m {folder.name}.{verb} " in text
-    template = (ROOT / "README.md").read_text()
-    for heading, section in re.findall(r"^(## .*)((?:\n(?!## ).*)*)", template, re.MULTILINE):
-        about = heading[3:].split(":")[0].lower()
-        wanted = about in tasks or about not in [*TASKS, "cloning"]
-        assert (heading in text) == wanted or (wanted and "\n| --- " in section), heading  # no row of it may be left
+    for task in TASKS:
+        assert (f"(docs/{task}.md)" in text) == (task in tasks)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (folder / link).is_file(), link
 
 
-def test_what_a_task_says_of_itself_is_not_retold(clone):
-    """Another task's config would not do with its own; a config that is not there is."""
-    folder, tasks = clone
-    for file in ["README.md", *(f"configs/{path.name}" for path in (folder / "configs").glob("*.yaml"))]:
-        text = (folder / file).read_text()
-        if file == "README.md":
-            text = "\n".join(re.findall(rf"(?ims)^## (?:{'|'.join(tasks)}): .*?(?=^## )", text))
-        commands = re.findall(r"-m \w+\.\w+ --config .*", text)
-        template = renamed((ROOT / file).read_text(), folder.name)
-        assert not [command for command in commands if command not in template], file
-
-
-def test_what_is_told_to_take_images_takes_them(clone):
-    """A generator takes noise, and its file has no input for images."""
-    folder, tasks = clone
-    told = (folder / "README.md").read_text()
-    listings = r'|\.load\("runs/(\w+)/[^`]*\.predict\(|InferenceSession\("runs/(\w+)/[^`]*{"images":'
-    given_images = r"\.predict runs/(\w+)/\S+ (?!--)" + listings
-    runs = ["".join(found) for found in re.findall(given_images, told)]
-    assert len(runs) >= 3
-    for run in runs:
-        model = yaml.safe_load((folder / f"configs/{run}.yaml").read_text())["model"]["class_path"]
-        assert model.split(".")[1] in tasks and not model.endswith(".Generator"), run
-    if tasks == ["generation"]:
-        assert set(runs) == {"generation_style"}
-
-
-def test_a_run_on_images_is_of_a_task_that_takes_them():
-    for chosen, run in [
-        (["generation"], "generation_style"),
-        (["generation", "segmentation"], "segmentation"),
-        (["detection", "generation"], "detection"),
-    ]:
-        assert Selection(["detection", "generation", "segmentation"], chosen, {}).on_images == run
-
-
-def test_how_long_the_templates_own_data_take_is_not_said_of_others(clone):
+def test_it_has_a_workflow_and_issue_forms(clone):
     folder, _ = clone
-    assert "tests: a minute or so\n" in (ROOT / "README.md").read_text()
-    assert re.search(r"^make fit +#.* and tests$", (folder / "README.md").read_text(), re.MULTILINE)
+    workflow = yaml.safe_load((folder / ".github/workflows/checks.yml").read_text())
+    targets = re.findall(r"^([\w-]+):", (folder / "Makefile").read_text(), re.MULTILINE)
+    steps = [step["run"] for step in workflow["jobs"]["checks"]["steps"] if "run" in step]
+    assert steps and {step.removeprefix("make ") for step in steps} <= set(targets)
+    for form in (folder / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        content = yaml.safe_load(form.read_text())
+        assert {"name", "description", "body"} <= set(content)
+        assert all(field["type"] in ("textarea", "input") and field["attributes"]["label"] for field in content["body"])
 
 
-def test_a_configs_comments_are_the_templates_line_by_line(clone):
-    """A command that goes on in a second line is there in both, or in none."""
-    folder, tasks = clone
+def test_its_quick_tests_are_its_own_and_a_few_of_the_librarys(clone):
+    folder, _ = clone
+    told = run("make", "--dry-run", "--old-file=.venv/.installed", "test", cwd=folder).stdout
+    places = re.findall(r"\btests/[\w/]+", told)
+    assert places[0] == f"tests/{folder.name}" and all((folder / place).is_dir() for place in places)
+    assert 1 < len(places) < 6 and "tests/kit" not in places
 
-    def comments(text: str) -> set[str]:
-        return {line for line in re.sub(r"\n# +(?=--)", " ", text).splitlines() if line.startswith("#")}
 
-    for config in (folder / "configs").glob("*.yaml"):
-        template = renamed((ROOT / "configs" / config.name).read_text(), folder.name)
-        assert comments(config.read_text()) <= comments(template), config.name
-    if tasks == ["generation"]:
-        style = (folder / "configs/generation_style.yaml").read_text()
-        assert "--data.augment" not in style and "of the same template: RUN, its folder." in style
-        assert "TorchvisionFeatures\n#   --model.features.pretrained true\n" in style
-    assert (folder / "benchmarks/style.py").exists() == ("generation" in tasks) or "generation" not in TASKS
+def test_marked_lines_are_kept_for_their_tasks():
+    text = """\
+a
+b  # only: cats
+c  # only: cats, dogs
+| d | <!-- only: template -->
+# only: dogs
+e
+    # end only
+<!-- only: cats -->
+f  # only the best
+<!-- end only -->
+# clone: g
+h # clone: h
+"""
+    plain = without_marks(text, ["cats"])
+    assert plain == "a\nb\nc\nf  # only the best\ng\nh # clone: h\n"
+    assert without_marks(text, ["dogs"]) == "a\nc\ne\ng\nh # clone: h\n"
+    assert without_marks(plain.replace("g\n", ""), ["dogs"]) == plain.replace("g\n", "")
+
+
+def test_whose_file_it_is():
+    files = {
+        "src/project/cats/task.py": "cats",
+        "configs/cats.yaml": "cats",
+        "configs/cats_wild.yaml": "cats",
+        "docs/cats.md": "cats",
+        "docs/cats_and_dogs.md": "cats",
+        "docs/catsup.md": None,
+        "docs/concats.md": None,
+        "docs/wild_cats.md": None,
+        "src/project/test.py": None,
+    }
+    assert {file: owner(file, ["cats", "dogs"]) for file in files} == files
+    for name, task in OTHER_NAMES.items():
+        assert owner(f"docs/{name}.png", ["cats"]) == task
+        assert owner(f"docs/{name}.png", ["cats", name]) == name  # by then it is a task itself
 
 
 def test_an_address_is_one_that_others_can_reach():
@@ -208,7 +213,7 @@ def test_it_says_where_it_came_from(clone):
     assert pyproject["tool"]["importlinter"]["root_packages"] == [folder.name, "kit"]
     origin, version = pyproject["tool"]["template"], TEMPLATE.version()
     assert origin == {
-        **({"url": version.url} if version.url else {}),
+        "url": version.url,
         "name": folder.name,
         "tasks": tasks,
         "version": version.number,
@@ -241,14 +246,15 @@ BAD = {
     "2cells": "lower-case",
     "_cells": "lower-case",
     "zellen_ü": "lower-case",
-    "class": "Python's own",
-    "project": "the template's",
-    "json": "a module",
+    "class": "a keyword or a module",
+    "project": "the template or",
+    "json": "a keyword or a module",
     "torch": "installed here",
     "PIL": "lower-case",
     "sklearn": "installed here",
-    "tests": "its own folders",
-    TASKS[0]: "its own folders",
+    "tests": "its folders",
+    "kit": "its folders",
+    TASKS[0]: "its folders",
 }
 
 
@@ -263,7 +269,7 @@ def test_names_that_are_there_by_chance_are_no_matter(tmp_path, monkeypatch):
     """A folder in the working folder is no module, though Python finds it there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_cells").mkdir()
-    assert reason_against("my_cells", TASKS, {"tests"}) is None
+    assert reason_against("my_cells", TEMPLATE) is None
 
 
 WRONG = [
@@ -293,16 +299,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
-@pytest.mark.slow
-def test_who_stops_reading_gets_no_traceback(tmp_path):
-    """As `| head -0` does."""
-    words = [sys.executable, "-m", "project.new", str(tmp_path / "my_cells"), "--task", TASKS[0]]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as made:
-        made.stdout.close()
-        assert made.stderr.read() == ""
-    assert made.returncode == 0 and (tmp_path / "my_cells" / "pyproject.toml").is_file()
-
-
 def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -315,112 +311,47 @@ def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused
 FAILURES = [OSError(28, "No space left on device"), KeyboardInterrupt()]
 
 
-@pytest.mark.parametrize(("failure", "there"), zip(FAILURES, (False, True), strict=True), ids=["new", "empty"])
-def test_a_failure_half_way_leaves_nothing(failure, there, tmp_path, monkeypatch):
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+@pytest.mark.parametrize("exists", [False, True], ids=["new", "empty"])
+def test_a_failure_half_way_leaves_nothing(failure, exists, tmp_path, monkeypatch):
     place = tmp_path / "place"
 
     def fail(folder: Path) -> None:
-        assert (folder / "pyproject.toml").is_file() and folder.parent == (place if there else tmp_path)
+        assert (folder / "pyproject.toml").is_file() and folder.parent == tmp_path
         raise failure
 
     monkeypatch.setattr(making, "_format", fail)
-    if there:
+    if exists:
         place.mkdir()
-    raised = UserError if isinstance(failure, OSError) else KeyboardInterrupt
-    with pytest.raises(raised):
-        command.new([str(place), "--name", "my_cells", "--task", TASKS[0]])
-    assert list(tmp_path.rglob("*")) == [place] * there
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("failure", FAILURES, ids=repr)
-def test_a_failure_at_the_last_step_leaves_the_folder_empty(failure, tmp_path, monkeypatch):
-    rename, moved = Path.rename, []
-
-    def fail(source: Path, target: Path) -> Path:
-        moved.append(source)
-        if len(moved) == 4:
-            raise failure
-        return rename(source, target)
-
-    monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(UserError if isinstance(failure, OSError) else KeyboardInterrupt):
-        command.new([str(tmp_path), "--name", "my_cells", "--task", TASKS[0]])
-    assert len(moved) == 7 and list(tmp_path.iterdir()) == []  # three were there already, and went back
+        command.new([str(place), "--name", "my_cells", "--task", TASKS[0]])
+    assert list(tmp_path.rglob("*")) == [place] * exists
 
 
 def test_what_comes_into_the_folder_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(making, "_format", lambda _: (tmp_path / "README.md").write_text("mine"))
-    with pytest.raises(UserError, match="is not empty any more; choose a folder that is new"):
-        command.new([str(tmp_path), "--name", "my_cells", "--task", TASKS[0]])
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+    (tmp_path / "place").mkdir()
+    monkeypatch.setattr(making, "_format", lambda _: (tmp_path / "place/README.md").write_text("mine"))
+    with pytest.raises(UserError, match="cannot be written"):
+        command.new([str(tmp_path / "place"), "--name", "my_cells", "--task", TASKS[0]])
+    assert [(path.name, path.read_text()) for path in tmp_path.rglob("*.md")] == [("README.md", "mine")]
 
 
-@pytest.mark.slow
-def test_a_shell_in_the_empty_folder_stays_in_it(tmp_path):
-    """`mkdir my_cells && cd my_cells`, then `project.new .`."""
+def test_an_empty_folder_may_be_there(tmp_path, capsys):
     (tmp_path / "my_cells").mkdir()
-    words = [sys.executable, "-m", "project.new", ".", "--task", TASKS[0]]
-    code = 'cd "$0" && "$@" && cat pyproject.toml && git status --porcelain'
-    ended = run("sh", "-c", code, tmp_path / "my_cells", *words, stdin=subprocess.DEVNULL)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f".: my_cells, for {TASKS[0]}, made") and ended.stdout.endswith("]\n")
-    assert not list((tmp_path / "my_cells").glob(".part*")) and len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.fixture
-def asked(monkeypatch) -> Callable[..., list[str]]:
-    """Gives answers at a terminal, and the list of what was asked."""
-
-    def answering(*answers: str) -> list[str]:
-        questions, left = [], iter(answers)
-
-        def answer(question: str) -> str:
-            questions.append(question)
-            return next(left)
-
-        monkeypatch.setattr("builtins.input", answer)
-        for stream in (sys.stdin, sys.stdout):
-            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-        return questions
-
-    return answering
-
-
-def test_a_terminal_is_asked_for_the_task_alone(tmp_path, asked, capsys):
-    questions = asked(TASKS[-1])
-    command.new([str(tmp_path / "my_cells")])
-    assert questions == [f"task ({', '.join(TASKS)}): "]
-    assert f"my_cells, for {TASKS[-1]}" in capsys.readouterr().out
-    assert (tmp_path / "my_cells" / "src" / "my_cells" / TASKS[-1]).is_dir()
-
-
-@pytest.mark.slow
-def test_a_terminal_is_asked_for_a_name_if_the_folders_will_not_do(tmp_path, asked, capsys):
-    questions = asked("my_cells")
-    command.new([str(tmp_path / "my-cells"), "--task", TASKS[0]])
-    assert len(questions) == 1 and questions[0].startswith("name of the package, since 'my-cells' will not do (")
-    assert f"my-cells: my_cells, for {TASKS[0]}" in capsys.readouterr().out
-
-    asked("json")
-    with pytest.raises(UserError, match="--name json: Python has a module"):
-        command.new([str(tmp_path / "x-y"), "--task", TASKS[0]])
-
-
-def test_what_is_given_is_not_asked_for(tmp_path, asked):
-    (tmp_path / "full" / "it").mkdir(parents=True)
-    questions = asked()
-    with pytest.raises(UserError, match="not empty"):
-        command.new([str(tmp_path / "full")])
-    with pytest.raises(UserError, match="--name x-y"):
-        command.new([str(tmp_path / "my_cells"), "--task", TASKS[0], "--name", "x-y"])
     command.new([str(tmp_path / "my_cells"), "--task", ",".join(TASKS[:2])])
-    assert questions == []
+    assert capsys.readouterr().out.endswith(f"next: cd {tmp_path / 'my_cells'} && make fit\n")
     assert all((tmp_path / "my_cells" / "src" / "my_cells" / task).is_dir() for task in TASKS[:2])
+    assert [path.name for path in tmp_path.iterdir()] == ["my_cells"]
+
+
+def test_git_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git is not installed"):
+        command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])
 
 
 @pytest.mark.slow
-def test_without_git_all_that_is_not_ignored_is_taken(tmp_path, monkeypatch):
+def test_without_a_history_all_that_is_not_ignored_is_taken(tmp_path, monkeypatch):
     copy = tmp_path / "template"
     for file in TEMPLATE.files():
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
@@ -453,7 +384,7 @@ def test_it_needs_the_standard_library_alone():
 
 def test_what_means_the_package_is_renamed_and_the_word_is_not():
     assert (
-        renamed("from project import cli, trust  # of this project", "a")
+        renamed("from project import cli, trust  # of this project", "project", "a")
         == "from a import cli, trust  # of this project"
     )
     kept = [
@@ -464,7 +395,7 @@ def test_what_means_the_package_is_renamed_and_the_word_is_not():
         "my-project.x",
         "projects.y",
     ]
-    assert [renamed(text, "a") for text in kept] == kept
+    assert [renamed(text, "project", "a") for text in kept] == kept
     meant = {
         'find_spec("project.x")': 'find_spec("a.x")',
         "list[project.Batch]": "list[a.Batch]",
@@ -477,4 +408,4 @@ def test_what_means_the_package_is_renamed_and_the_word_is_not():
         "import project, sys; project.load()": "import a, sys; a.load()",
         'containers = ["project.*"]': 'containers = ["a.*"]',
     }
-    assert [renamed(text, "a") for text in meant] == list(meant.values())
+    assert [renamed(text, "project", "a") for text in meant] == list(meant.values())

@@ -78,12 +78,12 @@ def pair(first, tmp_path) -> tuple[Path, Path]:
 
 
 def grow(template: Path) -> str:
-    """The template's later fixes: in shared code, in the task, in the README, a file more, one less."""
+    """The template's later fixes: in shared code, in the clones' README, a file more, one less."""
     changed(
         template / "src/project/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, and a fix in project.cnn."
     )
     changed(template / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
-    changed(template / "README.md", "\n## Configs\n", "\n## Configs\n\nNew: `python -m project.fit` does more.\n")
+    changed(template / "clone/README.md", "\n## Pages\n", "\n## Pages\n\nNew: `python -m project.fit` does more.\n")
     (template / "src/project/later.py").write_text('"""Came later; see project.cnn."""\n')
     (template / "notes").mkdir()
     (template / "notes/later.md").write_text("A folder more.\n")
@@ -105,7 +105,7 @@ def test_both_sides_changes_are_there(pair):
     (clone / "mine.py").write_text("import my_cells\n")
     (clone / "configs" / f"{TASK}_mine.yaml").write_text("trainer: {max_epochs: 3}\n")
     (clone / "tests/my_cells/test_cnn.py").unlink()
-    git(clone, "mv", "benchmarks/start.py", "benchmarks/begin.py")
+    git(clone, "mv", "configs/trainer/bf16.yaml", "configs/trainer/half.yaml")
     mine = commit(clone, "Mine")
     (clone / "notes.txt").write_text("not committed, and nobody's business\n")
     second = grow(template)
@@ -124,7 +124,7 @@ def test_both_sides_changes_are_there(pair):
     pyproject = (clone / "pyproject.toml").read_text()
     assert f'commit = "{second}"' in pyproject and 'version = "0.2.0"' in pyproject and "# ours" in pyproject
     assert (clone / "mine.py").is_file() and (clone / "configs" / f"{TASK}_mine.yaml").is_file()
-    assert not (clone / "tests/my_cells/test_cnn.py").exists() and (clone / "benchmarks/begin.py").is_file()
+    assert not (clone / "tests/my_cells/test_cnn.py").exists() and (clone / "configs/trainer/half.yaml").is_file()
     assert not (clone / "benchmarks/learning.py").exists() and not (clone / "src/my_cells/other").exists()
     assert git(clone, "status", "--porcelain") == "?? notes.txt\n"
 
@@ -248,7 +248,7 @@ def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
     (template / "my_own").mkdir()
     (template / "my_own/notes.txt").touch()
     grow(template)
-    assert "one of its own folders" in new(template, tmp_path / "x", "--task", TASKS[1], "--name", "my_own").stderr
+    assert "one of its folders" in new(template, tmp_path / "x", "--task", TASKS[1], "--name", "my_own").stderr
 
     ended = new(template, both, "--update")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -256,7 +256,6 @@ def test_what_would_be_refused_by_now_is_still_updated(pair, tmp_path):
     assert not (both / "src/my_own" / TASK).exists() and (both / "src/my_own" / TASKS[1] / "task.py").is_file()
     url, pyproject = "https://example.org/project.git", (both / "pyproject.toml").read_text()
     assert f'url = "{url}"\nname = "my_own"\ntasks = ["{TASKS[1]}"]\n' in pyproject
-    assert f"The template's own README ({url}) says how" in (both / "README.md").read_text()
     assert "and a fix in my_own.cnn." in (both / "src/my_own/cnn.py").read_text()
 
     ended = new(template, clone, "--update")  # that has no other task
@@ -269,10 +268,10 @@ def test_a_template_that_is_cloned_with_git_is_merged_with_git(pair, tmp_path):
     template, _ = pair
     git(tmp_path, "clone", "--quiet", str(template), "plain")
     plain = tmp_path / "plain"
-    shutil.rmtree(plain / "tests" / TASK)
+    shutil.rmtree(plain / "tests/project" / TASK)
     changed(plain / "src/project/cnn.py", "self.widths = list(widths)", "self.widths = [*widths]  # mine")
     commit(plain, "Mine")
     grow(template)
     git(plain, "pull", "--quiet", "--no-rebase", "--no-edit")
     text = (plain / "src/project/cnn.py").read_text()
-    assert "# mine" in text and "a fix in project.cnn." in text and not (plain / "tests" / TASK).exists()
+    assert "# mine" in text and "a fix in project.cnn." in text and not (plain / "tests/project" / TASK).exists()

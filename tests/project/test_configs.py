@@ -15,7 +15,7 @@ TINY = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.bat
 TINY += ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 
 
-DEAR = ("generation", "generation_mnist", "generation_style", "segmentation_camvid")
+DEAR = ("generation", "generation_mnist", "style", "segmentation_camvid")
 DEAR += ("classification_finetune", "detection_bccd", "detection_finetune", "segmentation_finetune")
 EACH = [
     pytest.param(file, marks=pytest.mark.slow if file.stem in DEAR else (), id=file.stem)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import project
+
 PACKAGE = "src/project"
 ROOT = Path(__file__).resolve().parents[2]
 SLICES = sorted(task.parent.name for task in (ROOT / PACKAGE).glob("*/task.py"))
@@ -25,7 +27,7 @@ def test_a_library_that_is_not_its_own_is_refused(library, tmp_path):
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     ended = subprocess.run([sys.executable, "-m", "project.fit"], env=paths, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(r"error: project needs the library \S+, but Python finds .+: .+\n", ended.stderr)
+    assert re.fullmatch(rf"error: {project.__name__} needs the library \S+, but Python finds .+: .+\n", ended.stderr)
 
 
 def test_using_a_model_imports_neither_guards_nor_dashboard():

@@ -10,7 +10,7 @@ from of_slice import tiny
 from torch import nn
 
 from kit.cli import command_line as cli
-from kit.safeguards.micro_batches import add_up, slower_norms, step_in_parts
+from kit.safeguards.memory.micro_batches import add_up, slower_norms, step_in_parts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAINER = SimpleNamespace(precision_plugin=None)

@@ -9,6 +9,7 @@ import pytest
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
+TASK = min((ROOT / "src/project").glob("*/task.py")).parent.name
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|Users|tmp|private|var|usr|opt|mnt|work|workspace)/|[A-Z]:\\")
 
@@ -75,11 +76,11 @@ def a_notebook(folder: Path, source: str, needs: list[str]) -> Path:
 
 
 def test_what_runs_is_saved_with_its_outputs(tmp_path, capsys):
-    file = a_notebook(tmp_path, "import os\nprint('two\\rthree', os.path.basename(os.getcwd()))", ["pipeline"])
+    file = a_notebook(tmp_path, "import os\nprint('two\\rthree', os.path.basename(os.getcwd()))", [TASK])
     assert execute.main([file]) == 0
     saved = nbformat.read(file, as_version=4)
     assert [words(output) for output in outputs(saved)] == ["before\n", f"three {tmp_path.name}\n"]
-    assert saved.metadata == {"needs": ["pipeline"], "language_info": {"name": "python"}}
+    assert saved.metadata == {"needs": [TASK], "language_info": {"name": "python"}}
     assert "small.ipynb: " in capsys.readouterr().out and list(tmp_path.iterdir()) == [file]
 
 

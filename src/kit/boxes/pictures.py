@@ -9,14 +9,14 @@ from torchvision.utils import draw_bounding_boxes
 from kit.ground.drawing import (
     GREY,
     WHITE,
-    beside,
-    captioned,
-    colour,
-    enlarged,
-    enlargement,
-    in_colour,
-    plate_size,
-    write,
+    add_caption,
+    class_colour,
+    draw_labels,
+    label_size,
+    side_by_side,
+    to_rgb,
+    zoom_factor,
+    zoomed,
 )
 
 LEAST_SCORE = 0.3  # of a detection that is drawn
@@ -38,8 +38,8 @@ def draw(
         target: `boxes`, `labels`, and if there is one `crowd`, Bool[N], whose boxes are grey.
         least_score: of a detection that is drawn.
     """
-    factor = enlargement(image, LEAST_SIDE)
-    ground, panels = enlarged(in_colour(image), factor), []
+    factor = zoom_factor(image, LEAST_SIDE)
+    ground, panels = zoomed(to_rgb(image), factor), []
     if target is not None:
         crowd = target.get("crowd", torch.zeros(len(target["labels"]), dtype=torch.bool))
         names = [class_names[label - 1] for label in target["labels"].tolist()]
@@ -52,17 +52,17 @@ def draw(
         panels.append((_boxed(ground, boxes * factor, labels, names), f"detected, score from {least_score}"))
     if len(panels) < 2:
         return panels[0][0] if panels else ground
-    return beside([captioned(panel, [(title, WHITE)]) for panel, title in panels])
+    return side_by_side([add_caption(panel, [(title, WHITE)]) for panel, title in panels])
 
 
 def _boxed(image: Tensor, boxes: Tensor, labels: Tensor, names: list[str], crowd: Tensor | None = None) -> Tensor:
     if not len(boxes):
         return image
     boxes = boxes.as_subclass(Tensor).float().cpu()
-    colours = [colour(label - 1) for label in labels.tolist()]
+    colours = [class_colour(label - 1) for label in labels.tolist()]
     if crowd is not None:
         colours = [GREY if grey else own for own, grey in zip(colours, crowd.tolist(), strict=True)]
     image = draw_bounding_boxes(image, boxes, colors=colours, width=2)
-    height = plate_size("")[1]
+    height = label_size("")[1]
     places = [(left, top - height) for left, top, _, _ in boxes.tolist()]
-    return write(image, list(zip(places, names, colours, strict=True)))
+    return draw_labels(image, list(zip(places, names, colours, strict=True)))

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from kit.data import ImageDataModule, Samples
-from kit.data.decode import fit
-from kit.data.samples import stack
+from kit.data.decode import fitted_size
+from kit.data.loading import stack
 from kit.ground.errors import UserError
 
 OF_BOXES = ("boxes", "labels", "crowd", "annotated")  # one row a box
@@ -23,7 +23,7 @@ OF_BOXES = ("boxes", "labels", "crowd", "annotated")  # one row a box
 def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Tensor]]:
     """What augmentation gets: `boxes` in pixels of the image that was fitted into `pixels`, and them as `annotated`."""
     canvas = tuple(pixels.shape[-2:])
-    fitted, size = fit(target["size"], canvas), target["size"]
+    fitted, size = fitted_size(target["size"], canvas), target["size"]
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
     return tv_tensors.Image(pixels), {
         "boxes": tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas),
@@ -66,8 +66,8 @@ def _with_area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 
-def comparable(samples: Samples, index: int) -> Hashable:
-    """`ImageDataModule.comparable`: the boxes, to a pixel, with their labels, in whatever order they are written."""
+def hashable_target(samples: Samples, index: int) -> Hashable:
+    """Return the boxes, rounded to pixels, with their labels, sorted: see `ImageDataModule.hashable_target`."""
     target = samples.targets[index]
     rows = zip(target["labels"].tolist(), target["crowd"].tolist(), target["boxes"].round().tolist(), strict=True)
     return tuple(sorted((label, crowd, *box) for label, crowd, box in rows))

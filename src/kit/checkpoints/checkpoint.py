@@ -1,4 +1,4 @@
-"""A run, or a checkpoint, whoever made it: found, read without running its code, and described."""
+"""Find a checkpoint, read it without running its code, and load its weights."""
 
 import pickle
 import traceback
@@ -12,22 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from kit.checkpoints import trust
-from kit.config.annotations import imported, of_parameters
+from kit.config.annotations import import_path, parameter_annotations
 from kit.ground import app
-from kit.ground.errors import UserError, in_a_line, nearest
-from kit.ground.reading import require_stored
+from kit.ground.checkpoint_limits import require_stored
+from kit.ground.errors import UserError, did_you_mean, one_line
 
-# The arguments that the data give to a model that has them.
-LEARNED = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
-# Arguments that depend on the machine. The user gives them, or the defaults hold, whatever the checkpoint says.
-USERS = ("num_workers", "cache", "cache_dir", "judges", "compile")
-DEEPEST, MOST_VALUES = 100, 10_000_000  # of lists and mappings; those that are repeated are counted each time
-MOST_REPEATED = 2**20  # bytes of a tensor that repeats what it stores, as `expand` makes them
-RESTORING = "checkpoint_connector.py"  # where Lightning puts a checkpoint's content back into its places
+# The arguments of a model that the data set.
+FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
+# Arguments that depend on the machine. They are not taken from a checkpoint, but from the user or the defaults.
+MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "judges", "compile")
+MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of lists and mappings; repeated ones count each time
+MAX_REPEATED_BYTES = 2**20  # of a tensor with more numbers than it stores, as by `expand`
+RESTORING = "checkpoint_connector.py"  # the file of Lightning that restores a checkpoint
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
-    """The checkpoint file that is meant by a run folder (its `checkpoints/NAME.ckpt`) or by a file."""
+    """Return the checkpoint of a run folder, `checkpoints/NAME.ckpt`, or the path itself if it is a file.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
     path = Path(run_or_checkpoint)
     if path.is_file():
         return path
@@ -39,58 +43,59 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
     if path.exists():
         raise UserError(f"{path} is neither a run folder nor a file that holds a checkpoint")
     siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"no run folder or checkpoint at {path.absolute()}{nearest(str(path), siblings)}")
+    raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
 
 
-def run_of(file: Path) -> Path:
-    """Return the run's folder if the checkpoint lies in or below a run's `checkpoints`, else the folder it lies in."""
-    inside = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
-    return inside[0] if inside else file.parent
+def run_folder_of(file: Path) -> Path:
+    """Return the folder of a checkpoint's run if the file is in or below `checkpoints`, else its own folder."""
+    runs = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
+    return runs[0] if runs else file.parent
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The checkpoint's content, on the CPU, plain values and tensors alone.
+    """Return the content of a checkpoint, on the CPU. It consists of plain values and tensors only.
 
     Raises:
-        UserError: the file is cut off or not a checkpoint, holds objects that would run code, or would take more memory
-            than its size says.
+        UserError: the file is not a checkpoint or is cut off, contains objects that would run code, or would take more
+            memory than its file has bytes.
     """
     try:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-        _Holding(file.stat().st_size).require(content)
-    except pickle.UnpicklingError:  # whose message advises to load it with its code
+        _ContentLimits(file.stat().st_size).check(content)
+    except pickle.UnpicklingError:  # its message advises to load the file with its code
         why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
-    except Exception as error:  # a file of anyone's: there is nothing that its bytes could not raise
-        why = in_a_line(error).split(". ")[0]
+    except Exception as error:  # a file of unknown origin may raise any exception
+        why = one_line(error).split(". ")[0]
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
     return content
 
 
-class _Holding:
-    """What a checkpoint holds, which must not take more memory than the file: when it is copied, or anywhere else.
+class _ContentLimits:
+    """Check that the content of a checkpoint does not take more memory than its file, also when it is copied.
 
-    A pickle can say that a tensor has more numbers than it stores, and that a list holds another one many times.
+    In a pickle, a tensor can have more numbers than it stores, and a list can contain another one many times.
 
     Args:
-        size: of the file, in bytes.
+        size: the size of the file in bytes.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.storages: dict[int, int] = {}  # bytes, by place
-        self.counted: dict[int, int] = {}  # values in each list and mapping, by identity; 0 while it is being counted
+        self.storages: dict[int, int] = {}  # bytes, by address
+        self.counted: dict[int, int] = {}  # number of values in each list and mapping, by id; 0 during counting
 
-    def require(self, content: Any) -> None:
-        """
+    def check(self, content: Any) -> None:
+        """Raise an error if the content exceeds the limits.
+
         Raises:
-            ValueError: it takes more.
+            ValueError: it has too many values, or its tensors are larger than the file.
         """
-        if self._count(content, 0) > MOST_VALUES:
-            raise ValueError(f"it holds more than {MOST_VALUES:,} values, with those that are repeated")
+        if self._count(content, 0) > MAX_VALUES:
+            raise ValueError(f"it holds more than {MAX_VALUES:,} values, with those that are repeated")
         if sum(self.storages.values()) > self.size:
             raise ValueError("its tensors are larger than the file")
 
@@ -99,126 +104,132 @@ class _Holding:
             self._add(value)
         if not isinstance(value, dict | list | tuple | set):
             return 1
-        if depth > DEEPEST or self.counted.get(id(value)) == 0:
+        if depth > MAX_DEPTH or self.counted.get(id(value)) == 0:
             raise ValueError("its values are nested too deeply")
         if id(value) not in self.counted:
             self.counted[id(value)] = 0
-            inside = value.values() if isinstance(value, dict) else value
-            self.counted[id(value)] = 1 + sum(self._count(one, depth + 1) for one in inside)
+            items = value.values() if isinstance(value, dict) else value
+            self.counted[id(value)] = 1 + sum(self._count(item, depth + 1) for item in items)
         return self.counted[id(value)]
 
     def _add(self, tensor: Tensor) -> None:
         if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
             raise ValueError("it holds a tensor that does not store all its numbers")
         storage = tensor.untyped_storage()
-        if tensor.numel() * tensor.element_size() > max(storage.nbytes(), MOST_REPEATED):
+        if tensor.numel() * tensor.element_size() > max(storage.nbytes(), MAX_REPEATED_BYTES):
             raise ValueError("it holds a tensor that does not store all its numbers")
         self.storages[storage.data_ptr()] = storage.nbytes()
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `read` and `config` give of a checkpoint that says what it holds, once it is sure that making the model and
-    the data module runs no foreign code.
+    """Return the content of a checkpoint and its config, after a check that building them runs no foreign code.
 
     Args:
         file: the checkpoint.
-        trusted: the packages beside the project's own that the user vouches for.
+        trusted: packages that the user trusts, beside the application's own.
+
+    Returns:
+        the results of `read` and `config_of`
 
     Raises:
-        UserError: as of `read`; or the file names what it may not, or no model or no data module.
+        UserError: see `read`; or the file names something that is not trusted, or no model or no data module.
     """
     content = read(file)
     trust.check_checkpoint(content, file, trusted)
-    found = config(content)
-    for part, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
-        if part not in found:
+    config = config_of(content)
+    for key, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
+        if key not in config:
             raise UserError(
                 f"{file} does not say of which {kind} it is: it was not made by `{app.command('fit')}`, or with a "
                 f"{kind} that does not call save_hyperparameters()"
             )
-    for part in found.values():
-        part["init_args"] = _taken(**part)
-    return content, found
+    for part in config.values():
+        part["init_args"] = _usable_arguments(**part)
+    return content, config
 
 
-def _taken(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
+def _usable_arguments(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a class that are taken from a checkpoint.
 
-    Left out are those that depend on the machine, and those that the data gave to a model that does not have them
-    (Lightning keeps all that the data give). Nothing is downloaded.
+    Arguments that depend on the machine are left out. So are arguments from the data that the model does not have, as
+    Lightning stores all of them. Downloads are switched off.
     """
-    own = of_parameters(imported(class_path))
-    ignored = {*USERS, *(key for key in LEARNED if key not in own)}
-    kept = {key: value for key, value in init_args.items() if key not in ignored}
-    # A painter's features are no part of its checkpoint, so they may have to be downloaded.
-    taken = {key: value if key == "features" else _nothing_fetched(value) for key, value in kept.items()}
-    return {**taken, "download": False} if "download" in own else taken
+    parameters = parameter_annotations(import_path(class_path))
+    ignored = {*MACHINE_ARGUMENTS, *(key for key in FROM_DATA if key not in parameters)}
+    arguments = {key: value for key, value in init_args.items() if key not in ignored}
+    # The features of a style are not in its checkpoint, so they may have to be downloaded.
+    usable = {key: value if key == "features" else _without_downloads(value) for key, value in arguments.items()}
+    return {**usable, "download": False} if "download" in parameters else usable
 
 
-def _nothing_fetched(value: Any) -> Any:
+def _without_downloads(value: Any) -> Any:
     """Return the same nested values with every `pretrained` set to False."""
     if isinstance(value, dict):
         return {
-            key: False if key == "pretrained" and inside is True else _nothing_fetched(inside)
-            for key, inside in value.items()
+            key: False if key == "pretrained" and item is True else _without_downloads(item)
+            for key, item in value.items()
         }
-    return [_nothing_fetched(inside) for inside in value] if isinstance(value, list) else value
+    return [_without_downloads(item) for item in value] if isinstance(value, list) else value
 
 
-def fill(model: nn.Module, tensors: Any, file: Path) -> None:
-    """Gives a model its tensors.
+def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
+    """Load tensors into a model.
+
+    Args:
+        tensors: the `state_dict` of a checkpoint.
+        file: the checkpoint, for the error message.
 
     Raises:
-        UserError: they are not exactly the model's own, by name and shape.
+        UserError: the names and shapes are not exactly those of the model.
     """
-    own = model.state_dict()
-    given = tensors if isinstance(tensors, dict) else {}
-    shapes = {name: tensor.shape for name, tensor in given.items() if isinstance(tensor, Tensor)}
-    wrong = [name for name, tensor in own.items() if shapes.get(name) != tensor.shape]
-    wrong += [str(name)[:100] for name in given if name not in own]
-    if wrong:
+    expected = model.state_dict()
+    stored = tensors if isinstance(tensors, dict) else {}
+    shapes = {name: tensor.shape for name, tensor in stored.items() if isinstance(tensor, Tensor)}
+    mismatches = [name for name, tensor in expected.items() if shapes.get(name) != tensor.shape]
+    mismatches += [str(name)[:100] for name in stored if name not in expected]
+    if mismatches:
         raise UserError(
-            f"{file}: the weights do not fit the model that it names: {len(wrong)} of {len(own)} tensors are missing, "
-            f"of another shape or too many, as {wrong[0]!r}"
+            f"{file}: the weights do not fit the model that it names: {len(mismatches)} of {len(expected)} tensors are "
+            f"missing, of another shape or too many, as {mismatches[0]!r}"
         )
     model.load_state_dict(tensors)
 
 
 @contextmanager
-def blamed(file: Path, failed: str, only_restoring: bool = False) -> Iterator[None]:
-    """What a checkpoint makes go wrong is said in one line.
+def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> Iterator[None]:
+    """Replace any exception by a `UserError` of one line that names a checkpoint.
 
     Args:
         file: the checkpoint, or the run.
-        failed: what could not be done: `cannot be tested`.
-        only_restoring: leave alone what is raised elsewhere than where Lightning restores a checkpoint.
+        failed: what failed, as `cannot be tested`.
+        only_restoring: replace exceptions only if Lightning raises them while it restores a checkpoint.
 
     Raises:
-        UserError: anything was raised.
+        UserError: the code in the context raised an exception.
     """
     try:
         yield
     except (UserError, URLError):
         raise
     except Exception as error:
-        places = traceback.extract_tb(error.__traceback__)
-        if only_restoring and not any(place.filename.endswith(RESTORING) for place in places):
+        frames = traceback.extract_tb(error.__traceback__)
+        if only_restoring and not any(frame.filename.endswith(RESTORING) for frame in frames):
             raise
-        where = f"{Path(places[-1].filename).name}:{places[-1].lineno}"
-        raise UserError(f"{file} {failed}: {type(error).__name__}: {in_a_line(error)} [{where}]") from error
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        raise UserError(f"{file} {failed}: {type(error).__name__}: {one_line(error)} [{where}]") from error
 
 
-def config(content: dict[str, Any]) -> dict[str, Any]:
-    """`{"model": ..., "data": ...}`, as in a config file, from what Lightning's command line keeps in a checkpoint."""
-    parts = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-    found = {}
-    for part, key in parts.items():
+def config_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`, as in a file."""
+    keys = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
+    config = {}
+    for part, key in keys.items():
         values = dict(content.get(key) or {})
         values.pop("_instantiator", None)
         if "_class_path" in values:
-            found[part] = {"class_path": values.pop("_class_path"), "init_args": values}
-    net = found.get("model", {}).get("init_args", {}).get("net")
-    if isinstance(net, dict) and net.get("init_args"):  # its weights stand in the checkpoint: nothing is to be fetched
-        start = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in net["init_args"]}
-        found["model"]["init_args"]["net"] = {**net, "init_args": {**net["init_args"], **start}}
-    return found
+            config[part] = {"class_path": values.pop("_class_path"), "init_args": values}
+    net = config.get("model", {}).get("init_args", {}).get("net")
+    if isinstance(net, dict) and net.get("init_args"):  # its weights are in the checkpoint, not elsewhere
+        defaults = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in net["init_args"]}
+        config["model"]["init_args"]["net"] = {**net, "init_args": {**net["init_args"], **defaults}}
+    return config

@@ -1,4 +1,7 @@
-"""Paths in the config of a run that is resumed: a stranger's config could make the run write or delete any file."""
+"""Refuse paths outside of the run's folder in the config of a resumed run.
+
+The config of a run from elsewhere could otherwise make the run write or delete any file.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,26 +9,27 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from kit.checkpoints.run_folder import lies_in
-from kit.config.annotations import default_of, imported, of_parameters, parsed
+from kit.checkpoints.run_folder import is_inside
+from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
 from kit.ground.errors import UserError
-from kit.ground.reading import read_yaml
+from kit.ground.yaml_files import read_yaml
 
-# The keys of data and model whose paths are written to; the others are only read. Of the trainer, all paths count.
+# The keys of data and model whose paths are written to; other paths of these are only read. All paths of the trainer
+# count.
 WRITTEN_KEYS = ("data.cache_dir", "model.judges")
 UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
-# A text that is a path under any key: absolute, with `..`, in a home folder, with a variable, or a URL.
+# Texts that count as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
-NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables by folders, others do not
+NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables
 
 
 class Text(NamedTuple):
     """A text in a config.
 
     key: its key, with dots and without `init_args`.
-    is_default: whether it is the default of its class.
-    is_path: whether its class takes it as a `Path`.
+    is_default: whether it is the default of its argument.
+    is_path: whether its argument is annotated as a `Path`.
     """
 
     key: str
@@ -37,24 +41,24 @@ class Text(NamedTuple):
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
     """Refuse to resume a run whose config names a path outside of the run's folder.
 
-    Defaults are allowed, and so are paths that the user gives on this command line, too.
+    Defaults are allowed, and so are paths that the user gives on this command line.
 
     Args:
         config: the parsed config, as nested dicts and lists.
-        args: the command line that the user typed.
+        args: the command line.
 
     Raises:
         UserError: the config names such a path.
     """
-    typed = list(_typed(args, run))
+    given = list(_given_texts(args, run))
     for key, value, is_default, is_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
         if is_default or not (option in WRITTEN_KEYS or (of_trainer and (is_path or _is_path(option, value)))):
             continue
-        if lies_in(value, run) and not NEVER_INSIDE.match(value):
+        if is_inside(value, run) and not NEVER_INSIDE.match(value):
             continue
-        if not any(value == text.value and option.startswith(text.key) for text in typed):
+        if not any(value == text.value and option.startswith(text.key) for text in given):
             raise UserError(
                 f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder, and this config may be "
                 f"a stranger's; to let the run write there, add --{option} {value}"
@@ -73,9 +77,9 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
     """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
-        known = isinstance(kind, type)
-        path = known and Path in (annotation := of_parameters(kind).get(name), *get_args(annotation))
-        yield Text(key, values, known and default_of(kind, name) == values, path)
+        has_class = isinstance(kind, type)
+        is_path = has_class and Path in (annotation := parameter_annotations(kind).get(name), *get_args(annotation))
+        yield Text(key, values, has_class and default_of(kind, name) == values, is_path)
     elif isinstance(values, Path):
         yield Text(key, str(values), is_path=True)
     elif isinstance(values, list | tuple):
@@ -83,7 +87,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
             yield from _texts(value, f"{key}[{index}]")
     elif isinstance(values, dict):
         class_path = values.get("class_path")
-        inner = imported(class_path) if isinstance(class_path, str) else kind
+        inner = import_path(class_path) if isinstance(class_path, str) else kind
         for name, value in values.items():
             if name in ("init_args", "dict_kwargs"):
                 yield from _texts(value, key, inner)
@@ -91,16 +95,16 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
                 yield from _texts(value, f"{key}.{name}".lstrip("."), kind)
 
 
-def _typed(args: list[str], run: Path) -> Iterator[Text]:
-    """Yield the texts on a command line, and in the configs that it names, each with the key that it was given for."""
+def _given_texts(args: list[str], run: Path) -> Iterator[Text]:
+    """Yield the texts on a command line with their keys, and the texts in the configs that it names."""
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
         if not key.startswith("-"):
             continue
         name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
         if name not in ("config", "c"):
-            yield from (Text(name, text) for text in _leaves(parsed(value)))
-        elif not lies_in(value, run):  # the run's own config does not count
+            yield from (Text(name, text) for text in _leaves(parse_value(value)))
+        elif not is_inside(value, run):  # not the config of the run itself
             yield from (Text("", text) for text in _leaves(read_yaml(Path(value))))
 
 

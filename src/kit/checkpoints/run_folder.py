@@ -1,4 +1,4 @@
-"""The folder of a run, and its rule: a run writes and deletes files only in its own folder."""
+"""Make the folder of a run, and ensure that the run writes and deletes files only in it."""
 
 import os
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kit.ground.errors import UserError
 
-# Lightning opens these with fsspec and not as paths: `file:///etc`, `simplecache::s3://bucket`.
+# Lightning opens these texts with fsspec and not as paths, as `file:///etc` or `simplecache::s3://bucket`.
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
-# Files that are never written in place, but replaced by new ones: a link there is read, and not written through.
+# Files that are replaced by new ones and never written in place, so that a link at their path does no harm.
 REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
 
 
@@ -29,7 +29,7 @@ def make_next_version(folder: Path) -> Path:
         version = next_version(folder)
         try:
             version.mkdir(parents=True)
-        except FileExistsError:  # another run was quicker
+        except FileExistsError:  # another run has made it at the same time
             continue
         except OSError as error:
             raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
@@ -42,8 +42,8 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def lies_in(path: Path | str, folder: Path | str) -> bool:
-    """Return whether a path lies in a folder after all links have been followed. A URL lies in no folder."""
+def is_inside(path: Path | str, folder: Path | str) -> bool:
+    """Return whether a path is inside of a folder after all links are followed. A URL is inside of no folder."""
     if URL.match(str(path)):
         return False
     try:
@@ -55,19 +55,19 @@ def lies_in(path: Path | str, folder: Path | str) -> bool:
 def refuse_links(target: Path, run: Path) -> None:
     """Refuse to write to a file or folder of a run if a link would lead out of the run's folder.
 
-    The run's folder may itself be a link. Links from one place in the folder to another are allowed.
+    The run's folder may itself be a link. Links between paths inside of the folder are allowed.
 
     Args:
-        target: a file or folder in `run`, which need not exist; links below it are checked, too.
+        target: a file or folder in `run`, which need not exist. Links below it are checked too.
 
     Raises:
         UserError: `target`, or a link below it, leads out of `run`.
     """
-    if not lies_in(target, run):
+    if not is_inside(target, run):
         raise _leads_out(target, run)
     for folder, folders, files in os.walk(target):
         for path in (Path(folder, name) for name in (*folders, *files)):
-            if not path.is_symlink() or lies_in(path, run):
+            if not path.is_symlink() or is_inside(path, run):
                 continue
             if path.is_dir() or not REPLACED.fullmatch(path.relative_to(run).as_posix()):
                 raise _leads_out(path, run)

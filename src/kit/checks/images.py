@@ -1,4 +1,4 @@
-"""The images of all splits in one list, whatever the task."""
+"""List the images of all splits, for any task."""
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -11,18 +11,19 @@ from torch import Tensor
 from kit.data import ImageDataModule, Samples
 
 
-class Image(NamedTuple):
+class ListedImage(NamedTuple):
     """One image in one split.
 
-    label: its class's number; None where an image has more than one class, or none.
-    answer: gives what can be compared of its target then, see `ImageDataModule.comparable`.
+    name: the path, or a description if the image is not a file.
+    label: the class number, or None if an image does not have exactly one class.
+    hashable_target: returns a value by which targets can be compared, if there is no label: see `ImageDataModule`.
     """
 
     name: str
     split: str
     label: int | None
     group: str | None
-    answer: Callable[[], Hashable] = NoneType
+    hashable_target: Callable[[], Hashable] = NoneType
 
     @property
     def path(self) -> Path:
@@ -32,34 +33,39 @@ class Image(NamedTuple):
         return self.name
 
 
-class Images(NamedTuple):
-    """files: those of all splits, in the order train, val, test; empty where images come from no files."""
+class ImageList(NamedTuple):
+    """The images of all splits.
 
-    files: list[Image]
+    files: the image files in the order train, val, test; empty if the images are not files.
+    samples: the samples of each split.
+    """
+
+    files: list[ListedImage]
     samples: dict[str, Samples]
     class_names: list[str]
 
     @classmethod
-    def of(cls, datamodule: ImageDataModule) -> "Images":
-        """
+    def of(cls, datamodule: ImageDataModule) -> "ImageList":
+        """List the images of a data module.
+
         Raises:
-            UserError: the data module cannot make its samples.
+            UserError: the data module cannot read its splits.
         """
-        samples = datamodule.division()
-        files: list[Image] = []
+        samples = datamodule.splits()
+        files: list[ListedImage] = []
         for split, part in samples.items():
             paths: Sequence[Path] | None = getattr(part, "paths", None)
             if paths is not None:
-                labels: Sequence[int | None] = labels_of(part) or [None] * len(part)
+                labels: Sequence[int | None] = single_labels(part) or [None] * len(part)
                 groups: Sequence[str | None] = part.groups or [None] * len(part)
                 for i, (path, label, group) in enumerate(zip(paths, labels, groups, strict=True)):
-                    answer = partial(datamodule.comparable, part, i) if label is None else NoneType
-                    files.append(Image(str(path), split, label, group, answer))
+                    target = partial(datamodule.hashable_target, part, i) if label is None else NoneType
+                    files.append(ListedImage(str(path), split, label, group, target))
         return cls(files, samples, datamodule.class_names)
 
 
-def labels_of(samples: Samples) -> list[int] | None:
-    """The class of each sample where it has exactly one: a task whose targets are Long[N]."""
+def single_labels(samples: Samples) -> list[int] | None:
+    """Return the class of each sample if each has exactly one, so that targets are Long[N]; else None."""
     targets = samples.targets
     single = isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()
     return targets.tolist() if single else None

@@ -1,4 +1,4 @@
-"""A survey as one self-contained HTML page, with pictures."""
+"""Describe the result of a check as one self-contained HTML page, with pictures."""
 
 import base64
 import io
@@ -9,16 +9,16 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from kit.checks.report import common_advice, kinds, place, short, summary, write
+from kit.checks.report import by_kind, common_advice, location, shorten, summary, write
 from kit.checks.survey import Survey
-from kit.data.decode import load, upright, upright_size
+from kit.data.decode import load_pixels, upright, upright_size
 from kit.ground.faults import Fault
-from kit.ground.reading import open_image
+from kit.ground.files import open_image
 
-PICTURES = 6  # of each kind
-LINES = 200  # of each kind; the JSON has all
-SIDE = 200  # of a picture, in pixels
-FRAME = "#ff2d20"  # of a box
+PICTURES = 6  # the number of pictures for each kind
+LINES = 200  # the number of lines for each kind; the JSON has all
+SIDE = 200  # pixels of a picture's longer side
+FRAME = "#ff2d20"  # the colour of a box
 Box = tuple[float, float, float, float]
 
 STYLE = """
@@ -50,12 +50,13 @@ summary { cursor: pointer; color: var(--soft) }
 """
 
 
-def save(survey: Survey, file: Path) -> None:
+def save_html(survey: Survey, file: Path) -> None:
     write(file, html(survey))
 
 
 def html(survey: Survey) -> str:
-    groups = kinds(survey)
+    """Return the page."""
+    groups = by_kind(survey)
     counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
     title = f"Check of {Path(survey.root).resolve().name}" if survey.root.strip("./") else "Check of the data"
     rows = "".join(
@@ -78,15 +79,18 @@ def html(survey: Survey) -> str:
 
 def _section(faults: list[Fault], root: str) -> str:
     advice = common_advice(faults)
-    what = faults[0].message if len({fault.message for fault in faults}) == 1 else advice.removeprefix("; ")
+    message = faults[0].message if len({fault.message for fault in faults}) == 1 else advice.removeprefix("; ")
     pictured = [(fault, pictures) for fault in faults[: 4 * PICTURES] if (pictures := _pictures(fault))][:PICTURES]
     figures = "".join(
-        f"<figure><div>{''.join(pictures)}</div><figcaption>{_said(fault, what, advice, root)}</figcaption></figure>"
+        f"<figure><div>{''.join(pictures)}</div>"
+        f"<figcaption>{_details(fault, message, advice, root)}</figcaption></figure>"
         for fault, pictures in pictured
     )
     shown = {id(fault) for fault, _ in pictured}
-    rest = [said for fault in faults if id(fault) not in shown and (said := _said(fault, what, advice, root))]
-    listed = "".join(f"<li>{said}</li>" for said in rest[:LINES])
+    rest = [
+        details for fault in faults if id(fault) not in shown and (details := _details(fault, message, advice, root))
+    ]
+    listed = "".join(f"<li>{details}</li>" for details in rest[:LINES])
     more = f"<li class=soft>and {len(rest) - LINES:,} more</li>" if len(rest) > LINES else ""
     listing = f"<ul>{listed}{more}</ul>" if rest else ""
     if figures and rest:
@@ -94,50 +98,50 @@ def _section(faults: list[Fault], root: str) -> str:
     return (
         f"<section id='{escape(faults[0].kind)}'><div class=head><h2>{escape(faults[0].kind)}</h2>"
         f"<span class={faults[0].severity}>{faults[0].severity}</span><span class=soft>{len(faults):,}</span></div>"
-        f"<p>{escape(short(what, root))}</p><div class=pictures>{figures}</div>{listing}</section>"
+        f"<p>{escape(shorten(message, root))}</p><div class=pictures>{figures}</div>{listing}</section>"
     )
 
 
-def _said(fault: Fault, what: str, advice: str, root: str) -> str:
-    """The place, and what the section has not said already."""
-    message = "" if fault.message == what else short(fault.message.removesuffix(advice), root)
-    parts = [f"<code>{escape(place(fault, root))}</code>" if fault.file else "", escape(message)]
+def _details(fault: Fault, common: str, advice: str, root: str) -> str:
+    """Return the file and the message of a fault, without what its section says about all faults."""
+    message = "" if fault.message == common else shorten(fault.message.removesuffix(advice), root)
+    parts = [f"<code>{escape(location(fault, root))}</code>" if fault.file else "", escape(message)]
     return " ".join(part for part in parts if part)
 
 
 def _pictures(fault: Fault) -> list[str]:
-    """The image, and the one that it is compared with; none where there is nothing to see."""
-    found = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
-    return [f"<img src='data:image/jpeg;base64,{data}' alt=''>" for data in found if data]
+    """Return the image of a fault and the image that it is compared with, without those that cannot be shown."""
+    thumbnails = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
+    return [f"<img src='data:image/jpeg;base64,{data}' alt=''>" for data in thumbnails if data]
 
 
 @cache
 def thumbnail(file: str, box: Box | None = None) -> str:
-    """Base64 of a small JPEG, with the box drawn into it; empty where the file cannot be shown."""
+    """Return a small JPEG in Base64, with the box drawn into it; empty if the file cannot be shown."""
     try:
         with open_image(Path(file)) as image:
             size = upright_size(image)
-            shown = upright(load(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            shown = upright(load_pixels(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
             shown.thumbnail((SIDE, SIDE))
             picture, stream = shown.convert("RGB"), io.BytesIO()
             if box is not None:
-                _draw(picture, box, size)
+                _draw_box(picture, box, size)
             picture.save(stream, "JPEG", quality=80)
-    except Exception:  # it is here because it is broken
+    except Exception:  # the file may be on the page because it is broken
         return ""
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def _draw(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:
-    """A frame around the box, or where the picture ends.
+def _draw_box(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:
+    """Draw a frame around the box, clipped to the picture.
 
     Args:
-        size: height and width of the image that the box is in pixels of.
+        size: height and width of the image in whose pixels the box is given.
     """
-    most = picture.width - 1, picture.height - 1
+    limits = picture.width - 1, picture.height - 1
     factors = picture.width / size[1], picture.height / size[0]
     xs, ys = (
-        sorted(min(max(value * factors[axis], 0), most[axis]) for value in (box[axis], box[axis + 2]))
+        sorted(min(max(value * factors[axis], 0), limits[axis]) for value in (box[axis], box[axis + 2]))
         for axis in (0, 1)
     )
     ImageDraw.Draw(picture).rectangle((xs[0], ys[0], xs[1], ys[1]), outline=FRAME, width=2)

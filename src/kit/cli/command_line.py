@@ -13,22 +13,20 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import trust
-from kit.checkpoints.building import build, instantiate
-from kit.checkpoints.checkpoint import LEARNED
+from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.foreign_paths import refuse_foreign_paths
 from kit.checkpoints.run_folder import make_next_version, next_version, remove_if_empty
-from kit.config.annotations import imported, of_parser
+from kit.cli.callbacks import SavedConfig, in_order
+from kit.config.annotations import import_path, parser_annotations
 from kit.config.mistakes import root_cause
-from kit.config.parser import Parser, default_save_dir
+from kit.config.parser import Parser, build, default_save_dir, instantiate
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from kit.ground import app
-from kit.ground.budget import Budget
+from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
-from kit.ground.files import replacing
-from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting, restarting
+from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
+from kit.safeguards.resume import restarting
 from kit.training.plateau import StepAfterValidation
-
-UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
 
 
 class Trainer(L.Trainer):
@@ -55,44 +53,6 @@ class Trainer(L.Trainer):
         """
         if self.optimizers:
             super().save_checkpoint(filepath, weights_only, storage_options)
-
-
-class SavedConfig(L.Callback):
-    """Write the run's `config.yaml` when training begins, since a run that is killed is resumed from it.
-
-    A resumed run has a `config.yaml` already. It is replaced only after the first step, so that a `--resume` that fails
-    does not spoil the next one.
-    """
-
-    def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
-        self.parser, self.config, self.resumed = parser, config, resumed
-        self.saved = False
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.resumed:
-            self._save(trainer)
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if not self.saved:
-            self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        self.saved = True
-        folder = Path(trainer.log_dir)
-        if trainer.is_global_zero:
-            with replacing(folder / "config.yaml") as part:
-                text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
-                part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
-
-
-def _savable(values: Any) -> Any:
-    """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
-    if isinstance(values, list):
-        return [_savable(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    kept = {key: value for key, value in values.items() if not str(value).startswith(UNSAVED)}
-    return {key: _savable(value) for key, value in kept.items()}
 
 
 class CLI(LightningCLI):
@@ -176,16 +136,16 @@ class CLI(LightningCLI):
         )
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-            for key in LEARNED:
+            for key in FROM_DATA:
                 parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
         else:
             parser.set_defaults(self.base)
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
-            trust.check_config(self.untrusted, of_parser(parser), self.trusted)
+            trust.check_config(self.untrusted, parser_annotations(parser), self.trusted)
         self.config = parser.read(args)
-        self.carried = parser.carried
+        self.kept_rates = parser.kept_rates
         # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
@@ -200,7 +160,7 @@ class CLI(LightningCLI):
             self.config = restarting.suited(self.config, args, begun=self.budget is not None)
 
     def instantiate_classes(self) -> None:
-        self.parser.within = self.budget
+        self.parser.model_context = self.budget
         self.folder = self.resumed
         if not self.base and not self.resumed:
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
@@ -223,7 +183,7 @@ class CLI(LightningCLI):
         progress = Bar(self.speed) if wanted else Lines(self.speed)
         callbacks = [self.speed, progress, StepAfterValidation()]
         if self.base is None:
-            callbacks.append(Hyperparameters(ignore=LEARNED))
+            callbacks.append(Hyperparameters(ignore=FROM_DATA))
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
         if self.resumed:
@@ -243,8 +203,7 @@ class CLI(LightningCLI):
         trainer.folder = self.folder
         if self.resumed:
             restarting.keep_foreign_files(trainer, self.resumed)
-        # ExactResume must act before other callbacks begin a step, and its checkpoints are useless without config.yaml.
-        trainer.callbacks.sort(key=lambda one: (one is not self.exact, not isinstance(one, SavedConfig)))
+        trainer.callbacks[:] = in_order(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
@@ -279,7 +238,7 @@ def _logging_into(folder: Path, config: Namespace) -> Namespace:
     loggers = config.trainer.logger
     for spec in loggers if isinstance(loggers, list) else [loggers]:
         if isinstance(spec, Namespace) and "save_dir" in spec.init_args:
-            default = default_save_dir(imported(spec.class_path))
+            default = default_save_dir(import_path(spec.class_path))
             if spec.init_args.save_dir in (None, default):
                 spec.init_args.save_dir = str(folder / default)  # mlflow's is `./mlruns`
     return config

@@ -14,7 +14,7 @@ from urllib.error import URLError
 import torch.distributed
 
 from kit.ground.errors import Stopped, UserError
-from kit.ground.terminal import guard, visible
+from kit.ground.terminal import escape, escape_output
 
 LISTED = "\n  "  # before each file of an error message that lists some
 
@@ -28,7 +28,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         # An error of a worker process is wrapped in that process's traceback.
         message = re.split("(?:UserError|BrokenFiles|UnreachableFiles): ", str(error))[-1].strip()
         if message:  # where all processes stop, one speaks for them
-            listed = LISTED.join(map(visible, message.split(LISTED)))
+            listed = LISTED.join(map(escape, message.split(LISTED)))
             print(f"error: {listed}", file=sys.stderr)
         sys.exit(error.exit_code)
     except URLError as error:
@@ -56,7 +56,7 @@ def prepare() -> None:
     gc.enable()
     _keep_freed_memory()
     quiet()
-    guard()
+    escape_output()
 
 
 def _keep_freed_memory() -> None:
@@ -76,10 +76,10 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.formatwarning = lambda message, *_: f"warning: {visible(' '.join(str(message).split()))}\n"
+    warnings.formatwarning = lambda message, *_: f"warning: {escape(' '.join(str(message).split()))}\n"
     for text in (
         "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
-        ".*does not have many workers",  # their number was chosen (sensible_workers)
+        ".*does not have many workers",  # their number was chosen (default_num_workers)
         "The number of training batches .* is smaller than the logging interval",
         "It is recommended to use `self.log(",  # ours are equal on all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run's

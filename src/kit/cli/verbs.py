@@ -11,17 +11,20 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
 from kit.cli.command_line import CLI, Inspection
-from kit.config.arguments import option, options, without
+from kit.config.arguments import option_value, option_values, without_option
 from kit.config.mistakes import missing_config
 from kit.dashboard import report, require_measured, show_report
 from kit.data import ImageDataModule, broken
 from kit.formats.folders import SPLITS
 from kit.ground import app
-from kit.ground.budget import Budget
-from kit.ground.errors import BrokenFiles, UserError, in_a_line
-from kit.ground.reading import read_yaml
-from kit.safeguards import Checkpoint, restarting
-from kit.safeguards.writing import LAST
+from kit.ground._torch import has_fast_bfloat16
+from kit.ground.checkpoint_limits import Budget
+from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.files import require_writable
+from kit.ground.yaml_files import read_yaml
+from kit.safeguards import Checkpoint
+from kit.safeguards.resume import restarting
+from kit.safeguards.resume.writing import LAST
 
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # the folder of CONFIGS whose files are no runs of their own
@@ -34,9 +37,9 @@ RUN_OR_CHECKPOINT     a run's folder, whose best.ckpt is tested, or a checkpoint
 
 def fit(args: list[str]) -> None:
     """Trains, then tests the best checkpoint and reports."""
-    resumed = option(args, "--resume")
-    with checkpoint.blamed(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
-        _fit(without(args, "--trust"), resumed, trusted=options(args, "--trust"))
+    resumed = option_value(args, "--resume")
+    with checkpoint.one_line_errors(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
+        _fit(without_option(args, "--trust"), resumed, trusted=option_values(args, "--trust"))
 
 
 def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
@@ -50,7 +53,7 @@ def _fit(args: list[str], resumed: str | None, trusted: list[str]) -> None:
             content = checkpoint.read(last)
             trust.check_checkpoint(content, last, trusted)
             budget = Budget(content.get("state_dict"), last)
-        with checkpoint.blamed(config, "cannot be resumed"):
+        with checkpoint.one_line_errors(config, "cannot be resumed"):
             cli = CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
     else:
         cli = CLI(_with_config(args))
@@ -69,10 +72,10 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         args: the command line.
     """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    for line in cli.carried:
+    for line in cli.kept_rates:
         rank_zero_only(print)(line)
     if cli.resumed:
-        with checkpoint.blamed(last or cli.resumed, "cannot be resumed"):
+        with checkpoint.one_line_errors(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if not last:
         restarting.refuse_foreign_start(trainer)
@@ -149,14 +152,14 @@ def test(args: list[str]) -> None:
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])
-    content, base = checkpoint.load(file, options(args, "--trust"))
-    with checkpoint.blamed(file, "cannot be tested"):
-        cli = CLI(without(args[1:], "--trust"), base, budget=Budget(content.get("state_dict"), file))
+    content, base = checkpoint.load(file, option_values(args, "--trust"))
+    with checkpoint.one_line_errors(file, "cannot be tested"):
+        cli = CLI(without_option(args[1:], "--trust"), base, budget=Budget(content.get("state_dict"), file))
         own_root = base["data"]["init_args"].get("root", "")
         cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
-        other_root = option(args, "--data.root")
+        other_root = option_value(args, "--data.root")
         cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
-        checkpoint.fill(cli.model, content["state_dict"], file)
+        checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero:
         report(metrics, {}, None, _notes(cli.datamodule))
@@ -167,31 +170,31 @@ def check(args: list[str]) -> None:
     """Says what is wrong with the data; exits with 1 if anything is an error."""
     from kit.checks import memory, page
     from kit.checks import report as words
-    from kit.checks.survey import thorough, worst_first
+    from kit.checks.survey import full_survey, worst_first
 
     cli = Inspection(_with_config(args))
     for wanted in filter(None, (cli.config.html, cli.config.json)):
-        words.check_place(Path(wanted))
+        require_writable(Path(wanted))
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
     data.left_out = {split: {} for split in SPLITS}  # nothing is left out, so that the faults have broken files, too
-    survey = thorough(data)
+    survey = full_survey(data)
     if survey.counts:
         try:
-            predicted = memory.predict(cli.build_model(), data, str(cli.config.trainer.precision))
+            predicted = memory.predict_memory(cli.build_model(), data, str(cli.config.trainer.precision))
         # The model may be anyone's, and the data are what was asked about.
         except Exception as error:
-            survey.notes.append(f"memory: not predicted ({in_a_line(error)})")
+            survey.notes.append(f"memory: not predicted ({one_line(error)})")
         else:
             survey.notes.append(f"memory: {predicted}")
             faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
             survey = survey._replace(faults=faults)
-    print(words.text(survey))
+    print(words.full_text(survey))
     if cli.config.json:
-        words.save(survey, Path(cli.config.json))
+        words.save_json(survey, Path(cli.config.json))
     if cli.config.html:
-        page.save(survey, Path(cli.config.html))
+        page.save_html(survey, Path(cli.config.html))
     if survey.errors:
         sys.exit(1)
 
@@ -203,12 +206,12 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None
         BrokenFiles: `strict`, and there are errors, or files that cannot be decoded.
     """
     from kit.checks import report as words
-    from kit.checks.survey import quick
+    from kit.checks.survey import quick_survey
 
     _ = data.fingerprint  # computing it finds the files that are left out
-    survey = quick(data, whole=strict)
+    survey = quick_survey(data, whole=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
-    said = words.brief(survey, command)
+    said = words.brief_text(survey, command)
     if said:
         print(f"{said}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
@@ -232,7 +235,7 @@ def _with_config(args: list[str]) -> list[str]:
     """Puts the default config first where no run is named, and the run's name last where none is given."""
     if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
         return args
-    files = [Path(file) for file in options(args, "--config") + options(args, "-c")]
+    files = [Path(file) for file in option_values(args, "--config") + option_values(args, "-c")]
     runs = [file for file in files if file.parent.name != OVERLAYS]
     for file in files:
         if not file.exists():
@@ -245,7 +248,7 @@ def _with_config(args: list[str]) -> list[str]:
         runs = plain[:1]
         args = ["--config", str(runs[0]), *args]
     content = read_yaml(runs[-1])
-    named = option(args, "--name") or (content.get("name") if isinstance(content, dict) else None)
+    named = option_value(args, "--name") or (content.get("name") if isinstance(content, dict) else None)
     return args if named else [*args, "--name", runs[-1].stem]
 
 
@@ -254,7 +257,7 @@ def _say_what_speed_is_left(trainer: L.Trainer) -> None:
     if device.type == "cuda":
         good = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        good = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        good = device.type == "cpu" and has_fast_bfloat16()
     if good and trainer.precision == "32-true":
         rank_zero_only(print)(
             f"this {device.type.upper()} is faster in bfloat16: add --config configs/trainer/bf16.yaml"

@@ -1,63 +1,43 @@
-"""git, asked and told from Python."""
+"""Run git."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from kit.ground.errors import UserError
 
-# `git rev-parse --local-env-vars`, without those of the configuration
-OF_A_REPOSITORY = {
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-}
-
 
 def environment() -> dict[str, str]:
-    """Without what a git hook sets, which would point at another repository."""
-    return {key: value for key, value in os.environ.items() if key not in OF_A_REPOSITORY}
+    """Return the environment without the variables of a git hook, which would lead git to another repository."""
+    local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
+    return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
+
+
+def call(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a folder, with variables of the environment, and return what it printed and its exit code."""
+    return subprocess.run(
+        ["git", *words], cwd=folder, env={**environment(), **variables, "LC_ALL": "C"}, capture_output=True, text=True
+    )
 
 
 def output(folder: Path, *words: str) -> str | None:
-    """What git prints; None where there is no git, or where it fails."""
-    if shutil.which("git") is None:
-        return None
-    ended = subprocess.run(["git", *words], cwd=folder, env=environment(), capture_output=True, text=True)
+    """Return what git prints, or None if it fails."""
+    ended = call(folder, *words)
     return ended.stdout if ended.returncode == 0 else None
 
 
-def run(folder: Path, *words: str, **variables: str) -> str:
-    """What git prints.
-
-    Args:
-        variables: of the environment.
-
-    Raises:
-        UserError: it fails; with the first line of what it says.
-    """
-    command = ["git", *words]
-    ended = subprocess.run(command, cwd=folder, env={**environment(), **variables}, capture_output=True, text=True)
+def run(folder: Path, *words: str) -> str:
+    """Return what git prints; raise `UserError` with the first line of its message if it fails."""
+    ended = call(folder, *words, **author(folder))
     if ended.returncode:
-        said = (ended.stderr or ended.stdout).strip().splitlines() or ["it failed"]
-        raise UserError(f"git {words[0]}, in {folder}: {said[0]}")
+        message = (ended.stderr or ended.stdout).strip().splitlines() or ["it failed"]
+        raise UserError(f"git {words[0]}, in {folder}: {message[0]}")
     return ended.stdout
 
 
 def author(folder: Path) -> dict[str, str]:
-    """For a commit: nothing where git knows who commits, else somebody who is nobody."""
-    if output(folder, "var", "GIT_AUTHOR_IDENT") and output(folder, "var", "GIT_COMMITTER_IDENT"):
+    """Return variables for a commit: none if git knows who commits, else a name that is nobody's."""
+    people = ("AUTHOR", "COMMITTER")
+    if all(output(folder, "var", f"GIT_{who}_IDENT") for who in people):
         return {}
-    name = {f"GIT_{who}_NAME": "nobody" for who in ("AUTHOR", "COMMITTER")}
-    return name | {f"GIT_{who}_EMAIL": "nobody@localhost" for who in ("AUTHOR", "COMMITTER")}
+    return {f"GIT_{who}_NAME": "nobody" for who in people} | {f"GIT_{who}_EMAIL": "nobody@localhost" for who in people}

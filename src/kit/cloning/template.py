@@ -1,98 +1,67 @@
-"""The checkout that is cloned: its tasks, its files, its version."""
+"""The checkout that is cloned: its package, its tasks, its files, its version."""
 
 import re
+import tempfile
 import tomllib
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from kit.cloning import git
 from kit.ground.errors import UserError
 
-PACKAGE = "src/project"
-
 
 @dataclass(frozen=True)
 class Version:
-    """
-    number: pyproject's.
-    commit: git's name of the commit; empty where the checkout has no git.
-    changed: files are not as they were committed.
-    url: of the repository that the checkout was cloned from; empty where it has none, or one on this machine.
-    """
+    """A version of the template."""
 
-    number: str
-    commit: str = ""
-    changed: bool = False
-    url: str = ""
+    number: str  # in pyproject.toml
+    commit: str = ""  # git's name of it; empty if the checkout has no history
+    changed: bool = False  # whether files differ from what was committed
+    url: str = ""  # where others find the template; empty if that is not known
 
     def __str__(self) -> str:
         return f"{self.number} ({self.commit[:10]})" if self.commit else self.number
 
 
 class Template:
-    """
-    Args:
-        root: the checkout's folder.
-
-    Raises:
-        UserError: it is none.
-    """
+    """A checkout of the template in the folder `root`. Raise `UserError` if there is none."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        if not all((root / part).exists() for part in ("pyproject.toml", "configs", PACKAGE)):
+        if not all((root / part).exists() for part in ("pyproject.toml", "configs", "src")):
             raise UserError("this package has no checkout: clone the template with git, and run it from there")
+        about = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        self.root, self.package, self.number = root, about["name"], about["version"]
 
     @classmethod
     def here(cls) -> "Template":
-        """The one that this code belongs to."""
+        """Return the template that this code belongs to."""
         return cls(Path(__file__).resolve().parents[3])
 
     @property
     def tasks(self) -> list[str]:
-        return sorted(file.parent.name for file in (self.root / PACKAGE).glob("*/task.py"))
+        return sorted(file.parent.name for file in (self.root / "src" / self.package).glob("*/task.py"))
 
     def files(self) -> list[str]:
-        """Relative to the root: what git tracks and is there; without git, all that `.gitignore` does not name."""
+        """Return the paths that git tracks; without a repository, those that `.gitignore` does not name."""
         tracked = git.output(self.root, "ls-files", "-z")
-        if tracked:
-            return sorted(name for name in tracked.split("\0") if name and (self.root / name).is_file())
-        patterns = _ignored(self.root / ".gitignore")
-        return sorted(
-            file.relative_to(self.root).as_posix()
-            for file in self.root.rglob("*")
-            if file.is_file() and not _matches(file.relative_to(self.root), patterns)
-        )
+        if not tracked:
+            with tempfile.TemporaryDirectory() as empty:
+                git.run(self.root, "init", "--quiet", "--bare", empty)
+                place = (f"--git-dir={empty}", f"--work-tree={self.root}")
+                tracked = git.run(self.root, *place, "ls-files", "-z", "--others", "--exclude-standard")
+        return sorted(name for name in tracked.split("\0") if name and (self.root / name).is_file())
 
     def version(self) -> Version:
-        number = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]["version"]
         if not git.output(self.root, "ls-files", "pyproject.toml"):
-            return Version(number)
+            return Version(self.number)
         commit = git.output(self.root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
         changed = bool(git.output(self.root, "status", "--porcelain", "-uno"))
         remote = git.output(self.root, "remote", "get-url", "origin") or ""
-        return Version(number, commit.strip(), changed, address(remote.strip()))
+        return Version(self.number, commit.strip(), changed, address(remote.strip()))
 
 
 def address(remote: str) -> str:
-    """Where others find a repository that git calls so, without passwords; nothing if it is a path on this machine."""
+    """Return where others find a remote repository, without passwords; nothing if it is a path on this machine."""
     if not re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote):
         return ""
     return re.sub(r"^(https?://)[^/]*@", r"\1", remote)
-
-
-def _ignored(file: Path) -> list[str]:
-    """The patterns of a `.gitignore` as simple as the template's: names, and paths from the root."""
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return [".git", *(line.rstrip("/") for line in lines if line and not re.match(r"[#!]", line))]
-
-
-def _matches(path: Path, patterns: list[str]) -> bool:
-    """Whether it, or a folder that it lies in, is named by one of them."""
-    parts = path.parts
-    for depth in range(1, len(parts) + 1):
-        whole = "/" + "/".join(parts[:depth])
-        if any(fnmatch(whole if "/" in pattern else parts[depth - 1], pattern) for pattern in patterns):
-            return True
-    return False

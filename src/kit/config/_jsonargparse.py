@@ -8,15 +8,15 @@ from jsonargparse import Namespace, _typehints
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-# jsonargparse calls this function where a class replaces another, in a config or on the command line. It removes the
-# arguments of the old class that the new class does not accept; jsonargparse gives the others to the new class.
+# jsonargparse calls this function when a class replaces another, in a config or on the command line. It removes the
+# arguments of the old class that the new class does not accept. jsonargparse passes the others to the new class.
 DISCARD = "discard_init_args_on_class_path_change"
 
 
-class Carried(NamedTuple):
-    """A learning rate that an optimizer has from the optimizer that it replaced.
+class KeptRate(NamedTuple):
+    """The learning rate that an optimizer keeps from the optimizer that it replaced.
 
-    old, new: the class paths of the two.
+    old, new: the class paths of the two optimizers.
     """
 
     old: str
@@ -25,20 +25,20 @@ class Carried(NamedTuple):
 
 
 @contextmanager
-def own_defaults() -> Iterator[list[Carried]]:
-    """Give an optimizer or a schedule that replaces another its own defaults, while jsonargparse reads a config.
+def reset_replaced_arguments() -> Iterator[list[KeptRate]]:
+    """Give an optimizer or a schedule its own defaults if it replaces another, while jsonargparse reads a config.
 
-    Without this, jsonargparse keeps each argument whose name both classes have, so that Adam would get the weight decay
-    of AdamW. Of an optimizer, only the learning rate is kept. Other classes, such as nets and data modules, keep all
-    arguments that they share.
+    Without this, jsonargparse keeps each argument that both classes have, so that Adam would get the weight decay of
+    AdamW. An optimizer keeps only the learning rate. Other classes, such as nets and data modules, keep all arguments
+    that both have.
 
     Yields:
-        the learning rates that were kept, in their order
+        a list, to which each learning rate that is kept is added
     """
-    carried: list[Carried] = []
+    kept_rates: list[KeptRate] = []
     discard = getattr(_typehints, DISCARD)
 
-    def discard_more(parser_or_action: Any, before: Any, now: Any) -> None:
+    def discard_arguments(parser_or_action: Any, before: Any, now: Any) -> None:
         if before and "init_args" in before and before["class_path"] != now["class_path"]:
             new = _typehints.import_object(now["class_path"])
             if isinstance(new, type) and issubclass(new, (Optimizer, LRScheduler)):
@@ -47,11 +47,11 @@ def own_defaults() -> Iterator[list[Carried]]:
                 for name in [name for name in names if name != "lr" or issubclass(new, LRScheduler)]:
                     del arguments[name]
                 if "lr" in arguments and "lr" not in (now.get("init_args") or {}):
-                    carried.append(Carried(before["class_path"], now["class_path"], arguments["lr"]))
+                    kept_rates.append(KeptRate(before["class_path"], now["class_path"], arguments["lr"]))
         discard(parser_or_action, before, now)
 
-    setattr(_typehints, DISCARD, discard_more)
+    setattr(_typehints, DISCARD, discard_arguments)
     try:
-        yield carried
+        yield kept_rates
     finally:
         setattr(_typehints, DISCARD, discard)

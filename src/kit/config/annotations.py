@@ -1,4 +1,4 @@
-"""What may stand in a place of a config, as jsonargparse understands the annotation there."""
+"""Tell which values a config may have for an annotation, as jsonargparse understands it."""
 
 import functools
 import inspect
@@ -11,56 +11,56 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, get_loader
-from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # its own reading of annotations, nowhere public
+from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # how it reads annotations; not public
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
-UNSAID = nn.Module  # a net, a loss or a transform: what a class must be where an annotation leaves it open
+ANY_MODULE = nn.Module  # the base class of nets, losses and transforms, required if an annotation names no other
 
-Kinds = dict[str, Any]  # an annotation for each key; for a group of keys a dict like this
+Annotations = dict[str, Any]  # the annotation of each key; for a group of keys, a dict like this
 
 
-def of_parser(parser: ArgumentParser) -> Kinds:
-    """The annotation of each of a parser's keys."""
-    kinds: Kinds = {}
+def parser_annotations(parser: ArgumentParser) -> Annotations:
+    """Return the annotation of each key of a parser."""
+    annotations: Annotations = {}
     for action in parser._actions:
-        if isinstance(action, ActionTypeHint):  # not --help and the like
+        if isinstance(action, ActionTypeHint):  # not for --help
             *groups, name = action.dest.split(".")
-            inside = kinds
+            parent = annotations
             for group in groups:
-                inside = inside.setdefault(group, {})
-            inside[name] = action._typehint
-    return kinds
+                parent = parent.setdefault(group, {})
+            parent[name] = action._typehint
+    return annotations
 
 
 @functools.cache
-def of_parameters(called: Any) -> Kinds:
-    """The annotation of each parameter of a class or a function, those behind its `**kwargs` too."""
+def parameter_annotations(target: Any) -> Annotations:
+    """Return the annotation of each parameter of a class or a function, also of those behind its `**kwargs`."""
     parser = ArgumentParser(exit_on_error=False)
-    add = parser.add_class_arguments if isinstance(called, type) else parser.add_function_arguments
-    add(called, fail_untyped=False)
-    return of_parser(parser)
+    add = parser.add_class_arguments if isinstance(target, type) else parser.add_function_arguments
+    add(target, fail_untyped=False)
+    return parser_annotations(parser)
 
 
-def parsed(text: str) -> Any:
-    """Return what the parser makes of a text in a config or on the command line: its value as YAML, or the text."""
+def parse_value(text: str) -> Any:
+    """Return the value of a text in a config or on the command line, as the parser reads it: as YAML, or as text."""
     try:
         return get_loader("yaml")(text)
-    except Exception:  # the parser, too, leaves it a text
+    except Exception:  # the parser then uses the text too
         return text
 
 
-def imported(path: str) -> Any:
+def import_path(path: str) -> Any:
     """Import the class or function that a path such as `package.module.Class` names."""
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
 
 
 def default_of(kind: type, name: str) -> Any:
-    """Return the default of an argument, as a class or the first of its bases that has the argument declares it.
+    """Return the default of an argument of a class, or of the first of its bases that has the argument.
 
     Returns:
-        None if there is no such argument, or it has no default
+        the default, or None if there is none
     """
     for base in kind.__mro__:
         parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
@@ -71,15 +71,14 @@ def default_of(kind: type, name: str) -> Any:
 
 @dataclass
 class Expected:
-    """What an annotation lets stand in a place.
+    """The values that an annotation accepts.
 
-    Args:
-        text: a text is nothing but a text, whatever else it could be.
-        anything: any value; in the form of a class with its arguments it is made into one.
-        classes: a text may name one of these classes, a subclass, or an object of one. For a `Callable`, these are the
-            classes of what it returns: the parser makes a factory of such a class.
-        items: annotations that the items of a list may have.
-        values: annotations that the values of a mapping may have.
+    text: any text.
+    anything: any value. The parser creates an object from a mapping with `class_path`.
+    classes: a text may be the path of one of these classes, of a subclass, or of an object of one. For a `Callable`,
+        these are the classes of what it returns, as the parser creates a factory of such a class.
+    items: the annotations of the items of a list.
+    values: the annotations of the values of a mapping.
     """
 
     text: bool = False
@@ -89,8 +88,8 @@ class Expected:
     values: list[Any] = field(default_factory=list)
 
     @classmethod
-    def by(cls, annotations: Iterable[Any]) -> "Expected":
-        """By any of several annotations."""
+    def any_of(cls, annotations: Iterable[Any]) -> "Expected":
+        """Return the values that any of several annotations accepts."""
         expected = cls()
         for annotation in annotations:
             expected._add(annotation)
@@ -104,8 +103,8 @@ class Expected:
         origin, arguments = get_origin(annotation), get_args(annotation)
         kind = origin or annotation
         if origin in (Union, UnionType):
-            for one in arguments:
-                self._add(one)
+            for argument in arguments:
+                self._add(argument)
         elif origin is Annotated:
             self._add(arguments[0])
         elif isinstance(annotation, NewType):
@@ -115,21 +114,21 @@ class Expected:
         elif accepts_any_value(annotation):
             self.anything = self.text = True
         elif kind is abc.Callable:
-            self.classes += Expected.by(arguments[1:]).classes or [UNSAID]
+            self.classes += Expected.any_of(arguments[1:]).classes or [ANY_MODULE]
         elif kind is type:
-            self.classes += Expected.by(arguments).classes or [UNSAID]
+            self.classes += Expected.any_of(arguments).classes or [ANY_MODULE]
         elif kind is Literal:
             self.text = True
         elif kind in (None, NoneType):
             pass
-        elif not isinstance(kind, type):  # a type variable, and whatever else there will be
+        elif not isinstance(kind, type):  # a type variable, or another kind of annotation
             self.text = True
-            self.classes.append(UNSAID)
+            self.classes.append(ANY_MODULE)
         elif issubclass(kind, (str, bytes, int, float, complex, Enum)) or get_registered_type(kind):
             self.text = True
         elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Mapping):
             self.values += arguments[1:] or [Any]
         elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Iterable):
-            self.items += [one for one in arguments if one is not ...] or [Any]
+            self.items += [argument for argument in arguments if argument is not ...] or [Any]
         else:
             self.classes.append(kind)

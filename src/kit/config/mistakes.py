@@ -1,4 +1,4 @@
-"""Turn jsonargparse's error messages, which describe its own workings, into one line about the user's mistake."""
+"""Explain the user's mistake in one line, from an error message of jsonargparse, which describes its internals."""
 
 import importlib
 import inspect
@@ -9,16 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kit.config._jsonargparse import Carried
-from kit.config.annotations import imported
-from kit.ground.errors import nearest
+from kit.config._jsonargparse import KeptRate
+from kit.config.annotations import import_path
+from kit.ground.errors import did_you_mean
 from kit.training.schedule import CANNOT
 
 LONGEST, SHOWN = 1_000, 100  # characters of a word in a message; a longer word is cut
 
 
-class Complaint(Exception):
-    """jsonargparse's message."""
+class ParserError(Exception):
+    """The parser found a mistake. The message is that of jsonargparse."""
 
 
 def explain(message: str, known: Iterable[str], given: list[str]) -> str:
@@ -29,55 +29,54 @@ def explain(message: str, known: Iterable[str], given: list[str]) -> str:
         known: the keys of the parser itself, such as `trainer.max_epochs`.
         given: the command line.
     """
-    # The time of a pattern may grow with the square of a word's length, and a word may be as long as the config.
+    # The time of a search may grow with the square of a word's length, and a word may be as long as the config.
     message = re.sub(r"\S+", lambda word: word[0] if len(word[0]) <= LONGEST else f"{word[0][:SHOWN]}...", message)
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
-    if found := re.search(rf"(\w+ {CANNOT}.*)", message):
-        return f"{parent}: {found[1]}"
-    if found := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
-        return _wrong_key(found[1], known, given)
-    if found := re.search(
+    if match := re.search(rf"(\w+ {CANNOT}.*)", message):
+        return f"{parent}: {match[1]}"
+    if match := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
+        return _wrong_key(match[1], known, given)
+    if match := re.search(
         r"(?:does not accept (?:option|nested key)|Key|Unrecognized key|Unexpected key)s? '([\w.]+)'", message
     ):
-        return _wrong_key(found[1], known, given)
-    if found := re.search(r"Option '([\w.]+)' is not accepted", message):
-        owners = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", message[found.end() :].split("Given value type")[0])
-        owners = owners or re.findall(r"class_path '([\w.]+)'", message[: found.start()])
-        owner = owners[0] if message[found.end() :].startswith(". Got value") else owners[-1]
-        return (
-            f"no key '{parent}.{found[1]}' of {owner}{nearest(found[1], _parameters(owner))}{_where(found[1], given)}"
-        )
-    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        known = nearest(found[2], _names(found[1]))
-        return f"no class '{found[1]}.{found[2]}'{known} (key {parent}){_where(found[2], given)}"
-    if found := re.search(r"No module named '([\w.]+)'", message):
-        wanted = next(iter(re.findall(rf"['\"]({re.escape(found[1])}\.[\w.]+)['\"]", message)), found[1])
-        return f"no class '{wanted}': there is no module '{found[1]}' (key {parent}){_where(found[1], given)}"
-    if found := re.search(r"File does not exist: '([^']+)'", message):
-        return missing_config(Path(found[1]))
-    if found := re.search(r"the following arguments are required: ([\w.]+)", message):
-        key = f"{parent}.{found[1]}".lstrip(".")
+        return _wrong_key(match[1], known, given)
+    if match := re.search(r"Option '([\w.]+)' is not accepted", message):
+        owners = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", message[match.end() :].split("Given value type")[0])
+        owners = owners or re.findall(r"class_path '([\w.]+)'", message[: match.start()])
+        owner = owners[0] if message[match.end() :].startswith(". Got value") else owners[-1]
+        hint = did_you_mean(match[1], _parameters(owner))
+        return f"no key '{parent}.{match[1]}' of {owner}{hint}{_where(match[1], given)}"
+    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        known = did_you_mean(match[2], _names(match[1]))
+        return f"no class '{match[1]}.{match[2]}'{known} (key {parent}){_where(match[2], given)}"
+    if match := re.search(r"No module named '([\w.]+)'", message):
+        path = next(iter(re.findall(rf"['\"]({re.escape(match[1])}\.[\w.]+)['\"]", message)), match[1])
+        return f"no class '{path}': there is no module '{match[1]}' (key {parent}){_where(match[1], given)}"
+    if match := re.search(r"File does not exist: '([^']+)'", message):
+        return missing_config(Path(match[1]))
+    if match := re.search(r"the following arguments are required: ([\w.]+)", message):
+        key = f"{parent}.{match[1]}".lstrip(".")
         return f"{key} is missing: give it in the config or as --{key}"
-    if found := re.search(r"(?:Given )?[Kk]ey \"([\w.]+)\" is required", message):
-        return f"{found[1]} is missing: give it in the config or as --{found[1]}"
-    wrong = re.search(r"Got value: (.*)", message) or re.search(r"Given value: (.*)", message)
+    if match := re.search(r"(?:Given )?[Kk]ey \"([\w.]+)\" is required", message):
+        return f"{match[1]} is missing: give it in the config or as --{match[1]}"
+    value = re.search(r"Got value: (.*)", message) or re.search(r"Given value: (.*)", message)
     choices = re.findall(r"'([^']*)'", " ".join(re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)))
     expected = sorted(set(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message)) - {"NoneType"})
-    if parent and wrong and (choices or expected):
-        right = f"one of {', '.join(choices)}" if choices else " or ".join(expected)
-        return f"{parent} is {wrong[1]!r}, but must be {right}{_where(parent.split('.')[-1], given)}"
+    if parent and value and (choices or expected):
+        allowed = f"one of {', '.join(choices)}" if choices else " or ".join(expected)
+        return f"{parent} is {value[1]!r}, but must be {allowed}{_where(parent.split('.')[-1], given)}"
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     return " ".join(lines)[:400]
 
 
-def explain_carried(carried: list[Carried], flat: dict[str, Any]) -> list[str]:
-    """Return a line for each optimizer that has the learning rate of the optimizer that it replaced.
+def explain_kept_rates(kept_rates: list[KeptRate], flat: dict[str, Any]) -> list[str]:
+    """Return a line for each optimizer that keeps the learning rate of the optimizer that it replaced.
 
     Args:
         flat: the final values of the config, by keys with dots.
     """
     lines = []
-    for old, new, rate in carried:
+    for old, new, rate in kept_rates:
         for key in [key.removesuffix(".class_path") for key, value in flat.items() if value == new]:
             if flat.get(f"{key}.init_args.lr") == rate:
                 option = key.replace(".init_args", "")
@@ -90,35 +89,36 @@ def explain_carried(carried: list[Carried], flat: dict[str, Any]) -> list[str]:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What was raised first, below jsonargparse's attempts to understand a value in other ways."""
+    """Return the first exception, without those of jsonargparse's attempts to read a value in other ways."""
     while isinstance(error, ValueError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def missing_config(path: Path) -> str:
-    """For a config file that is not there: what is."""
+    """Return an error message about a missing config file, with the files that exist."""
     folder = path.parent
-    there = sorted(str(p.name) for p in folder.glob("*.yaml")) if folder.is_dir() else []
-    return f"no config file {path}{nearest(path.name, there)}" + (f" in {folder}: {', '.join(there)}" if there else "")
+    names = sorted(file.name for file in folder.glob("*.yaml")) if folder.is_dir() else []
+    listed = f" in {folder}: {', '.join(names)}" if names else ""
+    return f"no config file {path}{did_you_mean(path.name, names)}{listed}"
 
 
 def _wrong_key(key: str, known: Iterable[str], given: list[str]) -> str:
     known = list(known)
-    if "." not in key and (inside := _inside_of_group(key, known)):  # a key of a config's group comes without it
-        key = inside
-    return f"no key '{key}'{nearest(key, known)}{_where(key.split('.')[-1], given)}"
+    if "." not in key and (full := _with_group(key, known)):  # the message has a key in a group without the group
+        key = full
+    return f"no key '{key}'{did_you_mean(key, known)}{_where(key.split('.')[-1], given)}"
 
 
-def _inside_of_group(key: str, known: list[str]) -> str | None:
-    """`trainer.max_epoch` for `max_epoch`, where the nearest key is `trainer.max_epochs`."""
+def _with_group(key: str, known: list[str]) -> str | None:
+    """Return a key with the group of the most similar key: `trainer.max_epoch` for `max_epoch`."""
     near = get_close_matches(key, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6)
     full = next((name for name in known if near and name.endswith(f".{near[0]}")), None)
     return f"{full.rsplit('.', 1)[0]}.{key}" if full else None
 
 
 def _where(word: str, given: list[str]) -> str:
-    """` [configs/mine.yaml:7]`: where a key or a class stands, if it came from a file."""
+    """Return the file and line of a key or a class, as ` [configs/mine.yaml:7]`, if it is from a file."""
     if any(word in argument.split("=")[0] for argument in given if argument.startswith("--")):
         return ""
     files = [b for a, b in pairwise(given) if a in ("--config", "-c")]
@@ -132,14 +132,14 @@ def _where(word: str, given: list[str]) -> str:
 
 def _parameters(class_path: str) -> list[str]:
     names: list[str] = []
-    for cls in inspect.getmro(imported(class_path)):
+    for cls in inspect.getmro(import_path(class_path)):
         if "__init__" in vars(cls):
             parameters = inspect.signature(cls.__init__).parameters.values()
             names += [
                 p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"
             ]
             if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-                break  # a class that takes no **kwargs hands none on
+                break  # a class without **kwargs passes none to its bases
     return names
 
 

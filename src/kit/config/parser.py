@@ -1,9 +1,8 @@
-"""The parsers of configs and command lines: LightningCLI's, whose errors are one line each."""
+"""Parse configs and command lines with LightningCLI's parser, with errors of one line, and build what they name."""
 
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from numbers import Number
 from typing import Any, NoReturn
 
@@ -16,14 +15,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import LRScheduler
 
-from kit.config._jsonargparse import own_defaults
+from kit.config._jsonargparse import reset_replaced_arguments
 from kit.config.annotations import default_of
-from kit.config.mistakes import Complaint, explain, explain_carried
+from kit.config.arguments import configs_first
+from kit.config.mistakes import ParserError, explain, explain_kept_rates, root_cause
 from kit.ground.errors import UserError
-from kit.ground.reading import parse_yaml
+from kit.ground.yaml_files import parse_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
 
-# Where jsonargparse would only warn of what a config names (os, subprocess, eval), it raises.
+# Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
 set_parsing_settings(import_path_denylist=[])
 
 
@@ -34,7 +34,7 @@ def _load(text: str) -> Any:
     """
     value = parse_yaml(text)
     if isinstance(value, dict) and value and not any(":" in line.rstrip(" :}") for line in text.splitlines()):
-        return text if all(inside is None for inside in value.values()) else value
+        return text if all(item is None for item in value.values()) else value
     return value
 
 
@@ -52,60 +52,60 @@ register_type(
 register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, AttributeError, RuntimeError))
 
 
-class _Strict(ArgumentParser):
-    """A mistake raises `UserError`, and an abbreviated key is a mistake."""
+class PlainParser(ArgumentParser):
+    """A parser that raises `UserError` for a mistake and does not accept abbreviated keys."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.outermost = False
-        self.carried: list[str] = []  # a line for each learning rate that an optimizer has from the one it replaced
+        self.kept_rates: list[str] = []  # a line for each learning rate that was kept when an optimizer was replaced
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line. Its keys override those of the configs that it names, wherever these stand.
+        """Parse a command line. Its keys override those of the configs that it names, in any order.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
         self.outermost = True
-        args = _configs_first(args)
+        args = configs_first(args)
         try:
-            with own_defaults() as carried:
+            with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args(args)
-            self.carried = explain_carried(carried, vars(config.as_flat()))
+            self.kept_rates = explain_kept_rates(kept_rates, vars(config.as_flat()))
             return config
-        except Complaint as complaint:  # explained here, since the parser changes into the folder of each config
+        except ParserError as error:  # explained here, since the parser changes into the folder of each config
             keys = [action.dest for action in self._actions if action.option_strings]
-            raise UserError(explain(str(complaint), keys, args)) from None
+            raise UserError(explain(str(error), keys, args)) from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.outermost:  # a parser of a part; the outermost parser includes its error in its own
+        if not self.outermost:  # an inner parser; the outermost parser includes its error in its own
             super().error(message, ex)
-        raise Complaint(message)
+        raise ParserError(message)
 
 
-class Parser(_Strict, LightningArgumentParser):
+class Parser(PlainParser, LightningArgumentParser):
     """The parser of a run's config and command line.
 
     A logger needs no `save_dir`: without one, it writes into the run's folder. A schedule needs no length.
 
-    within: a context that is entered whenever a `LightningModule` is made.
+    model_context: a context in which each `LightningModule` is created.
     """
 
-    within: AbstractContextManager[Any] | None = None
+    model_context: AbstractContextManager[Any] | None = None
 
     def add_instantiator(
         self, instantiator: Callable[..., Any], class_type: type, subclasses: bool = True, prepend: bool = False
     ) -> None:
-        @functools.wraps(instantiator)  # jsonargparse asks for its parameters
+        @functools.wraps(instantiator)  # jsonargparse reads its parameters
         def limited(*args: Any, **kwargs: Any) -> Any:
-            with self.within or nullcontext():
+            with self.model_context or nullcontext():
                 return instantiator(*args, **kwargs)
 
-        made = limited if class_type is L.LightningModule else instantiator
-        super().add_instantiator(made, class_type, subclasses, prepend)
+        chosen = limited if class_type is L.LightningModule else instantiator
+        super().add_instantiator(chosen, class_type, subclasses, prepend)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        """Add the arguments of a class. Those that are filled in later are not required.
+        """Add the arguments of a class. Arguments that are filled in later are not required.
 
         Raises:
             UserError: a config cannot describe schedules of this class.
@@ -124,23 +124,28 @@ class Parser(_Strict, LightningArgumentParser):
         return added
 
 
-def _configs_first(args: list[str]) -> list[str]:
-    """Return the arguments with each `--config FILE` before all others, since jsonargparse lets the last one win."""
-    configs, others, rest = [], [], iter(args)
-    for argument in rest:
-        if argument in ("--config", "-c"):
-            configs += [argument, *islice(rest, 1)]
-        elif argument.startswith("--config="):
-            configs.append(argument)
-        else:
-            others.append(argument)
-    return configs + others
-
-
 def default_save_dir(logger: type) -> str:
-    """Return where a logger writes that is given no `save_dir`, relative to the run's folder."""
+    """Return the folder, relative to the run's, that a logger without `save_dir` writes to."""
     return str(default_of(logger, "save_dir") or ".")
 
 
-class Words(_Strict):
-    """The parser of a command line without configs."""
+def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:
+    """Build a model or a data module from its class path and arguments.
+
+    Args:
+        kind: its base class.
+        key: its key in the config of a run: `model` or `data`.
+        config: `class_path` and `init_args`.
+    """
+    parser = Parser()
+    parser.add_lightning_class_args(kind, key, subclass_mode=True)
+    parsed = parser.parse_object({key: config}) if isinstance(config, dict) else Namespace(**{key: config})
+    return instantiate(parser, parsed)[key]
+
+
+def instantiate(parser: Parser, config: Namespace) -> Namespace:
+    """Create the objects that a parsed config describes. An exception is raised without those of jsonargparse."""
+    try:
+        return parser.instantiate(config)
+    except ValueError as error:
+        raise root_cause(error) from None

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from kit.ground.drawing import GREY, GROUND, WHITE, font
+from kit.ground.drawing import BACKGROUND, GREY, WHITE, font
 
 MOST_NAMED = 60  # classes: beyond that a confusion matrix has no room for names
 MOST_NUMBERED = 25  # beyond that none for numbers
@@ -35,9 +35,9 @@ def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
     edge = round(max(letters.getlength(name) for name in names)) + 10 if named else 0
     left, top = edge + 20, edge + 20
     colours = torch.tensor(COLD) + shares.sqrt()[..., None] * (torch.tensor(WARM) - torch.tensor(COLD))  # [K K 3]
-    colours[counts.sum(1) == 0] = torch.tensor(GROUND).double()  # there are none of this class
+    colours[counts.sum(1) == 0] = torch.tensor(BACKGROUND).double()  # there are none of this class
     table = colours.round().to(torch.uint8).repeat_interleave(cell, 0).repeat_interleave(cell, 1).numpy()
-    canvas = Pillow.new("RGB", (left + cell * classes, max(top + cell * classes, 110)), GROUND)
+    canvas = Pillow.new("RGB", (left + cell * classes, max(top + cell * classes, 110)), BACKGROUND)
     canvas.paste(Pillow.fromarray(table), (left, top))
     pen = ImageDraw.Draw(canvas)
     if named:
@@ -67,7 +67,7 @@ def bars(values: Mapping[str, float]) -> Tensor:
     edge = round(max(letters.getlength(name) for name in names)) + 12
     row, length = 20, 360
     more = len(ranked) - len(shown)
-    canvas = Pillow.new("RGB", (edge + length + 60, row * (len(shown) + (more > 0)) + 8), GROUND)
+    canvas = Pillow.new("RGB", (edge + length + 60, row * (len(shown) + (more > 0)) + 8), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for place, (name, (_, value)) in enumerate(zip(names, shown, strict=True)):
         top = 4 + place * row
@@ -92,7 +92,7 @@ def _upright(
     ink: tuple[int, int, int] = WHITE,
 ) -> None:
     """Written from below upwards; `bottom` is the middle of its lower end."""
-    plate = Pillow.new("RGB", (round(letters.getlength(word)) + 2, 16), GROUND)
+    plate = Pillow.new("RGB", (round(letters.getlength(word)) + 2, 16), BACKGROUND)
     ImageDraw.Draw(plate).text((0, 8), word, fill=ink, font=letters, anchor="lm")
     turned = plate.rotate(90, expand=True)
     canvas.paste(turned, (round(bottom[0]) - 8, round(bottom[1]) - turned.height))

@@ -1,7 +1,7 @@
 """Pictures, curves and words of a run in TensorBoard."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning as L
@@ -18,6 +18,7 @@ from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.evaluation import Evaluation
 from kit.ground.errors import UserError
+from kit.safeguards.patching import replaced
 from kit.task import as_task
 
 
@@ -47,7 +48,7 @@ class Dashboard(L.Callback):
         self._board: TensorBoard | None = None
         self._data: ImageDataModule | None = None
         self._first: Batch | None = None
-        self._unwrap: Callable[[], None] | None = None
+        self._listening = ExitStack()
         self._task: Any = None
         self._shown: dict[str, list[Sample]] = {}  # of each picture's tag
         self._made: Tensor | None = None  # by a task that makes images
@@ -90,8 +91,7 @@ class Dashboard(L.Callback):
                 self._first = batch
             return method(batch)
 
-        pl_module.loss_terms = loss_terms
-        self._unwrap = lambda: pl_module.__dict__.pop("loss_terms", None)
+        self._listening.enter_context(replaced(pl_module, "loss_terms", loss_terms))
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         if self._board:
@@ -103,9 +103,8 @@ class Dashboard(L.Callback):
         if self._board is None:
             return
         self.scalars.after_step(trainer, self._board)
-        if self._unwrap:
-            self._unwrap()
-        first, self._first, self._unwrap = self._first, None, None
+        self._listening.close()
+        first, self._first = self._first, None
         if first is not None and self._data:
             with self._drawing():
                 samples = as_the_net_sees(self._data, first, 2 * self.samples)

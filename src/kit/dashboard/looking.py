@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from kit.data import Batch, ImageDataModule
 from kit.evaluation import Evaluation
-from kit.ground.drawing import GREY, captioned, grid
+from kit.ground._torch import is_compiled
+from kit.ground.drawing import GREY, add_caption, grid
 
 WIDTH = 1600  # of a picture of several samples, in pixels
 MOST_PIXELS = 1.2e6  # of one
@@ -33,7 +34,7 @@ def picture(task: Any, samples: Sequence[Sample]) -> Tensor:
     cells = []
     for image, target, predicted, caption in samples:
         drawn = task.draw(image, predicted, target)
-        cells.append(captioned(drawn, [(caption, GREY)]) if caption else drawn)
+        cells.append(add_caption(drawn, [(caption, GREY)]) if caption else drawn)
     pixels = sum(cell[0].numel() for cell in cells)
     scale = min(1, (MOST_PIXELS / pixels) ** 0.5, *(WIDTH / cell.shape[2] for cell in cells))
     return grid([_scaled(cell, scale) for cell in cells], WIDTH)
@@ -93,8 +94,7 @@ def predicted(trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequen
 
 def _uncompiled(module: nn.Module) -> AbstractContextManager[Any]:
     """A compiled net would be compiled anew for another number of images, in a minute."""
-    compiled = any(part._compiled_call_impl is not None for part in module.modules())
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    return torch.compiler.set_stance("force_eager") if is_compiled(module) else nullcontext()
 
 
 def spread(count: int, most: int) -> list[int]:

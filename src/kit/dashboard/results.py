@@ -10,7 +10,7 @@ import lightning as L
 from kit.dashboard.tensorboard import TensorBoard
 from kit.ground.errors import NotMeasured
 from kit.ground.files import replacing
-from kit.ground.terminal import visible
+from kit.ground.terminal import escape
 
 
 def report(
@@ -26,10 +26,10 @@ def report(
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
-    width = max((len(visible(key)) for key in metrics), default=0)
+    width = max((len(escape(key)) for key in metrics), default=0)
     print()
     for key, value in metrics.items():
-        print(f"{visible(key):<{width}}  {_word(value)}")
+        print(f"{escape(key):<{width}}  {_word(value)}")
     for note in notes:
         print(note)
     if folder is None:

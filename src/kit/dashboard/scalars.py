@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kit.dashboard.tensorboard import TensorBoard
+from kit.ground._lightning import logged_step
 from kit.safeguards import NanGuard
 from kit.training.monitor import watched
 
@@ -42,11 +43,11 @@ class Scalars:
         values = dict(self._rates)
         if norm is not None and norm.isfinite():
             values["gradient_norm"] = float(norm)
-        board.log_metrics(values, _step(trainer))
+        board.log_metrics(values, logged_step(trainer))
 
     def _due(self, trainer: L.Trainer) -> bool:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        step = _step(trainer) + 1
+        step = logged_step(trainer) + 1
         return every > 0 and step % thinned(every, step) == 0
 
 
@@ -84,8 +85,3 @@ def _guard(trainer: L.Trainer) -> NanGuard | None:
     """It has computed the norm of each step already."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return next((callback for callback in callbacks if isinstance(callback, NanGuard)), None)
-
-
-def _step(trainer: L.Trainer) -> int:
-    """As Lightning logs the loss."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped

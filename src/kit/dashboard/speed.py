@@ -7,7 +7,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch.utils._pytree import tree_leaves
+
+from kit.ground._torch import tree_leaves
 
 WARM_UP_STEPS = 3  # they allocate, choose algorithms, start workers
 SECONDS_BETWEEN_POINTS = 30.0  # in long epochs

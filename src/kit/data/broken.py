@@ -1,4 +1,4 @@
-"""Files that cannot be decoded: they are found before training, and left out of every split."""
+"""Find files that cannot be decoded before training starts, so that they are left out of every split."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from tqdm import tqdm
 from kit.data.samples import Files
 from kit.ground.errors import BrokenFiles, UnreachableFiles
 from kit.ground.files import replacing
-from kit.ground.threads import in_threads
+from kit.ground.threads import map_in_threads
 
-MOST_BROKEN = 0.05  # the share of a split that may be left out; one file may always be
-NAMED = 10  # how many files a message names
-SECONDS = 1.0  # a search that takes less is not worth keeping
+MAX_BROKEN = 0.05  # the largest share of a split that may be left out; one file always may be
+NAMED = 10  # the number of files that a message names
+SECONDS = 1.0  # the result of a search that takes longer is stored
 
 
 class Damage(NamedTuple):
@@ -32,24 +32,24 @@ class Damage(NamedTuple):
     truncated: dict[str, str]
 
 
-def find_damage(samples: Files, folder: Path, what: str) -> Damage:
+def find_damage(samples: Files, folder: Path, description: str) -> Damage:
     """Decode every file once, to find those that are damaged.
 
-    This takes a third to a half of the time that reading the samples does. If it takes more than a second, the result
-    is kept in a file of `folder`, and is used until a file changes.
+    This takes a third to a half of the time of reading the samples. If it takes more than a second, the result is
+    stored in a file in `folder`, and used until one of the files changes.
 
     Args:
-        what: the files, in words, for the progress bar.
+        description: a description of the files, for the progress bar.
 
     Raises:
         UnreachableFiles: the system cannot read a file.
     """
     file = folder / f"{_fingerprint(samples)}.damage.json"
-    if (kept := _read_kept(file)) is not None:
-        return kept
+    if (stored := _read_stored(file)) is not None:
+        return stored
     started, damage = time.monotonic(), Damage({}, {})
-    with tqdm(total=len(samples), desc=f"checking {what}", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for index, (is_broken, problem) in enumerate(in_threads(_checker(samples), range(len(samples)))):
+    with tqdm(total=len(samples), desc=f"checking {description}", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for index, (is_broken, problem) in enumerate(map_in_threads(_checker(samples), range(len(samples)))):
             if problem:
                 (damage.broken if is_broken else damage.truncated)[samples.file(index)] = problem
             bar.update()
@@ -57,18 +57,19 @@ def find_damage(samples: Files, folder: Path, what: str) -> Damage:
         try:
             with replacing(file) as part:
                 part.write_text(json.dumps(damage._asdict()), encoding="utf-8")
-        except OSError:  # it cannot be kept, so the next run searches again
+        except OSError:  # the next run searches again
             pass
     return damage
 
 
 def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
-    """
+    """Raise an error if too many of a split's `total` images are broken.
+
     Raises:
-        BrokenFiles: more than `MOST_BROKEN` of a split's `total` images are broken, and more than one; or all are.
+        BrokenFiles: all images are broken, or more than one and more than `MAX_BROKEN` of them.
     """
-    if len(broken) == total or len(broken) > max(1, MOST_BROKEN * total):
-        limit = "" if len(broken) == total else f", more than {MOST_BROKEN:.0%}"
+    if len(broken) == total or len(broken) > max(1, MAX_BROKEN * total):
+        limit = "" if len(broken) == total else f", more than {MAX_BROKEN:.0%}"
         raise BrokenFiles(
             f"{len(broken):,} of {total:,} images of {split} cannot be decoded{limit}; restore or remove "
             f"them:{_listed(broken)}"
@@ -102,7 +103,7 @@ def _listed(files: Mapping[str, str]) -> str:
 
 
 def _checker(samples: Files) -> Callable[[int], tuple[bool, str]]:
-    """Return a function of a sample's index that tells whether its file is broken, and what is wrong with it."""
+    """Return a function that maps a sample's index to whether its file is broken, and to what is wrong with it."""
 
     def check(index: int) -> tuple[bool, str]:
         try:
@@ -115,8 +116,8 @@ def _checker(samples: Files) -> Callable[[int], tuple[bool, str]]:
     return check
 
 
-def _read_kept(file: Path) -> Damage | None:
-    """Return the damage that is kept in a file, or None if there is no such file or it cannot be understood."""
+def _read_stored(file: Path) -> Damage | None:
+    """Return the damage that is stored in a file, or None if there is no such file or its content is not valid."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         parts = [content[name] for name in Damage._fields]
@@ -133,7 +134,7 @@ def _fingerprint(samples: Files) -> str:
         try:
             stat = path.stat()
             state = f"{stat.st_size}|{stat.st_mtime_ns}"
-        except OSError as error:  # decoding the file will say what is wrong
+        except OSError as error:  # decoding the file raises an error that says what is wrong
             state = str(error.errno)
         digest.update(f"{path.absolute()}|{state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Decoded and resized images, kept: as one uint8 tensor in memory, or as one memory-mapped file on disk."""
+"""Cache decoded and resized images, as one uint8 tensor in memory or as one memory-mapped file on disk."""
 
 import hashlib
 import sys
@@ -13,26 +13,26 @@ from tqdm import tqdm
 
 from kit.data.samples import Files, Samples, Tensors
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.files import replacing
-from kit.ground.reading import require_regular
-from kit.ground.threads import cores
+from kit.ground.files import replacing, require_regular
+from kit.ground.threads import available_cores
 
 MARK = b"uint8 images of the project, 1"  # with the version of the format
-PIECES, PIECE_BYTES = 64, 4096  # the checksum covers so many pieces of a cache file, of so many bytes
+PIECES, PIECE_BYTES = 64, 4096  # the number and the size of the pieces of a cache file that the checksum covers
 
 
-def in_memory(samples: Samples, what: str = "images") -> Tensors:
-    """All images read, files with a thread for each core (decoding releases Python's lock)."""
+def cache_in_memory(samples: Samples, description: str = "images") -> Tensors:
+    """Read all images into memory. Files are read with one thread for each core, as decoding releases Python's lock."""
     images = _channels_last(torch.empty(_shape(samples), dtype=torch.uint8))
-    _fill(images, samples, what)
-    return Tensors(samples.targets, images, _paths(samples), groups=samples.groups)
+    _fill(images, samples, description)
+    paths = list(samples.paths) if isinstance(samples, Files) else None
+    return Tensors(samples.targets, images, paths, groups=samples.groups)
 
 
-def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
-    """The same in a file of `folder`, which is read back as long as no source file has changed.
+def cache_on_disk(samples: Samples, folder: Path, description: str = "images") -> Tensors:
+    """Read all images into a memory-mapped file in `folder`, or use that file if no source file has changed.
 
-    The file is written under another name and then renamed. It ends with a seal; if that does not fit, the file is
-    written again.
+    The file is written under another name and then renamed. It ends with a seal. If the seal does not match, the file
+    is written again.
     """
     if not isinstance(samples, Files):
         raise UserError("data.cache disk needs image files; use ram, or none")
@@ -42,7 +42,7 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
     if not _is_sound(file, size):
         with replacing(file) as part:
             images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8).view(shape)
-            _fill(_channels_last(images), samples, what)
+            _fill(_channels_last(images), samples, description)
             with part.open("r+b") as stream:
                 seal = _seal(stream, size)
                 stream.seek(size)
@@ -52,10 +52,10 @@ def on_disk(samples: Samples, folder: Path, what: str = "images") -> Tensors:
 
 
 def _is_sound(file: Path, size: int) -> bool:
-    """Return whether a cache file is as it was written, judged by its length, its seal and some of its pixels.
+    """Return whether a cache file is intact, judged by its length, its seal and some of its pixels.
 
     Raises:
-        UserError: it is not a regular file, or cannot be read.
+        UserError: the file is not a regular file, or cannot be read.
     """
     try:
         length = require_regular(file)
@@ -68,7 +68,7 @@ def _is_sound(file: Path, size: int) -> bool:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
     if not sound:
-        print(f"{file} is cut off or damaged, and is written again", flush=True)
+        print(f"{file} is cut off or damaged; it is written again", flush=True)
     return sound
 
 
@@ -81,20 +81,21 @@ def _seal(stream: BinaryIO, size: int) -> bytes:
     return b"%s %d %08x\n" % (MARK, size, checksum)
 
 
-def _fill(images: Tensor, samples: Samples, what: str) -> None:
+def _fill(images: Tensor, samples: Samples, description: str) -> None:
     broken: list[str] = []
 
-    def one(index: int) -> None:
+    def read(index: int) -> None:
         try:
             images[index] = samples.read(index)
         except BrokenFiles as error:
             broken.append(str(error))
 
-    # Somebody else's data set may keep one open file, or a state.
-    threads = cores() if isinstance(samples, Files) else 1
+    # A data set of another library may not be safe to read from several threads.
+    threads = available_cores() if isinstance(samples, Files) else 1
     with ThreadPoolExecutor(threads) as pool:
         hidden = not sys.stderr.isatty()
-        for _ in tqdm(pool.map(one, range(len(samples))), f"reading {what}", len(samples), disable=hidden, leave=False):
+        results = pool.map(read, range(len(samples)))
+        for _ in tqdm(results, f"reading {description}", len(samples), disable=hidden, leave=False):
             pass
     if broken:
         listed = "\n  ".join(sorted(broken)[:10])
@@ -105,22 +106,18 @@ def _fill(images: Tensor, samples: Samples, what: str) -> None:
 
 
 def _shape(samples: Samples) -> tuple[int, ...]:
-    """[N H W C], as files are decoded."""
+    """Return [N H W C], the layout in which files are decoded."""
     channels, height, width = samples.shape
     return len(samples), height, width, channels
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    """[N H W C] seen as [N C H W]."""
+    """View [N H W C] as [N C H W]."""
     return images.permute(0, 3, 1, 2)
 
 
-def _paths(samples: Samples) -> list[Path] | None:
-    return list(samples.paths) if isinstance(samples, Files) else None
-
-
 def _fingerprint(samples: Files) -> str:
-    digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, *samples.reading)).encode())
+    digest = hashlib.sha256(repr((type(samples).__qualname__, samples.shape, *samples.settings)).encode())
     for path in samples.sources:
         try:
             stat = path.stat()

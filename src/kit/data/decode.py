@@ -1,7 +1,7 @@
-"""From a file, or a PIL image, to a uint8 tensor.
+"""Decode a file or a PIL image to a uint8 tensor.
 
-PIL decodes JPEGs at a fraction of their size when that is all that is wanted, which made it faster than
-`torchvision.io.decode_image` at any size that matters here (benchmarks/image_folder.py).
+PIL can decode a JPEG at a fraction of its size. This makes it faster than `torchvision.io.decode_image` at all sizes
+that matter here (benchmarks/image_folder.py).
 """
 
 import io
@@ -15,16 +15,16 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.data.levels import Levels, eight_bits, is_deep, require_all_bits_of_colours
+from kit.data.levels import Levels, is_deep, require_upper_bits, to_eight_bits
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
-from kit.ground.reading import open_image
+from kit.ground.files import open_image
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises for a broken file
-MOST_PIXELS = 100_000_000  # of an image size that the user gives
-PADDING = 114  # a grey that is near most images' mean
+MAX_PIXELS = 100_000_000  # of an image size that the user gives
+PADDING = 114  # a grey near the mean of most images
 UPRIGHT = {  # EXIF orientation to the operation that turns the image upright; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,23 +36,23 @@ UPRIGHT = {  # EXIF orientation to the operation that turns the image upright; 1
 }
 JPEGS = ("JPEG", "MPO")  # PIL's names for the format; MPO files come from cameras and hold several images
 END_OF_JPEG = b"\xff\xd9"
-MOST_LINES_MISSING = 0.1  # the share of an image's lines that a JPEG may lack and still be read
+MAX_LINES_MISSING = 0.1  # the largest share of lines that a JPEG may lack and still be read
 GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add or subtract 1
 
 
 def decode(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False, levels: Levels | None = None
 ) -> Tensor:
-    """Return the image as it is meant to be seen: upright, 8 bits, transparent parts white.
+    """Return the image as it is meant to be seen: upright, with 8 bits, and with white for transparent parts.
 
-    A JPEG that lacks its last bytes is read as browsers read it: see `load`.
+    A JPEG that lacks its last bytes is read as browsers read it: see `load_pixels`.
 
     Args:
-        path: a file of any format that PIL reads; if it has several frames, the first is read.
+        path: a file of any format that PIL reads. If it has several frames, the first is read.
         channels: 1 grey, 3 RGB, 4 RGBA.
-        size: height and width to resize to; None keeps the image's own.
+        size: height and width to resize to; None keeps the size of the image.
         keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
-        levels: the values that become black and white where a pixel has more than 8 bits; None takes the image's own.
+        levels: the values that become black and white if pixels have more than 8 bits; None takes the image's own.
 
     Returns:
         uint8 [channels H W]
@@ -68,44 +68,44 @@ def decode_with_size(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int]]:
     """Return the image as `decode` does, and its original height and width, upright."""
-    with errors_as_broken_files(path), open_image(path) as image:
+    with broken_file_errors(path), open_image(path) as image:
         if image.format not in JPEGS:  # only JPEGs have drafts, and the EXIF data of a PNG may follow its pixels
-            load(image, path)
-        own = upright_size(image)
-        wanted = fit(own, size) if size and keep_aspect else size
+            load_pixels(image, path)
+        original = upright_size(image)
+        target = fitted_size(original, size) if size and keep_aspect else size
         draft = None
-        if wanted and image.mode in ("RGB", "L"):
-            # A draft is never smaller than the size asked for. Turning an image upright may swap its sides.
+        if target and image.mode in ("RGB", "L"):
+            # A draft is never smaller than the size given here. Turning an image upright may swap its sides.
             turned = orientation_of(image) != 1
-            draft = image.mode, (max(wanted), max(wanted)) if turned else (wanted[1], wanted[0])
-        whole, _ = load(image, path, draft)
-        return padded(to_tensor(whole, channels, wanted, levels), size or own), own
+            draft = image.mode, (max(target), max(target)) if turned else (target[1], target[0])
+        decoded, _ = load_pixels(image, path, draft)
+        return pad(to_tensor(decoded, channels, target, levels), size or original), original
 
 
 def is_truncated(path: Path) -> bool:
-    """Return whether a file is a JPEG that lacks its last bytes and can be read all the same.
+    """Return whether a file is a JPEG that lacks its last bytes and can be read nevertheless.
 
-    To find out, the file is decoded in the cheapest way that shows whether it can be decoded at all.
+    The file is decoded in the cheapest way that shows whether it can be decoded at all.
 
     Raises:
         BrokenFiles, UnreachableFiles: as `decode`.
     """
-    with errors_as_broken_files(path), open_image(path) as image:
-        whole, truncated = load(image, path, ("L", (1, 1)))  # a JPEG at an eighth of its size, without colours
-        if is_deep(whole.mode):
-            eight_bits(whole, None)
+    with broken_file_errors(path), open_image(path) as image:
+        decoded, truncated = load_pixels(image, path, ("L", (1, 1)))  # a JPEG at an eighth of its size, without colours
+        if is_deep(decoded.mode):
+            to_eight_bits(decoded, None)
         return truncated
 
 
 @contextmanager
-def errors_as_broken_files(path: Path) -> Iterator[None]:
+def broken_file_errors(path: Path) -> Iterator[None]:
     """Turn what PIL raises while it reads a file into a `BrokenFiles` or an `UnreachableFiles` that names the file."""
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError:
-        if not path.parent.is_dir():  # a disk or a share that is gone
+        if not path.parent.is_dir():  # a disk or a network share is gone
             raise UnreachableFiles(f"{path}: its folder is not there") from None
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
@@ -117,7 +117,7 @@ def errors_as_broken_files(path: Path) -> Iterator[None]:
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
 
 
-def load(
+def load_pixels(
     image: Image.Image, source: Path | bytes, draft: tuple[str, tuple[int, int]] | None = None
 ) -> tuple[Image.Image, bool]:
     """Decode the pixels of an image that was just opened.
@@ -134,7 +134,7 @@ def load(
         the image, and whether it is a JPEG that lacks its last bytes
 
     Raises:
-        OSError, and whatever else PIL raises: the image is broken.
+        OSError, or any other exception of PIL: the image is broken.
     """
     if draft:
         image.draft(*draft)
@@ -145,7 +145,7 @@ def load(
         if error.errno is not None or image.format not in JPEGS:
             raise
         content = (source.read_bytes() if isinstance(source, Path) else source) + END_OF_JPEG
-        if _lines_missing(content) > MOST_LINES_MISSING:
+        if _lines_missing(content) > MAX_LINES_MISSING:
             raise
         mended = Image.open(io.BytesIO(content))
         if draft:
@@ -153,7 +153,7 @@ def load(
         mended.load()
         return mended, True
     if has_deep_colours:
-        require_all_bits_of_colours(image)
+        require_upper_bits(image)
     return image, False
 
 
@@ -166,8 +166,8 @@ def _lines_missing(jpeg: bytes) -> float:
     return 1 - (int(with_data.max(initial=-1)) + 1) / shades.shape[0]
 
 
-def padded(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [C h w] to uint8 [C size], with grey at its right and bottom."""
+def pad(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pad uint8 [C h w] to uint8 [C size] with grey, at its right and bottom."""
     right, bottom = size[1] - pixels.shape[2], size[0] - pixels.shape[1]
     return F.pad(pixels, (0, right, 0, bottom), value=PADDING) if right or bottom else pixels
 
@@ -180,9 +180,9 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
     """
     image = upright(image)
     if is_deep(image.mode):
-        image = eight_bits(image, levels)
+        image = to_eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
-        image = image.convert("RGBA")  # what lies under transparent pixels was never meant to be seen
+        image = image.convert("RGBA")  # the colours of transparent pixels are not meant to be seen
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     if image.mode != MODES[channels]:
@@ -192,38 +192,38 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
     return resize(pixels, size) if size else pixels
 
 
-def fit(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the largest image with the aspect of `inner` that fits into `outer`, at least one pixel."""
+def fitted_size(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest height and width with the aspect of `inner` that fit into `outer`, at least 1 pixel each."""
     factor = min(outer[0] / inner[0], outer[1] / inner[1])
     return max(1, round(inner[0] * factor)), max(1, round(inner[1] * factor))
 
 
-def positive(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
-    """A height and width that the user gave, or None.
+def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
+    """Return a height and width that the user gave, or None.
 
     Raises:
-        UserError: a side has no pixel, or is no whole number; or there are more pixels than any net is given.
+        UserError: a side is not a whole number above 0, or there are more than `MAX_PIXELS` pixels.
     """
     if size is None:
         return None
     if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
         raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, whole numbers")
-    if size[0] * size[1] > MOST_PIXELS:
-        raise UserError(f"{name} is {list(size)}: more than {MOST_PIXELS:,} pixels")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(f"{name} is {list(size)}: more than {MAX_PIXELS:,} pixels")
     return size[0], size[1]
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [C H W] to uint8 [C size], bilinear, with antialiasing."""
+    """Resize uint8 [C H W] to uint8 [C size], bilinearly, with antialiasing."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
-    # Channels last, as files are decoded: the other kernel fails where one pixel is wanted (torch 2.14).
+    # Channels last, as files are decoded. The other kernel fails for an output of one pixel (torch 2.14).
     planes = pixels[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
 
 
-def channels_of(paths: list[Path], look: int = 32) -> int:
-    """1 if the images are grey, 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
+def find_channels(paths: list[Path], look: int = 32) -> int:
+    """Return 1 if the images are grey and 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
     for path in paths[:: max(1, len(paths) // look)]:
         try:
             with open_image(path) as image:
@@ -243,7 +243,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it cannot be read, since viewers show such an image as it is stored."""
     if image.format == "PNG":
-        image.load()  # `getexif` would do this below, where an error of the pixels would be taken for one of EXIF
+        image.load()  # `getexif` does this below, where an error of the pixels would look like one of EXIF
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception:  # broken EXIF data make PIL raise nearly anything
@@ -252,6 +252,6 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image, turned as its EXIF orientation says."""
+    """Return the image, turned upright by its EXIF orientation."""
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

@@ -1,22 +1,29 @@
-"""scikit-learn's handwritten digits (UCI Optical Recognition of Handwritten Digits, the test part: 13 writers)."""
+"""scikit-learn's handwritten digits, a data set that needs no download.
+
+They are the test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers.
+"""
 
 import gzip
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kit.data.datamodule import ImageDataModule
+from kit.data.samples import Samples, Tensors
+from kit.data.splitting import stratified_split
 from kit.ground.errors import UserError
 
-MOST_SCENES, MOST_PIXELS = 100_000, 200_000_000  # that are drawn of digits, all in memory
+MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # of scenes that are drawn of digits, all in memory
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """uint8 [1797 1 8 8], 0 to 255, and Long[1797].
+    """Return the digits' images, uint8 [1797 1 8 8] from 0 to 255, and their labels, Long[1797].
 
-    Read from scikit-learn's file without importing scikit-learn, which alone would take two thirds of a second.
+    This reads scikit-learn's file without importing scikit-learn, which alone would take two thirds of a second.
     """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
@@ -27,13 +34,37 @@ def digits() -> tuple[Tensor, Tensor]:
     return (images.float() * (255 / 16)).round().to(torch.uint8), torch.from_numpy(table[:, 64]).long()
 
 
+class DigitsDataModule(ImageDataModule):
+    """1,797 handwritten digits of 8x8 pixels and their classes. A fifth is the test split.
+
+    Train and test are the same for each `seed`, so that runs can be compared; only `val` depends on it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def find_class_names(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
+    def find_in_channels(self) -> int:
+        return 1
+
+    def load_split(self, split: str) -> Samples | None:
+        if split == "val":
+            return None
+        images, labels = digits()
+        train, test = stratified_split(labels, 0.2, seed=0)
+        return Tensors(labels, images).subset(train if split == "train" else test)
+
+
 def require_drawable(count: int, height: int, width: int) -> None:
-    """
+    """Refuse a number of scenes that would take too much memory or time, since all are drawn at the start.
+
     Raises:
-        UserError: so many scenes of a size, in pixels, would take too much memory or time: all are drawn at the start.
+        UserError: there are too many scenes, or too many pixels in all.
     """
-    if count > MOST_SCENES or count * height * width > MOST_PIXELS:
+    if count > MAX_SCENES or count * height * width > MAX_SCENE_PIXELS:
         raise UserError(
-            f"{count:,} scenes of {height}x{width} pixels are too many to draw: {MOST_SCENES:,} scenes, and "
-            f"{MOST_PIXELS:,} pixels in all, are the most"
+            f"{count:,} scenes of {height}x{width} pixels are too many to draw: at most {MAX_SCENES:,} scenes and "
+            f"{MAX_SCENE_PIXELS:,} pixels in all"
         )

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits: which of their values become black and white."""
+"""Convert images of more than 8 bits to 8 bits: find the values that become black and white, their levels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kit.ground.reading import open_image
-from kit.ground.threads import in_threads
+from kit.ground.files import open_image
+from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the values that become black and white
-WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, the largest integer of so many bits
-HEADERS, DECODED = 32, 200  # how many files, evenly spaced, have their headers read, and are decoded
+WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, else the largest integer of some bits
+HEADERS, DECODED = 32, 200  # the number of files, evenly spaced, whose headers are read, and that are decoded
 
 
 def is_deep(mode: str) -> bool:
@@ -19,7 +19,7 @@ def is_deep(mode: str) -> bool:
     return mode.startswith("I") or mode == "F"
 
 
-def levels_of(low: float, high: float) -> Levels:
+def levels_of_range(low: float, high: float) -> Levels:
     """Return the levels for values from `low` to `high`.
 
     Cameras and scanners write 10, 12 or 14 bits into files of 16 bits. The files do not say so, but their largest value
@@ -30,19 +30,19 @@ def levels_of(low: float, high: float) -> Levels:
     return float(low), float(high)
 
 
-def levels_in(paths: Sequence[Path]) -> Levels | None:
+def find_levels(paths: Sequence[Path]) -> Levels | None:
     """Return the levels of a data set, from the lowest and highest value in `DECODED` of its images.
 
     Returns:
-        None if no image of more than 8 bits is found among `HEADERS` of them, or none can be read
+        the levels, or None if `HEADERS` of the images have no more than 8 bits, or none of them can be read
     """
     if not any(map(_has_deep_mode, paths[:: max(1, len(paths) // HEADERS)])):
         return None
-    found = [ends for ends in in_threads(_ends, paths[:: max(1, len(paths) // DECODED)]) if ends is not None]
-    return levels_of(min(low for low, _ in found), max(high for _, high in found)) if found else None
+    ranges = [ends for ends in map_in_threads(_range, paths[:: max(1, len(paths) // DECODED)]) if ends is not None]
+    return levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
-def eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
+def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
     """Convert an image to mode L; values outside `levels` become black or white. None takes the image's own levels.
 
     Raises:
@@ -51,13 +51,13 @@ def eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(values)):,} of its pixels are not finite numbers")
-    black, white = levels or levels_of(values.min(), values.max())
+    black, white = levels or levels_of_range(values.min(), values.max())
     share = (values - black) / ((white - black) or 1)
     return Image.fromarray((share.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def require_all_bits_of_colours(image: Image.Image) -> None:
-    """Refuse a colour image of 16 bits that hardly uses its upper 8 bits, which are all that PIL keeps.
+def require_upper_bits(image: Image.Image) -> None:
+    """Refuse a colour image of 16 bits that hardly uses its upper 8 bits. PIL keeps only these.
 
     Raises:
         ValueError: fewer than 16 shades are left.
@@ -65,8 +65,8 @@ def require_all_bits_of_colours(image: Image.Image) -> None:
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:
         raise ValueError(
-            f"its 16-bit colours have no value above {(largest + 1) * 256 - 1:,}, so that only {largest + 1} levels "
-            "would be left of them; save the image with 8 bits"
+            f"its 16-bit colours have no value above {(largest + 1) * 256 - 1:,}, so only {largest + 1} levels would "
+            "be left; save the image with 8 bits"
         )
 
 
@@ -78,7 +78,7 @@ def _has_deep_mode(path: Path) -> bool:
         return False
 
 
-def _ends(path: Path) -> tuple[float, float] | None:
+def _range(path: Path) -> tuple[float, float] | None:
     """Return the lowest and the highest value of an image of more than 8 bits, or None for any other file."""
     try:
         with open_image(path) as image:

@@ -1,26 +1,23 @@
-"""Samples: images and targets that can be counted, split and fetched; and the batches made of them."""
+"""The images and targets of a split, which can be read and divided, and the batches made of them."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from kit.data.decode import decode, is_truncated, resize, to_tensor
 from kit.data.levels import Levels
 
 
 class Batch(NamedTuple):
-    """What a task gets.
+    """A batch of samples, as a task gets it.
 
-    images: Float[B C H W] on the device, uint8 before that.
-    targets: the task's own; Long[B] in classification.
-    keys: Long[B], each sample's place in its split; `datamodule.files(keys)` names the files.
+    images: Float[B C H W] on the device; uint8 before the batch is moved there.
+    targets: the targets, whose type depends on the task; Long[B] in classification.
+    keys: Long[B], the index of each sample in its split. `datamodule.files(keys, split)` returns the files.
     """
 
     images: Tensor
@@ -30,10 +27,10 @@ class Batch(NamedTuple):
 
 @dataclass
 class Samples:
-    """The samples of a split: pixels, which subclasses read from somewhere, and what is known about each.
+    """The samples of a split. Subclasses define how the pixels are read.
 
-    targets: one a sample, as the data module's `sample` takes it; Long[N] in classification.
-    groups: one name a sample, where samples belong together (a patient, a video) and must not be split apart.
+    targets: one for each sample, as the data module's `sample` takes it; Long[N] in classification.
+    groups: the name of each sample's group (a patient, a video), which must not be divided between splits.
     """
 
     targets: Any
@@ -43,53 +40,55 @@ class Samples:
         return len(self.targets)
 
     def read(self, index: int) -> Tensor:
-        """One image, uint8 [C H W]."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how an image is read")
+        """Return the image of a sample, uint8 [C H W]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `read`")
 
     def fetch(self, indices: Sequence[int]) -> Sequence[Tensor]:
-        """Several images, each uint8 [C H W], which are the caller's to change."""
+        """Return several images, each uint8 [C H W]. The caller may change them."""
         return [self.read(index) for index in indices]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """C, H and W of every image."""
+        """The channels, height and width of all images."""
         channels, height, width = self.read(0).shape
         return channels, height, width
 
     @property
     def one_size(self) -> bool:
-        """Whether all images have one height and width; if not, evaluation takes them one at a time, unpadded."""
+        """Whether all images have the same size. If not, evaluation takes them one at a time, without padding."""
         return True
 
     def file(self, index: int) -> str | None:
-        """Where the sample comes from; None where there is no file."""
+        """Return the path of a sample's file, or None if it has none."""
         return None
 
     def fingerprint(self) -> dict[str, int]:
-        """How many there are; check sums of their names, of some files' sizes, and of their labels if they are numbers.
+        """Return the number of samples and checksums, which change if the data change.
 
-        A name is a file's and its folder's, so that data may be moved.
+        The checksums are of the names, of some files' sizes, and of the labels if they are numbers. A name consists of
+        the file's and its folder's name, so that the data may be moved.
         """
         names = [self.file(index) or "" for index in range(len(self))]
-        some = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
-        sizes = [path.stat().st_size for path in some if path.is_file()]
+        paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
+        sizes = [path.stat().st_size for path in paths if path.is_file()]
         labels = self.targets.numpy().tobytes() if isinstance(self.targets, Tensor) else b""
         parts = {"names": ["/".join(Path(name).parts[-2:]) for name in names], "sizes": sizes}
         sums = {key: zlib.crc32(repr(value).encode()) for key, value in parts.items()}
         return {"samples": len(self), **sums, "labels": zlib.crc32(labels)}
 
     def subset(self, indices: Tensor) -> Self:
-        groups = None if self.groups is None else picked(self.groups, indices)
-        return replace(self, targets=picked(self.targets, indices), groups=groups, **self._picked(indices))
+        """Return the samples at some indices, Long[N]."""
+        groups = None if self.groups is None else select(self.groups, indices)
+        return replace(self, targets=select(self.targets, indices), groups=groups, **self._select_fields(indices))
 
-    def _picked(self, indices: Tensor) -> dict[str, Any]:
-        """A subclass's own fields at `indices`."""
+    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
+        """Return the fields that a subclass adds, at `indices`."""
         return {}
 
 
 @dataclass
 class Tensors(Samples):
-    """Images in memory, or in a memory-mapped file: fetched a batch at a time. images: uint8 [N C H W]."""
+    """Samples whose images are in memory or in a memory-mapped file, uint8 [N C H W]."""
 
     images: Tensor
     paths: Sequence[Path] | None = None
@@ -103,17 +102,17 @@ class Tensors(Samples):
     def file(self, index: int) -> str | None:
         return str(self.paths[index]) if self.paths is not None else None
 
-    def _picked(self, indices: Tensor) -> dict[str, Any]:
-        paths = None if self.paths is None else picked(self.paths, indices)
+    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
+        paths = None if self.paths is None else select(self.paths, indices)
         return {"images": self.images[indices], "paths": paths}
 
 
 @dataclass
 class Files(Samples):
-    """Image files, decoded when they are asked for.
+    """Samples whose images are files, decoded when they are read.
 
     size: height and width.
-    keep_aspect: the image is fitted into `size` and padded at its right or bottom, instead of stretched.
+    keep_aspect: fit each image into `size` and pad it at its right or bottom, instead of stretching it.
     levels: the values that become black and white in images of more than 8 bits: see `kit.data.decode.decode`.
     """
 
@@ -140,90 +139,43 @@ class Files(Samples):
 
     @property
     def sources(self) -> Sequence[Path]:
-        """All files that are read: if one of them changes, so may the pixels."""
+        """All files that the pixels depend on."""
         return self.paths
 
     @property
-    def reading(self) -> tuple[Any, ...]:
-        """All else, beside the shape, that the pixels depend on."""
+    def settings(self) -> tuple[Any, ...]:
+        """All other values that the pixels depend on, except the shape."""
         return self.keep_aspect, self.levels
 
     def file(self, index: int) -> str:
         return str(self.paths[index])
 
-    def _picked(self, indices: Tensor) -> dict[str, Any]:
-        return {"paths": picked(self.paths, indices)}
+    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
+        return {"paths": select(self.paths, indices)}
 
 
 @dataclass
 class Indexed(Samples):
-    """A dataset of somebody else's, that gives `(PIL image or uint8 tensor, target)` at an index."""
+    """Samples of another library's data set, which returns `(PIL image or uint8 tensor, target)` at an index.
+
+    indices: the samples' indices in `dataset`; None for all of it.
+    """
 
     dataset: Any
     channels: int
     size: tuple[int, int]
-    places: Sequence[int] | None = None
+    indices: Sequence[int] | None = None
 
     def read(self, index: int) -> Tensor:
-        image = self.dataset[index if self.places is None else self.places[index]][0]
+        image = self.dataset[index if self.indices is None else self.indices[index]][0]
         if isinstance(image, Tensor):
             return resize(image, self.size)
         return to_tensor(image, self.channels, self.size)
 
-    def _picked(self, indices: Tensor) -> dict[str, Any]:
-        return {"places": [int(i) if self.places is None else self.places[i] for i in indices]}
+    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
+        return {"indices": [int(i) if self.indices is None else self.indices[i] for i in indices]}
 
 
-def picked(values: Any, indices: Tensor) -> Any:
-    """Of a tensor or of a list."""
+def select(values: Any, indices: Tensor) -> Any:
+    """Return the values of a tensor or of a list at `indices`."""
     return values[indices] if isinstance(values, Tensor) else [values[i] for i in indices.tolist()]
-
-
-class Split(Dataset):
-    """Samples as a DataLoader asks for them: a batch of `(index, seed)` at a time, augmented sample by sample.
-
-    v2 transforms draw once for a whole tensor, hence one call a sample; and they draw from torch's generator, which is
-    seeded for each sample and put back afterwards: neither the number of workers nor a restart changes a picture.
-
-    Args:
-        sample: makes the image and the target that augmentation gets, from a sample's pixels and its entry in
-            `samples.targets`.
-        collate: makes `Batch.images` and `Batch.targets` of a sequence of each.
-    """
-
-    def __init__(
-        self,
-        samples: Samples,
-        augment: Sequence[v2.Transform],
-        sample: Callable[[Tensor, Any], tuple[Tensor, Any]],
-        collate: Callable[[Sequence[Tensor], Sequence[Any]], tuple[Tensor, Any]],
-    ) -> None:
-        self.samples, self.sample, self.collate = samples, sample, collate
-        self.augment = v2.Compose(augment) if augment else None
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        wanted = keys or [(0, 0)]  # an empty batch is made of a sample, and has its shape
-        indices = [index for index, _ in wanted]
-        pixels = self.samples.fetch(indices)
-        samples = [self.sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
-        augment = self.augment
-        if augment is not None:
-            with torch.random.fork_rng(devices=[]):
-                samples = [_seeded(augment, *sample, seed) for sample, (_, seed) in zip(samples, wanted, strict=True)]
-        images, targets = self.collate(*zip(*samples, strict=True))
-        return Batch(images[: len(keys)], targets[: len(keys)], torch.tensor(indices)[: len(keys)])
-
-
-def stack(images: Sequence[Tensor]) -> Tensor:
-    """[C H W] each to [B C H W], channels last in memory: as files are decoded, and as convolutions want them."""
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-
-
-def _seeded(augment: v2.Transform, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
-    torch.default_generator.manual_seed(seed)
-    if isinstance(target, int):  # a label, which v2 would hand through, at a sixth of its time
-        return augment(image), target
-    return augment(image, target)

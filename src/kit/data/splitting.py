@@ -1,4 +1,4 @@
-"""Splitting samples: stratified, reproducible, and never through a group."""
+"""Split samples into two parts with the same share of each label, reproducibly, and without dividing groups."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from kit.ground.errors import UserError
 
 
-def stratified(
+def stratified_split(
     labels: Tensor, fraction: float, seed: int, groups: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Indices of the larger and of the smaller part, each in ascending order.
+    """Return the indices of the larger and of the smaller part, each in ascending order.
 
-    scikit-learn's `StratifiedGroupKFold` does the same and takes a quarter of a second to import.
+    scikit-learn's `StratifiedGroupKFold` does the same, but takes a quarter of a second to import.
 
     Args:
         labels: Long[N].
-        fraction: the share of each label that the smaller part gets, rounded; a label with two samples or more keeps
-            at least one on each side.
-        groups: one name a sample; whole groups go to the smaller part, in random order, each where it brings the
-            label counts nearer to what is wanted.
+        fraction: the share of each label for the smaller part, rounded. A label with two samples or more has at least
+            one in each part.
+        groups: the group of each sample. Whole groups go to the smaller part, in random order, each if it brings the
+            label counts nearer to their targets.
 
     Raises:
-        UserError: all samples are one group, or there are fewer than two.
+        UserError: all samples are in one group, or there are fewer than two.
     """
     if len(labels) < 2:
         raise UserError(
@@ -31,30 +31,31 @@ def stratified(
         )
     generator = torch.Generator().manual_seed(seed)
     counts = torch.bincount(labels)
-    wanted = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
-    small = torch.zeros(len(labels), dtype=torch.bool)
+    target_counts = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
+    is_small = torch.zeros(len(labels), dtype=torch.bool)
     if groups is None:
-        for label, number in enumerate(wanted.tolist()):
+        for label, number in enumerate(target_counts.tolist()):
             members = (labels == label).nonzero()[:, 0]
-            small[members[torch.randperm(len(members), generator=generator)[:number]]] = True
-        if not small.any():  # every label has a single sample
-            small[torch.randint(len(labels), (1,), generator=generator)] = True
+            is_small[members[torch.randperm(len(members), generator=generator)[:number]]] = True
+        if not is_small.any():  # every label has a single sample
+            is_small[torch.randint(len(labels), (1,), generator=generator)] = True
     else:
         names = sorted(set(groups))
         if len(names) < 2:
             raise UserError(f"all images belong to one group ({names[0]!r}), so they cannot be split by group")
-        place = {name: i for i, name in enumerate(names)}
-        member = torch.tensor([place[name] for name in groups])
+        numbers = {name: i for i, name in enumerate(names)}
+        group_of = torch.tensor([numbers[name] for name in groups])
         per_group = torch.zeros(len(names), len(counts), dtype=torch.long)
-        per_group.index_put_((member, labels), torch.ones_like(labels), accumulate=True)
-        have = torch.zeros_like(wanted)
-        taken: list[int] = []
+        per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
+        small_counts = torch.zeros_like(target_counts)
+        chosen: list[int] = []
         for group in torch.randperm(len(names), generator=generator).tolist():
-            after = have + per_group[group]
-            if len(taken) < len(names) - 1 and (wanted - after).abs().sum() < (wanted - have).abs().sum():
-                have = after
-                taken.append(group)
-        if not taken:  # each group alone is larger than the part: the smallest has to do
-            taken = [int(per_group.sum(1).argmin())]
-        small = torch.isin(member, torch.tensor(taken))
-    return (~small).nonzero()[:, 0], small.nonzero()[:, 0]
+            after = small_counts + per_group[group]
+            is_nearer = (target_counts - after).abs().sum() < (target_counts - small_counts).abs().sum()
+            if len(chosen) < len(names) - 1 and is_nearer:
+                small_counts = after
+                chosen.append(group)
+        if not chosen:  # each group alone is larger than the smaller part should be: take the smallest
+            chosen = [int(per_group.sum(1).argmin())]
+        is_small = torch.isin(group_of, torch.tensor(chosen))
+    return (~is_small).nonzero()[:, 0], is_small.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""What a task's `exported()` gives, so that nothing here has to know the tasks."""
+"""Describe what a task's `exported()` returns, so that exporting does not depend on the tasks."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,16 +9,16 @@ from kit.data import Preprocessing
 
 
 class Exported(Protocol):
-    """A torch module, and what is to be known about it.
+    """A torch module that can be exported, with a description.
 
-    task: `classification`, ...: it stands in the file.
-    outputs: the names of what `forward` returns, and the names of their open dimensions by place: {0: "batch"}.
-    one_at_a_time: the file takes one image, and the outputs have no batch dimension.
-    left_out: what the task does in evaluation and the file does not, in words; empty if there is nothing. If there is,
-        the task has a method `plain()` that returns a copy without it. The file is compared with that copy.
-    measured: what `difference` is, in words.
-    tolerance: how large it may be on any image.
-    counted: what an image may have none of, so that nothing is compared: `boxes`; empty if there is no such thing.
+    task: the name of the task, as `classification`, which is written into the file.
+    outputs: the names of the outputs of `forward`, and of their dynamic dimensions by index, as {0: "batch"}.
+    one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
+    left_out: a description of what the task does in evaluation and the file does not, or "". If there is such a thing,
+        the task's method `plain()` returns a copy without it, with which the file is compared.
+    measured: a description of `difference`.
+    tolerance: the largest allowed difference on any image.
+    counted: the objects that are compared, as `boxes`, if an image may have none; or "".
     """
 
     task: str
@@ -30,34 +30,35 @@ class Exported(Protocol):
     counted: str
 
     def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor, ...]:
-        """
+        """Return the outputs.
+
         Args:
             images: Float[B C H W], normalised.
             size: the original images' height and width.
-            area: the height and width that they take of `images`, from the top left.
+            area: the height and width of their part of `images`, from the top left.
         """
 
-    def difference(self, found: Mapping[str, Tensor], predicted: Any) -> float:
-        """Of what the file gives for an image and what the task's `predict` gives for it."""
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Any) -> float:
+        """Return the difference between a file's outputs for an image and the task's prediction."""
 
     def count(self, predicted: Any) -> int:
-        """How many of what is `counted` the task's `predict` gives for an image."""
+        """Return the number of objects (see `counted`) in the task's prediction for an image."""
 
 
 class ExportedMaker(Protocol):
-    """What an `Exported` has beside that where its task takes no images; its `forward` then gets its own `inputs`.
+    """What an `Exported` has in addition if its task generates images.
 
-    inputs: the names of what `forward` gets, and of their open dimensions by place.
+    inputs: the names of the inputs of `forward`, and of their dynamic dimensions by index.
     """
 
     inputs: Mapping[str, Mapping[int, str]]
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Inputs for so many images, as the training images were; the first of more are those of fewer.
+        """Return inputs for `count` images like the training images. The first ones do not depend on `count`.
 
         Raises:
-            UserError: nothing can be made as they were.
+            UserError: no such images can be generated.
         """
 
     def answer(self, task: Any, *inputs: Tensor) -> Any:
-        """What the task itself gives for inputs of one image, for `difference`."""
+        """Return the task's own output for the inputs of one image, for `difference`."""

@@ -1,4 +1,7 @@
-"""Folders of images, and the names that people give to the parts of a data set."""
+"""Find images and the splits of a data set by the names of folders, and report files that are not used.
+
+A folder stands for a split if its name is one of `SPLITS`, as `valid`, or contains one with digits, as `train2017`.
+"""
 
 import os
 import re
@@ -8,18 +11,17 @@ from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
+from kit.ground.faults import Fault
+from kit.ground.files import MAX_LIST_BYTES, read_text
 
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 def data_folder(root: str) -> Path:
-    """
+    """Return the folder of a data set.
+
     Raises:
-        UserError: there is none.
+        UserError: `root` is not a folder.
     """
     if Path(root).is_file():
         raise UserError(f"{root} is a file; give the data's folder with --data.root FOLDER")
@@ -29,44 +31,47 @@ def data_folder(root: str) -> Path:
 
 
 def split_folders(root: Path) -> dict[str, Path | None]:
-    """`{"train": ..., "val": ..., "test": ...}`: the folder of each part in `root`, see `folders_by_split`.
+    """Return the folder of each split in `root`, as `{"train": ..., "val": ..., "test": ...}`; see `folders_by_split`.
 
     Raises:
-        UserError: several stand for the same part.
+        UserError: several folders stand for the same split.
     """
-    meant = folders_by_split(root)
-    for split, several in meant.items():
-        if len(several) > 1:
-            named = " and ".join(f"{folder.name}/" for folder in several)
-            raise UserError(f"{root}: {named} both stand for {split}; keep one of them there, or name it {split}")
-    return {split: next(iter(found), None) for split, found in meant.items()}
+    by_split = folders_by_split(root)
+    for split, candidates in by_split.items():
+        if len(candidates) > 1:
+            names = " and ".join(f"{folder.name}/" for folder in candidates)
+            raise UserError(f"{root}: {names} both stand for {split}; keep one of them there, or name it {split}")
+    return {split: next(iter(candidates), None) for split, candidates in by_split.items()}
 
 
 def folders_by_split(root: Path) -> dict[str, list[Path]]:
-    """The folders in `root` that stand for each part: by an exact name, else by one with digits, as `train2017`.
+    """Return the folders in `root` that stand for each split: by an exact name, else by one with digits (`train2017`).
 
-    Other words beside that, as of `coco_train`, say so only where all folders there are parts of one data set: for
+    Names with other words, as `coco_train`, count only if all folders in `root` are splits of one data set, since
     `bullet_train` may be a class.
     """
-    there = folders(root)
-    found = {split: [f for f in there if f.name.lower() in names] for split, names in SPLITS.items()}
-    found = {split: exact or [f for f in there if split_of(f.name) == split] for split, exact in found.items()}
-    parts = {split_in(folder.name): folder for folder in there}
-    if not any(found.values()) and "train" in parts and None not in parts and 1 < len(parts) == len(there):
-        return {split: [parts[split]] if split in parts else [] for split in SPLITS}
-    return found
+    inner = folders(root)
+    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLITS.items()}
+    by_split = {split: exact or [f for f in inner if split_of(f.name) == split] for split, exact in by_split.items()}
+    by_word = {split_in(folder.name): folder for folder in inner}
+    if not any(by_split.values()) and "train" in by_word and None not in by_word and 1 < len(by_word) == len(inner):
+        return {split: [by_word[split]] if split in by_word else [] for split in SPLITS}
+    return by_split
 
 
 def split_of(name: str) -> str | None:
-    """The part that a name stands for, either case of letters, digits aside: `Valid`, `train2017`, `val_2`."""
+    """Return the split that a whole name stands for, in any case and without digits: `Valid`, `train2017`, `val_2`."""
     words = _words(name)
     return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """The only part that words of a name stand for: `instances_train2017`; None for `retrain`, and `train_and_val`."""
-    meant = [split for split, names in SPLITS.items() if _words(name) & set(names)]
-    return meant[0] if len(meant) == 1 else None
+    """Return the only split that a word of a name stands for, as in `instances_train2017`.
+
+    It is None for `retrain` and for `train_and_val`.
+    """
+    splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
+    return splits[0] if len(splits) == 1 else None
 
 
 def _words(name: str) -> set[str]:
@@ -74,11 +79,11 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Those in a folder, sorted; hidden ones left out."""
-    there = [entry for entry in os.scandir(folder) if not _hidden(entry.name)]
-    for entry in there:
-        _warn_of_lost(entry)
-    return sorted(Path(entry.path) for entry in there if entry.is_dir())
+    """Return the folders in a folder, sorted, without hidden ones."""
+    entries = [entry for entry in os.scandir(folder) if not _hidden(entry.name)]
+    for entry in entries:
+        _warn_of_dead_link(entry)
+    return sorted(Path(entry.path) for entry in entries if entry.is_dir())
 
 
 def images(folder: Path) -> list[Path]:
@@ -89,8 +94,8 @@ def images(folder: Path) -> list[Path]:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and below it, except hidden ones.
 
-    Unlike `Path.rglob`, this follows links to folders. Each folder is listed once, even if several links lead to it: by
-    its own path if it lies below `folder`. A warning names each link that leads nowhere and is not named as an image.
+    Unlike `Path.rglob`, this follows links to folders. A folder to which several links lead is listed once, by its own
+    path if it lies below `folder`. A warning names each link that leads nowhere, unless it is named like an image.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -106,48 +111,102 @@ def files_below(folder: Path) -> Iterator[Path]:
                 continue
             listed.add((status.st_dev, status.st_ino))
             with os.scandir(current) as entries:
-                backwards = sorted(entries, key=lambda entry: entry.name, reverse=True)
+                reverse_order = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             raise UserError(f"{current}: the folder cannot be listed ({error.strerror})") from None
-        for entry in backwards:
+        for entry in reverse_order:
             if _hidden(entry.name):
                 continue
             if entry.is_dir():
                 (waiting_links if entry.is_symlink() else waiting).append(Path(entry.path))
                 continue
-            _warn_of_lost(entry)
+            _warn_of_dead_link(entry)
             yield Path(entry.path)
 
 
-def _warn_of_lost(entry: os.DirEntry[str]) -> None:
-    """Name a link that leads nowhere and may have been a folder."""
+def _warn_of_dead_link(entry: os.DirEntry[str]) -> None:
+    """Warn if an entry is a link that leads nowhere and may have led to a folder."""
     if entry.is_symlink() and Path(entry.name).suffix.lower() not in EXTENSIONS and not Path(entry.path).exists():
         warnings.warn(f"{entry.path}: the link leads nowhere; if it was a folder, its files are missing", stacklevel=3)
 
 
 def _hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden, or is one that Macs or Synology's disk stations add."""
+    """Return whether a file or folder is hidden, or is one that macOS or Synology's disk stations add."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def groups_by_name(paths: Sequence[Path], pattern: str | None) -> list[str] | None:
-    """The first group of a regular expression, searched in each file's name: what must stay together in a split."""
+    """Return the group of each file: the first group of a regular expression, searched in the file's name.
+
+    Raises:
+        UserError: `pattern` is not a regular expression, or finds no group in a name.
+    """
     if pattern is None:
         return None
-    expression = group_expression(pattern)
-    found = [expression.search(path.name) for path in paths]
-    for path, match in zip(paths, found, strict=True):
+    expression, groups = group_expression(pattern), list[str]()
+    for path in paths:
+        match = expression.search(path.name)
         if match is None or not match.groups():
             raise UserError(f"{path}: data.group '{pattern}' finds no group in the file name")
-    return [match.group(1) for match in found if match]
+        groups.append(match.group(1))
+    return groups
 
 
 def group_expression(pattern: str) -> re.Pattern[str]:
-    """
+    """Return a regular expression for groups, compiled.
+
     Raises:
-        UserError: it is no regular expression.
+        UserError: it is not a regular expression.
     """
     try:
         return re.compile(pattern)
     except re.error as error:
         raise UserError(f"data.group '{pattern}' is no regular expression: {error}") from None
+
+
+def unlisted_images(listed: set[Path]) -> list[Path]:
+    """Return the images that are in the folder of a listed image, but are not listed themselves, sorted."""
+    beside = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
+    pictures = {path for path in beside if path.suffix.lower() in EXTENSIONS and not _hidden(path.name)}
+    return sorted(pictures - listed)
+
+
+def read_names(file: Path) -> list[str]:
+    """Return the first word of each line of a text file, as in Pascal VOC's lists of images."""
+    return [line.split()[0] for line in read_text(file, MAX_LIST_BYTES).splitlines() if line.strip()]
+
+
+class FaultCollector:
+    """Report a fault in the labels: raise it, or collect it in `faults` while `check` runs.
+
+    faults: the list to collect faults in; None raises them.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] | None = None
+
+    def __call__(self, kind: str, file: Path, message: str, line: int | None = None) -> None:
+        """Report an error of a kind in a file.
+
+        Raises:
+            UserError: faults are not collected.
+        """
+        if self.faults is None:
+            raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
+        self.faults.append(Fault(kind, "error", str(file), line, message))
+
+
+def images_beside_classes(folder: Path) -> Iterator[Fault]:
+    """Yield a fault for each image that lies beside the class folders instead of in one of them."""
+    for path in folder.iterdir():
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
+            message = "in no class's folder, so it is not used; move it into its class's"
+            yield Fault("annotation-missing", "warning", str(path), None, message)
+
+
+def unused_files(folder: Path) -> Iterator[Fault]:
+    """Yield a fault for each file in a folder and below it whose extension is not one of an image."""
+    for path in files_below(folder):
+        if path.is_file() and path.suffix.lower() not in EXTENSIONS:
+            message = "not used, since its extension is not one of an image; convert it, or remove it"
+            yield Fault("ignored-file", "warning", str(path), None, message)

@@ -1,1 +1,7 @@
-"""What everything stands on: errors, files, text, threads and pictures."""
+"""The ground floor: functions that every other room uses and that know nothing of tasks or training.
+
+Read in this order: `errors` (exceptions that end a program with one line) and `faults` (problems in the data that a
+check reports); `files` and `yaml_files` (reading and writing within limits) and `checkpoint_limits` (the same for
+checkpoints of unknown origin); `out_of_memory` (messages), `terminal` (escaping control characters), `threads` (reading
+many files at once), `drawing` (pictures) and `app` (the name of the application that uses this library).
+"""

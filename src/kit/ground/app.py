@@ -1,17 +1,17 @@
-"""The application that uses this library: a package with a module for each verb.
+"""Store the name of the application that uses this library: a package with one module for each verb.
 
-Its `__init__.py` hands its name over, so that this library does not have to know it.
+The application's `__init__.py` calls `use`, so that this library does not have to know the name.
 """
 
 package = "PACKAGE"
 
 
 def use(name: str) -> None:
-    """Set the name of the application's package, whose classes checkpoints may name and which messages show."""
+    """Set the name of the application's package. Checkpoints may name its classes, and messages show it."""
     global package
     package = name
 
 
 def command(verb: str) -> str:
-    """Return how a verb is called: `python -m PACKAGE.fit`."""
+    """Return the shell command of a verb, such as `python -m PACKAGE.fit`."""
     return f"python -m {package}.{verb}"

@@ -1,4 +1,4 @@
-"""What a check finds: one fault, and how bad it is."""
+"""The faults that the verb `check` reports: problems in the data, each with a kind and a severity."""
 
 from typing import Literal, NamedTuple
 
@@ -6,16 +6,16 @@ Severity = Literal["error", "warning"]
 
 
 class Fault(NamedTuple):
-    """Something that is wrong with the data.
+    """A problem in the data.
 
-    kind: a word or two with hyphens, as `box-out-of-bounds`; the README lists them.
-    severity: an `error` spoils training or its figures, a `warning` may.
-    file: where it is; empty where it is about all files.
-    line: in a text file, from 1.
-    message: what is wrong and what to do, in one sentence without the file's name.
-    other: the image that it is compared with, to be shown beside it.
-    image: the one to be shown, where it is not `file`.
-    box: XYXY in pixels of the upright image, to be drawn into it.
+    kind: a name with hyphens, such as `box-out-of-bounds`; the README lists all kinds.
+    severity: an `error` makes training or its metrics wrong; a `warning` may do so.
+    file: the file with the problem; empty if the problem concerns all files.
+    line: the line in a text file, from 1.
+    message: one sentence that says what is wrong and what to do, without the file's name.
+    other: a second image, which the report shows beside the first.
+    image: the image to show if it is not `file`.
+    box: a box to draw into the image, XYXY in pixels of the upright image.
     """
 
     kind: str
@@ -28,42 +28,19 @@ class Fault(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-# What this folder, which knows no task, can find; the data modules add what their annotations can get wrong.
-KINDS: dict[str, Severity] = {
-    "image-missing": "error",
-    "empty": "error",
-    "not-an-image": "error",
-    "unreadable": "error",
-    "leak": "error",
-    "near-leak": "error",
-    "label-conflict": "error",
-    "group-straddles": "error",
-    "class-spelled-twice": "error",
-    "unusable": "error",
-    "wrong-extension": "warning",
-    "cut-off": "warning",
-    "several-frames": "warning",
-    "sixteen-bit": "warning",
-    "alpha": "warning",
-    "cmyk": "warning",
-    "mixed-colour": "warning",
-    "odd-size": "warning",
-    "odd-aspect": "warning",
-    "duplicate": "warning",
-    "near-duplicate": "warning",
-    "constant": "warning",
-    "low-information": "warning",
-    "dark": "warning",
-    "bright": "warning",
-    "blurred": "warning",
-    "class-missing": "warning",
-    "class-rare": "warning",
-    "class-joined": "warning",
-    "crowd": "warning",
-    "memory": "warning",
-}
+# Kinds of faults that do not depend on the task. The data modules add kinds for their annotations.
+ERRORS = (
+    *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
+    *("group-straddles", "class-spelled-twice", "unusable"),
+)
+WARNINGS = (
+    *("wrong-extension", "cut-off", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),
+    *("odd-aspect", "duplicate", "near-duplicate", "constant", "low-information", "dark", "bright", "blurred"),
+    *("class-missing", "class-rare", "class-joined", "crowd", "memory"),
+)
+KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(WARNINGS, "warning")}
 
 
 def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
-    """One of `KINDS`."""
+    """Return a fault of one of `KINDS`, with the severity that is set there."""
     return Fault(kind, KINDS[kind], str(file), None, message, str(other))

@@ -1,15 +1,169 @@
-"""Files that are whole or absent."""
+"""Read files that anyone may have written, within limits of size, and write files that are whole or absent.
 
+All annotations, images and configs are read with these functions. A hostile or damaged file then ends the program with
+one line, and not in a hang, in gigabytes of memory or in a traceback. See also `yaml_files` and `checkpoint_limits`.
+"""
+
+import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kit.ground.errors import BrokenFiles, UserError
+
+MiB = 2**20
+# The largest sizes of files, in bytes.
+MAX_CONFIG_BYTES = 2 * MiB  # a config, data.yaml or a class table
+MAX_ANNOTATION_BYTES = 16 * MiB  # the annotations of one image
+MAX_LIST_BYTES = 256 * MiB  # a table or a list of all images
+MAX_IMAGE_BYTES = 2048 * MiB  # an image
+MAX_JSON_BYTES = 2048 * MiB  # the annotations of all images
+
+FILE_TYPES = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISSOCK: "a socket",
+}
+
+
+class NotAFile(OSError):
+    """A path does not lead to a regular file. Opening it might never return."""
+
+
+def require_regular(path: Path) -> int:
+    """Return a file's size in bytes, without opening it.
+
+    Raises:
+        NotAFile: the path is a folder, a named pipe, a device or a socket.
+        OSError: there is no such file, or permission is missing.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_kind, name in FILE_TYPES.items() if is_kind(status.st_mode)), "something else")
+        raise NotAFile(f"{kind}, not a regular file")
+    return status.st_size
+
+
+def read_bytes(file: Path, most: int) -> bytes:
+    """Return a file's content.
+
+    Args:
+        most: the largest allowed size of the file, in bytes.
+
+    Raises:
+        BrokenFiles: the file is not a regular file, is too large, or cannot be read.
+    """
+    try:
+        size = require_regular(file)
+        if size > most:
+            raise BrokenFiles(f"{file}: {size:,} bytes, but such a file has at most {most:,}")
+        with file.open("rb") as stream:
+            content = stream.read(most + 1)  # some files, such as those below /proc, hold more than their size says
+    except FileNotFoundError:
+        raise BrokenFiles(f"{file}: no such file") from None
+    except OSError as error:
+        raise BrokenFiles(f"{file}: {error.strerror or error}") from None
+    if len(content) > most:
+        raise BrokenFiles(f"{file}: more than {most:,} bytes, but such a file has at most that many")
+    return content
+
+
+def read_text(file: Path, most: int) -> str:
+    """Return the text of a UTF-8 file, without the byte order mark that Windows programs write at its start.
+
+    Args:
+        most: the largest allowed size of the file, in bytes.
+
+    Raises:
+        BrokenFiles: see `read_bytes`; or the file is not UTF-8.
+    """
+    content = read_bytes(file, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BrokenFiles(f"{file}:{line}: not UTF-8; save the file in that encoding") from None
+
+
+def read_json(file: Path) -> Any:
+    """Return the value in a JSON file.
+
+    Raises:
+        BrokenFiles: see `read_text`; or the file is not JSON, is nested too deeply, or has a number of too many digits.
+    """
+    text = read_text(file, MAX_JSON_BYTES)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
+    except RecursionError:
+        raise BrokenFiles(f"{file}: lists or objects are nested too deeply") from None
+    except ValueError:  # Python does not convert integers of more than 4,300 digits
+        raise BrokenFiles(f"{file}: a number has too many digits") from None
+
+
+def open_image(file: Path, content: bytes | None = None) -> Image.Image:
+    """Open an image file without decoding its pixels.
+
+    Args:
+        content: the file's bytes, if they have been read already.
+
+    Raises:
+        NotAFile: the path is not a regular file.
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: the file is not an image, or cannot be read.
+    """
+    if content is None:
+        _require_image_size(file)
+    image = Image.open(file if content is None else BytesIO(content))
+    if image.format == "EPS":  # PIL would run Ghostscript to draw it
+        image.close()
+        raise OSError("PostScript, which is a program and not an image")
+    return image
+
+
+def read_image_bytes(file: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        OSError: the file is not a regular file, is too large, or cannot be read.
+    """
+    _require_image_size(file)
+    return file.read_bytes()
+
+
+def _require_image_size(file: Path) -> None:
+    size = require_regular(file)
+    if size > MAX_IMAGE_BYTES:
+        raise OSError(f"{size:,} bytes, but an image has at most {MAX_IMAGE_BYTES:,}")
+
+
+def require_writable(file: Path) -> None:
+    """Raise an error if a file cannot be written: to be called before its content is computed.
+
+    Raises:
+        UserError: the path is a folder, or its folder cannot be written to.
+    """
+    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        why = "it is a folder" if file.is_dir() else f"{parent} is no folder that can be written to"
+        raise UserError(f"{file} cannot be written: {why}; give a file's name")
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A place beside `file` to write to, which takes its name at the end, if nothing was raised; folders are made."""
+    """Yield a path beside `file` to write to, and rename it to `file` if nothing was raised.
+
+    Missing folders are created.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_ident()}")
     try:

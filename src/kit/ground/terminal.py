@@ -1,7 +1,7 @@
-"""Make characters visible that would control the terminal.
+"""Escape characters that would control the terminal.
 
-Anyone may have written the names of files and classes. They may hold characters that move the cursor, colour or hide
-text, or write to the clipboard.
+Names of files and classes come from anyone. They may contain characters that move the cursor, colour or hide text, or
+write to the clipboard.
 """
 
 import logging
@@ -17,14 +17,14 @@ _BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # what tqdm writes to move from on
 LONGEST = 1000  # characters of a line
 
 
-def visible(text: str) -> str:
+def escape(text: str) -> str:
     r"""Return a text as one line: control characters and line feeds are escaped, as `\x1b`, and a long text is cut."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 100]}... ({len(text):,} characters)"
     return _OF_LINE.sub(_escaped, text)
 
 
-def guard() -> None:
+def escape_output() -> None:
     """Make `sys.stdout` and `sys.stderr` escape the control characters in what is printed."""
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # these keep the stream they started with
@@ -60,8 +60,8 @@ class _Guarded:
         return getattr(self._stream, name)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte of a file name that is not UTF-8
         code -= 0xDC00
-    return {"\n": "\\n", "\t": "\\t"}.get(found[0], f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return {"\n": "\\n", "\t": "\\t"}.get(match[0], f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

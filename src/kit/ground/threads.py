@@ -1,4 +1,4 @@
-"""Reading many files at once."""
+"""Read many files at once, in threads."""
 
 import os
 from collections import deque
@@ -11,30 +11,30 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def cores() -> int:
-    """Those that this process may use."""
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16, ahead: int = 64) -> Iterator[R]:
-    """`work` of each item, in order.
+def map_in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16, ahead: int = 64) -> Iterator[R]:
+    """Yield `work(item)` for each item, in order.
 
-    More threads than cores: what reads files mostly waits, for a network's disk above all.
+    There are more threads than cores, since a thread that reads files mostly waits, above all for a network disk.
 
     Args:
-        at_once: items that a thread takes at a time.
-        ahead: how many times that many are at work, or done and not taken yet.
+        at_once: the number of items that a thread takes at a time.
+        ahead: the largest number of such portions that are being computed, or are computed and not yet yielded.
     """
     items = iter(items)
-    with ThreadPoolExecutor(min(32, 4 * cores(), ahead)) as pool:
+    with ThreadPoolExecutor(min(32, 4 * available_cores(), ahead)) as pool:
         waiting: deque[Future[list[R]]] = deque()
         try:
-            while part := list(islice(items, at_once)):
-                waiting.append(pool.submit(lambda part: [work(item) for item in part], part))
+            while chunk := list(islice(items, at_once)):
+                waiting.append(pool.submit(lambda chunk: [work(item) for item in chunk], chunk))
                 if len(waiting) >= ahead:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
-        finally:  # whoever takes the results has stopped
+        finally:  # the caller may have stopped early
             for future in waiting:
                 future.cancel()

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kit.ground.drawing import GREEN, GREY, RED, WHITE, captioned, enlarged, enlargement, in_colour
+from kit.ground.drawing import GREEN, GREY, RED, WHITE, add_caption, to_rgb, zoom_factor, zoomed
 
 
 def draw(image: Tensor, class_names: Sequence[str], predicted: Any = None, target: Any = None) -> Tensor:
@@ -23,7 +23,7 @@ def draw(image: Tensor, class_names: Sequence[str], predicted: Any = None, targe
     if predicted is not None:
         ink = GREY if name is None else GREEN if predicted.label == name else RED
         lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))
-    return captioned(enlarged(in_colour(image), enlargement(image)), lines)
+    return add_caption(zoomed(to_rgb(image), zoom_factor(image)), lines)
 
 
 def _named(target: Any, class_names: Sequence[str]) -> str:

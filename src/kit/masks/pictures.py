@@ -7,7 +7,17 @@ from torch import Tensor
 from torchvision.utils import draw_segmentation_masks
 
 from kit.formats.masks.masks import IGNORED
-from kit.ground.drawing import WHITE, below, beside, captioned, colour, enlarged, enlargement, in_colour, legend
+from kit.ground.drawing import (
+    WHITE,
+    add_caption,
+    class_colour,
+    legend,
+    side_by_side,
+    stacked,
+    to_rgb,
+    zoom_factor,
+    zoomed,
+)
 
 ALPHA = 0.6  # of the colours over the image
 BLACK = (0, 0, 0)
@@ -23,25 +33,25 @@ def draw(
         predicted: class numbers [H W].
         target: class numbers [H W]; 255, which counts nowhere, is black.
     """
-    factor = enlargement(image)
-    ground, panels = enlarged(in_colour(image), factor), []
+    factor = zoom_factor(image)
+    ground, panels = zoomed(to_rgb(image), factor), []
     for mask, title in ((target, "annotated"), (predicted, "predicted")):
         if mask is not None:
-            panels.append((_overlaid(ground, enlarged(mask.as_subclass(Tensor).cpu(), factor)), title))
+            panels.append((_overlaid(ground, zoomed(mask.as_subclass(Tensor).cpu(), factor)), title))
     if not panels:
         return ground
     seen = torch.cat([mask.flatten() for mask in (target, predicted) if mask is not None]).unique().tolist()
-    names = legend([(class_names[k], colour(k)) for k in seen if k != IGNORED], panels[0][0].shape[2])
+    names = legend([(class_names[k], class_colour(k)) for k in seen if k != IGNORED], panels[0][0].shape[2])
     if len(panels) == 1:
-        return below([panels[0][0], names], gap=2)
+        return stacked([panels[0][0], names], gap=2)
     panels.insert(0, (ground, "image"))
-    shown = beside([captioned(panel, [(title, WHITE)]) for panel, title in panels])
-    names = legend([(class_names[k], colour(k)) for k in seen if k != IGNORED], shown.shape[2])
-    return below([shown, names], gap=2)
+    shown = side_by_side([add_caption(panel, [(title, WHITE)]) for panel, title in panels])
+    names = legend([(class_names[k], class_colour(k)) for k in seen if k != IGNORED], shown.shape[2])
+    return stacked([shown, names], gap=2)
 
 
 def _overlaid(image: Tensor, mask: Tensor) -> Tensor:
     classes = mask.unique().tolist()
     masks = torch.stack([mask == k for k in classes])
-    colours = [BLACK if k == IGNORED else colour(k) for k in classes]
+    colours = [BLACK if k == IGNORED else class_colour(k) for k in classes]
     return draw_segmentation_masks(image, masks, alpha=ALPHA, colors=colours)

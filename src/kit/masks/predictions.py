@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from kit.data.decode import decode
-from kit.ground.drawing import colour
+from kit.ground.drawing import class_colour
 from kit.ground.files import replacing
 from kit.masks.pictures import draw
 
@@ -30,7 +30,7 @@ class Predictions:
             folder / "masks",
             folder / "pictures" if pictures else None,
         )
-        colours = [colour(k) for k in range(len(class_names))]
+        colours = [class_colour(k) for k in range(len(class_names))]
         self.palette = [value for shade in colours for value in shade]
         named = zip(class_names, colours, strict=True)
         self.classes = self.masks / "classes.txt"

@@ -1,4 +1,8 @@
-"""Using a trained model: from Python (`load`) and on the command line (`predict`)."""
+"""Use a trained model: from Python with `load`, or on the command line with `predict`.
+
+`predictor` defines `load` and the `Predictor` that it returns. `command` is the verb `predict`, and `inputs` finds the
+images that its command line names.
+"""
 
 from kit.prediction.command import predict
 from kit.prediction.predictor import Predictor, load

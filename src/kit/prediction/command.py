@@ -1,4 +1,4 @@
-"""The verb `predict`: images to files of results, written as they come."""
+"""The verb `predict`: apply a trained model to images, and write the results while they are computed."""
 
 import csv
 import errno
@@ -12,70 +12,70 @@ from tqdm import tqdm
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
-from kit.config.arguments import apart, option, options
-from kit.config.parser import Words
+from kit.config.arguments import option_value, option_values, split_words
+from kit.config.parser import PlainParser
 from kit.ground import app
-from kit.ground.errors import BrokenFiles, UserError, in_a_line
+from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import replacing
-from kit.ground.terminal import visible
-from kit.ground.threads import in_threads
+from kit.ground.terminal import escape
+from kit.ground.threads import map_in_threads
 from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-NAMED = 10  # broken images, on the screen; the file has them all
+NAMED = 10  # the number of broken images that are printed; the file has all
 SECONDS_BETWEEN_LINES = 10.0
-OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}  # no image's fault: all would fail
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}  # would occur for every image
 
 
 class Predictions(Protocol):
-    """What a task's own `Predictions` does: it writes results into a folder. Its further arguments become options.
+    """The class `Predictions` of a task, which writes results into a folder. Its other arguments become options.
 
-    FOLDERS: the folders, below the results' own, that have a file for each image.
+    If the task generates images (it has no `predict`), the class has one method instead of `picture`, `add` and
+    `finish`: `make(model, batch_size)` writes all results with a `Predictor`, and returns what `finish` returns.
 
-    That of a task that takes no images (it has no `predict`) has, instead of `picture`, `add` and `finish`, one method:
-    `make(model, batch_size)` writes all with a `Predictor`, and returns what `finish` does.
+    FOLDERS: the folders in the folder of the results that have a file for each image.
     """
 
     FOLDERS: ClassVar[tuple[str, ...]]
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
-    def picture(self, file: Path, name: str, found: Any) -> None:
-        """Writes the files that are an image's own, which `name` is for; called by several threads.
+    def picture(self, file: Path, name: str, prediction: Any) -> None:
+        """Write the files of one image, named by `name`. Several threads call this.
 
         Raises:
             BrokenFiles: the image cannot be read.
-            OSError, ValueError: it cannot be drawn, or what is drawn cannot be written.
+            OSError, ValueError: the picture cannot be drawn or written.
         """
 
-    def add(self, file: Path, name: str, found: Any) -> None:
-        """Writes what stands in one file for all images; called in their order."""
+    def add(self, file: Path, name: str, prediction: Any) -> None:
+        """Write the result of one image to a file for all images. This is called in the order of the images."""
 
     def finish(self) -> list[Path]:
-        """Gives that file its name; what there is now, files and folders."""
+        """Complete that file, and return all files and folders of results."""
 
 
 def predict(args: list[str]) -> None:
-    """Applies a run's best checkpoint to images.
+    """Apply a run's best checkpoint to images.
 
     Raises:
-        BrokenFiles: some could not be read, or drawn; all others have their results.
+        BrokenFiles: some images cannot be read or drawn. All others have results.
     """
-    words, keys = apart(args)
+    words, options = split_words(args)
     if not words:
-        if "-h" not in keys and "--help" not in keys:
+        if "-h" not in options and "--help" not in options:
             raise UserError(f"which run? {_usage()}")
         print(f"usage: {_usage()}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
         return
     checkpoint_file = checkpoint.find(words[0])
-    model = load(checkpoint_file, option(keys, "--device"), options(keys, "--trust"))
+    model = load(checkpoint_file, option_value(options, "--device"), option_values(options, "--trust"))
     kind = as_task(model.task).Predictions
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    chosen = _parser(kind, model.takes_images).read(keys)
+    chosen = _parser(kind, model.takes_images).read(options)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
     if model.takes_images and not words[1:]:
@@ -84,23 +84,23 @@ def predict(args: list[str]) -> None:
         raise UserError(
             f"{type(model.task).__name__} takes no images, but {words[1]} is given: {_usage(with_images=False)}"
         )
-    run = checkpoint.run_of(checkpoint_file)
+    run = checkpoint.run_folder_of(checkpoint_file)
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
         refuse_links(folder, run)
-    files = inputs.find(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
-    with checkpoint.blamed(checkpoint_file, "cannot be used"):
+    files = inputs.find_images(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
+    with checkpoint.one_line_errors(checkpoint_file, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)
-            results = kind(folder, model.class_names, **{key: chosen[key] for key in _own(kind)})
+            results = kind(folder, model.class_names, **{key: chosen[key] for key in _option_names(kind)})
             if model.takes_images:
                 _write(model, files, chosen.batch_size, results, folder)
             else:
                 print(f"made: {', '.join(map(str, results.make(model, chosen.batch_size)))}")
         except OSError as error:
             raise UserError(
-                f"{error.filename or folder} cannot be written: {error.strerror or in_a_line(error)}"
+                f"{error.filename or folder} cannot be written: {error.strerror or one_line(error)}"
             ) from None
 
 
@@ -109,68 +109,74 @@ def _usage(with_images: bool = True) -> str:
     return f"{app.command('predict')} {arguments}"
 
 
-def _parser(kind: Any, takes_images: bool) -> Words:
+def _parser(kind: Any, takes_images: bool) -> PlainParser:
     if takes_images:
-        parser = Words(
-            usage=_usage(), description="Applies a run's best checkpoint to images and writes what it finds."
+        parser = PlainParser(
+            usage=_usage(), description="Apply a run's best checkpoint to images and write the results."
         )
     else:
-        parser = Words(usage=_usage(with_images=False), description="Makes images with a run's best checkpoint.")
-    parser.add_argument("--out", type=str | None, default=None, help="the results' folder; RUN/predictions by default")
-    parser.add_argument("--batch_size", type=int, default=32, help="images that the net gets at a time")
-    parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda, mps; cuda where there is one")
-    parser.add_argument("--trust", action="append", default=[], help="use classes of this package, too")
+        parser = PlainParser(
+            usage=_usage(with_images=False), description="Generate images with a run's best checkpoint."
+        )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the results; RUN/predictions by default"
+    )
+    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
+    parser.add_argument(
+        "--device", type=str | None, default=None, help="cpu, cuda or mps; by default cuda if there is one"
+    )
+    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
     parser.add_class_arguments(kind, skip={"folder", "class_names"})
     return parser
 
 
-def _own(kind: type[Predictions]) -> list[str]:
-    """The keys that the task's part of the command line has."""
-    alone = Words()
-    return [key.split(".")[0] for key in alone.add_class_arguments(kind, skip={"folder", "class_names"})]
+def _option_names(kind: type[Predictions]) -> list[str]:
+    """Return the names of the options of a task's `Predictions`."""
+    parser = PlainParser()
+    return [key.split(".")[0] for key in parser.add_class_arguments(kind, skip={"folder", "class_names"})]
 
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
-    good = 0
+    predicted = 0
 
-    def pictured(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
-        """With the reason why something is missing, or nothing."""
-        name, (file, found) = work
-        if isinstance(found, UserError):
-            return name, file, found, str(found)
+    def draw(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
+        """Return the name, file and prediction of an image, and why it could not be read or drawn, or ""."""
+        name, (file, prediction) = work
+        if isinstance(prediction, UserError):
+            return name, file, prediction, str(prediction)
         try:
-            results.picture(file, name, found)
+            results.picture(file, name, prediction)
         except (BrokenFiles, OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise
-            reason = str(error) if isinstance(error, BrokenFiles) else f"it has no picture: {in_a_line(error)}"
-            return name, file, found, reason
-        return name, file, found, ""
+            reason = str(error) if isinstance(error, BrokenFiles) else f"it has no picture: {one_line(error)}"
+            return name, file, prediction, reason
+        return name, file, prediction, ""
 
-    stream = zip(inputs.names(files), model.stream(files, batch_size), strict=True)
-    for name, file, found, reason in _counted(in_threads(pictured, stream, at_once=4, ahead=8), len(files)):
+    stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
+    for name, file, prediction, reason in _with_progress(map_in_threads(draw, stream, at_once=4, ahead=8), len(files)):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
-        if not isinstance(found, UserError):
-            good += 1
-            results.add(file, name, found)
-    made = results.finish()
-    print(f"{good:,} image{'s' * (good != 1)} predicted: {', '.join(map(str, made))}")
+        if not isinstance(prediction, UserError):
+            predicted += 1
+            results.add(file, name, prediction)
+    paths = results.finish()
+    print(f"{predicted:,} image{'s' * (predicted != 1)} predicted: {', '.join(map(str, paths))}")
     if not broken:
         return
-    listed = folder / BROKEN
-    with replacing(listed) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
+    table = folder / BROKEN
+    with replacing(table) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
     for file, reason in broken[:NAMED]:
-        print(visible(f"{file}: {reason}"), file=sys.stderr)
+        print(escape(f"{file}: {reason}"), file=sys.stderr)
     raise BrokenFiles(
-        f"{len(broken):,} of {len(files):,} images could not be read or drawn; {listed} has them all, with the reasons"
+        f"{len(broken):,} of {len(files):,} images could not be read or drawn; {table} has them all, with the reasons"
     )
 
 
-def _counted(outcomes: Iterator[Any], total: int) -> Iterator[Any]:
-    """With a bar on a terminal, and a line now and then elsewhere."""
+def _with_progress(outcomes: Iterator[Any], total: int) -> Iterator[Any]:
+    """Yield the outcomes, and show the progress: as a bar on a terminal, or as a line every few seconds."""
     if sys.stderr.isatty():
         yield from tqdm(outcomes, total=total, unit=" images", dynamic_ncols=True)
         return

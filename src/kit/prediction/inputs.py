@@ -1,4 +1,4 @@
-"""Which images are meant on the command line, and what their results are called."""
+"""Find the images that a command line names, and name their results."""
 
 import glob
 import os
@@ -11,54 +11,56 @@ from kit.formats.folders import images
 from kit.ground.errors import UserError
 
 
-def find(given: Sequence[str], results: Sequence[Path] = ()) -> list[Path]:
-    """The files that files, folders (with those below) and patterns (`'photos/**/*.jpg'`) mean, each once.
+def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path]:
+    """Return the images that words of a command line name, each once.
 
     Args:
-        results: folders of results, in which nothing is looked for: else the next call would take them for images.
+        words: files, folders (with the folders in them) and patterns such as `'photos/**/*.jpg'`.
+        results: folders of results. Images in them are left out, so that results are not used as images.
 
     Raises:
-        UserError: one of them means no file, or none but results.
+        UserError: a word names no file, or only results.
     """
-    there = [folder.resolve() for folder in results if folder.is_dir()]
-    found: dict[Path, Path] = {}
+    result_folders = [folder.resolve() for folder in results if folder.is_dir()]
+    images_by_path: dict[Path, Path] = {}
 
     @cache
-    def among_results(folder: Path) -> bool:
-        return any(folder.resolve().is_relative_to(other) for other in there)
+    def is_result(folder: Path) -> bool:
+        return any(folder.resolve().is_relative_to(other) for other in result_folders)
 
-    for word in given:
+    for word in words:
         path = Path(word)
         if path.is_dir():
-            some = images(path)
+            files = images(path)
         elif path.exists():
-            some = [path]
+            files = [path]
         else:
-            some = sorted(path for path in map(Path, glob.glob(word, recursive=True)) if path.is_file())  # noqa: PTH207
-        if not some:
+            files = sorted(path for path in map(Path, glob.glob(word, recursive=True)) if path.is_file())  # noqa: PTH207
+        if not files:
             what = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"{word}: {what}")
-        kept = [file for file in some if not among_results(file.parent)]
-        if not kept:
+        others = [file for file in files if not is_result(file.parent)]
+        if not others:
             raise UserError(f"{word} lies where results are written; give another folder with --out")
-        for file in kept:
-            found.setdefault(_place(file), file)
-    return list(found.values())
+        for file in others:
+            images_by_path.setdefault(_absolute(file), file)
+    return list(images_by_path.values())
 
 
-def names(files: Sequence[Path]) -> list[str]:
-    """For each file its path below the folder that all have in common, without its ending where that is unambiguous.
+def output_names(files: Sequence[Path]) -> list[str]:
+    """Return a unique name for each file's results: its path below the folder that all files share.
 
-    No name leads out of the folder to which it is appended: none has `..`, none is absolute.
+    The extension is left out if the name is unique without it. No name is absolute or has `..`, so that none leads out
+    of the folder that it is used in.
     """
-    full = [_place(file) for file in files]
+    full = [_absolute(file) for file in files]
     common = Path(os.path.commonpath([file.parent for file in full]))
-    below = [file.relative_to(common).as_posix() for file in full]
-    short = [str(Path(name).with_suffix("").as_posix()) for name in below]
-    often = Counter([*short, *below])  # `a.png.bmp` may not become the `a.png` that stands beside `a.jpg`
-    return [name if often[stem] > 1 else stem for name, stem in zip(below, short, strict=True)]
+    paths = [file.relative_to(common).as_posix() for file in full]
+    stems = [str(Path(name).with_suffix("").as_posix()) for name in paths]
+    counts = Counter([*stems, *paths])  # with the paths, since `a.png.bmp` may not become `a.png` if that exists
+    return [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
 
 
-def _place(file: Path) -> Path:
-    """Absolute, without `..`: what that means behind a link, only the disk knows."""
+def _absolute(file: Path) -> Path:
+    """Return an absolute path without `..`. Behind a link, only the file system can resolve `..`."""
     return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()

@@ -1,8 +1,8 @@
-"""A trained model with the preprocessing that it was trained with."""
+"""Load a trained model with its preprocessing, and apply it to images."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,54 +12,55 @@ from PIL import Image
 from torch import Tensor
 
 from kit.checkpoints import checkpoint
-from kit.checkpoints.building import build
+from kit.config.parser import build
 from kit.data import Preprocessing
-from kit.ground.budget import Budget
-from kit.ground.errors import UserError, in_a_line
-from kit.ground.out_of_memory import one_sample
-from kit.ground.threads import cores, in_threads
+from kit.ground.checkpoint_limits import Budget
+from kit.ground.errors import UserError, one_line
+from kit.ground.out_of_memory import in_halves
+from kit.ground.threads import available_cores, map_in_threads
 from kit.task import as_task
 
 T = TypeVar("T")
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-BYTES_AHEAD = 256 << 20  # of pixels decoded while the net is at work: no more, but two batches at least
-BYTES_OF_ANY = 12 << 20  # a guess at an image that keeps its own size
-PIECE = 8  # images that a thread decodes at a time, at most
+BYTES_AHEAD = 256 << 20  # of pixels that are decoded while the net computes, if these are two batches or more
+BYTES_OF_UNRESIZED = 12 << 20  # assumed for an image that is not resized
+CHUNK = 8  # the largest number of images that a thread decodes at a time
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
-    """The model of a run (its best checkpoint), or of a checkpoint file, ready to be used; it needs nothing else.
+    """Load the model of a run (its best checkpoint) or of a checkpoint file.
 
     Args:
-        device: `cpu`, `cuda`, `mps`; by default a GPU of CUDA if there is one.
+        device: `cpu`, `cuda` or `mps`; by default a CUDA GPU if there is one.
         trust: packages of others whose classes the checkpoint may name.
 
     Raises:
-        UserError: there is no such run, the checkpoint is damaged or names what it may not, or it says nothing about
-            the preprocessing.
+        UserError: there is no such run, or the checkpoint is damaged, names something that is not trusted, or has no
+            preprocessing.
     """
     file = checkpoint.find(str(run_or_checkpoint))
     content, parts = checkpoint.load(file, trust)
-    with checkpoint.blamed(file, "cannot be loaded"):
+    with checkpoint.one_line_errors(file, "cannot be loaded"):
         with Budget(content.get("state_dict"), file):
             task = build(L.LightningModule, "model", parts["model"])
-        checkpoint.fill(task, content["state_dict"], file)
-        taught = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
-        preprocessing = Preprocessing.of(taught if isinstance(taught, dict) else {})
-    made = Predictor(task, preprocessing)
-    if not made.takes_images and not hasattr(as_task(task).Predictions, "make"):
+        checkpoint.load_weights(task, content["state_dict"], file)
+        state = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
+        preprocessing = Preprocessing.from_state(state if isinstance(state, dict) else {})
+    predictor = Predictor(task, preprocessing)
+    if not predictor.takes_images and not hasattr(as_task(task).Predictions, "make"):
         raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:  # torch's words for what it has not, or does not know
-        raise UserError(f"device '{device}' cannot be used: {in_a_line(error)}") from None
-    return made
+    except (RuntimeError, AssertionError) as error:  # the device is missing, or its name is unknown
+        raise UserError(f"device '{device}' cannot be used: {one_line(error)}") from None
+    return predictor
 
 
 class Predictor:
-    """
+    """A trained model with its preprocessing.
+
     task: the LightningModule, in evaluation mode.
-    preprocessing: what is done to an image before.
+    preprocessing: what is done to an image before the net gets it.
     """
 
     def __init__(self, task: L.LightningModule, preprocessing: Preprocessing) -> None:
@@ -67,7 +68,7 @@ class Predictor:
 
     @property
     def _task(self) -> Any:
-        """With what a task has beside a LightningModule."""
+        """The task, with methods that a LightningModule does not have."""
         return self.task
 
     @property
@@ -76,49 +77,52 @@ class Predictor:
 
     @property
     def takes_images(self) -> bool:
-        """Or it makes images itself."""
+        """Whether the task predicts something of images; otherwise it generates images."""
         return as_task(self.task).has("predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
-        """What the task's `predict` makes of each image, in their order.
+        """Return the prediction for each image, in their order.
 
         Args:
-            images: files, PIL images of any mode, or tensors, uint8 [C H W]; of any size.
+            images: files, PIL images of any mode, or tensors uint8 [C H W], all of any size.
+            batch_size: the number of images that the net gets at a time.
 
         Raises:
-            UserError: one of them cannot be read.
+            UserError: an image cannot be read.
         """
         if isinstance(images, (str, Path, Image.Image)) or (isinstance(images, Tensor) and images.ndim == 3):
             raise UserError("predict takes a list of images: [image]")
-        found = []
+        predictions = []
         for _, outcome in self.stream(images, batch_size):
             if isinstance(outcome, UserError):
                 raise outcome
-            found.append(outcome)
-        return found
+            predictions.append(outcome)
+        return predictions
 
     def stream(self, images: Iterable[ImageLike], batch_size: int = 32) -> Iterator[tuple[ImageLike, Any]]:
-        """Each image with what `predict` makes of it, or with the `UserError` that reading it raised.
+        """Yield each image with its prediction, or with the `UserError` that reading it raised.
 
-        A few batches are in memory at a time, however many images there are.
+        Only a few batches are in memory at a time.
         """
         if not self.takes_images:
             raise UserError(f"{type(self.task).__name__} takes no images; `model.task.sample` makes some")
-        size = batch_size if self.preprocessing.size else 1  # of one size, or else one by one
-        for batch in _batched(in_threads(self._read, images, *self._ahead(size)), size):
-            good = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
-            found = iter(
-                self.predict_read(torch.stack([pixels for pixels, _ in good]), [s for _, s in good]) if good else []
+        size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
+        for batch in _batched(map_in_threads(self._read, images, *self._ahead(size)), size):
+            read = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
+            predictions = iter(
+                self.predict_pixels(torch.stack([p for p, _ in read]), [s for _, s in read]) if read else []
             )
             for image, outcome in batch:
-                yield image, outcome if isinstance(outcome, UserError) else next(found)
+                yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 
     def _ahead(self, batch_size: int) -> tuple[int, int]:
-        """How many images a thread takes at a time, and how many times that many are decoded in advance."""
-        how, workers = self.preprocessing, cores() + 2
-        affordable = BYTES_AHEAD // (how.channels * how.size[0] * how.size[1] if how.size else BYTES_OF_ANY)
-        piece = max(1, min(PIECE, batch_size, affordable // workers))
-        return piece, ceil(max(2 * batch_size, min(workers * piece, affordable)) / piece)
+        """Return how many images a thread decodes at a time, and how many such chunks are decoded in advance."""
+        preprocessing, workers = self.preprocessing, available_cores() + 2
+        affordable = BYTES_AHEAD // (
+            preprocessing.channels * math.prod(preprocessing.size) if preprocessing.size else BYTES_OF_UNRESIZED
+        )
+        chunk = max(1, min(CHUNK, batch_size, affordable // workers))
+        return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, affordable)) / chunk)
 
     def _read(self, image: ImageLike) -> tuple[ImageLike, tuple[Tensor, tuple[int, int]] | UserError]:
         try:
@@ -126,22 +130,27 @@ class Predictor:
         except UserError as error:
             return image, error
 
-    def predict_read(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Of uint8 [B C H W] and the images' own sizes, as the preprocessing has read them; in halves where the device
-        has too little memory."""
-        try:
-            with torch.inference_mode():
-                images = self.preprocessing.normalise(pixels.to(self.task.device))
-                return self._task.predict(images, sizes, [self.preprocessing.area(size) for size in sizes])
-        except torch.OutOfMemoryError as error:
-            said = str(error)
-        if len(pixels) == 1:
-            raise one_sample(pixels, said)
-        half = len(pixels) // 2
-        return [*self.predict_read(pixels[:half], sizes[:half]), *self.predict_read(pixels[half:], sizes[half:])]
+    def predict_pixels(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        """Return the predictions for images that `Preprocessing.read` has read.
+
+        If the device has too little memory, the batch is halved.
+
+        Args:
+            pixels: uint8 [B C H W].
+            sizes: the original height and width of each image.
+
+        Raises:
+            DoesNotFit: a single image does not fit into memory.
+        """
+        return [prediction for part in in_halves(self._predict_at_once, pixels, sizes) for prediction in part]
+
+    @torch.inference_mode()
+    def _predict_at_once(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        images = self.preprocessing.normalise(pixels.to(self.task.device))
+        return self._task.predict(images, sizes, [self.preprocessing.area(size) for size in sizes])
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     items = iter(items)
-    while some := list(islice(items, size)):
-        yield some
+    while batch := list(islice(items, size)):
+        yield batch

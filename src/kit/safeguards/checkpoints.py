@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from kit.safeguards.stopping import has_validated
+from kit.ground._lightning import has_validated
 from kit.training.monitor import require_logged, watched
 
 

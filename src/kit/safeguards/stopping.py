@@ -7,6 +7,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
+from kit.ground._lightning import has_validated
 from kit.ground.errors import NotMeasured, UserError
 from kit.safeguards.messages import tell
 from kit.training.monitor import NEVER, require_logged, watched
@@ -71,8 +72,3 @@ class EarlyStopping(callbacks.EarlyStopping):
                 f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
             )
             tell(trainer, "early_stopping", said)
-
-
-def has_validated(trainer: L.Trainer) -> bool:
-    """Whether there has been a validation; a run may end before its first."""
-    return trainer.fit_loop.epoch_loop.val_loop._has_run

@@ -11,9 +11,10 @@ weights, `fid` is standard FID, beside that of training images (`/train_images`)
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from kit.ground.drawing import GREY, captioned
+from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception, pictures
 from kit.samples.judge import trained
@@ -21,8 +22,31 @@ from kit.samples.metric import frechet_distance, nearest, noise_images, normal_i
 
 SHOWN = 32  # samples with their nearest training images
 FEWEST = 2  # images that have a covariance
+PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
 
 Real = tuple[Tensor, Tensor]  # uint8 [N C H W] and classes Long[N]
+
+
+def report_samples(task: Any, split: str) -> None:
+    """Judge samples of a task by the split that it has measured and by the training images; log figures and a picture.
+
+    Args:
+        task: a `Generator`, with a trainer.
+    """
+    data = task.trainer.datamodule
+    if data.samples["train"] is None:
+        rank_zero_warn(f"samples are not judged: beside the {split} images there are none of training")
+        return
+    compared = None
+    if task.trainer.is_global_zero:  # one of several processes trains the classifier
+        reported = data.images(split, task.measured.keys.tolist())
+        compared = compare(task, reported, data.images("train", range(len(data.samples["train"]))))
+    figures, picture = task.trainer.strategy.broadcast(compared)
+    task.log_dict({f"{split}/{key}": value for key, value in figures.items()})
+    for logger in task.loggers if task.trainer.is_global_zero else ():
+        if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`
+            photograph = picture[0].numel() > PHOTOGRAPH
+            logger.log_picture("samples/nearest", picture, task.global_step, photograph=photograph)
 
 
 def compare(task: Any, real: Real, known: Real) -> tuple[dict[str, float], Tensor]:
@@ -68,7 +92,7 @@ def _with_nearest(made: Tensor, known: Tensor, distances: Tensor, names: list[st
     shown = distances.argsort()[:SHOWN].tolist()
     told = [f"{names[place]}: {distances[place]:.3f}" for place in shown]
     said = "generated | nearest training image, and how far off it is: 0 would be a copy"
-    return captioned(pictures.pairs(made[shown], known[shown], told), [(said, GREY)])
+    return add_caption(pictures.pairs(made[shown], known[shown], told), [(said, GREY)])
 
 
 def _share(true: Tensor) -> float:

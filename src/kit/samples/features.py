@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kit.checkpoints import checkpoint
-from kit.ground.budget import Budget
-from kit.ground.errors import UserError, nearest
+from kit.ground.checkpoint_limits import Budget
+from kit.ground.errors import UserError, did_you_mean
 from kit.samples.network import Trunk
 from kit.training.weights import load_weights
 
@@ -155,7 +155,7 @@ class TorchvisionFeatures(Features):
             raise UserError(f"{UNTRAINED}: give model.features.weights FILE, or model.features.pretrained true")
         known = models.list_models(module=models)
         if self.name not in known:
-            raise UserError(f"torchvision has no model '{self.name}'{nearest(self.name, known)}")
+            raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, known)}")
         if in_channels != len(IMAGENET[0]):
             raise UserError(f"torchvision's nets are for 3 channels, but there are {in_channels} here")
         net = models.get_model(self.name, weights=None if self.weights else "DEFAULT")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kit.ground.errors import UserError, in_a_line
-from kit.ground.reading import require_weights
+from kit.ground.checkpoint_limits import require_weights
+from kit.ground.errors import UserError, one_line
 
 FEATURES = 2048  # of the last layer before the classes
 AT_ONCE = 50  # images
@@ -49,7 +49,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
             sync_on_compute=False,  # of several processes only the first one has it
         )
     except Exception as error:  # there is nothing that a damaged file, or another net's, does not raise
-        why = in_a_line(error)
+        why = one_line(error)
         raise UserError(f"model.inception: {file} holds no weights of Inception, as {WEIGHTS} does ({why})") from None
     return metric.to(device)
 

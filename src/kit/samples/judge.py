@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.ground.checkpoint_limits import require_stored
 from kit.ground.files import replacing
-from kit.ground.reading import require_stored
 from kit.samples.network import Trunk
 from kit.samples.pictures import floats
 from kit.training.schedule import WarmupCosine

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kit.ground.drawing import GREY, WHITE, below, beside, captioned, enlarged, enlargement, in_colour
+from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, to_rgb, zoom_factor, zoomed
 
 GAP = 1  # between the images of a grid, in their own pixels
 WIDTH = 1600  # of a picture of several images with words, in pixels
@@ -32,10 +32,10 @@ def draw(image: Tensor, class_names: Sequence[str], predicted: Tensor | None = N
         target: a class number.
     """
     lines = [] if target is None else [(class_names[int(target)], WHITE)]
-    shown = [captioned(_large(image), lines)]
+    shown = [add_caption(_large(image), lines)]
     if predicted is not None:
-        shown.append(captioned(_large(predicted), [("generated", GREY)]))
-    return beside(shown)
+        shown.append(add_caption(_large(predicted), [("generated", GREY)]))
+    return side_by_side(shown)
 
 
 def grid(images: Tensor, columns: int, names: Sequence[str] = (), least: int = LEAST) -> Tensor:
@@ -45,26 +45,26 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), least: int = L
         names: one below each image, if there are any.
         least: pixels of an image's shorter side, about.
     """
-    factor = enlargement(images[0], least)
-    cells = [enlarged(in_colour(image), factor) for image in images]
+    factor = zoom_factor(images[0], least)
+    cells = [zoomed(to_rgb(image), factor) for image in images]
     if names:
-        cells = [captioned(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
+        cells = [add_caption(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
         columns = _fitting(columns, cells)
-    rows = [beside(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
-    return below(rows, GAP * factor)
+    rows = [side_by_side(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
+    return stacked(rows, GAP * factor)
 
 
 def pairs(images: Tensor, others: Tensor, names: Sequence[str], columns: int = 8) -> Tensor:
     """The same of images with another right beside each, and a name below the two."""
-    factor = enlargement(images[0], LARGE)
+    factor = zoom_factor(images[0], LARGE)
     both = zip(images, others, names, strict=True)
     cells = [
-        captioned(beside([enlarged(in_colour(part), factor) for part in pair], GAP), [(name, WHITE)])
+        add_caption(side_by_side([zoomed(to_rgb(part), factor) for part in pair], GAP), [(name, WHITE)])
         for *pair, name in both
     ]
     columns = _fitting(columns, cells)
-    rows = [beside(cells[start : start + columns], 8 * GAP) for start in range(0, len(cells), columns)]
-    return below(rows, 8 * GAP)
+    rows = [side_by_side(cells[start : start + columns], 8 * GAP) for start in range(0, len(cells), columns)]
+    return stacked(rows, 8 * GAP)
 
 
 def _fitting(columns: int, cells: Sequence[Tensor]) -> int:
@@ -73,4 +73,4 @@ def _fitting(columns: int, cells: Sequence[Tensor]) -> int:
 
 
 def _large(image: Tensor) -> Tensor:
-    return enlarged(in_colour(image), enlargement(image))
+    return zoomed(to_rgb(image), zoom_factor(image))

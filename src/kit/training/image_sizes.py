@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from kit.ground.errors import UserError, in_a_line
+from kit.ground.errors import UserError, one_line
 
 USUAL_SIDES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512, 518)  # pixels
 
@@ -29,7 +29,7 @@ def refuse_wrong_sizes(task: L.LightningModule) -> None:
         if side is not None:
             raise UserError(
                 f"{key}: {type(task.net).__name__} cannot take images of {size[0]}x{size[1]} "
-                f"({type(error).__name__}: {in_a_line(error)}); it takes {side}x{side}"
+                f"({type(error).__name__}: {one_line(error)}); it takes {side}x{side}"
             )
 
 

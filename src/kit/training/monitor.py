@@ -5,7 +5,7 @@ from typing import Literal
 import lightning as L
 from torch import Tensor
 
-from kit.ground.errors import UserError, nearest
+from kit.ground.errors import UserError, did_you_mean
 from kit.task import as_task
 
 NEVER = 2**31
@@ -18,7 +18,9 @@ def require_logged(key: str, logged: dict[str, Tensor], flag: str) -> None:
     """
     if key not in logged:
         keys = sorted(known for known in logged if known.startswith("val/"))
-        raise UserError(f"{flag}: no {key!r} is logged{nearest(key, keys)} (there are {', '.join(keys) or 'none'})")
+        raise UserError(
+            f"{flag}: no {key!r} is logged{did_you_mean(key, keys)} (there are {', '.join(keys) or 'none'})"
+        )
 
 
 def watched(

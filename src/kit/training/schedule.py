@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from kit.ground.errors import UserError, in_a_line
+from kit.ground.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from lightning import LightningModule
@@ -156,7 +156,7 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
         raise
     except Exception as error:  # the user may name any class, and it may raise anything
         name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
-        raise UserError(f"{key}: {name} cannot be made: {in_a_line(error)}") from error
+        raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
 
 
 def _by_validation(

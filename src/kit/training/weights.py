@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from kit.ground._lightning import finds_unused_parameters
+from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError
-from kit.ground.reading import require_weights
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -160,6 +161,5 @@ def require_epochs(freeze_epochs: int) -> None:
 
 def allow_freezing(trainer: "Trainer") -> None:
     """Raises UserError if processes would wait for gradients that frozen parameters do not get."""
-    finds_unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
-    if trainer.world_size > 1 and not finds_unused:
+    if trainer.world_size > 1 and not finds_unused_parameters(trainer):
         raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from kit.ground.errors import UserError, nearest
+from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
 
 
@@ -33,7 +33,7 @@ class TorchvisionNet(nn.Module):
 
         known = models.list_models(module=models)
         if name not in known:
-            raise UserError(f"torchvision has no classification model '{name}'{nearest(name, known)}")
+            raise UserError(f"torchvision has no classification model '{name}'{did_you_mean(name, known)}")
         self.net = models.get_model(name, weights=None, **_fixed_options(name))
         if stochastic_depth is not None:
             _set_stochastic_depth(self.net, name, stochastic_depth)
@@ -77,7 +77,7 @@ class TimmNet(nn.Module):
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
         known = [*timm.list_models(), *timm.list_pretrained()]  # NAME, and NAME.WEIGHTS
         if name not in known:
-            raise UserError(f"timm has no model '{name}'{nearest(name, known)}")
+            raise UserError(f"timm has no model '{name}'{did_you_mean(name, known)}")
         try:
             self.net = timm.create_model(
                 name,

@@ -11,7 +11,8 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from kit.ground.errors import UserError, nearest
+from kit.ground._torch import proposal_limits
+from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import load_weights, swap_first_convolution
 
 KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
@@ -56,7 +57,7 @@ class TorchvisionDetector(nn.Module):
         super().__init__()
         known = [model for model in models.list_models(module=models.detection) if model.startswith(KINDS)]
         if name not in known:
-            raise UserError(f"torchvision has no detection model '{name}'{nearest(name, known)}")
+            raise UserError(f"torchvision has no detection model '{name}'{did_you_mean(name, known)}")
         self.net = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1)
         self._fixed_norms: list[nn.BatchNorm2d] = []
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
@@ -105,7 +106,7 @@ def limit_detections(net: nn.Module, most: int) -> None:
         if hasattr(module, "topk_candidates"):
             module.topk_candidates = math.ceil(module.topk_candidates * factor)
         if isinstance(module, RegionProposalNetwork):
-            for numbers in (module._pre_nms_top_n, module._post_nms_top_n):  # these have no public names
+            for numbers in proposal_limits(module):
                 numbers["testing"] = math.ceil(numbers["testing"] * factor)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.ground.errors import UserError, nearest
+from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
 
 
@@ -32,7 +32,7 @@ class TorchvisionSegmenter(nn.Module):
 
         known = models.list_models(module=models.segmentation)
         if name not in known:
-            raise UserError(f"torchvision has no segmentation model '{name}'{nearest(name, known)}")
+            raise UserError(f"torchvision has no segmentation model '{name}'{did_you_mean(name, known)}")
         self.net = models.get_model(name, weights=None, weights_backbone=None)
         self.net.aux_classifier = None
         swap_first_convolution(self.net, in_channels)
@@ -81,7 +81,7 @@ class SmpNet(nn.Module):
         architectures = smp.MODEL_ARCHITECTURES_MAPPING
         for what, name, known in (("architecture", arch, architectures), ("encoder", encoder, encoders)):
             if name not in known:
-                raise UserError(f"segmentation_models_pytorch has no {what} '{name}'{nearest(name, known)}")
+                raise UserError(f"segmentation_models_pytorch has no {what} '{name}'{did_you_mean(name, known)}")
         encoder_weights = "imagenet" if pretrained and not weights else None
         try:
             self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)

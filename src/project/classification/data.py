@@ -11,18 +11,27 @@ from typing import Any
 import torch
 
 from kit.data import Files, ImageDataModule, Samples
-from kit.data.decode import channels_of
-from kit.data.embedded import Embedded
-from kit.data.published import Published
-from kit.formats.complaints import Complaints, beside_classes, of_other_formats
-from kit.formats.folders import SPLITS, data_folder, folders, group_expression, images, split_folders
-from kit.ground.errors import UserError, nearest
+from kit.data.decode import find_channels
+from kit.data.digits import DigitsDataModule
+from kit.data.torchvision_data import TorchvisionDataModule
+from kit.formats.folders import (
+    SPLITS,
+    FaultCollector,
+    data_folder,
+    folders,
+    group_expression,
+    images,
+    images_beside_classes,
+    split_folders,
+    unused_files,
+)
+from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
-from kit.ground.reading import MOST_OF_LIST, read_text
+from kit.ground.files import MAX_LIST_BYTES, read_text
 
 
-class Digits(Embedded):
-    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.embedded`."""
+class Digits(DigitsDataModule):
+    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.digits`."""
 
 
 class ImageFolder(ImageDataModule):
@@ -46,7 +55,7 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
-        self.complain = Complaints()
+        self.complain = FaultCollector()
         self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root
@@ -59,9 +68,9 @@ class ImageFolder(ImageDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of(self._given("train").paths)
+        return self.channels or find_channels(self.split("train").paths)
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         folder = self.folders[split]
         if folder is None:
             return None
@@ -70,7 +79,7 @@ class ImageFolder(ImageDataModule):
         for class_folder in folders(folder):
             name = class_folder.name
             if name not in self.class_names:
-                known = nearest(name, self.class_names)
+                known = did_you_mean(name, self.class_names)
                 self.complain("class-unknown", class_folder, f"the model has no class '{name}'{known}")
                 continue
             found = images(class_folder)
@@ -80,7 +89,7 @@ class ImageFolder(ImageDataModule):
             targets += [self.class_names.index(name)] * len(found)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
-        channels = self.channels or (channels_of(paths) if split == "train" else self.in_channels)
+        channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
         return Files(torch.tensor(targets), paths, channels, self.image_size, groups=self._groups(paths))
 
     def _groups(self, paths: Sequence[Path]) -> list[str] | None:
@@ -95,13 +104,13 @@ class ImageFolder(ImageDataModule):
         return groups
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.noted = noted = []
-        self.division()
-        yield from noted
+        self.complain.faults = faults = []
+        self.splits()
+        yield from faults
         for folder in filter(None, self.folders.values()):
-            yield from beside_classes(folder)
+            yield from images_beside_classes(folder)
             for class_folder in folders(folder):
-                yield from of_other_formats(class_folder)
+                yield from unused_files(class_folder)
 
 
 class Csv(ImageDataModule):
@@ -127,7 +136,7 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             there = self.table.absolute()
             raise UserError(f"no table at {there}; give its folder with --data.root and its name with --data.file")
-        self.complain = Complaints()
+        self.complain = FaultCollector()
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -139,16 +148,16 @@ class Csv(ImageDataModule):
         )
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of([self.root / row["path"] for row in self.rows])
+        return self.channels or find_channels([self.root / row["path"] for row in self.rows])
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         rows = [row for row in self.rows if row["split"] == split]
         if not rows:
             return None
         for row in rows:
             label, line = row["label"], row["line"]
             if label not in self.class_names:
-                known = nearest(label, self.class_names)
+                known = did_you_mean(label, self.class_names)
                 self.complain("class-unknown", self.table, f"the model has no class '{label}'{known}", line)
         rows = [row for row in rows if row["label"] in self.class_names]
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
@@ -157,9 +166,9 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.noted = noted = []
-        self.division()
-        yield from noted
+        self.complain.faults = faults = []
+        self.splits()
+        yield from faults
         listed = {(self.root / row["path"]).resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:
@@ -167,8 +176,8 @@ class Csv(ImageDataModule):
                 yield Fault("annotation-missing", "warning", str(path), None, told)
 
 
-class TorchvisionDataset(Published):
-    """A classification data set of torchvision; for its arguments see `kit.data.published`."""
+class TorchvisionDataset(TorchvisionDataModule):
+    """A classification data set of torchvision; for its arguments see `kit.data.torchvision_data`."""
 
 
 @contextmanager
@@ -178,7 +187,7 @@ def _lines_of(table: Path) -> Iterator[StringIO]:
     Raises:
         UserError: it cannot be read, or is not CSV.
     """
-    lines = StringIO(read_text(table, MOST_OF_LIST), newline="")
+    lines = StringIO(read_text(table, MAX_LIST_BYTES), newline="")
     try:
         yield lines
     except csv.Error as error:
@@ -186,7 +195,7 @@ def _lines_of(table: Path) -> Iterator[StringIO]:
         raise UserError(f"{table}:{line}: broken CSV ({error})") from None
 
 
-def _rows(table: Path, complain: Complaints) -> list[dict[str, Any]]:
+def _rows(table: Path, complain: FaultCollector) -> list[dict[str, Any]]:
     with _lines_of(table) as lines:
         reader = csv.DictReader(lines)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]

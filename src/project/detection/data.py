@@ -12,14 +12,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from kit.boxes import targets
 from kit.boxes.scenes import draw
 from kit.data import Files, ImageDataModule, Samples, Tensors
-from kit.data.decode import channels_of
+from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
-from kit.data.splitting import stratified
-from kit.formats.boxes import Reading, coco, unreadable, voc, yolo
-from kit.formats.boxes.parts import Part, part_of
-from kit.formats.coco import Crowds, crowds_in_words, find
-from kit.formats.complaints import crowd_faults
-from kit.formats.folders import data_folder, groups_by_name
+from kit.data.splitting import stratified_split
+from kit.formats.boxes import Reading, coco, missing_annotation, unreadable, voc, yolo
+from kit.formats.boxes.cleaning import BoxSplit, clean_split
+from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
+from kit.formats.folders import data_folder, groups_by_name, unlisted_images
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
@@ -47,10 +46,10 @@ class DigitScenes(ImageDataModule):
     def find_in_channels(self) -> int:
         return 3
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         images, labels = digits()
-        rest, test = stratified(labels, 0.2, seed=0)
-        train, val = stratified(labels[rest], 0.1, self.seed)
+        rest, test = stratified_split(labels, 0.2, seed=0)
+        train, val = stratified_split(labels[rest], 0.1, self.seed)
         own, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
         count = max(1, self.scenes // share)
         require_drawable(count, *self.image_size)
@@ -90,7 +89,7 @@ class Annotated(ImageDataModule):
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = self.place(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
-        self._prepared: dict[str, Part] = {}
+        self._prepared: dict[str, BoxSplit] = {}
 
     def read(self, split: str) -> Reading:
         """What the annotations of a part say."""
@@ -112,13 +111,13 @@ class Annotated(ImageDataModule):
 
     def find_in_channels(self) -> int:
         first = self.reading(next(iter(self.parts)))
-        return self.channels or channels_of([annotation.image for annotation in first.annotations])
+        return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
-    def part(self, split: str) -> Part | None:
+    def part(self, split: str) -> BoxSplit | None:
         """As it is, whatever is wrong with it."""
         reading = self.reading(split)
         if reading is not None and split not in self._prepared:
-            self._prepared[split] = part_of(reading, self._class_names_or_all())
+            self._prepared[split] = clean_split(reading, self._class_names_or_all())
         return self._prepared.get(split)
 
     def _class_names_or_all(self) -> list[str]:
@@ -127,7 +126,7 @@ class Annotated(ImageDataModule):
         except UserError:  # what there is for training cannot be read, or is empty
             return [name.strip() for reading in self.readings.values() for name in reading.class_names]
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         """
         Raises:
             UserError: too much of it cannot be used. What had to be left out or mended is said in one line.
@@ -138,14 +137,14 @@ class Annotated(ImageDataModule):
         self.class_names  # noqa: B018  without them nothing can be used
         part.stop_if_unusable(split, self.root)
         if part.faults:
-            rank_zero_warn(f"{split}: {part.mended()}; python -m project.check names the files")
+            rank_zero_warn(f"{split}: {part.count_faults()}; python -m project.check names the files")
         if crowds := part.crowds():
-            rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {crowds_in_words(crowds)}")
+            rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
         return self._files(part)
 
-    def division(self) -> dict[str, Samples]:
-        """Unlike `given` it stops at no image nor box: whoever checks the data wants to see all the others, too."""
-        parts: dict[str, Part | None] = {}
+    def splits(self) -> dict[str, Samples]:
+        """Return the splits without stopping at a broken image or box, so that `check` sees all others, too."""
+        parts: dict[str, BoxSplit | None] = {}
         for split in ("train", "val", "test"):
             try:
                 parts[split] = self.part(split)
@@ -153,7 +152,7 @@ class Annotated(ImageDataModule):
                 continue
         return {split: self._files(part) for split, part in parts.items() if part is not None}
 
-    def _files(self, part: Part) -> Files:
+    def _files(self, part: BoxSplit) -> Files:
         groups = groups_by_name(part.paths, self.group)
         return Files(part.targets, part.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
@@ -166,12 +165,12 @@ class Annotated(ImageDataModule):
             part = self.part(split)
             yield from part.faults
             yield from crowd_faults(part.crowds(), self.root)
-            if lack := part.lack(split):
-                yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {lack}")
+            if reason := part.why_unusable(split):
+                yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
-    comparable = staticmethod(targets.comparable)
+    hashable_target = staticmethod(targets.hashable_target)
 
 
 class Coco(Annotated):
@@ -209,7 +208,9 @@ class Coco(Annotated):
                 line = place.rstrip(":")
                 yield unreadable(file, int(line) if line.isdigit() else None, message)
         yield from self.faults_of(whole)
-        yield from coco.left_out({annotation.image for reading in whole.values() for annotation in reading.annotations})
+        images = {annotation.image for reading in whole.values() for annotation in reading.annotations}
+        for image in unlisted_images(images):
+            yield missing_annotation(image, "no JSON file names it, and it is left out")
 
 
 class Voc(Annotated):
@@ -243,14 +244,14 @@ class Yolo(Annotated):
     def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layout = yolo.find(self.root, names)
-        self.parts = self.layout.parts
+        self.parts = self.layout.splits
 
     @staticmethod
     def place(root: str) -> Path:
         return Path(root) if Path(root).is_file() else data_folder(root)
 
     def read(self, split: str) -> Reading:
-        return yolo.read(self.layout.parts[split], self.layout)
+        return yolo.read(self.layout.splits[split], self.layout)
 
     def find_class_names(self) -> list[str]:
         return list(dict.fromkeys(name.strip() for name in self.layout.class_names))

@@ -16,7 +16,7 @@ from kit.boxes.flips import Flip, in_flips
 from kit.boxes.metric import COCO_LIMIT
 from kit.boxes.predictions import Predictions
 from kit.data import Batch
-from kit.data.decode import fit
+from kit.data.decode import fitted_size
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.zoo.detection import limit_detections
@@ -89,7 +89,7 @@ class Detector(Task):
         shown = tuple(batch.images.shape[-2:])
         sizes = [tuple(target["size"].tolist()) for target in batch.targets]
         detected = zip(self(batch.images), sizes, strict=True)
-        return [_on_cpu(to_original(boxes, size, fit(size, shown))) for boxes, size in detected]
+        return [_on_cpu(to_original(boxes, size, fitted_size(size, shown))) for boxes, size in detected]
 
     def evaluation(self, split: str) -> BoxEvaluation:
         return BoxEvaluation(self.class_names, self.limit)

@@ -1,10 +1,8 @@
-"""Images made out of noise, and images painted in a style."""
+"""Images made out of noise."""
 
-from project.generation.data import Digits, ImageFolder, Photos, TorchvisionDataset
+from project.generation.data import Digits, ImageFolder, TorchvisionDataset
 from project.generation.flow import Euler, Heun
 from project.generation.model import UNet
-from project.generation.style_model import StyleNet
-from project.generation.style_task import Stylizer
 from project.generation.task import Generator
 
 __all__ = [
@@ -13,9 +11,6 @@ __all__ = [
     "Generator",
     "Heun",
     "ImageFolder",
-    "Photos",
-    "StyleNet",
-    "Stylizer",
     "TorchvisionDataset",
     "UNet",
 ]

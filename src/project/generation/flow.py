@@ -6,21 +6,17 @@ A net learns the velocity; from noise, a solver then follows it to an image.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kit.ground.errors import UserError
+from kit.ground.out_of_memory import in_halves
+from kit.samples.pictures import pixels
 
 Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
-
-
-def noise(numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Float[B *shape], on the CPU: of each number its own noise, whatever the others are."""
-    made = [torch.randn(*shape, generator=torch.Generator().manual_seed(number)) for number in numbers]
-    return torch.stack(made) if made else torch.empty(0, *shape)
 
 
 class Flow(NamedTuple):
@@ -102,6 +98,11 @@ class Solver(ABC):
             time = end
         return x
 
+    def changed(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
+        """Return a solver like this one with what is given instead: `euler` or `heun`, steps, churn."""
+        kind = {"euler": Euler, "heun": Heun, None: type(self)}[name]
+        return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
+
     @abstractmethod
     def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
         """Along which a step from time to end is taken."""
@@ -137,3 +138,29 @@ class Heun(Solver):
     def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
         first = velocity(x, time)
         return (first + velocity(x + (end - time) * first, end)) / 2
+
+
+class Sampler(nn.Module):
+    """Makes images, Float[B C H W], out of noise, Float[B N C H W] (N: the solver's `noises`), and classes, Long[B].
+
+    Args:
+        net: says velocities.
+        of_any, guidance: as for `guided`.
+        solver: follows them.
+    """
+
+    def __init__(self, net: nn.Module, of_any: int, solver: Solver, guidance: float) -> None:
+        super().__init__()
+        self.net, self.of_any, self.solver, self.guidance = net, of_any, solver, guidance
+
+    def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
+        return self.solver(guided(self.net, classes, self.of_any, self.guidance), noise)
+
+    @torch.no_grad()
+    def images(self, noise: Tensor, classes: Tensor, device: torch.device) -> Tensor:
+        """Return images, uint8 [B C H W] on the CPU; made on a device, in parts if it has too little memory."""
+
+        def make(noise: Tensor, classes: Tensor) -> Tensor:
+            return pixels(self(noise.to(device), classes.to(device)).float()).cpu()
+
+        return torch.cat(in_halves(make, noise, classes))

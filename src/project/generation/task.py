@@ -7,24 +7,23 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.samples import pictures
-from kit.samples.comparison import FEWEST, compare
+from kit.samples.comparison import FEWEST, report_samples
 from kit.samples.evaluation import FlowEvaluation
+from kit.samples.exported import ExportedGenerator
 from kit.samples.inception import load as load_inception
+from kit.samples.noise import noise
+from kit.samples.predictions import Predictions
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.generation.exported import ExportedGenerator
-from project.generation.flow import Flow, Heun, Solver, guided, noise, on_the_way
-from project.generation.predictions import Predictions
+from project.generation.flow import Flow, Heun, Sampler, Solver, on_the_way
 
 GOLDEN_RATIO = 0.618034  # its multiples, cut to fractions, are spread evenly, however many there are
-PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
 SHOWN = 20  # samples that TensorBoard shows through time
 
 
@@ -106,10 +105,7 @@ class Generator(Task):
         # Most often in the middle, where it is decided what the image will be (Esser et al. 2024, section 3.1).
         times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
         flow = on_the_way(images, torch.randn_like(images), times, classes.masked_fill(withheld, self.num_classes))
-        sums, weights = self.loss_terms(flow)
-        loss = (sums / weights).sum()
-        self.log("train/loss", loss, batch_size=len(batch.keys))
-        return loss
+        return self.loss(flow, len(batch.keys))
 
     def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
         """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
@@ -137,19 +133,8 @@ class Generator(Task):
     def report(self, split: str) -> None:
         """Log the metrics, and after training those of samples."""
         super().report(split)
-        if self.trainer.state.fn == "fit":
-            return
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data.samples["train"] is None:
-            rank_zero_warn(f"samples are not judged: beside the {split} images there are none of training")
-            return
-        judged = None
-        if self.trainer.is_global_zero:  # one of several processes trains the classifier
-            reported = data.images(split, self.measured.keys.tolist())
-            judged = compare(self, reported, data.images("train", range(len(data.samples["train"]))))
-        figures, shown = self.trainer.strategy.broadcast(judged)
-        self.log_dict({f"{split}/{key}": value for key, value in figures.items()})
-        self._picture("samples/nearest", shown)
+        if self.trainer.state.fn != "fit":
+            report_samples(self, split)
 
     def sample(
         self,
@@ -157,57 +142,35 @@ class Generator(Task):
         seeds: Sequence[int],
         size: Sequence[int],
         batch_size: int = 100,
-        guidance: float | None = None,
-        solver: Solver | None = None,
+        by: Sampler | None = None,
     ) -> Tensor:
-        """Images, uint8 [N C H W] on the CPU, each of its own seed, whatever the others are.
+        """Return images, uint8 [N C H W] on the CPU, each of its own seed, whatever the others are.
 
         Args:
             classes: Long[N]; K is "any".
             seeds: N of them.
             size: height and width.
-            guidance, solver: by default the task's own.
+            by: what makes them; by default with the task's own solver and guidance.
         """
-        made, shape = [], ((solver or self.solver).noises, self.in_channels, *size)
-        for own, numbers in zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True):
-            made.append(self.of_noise(noise(numbers.tolist(), shape), own, guidance, solver))
-        return torch.cat(made)
+        sampler = by or self.sampler()
+        shape = sampler.solver.noises, self.in_channels, *size
+        parts = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
+        return torch.cat([sampler.images(noise(numbers.tolist(), shape), own, self.device) for own, numbers in parts])
 
-    @torch.no_grad()
-    def of_noise(
-        self, start: Tensor, classes: Tensor, guidance: float | None = None, solver: Solver | None = None
-    ) -> Tensor:
-        """Images, uint8 [B C H W] on the CPU, of noise, Float[B N C H W], see `Solver`; the rest as for `sample`.
-
-        In halves where the device has too little memory.
-        """
+    def sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         strength = self.guidance if guidance is None else guidance
-        velocity = guided(self, classes.to(self.device), self.num_classes, strength)
-        try:
-            made = (solver or self.solver)(velocity, start.to(self.device))
-            return pictures.pixels(made.float()).cpu()
-        except torch.OutOfMemoryError:
-            if len(start) == 1:
-                raise
-        halves = zip(start.tensor_split(2), classes.tensor_split(2), strict=True)
-        return torch.cat([self.of_noise(*half, guidance, solver) for half in halves])
+        return Sampler(self, self.num_classes, solver or self.solver, strength)
 
     def exported(self) -> ExportedGenerator:
-        """What a file of `project.export` answers."""
-        return ExportedGenerator(self.net, self.num_classes, self.solver, self.guidance)
+        """Return the module that `project.export` writes to a file: it makes images, with the run's solver."""
+        sampler = Sampler(self.net, self.num_classes, self.solver, self.guidance)
+        return ExportedGenerator(sampler, self.num_classes, self.solver.noises)
 
     def sampled(self, size: Sequence[int]) -> Tensor:
         """Samples of the same noise each time, with the names of their classes, uint8 [3 H W]."""
         classes = torch.arange(SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
         return pictures.grid(self.sample(classes, range(SHOWN), size), SHOWN // 2, names, pictures.LARGE)
-
-    def _picture(self, tag: str, picture: Tensor) -> None:
-        """uint8 [3 H W], where `kit.dashboard.TensorBoard` logs."""
-        for logger in self.loggers if self.trainer.is_global_zero else ():
-            if hasattr(logger, "log_picture"):
-                large = picture[0].numel() > PHOTOGRAPH
-                logger.log_picture(tag, picture, self.global_step, photograph=large)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         """See `kit.samples.pictures`."""

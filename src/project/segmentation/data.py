@@ -9,19 +9,27 @@ from typing import Any
 from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
-from kit.data.decode import channels_of, positive
+from kit.data.decode import find_channels, validate_size
 from kit.data.digits import digits, require_drawable
-from kit.data.splitting import stratified
-from kit.formats.coco import Crowds, crowds_alone, crowds_in_words, find
+from kit.data.splitting import stratified_split
+from kit.formats.coco import Crowds, crowds_alone, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
-from kit.formats.masks.counting import count_pixels, rarest_classes
+from kit.formats.masks.class_tables import HIGHEST_ID, VOID_NAMES, Entry, find_table, read_table
 from kit.formats.masks.layouts import find_pairs, why_unpaired
-from kit.formats.masks.mask_images import MaskImages, reader_of
-from kit.formats.masks.masks import IGNORED, MOST_CLASSES, MaskFiles, batch_of, comparable, image_and_mask
-from kit.formats.masks.meaning import entries_of, read_values
-from kit.formats.masks.tables import HIGHEST_ID, UNNAMED, Entry, find_table, read_table
-from kit.ground.errors import UserError, nearest
+from kit.formats.masks.mask_images import MaskImages, make_reader
+from kit.formats.masks.masks import (
+    IGNORED,
+    MAX_CLASSES,
+    MaskFiles,
+    collate_masks,
+    count_pixels,
+    hashable_target,
+    image_and_mask,
+    rarest_classes,
+)
+from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
+from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.masks import scenes
 
@@ -29,7 +37,7 @@ from kit.masks import scenes
 class MaskFolder(ImageDataModule):
     """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
 
-    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`tables.read_table`), or by
+    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`class_tables.read_table`), or by
     their ids. If all files hold only 0 and 255, the masks are black and white: classes 0 and 1.
 
     Args:
@@ -48,8 +56,8 @@ class MaskFolder(ImageDataModule):
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
-    comparable = staticmethod(comparable)
+    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
+    hashable_target = staticmethod(hashable_target)
 
     def __init__(
         self,
@@ -68,7 +76,7 @@ class MaskFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.group, self.channels, self.keep_aspect = data_folder(root), group, channels, keep_aspect
-        self.image_size = positive(image_size, "data.image_size")
+        self.image_size = validate_size(image_size, "data.image_size")
         self.names, self.ids, self.colors, self.ignore = class_names, ids, colors, ignore
         for option, given in (("ids", ids), ("ignore", ignore)):
             if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
@@ -80,7 +88,7 @@ class MaskFolder(ImageDataModule):
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, also of ignored ones; if nothing gives it, see `kit.formats.masks.meaning`.
+        """The name of each pixel value, also of ignored ones: see `kit.formats.masks.pixel_values`.
 
         Those of a checkpoint are kept, unless the data name other classes.
         """
@@ -93,7 +101,7 @@ class MaskFolder(ImageDataModule):
         if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
             return self._learned
         masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
-        return entries_of(named, lambda: read_values(masks), self.ignore or (), self.root)
+        return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named(self) -> list[Entry] | None:
         """The classes that the user or a table names, with their ids; None if nothing names them."""
@@ -111,29 +119,29 @@ class MaskFolder(ImageDataModule):
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
             raise UserError(f"{self.root}: one class is nothing to learn, of {listed}; {remedy}")
-        if len(names) > MOST_CLASSES:
-            raise UserError(f"{self.root}: {len(names)} classes, of at most {MOST_CLASSES}; are these ids of objects?")
+        if len(names) > MAX_CLASSES:
+            raise UserError(f"{self.root}: {len(names)} classes, of at most {MAX_CLASSES}; are these ids of objects?")
         return names
 
     def _is_ignored(self, entry: Entry) -> bool:
-        return entry.name.lower() in UNNAMED if self.ignore is None else entry.id in self.ignore
+        return entry.name.lower() in VOID_NAMES if self.ignore is None else entry.id in self.ignore
 
     def _number(self, entry: Entry) -> int:
         if self._is_ignored(entry):
             return IGNORED
         if entry.name not in self.class_names:
-            raise UserError(f"the model has no class '{entry.name}'{nearest(entry.name, self.class_names)}")
+            raise UserError(f"the model has no class '{entry.name}'{did_you_mean(entry.name, self.class_names)}")
         return self.class_names.index(entry.name)
 
     @cached_property
     def reader(self) -> MaskImages:
         numbers = {entry: self._number(entry) for entry in self.entries}
-        return reader_of(numbers, self.ignore or ())
+        return make_reader(numbers, self.ignore or ())
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of(next(pairs.images for pairs in self.pairs.values() if pairs.images))
+        return self.channels or find_channels(next(pairs.images for pairs in self.pairs.values() if pairs.images))
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         pairs = self.pairs.get(split)
         if pairs is None:
             return None
@@ -173,7 +181,7 @@ class MaskFolder(ImageDataModule):
         except UserError:  # that no class is known is said of each mask
             reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
-            yield from faults.of_pairs(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
+            yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
 class CocoMasks(ImageDataModule):
@@ -187,8 +195,8 @@ class CocoMasks(ImageDataModule):
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
-    comparable = staticmethod(comparable)
+    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
+    hashable_target = staticmethod(hashable_target)
 
     def __init__(
         self,
@@ -207,7 +215,7 @@ class CocoMasks(ImageDataModule):
         super().__init__(**kwargs)
         self.crowds = crowds
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
-        self.image_size, self.keep_aspect = positive(image_size, "data.image_size"), keep_aspect
+        self.image_size, self.keep_aspect = validate_size(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
         self._documents: dict[str, coco.Document] = {}
 
@@ -230,34 +238,36 @@ class CocoMasks(ImageDataModule):
         numbers = []
         for id, name in document.categories.items():
             if name not in self.class_names and name.lower() != "background":
-                raise UserError(f"{document.file}: the model has no class '{name}'{nearest(name, self.class_names)}")
+                raise UserError(
+                    f"{document.file}: the model has no class '{name}'{did_you_mean(name, self.class_names)}"
+                )
             numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
-        return self.channels or channels_of([drawing.image for drawing in self._leading.drawings])
+        return self.channels or find_channels([drawing.image for drawing in self._leading.drawings])
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
             return None
         document = self.document(split)
         if not any(drawing.shapes for drawing in document.drawings):
-            why = f" ({document.lost[0].what}: {document.lost[0].why})" if document.lost else ""
+            why = f" ({document.unusable[0].what}: {document.unusable[0].why})" if document.unusable else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
-        for message in document.joined:
+        for message in document.same_names:
             warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        for lost in document.lost:
-            if lost.kind == "mask-id-unknown":
-                raise UserError(f"{document.file}: {lost.what}: {lost.why}")
-        for kind, count in Counter(lost.kind for lost in document.lost).items():
-            first = next(lost for lost in document.lost if lost.kind == kind)
-            told = f"{count:,} left out ({kind}), the first is {first.what}: {first.why}"
-            warnings.warn(f"{document.file}: {told}", stacklevel=1)
+        for unusable in document.unusable:
+            if unusable.kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {unusable.what}: {unusable.why}")
+        for kind, count in Counter(unusable.kind for unusable in document.unusable).items():
+            first = next(unusable for unusable in document.unusable if unusable.kind == kind)
+            message = f"{count:,} left out ({kind}), the first is {first.what}: {first.why}"
+            warnings.warn(f"{document.file}: {message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := document.crowds()):
             alone = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and alone:
                 raise UserError(f"{document.file}: {crowds_alone(alone)}")
-            counted = crowds_in_words(crowds)
+            counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         paths = [drawing.image for drawing in document.drawings]
         groups = groups_by_name(paths, self.group)
@@ -278,8 +288,8 @@ class CocoMasks(ImageDataModule):
             except UserError as error:
                 yield Fault("annotation-unreadable", "error", str(file), None, str(error).removeprefix(f"{file}: "))
                 continue
-            yield from faults.of_document(document, reader)
-        yield from faults.of_unlisted(self._documents.values())
+            yield from faults.document_faults(document, reader)
+        yield from faults.unlisted_image_faults(self._documents.values())
 
 
 class DigitMasks(ImageDataModule):
@@ -291,7 +301,7 @@ class DigitMasks(ImageDataModule):
         train, val, test: how many scenes.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(batch_of)
+    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
 
     def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -303,12 +313,12 @@ class DigitMasks(ImageDataModule):
     def find_in_channels(self) -> int:
         return 1
 
-    def given(self, split: str) -> Samples | None:
+    def load_split(self, split: str) -> Samples | None:
         if not self.counts[split]:
             return None
         pixels, labels = digits()
-        rest, test = stratified(labels, 0.2, seed=0)
-        train, val = (rest[part] for part in stratified(labels[rest], 0.1, self.seed))
+        rest, test = stratified_split(labels, 0.2, seed=0)
+        train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
         chosen = {"train": train, "val": val, "test": test}[split]
         require_drawable(self.counts[split], scenes.HEIGHT, scenes.WIDTH)
         drawn = scenes.draw(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))

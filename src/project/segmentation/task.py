@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.data import Batch
-from kit.data.decode import positive
+from kit.data.decode import validate_size
 from kit.ground.errors import UserError
 from kit.masks import pictures
 from kit.masks.evaluation import MaskEvaluation
@@ -69,7 +69,7 @@ class Segmenter(Task):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
-        self.window = positive(window, "model.window")
+        self.window = validate_size(window, "model.window")
         self.freeze_epochs, self.compiled = freeze_epochs, compile
         self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
 

@@ -1,7 +1,7 @@
 import torch
 
 from kit.boxes.pictures import draw
-from kit.ground.drawing import GREY, colour
+from kit.ground.drawing import GREY, class_colour
 
 NAMES = ["cat", "dog"]
 IMAGE = torch.zeros(3, 300, 260, dtype=torch.uint8)
@@ -19,7 +19,7 @@ def test_boxes_are_where_they_are_said_to_be():
     target = {"boxes": boxes((50, 60, 150, 200)), "labels": torch.tensor([2])}
     drawn = draw(IMAGE, NAMES, target=target)
     assert drawn.shape == IMAGE.shape
-    ink = torch.tensor(colour(1), dtype=torch.uint8)
+    ink = torch.tensor(class_colour(1), dtype=torch.uint8)
     assert torch.equal(drawn[:, 130, 50], ink) and torch.equal(drawn[:, 200, 100], ink)
     assert not drawn[:, 130, 100].any() and not drawn[:, 10, 10].any()
 
@@ -28,7 +28,7 @@ def test_small_images_are_enlarged_and_their_boxes_with_them():
     target = {"boxes": boxes((2, 3, 10, 12)), "labels": torch.tensor([1])}
     drawn = draw(torch.zeros(1, 24, 30, dtype=torch.uint8), NAMES, target=target)
     assert drawn.shape == (3, 240, 300)
-    assert torch.equal(drawn[:, 80, 20], torch.tensor(colour(0), dtype=torch.uint8))
+    assert torch.equal(drawn[:, 80, 20], torch.tensor(class_colour(0), dtype=torch.uint8))
     assert not drawn[:, 80, 60].any()
 
 
@@ -37,16 +37,16 @@ def test_annotated_at_the_left_and_detected_at_the_right():
     found = {"boxes": boxes((50, 60, 150, 200)), "scores": torch.tensor([0.9]), "labels": torch.tensor([2])}
     drawn = draw(IMAGE, NAMES, found, target)
     left, right = drawn[..., :260], drawn[..., 264:]
-    assert has(left, colour(0)) and not has(left, colour(1))
-    assert has(right, colour(1)) and not has(right, colour(0))
+    assert has(left, class_colour(0)) and not has(left, class_colour(1))
+    assert has(right, class_colour(1)) and not has(right, class_colour(0))
 
 
 def test_what_is_unsure_is_left_out_and_crowds_are_grey():
     found = {"boxes": boxes((5, 6, 15, 20)), "scores": torch.tensor([0.2]), "labels": torch.tensor([2])}
-    assert not has(draw(IMAGE, NAMES, found), colour(1))
+    assert not has(draw(IMAGE, NAMES, found), class_colour(1))
     target = {"boxes": boxes((50, 60, 150, 200)), "labels": torch.tensor([1]), "crowd": torch.tensor([True])}
     drawn = draw(IMAGE, NAMES, target=target)
-    assert has(drawn, GREY) and not has(drawn, colour(0))
+    assert has(drawn, GREY) and not has(drawn, class_colour(0))
 
 
 def test_no_boxes_are_a_picture_too():

@@ -73,7 +73,7 @@ def test_the_config_in_a_checkpoint():
         "hyper_parameters": {"_class_path": "a.Task", "_instantiator": "x", "width": 3},
         "datamodule_hyper_parameters": {"_class_path": "b.Data", "root": "here"},
     }
-    assert checkpoint.config(content) == {
+    assert checkpoint.config_of(content) == {
         "model": {"class_path": "a.Task", "init_args": {"width": 3}},
         "data": {"class_path": "b.Data", "init_args": {"root": "here"}},
     }
@@ -83,7 +83,7 @@ def test_the_config_in_a_checkpoint():
 def test_a_nets_weights_are_in_the_checkpoint_and_nowhere_else():
     net = {"class_path": "a.Net", "init_args": {"name": "x", "pretrained": True, "weights": "gone.pt"}}
     content = {"hyper_parameters": {"_class_path": "a.Task", "net": net}}
-    built = checkpoint.config(content)["model"]["init_args"]["net"]
+    built = checkpoint.config_of(content)["model"]["init_args"]["net"]
     assert built == {"class_path": "a.Net", "init_args": {"name": "x", "pretrained": False, "weights": None}}
     assert net["init_args"]["pretrained"] is True
 
@@ -96,7 +96,7 @@ def repeated(times: int) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         (torch.zeros(1).expand(1000, 1000), "does not store all"),
         (torch.empty(10, device="meta"), "does not store all"),
@@ -106,9 +106,9 @@ def repeated(times: int) -> list[Any]:
     ],
     ids=["expanded", "meta", "sparse", "repeated", "deep"],
 )
-def test_what_is_larger_than_its_file_is_refused(value: Any, said: str) -> None:
+def test_what_is_larger_than_its_file_is_refused(value: Any, message: str) -> None:
     torch.save({"state_dict": {"a": value}}, "some.ckpt")
-    with pytest.raises(UserError, match=f"some.ckpt cannot be read as a checkpoint .*{said}"):
+    with pytest.raises(UserError, match=f"some.ckpt cannot be read as a checkpoint .*{message}"):
         checkpoint.read(Path("some.ckpt"))
 
 

@@ -18,14 +18,14 @@ from tiny_task import Judge
 
 from kit.checkpoints import trust
 from kit.checkpoints.foreign_paths import refuse_foreign_paths
-from kit.checkpoints.run_folder import lies_in, make_next_version, next_version, refuse_links
+from kit.checkpoints.run_folder import is_inside, make_next_version, next_version, refuse_links
 from kit.cli import command_line as cli
 from kit.cli import process, verbs
 from kit.config.parser import Parser
 from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from kit.safeguards import restarting
+from kit.safeguards.resume import restarting
 
 CONFIG = """
 name: tiny
@@ -185,7 +185,7 @@ FOREIGN = {
     "dirpath": callbacks(KEPT, dirpath="VICTIM"),
     "up": callbacks(KEPT, filename="../../../victim/precious"),
     "relative": callbacks("lightning.pytorch.callbacks.OnExceptionCheckpoint", dirpath="victim"),
-    "of ours": callbacks("kit.safeguards.restarting.Rewind", run="victim"),  # it removes logs
+    "of ours": callbacks("kit.safeguards.resume.restarting.Rewind", run="victim"),  # it removes logs
     "home": callbacks(KEPT, dirpath="~/x"),
     "variable": callbacks(KEPT, dirpath="$HOME/x"),
     "url": callbacks(KEPT, dirpath="file://VICTIM"),
@@ -309,8 +309,12 @@ def test_links_that_lead_out_of_a_folder(tmp_path):
     (run / "a").mkdir(parents=True)
     out.mkdir()
     (tmp_path / "link").symlink_to(run)
-    assert lies_in(run / "a" / "new", run) and lies_in(tmp_path / "link" / "a", run) and lies_in(run, tmp_path / "link")
-    assert not lies_in(run / ".." / "out", run) and not lies_in(f"file://{run}/a", run) and not lies_in(out, run)
+    assert (
+        is_inside(run / "a" / "new", run)
+        and is_inside(tmp_path / "link" / "a", run)
+        and is_inside(run, tmp_path / "link")
+    )
+    assert not is_inside(run / ".." / "out", run) and not is_inside(f"file://{run}/a", run) and not is_inside(out, run)
     for target in ("../../out", "missing", "b"):
         link = run / "a" / "b"
         link.symlink_to(target)

@@ -15,7 +15,7 @@ from torch import nn
 
 from kit.checkpoints import checkpoint, trust
 from kit.cli import verbs
-from kit.config.annotations import UNSAID, Expected, of_parameters
+from kit.config.annotations import ANY_MODULE, Expected, parameter_annotations
 from kit.ground.errors import UserError
 
 PARTS = Path(__file__).resolve().parents[1] / "parts"
@@ -76,7 +76,7 @@ def test_transforms_within_transforms():
     check(data={"augment": [spec(f"{V2}.RandomApply", transforms=inner, p=0.5), spec(f"{V2}.Resize", size=[3, 4])]})
 
 
-REFUSED = [  # the model's values, where, and what is said of them
+REFUSED = [  # the model's values, where, and the error message
     ({"net": RULED}, "net", "'os' is not trusted"),
     ({"net": "os.system"}, "net", "'os' is not trusted"),
     ({"net": spec("subprocess.Popen", args=["touch", "touched"])}, "net", "'subprocess' is not trusted"),
@@ -90,7 +90,7 @@ REFUSED = [  # the model's values, where, and what is said of them
     ({"net": "torch.load"}, "net", "not among"),
     ({"net": spec("kit.checks.report.write", file="touched", content="")}, "net", "a function"),
     ({"net": {"class_path": "kit.checks.report.write", "dict_kwargs": {"x": 1}}}, "net", "a function"),
-    ({"net": "kit.ground.errors.nearest"}, "net", "a function, where a class belongs"),
+    ({"net": "kit.ground.errors.did_you_mean"}, "net", "a function, where a class belongs"),
     ({"net": "strangers_more.net"}, "net", "add --trust strangers_more"),
     ({"net": spec("torch.nn.functional.relu")}, "net", "not among"),
     ({"net": "torch.nn.utils.prune.random_structured"}, "net", "not among"),
@@ -146,14 +146,14 @@ REFUSED = [  # the model's values, where, and what is said of them
 ]
 
 
-@pytest.mark.parametrize(("model", "where", "said"), REFUSED, ids=lambda part: str(part)[:60])
-def test_what_is_refused_and_where(model, where, said):
+@pytest.mark.parametrize(("model", "where", "expected"), REFUSED, ids=lambda part: str(part)[:60])
+def test_what_is_refused_and_where(model, where, expected):
     Path("present").write_text("class_path: os.system")
     with pytest.raises(UserError) as caught:
         check(model)
     message = str(caught.value).replace("a int", "an int")
     assert message.startswith(f"some.ckpt: hyper_parameters{where and '.'}{where} ")
-    assert said in message and "\n" not in message
+    assert expected in message and "\n" not in message
     assert "--trust os" not in message
 
 
@@ -173,8 +173,8 @@ def test_a_function_is_vouched_for():
     with pytest.raises(UserError, match=r"add --trust torch\.nn\.functional"):
         trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers"])
     trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers", "torch.nn.functional"])
-    with pytest.raises(UserError, match=r"a function, .* add --trust kit\.ground\.errors\.nearest"):
-        check({"scale": "kit.ground.errors.nearest"})
+    with pytest.raises(UserError, match=r"a function, .* add --trust kit\.ground\.errors\.did_you_mean"):
+        check({"scale": "kit.ground.errors.did_you_mean"})
 
 
 def test_a_class_may_be_named_by_the_module_that_defines_it():
@@ -209,23 +209,23 @@ class Size(Enum):
         (tuple[int, ...], Expected(items=[int])),
         (dict[str, nn.Module], Expected(values=[nn.Module])),
         (Sequence, Expected(items=[Any])),
-        (Callable, Expected(classes=[UNSAID])),
-        (Callable[[int], float], Expected(classes=[UNSAID])),
+        (Callable, Expected(classes=[ANY_MODULE])),
+        (Callable[[int], float], Expected(classes=[ANY_MODULE])),
         (Callable[..., torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
         (type[torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
     ],
     ids=str,
 )
 def test_what_an_annotation_lets_stand(annotation, expected):
-    assert Expected.by([annotation]) == expected
+    assert Expected.any_of([annotation]) == expected
 
 
 def test_parameters_behind_keyword_arguments_and_in_groups():
     from strangers import Task
     from tiny_task import Shades
 
-    assert of_parameters(Shades)["cache"] == Literal["none", "ram", "disk"]
-    assert of_parameters(Task)["title"] is str
+    assert parameter_annotations(Shades)["cache"] == Literal["none", "ram", "disk"]
+    assert parameter_annotations(Task)["title"] is str
 
 
 @pytest.fixture
@@ -280,11 +280,11 @@ RUN_CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize(("keys", "value", "said"), RUN_CONFIGS, ids=lambda part: str(part)[:60])
-def test_the_config_of_a_strangers_run(run, keys, value, said):
+@pytest.mark.parametrize(("keys", "value", "expected"), RUN_CONFIGS, ids=lambda part: str(part)[:60])
+def test_the_config_of_a_strangers_run(run, keys, value, expected):
     (run / "present").write_text(yaml.safe_dump(RULED))
     changed(run, *keys, to=value)
-    with pytest.raises(UserError, match=rf"config\.yaml: {said}") as caught:
+    with pytest.raises(UserError, match=rf"config\.yaml: {expected}") as caught:
         verbs.fit(["--resume", str(run)])
     assert "\n" not in str(caught.value)
 
@@ -297,14 +297,14 @@ def test_what_nobody_trusts_is_refused_on_ones_own_command_line_too(run):
 def test_weights_that_do_not_fit(run):
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     weight = content["state_dict"]["net.weight"]
-    for state, said in (
+    for state, expected in (
         ({}, "2 of 2 tensors are missing"),
         (3, "2 of 2"),
         ({**content["state_dict"], "net.weight": weight.T}, r"1 of 2 .* as 'net\.weight'"),
         ({**content["state_dict"], "more": weight}, "as 'more'"),
     ):
         torch.save({**content, "state_dict": state}, "other.ckpt")
-        with pytest.raises(UserError, match=rf"other\.ckpt: the weights do not fit .*{said}"):
+        with pytest.raises(UserError, match=rf"other\.ckpt: the weights do not fit .*{expected}"):
             verbs.test(["other.ckpt"])
         torch.save({**content, "state_dict": state}, run / "checkpoints/last.ckpt")
         with pytest.raises(UserError, match="cannot be restored"):
@@ -317,10 +317,10 @@ def test_what_goes_wrong_later_is_said_in_a_line_with_its_place(run):
         torch.save({**content, part: None}, "other.ckpt")
         with pytest.raises(UserError, match=r"^other\.ckpt "):
             verbs.test(["other.ckpt"])
-    with pytest.raises(ZeroDivisionError), checkpoint.blamed(FILE, "fails", only_restoring=True):
+    with pytest.raises(ZeroDivisionError), checkpoint.one_line_errors(FILE, "fails", only_restoring=True):
         print(1 / 0)
-    said = r"some\.ckpt fails: ZeroDivisionError: .* \[test_trust\.py:\d+\]"
-    with pytest.raises(UserError, match=said), checkpoint.blamed(FILE, "fails"):
+    expected = r"some\.ckpt fails: ZeroDivisionError: .* \[test_trust\.py:\d+\]"
+    with pytest.raises(UserError, match=expected), checkpoint.one_line_errors(FILE, "fails"):
         print(1 / 0)
 
 

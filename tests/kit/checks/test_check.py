@@ -11,7 +11,7 @@ from photos import write
 
 from kit import checks
 from kit.checks.memory import Memory, memory_faults
-from kit.checks.report import brief, text
+from kit.checks.report import brief_text, full_text
 from kit.checks.survey import Survey, worst_first
 from kit.cli import verbs
 from kit.ground.errors import BrokenFiles, UserError
@@ -46,9 +46,9 @@ def copied(source: str, target: str) -> None:
 
 def test_nothing_wrong(capsys):
     assert check("--json", "deep/faults.json") == 0
-    said = capsys.readouterr().out
-    assert "30 images of photos (24 train, 6 val)" in said and "nothing is wrong" in said
-    assert re.search(r"memory: a training step will take about [\d.,]+ [MG]B of the (machine|GPU)'s", said)
+    output = capsys.readouterr().out
+    assert "30 images of photos (24 train, 6 val)" in output and "nothing is wrong" in output
+    assert re.search(r"memory: a training step will take about [\d.,]+ [MG]B of the (machine|GPU)'s", output)
     assert json.loads(Path("deep/faults.json").read_text()) == []
     assert [path.name for path in Path("deep").iterdir()] == ["faults.json"]
 
@@ -56,8 +56,8 @@ def test_nothing_wrong(capsys):
 def test_warnings_leave_the_exit_code_and_errors_do_not(capsys):
     copied("train/cat/1.jpg", "train/cat/x.jpg")
     assert check() == 0
-    said = capsys.readouterr().out
-    assert "warning  duplicate              1  train/cat/x.jpg: the same image as train/cat/1.jpg" in said
+    output = capsys.readouterr().out
+    assert "warning  duplicate              1  train/cat/x.jpg: the same image as train/cat/1.jpg" in output
     for number in range(5):
         copied(f"train/dog/{number}.jpg", f"val/dog/x{number}.jpg")
     assert check() == 1
@@ -112,8 +112,8 @@ def test_a_users_mistake_is_one_line_and_two():
 @pytest.mark.parametrize("place", [".", "photos", "tiny.yaml/report"])
 @pytest.mark.parametrize("option", ["--html", "--json"])
 def test_a_report_that_cannot_be_written_is_said_before_the_check(option, place, monkeypatch):
-    monkeypatch.setattr("kit.checks.survey.thorough", None)
-    with pytest.raises(UserError, match=rf"^no report can be written to {place}: [^\n]*; give a file's name$"):
+    monkeypatch.setattr("kit.checks.survey.full_survey", None)
+    with pytest.raises(UserError, match=rf"^{place} cannot be written: [^\n]*; give a file's name$"):
         check(option, place)
 
 
@@ -158,10 +158,10 @@ def test_errors_come_first_then_what_is_frequent_and_the_brief_names_five_kinds(
     faults += [Fault(kind, "error", "data/t.csv", 7, f"bad {kind}") for kind in "bcdefg"] + [faults[0]]
     faults += [Fault("c", "error", "data/t.csv", 3, "bad c")]
     assert [fault.kind for fault in worst_first(faults)] == [*"cc", *"bdefg", *"a" * 9]
-    lines = brief(survey(faults), "COMMAND").splitlines()
+    lines = brief_text(survey(faults), "COMMAND").splitlines()
     assert lines[0] == "error    c                      2  t.csv:3: bad c"
     assert lines[-1] == "7 errors and 9 warnings: COMMAND" and len(lines) == 6
-    assert "    0.jpg, 1.jpg, 2.jpg and 6 more" in text(survey(faults))
+    assert "    0.jpg, 1.jpg, 2.jpg and 6 more" in full_text(survey(faults))
 
 
 def test_memory_that_is_not_there_is_a_warning_with_a_batch_size_that_fits():

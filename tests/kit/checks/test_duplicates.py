@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.checks.near import DISTANCE, close, compare, likeness
+from kit.checks.near import MAX_DISTANCE, compare_files, near_pairs, thumbnail_difference
 from kit.checks.pixels import perceptual_hash
 
 
 def brute_force(hashes: list[int]) -> set[tuple[int, int]]:
-    return {(i, j) for j in range(len(hashes)) for i in range(j) if (hashes[i] ^ hashes[j]).bit_count() <= DISTANCE}
+    return {(i, j) for j in range(len(hashes)) for i in range(j) if (hashes[i] ^ hashes[j]).bit_count() <= MAX_DISTANCE}
 
 
 def pairs(hashes: list[int]) -> list[tuple[int, int]]:
-    return [tuple(pair) for pair in close(np.array(hashes, dtype=np.uint64)).tolist()]
+    return [tuple(pair) for pair in near_pairs(np.array(hashes, dtype=np.uint64)).tolist()]
 
 
 def flipped(value: int, bits: set[int]) -> int:
@@ -28,7 +28,7 @@ def flipped(value: int, bits: set[int]) -> int:
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4).flatmap(
         lambda seeds: st.lists(
-            st.builds(flipped, st.sampled_from(seeds), st.sets(st.integers(0, 63), max_size=DISTANCE + 2)),
+            st.builds(flipped, st.sampled_from(seeds), st.sets(st.integers(0, 63), max_size=MAX_DISTANCE + 2)),
             max_size=30,
         )
     )
@@ -40,7 +40,11 @@ def test_all_pairs_within_the_distance_are_found_and_no_others(hashes):
 
 
 def test_bits_at_the_blocks_edges():
-    hashes = [0, *(flipped(0, set(range(start, start + DISTANCE))) for start in range(64 - DISTANCE + 1)), 2**64 - 1]
+    hashes = [
+        0,
+        *(flipped(0, set(range(start, start + MAX_DISTANCE))) for start in range(64 - MAX_DISTANCE + 1)),
+        2**64 - 1,
+    ]
     assert set(pairs(hashes)) == brute_force(hashes)
 
 
@@ -52,7 +56,7 @@ def test_too_few_to_pair(count):
 def test_many_far_hashes_take_no_long_time():
     random = np.random.default_rng(0).integers(0, 2**64, 60_000, dtype=np.uint64)
     random[50_000] = random[3] ^ np.uint64(0b111111)
-    assert [3, 50_000] in close(random).tolist()
+    assert [3, 50_000] in near_pairs(random).tolist()
 
 
 def test_the_hash_withstands_brightness_and_noise_and_tells_pictures_apart():
@@ -61,7 +65,7 @@ def test_the_hash_withstands_brightness_and_noise_and_tells_pictures_apart():
     scenes = [np.asarray(Image.fromarray(patch).resize((32, 32)), dtype=np.float32) for patch in patches]
     one, other = (perceptual_hash(scene) for scene in scenes)
     changed = perceptual_hash(0.8 * scenes[0] + 20 + random.normal(0, 1, (32, 32)).astype(np.float32))
-    assert (one ^ changed).bit_count() <= DISTANCE < (one ^ other).bit_count()
+    assert (one ^ changed).bit_count() <= MAX_DISTANCE < (one ^ other).bit_count()
 
 
 def test_what_is_alike():
@@ -76,7 +80,7 @@ def test_what_is_alike():
         "another": random.integers(60, 200, (16, 16)),
     }
     stacked = np.stack(list(thumbs.values())).astype(np.uint8)
-    difference = likeness(stacked[:1].repeat(len(stacked), 0), stacked, np.full(len(stacked), DISTANCE))
+    difference = thumbnail_difference(stacked[:1].repeat(len(stacked), 0), stacked, np.full(len(stacked), MAX_DISTANCE))
     alike = dict(zip(thumbs, np.isfinite(difference).tolist(), strict=True))
     assert alike == {name: name not in ("turned", "another") for name in thumbs}
     assert difference[0] == 0 and difference[1] == 30
@@ -92,7 +96,7 @@ def test_pairs_are_compared_in_colour_and_pixel_by_pixel():
     picture.convert("L").save("d.png")
     Image.merge("RGB", (shades, picture.getchannel("G"), picture.getchannel("G"))).save("e.png")
     verdicts = {
-        name: compare(Path("a.png"), Path(name), True) for name in ("a.png", "b.bmp", "c.jpg", "d.png", "e.png")
+        name: compare_files(Path("a.png"), Path(name), True) for name in ("a.png", "b.bmp", "c.jpg", "d.png", "e.png")
     }
     assert list(verdicts.values()) == ["same", "same", "near", "near", ""]
 
@@ -102,4 +106,4 @@ def test_a_file_that_only_describes_itself_otherwise_is_the_same():
     Image.fromarray(noise).save("a.jpg", quality=95)
     content = Path("a.jpg").read_bytes()
     Path("b.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x06note" + content[2:])
-    assert compare(Path("a.jpg"), Path("b.jpg"), False) == "same"
+    assert compare_files(Path("a.jpg"), Path("b.jpg"), False) == "same"

@@ -11,7 +11,7 @@ from photos import CLEAN, Photos, picture, write
 from PIL import Image, ImageEnhance, ImageFilter
 from tiny_task import Shades
 
-from kit.checks.survey import Survey, quick, thorough
+from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.ground.errors import UserError
 from kit.ground.faults import KINDS
 
@@ -139,29 +139,29 @@ def found(survey: Survey) -> set[tuple[str, str]]:
 def test_what_is_planted_is_found_where_it_is_and_nothing_else(kind):
     where = PLANTS[kind]()
     where = str(HERE) if where is None else where
-    survey = thorough(Photos())
+    survey = full_survey(Photos())
     assert (kind, where) in found(survey)
     with_it = {"sixteen-bit": {("mixed-colour", where)}}  # what is true as well
     assert found(survey) - {(kind, where)} <= with_it.get(kind, set())
     assert {fault.severity for fault in survey.faults if fault.kind == kind} == {KINDS[kind]}
     if kind in QUICK:
-        assert (kind, where) in found(quick(Photos()))
+        assert (kind, where) in found(quick_survey(Photos()))
 
 
 def test_clean_images_give_nothing():
-    assert thorough(Photos()).faults == quick(Photos(), whole=True).faults == []
+    assert full_survey(Photos()).faults == quick_survey(Photos(), whole=True).faults == []
 
 
 def test_the_same_pixels_in_another_format_are_a_leak():
     copied = pixel_copy("train/dog/2.jpg", "val/dog/x.png")
-    faults = thorough(Photos()).faults
+    faults = full_survey(Photos()).faults
     assert [(fault.kind, fault.file, fault.other) for fault in faults] == [("leak", copied, "photos/train/dog/2.jpg")]
 
 
 def test_many_copies_are_told_once_each_and_across_splits_first():
     for target in ("train/cat/x.jpg", "train/dog/y.jpg", "val/cat/z.jpg"):
         copy("train/cat/0.jpg", target)
-    assert found(thorough(Photos())) == {
+    assert found(full_survey(Photos())) == {
         ("duplicate", "photos/train/cat/x.jpg"),
         ("label-conflict", "photos/train/dog/y.jpg"),
         ("leak", "photos/val/cat/z.jpg"),
@@ -171,7 +171,7 @@ def test_many_copies_are_told_once_each_and_across_splits_first():
 def test_groups_that_straddle_splits():
     for split, name in (("train", "cat"), ("val", "dog")):
         picture(len(split) + 500).save(f"photos/{split}/{name}/p7_1.jpg")
-    faults = thorough(Photos(group=r"^(p\d+_|\d+)")).faults
+    faults = full_survey(Photos(group=r"^(p\d+_|\d+)")).faults
     straddling = [fault for fault in faults if fault.kind == "group-straddles"]
     assert ("photos/val/dog/p7_1.jpg", "photos/train/cat/p7_1.jpg") in [(f.file, f.other) for f in straddling]
     assert len({fault.message for fault in straddling}) == len(straddling)
@@ -179,19 +179,19 @@ def test_groups_that_straddle_splits():
 
 def test_images_without_files_are_looked_at_too():
     clean = Shades(train=33, val=5)
-    assert thorough(clean).faults == quick(clean).faults == []
+    assert full_survey(clean).faults == quick_survey(clean).faults == []
 
     class Twice(Shades):
-        def given(self, split):
-            samples = super().given(split)
+        def load_split(self, split):
+            samples = super().load_split(split)
             if split == "train":
                 samples.images[4] = 7
                 samples.images[8] = samples.images[2]
             elif split == "val":
-                samples.images[1] = super().given("train").images[0]
+                samples.images[1] = super().load_split("train").images[0]
             return samples
 
-    survey = thorough(Twice(train=33, val=5))
+    survey = full_survey(Twice(train=33, val=5))
     assert found(survey) == {
         ("constant", "sample 4 of train"),
         ("duplicate", "sample 8 of train"),
@@ -202,10 +202,10 @@ def test_images_without_files_are_looked_at_too():
 
 def test_data_that_cannot_be_had_are_one_fault():
     class Lost(Photos):
-        def given(self, split):
+        def load_split(self, split):
             raise UserError("labels.txt: no such file")
 
-    faults = thorough(Lost()).faults
+    faults = full_survey(Lost()).faults
     assert [(fault.kind, fault.message) for fault in faults] == [
         ("unusable", "training would stop here: labels.txt: no such file")
     ]

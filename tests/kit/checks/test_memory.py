@@ -7,7 +7,7 @@ import torch
 from photos import Photos
 from torch import nn
 
-from kit.checks.memory import COPIES, machine_memory, predict
+from kit.checks.memory import COPIES, machine_memory, predict_memory
 from kit.data import ImageDataModule, Tensors
 
 
@@ -18,7 +18,7 @@ class Noise(ImageDataModule):
     def find_in_channels(self):
         return 3
 
-    def given(self, split):
+    def load_split(self, split):
         if split != "train":
             return None
         return Tensors(torch.tensor([0, 1, 1]), torch.randint(0, 256, (3, 3, 6, 8), dtype=torch.uint8))
@@ -39,7 +39,7 @@ class Squares(L.LightningModule):
 
 def test_bytes_of_a_step_by_hand():
     data, batch_size = Noise(batch_size=10), 10
-    memory = predict(Squares(), data, "32-true")
+    memory = predict_memory(Squares(), data, "32-true")
     inputs, outputs, weights = 3 * 6 * 8 * 4, 5 * 4, 5 * 3 * 6 * 8 * 4
     gradient = 2 * inputs  # of the largest, and a second while it is made
     assert memory.step == COPIES * weights + batch_size * (inputs + outputs + gradient)
@@ -52,4 +52,4 @@ def test_files_that_cannot_be_decoded_are_passed_over(image_folder):
     Path(root, "train/a/0.png").write_text("no image")
     data = Photos(str(root), batch_size=2)
     data.left_out = {"train": {}}  # as `check` has it
-    assert predict(Squares(), data, "32-true").step > 0
+    assert predict_memory(Squares(), data, "32-true").step > 0

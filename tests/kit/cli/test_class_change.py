@@ -42,7 +42,7 @@ def test_an_optimizer_begins_with_its_own_defaults_and_keeps_the_learning_rate(r
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", "torch.optim.Adam"]))
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.weight_decay) == (0.003, 0.0)
-    (line,) = cli.carried
+    (line,) = cli.kept_rates
     assert all(word in line for word in ("model.optimizer", "Adam ", "AdamW", "0.003"))
 
 
@@ -50,7 +50,7 @@ def test_what_is_given_with_the_new_class_counts_and_nothing_is_said_to_be_kept(
     cli = read("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.5", "--model.optimizer.momentum=0.9")
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.momentum, arguments.weight_decay) == (0.5, 0.9, 0.0)
-    assert not cli.carried
+    assert not cli.kept_rates
 
 
 def test_arguments_that_come_with_the_class_path_count(read):
@@ -62,7 +62,7 @@ def test_arguments_that_come_with_the_class_path_count(read):
 def test_the_same_class_keeps_all_its_arguments(read):
     cli = read("--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "0.5")
     assert cli.config.model.init_args.optimizer.init_args.weight_decay == 0.05
-    assert not cli.carried
+    assert not cli.kept_rates
 
 
 def test_a_schedule_begins_with_its_own_defaults_and_nets_and_data_modules_keep_what_they_share(read):
@@ -71,7 +71,7 @@ def test_a_schedule_begins_with_its_own_defaults_and_nets_and_data_modules_keep_
     assert cli.config.model.init_args.schedule.init_args.warmup == 0.125
     assert cli.config.model.init_args.net.init_args.scale == 0.75
     assert cli.config.data.init_args.batch_size == 17
-    assert not cli.carried
+    assert not cli.kept_rates
 
 
 def test_the_private_name_of_jsonargparse_is_there_and_is_put_back(read):
@@ -87,4 +87,4 @@ def test_the_same_learning_rate_given_with_the_new_class_is_not_said_to_be_kept(
     Path("adam.yaml").write_text(f"model: {{init_args: {{optimizer: {adam}}}}}")
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", adam]))
     assert cli.config.model.init_args.optimizer.init_args.lr == 0.003
-    assert not cli.carried
+    assert not cli.kept_rates

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from kit.checks.headers import read_header
-from kit.checks.images import Image as Listed
-from kit.checks.pixels import read_images
+from kit.checks.images import ListedImage
+from kit.checks.pixels import read_statistics
 from kit.data.decode import decode
 from kit.formats.folders import images
 from kit.ground.errors import BrokenFiles
-from kit.prediction.inputs import find
+from kit.prediction.inputs import find_images
 
 KINDS = ("pipe.jpg", "zero.jpg", "folder.jpg", "program.jpg", "huge.png", "long.jpg", "text.png")
 
@@ -48,9 +48,9 @@ def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[s
     for name, word in no_images.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
             decode(Path(name), 3, (4, 4))
-        listed = Listed(name, "train", 0, None)
+        listed = ListedImage(name, "train", 0, None)
         assert word in read_header(listed).message
-        (fault,) = read_images([listed]).headers
+        (fault,) = read_statistics([listed]).headers
         assert word in fault.message
 
 
@@ -68,4 +68,4 @@ def test_folders_are_no_images_and_links_in_circles_end(no_images: dict[str, str
         deep.mkdir()
     names = {path.name for path in images(tmp_path)}
     assert names == {*KINDS, "whole.png", "last.png"} - {"folder.jpg"}
-    assert {path.name for path in find([str(tmp_path)])} == names
+    assert {path.name for path in find_images([str(tmp_path)])} == names

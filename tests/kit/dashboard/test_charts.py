@@ -1,7 +1,7 @@
 import torch
 
 from kit.dashboard.charts import BAR, COLD, MOST_BARS, WARM, bars, confusion
-from kit.ground.drawing import GROUND
+from kit.ground.drawing import BACKGROUND
 
 
 def where(image, colour):
@@ -21,7 +21,7 @@ def test_a_cell_is_the_lighter_the_larger_its_share_of_the_row():
 
 def test_a_class_without_samples_has_an_empty_row():
     drawn = confusion(torch.tensor([[0, 0], [0, 9]]), ["a", "b"])
-    assert where(drawn, COLD).nonzero()[:, 0].min() > where(drawn, GROUND).nonzero()[:, 0].min() + 44
+    assert where(drawn, COLD).nonzero()[:, 0].min() > where(drawn, BACKGROUND).nonzero()[:, 0].min() + 44
 
 
 def test_many_classes_fit_into_a_picture():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kit.data import Files, ImageDataModule, cache
-from kit.data.cache import in_memory, on_disk
+from kit.data.cache import cache_in_memory, cache_on_disk
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -19,18 +19,18 @@ def test_memory_disk_and_none_give_the_same_pixels(image_folder):
     samples = files(image_folder({"": {"a": 3, "b": 2}}))
     none = torch.stack(samples.fetch([0, 1, 2, 3, 4]))
     assert none.shape == (5, 3, 6, 8)
-    assert torch.equal(in_memory(samples).images, none)
-    assert torch.equal(on_disk(samples, Path("cache")).images, none)
-    assert torch.equal(torch.stack(on_disk(samples, Path("cache")).fetch([4, 0])), none[[4, 0]])
+    assert torch.equal(cache_in_memory(samples).images, none)
+    assert torch.equal(cache_on_disk(samples, Path("cache")).images, none)
+    assert torch.equal(torch.stack(cache_on_disk(samples, Path("cache")).fetch([4, 0])), none[[4, 0]])
     assert len(list(Path("cache").iterdir())) == 1
 
 
 def test_a_changed_source_is_read_anew(image_folder):
     samples = files(image_folder({"": {"a": 2}}))
-    before = on_disk(samples, Path("cache")).images.clone()
+    before = cache_on_disk(samples, Path("cache")).images.clone()
     samples.paths[0].write_bytes(samples.paths[1].read_bytes())
     os.utime(samples.paths[0], ns=(1, 1))
-    after = on_disk(samples, Path("cache")).images
+    after = cache_on_disk(samples, Path("cache")).images
     assert torch.equal(after[0], before[1])
     assert not torch.equal(after[0], before[0])
 
@@ -40,17 +40,17 @@ def test_broken_files_are_all_named_and_nothing_is_left_behind(image_folder):
     for broken in (1, 2):
         samples.paths[broken].write_bytes(b"")
     with pytest.raises(BrokenFiles, match=r"2 of 4 images(.|\n)*1\.png(.|\n)*2\.png"):
-        on_disk(samples, Path("cache"))
+        cache_on_disk(samples, Path("cache"))
     assert list(Path("cache").iterdir()) == []
     with pytest.raises(BrokenFiles, match="2 of 4"):
-        in_memory(samples)
+        cache_in_memory(samples)
 
 
 def test_a_file_that_is_gone_is_named(image_folder):
     samples = files(image_folder({"": {"a": 2}}))
     samples.paths[1].unlink()
     with pytest.raises(BrokenFiles, match=r"1\.png: no such file"):
-        on_disk(samples, Path("cache"))
+        cache_on_disk(samples, Path("cache"))
 
 
 class Folder(ImageDataModule):
@@ -62,7 +62,7 @@ class Folder(ImageDataModule):
     def find_in_channels(self):
         return 3
 
-    def given(self, split):
+    def load_split(self, split):
         samples = files(Path("photos"))
         return replace(samples, targets=torch.arange(len(samples)) % 2) if split == "train" else None
 
@@ -79,7 +79,7 @@ def test_one_process_fills_the_disk_cache_and_the_others_find_it(image_folder, m
 @pytest.mark.parametrize("harm", ["cut", "longer", "zeros", "empty", "unsealed"])
 def test_a_damaged_file_is_made_anew_and_that_is_said(image_folder, capsys, harm):
     samples = files(image_folder({"": {"a": 3}}))
-    before = on_disk(samples, Path("cache")).images.clone()
+    before = cache_on_disk(samples, Path("cache")).images.clone()
     (file,) = Path("cache").iterdir()
     content, size = file.read_bytes(), before.numel()
     assert len(content) > size
@@ -91,17 +91,17 @@ def test_a_damaged_file_is_made_anew_and_that_is_said(image_folder, capsys, harm
     }
     file.write_bytes({**harmed, "zeros": bytes(size) + content[size:]}[harm])
     capsys.readouterr()
-    assert torch.equal(on_disk(samples, Path("cache")).images, before)
+    assert torch.equal(cache_on_disk(samples, Path("cache")).images, before)
     assert f"{file} is cut off or damaged" in capsys.readouterr().out
-    assert torch.equal(on_disk(samples, Path("cache")).images, before)
+    assert torch.equal(cache_on_disk(samples, Path("cache")).images, before)
     assert not capsys.readouterr().out
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(image_folder):
     samples = files(image_folder({"": {"a": 3}}))
-    on_disk(samples, Path("cache"))
+    cache_on_disk(samples, Path("cache"))
     (file,) = Path("cache").iterdir()
     file.unlink()
     file.mkdir()
     with pytest.raises(UserError, match=f"{file.name}: a folder"):
-        on_disk(samples, Path("cache"))
+        cache_on_disk(samples, Path("cache"))

@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms import v2
 
 from kit.data import ImageDataModule, Tensors
-from kit.data.datamodule import mean_and_std
+from kit.data.preprocessing import mean_and_std
 from kit.ground.errors import UserError
 
 
@@ -16,7 +16,7 @@ class Noise(ImageDataModule):
     def find_in_channels(self):
         return 3
 
-    def given(self, split):
+    def load_split(self, split):
         images = torch.randint(0, 256, (40, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         return Tensors(torch.arange(40) % 2, images) if split == "train" else None
 
@@ -64,10 +64,10 @@ def test_workers_change_nothing(workers):
 def test_augmentation_leaves_the_callers_random_numbers_alone():
     batches = iter(ready(augment=[v2.RandomHorizontalFlip()], num_workers=0).train_dataloader())
     torch.manual_seed(1)
-    wanted = torch.rand(3)
+    expected = torch.rand(3)
     torch.manual_seed(1)
     assert len(list(batches)) == 4
-    assert torch.equal(torch.rand(3), wanted)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_images_of_several_sizes_are_evaluated_one_at_a_time():
@@ -96,8 +96,8 @@ def test_mean_and_std_must_fit_the_images_and_each_other():
     with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
         ready(mean=[0.5], std=[0.2])
     data = ready()  # as from a harmed checkpoint
-    for wrong, said in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be finite numbers")):
-        with pytest.raises(UserError, match=f"data.mean {said}"):
+    for wrong, message in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be finite numbers")):
+        with pytest.raises(UserError, match=f"data.mean {message}"):
             data.load_state_dict({**data.state_dict(), "mean": wrong})
 
 

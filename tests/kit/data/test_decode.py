@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.data.decode import PADDING, channels_of, decode, fit, is_truncated, resize
-from kit.data.levels import levels_in
+from kit.data.decode import PADDING, decode, find_channels, fitted_size, is_truncated, resize
+from kit.data.levels import find_levels
 from kit.ground.errors import BrokenFiles, UnreachableFiles
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
@@ -104,8 +104,8 @@ def test_extension_does_not_matter():
 
 def test_channels_are_read_off_the_headers():
     grey, colour = saved(Image.new("L", (2, 2)), "a.png"), saved(Image.new("RGB", (2, 2)), "b.png")
-    assert channels_of([grey]) == 1
-    assert channels_of([grey, colour]) == 3
+    assert find_channels([grey]) == 1
+    assert find_channels([grey, colour]) == 3
     assert decode(colour, 3, (5, 7)).dtype == torch.uint8
 
 
@@ -122,9 +122,9 @@ def test_an_image_that_keeps_its_aspect_is_padded_at_its_end(name, orientation):
 SIZES = [((300, 150), (40, 50), (40, 20)), ((150, 300), (40, 50), (25, 50)), ((4, 999), (8, 8), (1, 8))]
 
 
-@pytest.mark.parametrize(("inner", "outer", "wanted"), SIZES)
-def test_fit(inner, outer, wanted):
-    assert fit(inner, outer) == wanted
+@pytest.mark.parametrize(("inner", "outer", "expected"), SIZES)
+def test_fit(inner, outer, expected):
+    assert fitted_size(inner, outer) == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -200,10 +200,10 @@ VALUES = [  # type, values of two images, what becomes black and white
 @pytest.mark.parametrize(("kind", "one", "other", "levels"), VALUES)
 def test_the_levels_of_deep_images_are_those_of_the_data_set(kind, one, other, levels):
     paths = [saved(Image.fromarray(np.array([v], kind)), f"{i}.tiff") for i, v in enumerate((one, other))]
-    assert levels_in(paths) == pytest.approx(levels)
+    assert find_levels(paths) == pytest.approx(levels)
     for path, values in zip(paths, (one, other), strict=True):
-        wanted = [round((value - levels[0]) / (levels[1] - levels[0]) * 255) for value in values]
-        assert decode(path, 1, None, levels=levels_in(paths)).tolist() == [[wanted]]
+        expected = [round((value - levels[0]) / (levels[1] - levels[0]) * 255) for value in values]
+        assert decode(path, 1, None, levels=find_levels(paths)).tolist() == [[expected]]
 
 
 def test_twelve_bits_keep_their_grey_levels():
@@ -212,7 +212,7 @@ def test_twelve_bits_keep_their_grey_levels():
 
 
 def test_images_of_eight_bits_have_no_levels():
-    assert levels_in([saved(Image.fromarray(PIXELS)), Path("gone.png")]) is None
+    assert find_levels([saved(Image.fromarray(PIXELS)), Path("gone.png")]) is None
 
 
 def test_pixels_that_are_no_numbers_make_an_image_broken():

@@ -105,7 +105,7 @@ def test_a_file_that_is_not_there():
 )
 def test_a_checkpoint_that_does_not_say_it(taught):
     with pytest.raises(UserError, match="does not say how its images were made"):
-        Preprocessing.of(taught)
+        Preprocessing.from_state(taught)
 
 
 def test_values_that_do_not_fit():
@@ -133,7 +133,7 @@ def test_a_mean_that_is_none(mean):
 def test_a_size_that_is_none(size):
     taught = {"in_channels": 1, "mean": [0.5], "std": [0.5], "size": size, "keep_aspect": False}
     with pytest.raises(UserError, match=r"data\.image_size is "):
-        Preprocessing.of(taught)
+        Preprocessing.from_state(taught)
 
 
 @pytest.mark.parametrize("channels", [True, 1.0, 0, -1])

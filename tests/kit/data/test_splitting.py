@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.data.splitting import stratified
+from kit.data.splitting import stratified_split
 from kit.ground.errors import UserError
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=80).map(torch.tensor)
@@ -11,7 +11,7 @@ LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=80).map(torch.tensor)
 
 @given(labels=LABELS, seed=st.integers(0, 2**31))
 def test_parts_are_disjoint_whole_and_stratified(labels, seed):
-    larger, smaller = stratified(labels, 0.1, seed)
+    larger, smaller = stratified_split(labels, 0.1, seed)
     assert sorted([*larger.tolist(), *smaller.tolist()]) == list(range(len(labels)))
     assert len(larger) and len(smaller)
     for label in labels.unique():
@@ -25,19 +25,19 @@ def test_groups_are_never_cut(data, seed):
     labels, groups = torch.tensor([label for label, _ in data]), [str(group) for _, group in data]
     if len(set(groups)) < 2:
         with pytest.raises(UserError, match="one group"):
-            stratified(labels, 0.1, seed, groups)
+            stratified_split(labels, 0.1, seed, groups)
         return
-    larger, smaller = stratified(labels, 0.1, seed, groups)
+    larger, smaller = stratified_split(labels, 0.1, seed, groups)
     assert len(larger) and len(smaller)
     assert not {groups[i] for i in larger} & {groups[i] for i in smaller}
 
 
 def test_the_seed_decides():
     labels = torch.arange(100) % 3
-    same, again, other = (stratified(labels, 0.2, seed)[1].tolist() for seed in (0, 0, 1))
+    same, again, other = (stratified_split(labels, 0.2, seed)[1].tolist() for seed in (0, 0, 1))
     assert same == again != other
 
 
 def test_one_sample_cannot_be_split():
     with pytest.raises(UserError, match="1 image"):
-        stratified(torch.tensor([0]), 0.1, 0)
+        stratified_split(torch.tensor([0]), 0.1, 0)

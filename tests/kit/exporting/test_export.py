@@ -9,8 +9,8 @@ import torch
 from tiny_run import made_once
 
 from kit.exporting import command, export
-from kit.exporting.questions import as_input
-from kit.exporting.samples import noise
+from kit.exporting.agreement import as_input
+from kit.exporting.example_images import noise
 from kit.ground.errors import UserError
 from kit.prediction import load
 
@@ -51,7 +51,7 @@ def test_a_file_in_the_runs_folder(run, form, capsys):
     assert f"{form} " in lines[2] and "PyTorch " in lines[2] and lines[2].count(" ms") == 2
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     model = load(run, "cpu")
-    answer = command.FORMATS[form].opened(file)
+    answer = command.FORMATS[form].open(file)
     for image in noise(model.preprocessing):
         expected = model.predict([image])[0]
         assert torch.allclose(answer(as_input(image))["probabilities"][0], expected, atol=0.01)
@@ -125,10 +125,10 @@ def test_images_that_tell_on_each_other(run, monkeypatch):
 
 def test_without_the_data_noise_is_compared(run, capsys):
     export([str(changed(run, test=0, train=0)), "--out", "there.onnx"])
-    said = capsys.readouterr()
-    assert "0.0001 allowed, on 3 images of noise\n" in said.out and Path("there.onnx").is_file()
+    output = capsys.readouterr()
+    assert "0.0001 allowed, on 3 images of noise\n" in output.out and Path("there.onnx").is_file()
     why = "neither test nor val has an image"
-    assert said.err == f"warning: tried on noise, since the run's data cannot be read ({why})\n"
+    assert output.err == f"warning: tried on noise, since the run's data cannot be read ({why})\n"
 
 
 def test_without_test_images_those_of_val(run, capsys):
@@ -141,17 +141,17 @@ def test_the_data_of_a_checkpoint_in_no_run_are_left_alone(run, monkeypatch, cap
     import tiny_task
 
     file = shutil.copy(run / "checkpoints/best.ckpt", "stranger.ckpt")
-    monkeypatch.setattr(tiny_task.Shades, "given", lambda *_: pytest.fail("the data are read"))
+    monkeypatch.setattr(tiny_task.Shades, "load_split", lambda *_: pytest.fail("the data are read"))
     export([file])
-    said = capsys.readouterr()
-    assert "on 3 images of noise" in said.out and "stranger.ckpt lies in no run's folder" in said.err
+    output = capsys.readouterr()
+    assert "on 3 images of noise" in output.out and "stranger.ckpt lies in no run's folder" in output.err
     assert Path("exports/model.onnx").is_file()
 
 
 def test_a_bug_in_a_data_module_is_no_reason_for_noise(run, monkeypatch):
     import tiny_task
 
-    monkeypatch.setattr(tiny_task.Shades, "given", lambda self, split: {}[split])
+    monkeypatch.setattr(tiny_task.Shades, "load_split", lambda self, split: {}[split])
     with pytest.raises(KeyError):
         export([str(run)])
     assert not (run / "exports").exists()
@@ -165,9 +165,9 @@ def test_where_nothing_is_found_nothing_is_said_to_agree(run, monkeypatch, capsy
     assert "allowed, on 33 moles in 11 images of test" in capsys.readouterr().out
     monkeypatch.setattr(tiny_task.Answer, "count", lambda *_: 0)
     export([str(run)])
-    said = capsys.readouterr().out
-    assert "nothing could be compared: neither PyTorch nor the file finds moles in 11 images of test" in said
-    assert "agrees" not in said
+    output = capsys.readouterr().out
+    assert "nothing could be compared: neither PyTorch nor the file finds moles in 11 images of test" in output
+    assert "agrees" not in output
 
 
 def test_a_file_that_cannot_be_run(run, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_run(run, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(command.onnx_file, "opened", opened)
+    monkeypatch.setattr(command.Onnx, "open", staticmethod(opened))
     with pytest.raises(UserError, match=r"^onnx cannot run what it made of Linear .*no such kernel"):
         export([str(run)])
     assert not list((run / "exports").iterdir())
@@ -217,18 +217,18 @@ def test_the_run_anywhere_and_the_format_by_the_ending(run, args, made):
 
 
 @pytest.mark.parametrize(
-    "args, said",
+    "args, message",
     [
-        (["run", "--out", "run"], "--out run is a folder; name the file, too: run/model.onnx"),
+        (["run", "--out", "run"], "run cannot be written: it is a folder; give a file's name"),
         (["run", "--out", "x.pt2", "--format", "onnx"], "x.pt2 is no name for --format onnx: let it end with .onnx"),
         (["run", "--out", "x.ckpt"], "x.ckpt must end with .onnx or .pt2 or .safetensors"),
         (["run", "--out", "x", "--format", "pt2"], "--out x must end with .pt2$"),
         (["run", "--out", "run/config.yaml/m.onnx"], "run/config.yaml/m.onnx cannot be written: .*config.yaml is no"),
     ],
 )
-def test_the_place_is_looked_at_before_all_work(run, args, said, monkeypatch):
+def test_the_place_is_looked_at_before_all_work(run, args, message, monkeypatch):
     monkeypatch.setattr(command, "load", lambda *_: pytest.fail("it is too late"))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         export(args)
 
 
@@ -264,7 +264,7 @@ def test_what_a_format_cannot_take(run, form, other, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "args, said",
+    "args, message",
     [
         ([], "which run"),
         (["--format", "onnx"], "which run"),
@@ -275,8 +275,8 @@ def test_what_a_format_cannot_take(run, form, other, monkeypatch):
         (["run", "--out", "run/config.yaml/model.onnx"], "cannot be written"),
     ],
 )
-def test_mistakes(run, args, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes(run, args, message):
+    with pytest.raises(UserError, match=message):
         export(args)
 
 

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from kit.data.decode import fit
-from kit.exporting import onnx_file, pt2_file
-from kit.exporting.graph import Graph, fitted, program
-from kit.exporting.onnx_operations import Pool, with_pools
-from kit.exporting.questions import as_input
+from kit.data.decode import fitted_size
+from kit.exporting.agreement import as_input
+from kit.exporting.file_formats import Onnx, Pt2
+from kit.exporting.graph import Graph, Pool, fitted_area, make_program, replace_pools
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
 HOWS = [
@@ -40,7 +39,7 @@ side = st.integers(1, 3000)
 
 @given(side, side, st.tuples(st.integers(1, 700), st.integers(1, 700)))
 def test_sizes_are_fitted_as_in_training(height, width, outer):
-    assert fitted((height, width), outer) == fit((height, width), outer)
+    assert fitted_area((height, width), outer) == fitted_size((height, width), outer)
 
 
 @pytest.mark.parametrize("how", HOWS, ids=str)
@@ -50,12 +49,12 @@ def test_the_graph_prepares_images_as_the_pipeline_does(how):
         assert torch.allclose(Graph(how, Pixels())(as_input(image))[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", [onnx_file, pt2_file], ids=["onnx", "pt2"])
+@pytest.mark.parametrize("form", [Onnx, Pt2], ids=["onnx", "pt2"])
 @pytest.mark.parametrize("how", HOWS, ids=str)
 def test_the_file_does_so_too(form, how, tmp_path):
     """onnxruntime rounds halves in another way, so that some pixels are lighter or darker by one or two."""
-    form.write(program(how, Pixels()), {"outputs": '["pixels"]'}, tmp_path / "file")
-    run = form.opened(tmp_path / "file")
+    form.write(make_program(how, Pixels()), {"outputs": '["pixels"]'}, tmp_path / "file")
+    run = form.open(tmp_path / "file")
     std = torch.tensor(how.std).view(-1, 1, 1)
     for image in pictures(how.channels, SIZES):
         expected = how.normalise(how.read(image)[0][None])[0]
@@ -67,8 +66,8 @@ def test_the_file_does_so_too(form, how, tmp_path):
 
 def test_pixels_enlarged_by_whole_numbers_are_the_same_in_every_bit(tmp_path):
     how = preprocessing(3, (64, 96), fitted=True)
-    onnx_file.write(program(how, Pixels()), {}, tmp_path / "file")
-    run = onnx_file.opened(tmp_path / "file")
+    Onnx.write(make_program(how, Pixels()), {}, tmp_path / "file")
+    run = Onnx.open(tmp_path / "file")
     for image in pictures(3, [(64, 96), (32, 48), (16, 24), (16, 8), (1, 1)]):
         expected = how.normalise(how.read(image)[0][None])[0]
         assert torch.allclose(run(as_input(image))["pixels"][0], expected, atol=1e-5)
@@ -76,7 +75,7 @@ def test_pixels_enlarged_by_whole_numbers_are_the_same_in_every_bit(tmp_path):
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (7, 2)])
 def test_pools_are_products_with_matrices(size):
-    net = with_pools(nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.AdaptiveAvgPool2d(1)))
+    net = replace_pools(nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.AdaptiveAvgPool2d(1)))
     maps = torch.randn(2, 3, 14, 9)
     assert isinstance(net[0], Pool) and isinstance(net[1], nn.AdaptiveAvgPool2d)
     assert torch.allclose(net[0](maps), nn.AdaptiveAvgPool2d(size)(maps), atol=1e-6)

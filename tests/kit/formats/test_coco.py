@@ -38,9 +38,9 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), ODD, ids=[said.replace("\\", "") for _, said in ODD])
-def test_odd_ids(content, said):
-    with pytest.raises(BrokenFiles, match=rf"^x\.json: {said}[^\n]*$"):
+@pytest.mark.parametrize(("content", "message"), ODD, ids=[message.replace("\\", "") for _, message in ODD])
+def test_odd_ids(content, message):
+    with pytest.raises(BrokenFiles, match=rf"^x\.json: {message}[^\n]*$"):
         read(write(**content))
 
 

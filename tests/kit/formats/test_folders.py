@@ -76,8 +76,8 @@ def test_a_root_that_is_no_folder():
 def test_groups():
     paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
     assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
-    for pattern, said in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
-        with pytest.raises(UserError, match=rf"data\.group '.*' {said}"):
+    for pattern, message in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
+        with pytest.raises(UserError, match=rf"data\.group '.*' {message}"):
             groups_by_name(paths, pattern)
 
 

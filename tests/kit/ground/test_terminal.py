@@ -10,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from kit.checks import page
-from kit.checks.report import brief, text
+from kit.checks.report import brief_text, full_text
 from kit.checks.survey import Survey
 from kit.cli import process
 from kit.dashboard import report
@@ -32,17 +32,17 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
         monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
         process.quiet()
-        terminal.guard()
+        terminal.escape_output()
         return screen
 
     return prepare
 
 
 def test_a_text_becomes_a_line() -> None:
-    assert terminal.visible(EVIL) == SHOWN
-    assert terminal.visible("größe 日本 👩‍🔬.png") == "größe 日本 👩‍🔬.png"
-    assert terminal.visible("latin\udce9.png") == r"latin\xe9.png"  # a byte that is no UTF-8
-    assert len(terminal.visible("x" * 10**6)) < 1000
+    assert terminal.escape(EVIL) == SHOWN
+    assert terminal.escape("größe 日本 👩‍🔬.png") == "größe 日本 👩‍🔬.png"
+    assert terminal.escape("latin\udce9.png") == r"latin\xe9.png"  # a byte that is no UTF-8
+    assert len(terminal.escape("x" * 10**6)) < 1000
 
 
 def test_nothing_that_is_printed_controls_the_terminal(watched: Callable[[], io.StringIO]) -> None:
@@ -85,9 +85,9 @@ def test_reports_show_names_in_a_line_and_pages_escape_them() -> None:
     name = f"{EVIL}<script>"
     faults = [Fault("class-unknown", "error", f"data/{name}", None, f"no class '{name}'; rename it") for _ in range(2)]
     survey = Survey(faults, {"train": 1}, "data", 0.1, [])
-    for said in (text(survey), brief(survey, "check")):
-        assert r"\x1b]0;title" in said and not set(said) & set("\x1b\x07\x9b\u202e\r")
-        assert "error: all is well" not in said.splitlines()
+    for message in (full_text(survey), brief_text(survey, "check")):
+        assert r"\x1b]0;title" in message and not set(message) & set("\x1b\x07\x9b\u202e\r")
+        assert "error: all is well" not in message.splitlines()
     assert "\x1b" not in page.html(survey) and "<script>" not in page.html(survey)
 
 

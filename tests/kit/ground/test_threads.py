@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kit.ground.threads import in_threads
+from kit.ground.threads import map_in_threads
 
 
 @pytest.mark.parametrize(("at_once", "ahead"), [(1, 1), (1, 8), (3, 2), (16, 64)])
@@ -15,12 +15,12 @@ def test_in_order_whatever_takes_longer(at_once, ahead):
         time.sleep(0.002 * (number % 3))
         return number * number
 
-    assert list(in_threads(square, range(50), at_once, ahead)) == [n * n for n in range(50)]
+    assert list(map_in_threads(square, range(50), at_once, ahead)) == [n * n for n in range(50)]
 
 
 def test_an_endless_stream_is_taken_as_it_is_needed():
     done = []
-    results = in_threads(lambda number: done.append(number) or number, itertools.count(), at_once=2, ahead=3)
+    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), at_once=2, ahead=3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(done) <= 10 + 2 * 3
 
@@ -36,5 +36,5 @@ def test_an_error_ends_it_and_what_waits_is_not_begun():
         return number
 
     with pytest.raises(ValueError, match="0"):
-        list(in_threads(work, range(1000), at_once=1, ahead=200))
+        list(map_in_threads(work, range(1000), at_once=1, ahead=200))
     assert len(begun) < 200

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from kit.labels.evaluation import LabelEvaluation
-from kit.safeguards.verdict import of
+from kit.safeguards.overfitting.verdict import of
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 TARGETS = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])

@@ -1,6 +1,6 @@
 import torch
 
-from kit.ground.drawing import colour
+from kit.ground.drawing import class_colour
 from kit.masks.pictures import draw
 
 NAMES = ["sky", "road", "car"]
@@ -14,7 +14,7 @@ def mask(value):
 
 
 def mixed(place):
-    return (0.4 * 100 + 0.6 * torch.tensor(colour(place))).round()
+    return (0.4 * 100 + 0.6 * torch.tensor(class_colour(place))).round()
 
 
 def near(pixel, wanted):
@@ -26,13 +26,13 @@ def test_classes_lie_over_the_image_in_their_colours_and_are_named_below():
     assert drawn.shape[2] == 200 and drawn.shape[1] > 150
     assert near(drawn[:, 50, 50], mixed(0)) and near(drawn[:, 50, 150], mixed(2))
     named = drawn[:, 152:].flatten(1).T.tolist()
-    assert list(colour(0)) in named and list(colour(2)) in named and list(colour(1)) not in named
+    assert list(class_colour(0)) in named and list(class_colour(2)) in named and list(class_colour(1)) not in named
 
 
 def test_what_is_ignored_is_black_and_has_no_name():
     drawn = draw(IMAGE, NAMES, target=mask(255).long())
     assert near(drawn[:, 50, 150], torch.tensor([40.0, 40, 40]))
-    assert list(colour(0)) in drawn[:, 152:].flatten(1).T.tolist()
+    assert list(class_colour(0)) in drawn[:, 152:].flatten(1).T.tolist()
 
 
 def test_image_annotation_and_prediction_side_by_side():
@@ -48,5 +48,5 @@ def test_small_images_are_enlarged_and_their_masks_with_them():
     classes[9, 15] = 1
     drawn = draw(small, NAMES, classes)
     assert drawn.shape[2] == 16 * 13
-    assert near(drawn[:, 9 * 13 + 6, 15 * 13 + 6], 0.6 * torch.tensor(colour(1)))
+    assert near(drawn[:, 9 * 13 + 6, 15 * 13 + 6], 0.6 * torch.tensor(class_colour(1)))
     assert draw(small, NAMES).shape == (3, 130, 208)

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from kit.data import Preprocessing
-from kit.exporting import agreement, command, questions
-from kit.exporting.graph import program
+from kit.exporting import agreement, command
+from kit.exporting.graph import make_program
 from kit.prediction import Predictor
 
 # The canvas of `preprocessing` divided by 1, 2 or 4. Enlarging such an image multiplies pixels by multiples of 1 / 32.
@@ -54,8 +54,8 @@ def written(task: Any, how: Preprocessing, form: str = "onnx") -> tuple[Predicto
     """The model, the task's `exported()` and the file."""
     exported: Any = task.exported()
     file = Path(f"model.{form}")
-    model = command.counterpart(Predictor(task, how), exported)
-    command.FORMATS[form].write(program(how, exported), command.metadata(model, exported), file)
+    model = command.reference_model(Predictor(task, how), exported)
+    command.FORMATS[form].write(make_program(how, exported), command.metadata(model, exported), file)
     return model, exported, file
 
 
@@ -64,9 +64,9 @@ def difference(
 ) -> float:
     """The largest, of images of several sizes and of a batch, as the task measures it."""
     model, exported, file = written(task, how, form)
-    run: Callable = command.FORMATS[form].opened(file)
+    run: Callable = command.FORMATS[form].open(file)
     if model.takes_images:
-        asked = questions.about_images(model, images or pictures(how.channels))
+        cases = agreement.image_cases(model, images or pictures(how.channels))
     else:
-        asked = questions.about_making(model, exported, 5)
-    return agreement.compared(run, exported, asked).largest
+        cases = agreement.generation_cases(model, exported, 5)
+    return agreement.compare(run, exported, cases).largest

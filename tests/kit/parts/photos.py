@@ -51,7 +51,7 @@ class Photos(ImageDataModule):
     def find_in_channels(self):
         return 3
 
-    def given(self, split):
+    def load_split(self, split):
         if not (self.root / split).is_dir():
             return None
         paths = images(self.root / split)

@@ -27,7 +27,7 @@ class Shades(ImageDataModule):
     def find_in_channels(self):
         return 3
 
-    def given(self, split):
+    def load_split(self, split):
         count = self.counts[split]
         if not count:
             return None

@@ -21,7 +21,7 @@ def images(*names: str) -> None:
 def test_files_folders_and_patterns_each_image_once():
     images("a/1.png", "a/deep/2.jpg", "b.png", "c.bmp")
     Path("a/notes.txt").touch()
-    found = inputs.find(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
+    found = inputs.find_images(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
     assert list(map(str, found)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
 
 
@@ -30,33 +30,35 @@ def test_what_means_no_file(word):
     Path("empty").mkdir()
     images("a.png")
     with pytest.raises(UserError, match=word.replace("*", r"\*")):
-        inputs.find(["a.png", word])
+        inputs.find_images(["a.png", word])
 
 
 def test_a_result_is_called_as_its_image():
     files = [Path(name) for name in ("x/a/1.png", "x/a/2.png", "x/b/1.png", "x/b/1.jpg")]
-    assert inputs.names(files) == ["a/1", "a/2", "b/1.png", "b/1.jpg"]
-    assert inputs.names([Path("a.png"), Path("a.jpg"), Path("a.png.bmp")]) == ["a.png", "a.jpg", "a.png.bmp"]
-    assert inputs.names(files[:1]) == ["1"]
+    assert inputs.output_names(files) == ["a/1", "a/2", "b/1.png", "b/1.jpg"]
+    assert inputs.output_names([Path("a.png"), Path("a.jpg"), Path("a.png.bmp")]) == ["a.png", "a.jpg", "a.png.bmp"]
+    assert inputs.output_names(files[:1]) == ["1"]
 
 
 def test_a_way_that_goes_up_leads_no_result_out_of_its_folder():
     images("a/1.png", "b/deep/2.png", "3.png")
     Path("link").symlink_to("b/deep", target_is_directory=True)
-    found = inputs.find(["a/../b/deep/../../3.png", "a/1.png", "link/../../a/1.png", "link/../deep/2.png", "3.png"])
+    found = inputs.find_images(
+        ["a/../b/deep/../../3.png", "a/1.png", "link/../../a/1.png", "link/../deep/2.png", "3.png"]
+    )
     assert list(map(str, found)) == ["a/../b/deep/../../3.png", "a/1.png", "link/../deep/2.png"]
-    assert inputs.names(found) == ["3", "a/1", "b/deep/2"]
+    assert inputs.output_names(found) == ["3", "a/1", "b/deep/2"]
 
 
 def test_results_are_not_looked_for():
     images("in/a.png", "in/out/pictures/a.jpg", "in/pictures/b.png")
     results = [Path("in/out/pictures"), Path("in/out/masks")]
     for word in ("in", "in/**/*.*", str(Path("in").absolute())):
-        found = inputs.find([word], results)
+        found = inputs.find_images([word], results)
         assert [file.name for file in found] == ["a.png", "b.png"]
     for word in ("in/out", "in/out/pictures/*.jpg", "in/pictures/../out/pictures/a.jpg"):
         with pytest.raises(UserError, match="lies where results are written; give another folder with --out"):
-            inputs.find([word], results)
+            inputs.find_images([word], results)
 
 
 @given(st.lists(st.sampled_from(["a", "b", ".."]), max_size=4), st.data())
@@ -66,7 +68,7 @@ def test_no_two_results_are_called_alike(start, data):
     files = data.draw(
         st.lists(st.builds(lambda way, end: Path(*start, *way, end), steps, ends), min_size=1, max_size=8)
     )
-    named = inputs.names(files)
+    named = inputs.output_names(files)
     same = {os.path.normpath(file.absolute()) for file in files}  # nothing is there, so no link
     assert len(set(named)) == len(same)
     assert not any(Path(name).is_absolute() or ".." in Path(name).parts for name in named)

@@ -15,7 +15,7 @@ from tiny_run import made_once
 from kit.data import Preprocessing
 from kit.ground.errors import BrokenFiles, UserError
 from kit.prediction import load, predict, predictor
-from kit.prediction.predictor import cores
+from kit.prediction.predictor import available_cores
 
 CONFIG = """
 trainer: {max_epochs: 30}
@@ -272,14 +272,14 @@ def test_few_images_are_in_memory_at_a_time(trained):
     stream = load(trained).stream(endless(), batch_size=4)
     for _ in range(40):
         next(stream)
-    assert asked <= 40 + 4 * (cores() + 3)
+    assert asked <= 40 + 4 * (available_cores() + 3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 64])
 @pytest.mark.parametrize("size", [None, (6, 8), (1024, 1024), (5000, 5000)])
 @pytest.mark.parametrize("batch_size", [1, 32, 1000])
 def test_of_large_images_fewer_are_decoded_in_advance(trained, monkeypatch, count, size, batch_size):
-    monkeypatch.setattr(predictor, "cores", lambda: count)
+    monkeypatch.setattr(predictor, "available_cores", lambda: count)
     model = load(trained)
     monkeypatch.setattr(model, "preprocessing", Preprocessing(3, size, False, [0.5] * 3, [0.5] * 3))
     piece, times = model._ahead(batch_size)
@@ -292,7 +292,7 @@ def test_of_large_images_fewer_are_decoded_in_advance(trained, monkeypatch, coun
 
 def test_large_images_of_which_many_cores_could_decode_more(trained, monkeypatch):
     """Of 3 MB each; a batch of 8 for each core would be 1.5 GB."""
-    monkeypatch.setattr(predictor, "cores", lambda: 64)
+    monkeypatch.setattr(predictor, "available_cores", lambda: 64)
     model, asked = load(trained, device="cpu"), []
     monkeypatch.setattr(model, "preprocessing", Preprocessing(3, (1024, 1024), False, [0.5] * 3, [0.5] * 3))
     monkeypatch.setattr(model.task, "predict", lambda images, *_: ["light"] * len(images))

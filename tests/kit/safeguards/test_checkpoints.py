@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.ground.errors import UserError
-from kit.safeguards import restarting, writing
-from kit.safeguards.writing import Memory, Writer, damage, write
+from kit.safeguards.resume import restarting, writing
+from kit.safeguards.resume.writing import Memory, Writer, damage, write
 
 CONTENT = {"weights": torch.arange(12.0).view(3, 4), "deep": [{"step": 7}, (torch.ones(2),)]}
 

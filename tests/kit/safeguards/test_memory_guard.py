@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kit.cli import verbs
-from kit.ground.out_of_memory import DoesNotFit, numbers
+from kit.ground.out_of_memory import DoesNotFit, memory_needed
 from kit.safeguards import MemoryGuard
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
@@ -249,7 +249,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("said", "wanted"), NUMBERS)
 def test_numbers_of_what_torch_says(said, wanted):
-    assert wanted in numbers(said)
+    assert wanted in memory_needed(said)
 
 
 def test_an_optimizer_that_does_not_fit_is_said_to_be_it():

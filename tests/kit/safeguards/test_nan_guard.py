@@ -19,12 +19,14 @@ from torchmetrics import MeanMetric
 
 from kit.cli import verbs
 from kit.ground.errors import UserError
-from kit.safeguards import NanGuard, nan_guard, nan_signs
-from kit.safeguards.nan_guard import Diverged
-from kit.safeguards.nan_replay import remember, replay
-from kit.safeguards.nan_report import advice
-from kit.safeguards.nan_rollback import cut_learning_rates
-from kit.safeguards.nan_signs import FEWEST, LONG, Runaway
+from kit.safeguards import NanGuard
+from kit.safeguards.nan import guard as nan_guard
+from kit.safeguards.nan import signs as nan_signs
+from kit.safeguards.nan.guard import Diverged
+from kit.safeguards.nan.replay import remember, replay
+from kit.safeguards.nan.report import advice
+from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.nan.signs import FEWEST, LONG, Runaway
 from kit.training import EMA
 
 NAN = float("nan")

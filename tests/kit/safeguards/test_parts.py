@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kit.data import Batch
-from kit.safeguards.parts import Logs, count, joined, split
+from kit.safeguards.memory.parts import Logs, count, joined, split
 
 FIVE = torch.arange(5)
 IMAGES = torch.arange(5 * 3 * 2 * 4).view(5, 3, 2, 4)

@@ -7,8 +7,8 @@ import torch
 from torch.optim import lr_scheduler as schedules
 
 from kit.ground.errors import UserError
-from kit.safeguards.nan_rollback import cut_learning_rates
-from kit.safeguards.renewing import Renewal
+from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.resume.schedules import Renewal
 from kit.training.schedule import WarmupCosine
 
 MAKERS = {

@@ -215,12 +215,14 @@ def test_where_a_run_computes_is_no_change(killed, whole):
 
 def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
     run = killed("killed", 10, "training_step")
-    given = Shades.given
-    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(10)))
+    load_split = Shades.load_split
+    monkeypatch.setattr(Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(10)))
     told = "train had 37 samples and now has 10; val had 12 samples and now has 10; test had 11 samples and now has 10"
     with pytest.raises(UserError, match=f"--resume with another data is another run: {told}"):
         verbs.fit(["--resume", str(run)])
-    monkeypatch.setattr(Shades, "given", lambda self, split: given(self, split).subset(torch.arange(9, -1, -1)))
+    monkeypatch.setattr(
+        Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(9, -1, -1))
+    )
     monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
     with pytest.raises(UserError, match="classes has other names"):
         verbs.fit(["--resume", str(run)])

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kit.data.workers import unheard
-from kit.safeguards import signals
-from kit.safeguards.signals import Agreement, Signals
+from kit.data.loading import ignore_signals
+from kit.safeguards.resume import signals
+from kit.safeguards.resume.signals import Agreement, Signals
 
 TRAINER = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=True)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -58,7 +58,7 @@ def test_one_process_agrees_with_itself_at_once():
 
 
 def test_workers_outlive_the_first_signals():
-    unheard(0)
+    ignore_signals(0)
     for number in STOPPING:
         os.kill(os.getpid(), number)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

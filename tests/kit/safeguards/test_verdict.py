@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from kit.safeguards.advice import advice, longer
-from kit.safeguards.verdict import Measured, Verdict, decide, margin, of
+from kit.safeguards.overfitting.advice import advice, longer
+from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin, of
 
 
 def measured(epoch: int, train: float | None, val: float, val_margin: float = 0.02, train_margin: float = 0.0):

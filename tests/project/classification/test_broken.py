@@ -75,7 +75,7 @@ def test_one_in_twenty_may_be_broken_and_one_always(total, number, goes_on):
 def test_a_file_that_is_gone_is_broken_and_a_folder_that_is_gone_ends_the_run(image_folder):
     root = image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 2}})
     data = folder(root)
-    data.division()  # has listed them
+    data.splits()  # has listed them
     (root / "train" / "a" / "0.png").unlink()
     assert data.class_counts == [2, 3]
     shutil.rmtree(root / "val" / "a")

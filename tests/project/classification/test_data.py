@@ -221,7 +221,7 @@ def test_levels_come_from_train_and_go_into_the_checkpoint(capsys):
     data.setup("fit")
     assert "4,095 white" in capsys.readouterr().out
     assert [int(data.samples["val"].read(i).amax()) for i in (0, 1)] == [255, round(1000 / 4095 * 255)]
-    preprocessing = Preprocessing.of(data.state_dict())
+    preprocessing = Preprocessing.from_state(data.state_dict())
     assert int(preprocessing.read("root/val/b/1.png")[0].amax()) == round(1000 / 4095 * 255)
     other = ImageFolder(root="root", image_size=(4, 6))
     other.load_state_dict(data.state_dict() | {"levels": (0.0, 65535.0)})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from photos import write
 
-from kit.checks.survey import thorough
+from kit.checks.survey import full_survey
 from kit.ground.errors import UserError
 from project.classification import Csv, ImageFolder
 
@@ -29,7 +29,7 @@ def photos() -> None:
 def test_faults_of_folders(kind):
     where, plant = PLANTS[kind]
     plant()
-    found = [(fault.kind, fault.file, fault.severity) for fault in thorough(ImageFolder("photos")).faults]
+    found = [(fault.kind, fault.file, fault.severity) for fault in full_survey(ImageFolder("photos")).faults]
     assert (kind, f"photos/{where}", "error" if kind in STOPPING else "warning") in found
     assert {name for name, _, _ in found} <= {kind, "class-missing"}
     if kind in STOPPING:
@@ -39,7 +39,7 @@ def test_faults_of_folders(kind):
 
 def test_file_names_without_a_group():
     Path("photos/train/cat/nameless.jpg").write_bytes(Path("photos/train/cat/1.jpg").read_bytes())
-    found = {(fault.kind, fault.file) for fault in thorough(ImageFolder("photos", group=r"^(\d+)")).faults}
+    found = {(fault.kind, fault.file) for fault in full_survey(ImageFolder("photos", group=r"^(\d+)")).faults}
     assert ("no-group", "photos/train/cat/nameless.jpg") in found
 
 
@@ -47,7 +47,7 @@ def test_faults_of_a_table():
     rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/1.jpg,,train", "train/dog/0.jpg,dog,train"]
     rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val"]
     Path("photos/labels.csv").write_text("\n".join(rows))
-    faults = thorough(Csv("photos")).faults
+    faults = full_survey(Csv("photos")).faults
     lines = {(fault.kind, fault.line) for fault in faults if fault.line}
     assert lines == {("no-label", 3), ("unknown-split", 5), ("class-unknown", 7)}
     found = {(fault.kind, fault.file) for fault in faults}
@@ -57,6 +57,6 @@ def test_faults_of_a_table():
 @pytest.mark.parametrize("text", ["no rows", "path,label\n"])
 def test_a_table_that_cannot_be_had(text):
     Path("photos/labels.csv").write_text(text)
-    faults = thorough(Csv("photos")).faults
+    faults = full_survey(Csv("photos")).faults
     assert [fault.kind for fault in faults] == ["unusable"]
     assert "labels.csv" in faults[0].message

@@ -11,10 +11,10 @@ from jsonargparse import Namespace
 
 from kit.checkpoints import checkpoint
 from kit.cli import verbs
-from kit.ground.budget import Budget
+from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
-from kit.ground.threads import cores
-from kit.safeguards import restarting
+from kit.ground.threads import available_cores
+from kit.safeguards.resume import restarting
 from project import load
 from project.classification import CNN
 
@@ -74,9 +74,9 @@ def test_a_list_that_is_too_long(more):
 def test_shapes_alone_are_no_weights():
     """A tensor that is one number, shown many times, holds one number."""
     shown = torch.zeros(1).expand(50_000_000)
-    assert Budget({"a": shown, "b": shown[:5]}, Path()).held == 1
-    assert Budget({"a": torch.zeros(6), "b": torch.zeros(4, dtype=torch.float16)}, Path()).held == 10
-    assert Budget(3, Path()).held == Budget({"a": None}, Path()).held == 0
+    assert Budget({"a": shown, "b": shown[:5]}, Path()).stored == 1
+    assert Budget({"a": torch.zeros(6), "b": torch.zeros(4, dtype=torch.float16)}, Path()).stored == 10
+    assert Budget(3, Path()).stored == Budget({"a": None}, Path()).stored == 0
 
 
 def test_copies_of_a_layer_count():
@@ -108,7 +108,7 @@ def test_what_the_machine_is_to_do_is_the_users():
 def test_a_resumed_run_is_bounded_by_this_machine(capsys):
     config = Namespace({restarting.WORKERS: 4000, restarting.DOWNLOAD: True, restarting.DEVICES: 1})
     now = restarting.suited(config, ["--config", "x"], begun=True)
-    assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (cores(), False)
+    assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (available_cores(), False)
     assert (config[restarting.WORKERS], config[restarting.DOWNLOAD]) == (4000, True)
     assert "the run had 4000 workers" in capsys.readouterr().err
     typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from kit.boxes import Zoom
 from kit.boxes.targets import collate, sample
-from kit.checks.survey import quick, thorough
+from kit.checks.survey import full_survey, quick_survey
 from kit.ground.errors import UserError
 from project.detection import Coco, DigitScenes, Voc, Yolo
 
@@ -78,7 +78,7 @@ def test_classes_are_counted_and_the_rarest_in_an_image_is_what_a_split_goes_by(
     tiny.coco(tmp_path / "all.json", some)
     data = Coco(root=str(tmp_path))
     assert data.class_counts == [50, 10, 0]
-    strata = data.strata(data.given("train"))
+    strata = data.strata(data.load_split("train"))
     assert strata.tolist() == [2] * 10 + [1] * 20 + [0] * 20 + [2]
     ready(data)
     assert sorted(data.strata(data.samples["val"]).tolist()) == [0, 0, 1, 1, 2]
@@ -114,7 +114,7 @@ def test_digit_scenes_are_drawn_once_and_for_all():
 def test_a_digits_box_is_where_its_ink_is():
     """The ground is darker than 161, and ink is brighter: within a box as without."""
     data = DigitScenes(scenes=30)
-    samples = data.given("train")
+    samples = data.load_split("train")
     for image, found in zip(samples.images, samples.targets, strict=True):
         bright = (image.amax(0) > 165).float()
         inside = torch.zeros_like(bright)
@@ -151,7 +151,7 @@ def test_one_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file
     shutil.copy(tmp_path / "JPEGImages" / "train_0.jpg", tmp_path / "JPEGImages" / "val_1.jpg")
     Image.new("RGB", (30, 24), "grey").save(tmp_path / "JPEGImages" / "train_2.jpg")
     change(tmp_path)
-    survey = thorough(Voc(root=str(tmp_path)))
+    survey = full_survey(Voc(root=str(tmp_path)))
     assert survey.counts == {"train": 5, "val": 2}
     assert {"leak", "constant", kind} <= {fault.kind for fault in survey.faults}
     assert not {"unusable", "image-missing"} & {fault.kind for fault in survey.faults}
@@ -169,11 +169,11 @@ def test_an_annotation_without_a_bbox_hides_no_other_fault(tiny, tmp_path):
     content = json.loads(file.read_text())
     del content["annotations"][0]["bbox"]
     file.write_text(json.dumps(content))
-    survey = thorough(Coco(root=str(tmp_path)))
+    survey = full_survey(Coco(root=str(tmp_path)))
     assert survey.counts == {"train": 4, "val": 2}
     assert {"leak", "annotation-unreadable"} <= {fault.kind for fault in survey.faults}
     (tmp_path / "annotations" / "instances_val2017.json").write_text("{")
-    survey = thorough(Coco(root=str(tmp_path)))
+    survey = full_survey(Coco(root=str(tmp_path)))
     assert survey.counts == {"train": 4}
     assert {fault.line for fault in survey.faults if fault.kind == "annotation-unreadable"} == {None, 1}
 
@@ -195,7 +195,7 @@ def test_validation_images_alone_are_nothing_to_train_on(tiny, tmp_path):
     tiny.save(tmp_path / "images" / "val", tiny.pictures(3))
     tiny.yolo(tmp_path / "labels" / "val", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
-    (fault,) = (fault for fault in thorough(Yolo(root=str(tmp_path))).faults if fault.severity == "error")
+    (fault,) = (fault for fault in full_survey(Yolo(root=str(tmp_path))).faults if fault.severity == "error")
     assert fault.kind == "unusable" and "there are no training images" in fault.message
     assert Yolo(root=str(tmp_path)).in_channels == 3
     with pytest.raises(UserError, match="there are no training images for Yolo"):
@@ -207,7 +207,7 @@ def test_two_spellings_of_a_class_are_found_but_letters_are_their_own(tiny, tmp_
         tiny.save(tmp_path / "images", tiny.pictures(3))
         tiny.yolo(tmp_path / "labels", tiny.pictures(3))
         (tmp_path / "classes.txt").write_text(names)
-        survey = thorough(Yolo(root=str(tmp_path)))
+        survey = full_survey(Yolo(root=str(tmp_path)))
         assert [fault.kind for fault in survey.faults].count("class-spelled-twice") == faults
 
 
@@ -219,7 +219,7 @@ def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
     renamed.names = ["cat", "cat"]
     tiny.save(tmp_path / "images", copies)
     tiny.coco(tmp_path / "mine.json", copies)
-    faults = [fault for fault in quick(Coco(root=str(tmp_path))).faults if fault.other]
+    faults = [fault for fault in quick_survey(Coco(root=str(tmp_path))).faults if fault.other]
     assert {(fault.kind, fault.file[-5:]) for fault in faults} == {
         ("duplicate", "2.jpg"),
         ("label-conflict", "3.jpg"),

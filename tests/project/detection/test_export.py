@@ -10,8 +10,9 @@ from exports import difference, pictures, preprocessing, settled, written
 from readme_programs import example
 from torch import nn
 
-from kit.exporting import export, onnx_file
-from kit.exporting.questions import as_input
+from kit.exporting import export
+from kit.exporting.agreement import as_input
+from kit.exporting.file_formats import Onnx
 from kit.ground.errors import UserError
 from kit.prediction import Predictor
 from kit.zoo import TorchvisionDetector
@@ -61,7 +62,7 @@ def test_each_net(name, channels):
 
 def test_boxes_are_in_pixels_of_the_original_and_within_it():
     _, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
-    run = onnx_file.opened(file)
+    run = Onnx.open(file)
     for image in pictures(3, [(96, 64), (20, 200)]):
         found = run(as_input(image))
         height, width = image.shape[1:]

@@ -38,7 +38,7 @@ def write(tiny, kind, root: Path, some) -> None:
 
 def found(data, split: str = "train") -> dict[str, tuple]:
     """By the image's name: its size, and each box with its class."""
-    samples = data.given(split)
+    samples = data.load_split(split)
     return {
         Path(samples.file(i)).name: (
             target["size"],
@@ -109,7 +109,7 @@ def test_boxes_made_on_the_unturned_image_turn_with_it(tiny, tmp_path, kind, ori
         tiny.voc(tmp_path / "Annotations", [as_it_lies])
     data = kind(root=str(tmp_path))
     with pytest.warns(UserWarning, match="exif-rotated-boxes 1"):
-        samples = data.given("train")
+        samples = data.load_split("train")
     seen = decode(tmp_path / "images" / "1.png", 1, None)[0]
     rows, columns = seen.amax(1).nonzero()[:, 0], seen.amax(0).nonzero()[:, 0]
     painted = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -280,14 +280,14 @@ def test_the_layout_is_found_by_its_root_alone(tiny, tmp_path, kind, layout):
     layout(tiny, tmp_path)
     data = kind(root=str(tmp_path))
     assert data.class_names == tiny.CLASSES
-    divided = data.given("val") is not None
+    divided = data.load_split("val") is not None
     train = found(data)
     assert len(train) == (4 if divided else 6)
     expected = written(tiny.pictures(len(train)))
     assert sorted(train.values()) == sorted(expected.values())
     if divided:
         assert len(found(data, "val")) == 2
-        assert not set(data.given("val").paths) & set(data.given("train").paths)
+        assert not set(data.load_split("val").paths) & set(data.load_split("train").paths)
     assert list(data.annotation_faults()) == []
 
 
@@ -297,7 +297,7 @@ def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? --data\.train FILE"):
         Coco(root=str(tmp_path))
     tiny.save(tmp_path / "x", tiny.pictures(2))
-    assert len(Coco(root=str(tmp_path), train="b.json", images="x").given("train")) == 2
+    assert len(Coco(root=str(tmp_path), train="b.json", images="x").load_split("train")) == 2
     for year in ("VOC2007", "VOC2012"):
         tiny.voc_parts(tmp_path / "kit" / year, {"train": 1})
     with pytest.raises(UserError, match=r"VOC2007, VOC2012.*--data\.root"):
@@ -307,7 +307,7 @@ def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
         (tmp_path / "y" / name).write_text("train: train/images\nnames: [cat, dog, owl]\n")
     with pytest.raises(UserError, match=r"several YAML files.*a\.yaml"):
         Yolo(root=str(tmp_path / "y"))
-    assert len(Yolo(root=str(tmp_path / "y" / "b.yml")).given("train")) == 4
+    assert len(Yolo(root=str(tmp_path / "y" / "b.yml")).load_split("train")) == 4
     for name in ("a.yaml", "b.yml", "classes.txt"):
         (tmp_path / "y" / name).unlink()
     with pytest.raises(UserError, match=r"names the classes.*--data\.names"):
@@ -322,7 +322,7 @@ def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
     data = Coco(root=str(tmp_path))
-    assert data.given("train").targets[0]["boxes"].tolist() == [[5, 5, 25, 25], [4, 3, 64, 43], [6, 5, 64, 48]]
+    assert data.load_split("train").targets[0]["boxes"].tolist() == [[5, 5, 25, 25], [4, 3, 64, 43], [6, 5, 64, 48]]
     assert [fault.kind for fault in data.annotation_faults()] == ["box-out-of-bounds"] * 2
 
 
@@ -336,7 +336,7 @@ def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path
     data = Coco(root=str(tmp_path))
     assert data.class_names == ["cat", "dog"]
     assert found(data) == written(some)
-    assert data.given("train").targets[1]["boxes"].shape == (0, 4)
+    assert data.load_split("train").targets[1]["boxes"].shape == (0, 4)
     assert data.class_counts == [1, 2]
     tiny.voc(tmp_path / "xml", some)
     assert found(Voc(root=str(tmp_path))) == written(some)  # difficult objects are ignored as crowds are
@@ -346,9 +346,9 @@ def test_a_yolo_line_may_be_a_polygon_and_pose_points_are_none(tiny, tmp_path):
     tiny.Picture("1.jpg", (20, 40)).save(tmp_path)
     (tmp_path / "1.txt").write_text("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n")
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    assert Yolo(root=str(tmp_path)).given("train").targets[0]["boxes"].tolist() == [[10, 5, 30, 15]]
+    assert Yolo(root=str(tmp_path)).load_split("train").targets[0]["boxes"].tolist() == [[10, 5, 30, 15]]
     (tmp_path / "data.yaml").write_text("train: .\nkpt_shape: [2, 2]\nnames: {0: cat, 1: dog}\n")
-    assert Yolo(root=str(tmp_path)).given("train").targets[0]["boxes"].tolist() == [[0, 7.5, 20, 12.5]]
+    assert Yolo(root=str(tmp_path)).load_split("train").targets[0]["boxes"].tolist() == [[0, 7.5, 20, 12.5]]
 
 
 # Faults: a change of clean data, and the kind that must then be found, of which there was none before.
@@ -475,15 +475,15 @@ def test_every_fault_is_found_where_it_is_and_no_other(tiny, tmp_path, kind, fau
         assert Path(faults[0].image) == tmp_path / "images" / f"{Path(file).stem}.jpg"
     if fault in ("annotation-unreadable", "class-unknown"):
         with pytest.raises(UserError, match=file):
-            kind(root=str(tmp_path)).given("train")
+            kind(root=str(tmp_path)).load_split("train")
     elif "unusable" in {one.kind for one in faults}:
         with pytest.raises(UserError, match="most of train cannot be used"):
-            kind(root=str(tmp_path)).given("train")
+            kind(root=str(tmp_path)).load_split("train")
     elif kind is Coco and fault == "annotation-missing":
-        assert kind(root=str(tmp_path)).given("train") is not None
+        assert kind(root=str(tmp_path)).load_split("train") is not None
     else:
         with pytest.warns(UserWarning, match=f"train: {fault} [1-9]"):
-            samples = kind(root=str(tmp_path)).given("train")
+            samples = kind(root=str(tmp_path)).load_split("train")
         for target in samples.targets:
             boxes, (height, width) = target["boxes"], target["size"]
             assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
@@ -496,10 +496,10 @@ def test_where_nothing_sensible_is_left_the_run_ends(tiny, tmp_path):
     for number in range(3):
         text(number, "0 12 10 4 8\n0 13 10 4 8\n")(tmp_path)
     with pytest.raises(UserError, match=r"most of train cannot be used .*box-wrong-unit 6"):
-        Yolo(root=str(tmp_path)).given("train")
+        Yolo(root=str(tmp_path)).load_split("train")
     text(1, "0 0.5 0.5 0.2 0.2\n5 0.5 0.5 0.1 0.1\n")(tmp_path)
     with pytest.raises(UserError, match=r"labels/1\.txt:2: class 5, but there are 3 classes, 0 to 2"):
-        Yolo(root=str(tmp_path)).given("train")
+        Yolo(root=str(tmp_path)).load_split("train")
     for number in range(3):
         (tmp_path / "images" / f"{number}.jpg").write_bytes(b"nothing")
         text(number, "0 0.5 0.5 0.2 0.2\n")(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from texts import as_text
 
-from kit.checks.survey import thorough
+from kit.checks.survey import full_survey
 from kit.ground.errors import UserError
 from project.detection import Coco, Voc, Yolo
 
@@ -39,7 +39,7 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind)
     root = crowded(tiny, kind, [[True, False], [True, False]])
     with pytest.raises(UserError, match=r"all annotations of 'cat' are crowds.*--data\.crowds objects"):
         _ = kind(root=root, **STATISTICS).class_counts
-    faults = thorough(kind(root=root, **STATISTICS)).faults
+    faults = full_survey(kind(root=root, **STATISTICS)).faults
     assert [fault.severity for fault in faults if "--data.crowds objects" in fault.message] == ["error", "warning"]
     assert kind(root=root, crowds="objects", **STATISTICS).class_counts[:2] == [2, 2]
     assert "crowd" not in {one.kind for one in kind(root=root, crowds="objects", **STATISTICS).annotation_faults()}
@@ -48,9 +48,9 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind)
 def test_numbers_as_text_are_numbers_in_coco(tiny):
     file = tiny.coco(Path("data/all.json"), tiny.pictures(6))
     tiny.save(Path("data"), tiny.pictures(6))
-    numbers = Coco(root="data", **STATISTICS).given("train").targets
+    numbers = Coco(root="data", **STATISTICS).load_split("train").targets
     file.write_text(json.dumps(as_text(json.loads(file.read_text()))))
-    texts = Coco(root="data", **STATISTICS).given("train").targets
+    texts = Coco(root="data", **STATISTICS).load_split("train").targets
     assert [str(target) for target in texts] == [str(target) for target in numbers]
     assert sum(len(target["boxes"]) for target in texts) == 12 and not any(target["crowd"].any() for target in texts)
 
@@ -63,7 +63,7 @@ def test_a_bbox_that_is_no_four_numbers_is_named(tiny, bbox):
     content["annotations"][1]["bbox"] = bbox
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"1\.jpg: annotation 10 of all\.json has no bbox of four numbers"):
-        Coco(root="data", **STATISTICS).given("train")
+        Coco(root="data", **STATISTICS).load_split("train")
 
 
 def test_two_categories_of_one_name_are_one_class_and_said(tiny):
@@ -95,7 +95,7 @@ def test_numbers_in_xml(tiny, old, new, message):
     data = Voc(root="data", crowds="objects", **STATISTICS)
     if message:
         with pytest.raises(UserError, match=message):
-            data.given("train")
+            data.load_split("train")
     else:
         assert sum(data.class_counts) == 6
         assert data.reading("train").annotations[0].size == (22, 30)

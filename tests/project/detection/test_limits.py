@@ -30,7 +30,7 @@ def test_a_data_yaml_beyond_a_limit(text: str, word: str) -> None:
 
 
 def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yolo, "MOST_OF_ANNOTATION", 100)
+    monkeypatch.setattr(yolo, "MAX_ANNOTATION_BYTES", 100)
     for name in ("a", "b", "c"):
         Image.new("L", (4, 4)).save(f"{name}.png")
     os.mkfifo("other.txt")
@@ -45,7 +45,7 @@ def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MOST_OF_ANNOTATION", 2_000_000)
+    monkeypatch.setattr(voc, "MAX_ANNOTATION_BYTES", 2_000_000)
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
         "bomb": f"<!DOCTYPE a [{entities}]><annotation><object><name>&a9;</name></object></annotation>",
@@ -77,4 +77,4 @@ def test_numbers_that_no_float_holds() -> None:
 def test_more_scenes_than_can_be_drawn_are_refused() -> None:
     for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000))):
         with pytest.raises(UserError, match="too many to draw"):
-            data.given("train")
+            data.load_split("train")

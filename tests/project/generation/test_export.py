@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exports import difference, pictures, written
+from exports import difference, written
 from PIL import Image
-from readme_programs import README, example, printed
+from readme_programs import printed, program
 
 from kit.data import Preprocessing
-from kit.exporting import export, onnx_file
+from kit.exporting import export
+from kit.exporting.file_formats import Onnx
 from kit.ground.errors import UserError
-from kit.samples import ClassifierFeatures
-from project.generation import Euler, Generator, Heun, StyleNet, Stylizer, UNet
-from project.generation.flow import noise
+from kit.samples.noise import noise
+from project.generation import Euler, Generator, Heun, UNet
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 SIZES = [(37, 51), (64, 96), (70, 45), (9, 30)]
@@ -45,11 +45,6 @@ def generator(channels: int = 2, patch: int = 1, **options) -> Generator:
     return task
 
 
-def stylizer(channels: int = 3) -> Stylizer:
-    torch.manual_seed(0)
-    return Stylizer(partial(StyleNet, widths=[4, 6, 8]), "style.png", ClassifierFeatures("run.ckpt"), channels)
-
-
 DEAR = [pytest.param(*case, marks=pytest.mark.slow) for case in (("guided", 1), ("heun", 2), ("churn", 1))]
 
 
@@ -67,21 +62,14 @@ def test_a_generator_as_pt2():
 def test_the_noise_the_classes_and_the_guidance_matter():
     task, start = generator(**WAYS["guided"]), noise(range(4), (1, 2, 8, 6))
     _, _, file = written(task, how(2, (8, 6)))
-    run, classes = onnx_file.opened(file), torch.tensor([0, 1, 2, 3])
+    run, classes = Onnx.open(file), torch.tensor([0, 1, 2, 3])
     (made,) = run(start, classes).values()
     assert made.shape == (4, 8, 6, 2) and made.dtype == torch.uint8 and made.float().std() > 10
-    assert (made.permute(0, 3, 1, 2).int() - task.of_noise(start, classes).int()).abs().max() <= 1
+    assert (made.permute(0, 3, 1, 2).int() - task.sampler().images(start, classes, task.device).int()).abs().max() <= 1
     for other in (run(start.flip(0), classes), run(start, classes.flip(0))):
         assert not torch.equal(other["images"], made)
-    assert not torch.equal(task.of_noise(start, classes, guidance=1), task.of_noise(start, classes))
-
-
-@pytest.mark.parametrize(
-    ("form", "channels"),
-    [("onnx", 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("onnx", 1), ("pt2", 3)))],
-)
-def test_a_stylizer_at_any_size(form, channels):
-    assert difference(stylizer(channels).eval(), how(channels, None), form, pictures(channels, SIZES)) <= 1
+    given = start, classes, task.device
+    assert not torch.equal(task.sampler(1).images(*given), task.sampler().images(*given))
 
 
 def test_what_differs_is_told():
@@ -91,7 +79,6 @@ def test_what_differs_is_told():
     other[1, 2, 0] -= 7
     assert exported.difference({"images": other}, image) == 7
     assert exported.difference({"images": other[1:]}, image) == float("inf")
-    assert stylizer().exported().difference({"pictures": other}, image) == 7
 
 
 def test_images_of_several_sizes_say_nothing_of_a_samples():
@@ -100,22 +87,14 @@ def test_images_of_several_sizes_say_nothing_of_a_samples():
 
 
 @pytest.mark.slow
-def test_the_readmes_program_paints():
-    model, _, file = written(stylizer().eval(), how(3, None))
-    image = pictures(3, SIZES)[0]
-    assert example(file, image) == []
-    painted = np.asarray(Image.open("painted.png")).astype(int)
-    assert abs(painted - model.predict([image])[0].permute(1, 2, 0).numpy()).max() <= 1
-
-
-@pytest.mark.slow
 def test_the_readmes_program_makes_images():
     _, _, file = written(generator(1, **WAYS["euler"]), how(1, (8, 6)))
-    (program,) = re.findall(r"```python\n(import numpy.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
-    fewer = program.replace("[3, 3, 7]", "[2, 2, 1]")
-    assert fewer != program and printed(fewer, file) == []
+    making = program("generation.md")
+    fewer = making.replace("[3, 3, 7]", "[2, 2, 1]")
+    assert fewer != making and printed(fewer, file) == []
     start = np.random.default_rng(0).standard_normal((3, 1, 1, 8, 6), np.float32)
-    made = generator(1, **WAYS["euler"]).of_noise(torch.from_numpy(start), torch.tensor([2, 2, 1]))
+    task = generator(1, **WAYS["euler"])
+    made = task.sampler().images(torch.from_numpy(start), torch.tensor([2, 2, 1]), task.device)
     for place, image in enumerate(made):
         assert abs(np.asarray(Image.open(f"sample{place}.png")).astype(int) - image[0].numpy()).max() <= 1
 
@@ -131,7 +110,7 @@ def test_a_run(fit, monkeypatch, capsys):
     assert said.err == "" and said.out.startswith(f"{run}/exports/model.onnx: ")
     assert re.search(r"largest difference of a pixel, of 255, [01], 1 allowed, on 16 samples\n", said.out)
     assert said.out.splitlines()[-1].count(" ms") == 2
-    images = onnx_file.opened(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
+    images = Onnx.open(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
     assert images.shape == (1, 8, 8, 1)
     export([str(run), "--format", "safetensors"])
     assert "bit for bit those of the net" in capsys.readouterr().out
@@ -141,7 +120,7 @@ def test_a_generator_whose_file_does_not_agree(monkeypatch):
     """Steps that are not the run's."""
     task = generator(**WAYS["euler"])
     exported = task.exported()
-    exported.solver = Euler(1)
+    exported.sampler.solver = Euler(1)
     monkeypatch.setattr(task, "exported", lambda: exported)
     assert difference(task, how(2, (8, 8))) > 1
 

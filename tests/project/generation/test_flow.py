@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from kit.ground.errors import UserError
-from project.generation.flow import Euler, Heun, churned, noise
+from kit.samples.noise import noise
+from project.generation.flow import Euler, Heun, churned
 
 
 def growth(x, time):

@@ -9,7 +9,7 @@ from PIL import Image
 import project
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from project.generation.predictions import Predictions, columns
+from kit.samples.predictions import Predictions, columns
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 

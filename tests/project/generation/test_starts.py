@@ -2,7 +2,6 @@
 
 import pytest
 import starts
-from torchvision import models
 
 
 @pytest.mark.slow
@@ -11,24 +10,3 @@ def test_a_generator_goes_all_the_way(fit, repository, monkeypatch, capsys):
     given += ["--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "2", "--model.samples", "20"]
     given += ["--model.solver.steps", "2"]
     starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [8]}, images=False)
-
-
-@pytest.mark.parametrize(
-    "features",
-    ["ClassifierFeatures", *(pytest.param(way, marks=pytest.mark.slow) for way in ("weights", "pretrained"))],
-)
-def test_a_stylizer_goes_all_the_way(features, fit, repository, tiny, tmp_path, monkeypatch, capsys):
-    tiny.photos(tmp_path / "data", 6)
-    given = ["--config", str(repository / "configs" / "generation_style.yaml"), "--data.root", "data"]
-    given += ["--data.image_size", "[48, 40]", "--data.augment", "[]", "--model.style", "data/0.png"]
-    given += ["--model.style_size", "32", "--data.batch_size", "3"]
-    if features == "ClassifierFeatures":
-        tiny.classifier(tmp_path / "classifier.ckpt")
-        given += ["--model.features.run", "classifier.ckpt"]
-    else:
-        tensors = models.mobilenet_v3_small(num_classes=7 if features == "weights" else 1000).state_dict()
-        start = starts.arguments(features, tensors, monkeypatch)
-        given += ["--model.features", "kit.samples.TorchvisionFeatures"]
-        given += ["--model.features.name", "mobilenet_v3_small"]
-        given += [word for key, value in start.items() for word in (f"--model.features.{key}", str(value).lower())]
-    starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [4, 8]})

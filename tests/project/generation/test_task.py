@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.safeguards.verdict import of
+from kit.safeguards.overfitting.verdict import of
 from project.generation import Euler, Generator, UNet
 from project.generation.flow import Flow
 
@@ -109,7 +109,7 @@ def test_guidance_goes_beyond_the_class():
     asked = torch.cat(task.net.asked)
     assert asked.tolist() == [2, 3] * 4
     task.net.asked.clear()
-    assert task.sample(torch.tensor([2]), [0], (3, 5), guidance=1).unique().tolist() == [191]
+    assert task.sample(torch.tensor([2]), [0], (3, 5), by=task.sampler(1)).unique().tolist() == [191]
     assert torch.cat(task.net.asked).tolist() == [2] * 4
 
 

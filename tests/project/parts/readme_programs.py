@@ -1,4 +1,4 @@
-"""The README's programs that read an exported file."""
+"""Programs of the docs that read an exported file."""
 
 import re
 import subprocess
@@ -8,22 +8,29 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-README = Path(__file__).parents[3] / "README.md"
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def program(page: str) -> str:
+    """Return the program of a docs page that uses onnxruntime."""
+    programs = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [program for program in programs if "onnxruntime" in program]
+    return found
 
 
 def example(file: Path, image: torch.Tensor | Image.Image) -> list[str]:
-    """What the README's program for a file, run where there is no torch, prints of an image, or of uint8 [C H W]."""
-    (program,) = re.findall(r"```python\n(import json.*?onnxruntime.*?)```", README.read_text(), re.DOTALL)
-    assert len(program.splitlines()) <= 28
+    """Return what the program for a file prints of an image, or of uint8 [C H W], where there is no torch."""
+    reading = program("export.md")
+    assert len(reading.splitlines()) <= 28
     if isinstance(image, torch.Tensor):
         image = Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy())
     image.save("photo.png")
-    assert '"photo.png"' in program
-    return printed(program, file)
+    assert '"photo.png"' in reading
+    return printed(reading, file)
 
 
 def printed(program: str, file: Path) -> list[str]:
-    """By a program of the README that reads a file, run where there is no torch."""
+    """Run a program that reads a file where there is no torch, and return what it prints."""
     named = re.sub(r'"[\w/]+\.onnx"', repr(str(file)), program)
     assert named != program
     blocked = "import sys\nsys.modules.update({'torch': None, 'project': None, 'kit': None})\n"

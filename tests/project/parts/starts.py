@@ -104,7 +104,7 @@ def goes_all_the_way(
     Image.new("RGB", (40, 50), "red").save("one.png")
     predict([str(run), "one.png"] if images else [str(run), "--num_samples", "2"])
     assert any((run / "predictions").iterdir())
-    patch.setattr(agreement, "SECONDS", 0)
+    patch.setattr(agreement, "MAX_SECONDS", 0)
     export([str(run)])
     assert (run / "exports" / "model.onnx").is_file()  # it is kept if it agrees with PyTorch
     typed = ["--model.features.pretrained", "true"] if "--model.features.pretrained" in given else []

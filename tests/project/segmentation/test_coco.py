@@ -52,7 +52,7 @@ def write(annotations: list[dict], file: str = "root/annotations.json", images: 
 
 def masks(root: Path, split: str = "train", **options) -> list[torch.Tensor]:
     data = CocoMasks(root=str(root), image_size=None, **STATISTICS, **options)
-    samples = data.given(split)
+    samples = data.load_split(split)
     return [data.sample(samples.read(index), None)[1] for index in range(len(samples))]
 
 
@@ -131,7 +131,7 @@ def test_layouts(name):
     assert len(data.files_of_splits) == len(LAYOUTS[name])
     assert next(iter(data.files_of_splits)) == "train"
     for split in data.files_of_splits:
-        samples = data.given(split)
+        samples = data.load_split(split)
         assert samples.read(0).shape == (4, 6, 8)
     assert list(data.annotation_faults()) == []
 
@@ -175,7 +175,7 @@ def test_an_image_turned_by_exif_has_its_annotations_where_they_were_drawn():
         image = Image.new("RGB", (8, 6))
         image.getexif()[0x0112] = 6  # to be turned clockwise: the top row becomes the right column
         image.save(root / "images" / "a.png", exif=image.getexif())
-        samples = CocoMasks(root=str(root), image_size=None).given("train")
+        samples = CocoMasks(root=str(root), image_size=None).load_split("train")
         mask = samples.read(0)[-1]
         assert mask.shape == (8, 6)
         wanted = torch.zeros(8, 6, dtype=torch.uint8)

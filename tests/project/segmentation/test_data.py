@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from kit.formats.masks.masks import batch_of
-from kit.formats.masks.tables import Entry, read_table
+from kit.formats.masks.class_tables import Entry, read_table
+from kit.formats.masks.masks import collate_masks
 from kit.ground.errors import UserError
 from kit.masks import RandomScaleCrop
 from project.segmentation import DigitMasks, MaskFolder
@@ -270,7 +270,7 @@ def test_images_of_any_size_are_evaluated_one_at_a_time(tiny):
 def test_a_batch_of_several_sizes_is_padded_and_the_padding_ignored():
     images = [torch.ones(2, 3, 5, dtype=torch.uint8), torch.ones(2, 4, 2, dtype=torch.uint8)]
     masks = [torch.ones(3, 5, dtype=torch.uint8), torch.ones(4, 2, dtype=torch.uint8)]
-    pixels, targets = batch_of(images, masks)
+    pixels, targets = collate_masks(images, masks)
     assert pixels.shape == (2, 2, 4, 5) and targets.shape == (2, 4, 5) and targets.dtype == torch.long
     assert (targets == 1).sum() == 15 + 8 and (targets == 255).sum() == 5 + 12
     assert (pixels == 1).sum() == 2 * (15 + 8) and (pixels == 114).sum() == 2 * (5 + 12)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.checks.survey import quick, thorough
-from kit.formats.masks import counting
+from kit.checks.survey import full_survey, quick_survey
+from kit.formats.masks import masks
 from kit.ground.errors import BrokenFiles, UserError
 from project.segmentation import CocoMasks, MaskFolder
 
@@ -83,7 +83,7 @@ def test_a_test_split_without_masks_is_left_out_and_said(root):
         path.unlink()
     assert kinds(root) == [("mask-missing", "warning", f"{n}.png") for n in range(3)]
     with pytest.warns(UserWarning, match=r"3 image\(s\) of test without a mask are left out"):
-        assert MaskFolder(root=str(root)).given("test") is None
+        assert MaskFolder(root=str(root)).load_split("test") is None
 
 
 def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):
@@ -201,11 +201,11 @@ def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicat
     saved(ids(corner=2))(root / "trainannot" / "8.png")
     (root / "trainannot" / "9.png").write_bytes(b"broken")
     data = MaskFolder(root=str(root), class_names=["sky", "road", "car"], mean=[0.5] * 3, std=[1.0] * 3)
-    conflicts = [fault for fault in quick(data).faults if fault.kind == "label-conflict"]
+    conflicts = [fault for fault in quick_survey(data).faults if fault.kind == "label-conflict"]
     assert [(Path(fault.file).name, Path(fault.other).name) for fault in conflicts] == [("8.png", "1.png")]
     assert "annotated otherwise" in conflicts[0].message
     (root / "trainannot" / "9.png").unlink()
-    kinds = {(fault.kind, Path(fault.file).name) for fault in thorough(MaskFolder(root=str(root))).faults}
+    kinds = {(fault.kind, Path(fault.file).name) for fault in full_survey(MaskFolder(root=str(root))).faults}
     assert ("label-conflict", "8.png") in kinds and ("duplicate", "7.png") in kinds
 
 
@@ -213,7 +213,7 @@ def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicat
 def test_where_the_size_is_no_size_the_image_has_its_own(height):
     coco(change("images", height=height))
     data = CocoMasks(root="root", image_size=None)
-    assert data.given("train").read(1).shape == (4, 6, 8) and len(data.document("train").lost) <= 1
+    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.document("train").unusable) <= 1
 
 
 def test_a_faulty_shape_is_named():
@@ -224,7 +224,7 @@ def test_a_faulty_shape_is_named():
 
 
 def test_a_class_that_few_masks_show_is_not_missing(tiny, monkeypatch):
-    monkeypatch.setattr(counting, "COUNTED", 3)  # of 7 those at 0, 3 and 6
+    monkeypatch.setattr(masks, "COUNTED", 3)  # of 7 those at 0, 3 and 6
     root = tiny.folders(Path("few"), {"train": 7}, size=(4, 6))
     for number in range(7):
         Image.fromarray(ids(4, 6, value=1, corner=0)).save(root / "trainannot" / f"{number}.png")
@@ -239,7 +239,7 @@ def test_masks_of_unknown_ids_make_no_class_missing(root):
         Image.fromarray(ids(value=9, corner=1)).save(path)
     data = MaskFolder(root=str(root), class_names=["a", "b", "c"], mean=[0.5] * 3, std=[1.0] * 3)
     assert data.class_counts == [-1, 6, -1]
-    found = {fault.kind for fault in thorough(data).faults}
+    found = {fault.kind for fault in full_survey(data).faults}
     assert "mask-id-unknown" in found and "class-missing" not in found
     for path in root.glob("*annot/*.png"):
         path.write_bytes(b"broken")
@@ -263,7 +263,7 @@ TURNED = [  # the stored size, orientation, and the mask's size
     ((18, 26), 3, (18, 26), "taken for after"),
     ((20, 20), 6, (20, 20), "taken for after"),
     ((18, 26), 6, (26, 18), ""),
-    ((18, 26), 6, (18, 26), "turned along"),
+    ((18, 26), 6, (18, 26), "turned too"),
 ]
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from texts import as_text
 
-from kit.checks.survey import thorough
+from kit.checks.survey import full_survey
 from kit.ground.errors import UserError
 from project.segmentation import CocoMasks
 
@@ -37,7 +37,7 @@ def write(annotations: list[dict], **changes) -> str:
 
 def planes(root: str, **options) -> torch.Tensor:
     """uint8 [N H W]: the masks."""
-    samples = CocoMasks(root=root, **STATISTICS, **options).given("train")
+    samples = CocoMasks(root=root, **STATISTICS, **options).load_split("train")
     return torch.stack([samples.read(index)[-1] for index in range(len(samples))])
 
 
@@ -59,7 +59,7 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects():
     root = write([RIM, {**CELL, "iscrowd": 1}])
     with pytest.raises(UserError, match=r"all annotations of 'cell' are crowds.*--data\.crowds objects"):
         planes(root)
-    faults = thorough(CocoMasks(root=root, **STATISTICS)).faults
+    faults = full_survey(CocoMasks(root=root, **STATISTICS)).faults
     assert [fault.severity for fault in faults if "--data.crowds objects" in fault.message] == ["error", "warning"]
     assert planes(root, crowds="objects")[0].unique().tolist() == [0, 1, 2]
     assert "crowd" not in {fault.kind for fault in CocoMasks(root=root, crowds="objects").annotation_faults()}

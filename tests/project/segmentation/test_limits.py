@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kit.formats.masks.class_tables import read_table
 from kit.formats.masks.coco import CocoShapes, read_document
-from kit.formats.masks.mask_images import values_of
-from kit.formats.masks.tables import read_table
+from kit.formats.masks.mask_images import read_content
 from kit.ground.errors import BrokenFiles, UserError
 from project.segmentation import DigitMasks
 
@@ -20,7 +20,7 @@ def test_what_is_no_mask_is_never_opened() -> None:
     Path("folder.png").mkdir()
     for name, word in {"pipe.png": "named pipe", "zero.png": "device", "folder.png": "folder"}.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
-            values_of(Path(name))
+            read_content(Path(name))
 
 
 def _coco(**annotation: object) -> Path:
@@ -37,12 +37,12 @@ def test_polygons_and_run_lengths_that_would_fill_memory() -> None:
         ([[0, 0, 6000, 6000] * 2000], "outline"),
         ([[0, 0, 1e300, 5, 5, 5]], "far outside"),
     ):
-        (lost,) = read_document(_coco(segmentation=segmentation), Path()).lost
-        assert word in lost.why
+        (unusable,) = read_document(_coco(segmentation=segmentation), Path()).unusable
+        assert word in unusable.why
     document = read_document(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
-    assert CocoShapes(document.file, ((1, 0),)).paint(document.drawings[0]).broken
+    assert CocoShapes(document.file, ((1, 0),)).draw(document.drawings[0]).broken
     many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image
-    assert not read_document(_coco(segmentation=many), Path()).lost
+    assert not read_document(_coco(segmentation=many), Path()).unusable
 
 
 def test_json_of_anyones() -> None:
@@ -63,4 +63,4 @@ def test_a_class_table_beyond_a_limit() -> None:
 
 def test_more_scenes_than_can_be_drawn_are_refused() -> None:
     with pytest.raises(UserError, match="too many to draw"):
-        DigitMasks(train=10**9).given("train")
+        DigitMasks(train=10**9).load_split("train")

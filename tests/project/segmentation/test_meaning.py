@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.checks.survey import thorough
+from kit.checks.survey import full_survey
 from kit.ground.errors import BrokenFiles, UserError
 from project.segmentation import MaskFolder
 
@@ -46,7 +46,7 @@ def folder(masks: list[tuple[str, list[int]]], split: str = "train", root: str =
 def read(root: str, split: str = "train", **options) -> tuple[list[str], list[list[int]]]:
     """The class names, and the class numbers of each mask's first row, as training gets them."""
     data = MaskFolder(root=root, image_size=None, mean=[0.5] * 3, std=[1.0] * 3, **options)
-    samples = data.division()[split]
+    samples = data.splits()[split]
     return data.class_names, [samples.read(index)[-1, 0].tolist() for index in range(len(samples))]
 
 
@@ -116,7 +116,7 @@ def test_what_could_mean_two_things_is_asked_for_by_fit_and_by_check(options, ma
     with pytest.raises(UserError, match=message) as raised:
         read(root, **options)
     assert "\n" not in str(raised.value)
-    (fault,) = [one for one in thorough(MaskFolder(root=root, **options)).faults if one.kind == "unusable"]
+    (fault,) = [one for one in full_survey(MaskFolder(root=root, **options)).faults if one.kind == "unusable"]
     assert str(raised.value) in fault.message
 
 

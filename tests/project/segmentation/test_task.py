@@ -14,7 +14,7 @@ from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.masks import CrossEntropy, Dice, Focal
 from kit.masks.evaluation import iou
-from kit.safeguards.verdict import of
+from kit.safeguards.overfitting.verdict import of
 from project.segmentation import CnnUnet, Segmenter
 
 
@@ -189,7 +189,8 @@ def test_without_a_test_split_the_report_has_the_classes_too(run, capsys):
 
 MEASURE = """
 import json, sys
-from project import process, verbs
+import project
+from kit.cli import process, verbs
 
 if __name__ == "__main__":
     process.quiet()

@@ -1,7 +1,10 @@
-"""Boxes in the formats that people have them in, read without complaint: what is wrong is listed, not raised."""
+"""Read boxes from COCO, Pascal VOC and YOLO. Faults are listed, not raised.
+
+`coco`, `voc` and `yolo` read a format into the `Annotation` and `Reading` of `annotation`. `cleaning` turns these into
+targets.
+"""
 
 from kit.formats.boxes import coco, voc, yolo
-from kit.formats.boxes.annotation import Annotation, Reading, unreadable
-from kit.formats.boxes.mending import headers, usable
+from kit.formats.boxes.annotation import Annotation, Reading, missing_annotation, unreadable
 
-__all__ = ["Annotation", "Reading", "coco", "headers", "unreadable", "usable", "voc", "yolo"]
+__all__ = ["Annotation", "Reading", "coco", "missing_annotation", "unreadable", "voc", "yolo"]

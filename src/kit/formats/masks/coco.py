@@ -1,4 +1,4 @@
-"""COCO's JSON: what stands in it, and its polygons and run lengths drawn as masks."""
+"""Read masks from COCO's JSON: check its annotations, and draw their polygons and run lengths as masks."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kit.data.decode import errors_as_broken_files, upright_size
-from kit.formats.coco import Crowds, categories, finder, joined, number, read, whole_number
+from kit.data.decode import broken_file_errors, upright_size
+from kit.formats.coco import Crowds, categories, image_finder, number, read, same_names, whole_number
 from kit.formats.masks.masks import IGNORED
 from kit.ground.errors import BrokenFiles
-from kit.ground.reading import open_image
+from kit.ground.files import open_image
 
-FAR = 10  # times an image's longer side: no real corner lies that far out, and drawing one takes memory by its distance
-LONGEST = 2_000_000  # pixels of a polygon's outline
-LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels: Pillow reads no larger image
+# How far out a corner may be, in times of the image's longer side. Drawing a corner takes memory by its distance.
+MAX_DISTANCE = 10
+MAX_OUTLINE = 2_000_000  # pixels of a polygon's outline
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # Pillow reads no larger image
 
 
 class Shape(NamedTuple):
-    """One annotation: polygons, each Float64[2 V] of x, y, x, y, ..., or run lengths as COCO writes them."""
+    """One annotation. segmentation: polygons, each Float64[2 V] of x, y, x, y, ..., or run lengths as in the JSON."""
 
     id: Any
     category: int
@@ -30,23 +31,27 @@ class Shape(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What is annotated on an image. size: height and width; None where the JSON does not say."""
+    """The annotations of an image. size: height and width; None if the JSON has none."""
 
     image: Path
     size: tuple[int, int] | None
     shapes: list[Shape]
 
 
-class Painted(NamedTuple):
-    """A mask, uint8 [h w], and the shapes that could not be drawn, with the reason, or have no pixel."""
+class DrawnMask(NamedTuple):
+    """A mask, uint8 [h w], and its problems.
+
+    broken: the shapes that cannot be drawn, each with the reason.
+    empty: the shapes without a pixel.
+    """
 
     mask: np.ndarray
     broken: list[tuple[Shape, str]]
     empty: list[Shape]
 
 
-class Lost(NamedTuple):
-    """What is of no use. what: an annotation, or an image's size. kind: as of a `Fault`."""
+class Unusable(NamedTuple):
+    """What cannot be used in a JSON file. what: an annotation, or an image's size. kind: the kind of a `Fault`."""
 
     what: str
     kind: str
@@ -54,17 +59,17 @@ class Lost(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A JSON file.
+    """The content of a JSON file.
 
-    categories: id to name.
-    joined: messages about categories that have the same name.
+    categories: the names of the categories by their ids.
+    same_names: messages about categories that have the same name.
     """
 
     file: Path
     categories: dict[int, str]
     drawings: list[Drawing]
-    lost: list[Lost]
-    joined: list[str]
+    unusable: list[Unusable]
+    same_names: list[str]
 
     def crowds(self) -> dict[str, tuple[int, int]]:
         """Return, for each class with crowds, the number of its crowds and of all its annotations."""
@@ -76,11 +81,11 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoShapes:
-    """Draw the annotations of an image, later ones over earlier ones; all other pixels are class 0.
+    """Draw the annotations of an image, later ones over earlier ones. All other pixels are class 0.
 
-    file: the JSON file that the drawings come from.
+    file: the JSON file with the annotations.
     numbers: `(category id, class number)`.
-    crowds: "objects" draws crowds like all other annotations, "ignore" as pixels to ignore.
+    crowds: "objects" draws crowds like all other annotations; "ignore" draws them as pixels to ignore.
     """
 
     file: Path
@@ -88,40 +93,44 @@ class CocoShapes:
     crowds: Crowds = "ignore"
 
     def read(self, target: Drawing) -> np.ndarray:
-        painted = self.paint(target)
-        for _, why in painted.broken:
+        drawn = self.draw(target)
+        for _, why in drawn.broken:
             raise BrokenFiles(f"{self.file}: an annotation of {target.image.name} cannot be drawn ({why})")
-        return painted.mask
+        return drawn.mask
 
-    def known(self, target: Drawing) -> np.ndarray:
-        return self.paint(target).mask
+    def read_known(self, target: Drawing) -> np.ndarray:
+        return self.draw(target).mask
 
-    def paint(self, target: Drawing) -> Painted:
+    def draw(self, target: Drawing) -> DrawnMask:
+        """Draw all annotations that can be drawn."""
         from faster_coco_eval.core import mask as rle
 
         size, numbers = target.size or _size_of(target.image), dict(self.numbers)
-        painted = Painted(np.zeros(size, np.uint8), [], [])
+        drawn = DrawnMask(np.zeros(size, np.uint8), [], [])
         for shape in target.shapes:
             try:
                 inside = np.asarray(rle.decode(as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                painted.broken.append((shape, str(error)))
+                drawn.broken.append((shape, str(error)))
                 continue
             ignored = shape.crowd and self.crowds == "ignore"
-            painted.mask[inside] = IGNORED if ignored else numbers[shape.category]
+            drawn.mask[inside] = IGNORED if ignored else numbers[shape.category]
             if not inside.any():
-                painted.empty.append(shape)
-        return painted
+                drawn.empty.append(shape)
+        return drawn
 
     def files(self, targets: Sequence[Drawing]) -> list[Path]:
         return [self.file]
 
 
 def as_runs(segmentation: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Compressed run lengths of polygons, or of run lengths of either kind.
+    """Return compressed run lengths of polygons, or of run lengths that are compressed or not.
+
+    Args:
+        size: the height and width of the image.
 
     Raises:
-        ValueError: it is neither, or of another size.
+        ValueError: the run lengths are for another size.
     """
     from faster_coco_eval.core import mask as rle
 
@@ -134,88 +143,92 @@ def as_runs(segmentation: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def read_document(file: Path, root: Path, images_in: str | None = None) -> Document:
-    """Everything in a JSON file.
+    """Read a JSON file.
+
+    Args:
+        root: the folder of the data set.
+        images_in: the folder below `root` that has the images, if the user has given it.
 
     Raises:
-        BrokenFiles: it is no JSON, or not COCO's.
+        BrokenFiles: the file is not JSON, or not in COCO's format.
     """
-    content, place = read(file), finder(file, root, images_in)
+    content, find_image = read(file), image_finder(file, root, images_in)
     names = categories(content)
     by_image: dict[Any, list[Shape]] = {entry["id"]: [] for entry in content["images"]}
-    sizes, lost = {}, []
+    sizes, unusable = {}, []
     for entry in content["images"]:
         size = _listed_size(entry)
-        sizes[entry["id"]] = None if isinstance(size, Lost) else size
-        if isinstance(size, Lost):
-            lost.append(size)
+        sizes[entry["id"]] = None if isinstance(size, Unusable) else size
+        if isinstance(size, Unusable):
+            unusable.append(size)
     for entry in content["annotations"]:
         try:
             shape = _shape(entry, names, sizes)
             by_image[entry["image_id"]].append(shape)
-        except _Unusable as error:
-            lost.append(Lost(f"annotation {entry.get('id')}", error.kind, str(error)))
+        except _UnusableError as error:
+            unusable.append(Unusable(f"annotation {entry.get('id')}", error.kind, str(error)))
     drawings = []
     for entry in content["images"]:
         name = str(entry["file_name"])
-        drawings.append(Drawing(place(name) or file.parent / name, sizes[entry["id"]], by_image[entry["id"]]))
-    return Document(file, names, drawings, lost, joined(content, names))
+        drawings.append(Drawing(find_image(name) or file.parent / name, sizes[entry["id"]], by_image[entry["id"]]))
+    return Document(file, names, drawings, unusable, same_names(content, names))
 
 
-class _Unusable(Exception):
+class _UnusableError(Exception):
     def __init__(self, why: str, kind: str = "annotation-unreadable") -> None:
         super().__init__(why)
         self.kind = kind
 
 
-def _listed_size(entry: dict[str, Any]) -> tuple[int, int] | Lost | None:
-    """An image's height and width, where they are listed and can be an image's."""
+def _listed_size(entry: dict[str, Any]) -> tuple[int, int] | Unusable | None:
+    """Return the height and width that are listed for an image, None if there are none, or that they are unusable."""
     height, width = entry["height"], entry["width"]
     if height is None:
         return None
-    if height * width > LARGEST:
-        why = f"{height!r} high and {width!r} wide is no image's"
-        return Lost(f"the size of {entry['file_name']}", "annotation-unreadable", why)
+    if height * width > MAX_PIXELS:
+        why = f"{height!r} high and {width!r} wide is more than an image has"
+        return Unusable(f"the size of {entry['file_name']}", "annotation-unreadable", why)
     return height, width
 
 
 def _shape(entry: dict[str, Any], names: dict[int, str], sizes: dict[Any, tuple[int, int] | None]) -> Shape:
     image, category, segmentation = entry.get("image_id"), entry.get("category_id"), entry.get("segmentation")
     if image not in sizes:
-        raise _Unusable(f"it is of image {image}, which is not listed", "image-missing")
+        raise _UnusableError(f"it is of image {image}, which is not listed", "image-missing")
     if category not in names:
-        raise _Unusable(f"its category {category} is not listed", "mask-id-unknown")
-    drawn = _runs(segmentation) if isinstance(segmentation, dict) else _polygons(segmentation, sizes[image])
-    return Shape(entry.get("id"), category, entry["iscrowd"], drawn)
+        raise _UnusableError(f"its category {category} is not listed", "mask-id-unknown")
+    shape = _runs(segmentation) if isinstance(segmentation, dict) else _polygons(segmentation, sizes[image])
+    return Shape(entry.get("id"), category, entry["iscrowd"], shape)
 
 
 def _runs(segmentation: dict[str, Any]) -> dict[str, Any]:
-    """Return run lengths as COCO writes them, with texts that mean numbers as numbers."""
+    """Return run lengths as in COCO's JSON, with numbers instead of texts that stand for them."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or not isinstance(counts, (list, str)):
-        raise _Unusable("its run lengths have no size or no counts")
+        raise _UnusableError("its run lengths have no size or no counts")
     size = [whole_number(side) for side in size]
     if isinstance(counts, list):
         counts = [whole_number(count) for count in counts]
     numbers = [*size, *(counts if isinstance(counts, list) else ())]
     if len(size) != 2 or not all(number is not None and number >= 0 for number in numbers):
-        raise _Unusable("its run lengths are no whole numbers")
+        raise _UnusableError("its run lengths are no whole numbers")
     if isinstance(counts, list) and sum(counts) > size[0] * size[1]:
-        raise _Unusable("its run lengths cover more than the image")
+        raise _UnusableError("its run lengths cover more than the image")
     return {"size": size, "counts": counts}
 
 
 def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[np.ndarray]:
-    """Each Float64[2 V]: a tenth of the memory of lists."""
+    """Return polygons, each Float64[2 V], which takes a tenth of the memory of lists."""
     if not segmentation:
-        raise _Unusable("it has no segmentation")
+        raise _UnusableError("it has no segmentation")
     if not isinstance(segmentation, list):
-        raise _Unusable("its segmentation is no list of polygons")
+        raise _UnusableError("its segmentation is no list of polygons")
     if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
-        raise _Unusable("not every polygon has three corners")
+        raise _UnusableError("not every polygon has three corners")
     polygons = [_corners(polygon) for polygon in segmentation]
     furthest = max(np.abs(polygon).max() for polygon in polygons)
-    if furthest > FAR * max(size or (2**16,)):
-        raise _Unusable(f"it has a corner at {furthest:g}, far outside of its image")
+    if furthest > MAX_DISTANCE * max(size or (2**16,)):
+        raise _UnusableError(f"it has a corner at {furthest:g}, far outside of its image")
     for polygon in polygons:
         _require_short(polygon)
     return polygons
@@ -227,20 +240,20 @@ def _require_short(polygon: np.ndarray) -> None:
     A zigzag of 20,000 corners may take 5 GB and a minute.
 
     Raises:
-        _Unusable: it is longer than `LONGEST`.
+        _UnusableError: it is longer than `MAX_OUTLINE`.
     """
-    if len(polygon) * np.ptp(polygon) <= LONGEST:
+    if len(polygon) * np.ptp(polygon) <= MAX_OUTLINE:
         return
     corners = polygon.reshape(-1, 2)
     length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
-    if length > LONGEST:
-        raise _Unusable(f"its outline is {length:,.0f} pixels long, but may have at most {LONGEST:,}")
+    if length > MAX_OUTLINE:
+        raise _UnusableError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")
 
 
 def _corners(polygon: list[Any]) -> np.ndarray:
     """Return a polygon as Float64[2 V].
 
-    NumPy converts a list of numbers fast. If that fails, since some are written as text, they are converted one by one.
+    NumPy converts a list of numbers fast. If some are written as text, they are converted one by one.
     """
     try:
         corners = np.array(polygon)
@@ -250,10 +263,10 @@ def _corners(polygon: list[Any]) -> np.ndarray:
         return corners.astype(float)
     numbers = [number(value) for value in polygon]
     if None in numbers:
-        raise _Unusable("not every corner is a pair of numbers")
+        raise _UnusableError("not every corner is a pair of numbers")
     return np.array(numbers, float)
 
 
 def _size_of(image: Path) -> tuple[int, int]:
-    with errors_as_broken_files(image), open_image(image) as header:
+    with broken_file_errors(image), open_image(image) as header:
         return upright_size(header)

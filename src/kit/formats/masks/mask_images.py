@@ -1,4 +1,4 @@
-"""Mask files: pixel values of index, palette and grey images, or colours of a class table, to class numbers."""
+"""Read mask files: map their pixel values, or the colours of a class table, to class numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.data.decode import errors_as_broken_files, upright
+from kit.data.decode import broken_file_errors, upright
+from kit.formats.masks.class_tables import HIGHEST_ID, Entry
 from kit.formats.masks.masks import IGNORED, UNKNOWN
-from kit.formats.masks.tables import HIGHEST_ID, Entry
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.reading import open_image
+from kit.ground.files import open_image
 
 
-class Values(NamedTuple):
-    """The content of a mask file: numbers [h w], or colours uint8 [h w 3].
+class MaskContent(NamedTuple):
+    """The content of a mask file.
 
-    one_bit: the image has one bit a pixel, so that a 1 in it may be the id 1 or white.
+    values: numbers [h w], or colours uint8 [h w 3].
+    one_bit: whether a pixel has one bit, so that a 1 may be the id 1 or white.
+    jpeg: whether the file is a JPEG, which changes values.
     """
 
     values: np.ndarray
@@ -28,9 +30,9 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskImages:
-    """The class number of each value that a mask may hold, 255 for ignored values. Other values have no class.
+    """Read mask files by a table of pixel values. Values that are not in the table have no class.
 
-    numbers: `(pixel value, class number)`, of index, palette and grey masks.
+    numbers: `(pixel value, class number)` of index, palette and grey masks; the class number is 255 for ignored values.
     colours: `(red << 16 | green << 8 | blue, class number)`, sorted; None if no colours are known.
     """
 
@@ -38,31 +40,31 @@ class MaskImages:
     colours: tuple[tuple[int, int], ...] | None = None
 
     def read(self, target: Path) -> np.ndarray:
-        found = values_of(target)
-        mask = self.classes(found)
+        content = read_content(target)
+        mask = self.classes(content)
         if (mask == UNKNOWN).any():
-            raise UserError(f"{target}: {self.complaint(found, mask)}")
+            raise UserError(f"{target}: {self.describe_unknown(content, mask)}")
         return mask
 
-    def known(self, target: Path) -> np.ndarray:
-        return self.classes(values_of(target))
+    def read_known(self, target: Path) -> np.ndarray:
+        return self.classes(read_content(target))
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def classes(self, found: Values) -> np.ndarray:
-        """Class numbers, uint8 [h w]."""
-        values = found.values
+    def classes(self, content: MaskContent) -> np.ndarray:
+        """Return class numbers, uint8 [h w]."""
+        values = content.values
         if values.ndim == 3 and self.colours is not None:
-            known, numbers = np.array(self.colours).T
+            colours, numbers = np.array(self.colours).T
             packed = _packed(values)
-            place = np.searchsorted(known, packed).clip(max=len(known) - 1)
-            return np.where(known[place] == packed, numbers[place], UNKNOWN).astype(np.uint8)
+            index = np.searchsorted(colours, packed).clip(max=len(colours) - 1)
+            return np.where(colours[index] == packed, numbers[index], UNKNOWN).astype(np.uint8)
         if values.ndim == 3:
             if not is_grey(values):
                 return np.full(values.shape[:2], UNKNOWN, np.uint8)
             values = values[..., 0]
-        if found.one_bit:
+        if content.one_bit:
             values = values.astype(np.int32) * self._white
         if values.dtype == np.uint8:
             return self._table[values]
@@ -71,7 +73,7 @@ class MaskImages:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """uint8 [65536]: the class number of each value."""
+        """The class number of each value, uint8 [65536]."""
         table = np.full(HIGHEST_ID + 1, UNKNOWN, np.uint8)
         for value, number in self.numbers:
             table[value] = number
@@ -79,13 +81,13 @@ class MaskImages:
 
     @property
     def _white(self) -> int:
-        """The pixel value that 1 stands for in an image of one bit: white if white is a class, else 1."""
+        """The pixel value that a 1 stands for in an image of one bit: white if white is a class, else 1."""
         return next((white for white in (IGNORED, HIGHEST_ID) if self._table[white] < UNKNOWN), 1)
 
-    def complaint(self, found: Values, mask: np.ndarray, most: int = 5) -> str:
-        """Name the values that have no class, and say what to do."""
-        unknown = found.values[mask == UNKNOWN]
-        if unknown.ndim == 2 and (self.colours is not None or not is_grey(found.values)):
+    def describe_unknown(self, content: MaskContent, mask: np.ndarray, most: int = 5) -> str:
+        """Return a message that names the values of no class, at most `most` of them, and says what to do."""
+        unknown = content.values[mask == UNKNOWN]
+        if unknown.ndim == 2 and (self.colours is not None or not is_grey(content.values)):
             values = np.unique(_packed(unknown))
             words = [f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in values[:most].tolist()]
             what, remedy = "colour", "give each class's colour with --data.colors"
@@ -95,16 +97,16 @@ class MaskImages:
             what, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
         several = "s" if len(values) > 1 else ""
         more = f" and {len(values) - most} more" if len(values) > most else ""
-        lossy = "; JPEG changes values, save masks as PNG" if found.jpeg else ""
+        lossy = "; JPEG changes values, save masks as PNG" if content.jpeg else ""
         return f"{what}{several} {', '.join(words)}{more} of no class; {remedy}{lossy}"
 
 
-def reader_of(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Make the reader for a class table.
+def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
+    """Return the reader for a class table.
 
     Args:
-        numbers: the class number of each entry, or 255.
-        ignored: pixel values to ignore, which need not be in the table; 255 is ignored if no entry has it.
+        numbers: the class number of each entry; 255 for ignored entries.
+        ignored: pixel values to ignore, which need not be in the table. 255 is ignored too, unless an entry has it.
     """
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
@@ -113,13 +115,13 @@ def reader_of(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImage
     return MaskImages(tuple(sorted(ids.items())), tuple(sorted(packed.items())) or None)
 
 
-def values_of(path: Path) -> Values:
-    """Return a mask file's content without converting it: palette images give their indices.
+def read_content(path: Path) -> MaskContent:
+    """Return the content of a mask file without converting it. Palette images give their indices.
 
     Raises:
-        BrokenFiles: it cannot be read, or holds numbers that are not whole.
+        BrokenFiles: the file cannot be read, or has numbers that are not whole.
     """
-    with errors_as_broken_files(path), open_image(path) as image:
+    with broken_file_errors(path), open_image(path) as image:
         jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
@@ -131,7 +133,7 @@ def values_of(path: Path) -> Values:
             values = _whole_numbers(np.asarray(image), path)
         else:
             values = np.asarray(image.convert("RGB"))
-        return Values(values, one_bit, jpeg)
+        return MaskContent(values, one_bit, jpeg)
 
 
 def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
@@ -147,9 +149,11 @@ def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:
+    """Pack colours uint8 [... 3] into int32 [...]: red << 16 | green << 8 | blue."""
     wide = colours.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def is_grey(colours: np.ndarray) -> bool:
+    """Return whether red, green and blue are equal in all pixels, [... 3]."""
     return bool((colours == colours[..., :1]).all())

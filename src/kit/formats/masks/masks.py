@@ -1,7 +1,8 @@
-"""Images whose masks travel with them, as one more channel: decoded, cached and augmented together."""
+"""Samples whose masks are one more channel of their images, so that both are decoded, cached and augmented together."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,45 +14,51 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
-from kit.data import Files
-from kit.data.decode import PADDING, UPRIGHT, decode, fit, orientation_of, upright_size
-from kit.data.samples import stack
+from kit.data import Files, Samples
+from kit.data.decode import PADDING, UPRIGHT, decode, fitted_size, orientation_of, upright_size
+from kit.data.loading import stack
 from kit.ground.errors import UserError
-from kit.ground.reading import open_image
+from kit.ground.files import open_image
+from kit.ground.threads import map_in_threads
 
-IGNORED = 255  # what counts neither in the loss nor in the metrics
-UNKNOWN = 254  # what a reader makes of a value that is no class's, before it complains
-MOST_CLASSES = 254
-SAME_ASPECT = 0.02  # by how much a mask of another size than its image may differ in aspect: it is rounded to pixels
+IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
+UNKNOWN = 254  # the class number of pixels whose value has no class
+MAX_CLASSES = 254
+SAME_ASPECT = 0.02  # by how much the aspect of a mask may differ from its image's, since sizes are rounded to pixels
+COUNTED = 200  # the number of masks, evenly spaced, whose pixels are counted, if they show all classes
 
 
 class Reader(Protocol):
-    """Makes masks of the entries of `samples.targets`; its `repr` says on what they depend beside the files."""
+    """Makes masks from the entries of `samples.targets`.
+
+    Its `repr` has all that the masks depend on, beside the files. The names of caches depend on it.
+    """
 
     def read(self, target: Any) -> np.ndarray:
-        """Class numbers, uint8 [h w], as they are stored: not turned by the image's EXIF, and of any size.
+        """Return class numbers, uint8 [h w], as they are stored: of any size, and not turned as EXIF turns the image.
 
         Raises:
             BrokenFiles: the mask cannot be read.
-            UserError: it holds values that are no class's.
+            UserError: the mask has values of no class.
         """
 
-    def known(self, target: Any) -> np.ndarray:
-        """The same, with what cannot be read as a class left out or `UNKNOWN`.
+    def read_known(self, target: Any) -> np.ndarray:
+        """Return the same as `read`. Pixels of no class are `UNKNOWN`, and shapes that cannot be drawn are left out.
 
         Raises:
-            BrokenFiles: nothing of the mask can be read.
+            BrokenFiles: nothing in the mask can be read.
         """
 
     def files(self, targets: Sequence[Any]) -> list[Path]:
-        """What is read for these."""
+        """Return the files that the masks of these targets are read from."""
 
 
 @dataclass
 class MaskFiles(Files):
-    """Image files and what their masks are made of: uint8 [C+1 H W], the mask being the last channel.
+    """Image files and what their masks are made from. An image is uint8 [C+1 H W], with the mask as its last channel.
 
-    size: height and width; None keeps each image's own.
+    size: height and width; None keeps the size of each image.
+    reader: makes masks from `targets`.
     """
 
     size: tuple[int, int] | None
@@ -60,18 +67,18 @@ class MaskFiles(Files):
     def read(self, index: int) -> Tensor:
         path = self.paths[index]
         pixels = decode(path, self.channels, self.size, self.keep_aspect, self.levels)
-        upright, mask = as_seen(self.reader.read(self.targets[index]), path)
-        if misfits(mask, upright):
-            raise UserError(f"{path}: its mask is {size_in_words(mask.shape)}, the image {size_in_words(upright)}")
-        wanted = fit(upright, self.size) if self.size and self.keep_aspect else self.size or upright
-        plane = resize_mask(torch.from_numpy(mask), wanted)
+        upright, mask = turn_upright(self.reader.read(self.targets[index]), path)
+        if has_other_aspect(mask, upright):
+            raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
+        size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
+        plane = resize_mask(torch.from_numpy(mask), size)
         height, width = pixels.shape[1:]
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def is_truncated(self, index: int) -> bool:
         truncated = super().is_truncated(index)
-        self.reader.known(self.targets[index])
+        self.reader.read_known(self.targets[index])
         return truncated
 
     @property
@@ -87,72 +94,79 @@ class MaskFiles(Files):
         return [*self.paths, *self.reader.files(self.targets)]
 
     @property
-    def reading(self) -> tuple[Any, ...]:
-        return *super().reading, repr(self.reader)
+    def settings(self) -> tuple[Any, ...]:
+        return *super().settings, repr(self.reader)
 
 
-def as_seen(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
-    """An image's upright height and width, and its mask, turned as the image is where it was drawn on the raw pixels.
+def turn_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
+    """Return an image's upright height and width, and its mask turned upright.
 
-    That is told by the size: a mask of the upright size is upright already.
+    A mask that has the size of the stored image, before EXIF turns it, is turned as the image is. A mask of the upright
+    size is upright already.
     """
-    upright, stored, orientation = sizes_of(image)
+    upright, stored, orientation = read_sizes(image)
     if mask.shape == stored and stored != upright:
         mask = np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation]))
     return upright, mask
 
 
-def sizes_of(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Height and width, upright and as stored, and the orientation of EXIF, which is 1 where nothing is turned."""
+def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Return an image's height and width, upright and as stored, and its EXIF orientation (1 is upright)."""
     with open_image(image) as header:
         return upright_size(header), (header.height, header.width), orientation_of(header)
 
 
-def misfits(mask: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether a mask cannot be an image's of that height and width: a smaller one of the same aspect can."""
+def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Return whether a mask has another aspect than `size`. A smaller mask of the same aspect is accepted."""
     return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > SAME_ASPECT
 
 
-def size_in_words(size: Sequence[int]) -> str:
+def describe_size(size: Sequence[int]) -> str:
+    """Return a height and width in words."""
     return f"{size[0]} high and {size[1]} wide"
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [H W] to uint8 [size]: each pixel is the nearest one's, by the pixels' middles."""
+    """Resize uint8 [H W] to uint8 [size]. Each pixel gets the value of the nearest one, by the centres of pixels."""
     if tuple(mask.shape) == tuple(size):
         return mask
     return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
 
 
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-    """`ImageDataModule.sample`: uint8 [C+1 H W] to an image, uint8 [C H W], and a mask, uint8 [H W]."""
+    """Split uint8 [C+1 H W] into an image, uint8 [C H W], and a mask, uint8 [H W]: for `ImageDataModule.sample`."""
     return tv_tensors.Image(pixels[:-1]), tv_tensors.Mask(pixels[-1])
 
 
-def batch_of(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """`ImageDataModule.collate`: uint8 [B C H W] and Long[B H W].
+def collate_masks(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return a batch's images, uint8 [B C H W], and masks, Long[B H W]: for `ImageDataModule.collate`.
 
-    Smaller ones than the largest are padded at their right and bottom, with grey, and in the mask with 255.
+    Images smaller than the largest are padded at their right and bottom, with grey, and their masks with 255.
     """
     height, width = (max(mask.shape[side] for mask in masks) for side in (0, 1))
 
-    def padded(tensor: Tensor, value: int) -> Tensor:
+    def pad(tensor: Tensor, value: int) -> Tensor:
         around = (0, width - tensor.shape[-1], 0, height - tensor.shape[-2])
         return F.pad(tensor.as_subclass(Tensor), around, value=value) if any(around) else tensor.as_subclass(Tensor)
 
-    return stack([padded(image, PADDING) for image in images]), torch.stack([padded(m, IGNORED) for m in masks]).long()
+    return stack([pad(image, PADDING) for image in images]), torch.stack([pad(mask, IGNORED) for mask in masks]).long()
 
 
-def comparable(samples: MaskFiles, index: int) -> Hashable:
-    """`ImageDataModule.comparable`: the mask as it lies upright; None where it cannot be read."""
+def hashable_target(samples: MaskFiles, index: int) -> Hashable:
+    """Return the upright mask's size and hash, or None if it cannot be read: see `ImageDataModule.hashable_target`."""
     try:
-        mask = as_seen(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
+        mask = turn_upright(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
     except (UserError, OSError, ValueError, SyntaxError):
         return None
     return mask.shape, hashlib.sha1(mask.tobytes()).digest()
 
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return the height and width of all images.
+
+    Raises:
+        UserError: their sizes differ.
+    """
     first: tuple[int, int] | None = None
     for path in paths:
         with open_image(path) as header:
@@ -160,7 +174,53 @@ def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
         first = first or size
         if size != first:
             raise UserError(
-                f"{paths[0]} is {size_in_words(first)}, {path} {size_in_words(size)}: a cache needs one size; "
+                f"{paths[0]} is {describe_size(first)}, {path} {describe_size(size)}: a cache needs one size; "
                 "give --data.image_size '[H, W]', or --data.cache none"
             )
     return first or (0, 0)
+
+
+def count_pixels(samples: Samples, num_classes: int) -> list[int]:
+    """Count the pixels of each class in `COUNTED` masks, or in all masks if these do not show every class.
+
+    The count is -1 for a class that no mask shows, if some pixels are of no known class.
+    """
+    step = math.ceil(len(samples) / COUNTED) or 1
+    counts = _sum_counts(samples, range(0, len(samples), step))
+    if not counts[:num_classes].all():
+        counts += _sum_counts(samples, [index for index in range(len(samples)) if index % step])
+    if counts[UNKNOWN]:
+        counts[counts == 0] = -1
+    return counts[:num_classes].tolist()
+
+
+def _sum_counts(samples: Samples, indices: Sequence[int]) -> np.ndarray:
+    counts = np.zeros(256, int)
+    for pixels in map_in_threads(_pixel_counts(samples), indices):
+        counts += pixels
+    return counts
+
+
+def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
+    """Return, for each image, the class in it that the fewest images show, Long[N]; K if it shows none."""
+    counts = list(map_in_threads(_pixel_counts(samples), range(len(samples))))
+    shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
+    rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
+    return torch.where(shown.any(1), rarity.argmin(1), num_classes)
+
+
+def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
+    """Return a function that counts the pixels of each value in a sample's mask.
+
+    A mask that cannot be read counts as one pixel that is `UNKNOWN`; reading the whole sample raises an error.
+    """
+
+    def pixel_counts(index: int) -> np.ndarray:
+        if not isinstance(samples, MaskFiles):
+            return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
+        try:
+            return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
+        except UserError:
+            return np.bincount([UNKNOWN], minlength=256)
+
+    return pixel_counts

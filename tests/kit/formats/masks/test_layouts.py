@@ -142,15 +142,15 @@ def test_a_named_folder_that_a_split_lacks():
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         (["images/a.png", "masks/a_Q.png"], "1 images, 1 masks, no names in common, as a.png and a_Q.png"),
         (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images, 1 masks, no names in common"),
         (["train/a.png", "trainannot/x.png"], "1 images, 1 masks, no names in common, as a.png and x.png"),
     ],
 )
-def test_no_mask_matches_at_all(files, said):
-    with pytest.raises(UserError, match=said) as raised:
+def test_no_mask_matches_at_all(files, message):
+    with pytest.raises(UserError, match=message) as raised:
         find_pairs(write(*files))
     assert "\n" not in str(raised.value)
 

@@ -1,0 +1,100 @@
+"""Read the images that an exported file is tried on: images of the run's test data, or noise."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from kit.checkpoints import checkpoint
+from kit.config.parser import build
+from kit.data import ImageDataModule, Preprocessing, Samples
+from kit.data.decode import decode
+from kit.formats.folders import SPLITS
+from kit.ground.errors import BrokenFiles, UserError
+
+NOISE_TIMES = (1, 2, 3)
+
+
+def read_images(
+    file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
+) -> tuple[list[Tensor], str]:
+    """Return up to `count` images of the test split (or val), evenly spaced, uint8 [C H W] of their original size.
+
+    If the data cannot be read, return noise, and print a warning.
+
+    Args:
+        file: the checkpoint.
+        trusted: see `checkpoint.load`.
+
+    Returns:
+        the images, and a description of them, as `12 images of test`
+    """
+    try:
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # it may name any file
+            raise UserError(f"{file} lies in no run's folder: only a run's data are read")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # training and `check` have shown them
+            data = _data(file, trusted)
+        split, samples = data.evaluated, data.samples.get(data.evaluated)
+        if not samples:
+            raise UserError("neither test nor val has an image")
+        number = min(count, len(samples))
+        indices = [i * len(samples) // number for i in range(number)]
+        images = [image for i in indices if (image := _decoded(data, samples, i, preprocessing)) is not None]
+        if not images:
+            raise UserError(f"no image of {split} can be decoded")
+    except (UserError, OSError) as error:  # the data may be gone, or on another machine
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
+        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
+    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {split}"
+
+
+def noise(preprocessing: Preprocessing) -> list[Tensor]:
+    """Return smooth noise, which resembles photographs.
+
+    Its sizes are once, twice and three times the size of the net's input. When it is reduced by these factors, no pixel
+    is near a half, where libraries round differently.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = preprocessing.size or (96, 128)
+    images = []
+    for times in NOISE_TIMES:
+        height, width = times * size[0], times * size[1]
+        coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
+        field = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
+        images.append((128 + 60 * field).clamp(0, 255).to(torch.uint8))
+    return images
+
+
+def _data(file: Path, trusted: Sequence[str]) -> Any:
+    content, parts = checkpoint.load(file, trusted)
+    arguments = parts["data"]["init_args"]
+    if "download" in arguments:
+        arguments["download"] = False
+    with checkpoint.one_line_errors(file, "names data that cannot be opened"):
+        data = build(L.LightningDataModule, "data", parts["data"])
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"{type(data).__name__} is no ImageDataModule")
+    data.load_state_dict(content[type(data).__qualname__])
+    data.cache = "none"  # only a few images are read
+    data.left_out = {split: {} for split in SPLITS}  # so that not every file is decoded
+    data.setup("test")
+    return data
+
+
+def _decoded(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor | None:
+    """Return a sample's image: decoded from its file (None if that is broken); without a file, as the net gets it."""
+    file = samples.file(index)
+    if file is not None and Path(file).is_file():
+        try:
+            return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
+        except BrokenFiles:
+            return None
+    image, _ = data.sample(samples.read(index), samples.targets[index])
+    return image.as_subclass(Tensor)

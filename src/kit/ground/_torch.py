@@ -1,0 +1,68 @@
+"""The only place where private names of torch and torchvision stand. Tried with torch 2.11 to 2.14 and torchvision 0.26
+to 0.29; tests/kit/ground/test_private_names.py names those that a version does not have.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torchvision.models.detection.rpn import RegionProposalNetwork
+
+__all__ = [
+    "BatchNorm",
+    "buffers_by_owner",
+    "copy_each",
+    "has_fast_bfloat16",
+    "inner_schedules",
+    "is_compiled",
+    "norm_of_each",
+    "proposal_limits",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map_only",
+    "tree_unflatten",
+    "version_of",
+]
+
+
+def norm_of_each(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the norm of each tensor, Float[] each, computed in a few kernels."""
+    return torch._foreach_norm(list(tensors))
+
+
+def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target, in a few kernels."""
+    torch._foreach_copy_(list(targets), list(sources))
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how many times a tensor was written to."""
+    return tensor._version
+
+
+def buffers_by_owner(module: nn.Module) -> list[tuple[dict[str, Tensor | None], str]]:
+    """Return where each buffer of a module and of its parts stands: the owner's buffers by name, and the name."""
+    return [(part._buffers, name) for part in module.modules() for name in part._buffers]
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a module or a part of it was compiled in place."""
+    return any(part._compiled_call_impl is not None for part in module.modules())
+
+
+def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
+    """Return the schedules that a schedule consists of, as `SequentialLR` and `ChainedScheduler` do."""
+    return list(getattr(schedule, "_schedulers", ()))
+
+
+def has_fast_bfloat16() -> bool:
+    """Return whether this machine's processor multiplies matrices of bfloat16 in hardware (AMX)."""
+    return torch.cpu._is_amx_tile_supported()
+
+
+def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:
+    """Return the largest numbers of proposals before and after non-maximum suppression; changing them changes these."""
+    return [proposer._pre_nms_top_n, proposer._post_nms_top_n]

@@ -1,0 +1,52 @@
+"""Photographs to learn a style on."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from kit.data import Files, Samples
+from kit.data.decode import find_channels
+from kit.formats.folders import data_folder, images, unused_files
+from kit.ground.errors import UserError
+from kit.ground.faults import Fault
+from kit.samples import Centred
+
+
+class Photos(Centred):
+    """All images in a folder and below it, without classes, to learn a style on; a tenth of them is for validation.
+
+    What is learned may be used on images of any size.
+
+    Args:
+        root: the folder.
+        image_size: height and width that every training image is resized to.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+    """
+
+    def __init__(
+        self, root: str = "data", image_size: tuple[int, int] = (192, 256), channels: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
+
+    def find_class_names(self) -> list[str]:
+        return ["image"]
+
+    def find_in_channels(self) -> int:
+        return self.channels or find_channels(self.split("train").paths)
+
+    def load_split(self, split: str) -> Samples | None:
+        if split != "train":
+            return None
+        paths = images(self.root)
+        if not paths:
+            raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
+        channels = self.channels or find_channels(paths)
+        return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        yield from unused_files(self.root)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "size": None}

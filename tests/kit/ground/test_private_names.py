@@ -1,0 +1,73 @@
+"""Names that libraries do not promise to keep are there; a version that changes one fails by its name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.core.module import LightningModule
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.connectors.logger_connector import _LoggerConnector
+from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
+from torchvision.models.detection.rpn import RegionProposalNetwork
+
+import kit
+from kit.config import _jsonargparse
+from kit.ground import _torch
+
+NAMES = {
+    torch: ["_foreach_norm", "_foreach_copy_"],
+    torch.Tensor: ["_version"],
+    torch.cpu: ["_is_amx_tile_supported"],
+    torch.nn.Module: ["_buffers", "_compiled_call_impl"],
+    ChainedScheduler: ["_schedulers"],
+    SequentialLR: ["_schedulers"],
+    RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
+    LightningModule: ["_on_before_batch_transfer"],
+    EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric", "_improvement_message"],
+    ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],
+    _EvaluationLoop: ["_has_run"],
+    _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
+    _TrainingEpochLoop: ["_batches_that_stepped"],
+    DDPStrategy: ["_ddp_kwargs"],
+    _LoggerConnector: ["_callback_metrics"],
+    _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],
+}
+OVERRIDING = ("safeguards/stopping.py", "safeguards/checkpoints.py")  # methods of Lightning's callbacks
+LIBRARIES = ("torch", "torchvision", "lightning", "jsonargparse", "tensorboard", "torchmetrics")
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in NAMES.items() for name in names])
+def test_it_is_there(owner, name):
+    source = Path(__import__("inspect").getsourcefile(owner)).read_text() if isinstance(owner, type) else ""
+    assert hasattr(owner, name) or f"self.{name}" in source, f"{owner.__name__} has no {name} any more"
+
+
+def test_they_work():
+    tensors = [torch.tensor([3.0, 4.0]), torch.zeros(2)]
+    assert [float(norm) for norm in _torch.norm_of_each(tensors)] == [5, 0]
+    _torch.copy_each(tensors[1:], tensors[:1])
+    assert tensors[1].tolist() == [3, 4] and _torch.version_of(tensors[1]) == 1
+    assert [name for _, name in _torch.buffers_by_owner(torch.nn.BatchNorm1d(2))][:2] == ["running_mean", "running_var"]
+    assert not _torch.is_compiled(torch.nn.Linear(1, 1))
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_nobody_else_imports_private_modules_and_names():
+    root = Path(kit.__file__).parent
+    allowed = {"ground/_torch.py", "ground/_lightning.py", "config/_jsonargparse.py"}
+    found = set()
+    for file in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LIBRARIES:
+                parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                if any(map(private, parts)):
+                    found.add(str(file.relative_to(root)))
+    assert found <= {*allowed, "config/annotations.py", "exporting/graph.py"}

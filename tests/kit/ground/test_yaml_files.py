@@ -1,0 +1,73 @@
+"""YAML that anyone may have written is read within limits, and mistakes in it end in one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit.cli import verbs
+from kit.ground import yaml_files
+from kit.ground.errors import UserError
+
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
+
+
+def test_words_that_are_no_booleans_stay_text() -> None:
+    read = yaml_files.parse_yaml("[yes, no, on, off, y, true, False, null, ~, 007, 12:30, 2024-01-31, 0x1F]")
+    text = ["yes", "no", "on", "off", "y"]
+    assert read == [*text, True, False, None, None, "007", "12:30", "2024-01-31", "0x1F"]
+    numbers = yaml_files.parse_yaml("[1, -2, +3, 1_000, 1e-3, 1.5, .5, 2., 1.e3, -.inf]")
+    assert numbers == [1, -2, 3, 1000, 0.001, 1.5, 0.5, 2.0, 1000.0, -float("inf")]
+    assert [type(number) for number in numbers] == [int] * 4 + [float] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (LAUGHS, "values"),
+        ("&a [*a]", "itself"),
+        ("[" * 1000 + "]" * 1000, "nested"),
+        ("- " * 60 + "x", "nested"),
+        ("x: " + "9" * 5000, "5,000 digits"),
+        ("x: !!int '" + "1:" * 5000 + "1'", "digits"),
+        ("x: !!int cat", "cat"),
+        ("x: !!timestamp cat", "groupdict"),
+        ("!!python/object/apply:os.system [touch touched]", "tag"),
+        ("x: \ud800", "surrogates"),
+        ("a: [1", "expected"),
+    ],
+)
+def test_yaml_beyond_a_limit_is_refused(text: str, word: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=word):
+        yaml_files.parse_yaml(text)
+    assert not Path("touched").exists()
+
+
+def test_anchors_within_the_limits_are_followed() -> None:
+    assert yaml_files.parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]")["b"] == {"x": 1, "y": 2}
+
+
+def test_a_broken_config_is_named_with_its_line() -> None:
+    Path("mine.yaml").write_text("names:\n- a\n- [b\n")
+    with pytest.raises(UserError, match=r"mine\.yaml:4: broken YAML"):
+        yaml_files.read_yaml(Path("mine.yaml"))
+    Path("mine.yaml").write_bytes("a: 1\nb: café\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"mine\.yaml:2: not UTF-8"):
+        yaml_files.read_yaml(Path("mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("x: [" + "1, " * 2**20 + "]", "bytes"),
+        (LAUGHS, "values"),
+        ("x: " + "[" * 5000 + "]" * 5000, "nest"),
+        ("seed_everything: " + "9" * 5000, "digits"),
+    ],
+)
+def test_configs_beyond_a_limit_end_in_one_line(text: str, word: str) -> None:
+    Path("mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"mine.yaml:.*{word}"):
+        verbs.fit(["--config", "mine.yaml"])
+    with pytest.raises(UserError, match="/dev/zero: a device"):
+        verbs.check(["--config", "/dev/zero"])

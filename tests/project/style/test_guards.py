@@ -1,0 +1,65 @@
+"""What guards a run of any task holds for a style: little memory, a run that was stopped."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from kit.data import Batch
+from kit.safeguards.memory.micro_batches import step_in_parts
+from kit.samples import ClassifierFeatures
+from project.style import StyleNet, Stylizer
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def stylizer(tiny) -> Stylizer:
+    tiny.photos(Path("photos"), 1)
+    tiny.classifier(Path("run.ckpt"))
+    torch.manual_seed(0)
+    return Stylizer(partial(StyleNet, widths=[4, 6]), "photos/0.png", ClassifierFeatures("run.ckpt"), 3)
+
+
+class Trainer:
+    """As much of one as a step in parts asks for."""
+
+    precision_plugin = None
+
+
+def test_in_parts_the_gradient_is_that_of_the_whole_batch(tiny):
+    task = stylizer(tiny).double()
+    for parameter in task.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2)
+    task.log = lambda *_, **__: None
+    given = Batch(torch.rand(5, 3, 16, 12).double() * 2 - 1, torch.arange(5) % 3, torch.arange(5))
+    found = []
+    for parts in (1, 2, 3):
+        torch.manual_seed(7)
+        task.zero_grad()
+        if parts == 1:
+            loss = task.training_step(given, 0)
+        else:
+            loss = step_in_parts(Trainer(), task, task.training_step, (given, 0), parts, list(task.parameters()))
+        loss.backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in task.parameters()])
+        found.append((loss.item(), gradient))
+    assert found[0][1].norm() > 1e-3
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-9)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_painting_goes_on_as_if_nothing_had_happened_with_any_number_of_workers(fit, tiny):
+    tiny.photos(Path("photos"), 20)
+    tiny.classifier(Path("run.ckpt"))
+    words = ["--config", str(CONFIGS / "style.yaml"), "--data.root", "photos", "--data.image_size",
+             "[24, 20]", "--model.style", "photos/0.png", "--model.features.run", "run.ckpt", "--model.net.widths",
+             "[4, 6]", "--model.schedule", "null", "--trainer.limit_train_batches", "3"]  # fmt: skip
+    whole = fit(*words, "--trainer.max_epochs", "2", "--data.num_workers", "0", "--name", "whole")
+    half = fit(*words, "--trainer.max_epochs", "1", "--data.num_workers", "2", "--name", "half")
+    fit("--resume", str(half), "--trainer.max_epochs", "2")
+    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, half))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())

@@ -1,0 +1,26 @@
+"""Each kind of features is used as a run has it."""
+
+import pytest
+import starts
+from torchvision import models
+
+
+@pytest.mark.parametrize(
+    "features",
+    ["ClassifierFeatures", *(pytest.param(way, marks=pytest.mark.slow) for way in ("weights", "pretrained"))],
+)
+def test_a_stylizer_goes_all_the_way(features, fit, repository, tiny, tmp_path, monkeypatch, capsys):
+    tiny.photos(tmp_path / "data", 6)
+    given = ["--config", str(repository / "configs" / "style.yaml"), "--data.root", "data"]
+    given += ["--data.image_size", "[48, 40]", "--data.augment", "[]", "--model.style", "data/0.png"]
+    given += ["--model.style_size", "32", "--data.batch_size", "3"]
+    if features == "ClassifierFeatures":
+        tiny.classifier(tmp_path / "classifier.ckpt")
+        given += ["--model.features.run", "classifier.ckpt"]
+    else:
+        tensors = models.mobilenet_v3_small(num_classes=7 if features == "weights" else 1000).state_dict()
+        start = starts.arguments(features, tensors, monkeypatch)
+        given += ["--model.features", "kit.samples.TorchvisionFeatures"]
+        given += ["--model.features.name", "mobilenet_v3_small"]
+        given += [word for key, value in start.items() for word in (f"--model.features.{key}", str(value).lower())]
+    starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [4, 8]})

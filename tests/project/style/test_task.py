@@ -1,0 +1,252 @@
+"""Painting: the net, the features that it learns by, the losses, and images painted by the run folder alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import project
+from kit.cli import verbs
+from kit.data import Batch
+from kit.exporting import export
+from kit.ground.errors import UserError
+from kit.prediction import predict
+from kit.samples import ClassifierFeatures, TorchvisionFeatures
+from kit.samples import strokes as drawn
+from kit.samples.features import FirstOfEachLevel
+from project.style import StyleNet, Stylizer
+from project.style.losses import relative, statistics
+from project.style.model import Layer, mirrored
+
+CONFIG = str(Path(__file__).parents[3] / "configs" / "style.yaml")
+
+
+@pytest.mark.parametrize("size", [(16, 20), (17, 31), (7, 50), (5, 3), (3, 1), (1, 1)])
+def test_an_image_of_any_size_stays_as_large(size):
+    painted = StyleNet(2, widths=[4, 6, 8], blocks=1)(torch.randn(3, 2, *size))
+    assert painted.shape == (3, 2, *size) and painted.abs().max() <= 1 and painted.isfinite().all()
+
+
+def test_each_image_is_painted_as_if_it_were_alone():
+    net, images = StyleNet(3, widths=[4, 6]), torch.randn(4, 3, 12, 10)
+    assert torch.allclose(net(images)[2:3], net(images[2:3]), atol=1e-5)
+
+
+def test_instance_normalisation():
+    layer, images = Layer(2, 5, relu=False), torch.randn(3, 2, 7, 6)
+    by_hand = torch.nn.functional.instance_norm(layer.convolution(mirrored(images, 1)))
+    assert torch.allclose(layer(images), by_hand, atol=1e-5)
+
+
+def test_statistics():
+    maps = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # two channels, two places
+    means, covariances = statistics(maps)
+    assert means.tolist() == [[1.5, 1.0]] and covariances.tolist() == [[[0.25, -1.0], [-1.0, 4.0]]]
+    gram = torch.tensor([[[2.5, 0.5], [0.5, 5.0]]])  # the mean products of channels
+    assert torch.allclose(covariances + means[:, :, None] * means[:, None], gram)
+    assert torch.allclose(statistics(torch.flip(maps, [3]))[1], covariances)
+
+
+def test_half_precision_does_not_overflow():
+    maps = torch.randn(1, 3, 128, 128).mul(3).add(300).relu()
+    with torch.autocast("cpu", torch.float16):
+        found, wanted = statistics(maps.half()), statistics(maps)
+        assert torch.allclose(found[1], wanted[1], rtol=0.05, atol=0.1) and wanted[1][0, 0, 0] > 8
+        assert relative(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
+
+
+def test_features_of_a_run(tiny):
+    trunk, images = tiny.classifier(Path("run.ckpt")), torch.rand(2, 3, 20, 16) * 2 - 1
+    maps = ClassifierFeatures("run.ckpt").load(3)(images)
+    assert [found.shape[1] for found in maps] == [4, 6, 8]
+    by_hand = FirstOfEachLevel(trunk)(((images + 1) / 2 - 0.4) / 0.2)
+    assert all(torch.equal(one, other) for one, other in zip(maps, by_hand, strict=True))
+    assert torch.equal(by_hand[1], trunk.levels[1](trunk.levels[0](((images + 1) / 2 - 0.4) / 0.2)))  # of one block
+
+
+def test_features_that_would_teach_nothing_are_refused(tiny):
+    tiny.classifier(Path("untrained.ckpt"), steps=0)
+    tiny.classifier(Path("grey.ckpt"), channels=1)
+    torch.save({"state_dict": {"net.weight": torch.zeros(3)}, "global_step": 3}, "other.ckpt")
+    for run, message in {
+        "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
+        "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
+        "other.ckpt": "is no classifier with the template's own CNN",
+        "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            ClassifierFeatures(run).load(3)
+
+
+def test_features_of_torchvision():
+    from torchvision.models import squeezenet1_1
+
+    net = squeezenet1_1(num_classes=7)
+    torch.save(net.state_dict(), "weights.pt")
+    maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 4]).load(3)(torch.zeros(1, 3, 64, 64))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    grey = ((0.5 - mean) / std).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    assert torch.allclose(maps[0], net.features[:2](grey), atol=1e-5)
+    assert torch.allclose(maps[1], net.eval().features[:5](grey), atol=1e-5)
+    for features, message in (
+        (TorchvisionFeatures("vgg16"), "untrained net know colours"),
+        (TorchvisionFeatures("vgg16x", weights="weights.pt"), "no model 'vgg16x'; did you mean 'vgg16'"),
+        (TorchvisionFeatures("resnet18", weights="weights.pt"), "resnet18 has no `features`"),
+        (TorchvisionFeatures("alexnet", weights="weights.pt"), "does not fit"),
+        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 13]), r"taps is \[1, 13\], .* 0 to 12"),
+        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[]), r"taps is \[\]"),
+    ):
+        with pytest.raises(UserError, match=message):
+            features.load(3)
+
+
+@pytest.fixture
+def task(tiny) -> Stylizer:
+    tiny.photos(Path("photos"), 1)
+    tiny.classifier(Path("run.ckpt"))
+    torch.manual_seed(0)
+    made = Stylizer(lambda **sizes: StyleNet(widths=[4, 6], **sizes), "photos/0.png", ClassifierFeatures("run.ckpt"), 3)
+    made.setup("fit")
+    made.log = lambda *_, **__: None
+    return made
+
+
+def batch(images: torch.Tensor) -> Batch:
+    return Batch(images, torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)))
+
+
+def test_the_style_itself_has_no_style_loss_and_the_image_no_contents(task):
+    style = torch.from_numpy(np.array(Image.open("photos/0.png"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    task.net = torch.nn.Identity()
+    content, loss, variation = task._losses(torch.cat([style, torch.zeros_like(style)])).unbind()
+    assert content.tolist() == [0, 0] and float(loss[0]) == pytest.approx(0, abs=1e-6) and float(loss[1]) > 0.01
+    pixels = style[0].double()
+    by_hand = pixels.diff(dim=1).square().mean() + pixels.diff(dim=2).square().mean()
+    assert float(variation[0]) == pytest.approx(float(by_hand), rel=1e-4) and float(variation[1]) == 0
+
+
+def test_loss_terms_add_up_over_the_parts_of_a_batch(task):
+    images = torch.rand(5, 3, 16, 20) * 2 - 1
+    parts = [task.loss_terms(batch(some)) for some in images.split([1, 4])]
+    sums, weights = (sum(terms) for terms in zip(*parts, strict=True))
+    assert torch.allclose((sums / weights).sum(), task.training_step(batch(images), 0), rtol=1e-4)
+
+
+def test_the_features_are_no_part_of_the_model(task):
+    assert not any("trained" in name or "wanted" in name for name in task.state_dict())
+    task.training_step(batch(torch.rand(2, 3, 16, 20)), 0).backward()
+    assert all(parameter.grad is not None for parameter in task.parameters())
+    assert all(parameter.grad is None for parameter in task._trained[0].parameters())
+
+
+@pytest.mark.slow
+def test_it_learns_the_style(task):
+    images = torch.rand(4, 3, 16, 20) * 2 - 1
+    optimizer = torch.optim.Adam(task.parameters(), 0.01)
+    losses = []
+    for step in range(60):
+        loss = task.training_step(batch(images), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.slow
+def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, tiny, capsys):
+    tiny.photos(Path("photos"), 20)
+    tiny.classifier(Path("run.ckpt"))
+    run = fit("--config", CONFIG, "--data.root", "photos", "--data.image_size", "[24, 20]", "--model.style",
+              "photos/0.png", "--model.features.run", "run.ckpt", "--model.net.widths", "[4, 6]",
+              "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "there is no test split" in said and all(f"val/{part} " in said for part in ("content", "style"))
+    for file in ("photos/0.png", "run.ckpt"):
+        Path(file).unlink()
+    Path("mine").mkdir()
+    for name, size in {"a": (33, 21), "b": (10, 40)}.items():
+        Image.new("RGB", size, (10, 200, 30)).save(f"mine/{name}.png")
+    predict([str(run), "mine", "--out", "out"])
+    sizes = {path.name: Image.open(path).size for path in Path("out/pictures").iterdir()}
+    assert sizes == {"a.jpg": (33, 21), "b.jpg": (10, 40)}
+    painted = project.load(run).predict(["mine/a.png"])[0]
+    assert painted.shape == (3, 21, 33) and painted.dtype == torch.uint8
+    capsys.readouterr()
+    export([str(run)])
+    said = capsys.readouterr()
+    assert "1 allowed, on 2 images of val" in said.out and said.err == ""
+
+
+def of_style(file: str) -> Stylizer:
+    return Stylizer(lambda **sizes: StyleNet(widths=[4], **sizes), file, ClassifierFeatures("run.ckpt"), 3)
+
+
+@pytest.mark.slow
+def test_on_other_photographs(fit, tiny, capsys):
+    tiny.photos(Path("photos"), 12)
+    tiny.photos(Path("others"), 4)
+    tiny.classifier(Path("run.ckpt"))
+    run = fit("--config", CONFIG, "--data.root", "photos", "--model.style", "photos/0.png", "--model.features.run",
+              "run.ckpt", "--data.image_size", "[24, 20]", "--trainer.max_epochs", "1",
+              "--trainer.limit_train_batches", "2")  # fmt: skip
+    capsys.readouterr()
+    verbs.test([str(run), "--data.root", "others"])
+    out = capsys.readouterr().out
+    assert "test/content" in out and "val/" not in out
+
+
+def test_styles_that_cannot_be_learned_are_refused(tiny):
+    tiny.classifier(Path("run.ckpt"))
+    Path("folder.png").mkdir()
+    Path("empty.png").touch()
+    Path("words.png").write_text("no image")
+    Image.new("RGB", (40, 30), (10, 200, 30)).save("plain.png")
+    Image.new("RGB", (1, 1)).save("pixel.png")
+    for file, message in {
+        "gone.png": r"model\.style: gone\.png: no such file",
+        "folder.png": r"folder\.png: a folder",
+        "empty.png": r"empty\.png: an empty file",
+        "words.png": r"words\.png: not an image",
+        "plain.png": r"plain\.png: one colour, and no stroke",
+        "pixel.png": r"pixel\.png: one colour",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            of_style(file).setup("fit")
+
+
+def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tiny):
+    tiny.classifier(Path("run.ckpt"))
+    tiny.photos(Path("photos"), 1)
+    colour = Image.open("photos/0.png")
+    colour.convert("L").save("grey.png")
+    colour.convert("L").convert("RGB").save("three.png")
+    seen = colour.copy()
+    seen.paste("white", (0, 0, 9, 26))
+    seen.save("seen.png")
+    alpha = Image.new("L", colour.size, 255)
+    alpha.paste(0, (0, 0, 9, 26))
+    colour.putalpha(alpha)
+    colour.save("alpha.png")
+    for file, same in (("grey.png", "three.png"), ("alpha.png", "seen.png")):
+        one, other = of_style(file), of_style(same)
+        one.setup("fit")
+        other.setup("fit")
+        for mine, yours in zip(one._wanted, other._wanted, strict=True):
+            assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
+
+
+def test_the_program_draws_a_style(monkeypatch):
+    monkeypatch.setattr(drawn, "STROKES", 40)
+    monkeypatch.setattr("sys.argv", ["strokes", "made/style.png", "--seed", "3"])
+    drawn.main()
+    with Image.open("made/style.png") as image:
+        pixels = np.asarray(image)
+        assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
+    assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
+    for wrong in (["style.gif"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
+        monkeypatch.setattr("sys.argv", ["strokes", *wrong])
+        with pytest.raises(SystemExit, match="2"):
+            drawn.main()
