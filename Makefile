@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 
 .DEFAULT_GOAL := help
 .PHONY: test-clones bench  # only: template
-.PHONY: help setup fit test test-slow test-all lint schema dashboard notebooks clean
+.PHONY: help setup fit test test-slow test-oldest test-all lint schema dashboard notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' Makefile | expand -t 14
@@ -32,6 +32,12 @@ test: $(READY)  ## run the quick tests
 
 test-slow: $(READY)  ## run the slow tests
 	$(PYTEST) -m slow $(ARGS)
+
+test-oldest:  ## run the quick tests with the oldest supported torch, in an environment of its own
+	$(PYTHON) -m venv .venv-oldest
+	sed 's/^torch==.*/torch==2.11.0/; s/^torchvision==.*/torchvision==0.26.0/' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[dev]'
+	.venv-oldest/bin/python -m pytest --numprocesses logical --maxprocesses 4 -m "not slow" $(ARGS)
 
 test-all: $(READY)  ## run all tests, the slow ones too
 	$(PYTEST) $(ARGS)
@@ -72,4 +78,4 @@ notebooks: $(READY)  ## run all notebooks from scratch and save them with their 
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
 clean:  ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -78,7 +78,7 @@ def test_all_the_way(kind, name, way, fit, repository, image_folder, monkeypatch
     config = str(repository / "configs" / "classification_folder.yaml")
     size = 160 if name == "test_vit" else 64
     given = ["--config", config, *SMALL, "--data.image_size", f"[{size}, {size}]", "--data.root", str(root)]
-    given += ["--model.net", f"kit.zoo.{kind}"]
+    given += ["--model.net", f"kit.zoo.{kind}" if name else f"project.classification.{kind}"]
     net = {}
     if name:
         _, tensors = of("timm" if kind == "TimmNet" else "torchvision", name)
