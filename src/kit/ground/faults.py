@@ -8,7 +8,7 @@ Severity = Literal["error", "warning"]
 class Fault(NamedTuple):
     """A problem in the data.
 
-    kind: a name with hyphens, such as `box-out-of-bounds`; the README lists all kinds.
+    kind: a name with hyphens, such as `box-out-of-bounds`; docs/check.md lists all kinds.
     severity: an `error` makes training or its metrics wrong; a `warning` may do so.
     file: the file with the problem; empty if the problem concerns all files.
     line: the line in a text file, from 1.
