@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from of_slice import tiny
 
 from kit.cli import verbs
 from kit.config.mistakes import explain
@@ -30,8 +32,10 @@ MISTAKES = [  # the command line, and what the message must hold
 
 @pytest.mark.parametrize(("args", "said"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
 def test_one_line(args, said):
+    Path("data").mkdir()
+    data = tiny(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
     with pytest.raises(UserError) as caught:
-        verbs.fit(args if "--config" in args else ["--config", RUN, *args])
+        verbs.fit(args if "--config" in args else ["--config", RUN, *data, *args])
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in said), message
