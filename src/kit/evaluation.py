@@ -6,8 +6,8 @@ which samples are the worst, and what is to be shown of the classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kit.ground._torch import tree_map_only
 
+T = TypeVar("T")
 Details = dict[str, Any]
 
 
@@ -38,7 +39,7 @@ class Evaluation(ABC):
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = list(class_names)
         self._batches: list[tuple[Tensor, Any]] = []
-        self._collected: tuple[Tensor, Any] | None = None
+        self._results: dict[str, Any] = {}  # of `once`
 
     def update(self, keys: Tensor, outputs: Any, targets: Any) -> None:
         """Add a batch. A sample that was added before is not counted twice: its new entry replaces the old one.
@@ -50,7 +51,7 @@ class Evaluation(ABC):
         """
         with torch.no_grad():
             self._batches.append((keys, self.entries(outputs, targets)))
-        self._collected = None
+        self._results.clear()
 
     @abstractmethod
     def entries(self, outputs: Any, targets: Any) -> Tensor | list[Any]:
@@ -58,37 +59,43 @@ class Evaluation(ABC):
 
     def gather(self) -> None:
         """Collect the entries of all processes. All of them must call it; each then has all entries."""
-        batches = tree_map_only(Tensor, Tensor.cpu, self._batches)
+        self._copy_to_host()
         if torch.distributed.is_initialized():
             everyones: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(everyones, batches)
-            batches = [batch for own in everyones for batch in own]
-        self._batches, self._collected = batches, None
+            torch.distributed.all_gather_object(everyones, self._batches)
+            self._batches = [batch for own in everyones for batch in own]
+            self._results.clear()
 
     @property
     def keys(self) -> Tensor:
         """Long[N]: the places of the samples that were added, in ascending order, on the CPU."""
-        return self._collect()[0]
+        return self.once(self._collect)[0]
 
     @property
     def rows(self) -> Any:
         """The entries in the order of `keys`, on the CPU: a tensor of N rows, or a list of N items."""
-        return self._collect()[1]
+        return self.once(self._collect)[1]
+
+    def once(self, method: Callable[[], T]) -> T:
+        """Return the result of a method without arguments, which is called once for the samples that there are."""
+        name = method.__name__
+        if name not in self._results:
+            self._results[name] = method()
+        return self._results[name]
+
+    def _copy_to_host(self) -> None:
+        self._batches = tree_map_only(Tensor, Tensor.cpu, self._batches)
 
     def _collect(self) -> tuple[Tensor, Any]:
-        if self._collected is None:
-            batches = tree_map_only(Tensor, Tensor.cpu, self._batches)
-            keys = torch.cat([torch.empty(0, dtype=torch.long), *(keys for keys, _ in batches)])
-            last = {key: place for place, key in enumerate(keys.tolist())}
-            places = [last[key] for key in sorted(last)]
-            entries = [entries for _, entries in batches]
-            if entries and isinstance(entries[0], Tensor):
-                rows: Any = torch.cat(entries)[places]
-            else:
-                flat = [entry for some in entries for entry in some]
-                rows = [flat[place] for place in places]
-            self._collected = keys[places], rows
-        return self._collected
+        self._copy_to_host()
+        keys = torch.cat([torch.empty(0, dtype=torch.long), *(keys for keys, _ in self._batches)])
+        last = {key: place for place, key in enumerate(keys.tolist())}
+        places = [last[key] for key in sorted(last)]
+        entries = [entries for _, entries in self._batches]
+        if entries and isinstance(entries[0], Tensor):
+            return keys[places], torch.cat(entries)[places]
+        flat = [entry for some in entries for entry in some]
+        return keys[places], [flat[place] for place in places]
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -1,11 +1,11 @@
 """The gradient of a batch in parts is that of the whole."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from in_parts import TRAINER
 from of_slice import tiny
 from torch import nn
 
@@ -13,7 +13,6 @@ from kit.cli import command_line as cli
 from kit.safeguards.memory.micro_batches import add_up, slower_norms, step_in_parts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TRAINER = SimpleNamespace(precision_plugin=None)
 
 # The config of each task. One is quick.
 OWN = sorted((file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem), key=lambda file: file.stem)

@@ -28,19 +28,13 @@ class BoxEvaluation(Evaluation):
     def __init__(self, class_names: Sequence[str], limit: int = COCO_LIMIT) -> None:
         super().__init__(class_names)
         self.limit = limit
-        self._result: dict[str, Tensor] | None = None
 
     def entries(self, outputs: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> list[Seen]:
-        self._result = None
         seen = []
         for detected, target in zip(outputs, targets, strict=True):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
             seen.append(Seen(dict(detected), {key: value.cpu() for key, value in annotated.items()}))
         return seen
-
-    def gather(self) -> None:
-        super().gather()
-        self._result = None
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         most = max(map(most_of_a_class, self.rows), default=0)
@@ -49,7 +43,7 @@ class BoxEvaluation(Evaluation):
                 f"an image has {most} boxes of one class, but only {self.limit} detections of a class count, since no "
                 "training image has more; average precision cannot reach 1 here"
             )
-        return values_of(self._coco(), self.class_names, by_class)
+        return values_of(self.once(self._coco), self.class_names, by_class)
 
     def shares(self) -> Tensor:
         """Of each image's own average precision: resampled, `map` itself would take minutes."""
@@ -60,9 +54,7 @@ class BoxEvaluation(Evaluation):
         return "wrong", torch.tensor([wrong(image, LEAST_SCORE) for image in self.rows])
 
     def details(self) -> Details:
-        return classes_of(self.rows, self._coco(), self.class_names)
+        return classes_of(self.rows, self.once(self._coco), self.class_names)
 
     def _coco(self) -> dict[str, Tensor]:
-        if self._result is None:
-            self._result = coco(self.rows, self.limit)
-        return self._result
+        return coco(self.rows, self.limit)

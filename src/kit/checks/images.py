@@ -6,8 +6,6 @@ from pathlib import Path
 from types import NoneType
 from typing import NamedTuple
 
-from torch import Tensor
-
 from kit.data import ImageDataModule, Samples
 
 
@@ -66,6 +64,4 @@ class ImageList(NamedTuple):
 
 def single_labels(samples: Samples) -> list[int] | None:
     """Return the class of each sample if each has exactly one, so that targets are Long[N]; else None."""
-    targets = samples.targets
-    single = isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()
-    return targets.tolist() if single else None
+    return samples.targets.tolist() if samples.has_class_numbers else None

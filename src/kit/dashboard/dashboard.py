@@ -178,7 +178,7 @@ class Dashboard(L.Callback):
                 size += board.log_picture("samples/generated", self._made, self._step, photograph=True) or 0
         with self._drawing():
             evaluation: Evaluation | None = self._task.measured
-            if evaluation and trainer.is_global_zero:
+            if trainer.is_global_zero and evaluation:
                 size += show_details(board, evaluation.details(), evaluation.class_names, self._step)
         self._shown, self._made, self._pending = {}, None, False
         self.pace.drawn(size)

@@ -61,8 +61,7 @@ def look(trainer: L.Trainer, task: Any, data: ImageDataModule, most: int) -> dic
 
 def worst(evaluation: Evaluation | None, data: ImageDataModule, most: int) -> dict[int, str]:
     """The keys of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
-    badness = evaluation.badness() if evaluation else None
-    if evaluation is None or badness is None:
+    if not evaluation or (badness := evaluation.badness()) is None:
         return {}
     name, values = badness
     ranked = values.argsort(descending=True, stable=True)[:most]

@@ -109,7 +109,7 @@ class ImageDataModule(L.LightningDataModule):
 
         Targets that are no class numbers count for every class.
         """
-        if not _are_class_numbers(samples.targets):
+        if not samples.has_class_numbers:
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
@@ -122,7 +122,7 @@ class ImageDataModule(L.LightningDataModule):
 
         All samples are of one stratum if the targets are no class numbers.
         """
-        return samples.targets if _are_class_numbers(samples.targets) else torch.zeros(len(samples), dtype=torch.long)
+        return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
     def annotation_faults(self) -> Iterable["Fault"]:
         """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
@@ -441,7 +441,3 @@ def _batches_done(trainer: L.Trainer | None) -> int:
 
 def _balancing_weights(strata: Tensor) -> Tensor:
     return 1.0 / torch.bincount(strata)[strata]
-
-
-def _are_class_numbers(targets: Any) -> bool:
-    return isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()

@@ -39,6 +39,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def has_class_numbers(self) -> bool:
+        """Whether each sample is of exactly one class, so that the targets are Long[N]."""
+        return isinstance(self.targets, Tensor) and self.targets.ndim == 1 and not self.targets.is_floating_point()
+
     def read(self, index: int) -> Tensor:
         """Return the image of a sample, uint8 [C H W]."""
         raise NotImplementedError(f"{type(self).__name__} does not define `read`")

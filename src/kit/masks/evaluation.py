@@ -46,7 +46,7 @@ class MaskEvaluation(Evaluation):
         return [Entry(*part) for part in parts]
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        confusion = self._confusion()
+        confusion = self.once(self._confusion)
         pixels = confusion.sum()  # if all are ignored, what is divided by it is NaN
         values = {
             "loss": float(sum(entry.loss.double() for entry in self.rows) / pixels),
@@ -56,18 +56,18 @@ class MaskEvaluation(Evaluation):
         return {**values, **self._by_class()} if by_class else values
 
     def shares(self) -> Tensor:
-        return self._overlaps().double()
+        return self.once(self._overlaps).double()
 
     def badness(self) -> tuple[str, Tensor]:
-        both, either = self._overlaps().unbind(1)
+        both, either = self.once(self._overlaps).unbind(1)
         return "1 - IoU", 1 - (both / either).nanmean(1).nan_to_num(1)  # if all of it is ignored, nothing is bad
 
     def details(self) -> Details:
-        return {"confusion": self._confusion(), "by_class": self._by_class()}
+        return {"confusion": self.once(self._confusion), "by_class": self._by_class()}
 
     def _by_class(self) -> dict[str, float]:
         """Return the IoU of each class that has one."""
-        named = zip(self.class_names, iou(self._confusion()).tolist(), strict=True)
+        named = zip(self.class_names, iou(self.once(self._confusion)).tolist(), strict=True)
         return {f"iou/{name}": value for name, value in named if value == value}
 
     def _confusion(self) -> Tensor:
@@ -86,9 +86,7 @@ class MaskEvaluation(Evaluation):
             targets, predicted = entry.pairs // classes, entry.pairs % classes
             same = targets == predicted
             both[targets[same]] = entry.pixels[same]
-            either += torch.zeros_like(either).index_add(0, targets, entry.pixels)
-            either += torch.zeros_like(either).index_add(0, predicted, entry.pixels)
-            either -= both
+            either.index_add_(0, targets, entry.pixels).index_add_(0, predicted, entry.pixels).sub_(both)
         return overlaps
 
 

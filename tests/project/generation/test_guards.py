@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_parts import same_gradient
 
 from kit.cli import verbs
-from kit.data import Batch
 from kit.ground.out_of_memory import DoesNotFit
-from kit.safeguards.memory.micro_batches import step_in_parts
 from project.generation import Euler, Generator, UNet
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -29,33 +28,8 @@ def generator() -> Generator:
     return Generator(partial(UNet, widths=[8, 16]), 3, 3)
 
 
-class Trainer:
-    """As much of one as a step in parts asks for."""
-
-    precision_plugin = None
-
-
 def test_in_parts_the_gradient_is_that_of_the_whole_batch():
-    task = generator().double()
-    for parameter in task.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.2)
-    task.log = lambda *_, **__: None
-    given = Batch(torch.rand(5, 3, 16, 12).double() * 2 - 1, torch.arange(5) % 3, torch.arange(5))
-    found = []
-    for parts in (1, 2, 3):
-        torch.manual_seed(7)
-        task.zero_grad()
-        if parts == 1:
-            loss = task.training_step(given, 0)
-        else:
-            loss = step_in_parts(Trainer(), task, task.training_step, (given, 0), parts, list(task.parameters()))
-        loss.backward()
-        gradient = torch.cat([parameter.grad.flatten() for parameter in task.parameters()])
-        found.append((loss.item(), gradient))
-    assert found[0][1].norm() > 1e-3
-    for loss, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-9)
-        assert torch.allclose(gradient, found[0][1], rtol=1e-6, atol=1e-9)
+    same_gradient(generator())
 
 
 def with_room_for(count: int, monkeypatch) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_parts import same_gradient
 
-from kit.data import Batch
-from kit.safeguards.memory.micro_batches import step_in_parts
 from kit.samples import ClassifierFeatures
 from project.style import StyleNet, Stylizer
 
@@ -21,33 +20,8 @@ def stylizer(tiny) -> Stylizer:
     return Stylizer(partial(StyleNet, widths=[4, 6]), "photos/0.png", ClassifierFeatures("run.ckpt"), 3)
 
 
-class Trainer:
-    """As much of one as a step in parts asks for."""
-
-    precision_plugin = None
-
-
 def test_in_parts_the_gradient_is_that_of_the_whole_batch(tiny):
-    task = stylizer(tiny).double()
-    for parameter in task.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.2)
-    task.log = lambda *_, **__: None
-    given = Batch(torch.rand(5, 3, 16, 12).double() * 2 - 1, torch.arange(5) % 3, torch.arange(5))
-    found = []
-    for parts in (1, 2, 3):
-        torch.manual_seed(7)
-        task.zero_grad()
-        if parts == 1:
-            loss = task.training_step(given, 0)
-        else:
-            loss = step_in_parts(Trainer(), task, task.training_step, (given, 0), parts, list(task.parameters()))
-        loss.backward()
-        gradient = torch.cat([parameter.grad.flatten() for parameter in task.parameters()])
-        found.append((loss.item(), gradient))
-    assert found[0][1].norm() > 1e-3
-    for loss, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-9)
-        assert torch.allclose(gradient, found[0][1], rtol=1e-6, atol=1e-9)
+    same_gradient(stylizer(tiny))
 
 
 @pytest.mark.slow
