@@ -1,6 +1,5 @@
 """Describe the result of a check as one self-contained HTML page, with pictures."""
 
-import base64
 import io
 from functools import cache
 from html import escape
@@ -14,40 +13,13 @@ from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
+from kit.ground.html import image, page
 
 PICTURES = 6  # the number of pictures for each kind
 LINES = 200  # the number of lines for each kind; the JSON has all
 SIDE = 200  # pixels of a picture's longer side
 FRAME = "#ff2d20"  # the colour of a box
 Box = tuple[float, float, float, float]
-
-STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --ink: #1c2128; --soft: #656d76; --line: #d8dee4; --card: #f6f8fa;
-  --error: #c62828; --warning: #a15c00; --good: #1a7f37 }
-@media (prefers-color-scheme: dark) { :root { --ground: #14181d; --ink: #e6edf3; --soft: #9aa4ae; --line: #2f363d;
-  --card: #1c2128; --error: #ff7b72; --warning: #e3b341; --good: #57ab5a } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 80px }
-h1 { font-size: 26px; margin: 0 0 4px } h2 { font-size: 17px; margin: 0; font-weight: 600 }
-p { margin: 0 } .soft { color: var(--soft) } code, summary { font-size: 13px }
-code { font-family: ui-monospace, SFMono-Regular, Menlo, monospace; overflow-wrap: anywhere }
-table { border-collapse: collapse; margin: 28px 0 8px; min-width: 420px }
-td { padding: 5px 20px 5px 0; border-bottom: 1px solid var(--line) } td.number { text-align: right }
-table a { color: inherit } section { margin-top: 36px; padding-top: 20px; border-top: 1px solid var(--line) }
-.head { display: flex; gap: 12px; align-items: baseline; flex-wrap: wrap }
-.error, .warning { font-weight: 600; font-size: 13px } .error { color: var(--error) } .warning { color: var(--warning) }
-.good { color: var(--good) }
-.pictures { display: flex; flex-wrap: wrap; gap: 14px; margin: 16px 0 8px }
-figure { margin: 0; padding: 10px; background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  max-width: 460px }
-figure div { display: flex; gap: 8px }
-img { display: block; max-height: 160px; max-width: 208px; min-height: 96px; border-radius: 4px; background: #8884 }
-figcaption { margin-top: 8px; font-size: 13px; color: var(--soft); max-width: 424px }
-figcaption code { color: var(--ink) }
-ul { margin: 10px 0 0; padding-left: 20px } li { margin: 3px 0; font-size: 14px }
-summary { cursor: pointer; color: var(--soft) }
-"""
 
 
 def save_html(survey: Survey, file: Path) -> None:
@@ -56,25 +28,25 @@ def save_html(survey: Survey, file: Path) -> None:
 
 def html(survey: Survey) -> str:
     """Return the page."""
-    groups = by_kind(survey)
-    counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
     title = f"Check of {Path(survey.root).resolve().name}" if survey.root.strip("./") else "Check of the data"
+    counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
+    notes = "".join(f"<br>{escape(note)}" for note in survey.notes)
+    images = f"{sum(survey.counts.values()):,} images ({escape(counts)}), {survey.seconds:.1f} s"
+    return page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
+
+
+def faults_html(survey: Survey) -> str:
+    """Return a summary of the faults, a table of their kinds, and a section with pictures for each kind."""
+    groups = by_kind(survey)
     rows = "".join(
         f"<tr><td class={group[0].severity}>{group[0].severity}</td>"
         f"<td><a href='#{escape(group[0].kind)}'>{escape(group[0].kind)}</a></td>"
         f"<td class=number>{len(group):,}</td></tr>"
         for group in groups
     )
+    sections = "".join(_section(group, survey.root) for group in groups)
     verdict = "" if groups else " class=good"
-    return (
-        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<meta name=viewport content='width=device-width'><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p{verdict}>{escape(summary(survey))}</p>"
-        f"<p class=soft>{sum(survey.counts.values()):,} images ({escape(counts)}), {survey.seconds:.1f} s"
-        f"{''.join(f'<br>{escape(note)}' for note in survey.notes)}</p>"
-        f"{f'<table>{rows}</table>' if rows else ''}"
-        f"{''.join(_section(group, survey.root) for group in groups)}</main></body></html>\n"
-    )
+    return f"<p{verdict}>{escape(summary(survey))}</p>{f'<table>{rows}</table>' if rows else ''}{sections}"
 
 
 def _section(faults: list[Fault], root: str) -> str:
@@ -112,24 +84,24 @@ def _details(fault: Fault, common: str, advice: str, root: str) -> str:
 def _pictures(fault: Fault) -> list[str]:
     """Return the image of a fault and the image that it is compared with, without those that cannot be shown."""
     thumbnails = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
-    return [f"<img src='data:image/jpeg;base64,{data}' alt=''>" for data in thumbnails if data]
+    return [image(content) for content in thumbnails if content]
 
 
 @cache
-def thumbnail(file: str, box: Box | None = None) -> str:
-    """Return a small JPEG in Base64, with the box drawn into it; empty if the file cannot be shown."""
+def thumbnail(file: str, box: Box | None = None) -> bytes:
+    """Return the content of a small JPEG, with the box drawn into it; empty if the file cannot be shown."""
     try:
-        with open_image(Path(file)) as image:
-            size = upright_size(image)
-            shown = upright(load_pixels(image, Path(file), ("RGB", (SIDE, SIDE)))[0])
+        with open_image(Path(file)) as opened:
+            size = upright_size(opened)
+            shown = upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
             shown.thumbnail((SIDE, SIDE))
-            picture, stream = shown.convert("RGB"), io.BytesIO()
+            small, stream = shown.convert("RGB"), io.BytesIO()
             if box is not None:
-                _draw_box(picture, box, size)
-            picture.save(stream, "JPEG", quality=80)
+                _draw_box(small, box, size)
+            small.save(stream, "JPEG", quality=80)
     except Exception:  # the file may be on the page because it is broken
-        return ""
-    return base64.b64encode(stream.getvalue()).decode()
+        return b""
+    return stream.getvalue()
 
 
 def _draw_box(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:

@@ -9,9 +9,9 @@ import yaml
 from jsonargparse import Namespace
 
 from kit.config.parser import Parser
-from kit.dashboard import Bar, Dashboard, Lines, Speed
+from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground.files import replacing
-from kit.safeguards import Checkpoint, ExactResume, NanGuard
+from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 
 UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
 
@@ -59,6 +59,7 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
+    (Overfitting, (ReportPage,), "the report's page shows what `Overfitting` has measured at the same validation"),
     (Speed, (Bar, Lines), "they print what `Speed` has counted"),
     (L.Callback, (Checkpoint,), "it saves what the others have left; Lightning moves it to the end"),
 )

@@ -20,7 +20,7 @@ from kit.cli.callbacks import SavedConfig, in_order
 from kit.config.annotations import import_path, parser_annotations
 from kit.config.mistakes import root_cause
 from kit.config.parser import Parser, build, default_save_dir, instantiate
-from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
+from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed, TensorBoard
 from kit.ground import app
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
@@ -183,7 +183,8 @@ class CLI(LightningCLI):
         progress = Bar(self.speed) if wanted else Lines(self.speed)
         callbacks = [self.speed, progress, StepAfterValidation()]
         if self.base is None:
-            callbacks.append(Hyperparameters(ignore=FROM_DATA))
+            self.report_page = ReportPage(self.config_init.overfitting)
+            callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
         if self.resumed:

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
+from kit.checks.survey import Survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import option_value, option_values, without_option
 from kit.config.mistakes import missing_config
@@ -80,7 +81,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
     if not last:
         restarting.refuse_foreign_start(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
-        _check_quickly(data, strict=cli.config.check == "strict", args=args)
+        cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     _say_what_speed_is_left(trainer)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
@@ -111,6 +112,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         report(metrics, figures, folder, notes := _notes(data))
         if said := watched.conclusion(trainer, model):
             print(said)
+        cli.report_page.write(folder, metrics, figures, said, notes)
         if cli.config_init.dashboard.enabled:
             show_report(metrics, figures, said, trainer, notes)
         cli.config_init.early_stopping.require_finite()
@@ -199,8 +201,8 @@ def check(args: list[str]) -> None:
         sys.exit(1)
 
 
-def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None:
-    """Print the worst faults of the data.
+def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Survey:
+    """Print the worst faults of the data, and return all.
 
     Raises:
         BrokenFiles: `strict`, and there are errors, or files that cannot be decoded.
@@ -216,6 +218,7 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> None
         print(f"{said}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
+    return survey
 
 
 def _evaluate(cli: CLI, ckpt_path: str | None = None) -> dict[str, float]:

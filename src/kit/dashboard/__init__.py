@@ -3,6 +3,7 @@
 from kit.dashboard.dashboard import Dashboard
 from kit.dashboard.hyperparameters import Hyperparameters
 from kit.dashboard.progress import Bar, Lines
+from kit.dashboard.report_page import ReportPage
 from kit.dashboard.results import report, require_measured, show_report
 from kit.dashboard.speed import Speed
 from kit.dashboard.tensorboard import TensorBoard
@@ -12,6 +13,7 @@ __all__ = [
     "Dashboard",
     "Hyperparameters",
     "Lines",
+    "ReportPage",
     "Speed",
     "TensorBoard",
     "report",

@@ -29,15 +29,15 @@ class Sample(NamedTuple):
     caption: str = ""
 
 
-def picture(task: Any, samples: Sequence[Sample]) -> Tensor:
+def picture(task: Any, samples: Sequence[Sample], width: int = WIDTH) -> Tensor:
     """All of them in rows, uint8 [3 H W], no larger than `MOST_PIXELS` or so."""
     cells = []
     for image, target, predicted, caption in samples:
         drawn = task.draw(image, predicted, target)
         cells.append(add_caption(drawn, [(caption, GREY)]) if caption else drawn)
     pixels = sum(cell[0].numel() for cell in cells)
-    scale = min(1, (MOST_PIXELS / pixels) ** 0.5, *(WIDTH / cell.shape[2] for cell in cells))
-    return grid([_scaled(cell, scale) for cell in cells], WIDTH)
+    scale = min(1, (MOST_PIXELS / pixels) ** 0.5, *(width / cell.shape[2] for cell in cells))
+    return grid([_scaled(cell, scale) for cell in cells], width)
 
 
 def as_the_net_sees(data: ImageDataModule, batch: Batch, most: int) -> list[Sample]:
@@ -59,7 +59,7 @@ def look(trainer: L.Trainer, task: Any, data: ImageDataModule, most: int) -> dic
     return samples
 
 
-def worst(evaluation: Evaluation | None, data: ImageDataModule, most: int) -> dict[int, str]:
+def worst(evaluation: Evaluation | None, data: ImageDataModule, most: int, split: str = "val") -> dict[int, str]:
     """The keys of the worst samples, the worst first, and what stands below each: its file, and how bad it is."""
     if not evaluation or (badness := evaluation.badness()) is None:
         return {}
@@ -67,18 +67,20 @@ def worst(evaluation: Evaluation | None, data: ImageDataModule, most: int) -> di
     ranked = values.argsort(descending=True, stable=True)[:most]
     keys = evaluation.keys[ranked]
     told = [
-        f"{short(file)}: {name} {values[rank]:.2f}" for rank, file in zip(ranked, data.files(keys, "val"), strict=True)
+        f"{short(file)}: {name} {values[rank]:.2f}" for rank, file in zip(ranked, data.files(keys, split), strict=True)
     ]
     return dict(zip(keys.tolist(), told, strict=True))
 
 
-def predicted(trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int]) -> list[Sample]:
-    """Validation samples, and what the task makes of them as it is. It draws no random number and changes nothing.
+def predicted(
+    trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val"
+) -> list[Sample]:
+    """Samples of a split, and what the task makes of them as it is. It draws no random number and changes nothing.
 
     The module is in evaluation mode, and averaged weights are in their place, since a validation is under way.
     """
     made = []
-    examples = data.examples("val", keys)
+    examples = data.examples(split, keys)
     together = data.batch_size if len({batch.images.shape for batch in examples}) == 1 else 1
     with isolate_rng(), torch.no_grad(), _uncompiled(trainer.lightning_module):
         for start in range(0, len(examples), together):

@@ -29,12 +29,12 @@ def report(
     width = max((len(escape(key)) for key in metrics), default=0)
     print()
     for key, value in metrics.items():
-        print(f"{escape(key):<{width}}  {_word(value)}")
+        print(f"{escape(key):<{width}}  {metric_text(value)}")
     for note in notes:
         print(note)
     if folder is None:
         return
-    print("\n" + ", ".join([*_words(figures), f"run folder {folder}"]))
+    print("\n" + ", ".join([*figure_texts(figures), f"run folder {folder}"]))
     with replacing(folder / "results.json") as part:
         values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
         part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
@@ -67,20 +67,22 @@ def show_report(
     """Write the report to TensorBoard as text, with the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
-            rows = [f"| {key} | {_word(value)} |" for key, value in metrics.items()]
-            parts = [conclusion.replace("\n", "\n\n"), ", ".join(_words(figures)), *notes]
+            rows = [f"| {key} | {metric_text(value)} |" for key, value in metrics.items()]
+            parts = [conclusion.replace("\n", "\n\n"), ", ".join(figure_texts(figures)), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")
 
 
-def _word(value: float) -> str:
+def metric_text(value: float) -> str:
+    """Return the value of a metric with four decimals."""
     if math.isnan(value):
         return "not a number"
     return f"{value:.4f}" if math.isfinite(value) else "infinite"
 
 
-def _words(figures: dict[str, float]) -> list[str]:
+def figure_texts(figures: dict[str, float]) -> list[str]:
+    """Return the run's figures in words, as `trained in 12.3 s`."""
     words = {
         "train_seconds": "trained in {:.1f} s",
         "images_per_second": "{:,.0f} images/s",

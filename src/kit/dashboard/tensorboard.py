@@ -71,14 +71,8 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> int:
         """uint8 [3 H W]; returns how many bytes it takes. Photographs are compressed with some loss."""
-        encoded = io.BytesIO()
-        pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-        if photograph:
-            pixels.save(encoded, "JPEG", quality=QUALITY, subsampling=0)
-        else:
-            pixels.save(encoded, "PNG")
-        content = encoded.getvalue()
-        shown = Summary.Image(height=pixels.height, width=pixels.width, colorspace=3, encoded_image_string=content)
+        content, (height, width) = encoded(image, photograph), image.shape[1:]
+        shown = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
         summary = Summary(value=[Summary.Value(tag=tag, image=shown)])
         self._try(lambda: self.experiment._get_file_writer().add_summary(summary, step))
         return len(content)
@@ -124,6 +118,17 @@ class TensorBoard(TensorBoardLogger):
                 f"{self.log_dir} could not be written ({cause.strerror}); training goes on, points of the log are lost"
             )
             print(f"warning: {why}", file=sys.stderr, flush=True)
+
+
+def encoded(image: Tensor, photograph: bool = False) -> bytes:
+    """Return uint8 [3 H W] as the content of a PNG file, or as that of a JPEG file if it is a photograph."""
+    stream = io.BytesIO()
+    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    if photograph:
+        pixels.save(stream, "JPEG", quality=QUALITY, subsampling=0)
+    else:
+        pixels.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

@@ -30,4 +30,4 @@ def test_a_run_has_its_callbacks_in_the_order_that_they_need(fit, monkeypatch):
         assert max(firsts) < min(others), (before, after, reason)
         checked += 1
         leading = (*leading, before) if after == (L.Callback,) else leading
-    assert checked == len(ORDER) == 5
+    assert checked == len(ORDER) == 6

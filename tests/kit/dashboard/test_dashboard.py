@@ -142,7 +142,7 @@ def test_the_first_batch_is_drawn_as_the_net_gets_it(monkeypatch):
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
     wanted = data.samples["train"].images[seen[0].keys].flip(-1)
-    assert len(drawn) == 8 and torch.equal(torch.stack(drawn), wanted)
+    assert torch.equal(torch.stack(drawn[:8]), wanted)  # the report draws its own afterwards
     assert len(seen) == 5
 
 

@@ -137,6 +137,10 @@ class Overfitting(L.Callback):
         """For results.json: of the best checkpoint."""
         return self._figures(self.history[self.best]) if self.history else {}
 
+    def latest_figures(self) -> dict[str, float]:
+        """Return the figures of the latest validation; empty if it measured no training images."""
+        return self._figures(self.history[-1]) if self.history else {}
+
     def _figures(self, measured: Measured) -> dict[str, float]:
         if measured.train is None:
             return {}
@@ -156,7 +160,7 @@ class Overfitting(L.Callback):
         """The figures, and the verdict in words whenever it is another."""
         verdict = self._verdict()
         for logger in trainer.loggers:
-            logger.log_metrics(self._figures(self.history[-1]), trainer.global_step)
+            logger.log_metrics(self.latest_figures(), trainer.global_step)
         if verdict and (before is None or verdict.kind != before.kind):
             show(trainer, "overfitting/verdict", str(verdict))
 

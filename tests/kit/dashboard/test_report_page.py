@@ -1,0 +1,106 @@
+"""The page that a run leaves in its folder."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tiny_task
+import yaml
+
+from kit.cli import process, verbs
+from kit.dashboard.report_page import HEIGHT, WIDTH, line_chart
+
+TINY = {
+    "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Drawn", "init_args": {"lr": 0.05}},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
+}
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    process.quiet()
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+
+
+def page(name: str, *args: str) -> str:
+    verbs.fit(["--config", "tiny.yaml", "--name", name, *args])
+    return Path(f"runs/{name}/version_0/report.html").read_text()
+
+
+def polylines(content: str) -> list[str]:
+    return re.findall("<polyline points='([^']*)'", content)
+
+
+def test_page_holds_everything_in_one_small_file():
+    content = page("tiny", "--overfitting.budget", "10")
+    assert len(content) < 2e6
+    assert not re.search(r"https?://|src='(?!data:)|<script", content)
+    assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content
+    assert len(polylines(content)) == 3  # train/loss, the training images' accuracy and val/accuracy
+    assert [line.count(",") for line in polylines(content)] == [3, 3, 3]  # three validations
+    assert content.count("data:image/png") == 2 and content.count("data:image/jpeg") == 1  # charts, worst images
+    assert "nothing is wrong" in content
+
+
+def test_tags_are_balanced():
+    open_tags: list[str] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img", "br", "path", "polyline", "circle"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            if tag not in ("path", "polyline", "circle"):
+                assert open_tags.pop() == tag
+
+    Parser().feed(page("tiny"))
+    assert not open_tags
+
+
+def test_names_are_escaped(monkeypatch):
+    monkeypatch.setattr(tiny_task.Shades, "find_class_names", lambda self: ["<script>alert(1)</script>", "b", "c"])
+    assert "<script>" not in page("hostile")
+
+
+def test_data_that_were_not_checked_are_not_called_faultless():
+    content = page("unchecked", "--check", "off")
+    assert "not checked" in content and "nothing is wrong" not in content
+
+
+def test_run_without_a_picture_still_has_its_page(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no drawing today")
+
+    monkeypatch.setattr(tiny_task.Drawn, "draw", fail)
+    with pytest.warns(match="no drawing today"):
+        content = page("undrawn", "--dashboard.enabled", "false")
+    assert "data:image/jpeg" not in content and "<td>test/accuracy</td>" in content
+
+
+def test_resumed_run_has_the_same_curves(monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == 7:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    step, whole = tiny_task.Drawn.training_step, page("whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(tiny_task.Drawn, "training_step", dies)
+        page("killed", "--exact_resume.every_minutes", "0")
+    verbs.fit(["--resume", "runs/killed/version_0"])
+    assert polylines(Path("runs/killed/version_0/report.html").read_text()) == polylines(whole)
+
+
+def test_line_chart_spans_its_values():
+    chart = line_chart({"train/loss": [(10, 4.0), (20, 1.0)], "val/loss": [(10, 3.0), (20, float("nan"))]})
+    (first, second) = polylines(chart)
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in first.split())
+    assert (x0, y0) == (48, 24) and (x1, y1) == (WIDTH - 8, HEIGHT - 24)
+    assert second == "48.0,88.0"  # a third of the way down; a value that is not finite has no point
+    assert line_chart({"val/loss": [(1, float("nan"))]}) == ""
