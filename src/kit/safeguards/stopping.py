@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kit.ground._lightning import has_validated
 from kit.ground.errors import NotMeasured, UserError
-from kit.safeguards.messages import tell
+from kit.safeguards.messages import log_message
 from kit.training.monitor import NEVER, require_logged, watched
 
 
@@ -65,10 +65,10 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             said = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite"
-            tell(trainer, "early_stopping", said)
+            log_message(trainer, "early_stopping", said)
         elif self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             said = (
                 f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} has not improved on "
                 f"{self.best_score:.4f} for {self.wait_count} validations (early_stopping.patience)"
             )
-            tell(trainer, "early_stopping", said)
+            log_message(trainer, "early_stopping", said)

@@ -15,7 +15,7 @@ from kit.evaluation import Evaluation
 from kit.ground._lightning import prepare_batch
 from kit.ground.errors import UserError
 from kit.safeguards.checkpoints import judged_by
-from kit.safeguards.messages import show
+from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.advice import advice, longer
 from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin
 from kit.task import as_task
@@ -158,7 +158,7 @@ class Overfitting(L.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(self._figures(self.history[-1]), trainer.global_step)
         if verdict and (before is None or verdict.kind != before.kind):
-            show(trainer, "overfitting/verdict", str(verdict))
+            log_text(trainer, "overfitting/verdict", str(verdict))
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         """Whether this validation is one that is measured: by the settings, so that a resumed run does the same."""
