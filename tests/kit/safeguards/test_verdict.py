@@ -1,15 +1,12 @@
 """The verdict, its text, its margin of error, and the advice."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from shares import score_of
 
-from kit.safeguards.overfitting.advice import advice, longer_training
+from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin
 
 
@@ -124,8 +121,8 @@ ADVICE = [  # the verdict, the task's arguments, augmented, the first suggestion
     ("overfits", {**net(dropout=0.0), "mixing": None}, True, ["--model.mixing+="], "data.augment+="),
     ("overfits", net(dropout=0.3), True, ["stronger augmentation"], "drop"),
     ("overfits", {"net": lambda: None}, True, ["stronger augmentation", "more training images"], "--"),
-    ("underfits", net(dropout=0.5), True, ["--longer 2", "a larger net", "--model.net.dropout 0"], "augment"),
-    ("underfits", {}, False, ["--longer 2", "a larger net"], "dropout"),
+    ("underfits", net(dropout=0.5), True, ["longer training", "a larger net", "--model.net.dropout 0"], "augment"),
+    ("underfits", {}, False, ["longer training", "a larger net"], "dropout"),
     ("too small to tell", {}, False, ["a validation set 4 times as large"], "--"),
     ("fits well", {}, False, [], "--"),
 ]
@@ -134,7 +131,7 @@ ADVICE = [  # the verdict, the task's arguments, augmented, the first suggestion
 @pytest.mark.parametrize(("kind", "model", "augmented", "first", "absent"), ADVICE)
 def test_advice(kind, model, augmented, first, absent):
     at = measured(3, 0.9, 0.8, 0.09)
-    suggestions = advice(Verdict(kind, at, at), model, augmented, "--longer 2")
+    suggestions = advice(Verdict(kind, at, at), model, augmented)
     assert len(suggestions) >= len(first) and not any(absent in text for text in suggestions), suggestions
     assert all(text.startswith(start) for text, start in zip(suggestions, first, strict=False)), suggestions
     assert len([text for text in suggestions if text.startswith("--")]) <= 3
@@ -151,17 +148,3 @@ def test_margin_if_few_samples_can_be_measured():
     shares = torch.zeros(40, 2, 1)
     shares[0] = 1  # some resamples do not contain this sample
     assert 0 < margin(shares) < 1
-
-
-def trainer(**options):
-    defaults = {"max_epochs": 5, "current_epoch": 3, "max_steps": -1, "global_step": 70, "callbacks": []}
-    return SimpleNamespace(**defaults | options)
-
-
-def test_longer_training_names_the_limit_that_ended_the_run():
-    assert longer_training(trainer(current_epoch=5)) == "--trainer.max_epochs 10"
-    assert longer_training(trainer(max_steps=70)) == "--trainer.max_steps 140"
-    stopping = EarlyStopping("val/loss", patience=4)
-    assert longer_training(trainer(callbacks=[stopping])) is None
-    stopping.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
-    assert longer_training(trainer(callbacks=[stopping])) == "--early_stopping.patience 8"

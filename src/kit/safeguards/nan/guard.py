@@ -12,13 +12,12 @@ from kit.safeguards.nan.report import Reporter, finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
 from kit.safeguards.nan.step import (
     MIN_LOSSES,
-    Buffers,
     DivergenceDetector,
-    Readout,
+    SavedBuffers,
     measure,
+    save_buffers,
     scaler,
     skip_step,
-    skips_on_device,
 )
 
 
@@ -72,12 +71,10 @@ class NanGuard(L.Callback):
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._on_device = skips_on_device(trainer)
-        self._buffers = Buffers(pl_module)
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor] = []  # of the batches of the current step
+        self._buffers: SavedBuffers = []
         self._batch: tuple[Any, int] = (None, 0)  # a batch of the current step, and its index
         self._batch_is_bad = False
-        self._unread: tuple[Readout, tuple[Any, int]] | None = None  # the step before, if it is skipped on the device
         self.snapshots.begin_with(None)
         self.snapshots.begin_anew(trainer, pl_module)
 
@@ -85,7 +82,7 @@ class NanGuard(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if not self._losses:
-            self._buffers.save()
+            self._buffers = save_buffers(pl_module)
             self._batch_is_bad = False
         # With accumulated gradients, keep one batch only, to save memory: the first bad one, or else the last.
         if not self._batch_is_bad:
@@ -102,25 +99,15 @@ class NanGuard(L.Callback):
         if numbers is None:
             return
         self.gradient_norm = numbers[3]
-        if not self._on_device:
-            self._judge(trainer, pl_module, numbers.tolist(), self._batch)
-            return
-        is_bad = numbers[0] > 0
-        optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
-        self._buffers.restore(where=is_bad)
-        before, self._unread = self._unread, (Readout(numbers), self._batch)
-        if before:
-            self._judge(trainer, pl_module, before[0].read(), before[1])
+        self._judge(trainer, pl_module, numbers.tolist())
 
-    def _judge(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float], batch: tuple[Any, int]
-    ) -> None:
-        """Decide what follows from a step: the current one, or the one before if steps are skipped on the device."""
+    def _judge(self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float]) -> None:
+        """Decide what follows from the numbers of a step."""
         is_bad, loss_is_bad, loss, _ = numbers
         if not is_bad:
             self.streak, self.snapshots.good = 0, self.snapshots.good + 1
             if self.detector.update(loss):
-                self.reporter.report("divergence", trainer, pl_module, *batch)
+                self.reporter.report("the loss has stayed far above its median", trainer, pl_module, *self._batch)
                 self._go_back("the loss has diverged", trainer, pl_module)
             elif self.snapshots.good >= self.snapshot_every and not self.detector.high_count:
                 self.snapshots.take(trainer, pl_module)
@@ -130,9 +117,9 @@ class NanGuard(L.Callback):
         if is_alarm:
             self.streak, self.skipped = self.streak + 1, self.skipped + 1
             if self.streak == 1:
-                self.reporter.report("loss" if loss_is_bad else "gradient", trainer, pl_module, *batch)
-        if not self._on_device:
-            skip_step(trainer, self._buffers)
+                problem = "the loss is not finite" if loss_is_bad else "a gradient is not finite"
+                self.reporter.report(problem, trainer, pl_module, *self._batch)
+        skip_step(trainer, self._buffers)
         if not is_alarm:
             return
         # A learning rate that makes weights infinite makes the loss high first. If the loss was as usual, something
@@ -156,7 +143,7 @@ class NanGuard(L.Callback):
             message = f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}"
             raise Diverged(message if trainer.is_global_zero else "")
         self.rollbacks += 1
-        self.streak, self.detector.high_count, self._unread = 0, 0, None
+        self.streak, self.detector.high_count = 0, 0
         skip_step(trainer, self._buffers)
         message = f"nan_guard: {why}: back to the state of step {self.snapshots.go_back(trainer, pl_module)}"
         if cut:
@@ -165,8 +152,6 @@ class NanGuard(L.Callback):
         log_message(trainer, "nan_guard/roll_back", message)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._unread:
-            self._judge(trainer, pl_module, self._unread[0].read(), self._unread[1])
         if self.skipped:
             log_message(
                 trainer, "nan_guard/sum", f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs"

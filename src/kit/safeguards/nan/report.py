@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,7 @@ from kit.ground.terminal import escape
 from kit.safeguards.messages import log_message
 
 MAX_REPORTS = 5  # reports of a run; later bad steps are only counted
-MAX_PRINTED = 3  # files and parameters in the printed line
-MAX_PARAMETERS = 20  # parameters in the JSON file, which has all files
-PROBLEMS = {
-    "loss": "the loss is not finite",
-    "gradient": "a gradient is not finite",
-    "divergence": "the loss has stayed far above its median",
-}
+MAX_PRINTED = 3  # files and parameters in the printed line; the JSON file has all
 
 
 class Reporter:
@@ -47,18 +42,18 @@ class Reporter:
         """Find the cause, print it and write it to files. All processes must call this.
 
         Args:
-            problem: a key of `PROBLEMS`.
+            problem: what was noticed, such as "the loss is not finite".
             batch: the batch of the step; with accumulated gradients the first bad one, or else the last.
             index: the index of the batch in its epoch.
         """
         if self.count == MAX_REPORTS:
             return
         self.count += 1
-        facts = {"what": PROBLEMS[problem], "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        facts = {"what": problem, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         facts |= _worst(
             {"batch": index, **examine(trainer, pl_module, batch), **rerun(trainer, pl_module, batch, index)}
         )
-        facts["try"] = suggestions(problem, facts)
+        facts["try"] = suggestions(facts)
         # All processes must read `log_dir`: it is the first process's.
         file = Path(trainer.log_dir or trainer.default_root_dir, f"nan_guard_{self.count}.json")
         self.last = f"{summary(facts)}; details are in {file}"
@@ -82,8 +77,8 @@ def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dic
         "rank": trainer.global_rank,
         "files": _files(trainer, batch),
         "input_finite": finite(batch),
-        "weights_not_finite": [name for name, p in parameters.items() if not finite(p)][:MAX_PARAMETERS],
-        "gradients_not_finite": [name for name, p in parameters.items() if not finite(p.grad)][:MAX_PARAMETERS],
+        "weights_not_finite": [name for name, p in parameters.items() if not finite(p)],
+        "gradients_not_finite": [name for name, p in parameters.items() if not finite(p.grad)],
         "precision": str(trainer.precision),
         "clipped": bool(trainer.gradient_clip_val),
         "highest_rate": max(float(group.get("initial_lr", group["lr"])) for group in groups),
@@ -103,12 +98,9 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
     """
     facts: dict[str, Any] = {"loss": None, "module": None, "rerun_error": None}
 
-    def hook(name: str) -> Any:
-        def check_output(module: nn.Module, inputs: Any, output: Any) -> None:
-            if facts["module"] is None and not finite(output):  # inner modules return before those around them
-                facts["module"] = f"{name} ({type(module).__name__})"
-
-        return check_output
+    def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if facts["module"] is None and not finite(output):  # inner modules return before those around them
+            facts["module"] = f"{name} ({type(module).__name__})"
 
     try:
         model: Any = TorchSyncBatchNorm().revert(deepcopy(pl_module))
@@ -119,7 +111,7 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
         model.log = model.log_dict = lambda *args, **kwargs: None
         for name, module in model.named_modules():
             if module is not model:
-                module.register_forward_hook(hook(name))
+                module.register_forward_hook(partial(check_output, name))
         arguments = [batch, index][: 1 + is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)]
         with isolate_rng(), warnings.catch_warnings(action="ignore"), trainer.precision_plugin.train_step_context():
             output = model.training_step(*arguments)
@@ -148,23 +140,22 @@ def _files(trainer: L.Trainer, batch: Any) -> list[str]:
     return datamodule.files((batch.keys[is_bad] if is_bad.any() else batch.keys).cpu(), "train")
 
 
-def suggestions(problem: str, facts: dict[str, Any]) -> list[str]:
+def suggestions(facts: dict[str, Any]) -> list[str]:
     """Return what to try, the most likely first."""
     lower_rate = f"a lower learning rate (the highest is {facts['highest_rate']:g})"
     if facts["rate_flag"]:
         lower_rate += f": {facts['rate_flag']} {facts['highest_rate'] / 10:g}"
-    first = []
-    if not facts["input_finite"]:
-        first = ["look at these files, and at what data.augment makes of them: the input itself is not finite"]
-    elif facts["weights_not_finite"] or problem == "divergence":
-        pass
-    elif facts["precision"].startswith(("16", "transformer")):
-        first = ["--trainer.precision bf16-mixed: numbers above 65504 do not fit into 16 bits"]
-    elif isinstance(facts["loss"], str) and not facts["module"]:
-        first = ["check the loss itself: a logarithm of 0, or a division by a number of targets that may be 0"]
+    causes = (
+        (not facts["input_finite"], "look at these files, and at what data.augment makes of them"),
+        (facts["weights_not_finite"], lower_rate),
+        (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: 16 bits end at 65504"),
+        (facts["module"], lower_rate),
+        (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by a count that may be 0"),
+    )
+    first = next((suggestion for applies, suggestion in causes if applies), lower_rate)
     clip = [] if facts["clipped"] else ["--trainer.gradient_clip_val 1"]
     trace = "--trainer.detect_anomaly true, which is slow and stops at the line of code that made the NaN"
-    return [*first, lower_rate, *clip, trace]
+    return list(dict.fromkeys([first, lower_rate, *clip, trace]))
 
 
 def summary(facts: dict[str, Any]) -> str:

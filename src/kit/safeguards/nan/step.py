@@ -1,16 +1,16 @@
 """One optimizer step: the numbers that it is judged by, how to skip it, and how to notice a loss that diverges."""
 
 from collections import deque
-from itertools import chain, groupby
+from itertools import chain
 from statistics import median
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from kit.ground._torch import buffers_by_owner, copy_each, norm_of_each
+from kit.ground._torch import buffers_by_owner, norm_of_each
 from kit.safeguards.nan.rollback import averages
 
 # The losses of detectors and of small batches jump by a factor of three, and one batch with a wrong label by any
@@ -76,40 +76,26 @@ def measure(losses: list[Tensor], optimizer: Optimizer, scale: float) -> Tensor 
     return numbers
 
 
-class Readout:
-    """Numbers that are copied to the host while it goes on. When they are read a step later, nobody has to wait."""
-
-    def __init__(self, numbers: Tensor) -> None:
-        self._host = torch.empty(numbers.shape, pin_memory=numbers.is_cuda).copy_(numbers, non_blocking=True)
-        self._copied = torch.cuda.Event() if numbers.is_cuda else None
-        if self._copied:
-            self._copied.record()
-
-    def read(self) -> list[float]:
-        if self._copied:
-            self._copied.synchronize()
-        return self._host.tolist()
-
-
-def skips_on_device(trainer: L.Trainer) -> bool:
-    """Return whether the optimizer can skip a step on the device, without the host (by `found_inf`, as in fp16).
-
-    SGD cannot: with momentum it uses uninitialised memory if its first step is skipped. With fp16, averaged weights or
-    accumulated gradients the host waits for each step anyway.
-    """
-    optimizer = trainer.optimizers[0]
-    fused = isinstance(optimizer, (Adam, AdamW)) and all(group.get("fused") for group in optimizer.param_groups)
-    waits = scaler(trainer) is not None or any(averages(trainer)) or trainer.accumulate_grad_batches > 1
-    return trainer.strategy.root_device.type == "cuda" and fused and not waits
-
-
 def scaler(trainer: L.Trainer) -> Any:
     """Return the loss scaler of fp16, or None."""
     return getattr(trainer.precision_plugin, "scaler", None)  # several precision plugins have one
 
 
-def skip_step(trainer: L.Trainer, buffers: "Buffers") -> None:
-    """Make the coming optimizer step change nothing: no weights, optimizer state, buffers or averaged weights."""
+SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]
+
+
+def save_buffers(module: nn.Module) -> SavedBuffers:
+    """Return copies of a module's buffers, such as BatchNorm's statistics, and where they belong."""
+    entries = [(owner, name, owner[name]) for owner, name in buffers_by_owner(module)]
+    return [(owner, name, buffer.clone()) for owner, name, buffer in entries if buffer is not None]
+
+
+def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
+    """Make the coming optimizer step change nothing: no weights, optimizer state, buffers or averaged weights.
+
+    Args:
+        buffers: those before the step's first forward pass.
+    """
     optimizer = trainer.optimizers[0]
     if scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
@@ -117,7 +103,8 @@ def skip_step(trainer: L.Trainer, buffers: "Buffers") -> None:
                 parameter.grad.fill_(float("inf"))  # the scaler then skips the step; without gradients it would fail
     else:
         optimizer.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
-    buffers.restore()
+    for owner, name, saved in buffers:
+        owner[name].copy_(saved)  # type: ignore[union-attr]
     for callback in averages(trainer):  # let them take this step for one that they have averaged already
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 
@@ -129,34 +116,3 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 def _unscales_itself(optimizer: Optimizer) -> bool:
     """Return whether the optimizer divides gradients by fp16's loss scale, as fused ones do; see `GradScaler.step`."""
     return getattr(optimizer, "_step_supports_amp_scaling", False)  # other optimizers do not have the attribute
-
-
-class Buffers:
-    """A copy of a module's buffers, such as BatchNorm's statistics, made in a few kernels however many there are."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._entries = [(owner, name) for owner, name in buffers_by_owner(module) if owner[name] is not None]
-        self._saved: list[Tensor] = []
-
-    def save(self) -> None:
-        self._saved = [_joined(group) for group in self._groups()]
-
-    def restore(self, where: Tensor | None = None) -> None:
-        """Put the saved values back; if `where`, Bool[] on the device, is given, then only if it is true."""
-        for group, saved in zip(self._groups(), self._saved, strict=True):
-            values = saved if where is None else torch.where(where, saved, _joined(group))
-            parts = values.split([buffer.numel() for buffer in group])
-            copy_each(group, [part.view_as(buffer) for part, buffer in zip(parts, group, strict=True)])
-
-    def _groups(self) -> list[list[Tensor]]:
-        """Group the buffers by device and type. They are looked up anew, since a module may have replaced a tensor."""
-        buffers = [owner[name].detach() for owner, name in self._entries]  # type: ignore[union-attr]
-
-        def kind(buffer: Tensor) -> str:
-            return f"{buffer.device} {buffer.dtype}"
-
-        return [list(group) for _, group in groupby(sorted(buffers, key=kind), kind)]
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -4,10 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-
 from kit.safeguards.overfitting.verdict import GAP_THAT_MATTERS, Verdict
 
 MAX_FLAGS = 3  # who changes more at a time does not learn what helped
@@ -20,13 +16,12 @@ REGULARIZERS = {
 }
 
 
-def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool, longer: str | None) -> list[str]:
+def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[str]:
     """Return what to try next, the most likely first.
 
     Args:
         model: the task's arguments as the command line stores them, with classes as `{class_path, init_args}`.
         augmented: whether training images are augmented.
-        longer: what `longer_training` returned.
     """
     net = model.get("net")
     net_arguments = net.get("init_args", {}) if isinstance(net, Mapping) else {}
@@ -42,24 +37,8 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool, longer: 
             flags.append("stronger augmentation (data.augment)")
         return [*flags[:MAX_FLAGS], "more training images"]
     if verdict.kind == "underfits":
-        flags = [longer, "a larger net", *(f"--model.{key} 0" for key in regularizers if values[key])]
-        return [flag for flag in flags if flag][:MAX_FLAGS]
+        flags = ["longer training (trainer.max_epochs, early_stopping.patience)", "a larger net"]
+        return [*flags, *(f"--model.{key} 0" for key in regularizers if values[key])][:MAX_FLAGS]
     if verdict.kind == "too small to tell":
         return [f"a validation set {math.ceil((verdict.at.gap_margin / GAP_THAT_MATTERS) ** 2)} times as large"]
     return []
-
-
-def longer_training(trainer: L.Trainer) -> str | None:
-    """Return the flag that doubles the limit that ended the run: epochs, steps, or the patience of early stopping.
-
-    Returns:
-        None if something else ended the run.
-    """
-    if trainer.max_epochs and 0 < trainer.max_epochs <= trainer.current_epoch:
-        return f"--trainer.max_epochs {2 * trainer.max_epochs}"
-    if 0 < trainer.max_steps <= trainer.global_step:
-        return f"--trainer.max_steps {2 * trainer.max_steps}"
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EarlyStopping) and callback.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            return f"--early_stopping.patience {2 * callback.patience}"
-    return None

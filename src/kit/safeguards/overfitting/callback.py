@@ -16,7 +16,7 @@ from kit.ground._lightning import prepare_batch
 from kit.ground.errors import UserError
 from kit.safeguards.checkpoints import judged_by
 from kit.safeguards.messages import log_text
-from kit.safeguards.overfitting.advice import advice, longer_training
+from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin
 from kit.task import as_task
 
@@ -115,7 +115,7 @@ class Overfitting(L.Callback):
         if verdict is None:
             return f"verdict: none, since {self._no_verdict}"
         augmented = isinstance(self._data, ImageDataModule) and bool(self._data.augment)
-        suggestions = advice(verdict, pl_module.hparams_initial, augmented, longer_training(trainer))
+        suggestions = advice(verdict, pl_module.hparams_initial, augmented)
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 
     def figures(self) -> dict[str, float]:
