@@ -42,9 +42,6 @@ class EarlyStopping(callbacks.EarlyStopping):
             self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)
         super().setup(trainer, pl_module, stage)
 
-    def _improvement_message(self, current) -> str:
-        return ""
-
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
         if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated(trainer)):
             super()._run_early_stopping_check(trainer)

@@ -162,9 +162,9 @@ def test_learning_rates_of_nested_schedules_are_cut():
     assert [rate for schedule in inner for rate in schedule.base_lrs] == pytest.approx([0.001, 0.001])
 
 
-@pytest.mark.parametrize(("steps", "cut"), [([10], 0.5), ([30], 1.0), ([30, 33], 0.5)])
+@pytest.mark.parametrize(("steps", "cut"), [([30], 1.0), ([30, 33], 0.5)])
 def test_weights_that_are_not_finite_are_restored_at_once(steps, cut, capsys):
-    """The learning rate is cut if too few losses are known to call the last one usual, or if it happens again."""
+    """The learning rate is cut only if it happens again."""
     guard = NanGuard(snapshot_every=2)
     model, trainer = train(batches(40), Poison("weight", steps), guard, EMA(0.9), optimizer=fused_adam)
     assert (guard.skipped, guard.rollbacks) == (len(steps), len(steps))
@@ -312,7 +312,7 @@ def test_suggestions(facts, first):
 def test_manual_optimization_is_refused_with_a_reason():
     model = PlainModule(adam)
     model.automatic_optimization = False
-    with pytest.raises(UserError, match=r"PlainModule steps its optimizers by hand.*--nan_guard.enabled false"):
+    with pytest.raises(UserError, match=r"manual optimization \(PlainModule\): --nan_guard.enabled false"):
         train(batches(1), NanGuard(), model=model)
     train(batches(1), NanGuard(enabled=False), model=model)
 

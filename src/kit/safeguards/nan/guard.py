@@ -8,17 +8,9 @@ from torch.optim import Optimizer
 
 from kit.ground.errors import UserError
 from kit.safeguards.messages import log_message
-from kit.safeguards.nan.report import Reporter, finite
+from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import (
-    MIN_LOSSES,
-    DivergenceDetector,
-    SavedBuffers,
-    measure,
-    save_buffers,
-    scaler,
-    skip_step,
-)
+from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure, save_buffers, scaler, skip_step
 
 
 class Diverged(UserError):
@@ -51,8 +43,7 @@ class NanGuard(L.Callback):
     ) -> None:
         if patience < 1 or snapshot_every < 1 or max_rollbacks < 0 or not 0 < lr_factor <= 1:
             raise UserError(
-                "nan_guard: patience and snapshot_every must be at least 1, max_rollbacks at least 0, "
-                "lr_factor above 0 and at most 1"
+                "nan_guard: patience and snapshot_every >= 1, max_rollbacks >= 0, 0 < lr_factor <= 1 must hold"
             )
         self.enabled, self.patience, self.lr_factor = enabled, patience, lr_factor
         self.max_rollbacks, self.snapshot_every = max_rollbacks, snapshot_every
@@ -65,10 +56,8 @@ class NanGuard(L.Callback):
             others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
             trainer.callbacks = others  # type: ignore[attr-defined]
         elif stage == "fit" and not pl_module.automatic_optimization:
-            raise UserError(
-                f"nan_guard: {type(pl_module).__name__} steps its optimizers by hand, and such steps cannot be "
-                "skipped: --nan_guard.enabled false"
-            )
+            name = type(pl_module).__name__
+            raise UserError(f"nan_guard cannot skip steps of manual optimization ({name}): --nan_guard.enabled false")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # of the batches of the current step
@@ -90,11 +79,11 @@ class NanGuard(L.Callback):
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1:
-            self._batch_is_bad = self._batch_is_bad or not finite(loss)
+        if trainer.accumulate_grad_batches > 1:  # otherwise the host need not wait for the loss here
+            self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        numbers = measure(self._losses, optimizer, scaler(trainer).get_scale() if scaler(trainer) else 1.0)
+        numbers = measure(trainer, self._losses)
         self._losses = []
         if numbers is None:
             return
@@ -122,11 +111,9 @@ class NanGuard(L.Callback):
         skip_step(trainer, self._buffers)
         if not is_alarm:
             return
-        # A learning rate that makes weights infinite makes the loss high first. If the loss was as usual, something
-        # else has damaged them, unless it happens again.
-        if not trainer.strategy.reduce_boolean_decision(finite(list(pl_module.parameters()))):
-            usual = len(self.detector.losses) >= MIN_LOSSES and not self.detector.high_count
-            self._go_back("the weights are not finite", trainer, pl_module, not usual or self.rollbacks > 0)
+        # Steps with finite gradients rarely make weights infinite: blame the learning rate only if it happens again.
+        if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
+            self._go_back("the weights are not finite", trainer, pl_module, cut=self.rollbacks > 0)
         elif self.streak >= self.patience:
             self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module)
 
@@ -153,12 +140,12 @@ class NanGuard(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.skipped:
-            log_message(
-                trainer, "nan_guard/sum", f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs"
-            )
+            message = f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs"
+            log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A resumed run goes back to the state in the checkpoint, so this run must do the same.
+        # A resumed run can only go back to the state in its checkpoint, so this run must do the same. If the loss is
+        # high, it keeps its earlier state instead.
         if trainer.state.fn == "fit" and not self.detector.high_count:
             self.snapshots.begin_anew(trainer, pl_module)
 

@@ -50,11 +50,10 @@ class Reporter:
             return
         self.count += 1
         facts = {"what": problem, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        facts |= _worst(
-            {"batch": index, **examine(trainer, pl_module, batch), **rerun(trainer, pl_module, batch, index)}
-        )
+        own_facts = examine(trainer, pl_module, batch) | rerun(trainer, pl_module, batch, index)
+        facts |= _of_worst_process({"batch": index, **own_facts})
         facts["try"] = suggestions(facts)
-        # All processes must read `log_dir`: it is the first process's.
+        # All processes must read `log_dir`: Lightning broadcasts it from the first one.
         file = Path(trainer.log_dir or trainer.default_root_dir, f"nan_guard_{self.count}.json")
         self.last = f"{summary(facts)}; details are in {file}"
         log_message(trainer, "nan_guard", f"nan_guard: {self.last}")
@@ -63,7 +62,7 @@ class Reporter:
                 part.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def finite(tree: Any) -> bool:
+def is_finite(tree: Any) -> bool:
     """Return whether all floating-point tensors in nested containers are finite."""
     tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
@@ -76,9 +75,9 @@ def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dic
     return {
         "rank": trainer.global_rank,
         "files": _files(trainer, batch),
-        "input_finite": finite(batch),
-        "weights_not_finite": [name for name, p in parameters.items() if not finite(p)],
-        "gradients_not_finite": [name for name, p in parameters.items() if not finite(p.grad)],
+        "input_finite": is_finite(batch),
+        "weights_not_finite": [name for name, p in parameters.items() if not is_finite(p)],
+        "gradients_not_finite": [name for name, p in parameters.items() if not is_finite(p.grad)],
         "precision": str(trainer.precision),
         "clipped": bool(trainer.gradient_clip_val),
         "highest_rate": max(float(group.get("initial_lr", group["lr"])) for group in groups),
@@ -99,7 +98,7 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
     facts: dict[str, Any] = {"loss": None, "module": None, "rerun_error": None}
 
     def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if facts["module"] is None and not finite(output):  # inner modules return before those around them
+        if facts["module"] is None and not is_finite(output):  # inner modules return before those around them
             facts["module"] = f"{name} ({type(module).__name__})"
 
     try:
@@ -122,13 +121,13 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
     return facts
 
 
-def _worst(facts: dict[str, Any]) -> dict[str, Any]:
+def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of the process whose batch has the clearest fault, the same on all processes."""
-    everyones = [facts]
+    all_facts = [facts]
     if torch.distributed.is_initialized():
-        everyones *= torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyones, facts)
-    return max(everyones, key=lambda own: (not own["input_finite"], bool(own["module"]), isinstance(own["loss"], str)))
+        all_facts *= torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(all_facts, facts)
+    return max(all_facts, key=lambda f: (not f["input_finite"], bool(f["module"]), isinstance(f["loss"], str)))
 
 
 def _files(trainer: L.Trainer, batch: Any) -> list[str]:

@@ -49,20 +49,21 @@ class DivergenceDetector:
         return middle + HIGH_FACTOR * max(abs(middle), spread)
 
 
-def measure(losses: list[Tensor], optimizer: Optimizer, scale: float) -> Tensor | None:
+def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     """Return the numbers that a step is judged by, the same on all processes.
 
     Args:
-        losses: those of the step's batches, each divided by the number of batches.
-        scale: the loss scale of fp16, by which the losses are multiplied.
+        losses: those of the step's batches, each divided by the number of batches, and multiplied by fp16's loss scale.
 
     Returns:
         Float[4] on the device: above 0 if the step is bad, above 0 if its loss is, the loss (0 in a bad step), and the
         norm of the gradient. None if the step has no loss or no gradient.
     """
+    optimizer = trainer.optimizers[0]
     gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
     if not losses or not gradients:
         return None
+    scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
     loss = torch.stack(losses).sum().float() / scale
     norm = torch.stack([norm.float() for norm in norm_of_each(gradients)]).norm()
     loss_is_bad = ~loss.isfinite()
@@ -70,10 +71,7 @@ def measure(losses: list[Tensor], optimizer: Optimizer, scale: float) -> Tensor 
     if _unscales_itself(optimizer):
         norm = norm / scale
     numbers = torch.stack([is_bad.float(), loss_is_bad.float(), torch.where(is_bad, 0.0, loss), norm])
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(numbers)  # Lightning's reduction would make the host wait
-        numbers /= torch.distributed.get_world_size()
-    return numbers
+    return trainer.strategy.reduce(numbers, reduce_op="mean")
 
 
 def scaler(trainer: L.Trainer) -> Any:

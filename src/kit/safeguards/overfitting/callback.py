@@ -6,9 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch.distributed
-from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch.utils.data import DataLoader
 
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
@@ -45,26 +43,24 @@ class Overfitting(L.Callback):
         self.history: list[Measured] = []
         self.best = 0  # the index of the best checkpoint's validation in the history
         self._best_score = -math.inf
-        self._can_measure = True
+        self._score_name: str | None = None  # None if this run has no verdict
         self._no_verdict = "nothing was validated"  # the reason
-        self._score_name: str | None = None
         self._data: Any = None
         self._task: Any = None
         self._train_score: tuple[float, float] | None = None  # of the current validation, with its margin
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
         # Lightning sets `datamodule` only where there is one.
         self._data, self._task = getattr(trainer, "datamodule", None), as_task(pl_module)
-        if stage == "fit":
-            module = type(pl_module).__name__
-            if not (self._task.has("evaluate") and self._task.has("evaluation")):
-                missing = f"{module} is no kit.task.Task with the methods evaluate and evaluation"
-            elif not isinstance(self._data, ImageDataModule):
-                missing = f"{type(self._data).__name__} is no kit.data.ImageDataModule"
-            else:
-                self._score_name = self._task.evaluation("train").score_name
-                missing = "" if self._score_name else f"{module} has no score from 0 to 1"
-            self._can_measure, self._no_verdict = not missing, missing or self._no_verdict
+        name, has_evaluation = type(pl_module).__name__, self._task.has("evaluate") and self._task.has("evaluation")
+        if not has_evaluation or not isinstance(self._data, ImageDataModule):
+            self._no_verdict = f"{name} is no kit.task.Task, or its data no kit.data.ImageDataModule"
+            return
+        self._score_name = self._task.evaluation("train").score_name
+        if self._score_name is None:
+            self._no_verdict = f"{name} has no score from 0 to 1"
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [list(m) for m in self.history], "best": self.best, "best_score": self._best_score}
@@ -84,11 +80,7 @@ class Overfitting(L.Callback):
             else:
                 self._measure_best(trainer, pl_module)
 
-    def on_test_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if batch_idx == dataloader_idx == 0 and self._measures(trainer):
-            self._measure_best(trainer, pl_module)
+    on_test_batch_start = on_validation_batch_start  # of the test after training
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or not self._measures(trainer):
@@ -114,8 +106,7 @@ class Overfitting(L.Callback):
         verdict = self._verdict()
         if verdict is None:
             return f"verdict: none, since {self._no_verdict}"
-        augmented = isinstance(self._data, ImageDataModule) and bool(self._data.augment)
-        suggestions = advice(verdict, pl_module.hparams_initial, augmented)
+        suggestions = advice(verdict, pl_module.hparams_initial, bool(self._data.augment))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 
     def figures(self) -> dict[str, float]:
@@ -123,23 +114,25 @@ class Overfitting(L.Callback):
         return self._figures(self.history[self.best]) if self.history else {}
 
     def _figures(self, measured: Measured) -> dict[str, float]:
+        if measured.train is None:
+            return {}
         values = {f"train_{self._score_name}": measured.train, "gap": measured.gap, "gap_margin": measured.gap_margin}
-        return {} if measured.train is None else {f"overfitting/{key}": value for key, value in values.items()}
+        return {f"overfitting/{key}": value for key, value in values.items()}
 
     def _verdict(self) -> Verdict | None:
         return decide(self.history, self.best, self._task.up_to_one) if self.history else None
 
     def _measures(self, trainer: L.Trainer) -> bool:
-        return self.enabled and self._can_measure and not trainer.sanity_checking
+        return self.enabled and self._score_name is not None and not trainer.sanity_checking
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         """Return whether this validation is measured. It depends on settings only, so a resumed run does the same."""
         between = trainer.val_check_batch
         if not between or between == math.inf:  # validated by the clock, or in an epoch without a length
             return True
-        trained = between * (trainer.check_val_every_n_epoch or 1) * _batch_size(trainer.train_dataloader)
+        trained = between * (trainer.check_val_every_n_epoch or 1) * self._data.batch_size
         part = self._data.train_part_dataloader()
-        evaluated = min(trainer.num_val_batches[0], sized_len(part) or 1) * _batch_size(part)
+        evaluated = min(trainer.num_val_batches[0], len(part)) * part.batch_sampler.batch_size
         every = math.ceil(evaluated * FORWARD / (self.budget * trained))
         every = trainer.strategy.broadcast(every)  # one process may have a batch more than another
         return (len(self.history) + 1) % max(1, every) == 0
@@ -173,11 +166,6 @@ class Overfitting(L.Callback):
 
 
 def _score(evaluation: Evaluation) -> tuple[float, float] | None:
-    """Return the score of all processes' samples and its margin; None if one of them is unknown or not finite."""
+    """Return the score of all processes' samples and its margin; None if there is nothing to measure."""
     score = evaluation.score()
-    result = (score, margin(evaluation.shares())) if math.isfinite(score) else (math.nan, math.nan)
-    return result if all(map(math.isfinite, result)) else None
-
-
-def _batch_size(loader: DataLoader) -> int:
-    return getattr(loader.batch_sampler, "batch_size", 1)  # other samplers than ours may not have it
+    return (score, margin(evaluation.shares())) if math.isfinite(score) else None
