@@ -114,7 +114,7 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
         arguments = [batch, index][: 1 + is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)]
         with isolate_rng(), warnings.catch_warnings(action="ignore"), trainer.precision_plugin.train_step_context():
             output = model.training_step(*arguments)
-        loss = float(output["loss"] if isinstance(output, Mapping) else output)
+        loss = (output["loss"] if isinstance(output, Mapping) else output).item()
         facts["loss"] = loss if math.isfinite(loss) else str(loss)
     except Exception as error:
         facts["rerun_error"] = one_line(error)
