@@ -181,7 +181,13 @@ def test_snapshot_is_restored():
     assert not trainer.optimizers[0].state_dict()["state"]
 
 
-TRUSTED = [(29, 0), (49, 0), (50, 29), (79, 29), (80, 59)]  # good steps, and the step gone back to after them
+TRUSTED = [
+    (29, 0),
+    (49, 0),
+    (50, 29),
+    (79, 29),
+    (80, 59),
+]  # the number of good steps, and the step of the state that would then be restored
 
 
 @pytest.mark.parametrize(("steps", "step"), TRUSTED)

@@ -85,7 +85,7 @@ class Overfitting(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or not self._measures(trainer):
             return
-        self._no_verdict = "the score of the validation or of the training images is unknown or not finite"
+        self._no_verdict = "the score of the validation or of the training images is not finite, or there was none"
         val_score = _score(self._task.measured)
         if val_score is None:
             return
