@@ -8,9 +8,10 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from kit.ground._torch import buffers_by_owner, norm_of_each
+from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averages
 
 # The losses of detectors and of small batches jump by a factor of three, and one batch with a wrong label by any
@@ -65,7 +66,7 @@ def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
         return None
     scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
     loss = torch.stack(losses).sum().float() / scale
-    norm = torch.stack([norm.float() for norm in norm_of_each(gradients)]).norm()
+    norm = get_total_norm(gradients).float()
     loss_is_bad = ~loss.isfinite()
     is_bad = loss_is_bad | ~norm.isfinite()
     if _unscales_itself(optimizer):
