@@ -27,7 +27,7 @@ NAMES = {
     SequentialLR: ["_schedulers"],
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
     LightningModule: ["_on_before_batch_transfer"],
-    EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric", "_improvement_message"],
+    EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric"],
     ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],
     _EvaluationLoop: ["_has_run"],
     _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
