@@ -115,7 +115,11 @@ class Evaluation(ABC):
         return self.compute().get(self.score_name or "", float("nan"))
 
     def shares(self) -> Tensor:
-        """Return what each sample adds to the score, Float[N 2 K], see `kit.safeguards.overfitting.verdict.of`."""
+        """Return what each sample adds to the score, Float[N 2 K]: what is right, and what there is, in K parts.
+
+        The score is the mean over K of the sum of the first by the sum of the second. For accuracy K is 1, and they are
+        0 or 1, and 1. For mean IoU K is the number of classes, and they are the intersection and the union.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say what each sample adds to its score")
 
     def badness(self) -> tuple[str, Tensor] | None:

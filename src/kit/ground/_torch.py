@@ -2,8 +2,6 @@
 to 0.29; tests/kit/ground/test_private_names.py names those that a version does not have.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -14,11 +12,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 __all__ = [
     "BatchNorm",
     "buffers_by_owner",
-    "copy_each",
     "has_fast_bfloat16",
     "inner_schedules",
     "is_compiled",
-    "norm_of_each",
     "proposal_limits",
     "tree_flatten",
     "tree_leaves",
@@ -26,16 +22,6 @@ __all__ = [
     "tree_unflatten",
     "version_of",
 ]
-
-
-def norm_of_each(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the norm of each tensor, Float[] each, computed in a few kernels."""
-    return torch._foreach_norm(list(tensors))
-
-
-def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy each source into its target, in a few kernels."""
-    torch._foreach_copy_(list(targets), list(sources))
 
 
 def version_of(tensor: Tensor) -> int:

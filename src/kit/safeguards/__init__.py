@@ -1,4 +1,4 @@
-"""What watches over a run: callbacks that know no task."""
+"""Callbacks that protect a run of any task."""
 
 from kit.safeguards.checkpoints import Checkpoint
 from kit.safeguards.memory.guard import MemoryGuard

@@ -1,19 +1,20 @@
-"""What a guard has to say: a line on the screen, and text in TensorBoard."""
+"""Messages of the safeguards: a line on the console, and text in TensorBoard."""
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
-def tell(trainer: L.Trainer, tag: str, said: str) -> None:
-    """Of several processes the first one speaks."""
+def log_message(trainer: L.Trainer, tag: str, message: str) -> None:
+    """Print a message and write it to TensorBoard. Only the first of several processes does so."""
     if trainer.is_global_zero:
-        print(said, flush=True)
-        show(trainer, tag, said)
+        print(message, flush=True)
+        log_text(trainer, tag, message)
 
 
-def show(trainer: L.Trainer, tag: str, text: str) -> None:
-    """In TensorBoard alone: Markdown."""
+def log_text(trainer: L.Trainer, tag: str, text: str) -> None:
+    """Write Markdown to TensorBoard."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            write = getattr(logger, "log_text", None) or logger.experiment.add_text  # ours minds a full disk
+            # The dashboard's logger has `log_text`, which survives a full disk. Lightning's logger has no such method.
+            write = getattr(logger, "log_text", None) or logger.experiment.add_text
             write(tag, text, trainer.global_step)

@@ -1,7 +1,7 @@
-"""The only place that puts other methods into objects, for a while.
+"""The only place that replaces methods of other objects, for a while.
 
 Lightning has no hook around a step, around `backward` or around the optimizer's step, and none for a plain module's
-`log`. The memory guard needs all of them, and the dashboard what `loss_terms` is given.
+`log`. The memory guard needs all of them. The dashboard needs the arguments of `loss_terms`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Let an object have another method, and give it back its own at the end."""
+    """Replace a method of an object, and restore it at the end."""
     before = vars(owner).get(name)
     setattr(owner, name, function)
     try:

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from shares import score_of
 from torch.nn import functional as F
 
 from kit.labels.evaluation import LabelEvaluation
-from kit.safeguards.overfitting.verdict import of
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 TARGETS = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
@@ -20,7 +20,7 @@ def evaluation(*batches: list[int]) -> LabelEvaluation:
 def test_metrics_by_hand_are_also_the_score_and_its_shares():
     one = evaluation([0, 1, 2, 3, 4], [5, 6, 7])
     values = one.compute(by_class=True)
-    assert values["accuracy"] == 6 / 8 == one.score() == of(one.shares())
+    assert values["accuracy"] == 6 / 8 == one.score() == score_of(one.shares())
     assert values["accuracy/a"] == values["accuracy/b"] == 0.5 and values["accuracy/c"] == 1
     assert values["f1"] == pytest.approx((2 / 3 + 1 / 2 + 1 + 1 + 1 + 2 / 3) / 6)  # 2 TP / (2 TP + FP + FN)
     assert values["loss"] == pytest.approx(float(F.cross_entropy(LOGITS, TARGETS)))

@@ -1,4 +1,4 @@
-"""A NaN where it is wanted: what the guards are tried on, without a slice."""
+"""Callbacks that put a NaN into a run, or end it, for tests of the guards."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ from torch.utils._pytree import tree_leaves
 
 
 class Poison(L.Callback):
-    """Puts a NaN into the input, the loss, a gradient or (before the step) a weight.
+    """Put a NaN into the input, the loss, a gradient or (before the step) a weight.
 
     Args:
         where: input, loss, gradient or weight.
         steps: the optimizer steps of the whole run, from 0.
-        rank: the process that gets it.
+        rank: the process into which it is put.
     """
 
     def __init__(self, where: str, steps: list[int], rank: int = 0):
@@ -41,10 +41,10 @@ class Poison(L.Callback):
 
 
 class Terminated(L.Callback):
-    """Sends SIGTERM to each process.
+    """Send SIGTERM to each process.
 
     Args:
-        step: the optimizer step that they are at, from 0.
+        step: the optimizer step at which it is sent, from 0.
     """
 
     def __init__(self, step: int):

@@ -1,4 +1,4 @@
-"""What is measured of the training images, by hand and over the command line; and that nothing else changes by it."""
+"""The measurement of training images agrees with one by hand, and changes nothing else."""
 
 import json
 from pathlib import Path
@@ -57,15 +57,15 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-def agrees_with_hand(**options: Any) -> None:
+def assert_agrees_with_hand(**options: Any) -> None:
     train, val = by_hand(**options)
-    found = results()
-    assert found["overfitting/train_accuracy"] == pytest.approx(train)
-    assert found["overfitting/gap"] == pytest.approx(train - val)
-    assert 0 < found["overfitting/gap_margin"] < 0.5
+    figures = results()
+    assert figures["overfitting/train_accuracy"] == pytest.approx(train)
+    assert figures["overfitting/gap"] == pytest.approx(train - val)
+    assert 0 < figures["overfitting/gap_margin"] < 0.5
 
 
-def test_the_part_is_as_large_as_val_fixed_and_of_training_images():
+def test_measured_images_are_a_fixed_part_of_train_as_large_as_val():
     parts = []
     for seed in (0, 0, 1):
         data = tiny_task.Shades(train=200, val=45, seed=seed, augment=[torch.nn.Identity()])
@@ -83,10 +83,10 @@ AVERAGED = {"trainer": {"callbacks": [{"class_path": "kit.training.EMA", "init_a
 
 
 @pytest.mark.parametrize("averaged", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_it_measures_the_weights_that_are_kept(averaged, capsys):
+def test_weights_of_the_best_checkpoint_are_measured(averaged, capsys):
     Path("more.yaml").write_text(yaml.safe_dump(AVERAGED if averaged else {}))
     verbs.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
-    agrees_with_hand()
+    assert_agrees_with_hand()
     train, val = by_hand()
     verdict = capsys.readouterr().out.split("version_0\n")[1].splitlines()
     assert verdict[0].startswith("verdict: ") and f"(train {train:.2f}, val {val:.2f} +- 0." in verdict[0]
@@ -97,53 +97,55 @@ def test_it_measures_the_weights_that_are_kept(averaged, capsys):
     assert "overfitting/verdict/text_summary" in events.Tags()["tensors"]
 
 
-def test_with_two_processes_each_image_counts_once(ranks):
-    """49 and a batch size of 8: one process has a batch more than the other, and the last is uneven. Both measure with
-    the statistics that the checkpoint has."""
+def test_each_image_counts_once_with_two_processes(ranks):
+    """49 images in batches of 8: one process has a batch more than the other, and the last one is incomplete.
+
+    Both measure with the BatchNorm statistics that are in the checkpoint.
+    """
     words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.val", "49"]
     words += ["--model", "tiny_task.Normed", "--overfitting.budget", "10"]  # at each validation, not after the training
     ended = ranks("tiny_app.fit", *words)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("verdict: ") == 1
-    agrees_with_hand(val=49, model=tiny_task.Normed)
+    assert_agrees_with_hand(val=49, model=tiny_task.Normed)
 
 
 WORKERS = ["--data.num_workers", "1", "--trainer.max_epochs", "2"]
 
 
 @pytest.mark.parametrize("words", [[], pytest.param(WORKERS, marks=pytest.mark.slow)], ids=["alone", "with a worker"])
-def test_training_is_the_same_without_it(words):
-    """Its loader's iterators would draw from the generator that the training's iterators draw from."""
-    states, found = [], []
+def test_measuring_does_not_change_the_training(words):
+    """The iterator of its loader must not draw from the generator that the training's iterators use."""
+    states, figures = [], []
     for enabled in ("true", "false"):
         verbs.fit(["--name", enabled, "--overfitting.enabled", enabled, *FEW, *words])
         states.append(torch.load(f"runs/{enabled}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"])
-        found.append(results(Path(f"runs/{enabled}/version_0")))
+        figures.append(results(Path(f"runs/{enabled}/version_0")))
         states[-1]["generator"] = torch.get_rng_state()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
-    same = [{k: v for k, v in f.items() if k.startswith("test/")} for f in found]
+    same = [{k: v for k, v in f.items() if k.startswith("test/")} for f in figures]
     assert same[0] == same[1]
-    assert not any(key.startswith("overfitting/") for key in found[1])
+    assert not any(key.startswith("overfitting/") for key in figures[1])
 
 
-def test_off_it_says_nothing(capsys):
+def test_disabled_callback_is_silent(capsys):
     verbs.fit(["--overfitting.enabled", "false", *FEW])
     assert "verdict" not in capsys.readouterr().out and not scalars(RUN)
 
 
 @pytest.mark.slow
-def test_what_costs_more_than_the_budget_is_left_out_and_the_best_is_measured(capsys):
+def test_validations_beyond_the_budget_are_not_measured_but_the_best_is(capsys):
     """40 forward passes, which are all the training images there are, after 40 steps of training, are a third of their
     work: every seventh validation is within 5 %, every second within 17 %."""
     sizes = ["--data.train", "40", "--data.val", "45", "--early_stopping.patience", "null"]
     verbs.fit([*sizes, "--trainer.max_epochs", "10"])
     assert [step for step, _ in scalars(RUN)["overfitting/gap"]] == [7 * 5]
-    agrees_with_hand(train=40)
+    assert_agrees_with_hand(train=40)
     verbs.fit([*sizes, "--trainer.max_epochs", "4", "--overfitting.budget", "0.17"])
     assert [step for step, _ in scalars(Path("runs/tiny/version_1"))["overfitting/gap"]] == [2 * 5, 4 * 5]
 
 
-def test_a_resumed_run_knows_what_was_measured_before():
+def test_resumed_run_keeps_earlier_measurements():
     options = ["--trainer.max_epochs", "4", "--model.lr", "0.01", *FEW]
     verbs.fit([*options, "--name", "straight"])
     verbs.fit([*options, "--name", "halved", "--trainer.max_epochs", "2"])
@@ -155,29 +157,29 @@ def test_a_resumed_run_knows_what_was_measured_before():
     assert own[0] == own[1]
 
 
-def test_a_module_without_the_methods_trains_as_ever_and_is_told_why(capsys):
+def test_plain_module_is_trained_without_a_verdict(capsys):
     verbs.fit(["--model", "tiny_task.Judge", *FEW])
     assert capsys.readouterr().out.count("verdict: none, since Judge is no kit.task.Task") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
-def test_without_a_validation_there_is_no_verdict(capsys):
+def test_no_verdict_without_a_validation(capsys):
     verbs.fit(["--trainer.limit_val_batches", "0", *FEW])
     assert "verdict: none, since nothing was validated" in capsys.readouterr().out
 
 
-def test_a_limited_validation_limits_the_part_too():
+def test_limited_validation_limits_the_measured_part():
     verbs.fit(["--trainer.limit_val_batches", "2", *FEW])
     assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
 
 
 @pytest.mark.parametrize("budget", [0, -1])
-def test_a_budget_of_nothing_is_a_mistake(budget):
+def test_budget_must_be_positive(budget):
     with pytest.raises(UserError, match=r"overfitting\.budget is .* --overfitting\.enabled false"):
         Overfitting(budget=budget)
 
 
-CASES = [  # what is run: its verdict
+CASES = [  # the arguments, and the verdict
     (["--data.train", "60", "--data.val", "400", "--trainer.max_epochs", "30", "--data.batch_size", "60"],
      "overfits since epoch"),
     (["--model.lr", "0", *FEW], "underfits"),
@@ -186,13 +188,13 @@ CASES = [  # what is run: its verdict
 ]  # fmt: skip
 
 
-DEAR = ("too small to tell", "fits well")
+SLOW = ("too small to tell", "fits well")
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
-    [pytest.param(*case, marks=pytest.mark.slow if case[1] in DEAR else (), id=case[1]) for case in CASES],
+    ("words", "verdict"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[1] in SLOW else (), id=case[1]) for case in CASES],
 )
-def test_verdicts_of_real_runs(words, wanted, capsys):
+def test_verdicts_of_real_runs(words, verdict, capsys):
     verbs.fit([*words, "--early_stopping.patience", "null"])
-    assert f"verdict: {wanted}" in capsys.readouterr().out
+    assert f"verdict: {verdict}" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What is watched, and when a run stops."""
+"""The metric that is watched, and when a run stops."""
 
 from types import SimpleNamespace
 
@@ -9,26 +9,26 @@ from kit.safeguards import Checkpoint, EarlyStopping
 from kit.training.monitor import watched
 
 TASK = SimpleNamespace(monitor="val/map", mode="max")
-SILENT = SimpleNamespace()
+PLAIN = SimpleNamespace()  # a module that names no metric
 
-WATCHED = [  # the task, --monitor, --mode: what is watched and which way is up
+WATCHED = [  # the task, --monitor and --mode; the log key that is watched, and its mode
     (TASK, None, None, ("val/map", "max")),
     (TASK, None, "min", ("val/map", "min")),
     (TASK, "val/loss", None, ("val/loss", "min")),
     (TASK, "val/accuracy", None, ("val/accuracy", "max")),
     (TASK, "val/error", "min", ("val/error", "min")),
-    (SILENT, None, None, ("val/loss", "min")),
-    (SILENT, "val/miou", None, ("val/miou", "max")),
+    (PLAIN, None, None, ("val/loss", "min")),
+    (PLAIN, "val/miou", None, ("val/miou", "max")),
     (SimpleNamespace(monitor="val/error", mode="min"), "val/error", None, ("val/error", "min")),
 ]
 
 
-@pytest.mark.parametrize(("task", "monitor", "mode", "wanted"), WATCHED)
-def test_watched(task, monitor, mode, wanted):
-    assert watched(task, monitor, mode) == wanted
+@pytest.mark.parametrize(("task", "monitor", "mode", "expected"), WATCHED)
+def test_watched_metric(task, monitor, mode, expected):
+    assert watched(task, monitor, mode) == expected
 
 
-STOPS = [  # mode, patience, min_delta, the metric of each validation: after which it stops
+STOPS = [  # mode, patience, min_delta and the metric of each validation; the number of validations before it stops
     ("max", 2, 0.0, [0.1, 0.2, 0.2, 0.1], 4),
     ("max", 2, 0.0, [0.1, 0.0, 0.2, 0.2, 0.3], None),
     ("max", 1, 0.15, [0.5, 0.6], 2),
@@ -38,16 +38,16 @@ STOPS = [  # mode, patience, min_delta, the metric of each validation: after whi
 ]
 
 
-@pytest.mark.parametrize(("mode", "patience", "min_delta", "values", "wanted"), STOPS)
-def test_stops(mode, patience, min_delta, values, wanted):
+@pytest.mark.parametrize(("mode", "patience", "min_delta", "values", "count"), STOPS)
+def test_run_stops_without_improvement(mode, patience, min_delta, values, count):
     stopping = EarlyStopping("val/x", mode, patience, min_delta)
     trainer = SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1, world_size=1)
-    stopping.setup(trainer, SILENT, "validate")
+    stopping.setup(trainer, PLAIN, "validate")
     stops = [stopping._evaluate_stopping_criteria(torch.tensor(value))[0] for value in values]
-    assert (stops.index(True) + 1 if True in stops else None) == wanted
+    assert (stops.index(True) + 1 if True in stops else None) == count
 
 
-ENDS = [  # the metric of each validation, and what is said at the end
+ENDS = [  # the metric of each validation, and the message at the end
     ([0.5, float("nan")], "stopped after epoch 2: val/x is not finite\n"),
     ([float("nan")], "stopped after epoch 1: val/x is not finite\n"),
     (
@@ -58,24 +58,24 @@ ENDS = [  # the metric of each validation, and what is said at the end
 ]
 
 
-@pytest.mark.parametrize(("values", "said"), ENDS)
-def test_it_says_why_it_stopped(values, said, capsys):
+@pytest.mark.parametrize(("values", "message"), ENDS)
+def test_reason_for_stopping_is_printed(values, message, capsys):
     stopping = EarlyStopping("val/x", "max", 1)
     trainer = SimpleNamespace(
         fast_dev_run=False, should_stop=False, enable_validation=True, world_size=1, strategy=SimpleNamespace()
     )
     trainer.is_global_zero, trainer.loggers = True, []
     trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
-    stopping.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), SILENT, "fit")
+    stopping.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), PLAIN, "fit")
     for trainer.current_epoch, value in enumerate(values):
         trainer.callback_metrics = {"val/x": torch.tensor(value)}
         stopping._run_early_stopping_check(trainer)
-    stopping.on_fit_end(trainer, SILENT)
-    assert capsys.readouterr().out == said
-    assert trainer.should_stop == bool(said)
+    stopping.on_fit_end(trainer, PLAIN)
+    assert capsys.readouterr().out == message
+    assert trainer.should_stop == bool(message)
 
 
-def test_the_state_of_a_resumed_run_is_not_forgotten():
+def test_state_is_restored_before_and_after_setup():
     before = EarlyStopping()
     before.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
     for value in (0.5, 0.4):
@@ -84,18 +84,18 @@ def test_the_state_of_a_resumed_run_is_not_forgotten():
     after.load_state_dict(before.state_dict())
     after.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
     assert (after.wait_count, float(after.best_score), after.mode) == (1, 0.5, "max")
-    # Whatever is loaded last, as Lightning does it: setup first.
+    # Lightning calls setup first.
     late = EarlyStopping()
     late.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
     late.load_state_dict(before.state_dict())
     assert (late.wait_count, float(late.best_score)) == (1, 0.5)
 
 
-def test_checkpoints_take_what_to_watch_from_the_task(tmp_path):
+def test_checkpoint_takes_the_metric_from_the_task(tmp_path):
     import lightning as L
 
     trainer = L.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
-    for task, wanted in ((TASK, ("val/map", "max", -float("inf"))), (SILENT, ("val/loss", "min", float("inf")))):
+    for task, expected in ((TASK, ("val/map", "max", -float("inf"))), (PLAIN, ("val/loss", "min", float("inf")))):
         checkpoint = Checkpoint()
         checkpoint.setup(trainer, task, "validate")
-        assert (checkpoint.monitor, checkpoint.mode, float(checkpoint.kth_value)) == wanted
+        assert (checkpoint.monitor, checkpoint.mode, float(checkpoint.kth_value)) == expected

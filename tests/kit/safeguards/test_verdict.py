@@ -1,22 +1,20 @@
-"""The decision, its words, and the interval that it rests on."""
+"""The verdict, its text, its margin of error, and the advice."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, Timer
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from shares import score_of
 
-from kit.safeguards.overfitting.advice import advice, longer
-from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin, of
+from kit.safeguards.overfitting.advice import advice
+from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin
 
 
 def measured(epoch: int, train: float | None, val: float, val_margin: float = 0.02, train_margin: float = 0.0):
     return Measured(epoch, val, val_margin, train, train_margin)
 
 
-HISTORIES = [  # what was measured, the best's place: the verdict
+HISTORIES = [  # the measurements, the index of the best checkpoint, and the start of the verdict
     ([(1, 0.9, 0.88)], 0, "fits well (train 0.90, val 0.88 +- 0.02)"),
     ([(1, 1.0, 1.0)], 0, "fits well (train 1.00, val 1.00 +- 0.02)"),
     ([(1, 0.85, 0.9)], 0, "fits well (train 0.85, val 0.90 +- 0.02)"),
@@ -55,13 +53,13 @@ HISTORIES = [  # what was measured, the best's place: the verdict
 ]
 
 
-@pytest.mark.parametrize(("history", "best", "wanted"), HISTORIES)
-def test_verdicts(history, best, wanted):
+@pytest.mark.parametrize(("history", "best", "text"), HISTORIES)
+def test_verdicts(history, best, text):
     verdict = decide([measured(*values) for values in history], best)
-    assert str(verdict).startswith(wanted) and wanted.startswith(verdict.kind)
+    assert str(verdict).startswith(text) and text.startswith(verdict.kind)
 
 
-def test_no_verdict_where_the_best_checkpoint_was_not_measured():
+def test_no_verdict_if_the_best_checkpoint_was_not_measured():
     assert decide([measured(1, 0.9, 0.9), measured(2, None, 0.95)], 1) is None
 
 
@@ -71,20 +69,20 @@ def accuracy(right: int, wrong: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(180, 20), (500, 500), (9500, 500)])
-def test_the_interval_of_a_share_is_the_binomials(right, wrong):
+def test_margin_of_an_accuracy_agrees_with_the_binomial_distribution(right, wrong):
     count = right + wrong
     share = (right + 2) / (count + 4)
     by_hand = 1.96 * math.sqrt(share * (1 - share) / (count + 4))
     assert margin(accuracy(right, wrong)) == pytest.approx(by_hand, rel=0.1)
 
 
-def test_where_all_are_right_it_is_no_wider_than_the_rule_of_three_and_not_0():
+def test_margin_if_all_samples_are_right_is_within_the_rule_of_three_and_not_0():
     for count in (20, 144, 1000):
         assert 0.4 * 3 / count < margin(accuracy(count, 0)) < 3 / count
 
 
-def test_the_interval_covers_the_truth():
-    """Of 200 validation sets of 100 images, of a classifier that tells 80 in 100 right, about 190."""
+def test_interval_covers_the_true_accuracy():
+    """About 190 of 200 validation sets of 100 images cover the true accuracy of 0.8."""
     generator = torch.Generator().manual_seed(0)
     covered = 0
     for _ in range(200):
@@ -93,7 +91,7 @@ def test_the_interval_covers_the_truth():
     assert covered >= 184
 
 
-def test_where_nobody_knows_the_best_a_run_underfits_that_learned_next_to_nothing():
+def test_underfitting_if_the_best_possible_score_is_unknown():
     low = [measured(1, 0.5, 0.5, 0.01)]
     assert decide(low, 0).kind == "underfits" and decide(low, 0, up_to_one=False).kind == "fits well"
     nothing = [measured(1, 0.05, 0.05, 0.01)]
@@ -102,15 +100,15 @@ def test_where_nobody_knows_the_best_a_run_underfits_that_learned_next_to_nothin
     assert decide(high, 0, up_to_one=False).kind == "overfits"
 
 
-def test_the_same_samples_give_the_same_interval_in_any_order():
+def test_margin_does_not_depend_on_the_order_of_samples():
     shares = torch.rand(50, 2, 4).double()
     assert margin(shares) == margin(shares.flip(0))
 
 
-def test_the_metric_of_shares_by_hand():
-    """Class 0: 3 of 6; class 1: 3 of 5; class 2 is nowhere, and left out."""
+def test_score_of_shares_by_hand():
+    """Class 0: 3 of 6; class 1: 3 of 5; class 2 does not occur and is left out."""
     shares = torch.tensor([[[1, 2, 0], [3, 3, 0]], [[2, 1, 0], [3, 2, 0]]])
-    assert of(shares) == pytest.approx((3 / 6 + 3 / 5) / 2)
+    assert score_of(shares) == pytest.approx((3 / 6 + 3 / 5) / 2)
     assert math.isfinite(margin(shares))
 
 
@@ -118,69 +116,35 @@ def net(**options):
     return {"net": {"class_path": "a.Net", "init_args": options}}
 
 
-def adamw(**options):
-    return {
-        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003, "weight_decay": 0.1, **options}}
-    }
+ADVICE = [  # the verdict, the task's arguments, augmented, the first suggestions, and a text in no suggestion
+    ("overfits", net(dropout=0.0), False, ["--data.augment+=", "--model.net.dropout 0.3"], "mixing"),
+    ("overfits", {**net(dropout=0.0), "mixing": None}, True, ["--model.mixing+="], "data.augment+="),
+    ("overfits", net(dropout=0.3), True, ["stronger augmentation"], "drop"),
+    ("overfits", {"net": lambda: None}, True, ["stronger augmentation", "more training images"], "--"),
+    ("underfits", net(dropout=0.5), True, ["longer training", "a larger net", "--model.net.dropout 0"], "augment"),
+    ("underfits", {}, False, ["longer training", "a larger net"], "dropout"),
+    ("too small to tell", {}, False, ["a validation set 4 times as large"], "--"),
+    ("fits well", {}, False, [], "--"),
+]
 
 
-ADVICE = [  # the verdict, the task's hyper-parameters, augmented, epochs: what is said first, and what nowhere
-    ("overfits", {**net(dropout=0.0), **adamw()}, False, 9, ["--data.augment+=", "--model.net.dropout 0.3"], "mixing"),
-    ("overfits", {**net(dropout=0.0), "mixing": None, **adamw()}, True, 9, ["--model.mixing+="], "data.augment+="),
-    ("overfits", {**net(dropout=0.3), **adamw(weight_decay=0.01)}, True, 9,
-     ["--model.optimizer.weight_decay 0.05"], "drop"),
-    ("overfits", {"net": lambda: None}, True, None, ["stronger augmentation", "more training images"], "--"),
-    ("underfits", {**net(widths=[4, 8]), **adamw()}, True, 9,
-     ["--trainer.max_epochs 18", "--model.net.widths '[8, 16]'"], "lr"),
-    ("underfits", adamw(lr=1e-6), False, 9, ["--model.optimizer.lr 0.001"], "epochs"),
-    ("underfits", {**net(dropout=0.5), "mixing": ["a.Mix"]}, False, -1,
-     ["a larger net", "--model.net.dropout 0"], "epochs"),
-    ("too small to tell", {}, False, 9, ["a validation set 4 times as large"], "--"),
-    ("fits well", {}, False, 9, [], "--"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "model", "augmented", "epochs", "first", "nowhere"), ADVICE)
-def test_what_to_try_next(kind, model, augmented, epochs, first, nowhere):
+@pytest.mark.parametrize(("kind", "model", "augmented", "first", "absent"), ADVICE)
+def test_advice(kind, model, augmented, first, absent):
     at = measured(3, 0.9, 0.8, 0.09)
-    longer = f"--trainer.max_epochs {2 * epochs}" if epochs and epochs > 0 else None
-    words = advice(Verdict(kind, at, at), model, augmented, longer)
-    assert all(word.startswith(start) for word, start in zip(words, first, strict=False)), words
-    assert len(words) >= len(first) and not any(nowhere in word for word in words), words
-    assert len([word for word in words if word.startswith("--")]) <= 3
+    suggestions = advice(Verdict(kind, at, at), model, augmented)
+    assert len(suggestions) >= len(first) and not any(absent in text for text in suggestions), suggestions
+    assert all(text.startswith(start) for text, start in zip(suggestions, first, strict=False)), suggestions
+    assert len([text for text in suggestions if text.startswith("--")]) <= 3
 
 
-def test_what_is_not_finite_has_no_verdict():
+def test_no_verdict_if_a_value_is_not_finite():
     nothing = torch.zeros(3, 2, 2)
     assert math.isnan(margin(nothing))
     for values in ((0.0, math.nan, 0.0, math.nan), (0.5, 0.1, math.nan, 0.1), (math.nan, 0.1, 0.5, 0.1)):
         assert decide([Measured(1, *values)], 0) is None
 
 
-def test_few_samples_that_can_be_measured_have_a_margin():
+def test_margin_if_few_samples_can_be_measured():
     shares = torch.zeros(40, 2, 1)
-    shares[0] = 1  # some resamples have none of it
+    shares[0] = 1  # some resamples do not contain this sample
     assert 0 < margin(shares) < 1
-
-
-def trainer(**options):
-    known = {"max_epochs": 5, "current_epoch": 3, "max_steps": -1, "global_step": 70, "callbacks": []}
-    return SimpleNamespace(**known | options)
-
-
-def test_longer_names_the_limit_that_ended_the_run():
-    assert longer(trainer(current_epoch=5)) == "--trainer.max_epochs 10"
-    assert longer(trainer(max_steps=70)) == "--trainer.max_steps 140"
-    timer = Timer({"hours": 15})
-    timer.time_elapsed, timer.time_remaining = lambda: 54010.0, lambda: -10.0
-    assert longer(trainer(callbacks=[timer], max_epochs=-1)) == "--trainer.max_time 01:06:00:00"
-    stopping = EarlyStopping("val/loss", patience=4)
-    assert longer(trainer(callbacks=[stopping])) is None
-    stopping.stopping_reason = EarlyStoppingReason.PATIENCE_EXHAUSTED
-    assert longer(trainer(callbacks=[stopping])) == "--early_stopping.patience 8"
-
-
-def test_a_strong_decay_is_advised_where_it_is_apart_from_the_gradient():
-    at = measured(3, 0.9, 0.8, 0.01)
-    adam = {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.003, "weight_decay": 0.0}}}
-    assert not [word for word in advice(Verdict("overfits", at, at), adam, True, None) if "weight_decay" in word]

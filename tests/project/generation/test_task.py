@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from shares import score_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.safeguards.overfitting.verdict import of
 from project.generation import Euler, Generator, UNet
 from project.generation.flow import Flow
 
@@ -92,7 +92,7 @@ def test_the_score_is_the_share_that_is_known():
     there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
     evaluation = generator().evaluation("val")
     evaluation.update(torch.arange(3), torch.stack([there, missed], 1), None)
-    assert evaluation.score() == pytest.approx(0.75) == of(evaluation.shares())
+    assert evaluation.score() == pytest.approx(0.75) == score_of(evaluation.shares())
 
 
 def test_samples_are_where_the_velocity_leads():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from shares import score_of
 from torch.nn import functional as F
 
 from kit.cli import verbs
@@ -14,7 +15,6 @@ from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.masks import CrossEntropy, Dice, Focal
 from kit.masks.evaluation import iou
-from kit.safeguards.overfitting.verdict import of
 from project.segmentation import CnnUnet, Segmenter
 
 
@@ -79,7 +79,7 @@ def test_the_score_is_the_mean_iou():
     for batch in batches:
         task.measure(evaluation, batch)
     wanted = logged(logits, targets, cut=4)["test/miou"]
-    assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == of(evaluation.shares())
+    assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == score_of(evaluation.shares())
 
 
 def test_where_all_pixels_are_ignored_nothing_is_measured():

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.memory import garbage_collection_cuda
 
 from kit.ground.out_of_memory import DoesNotFit, memory_needed, sample_does_not_fit
 from kit.safeguards.memory.parts import count, split
-from kit.safeguards.messages import show
+from kit.safeguards.messages import log_text
 
 EVALUATION = {
     "validation_step": "validation",
@@ -59,7 +59,7 @@ class Sizes:
             said = f"memory_guard: out of memory; {STEPS[step]}{process} goes on {how.format(self.found[step])}"
             print(said, flush=True)  # each process
             if trainer.is_global_zero:
-                show(trainer, "memory_guard", said)
+                log_text(trainer, "memory_guard", said)
 
     def agree(self, strategy: Strategy) -> None:
         """All processes take the smallest size that one of them has found; a process alone keeps its own."""

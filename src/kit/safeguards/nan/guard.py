@@ -1,38 +1,36 @@
-"""No step with a NaN reaches the weights; a run that makes nothing else goes back, slower, or stops and says why."""
+"""The callback: skip bad steps, go back to a good state if they go on, and stop with a reason if that does not help."""
 
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from kit.ground.errors import UserError
-from kit.safeguards.messages import tell
-from kit.safeguards.nan.replay import Step, finite, remember
-from kit.safeguards.nan.report import Reporter
+from kit.safeguards.messages import log_message
+from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.signs import SILENT_STEPS, Runaway, Silence
-from kit.safeguards.nan.step import Buffers, Late, measure, scaler, skips_on_device, take_out
-
-HELD = 3  # batches beside the one under way
+from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure, save_buffers, scaler, skip_step
 
 
 class Diverged(UserError):
-    """A guard stopped the run. One process says why, the others have nothing to add."""
+    """A guard stopped the run. Only the first process has a message."""
 
     exit_code = 1
 
 
 class NanGuard(L.Callback):
-    """Skips steps whose loss or gradients are not finite; goes back when they do not cease, or when the loss runs away.
+    """Skip steps whose loss or gradients are not finite. If they go on, or the loss diverges, restore a good state.
 
     Args:
-        enabled: whether to watch over the run at all.
-        patience: bad steps in a row after which the state is again what it was when all was well.
-        lr_factor: by which the learning rate is then multiplied, for the rest of the run.
-        max_rollbacks: how often in a run; after that it stops.
-        snapshot_every: good steps between two copies of the state in the machine's memory, of which two are kept.
+        enabled: whether to use this guard.
+        patience: the number of bad steps in a row after which the last good state is restored.
+        lr_factor: the learning rate is then multiplied by this, for the rest of the run.
+        max_rollbacks: how often a state may be restored; after that the run stops.
+        snapshot_every: the number of good steps between two copies of the state in the host's memory. Two are kept.
+
+    Attributes:
+        gradient_norm: the norm of the last step's gradient before clipping, Float[]; for the dashboard.
     """
 
     def __init__(
@@ -45,151 +43,110 @@ class NanGuard(L.Callback):
     ) -> None:
         if patience < 1 or snapshot_every < 1 or max_rollbacks < 0 or not 0 < lr_factor <= 1:
             raise UserError(
-                "nan_guard: patience and snapshot_every are at least 1, max_rollbacks at least 0, "
-                "lr_factor above 0 and at most 1"
+                "nan_guard: patience and snapshot_every >= 1, max_rollbacks >= 0, 0 < lr_factor <= 1 must hold"
             )
         self.enabled, self.patience, self.lr_factor = enabled, patience, lr_factor
         self.max_rollbacks, self.snapshot_every = max_rollbacks, snapshot_every
         self.skipped = self.streak = self.rollbacks = 0
-        self.reporter, self.runaway, self.silence = Reporter(), Runaway(), Silence()
-        self.snapshots = Snapshots()
-        self._resumed_in_trouble = False
-        self.gradient_norm: Tensor | None = None  # of the last step, before clipping
-        self._under_way: Late | None = None
+        self.reporter, self.detector, self.snapshots = Reporter(), DivergenceDetector(), Snapshots()
+        self.gradient_norm: Tensor | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not self.enabled:
             others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
             trainer.callbacks = others  # type: ignore[attr-defined]
         elif stage == "fit" and not pl_module.automatic_optimization:
-            raise UserError(
-                f"nan_guard: {type(pl_module).__name__} steps its optimizers by hand, where a step cannot be taken out "
-                "from outside: --nan_guard.enabled false"
-            )
+            name = type(pl_module).__name__
+            raise UserError(f"nan_guard cannot skip steps of manual optimization ({name}): --nan_guard.enabled false")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._late = skips_on_device(trainer)
-        self._buffers = Buffers(pl_module)
-        self._steps: list[Step] = []
-        self._suspect: Step | None = None
-        self._steps_before: list[Step] = []
-        self._losses: list[Tensor] = []
-        self._stepped = True
-        if not self._resumed_in_trouble:
-            self.snapshots.begin_with(None)
-            self.snapshots.begin_anew(trainer, pl_module)
-        self._resumed_in_trouble = False
+        self._losses: list[Tensor] = []  # of the batches of the current step
+        self._buffers: SavedBuffers = []
+        self._batch: tuple[Any, int] = (None, 0)  # a batch of the current step, and its index
+        self._batch_is_bad = False
+        self.snapshots.begin_with(None)
+        self.snapshots.begin_anew(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._stepped:
-            self._buffers.keep()
-            self._steps, self._suspect, self._stepped = [], None, False
-        # Of batches whose gradients are added up the latest few are held, as they take memory, and the first bad one.
-        self._steps = [*self._steps[-HELD:], remember(batch, batch_idx, pl_module.device)]
+        if not self._losses:
+            self._buffers = save_buffers(pl_module)
+            self._batch_is_bad = False
+        # With accumulated gradients, keep one batch only, to save memory: the first bad one, or else the last.
+        if not self._batch_is_bad:
+            self._batch = (batch, batch_idx)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1 and not self._late and self._suspect is None and not finite(loss):
-            self._suspect = self._steps[-1]
+        if trainer.accumulate_grad_batches > 1:  # otherwise the host need not wait for the loss here
+            self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
-        numbers = measure(self._losses, optimizer, scale, self.silence)
-        self._losses, self._stepped = [], True
-        if numbers is None:  # `training_step` returned none
+        numbers = measure(trainer, self._losses)
+        self._losses = []
+        if numbers is None:
             return
-        self.gradient_norm = numbers[4]
-        if not self._late:
-            steps = [self._suspect] if self._suspect else self._steps
-            self._judge(trainer, pl_module, optimizer, numbers.tolist(), steps)
-            return
-        bad = numbers[0] > 0
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-        self._buffers.put_back(where=bad)
-        before, self._under_way = self._under_way, Late(numbers)
-        steps, self._steps_before = self._steps_before, self._steps
-        if before is not None:
-            self._judge(trainer, pl_module, optimizer, before.read(), steps)
+        self.gradient_norm = numbers[3]
+        self._judge(trainer, pl_module, numbers.tolist())
 
-    def _judge(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        optimizer: Optimizer,
-        numbers: list[float],
-        steps: list[Step],
-    ) -> None:
-        bad, loss_bad, loss, silence, *_ = numbers
-        if silence >= SILENT_STEPS:
-            self.silence.tell(pl_module)
-        if bad:
-            # At a high scale fp16's scaler is only looking for the right one: no alarm, but no step either.
-            alarm = scaler(trainer) is None or scaler(trainer).get_scale() < 1
-            if alarm:
-                self.streak, self.skipped = self.streak + 1, self.skipped + 1
-            if alarm and self.streak == 1:
-                self.reporter.report("loss" if loss_bad else "gradient", trainer, pl_module, steps, not self._late)
-            if not self._late:
-                take_out(trainer, optimizer, self._buffers)
-            # Weights that are not finite make no good step any more. A learning rate that drives them there drives the
-            # loss up first: if that was as usual, they were hurt from outside, unless it comes again.
-            if alarm and not trainer.strategy.reduce_boolean_decision(finite(list(pl_module.parameters()))):
-                blameless = self.runaway.usual_so_far and not self.rollbacks
-                self._go_back("the weights are not finite", trainer, pl_module, optimizer, blameless)
-            elif self.streak >= self.patience:
-                self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module, optimizer)
+    def _judge(self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float]) -> None:
+        """Decide what follows from the numbers of a step."""
+        is_bad, loss_is_bad, loss, _ = numbers
+        if not is_bad:
+            self.streak, self.snapshots.good = 0, self.snapshots.good + 1
+            if self.detector.update(loss):
+                self.reporter.report("the loss has stayed far above its median", trainer, pl_module, *self._batch)
+                self._go_back("the loss has diverged", trainer, pl_module)
+            elif self.snapshots.good >= self.snapshot_every and not self.detector.high_count:
+                self.snapshots.take(trainer, pl_module)
             return
-        self.streak, self.snapshots.good = 0, self.snapshots.good + 1
-        if self.runaway.seen(loss):
-            self.reporter.report("runaway", trainer, pl_module, steps, not self._late)
-            self._go_back("the loss has run away", trainer, pl_module, optimizer)
-        elif self.snapshots.good >= self.snapshot_every and not self.runaway.far:
-            self.snapshots.take(trainer, pl_module)
+        # At a scale of 1 or more, fp16's scaler is only searching for its scale: skip the step without an alarm.
+        is_alarm = scaler(trainer) is None or scaler(trainer).get_scale() < 1
+        if is_alarm:
+            self.streak, self.skipped = self.streak + 1, self.skipped + 1
+            if self.streak == 1:
+                problem = "the loss is not finite" if loss_is_bad else "a gradient is not finite"
+                self.reporter.report(problem, trainer, pl_module, *self._batch)
+        skip_step(trainer, self._buffers)
+        if not is_alarm:
+            return
+        # Steps with finite gradients rarely make weights infinite: blame the learning rate only if it happens again.
+        if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
+            self._go_back("the weights are not finite", trainer, pl_module, cut=self.rollbacks > 0)
+        elif self.streak >= self.patience:
+            self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module)
 
-    def _go_back(
-        self,
-        why: str,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        optimizer: Optimizer,
-        blameless: bool = False,
-    ) -> None:
-        """`blameless`: the learning rate is not to blame, and stays."""
+    def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, cut: bool = True) -> None:
+        """Restore the last good state.
+
+        Args:
+            cut: whether to lower the learning rate, too.
+
+        Raises:
+            Diverged: the state was restored too often.
+        """
         if self.rollbacks == self.max_rollbacks:
-            file = self.reporter.file(trainer)
-            message = (
-                f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}; all of it is in {file}"
-            )
+            message = f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}"
             raise Diverged(message if trainer.is_global_zero else "")
         self.rollbacks += 1
-        self.streak, self.runaway.far, self._under_way = 0, 0, None
-        take_out(trainer, optimizer, self._buffers)
-        step = self.snapshots.go_back(trainer, pl_module)
-        cut = ""
-        if not blameless:
+        self.streak, self.detector.high_count = 0, 0
+        skip_step(trainer, self._buffers)
+        message = f"nan_guard: {why}: back to the state of step {self.snapshots.go_back(trainer, pl_module)}"
+        if cut:
             cut_learning_rates(trainer, self.lr_factor)
-            cut = f", with the learning rate times {self.lr_factor:g}"
-        tell(trainer, "nan_guard/roll_back", f"nan_guard: {why}: back to the state of step {step}{cut}")
+            message += f", with the learning rate times {self.lr_factor:g}"
+        log_message(trainer, "nan_guard/roll_back", message)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._under_way is not None:
-            self._judge(trainer, pl_module, trainer.optimizers[0], self._under_way.read(), self._steps_before)
-            self._under_way = None
         if self.skipped:
-            tell(trainer, "nan_guard/sum", f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs")
-
-    @property
-    def _in_trouble(self) -> bool:
-        return bool(self.streak or self.runaway.far)
+            message = f"nan_guard: {self.skipped} steps skipped, {self.rollbacks} roll-backs"
+            log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn != "fit":
-            return
-        if self._in_trouble:
-            self.snapshots.begin_with(self.snapshots.trusted)
-        else:
+        # A resumed run can only go back to the state in its checkpoint, so this run must do the same. If the loss is
+        # high, it keeps its earlier state instead.
+        if trainer.state.fn == "fit" and not self.detector.high_count:
             self.snapshots.begin_anew(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -197,18 +154,13 @@ class NanGuard(L.Callback):
             "skipped": self.skipped,
             "streak": self.streak,
             "rollbacks": self.rollbacks,
-            "reporter": self.reporter.state_dict(),
-            "runaway": self.runaway.state_dict(),
-            "silence": self.silence.state_dict(),
-            "under_way": self._under_way.read() if self._under_way else None,
-            "snapshot": self.snapshots.trusted if self._in_trouble else None,
+            "reports": self.reporter.count,
+            "losses": list(self.detector.losses),
+            "high_count": self.detector.high_count,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.skipped, self.streak, self.rollbacks = (state_dict[key] for key in ("skipped", "streak", "rollbacks"))
-        self.reporter.load_state_dict(state_dict["reporter"])
-        self.runaway.load_state_dict(state_dict["runaway"])
-        self.silence.load_state_dict(state_dict["silence"])
-        self._under_way = Late(torch.tensor(state_dict["under_way"])) if state_dict["under_way"] else None
-        self._resumed_in_trouble = state_dict["snapshot"] is not None
-        self.snapshots.begin_with(state_dict["snapshot"])
+        self.reporter.count = state_dict["reports"]
+        self.detector.losses.extend(state_dict["losses"])
+        self.detector.high_count = state_dict["high_count"]

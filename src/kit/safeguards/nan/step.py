@@ -1,116 +1,117 @@
-"""One step: the numbers that it is judged by, and how it is taken out."""
+"""One optimizer step: the numbers that it is judged by, how to skip it, and how to notice a loss that diverges."""
 
+from collections import deque
 from itertools import chain
+from statistics import median
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
-from kit.ground._torch import buffers_by_owner, copy_each, norm_of_each
+from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averages
-from kit.safeguards.nan.signs import Silence
+
+# The losses of detectors and of small batches jump by a factor of three, and one batch with a wrong label by any
+# factor. That fifty batches in a row have ten times the median loss is neither noise nor caused by a schedule.
+WINDOW = 200  # losses of which the median is taken
+MIN_LOSSES = 20  # with fewer losses than this, none counts as high
+HIGH_FACTOR = 10.0
+MAX_HIGH_LOSSES = 50
 
 
-def measure(losses: list[Tensor], optimizer: Optimizer, scale: float, silence: Silence) -> Tensor | None:
-    """Float[5] on the device: whether the step is bad, whether the loss is, the loss (0 if it is bad), the longest
-    silence, the gradient's norm; equal on all processes, and above 0 if it is so on one of them. None without a loss.
+class DivergenceDetector:
+    """Detect a loss that has been far above its running median for long. Such losses do not change the median.
+
+    Attributes:
+        losses: the last losses that were not high.
+        high_count: the number of high losses in a row, up to now.
+    """
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=WINDOW)
+        self.high_count = 0
+
+    def update(self, loss: float) -> bool:
+        """Add a loss and return whether the run has diverged."""
+        if len(self.losses) >= MIN_LOSSES and loss > self._limit():
+            self.high_count += 1
+        else:
+            self.high_count = 0
+            self.losses.append(loss)
+        return self.high_count >= MAX_HIGH_LOSSES
+
+    def _limit(self) -> float:
+        """Return the largest loss that is not high. If losses pass through zero, their spread tells their size."""
+        middle = median(self.losses)
+        spread = median(abs(loss - middle) for loss in self.losses)
+        return middle + HIGH_FACTOR * max(abs(middle), spread)
+
+
+def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
+    """Return the numbers that a step is judged by, the same on all processes.
 
     Args:
-        losses: of the batches of one step, each divided by their number.
-        scale: by which fp16's scaler has multiplied them.
-    """
-    parameters = [p for p in chain(*(group["params"] for group in optimizer.param_groups)) if p.grad is not None]
-    if not losses or not parameters:
-        return None
-    loss = torch.stack(losses).sum().float() / scale
-    norms = torch.stack([norm.float() for norm in norm_of_each([p.grad for p in parameters])])
-    loss_bad = ~loss.isfinite()
-    norm = norms.norm()
-    bad = loss_bad | ~norm.isfinite()
-    longest = silence.seen(parameters, norms, loss)
-    if getattr(optimizer, "_step_supports_amp_scaling", False):  # it has the scale taken out itself
-        norm = norm / scale
-    numbers = torch.stack([bad.float(), loss_bad.float(), torch.where(bad, 0.0, loss), longest.float(), norm])
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(numbers)  # Lightning's own makes the host wait
-        numbers /= torch.distributed.get_world_size()
-    return numbers
+        losses: those of the step's batches, each divided by the number of batches, and multiplied by fp16's loss scale.
 
-
-class Late:
-    """Numbers on their way from the device. Asked for a step later they have arrived, and nobody has waited."""
-
-    def __init__(self, numbers: Tensor) -> None:
-        self._host = torch.empty(numbers.shape, pin_memory=numbers.is_cuda).copy_(numbers, non_blocking=True)
-        self._arrived = torch.cuda.Event() if numbers.is_cuda else None
-        if self._arrived:
-            self._arrived.record()
-
-    def read(self) -> list[float]:
-        if self._arrived:
-            self._arrived.synchronize()
-        return self._host.tolist()
-
-
-def skips_on_device(trainer: L.Trainer) -> bool:
-    """Whether the optimizer can be told on the device to leave a step out (`found_inf`, as fp16's scaler does).
-
-    Not SGD: with momentum it takes uninitialised memory for its state if it begins with such a step. fp16 and averaged
-    weights make the host wait for each step anyway.
+    Returns:
+        Float[4] on the device: above 0 if the step is bad, above 0 if its loss is, the loss (0 in a bad step), and the
+        norm of the gradient. None if the step has no loss or no gradient.
     """
     optimizer = trainer.optimizers[0]
-    fused = isinstance(optimizer, (Adam, AdamW)) and all(group.get("fused") for group in optimizer.param_groups)
-    waits = scaler(trainer) is not None or any(averages(trainer))
-    return trainer.strategy.root_device.type == "cuda" and fused and not waits
+    gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
+    if not losses or not gradients:
+        return None
+    scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
+    loss = torch.stack(losses).sum().float() / scale
+    norm = get_total_norm(gradients).float()
+    loss_is_bad = ~loss.isfinite()
+    is_bad = loss_is_bad | ~norm.isfinite()
+    if _unscales_itself(optimizer):
+        norm = norm / scale
+    numbers = torch.stack([is_bad.float(), loss_is_bad.float(), torch.where(is_bad, 0.0, loss), norm])
+    return trainer.strategy.reduce(numbers, reduce_op="mean")
 
 
 def scaler(trainer: L.Trainer) -> Any:
-    """fp16's."""
-    return getattr(trainer.precision_plugin, "scaler", None)
+    """Return the loss scaler of fp16, or None."""
+    return getattr(trainer.precision_plugin, "scaler", None)  # several precision plugins have one
 
 
-def take_out(trainer: L.Trainer, optimizer: Optimizer, buffers: "Buffers") -> None:
-    """The step that is about to be made is none: not for weights and optimizer, nor buffers, nor averaged weights."""
-    if scaler(trainer) is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-        for parameter in chain(*(group["params"] for group in optimizer.param_groups)):
+SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]
+
+
+def save_buffers(module: nn.Module) -> SavedBuffers:
+    """Return copies of a module's buffers, such as BatchNorm's statistics, and where they belong."""
+    entries = [(owner, name, owner[name]) for owner, name in buffers_by_owner(module)]
+    return [(owner, name, buffer.clone()) for owner, name, buffer in entries if buffer is not None]
+
+
+def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
+    """Make the coming optimizer step change nothing: no weights, optimizer state, buffers or averaged weights.
+
+    Args:
+        buffers: those before the step's first forward pass.
+    """
+    optimizer = trainer.optimizers[0]
+    if scaler(trainer) is not None and _unscales_itself(optimizer):
+        for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                parameter.grad.fill_(float("inf"))  # the scaler has yet to look, and must find something to look at
+                parameter.grad.fill_(float("inf"))  # the scaler then skips the step; without gradients it would fail
     else:
-        optimizer.zero_grad(set_to_none=True)  # what has no gradient is passed over, weight decay and all
-    buffers.put_back()
-    for callback in averages(trainer):  # they count it as one that they have averaged already
+        optimizer.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
+    for owner, name, saved in buffers:
+        owner[name].copy_(saved)  # type: ignore[union-attr]
+    for callback in averages(trainer):  # let them take this step for one that they have averaged already
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 
 
-class Buffers:
-    """A module's buffers (BatchNorm's statistics and counts, a codebook), in a few kernels however many they are."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._places = [(owner, name) for owner, name in buffers_by_owner(module) if owner[name] is not None]
-        self._kept: list[Tensor] = []
-
-    def keep(self) -> None:
-        """As they are now."""
-        self._kept = [_joined(group) for group in self._groups()]
-
-    def put_back(self, where: Tensor | None = None) -> None:
-        """As they were kept; if `where`, Bool[], is given, then only where it is true, which the host need not know."""
-        for group, kept in zip(self._groups(), self._kept, strict=True):
-            wanted = kept if where is None else torch.where(where, kept, _joined(group))
-            parts = wanted.split([buffer.numel() for buffer in group])
-            copy_each(group, [part.view_as(buffer) for part, buffer in zip(parts, group, strict=True)])
-
-    def _groups(self) -> list[list[Tensor]]:
-        """Of one device and type each; asked anew, since a module may put another tensor in a buffer's place."""
-        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for owner, name in self._places:
-            buffer = owner[name]
-            assert buffer is not None
-            groups.setdefault((buffer.device, buffer.dtype), []).append(buffer.detach())
-        return list(groups.values())
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return list(chain(*(group["params"] for group in optimizer.param_groups)))
 
 
-def _joined(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    """Return whether the optimizer divides gradients by fp16's loss scale, as fused ones do; see `GradScaler.step`."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)  # other optimizers do not have the attribute

@@ -1,5 +1,5 @@
 """The verdict: whether a run overfits, underfits or fits well.
 
-Read `verdict.py` first: pure functions that decide, with the size of the error. `callback.py` measures training images
-as validation measures its own, and logs the gap. `advice.py` says what to try.
+Read `verdict.py` first: pure functions that decide, with margins of error. `callback.py` measures training images in
+the same way as validation images, and logs the gap. `advice.py` suggests what to try.
 """
