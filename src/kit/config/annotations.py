@@ -109,14 +109,11 @@ class Expected:
             self._add(arguments[0])
         elif isinstance(annotation, NewType):
             self._add(annotation.__supertype__)
-        elif hasattr(annotation, "__value__"):  # `type Name = ...`
-            self._add(annotation.__value__)
         elif accepts_any_value(annotation):
             self.anything = self.text = True
-        elif kind is abc.Callable:
-            self.classes += Expected.any_of(arguments[1:]).classes or [ANY_MODULE]
-        elif kind is type:
-            self.classes += Expected.any_of(arguments).classes or [ANY_MODULE]
+        elif kind in (abc.Callable, type):
+            results = arguments[1:] if kind is abc.Callable else arguments
+            self.classes += Expected.any_of(results).classes or [ANY_MODULE]
         elif kind is Literal:
             self.text = True
         elif kind in (None, NoneType):
@@ -126,9 +123,11 @@ class Expected:
             self.classes.append(ANY_MODULE)
         elif issubclass(kind, (str, bytes, int, float, complex, Enum)) or get_registered_type(kind):
             self.text = True
-        elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Mapping):
+        elif kind.__module__ not in ("builtins", "collections", "collections.abc"):
+            self.classes.append(kind)
+        elif issubclass(kind, abc.Mapping):
             self.values += arguments[1:] or [Any]
-        elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Iterable):
+        elif issubclass(kind, abc.Iterable):
             self.items += [argument for argument in arguments if argument is not ...] or [Any]
         else:
             self.classes.append(kind)

@@ -1,4 +1,4 @@
-"""A row for each run in TensorBoard's table of hyper-parameters, the best metric beside them."""
+"""Log each run's settings and best metric, as a row of TensorBoard's tab HParams."""
 
 import math
 from collections.abc import Collection
@@ -9,19 +9,20 @@ import lightning as L
 from kit.dashboard.tensorboard import TensorBoard
 from kit.safeguards.checkpoints import judged_by
 
-HOW = ("cache", "cache_dir", "num_workers")  # a run computes, which changes nothing of its result
+IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
 
 
 class Hyperparameters(L.Callback):
-    """Written at the first validation, since the table shows no metric that was not given with the row
-    (Lightning issue 5101); the metrics that the run is judged by are then renewed whenever they improve.
+    """Log the row at the first validation, and the metrics that judge the run whenever they improve.
+
+    The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
 
     Args:
-        ignore: arguments of the model that nobody chose, since the data told them.
+        ignore: more arguments to leave out, as those that the data set and nobody chose.
     """
 
     def __init__(self, ignore: Collection[str] = ()) -> None:
-        self.ignore = ignore
+        self.ignored = {*ignore, *IGNORED}
         self._best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -31,26 +32,24 @@ class Hyperparameters(L.Callback):
         self._best = state_dict["best"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
-        known = trainer.callback_metrics
-        if trainer.sanity_checking or not boards:
+        board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
+        if trainer.sanity_checking or not board:
             return
         improved: dict[str, float] = {}
         for key, mode in judged_by(trainer, pl_module).items():
-            sign = 1 if mode == "max" else -1
-            if key in known and sign * known[key] > sign * self._best.get(key, -sign * math.inf):
-                improved[key] = float(known[key])
+            sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))
+            if sign * value > sign * self._best.get(key, -sign * math.inf):
+                improved[key] = value
         scalars = {f"best/{key}": value for key, value in improved.items()}
         if improved and not self._best:
-            boards[0].log_hyperparams(self._chosen(trainer, pl_module), scalars, trainer.global_step)
+            board.log_hyperparams(self._settings(trainer, pl_module), scalars, trainer.global_step)
         elif improved:
-            boards[0].log_metrics(scalars, trainer.global_step)
+            board.log_metrics(scalars, trainer.global_step)
         self._best |= improved
 
-    def _chosen(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        chosen: dict[str, Any] = {}
-        for part, module in (("model", pl_module), ("data", getattr(trainer, "datamodule", None))):
-            if module is not None:
-                chosen |= {part: type(module).__name__, **module.hparams_initial}
-        left_out = {*self.ignore, *HOW}
-        return {key: value for key, value in chosen.items() if key not in left_out and key[0] != "_"}
+    def _settings(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for part, owner in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
+            if owner is not None:
+                settings |= {part: type(owner).__name__, **owner.hparams_initial}
+        return {key: value for key, value in settings.items() if key not in self.ignored and key[0] != "_"}

@@ -1,26 +1,26 @@
-"""How fast a run trains and how much memory it takes."""
+"""Measure how fast a run trains and how much memory it takes."""
 
 import sys
 import time
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from kit.ground._torch import tree_leaves
 
-WARM_UP_STEPS = 3  # they allocate, choose algorithms, start workers
-SECONDS_BETWEEN_POINTS = 30.0  # in long epochs
+WARM_UP_STEPS = 3  # not measured, since they allocate memory, choose algorithms and start workers
+SECONDS_BETWEEN_POINTS = 30.0  # in a long epoch
 
 
-class Waiting(PassThroughProfiler):
-    """How long training has waited for its batches: Lightning tells a profiler when it begins and ends to."""
+class WaitingTime(PassThroughProfiler):
+    """Measure the seconds that training waits for its batches, between two calls that Lightning makes of a profiler."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds = 0.0
-        self._since = 0.0
+        self.seconds = self._since = 0.0
 
     def start(self, action_name: str) -> None:
         if action_name.endswith(".train_dataloader_next"):
@@ -32,36 +32,34 @@ class Waiting(PassThroughProfiler):
 
 
 class Speed(L.Callback):
-    """`images_per_second` over all processes, validation and the first steps left out, and `train_seconds`.
+    """Measure `images_per_second` of all processes, without validations and the first steps, and `train_seconds`.
 
-    In the log, since the point before: `speed/images_per_second`; `speed/waiting_share`, of the training steps' time
-    the share that was spent waiting for images; and `speed/peak_memory_gb` so far. Where the trainer has a profiler of
-    the user's, it is not known how long was waited.
+    After each validation, and every 30 seconds in a long epoch, it logs what it measured since the last point:
+    `speed/images_per_second`, and `speed/waiting_share`, the share of that time that training waited for images. The
+    latter is not known if the trainer has a profiler of the user's. `speed/peak_memory_gb` is the maximum so far.
     """
 
     def __init__(self) -> None:
         self.train_seconds = 0.0
-        self._images = self._steps = 0
-        self._seconds = self._waited = self._since = self._started = 0.0
-        self._waiting, self._waits = Waiting(), True
-        self._waiting_since = self._logged_at = 0.0
-        self._logged = (0, 0.0, 0.0)  # images, seconds and waited, at the last point
+        self._waiting = WaitingTime()
+        self._steps = 0
+        self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
+        self._since = self._started = self._logged_at = 0.0
 
     @property
     def images_per_second(self) -> float:
-        return self._images / self._seconds if self._seconds else 0.0
+        images, seconds, _ = self._total.tolist()
+        return images / seconds if seconds else 0.0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        profiled: Any = trainer
-        self._waits = type(profiled.profiler) in (PassThroughProfiler, Waiting)
-        if self._waits:
-            profiled.profiler = self._waiting
+        if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
+            trainer.profiler = self._waiting  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = self._logged_at = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._since, self._waiting_since = time.perf_counter(), self._waiting.seconds
+        self._since, self._waiting.seconds = time.perf_counter(), 0.0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,35 +67,33 @@ class Speed(L.Callback):
         self._steps += 1
         now = time.perf_counter()
         if self._steps > WARM_UP_STEPS:
-            self._images += len(_first_tensor(batch)) * trainer.world_size
-            self._seconds += now - self._since
-            self._waited += self._waiting.seconds - self._waiting_since
-        self._since, self._waiting_since = now, self._waiting.seconds
+            images = len(_first_tensor(batch)) * trainer.world_size
+            self._total = self._total + np.array([images, now - self._since, self._waiting.seconds])
+        self._since, self._waiting.seconds = now, 0.0
         if now - self._logged_at > SECONDS_BETWEEN_POINTS:
             self._log(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._since, self._waiting_since = time.perf_counter(), self._waiting.seconds
+        self.on_train_epoch_start(trainer, pl_module)  # a validation may stand within an epoch
         if not trainer.sanity_checking:
             self._log(trainer)
 
     def _log(self, trainer: L.Trainer) -> None:
-        before, self._logged = self._logged, (self._images, self._seconds, self._waited)
-        images, seconds, waited = (now - then for now, then in zip(self._logged, before, strict=True))
-        self._logged_at = time.perf_counter()
-        if trainer.loggers and seconds:
-            values = {"images_per_second": images / seconds}
-            if self._waits:
-                values["waiting_share"] = waited / seconds
-            values["peak_memory_gb"] = peak_memory_bytes(trainer.strategy.root_device) / 1e9
-            for logger in trainer.loggers:
-                logger.log_metrics({f"speed/{key}": v for key, v in values.items()}, trainer.global_step)
+        images, seconds, waited = (self._total - self._logged).tolist()
+        self._logged, self._logged_at = self._total, time.perf_counter()
+        for logger in trainer.loggers if seconds else ():
+            values = {
+                "speed/images_per_second": images / seconds,
+                "speed/peak_memory_gb": peak_memory_bytes(trainer.strategy.root_device) / 1e9,
+                **({"speed/waiting_share": waited / seconds} if waited else {}),
+            }
+            logger.log_metrics(values, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.train_seconds += time.perf_counter() - self._started
 
     def figures(self, trainer: L.Trainer) -> dict[str, float]:
-        """For results.json."""
+        """Return the figures for `results.json`."""
         return {
             "train_seconds": round(self.train_seconds, 2),
             "images_per_second": round(self.images_per_second, 1),
@@ -106,7 +102,7 @@ class Speed(L.Callback):
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Of the GPU's memory, on a GPU; otherwise of this process and of the largest of its workers."""
+    """Return the largest memory in use so far: on a GPU that of tensors, else that of this process and a worker."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -114,8 +110,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     except ImportError:  # Windows
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
-    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + workers) * unit
+    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _first_tensor(batch: Any) -> torch.Tensor:

@@ -36,7 +36,7 @@ LINES = [  # what differs, seconds since the last line: the line
 
 
 @pytest.mark.parametrize(("options", "since", "wanted"), LINES)
-def test_a_line_now_and_then(options, since, wanted, capsys, monkeypatch):
+def test_lines_after_validations(options, since, wanted, capsys, monkeypatch):
     lines, now = Lines(SPEED), [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines.on_train_start(trainer(**options), TASK)
@@ -45,7 +45,7 @@ def test_a_line_now_and_then(options, since, wanted, capsys, monkeypatch):
     assert capsys.readouterr().out == wanted
 
 
-def test_long_epochs_give_lines_too(capsys, monkeypatch):
+def test_long_epoch_has_lines(capsys, monkeypatch):
     lines, now = Lines(SPEED), [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines.on_train_start(trainer(), TASK)
@@ -55,12 +55,12 @@ def test_long_epochs_give_lines_too(capsys, monkeypatch):
     assert capsys.readouterr().out.count("\n") == 2
 
 
-def test_the_bar_shows_speed_and_the_metric_that_matters():
+def test_bar_shows_speed_and_metrics():
     shown = Bar(SPEED).get_metrics(trainer(), TASK)
     assert shown == {"train/loss": "0.0810", "val/accuracy": "0.9870", "images/s": "4512"}
 
 
-def test_between_validations_the_last_ones_metrics_are_not_repeated(capsys, monkeypatch):
+def test_line_within_an_epoch_has_no_validation_metrics(capsys, monkeypatch):
     lines, now = Lines(SPEED), [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines.on_train_start(trainer(), TASK)

@@ -9,7 +9,7 @@ from kit.dashboard.speed import WARM_UP_STEPS, peak_memory_bytes
 
 
 @pytest.mark.parametrize("world", [1, 3])
-def test_images_a_second_without_the_first_steps_and_without_validation(world, monkeypatch):
+def test_images_per_second_exclude_first_steps_and_validation(world, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     trainer = SimpleNamespace(world_size=world, loggers=[], sanity_checking=False)
@@ -28,20 +28,20 @@ def test_images_a_second_without_the_first_steps_and_without_validation(world, m
     assert meter.train_seconds == pytest.approx(now[0] - 100)
 
 
-def test_before_the_first_measured_step_it_is_0():
+def test_images_per_second_are_0_before_the_first_measured_step():
     assert Speed().images_per_second == 0
 
 
-def test_batches_of_any_make():
+def test_batch_size_of_nested_batches():
     for batch in ((torch.zeros(4, 1), torch.zeros(9)), {"x": [torch.zeros(4)]}, torch.zeros(4)):
         assert len(speed._first_tensor(batch)) == 4
 
 
-def test_memory_of_this_process_is_at_least_what_torch_needs():
+def test_peak_memory_is_plausible():
     assert 50e6 < peak_memory_bytes(torch.device("cpu")) < 100e9
 
 
-def test_waiting_is_the_time_between_asking_for_a_batch_and_getting_it(monkeypatch):
+def test_waiting_share_is_measured_and_logged(monkeypatch):
     now, points = [100.0], []
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     logger = SimpleNamespace(log_metrics=lambda values, step: points.append((step, values)))
@@ -67,13 +67,13 @@ def test_waiting_is_the_time_between_asking_for_a_batch_and_getting_it(monkeypat
     assert len(points) == 1
 
 
-def test_a_profiler_of_the_users_stays():
+def test_profiler_of_the_user_is_kept():
     trainer = SimpleNamespace(profiler=SimpleProfiler())
     Speed().setup(trainer, None, "fit")
     assert type(trainer.profiler) is SimpleProfiler
 
 
-def test_long_epochs_have_points_too(monkeypatch):
+def test_long_epoch_has_points(monkeypatch):
     now, points = [100.0], []
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     logger = SimpleNamespace(log_metrics=lambda values, step: points.append(step))
