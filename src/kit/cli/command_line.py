@@ -186,15 +186,12 @@ class CLI(LightningCLI):
         if self.resumed:
             callbacks.append(restarting.Rewind(self.resumed))
         self.trainer_defaults["callbacks"] = callbacks
-        options = {"enable_progress_bar": has_bar, **kwargs}
-        if self.folder:
-            options["default_root_dir"] = str(self.folder)  # for all other files that Lightning writes
+        root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         try:
-            trainer = super().instantiate_trainer(**options)
+            trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         except (ValueError, MisconfigurationException) as error:  # the accelerator is unknown, or this machine lacks it
             raise UserError(f"trainer: {error}") from None
-        self.exact = next(callback for callback in trainer.callbacks if isinstance(callback, ExactResume))
-        self.exact.changed = self.changed
+        self.config_init.exact_resume.changed = self.changed
         trainer.folder = self.folder
         if self.resumed:
             restarting.keep_foreign_files(trainer, self.resumed)

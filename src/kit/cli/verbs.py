@@ -97,8 +97,9 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
             raise KeyboardInterrupt from None
         raise
     except Exception:
-        if cli.exact.signals.received:  # another process ended first
-            raise cli.exact.stopped() from None
+        exact_resume = cli.config_init.exact_resume
+        if exact_resume.signals.received:  # another process ended first
+            raise exact_resume.stopped() from None
         raise
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:

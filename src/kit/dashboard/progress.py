@@ -1,15 +1,99 @@
-"""Show the progress of a run: as a bar on a terminal, or as a line every few seconds elsewhere."""
+"""Measure the speed and the memory of a run, and show its progress: as a bar on a terminal, or as lines elsewhere."""
 
+import sys
 import time
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from kit.dashboard.speed import Speed
+from kit.ground._torch import tree_leaves
 from kit.safeguards.checkpoints import judged_by
 
+WARM_UP_STEPS = 3  # not measured, since they allocate memory, choose algorithms and start workers
 SECONDS_BETWEEN_LINES = 10.0
+
+
+class Speed(L.Callback):
+    """Measure `images_per_second` of all processes, without validations and the first steps, and `train_seconds`.
+
+    After each validation it logs what it measured since the one before: `speed/images_per_second`, and
+    `speed/waiting_share`, the share of that time that training waited for images. `speed/peak_memory_gb` is the maximum
+    so far.
+    """
+
+    def __init__(self) -> None:
+        self.train_seconds = 0.0
+        self._steps = 0
+        self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
+        self._started = self._since = self._waited = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        images, seconds, _ = self._total.tolist()
+        return images / seconds if seconds else 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._waited = time.perf_counter() - self._since
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._steps += 1
+        now = time.perf_counter()
+        if self._steps > WARM_UP_STEPS:
+            images = len(_first_tensor(batch)) * trainer.world_size
+            self._total = self._total + np.array([images, now - self._since, self._waited])
+        self._since = now
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()
+        images, seconds, waited = (self._total - self._logged).tolist()
+        self._logged = self._total
+        for logger in trainer.loggers if seconds else ():
+            values = {
+                "speed/images_per_second": images / seconds,
+                "speed/waiting_share": waited / seconds,
+                "speed/peak_memory_gb": peak_memory_bytes(trainer.strategy.root_device) / 1e9,
+            }
+            logger.log_metrics(values, trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.train_seconds += time.perf_counter() - self._started
+
+    def figures(self, trainer: L.Trainer) -> dict[str, float]:
+        """Return the figures for `results.json`."""
+        return {
+            "train_seconds": round(self.train_seconds, 2),
+            "images_per_second": round(self.images_per_second, 1),
+            "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
+        }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the largest memory in use so far: on a GPU that of tensors, else that of this process and a worker."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _first_tensor(batch: Any) -> torch.Tensor:
+    return next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
 
 
 class Bar(TQDMProgressBar):

@@ -14,7 +14,6 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from kit.data import Batch, ImageDataModule
-from kit.evaluation import Evaluation
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import GREY, add_caption, grid
 
@@ -59,25 +58,16 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
 def worst_samples(
     trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int, split: str = "val"
 ) -> list[Sample]:
-    """Return the worst samples of a split, with the task's predictions, and with files and badness as captions."""
-    captions = worst_captions(task.measured, data, max_count, split)
-    samples = predict_samples(trainer, task, data, list(captions), split)
-    return [sample._replace(caption=text) for sample, text in zip(samples, captions.values(), strict=True)]
-
-
-def worst_captions(
-    evaluation: Evaluation | None, data: ImageDataModule, max_count: int, split: str = "val"
-) -> dict[int, str]:
-    """Return the keys of the worst samples, the worst first, and for each a caption with its file and its badness."""
-    badness = evaluation.badness() if evaluation else None
-    if not evaluation or not badness:
-        return {}
+    """Return the worst samples of `task.measured`, the worst first, with files and badness as captions."""
+    badness = task.measured.badness() if task.measured else None
+    if not badness:
+        return []
     name, values = badness
     worst = values.argsort(descending=True, stable=True)[:max_count]
-    keys = evaluation.keys[worst]
+    keys = task.measured.keys[worst]
     files = ["/".join(Path(file).parts[-2:]) for file in data.files(keys, split)]
-    captions = [f"{file}: {name} {value:.2f}" for file, value in zip(files, values[worst], strict=True)]
-    return dict(zip(keys.tolist(), captions, strict=True))
+    samples = zip(predict_samples(trainer, task, data, keys.tolist(), split), files, values[worst], strict=True)
+    return [sample._replace(caption=f"{file}: {name} {value:.2f}") for sample, file, value in samples]
 
 
 def predict_samples(

@@ -139,13 +139,17 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
     monkeypatch.setattr(data.samples["val"], "file", lambda key: f"folder/cat/{key}.png")
-    evaluation = tiny_task.Rightness(["dark", "grey", "light"])
+    monkeypatch.setattr(samples, "predict_samples", lambda *args: [samples.Sample(key, None) for key in args[3]])
+    task = SimpleNamespace(measured=tiny_task.Rightness(["dark", "grey", "light"]))
     logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
-    evaluation.update(torch.tensor([4, 7]), logits[:2], targets[:2])
-    evaluation.update(torch.tensor([9]), logits[2:], targets[2:])
-    captions = samples.worst_captions(evaluation, data, 2)
-    assert list(captions.items()) == [(9, "cat/9.png: off by 2.00"), (4, "cat/4.png: off by 1.00")]
-    assert samples.worst_captions(None, data, 2) == {}
+    task.measured.update(torch.tensor([4, 7]), logits[:2], targets[:2])
+    task.measured.update(torch.tensor([9]), logits[2:], targets[2:])
+    worst = samples.worst_samples(None, task, data, 2)
+    assert [(key, caption) for key, *_, caption in worst] == [
+        (9, "cat/9.png: off by 2.00"),
+        (4, "cat/4.png: off by 1.00"),
+    ]
+    assert samples.worst_samples(None, SimpleNamespace(measured=None), data, 2) == []
 
 
 def test_evenly_spaced_samples():
