@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, Speed
 from kit.ground.files import replacing
 from kit.safeguards import Checkpoint, ExactResume, NanGuard
+
+UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
 
 
 class SavedConfig(L.Callback):
@@ -29,7 +32,15 @@ class SavedConfig(L.Callback):
         self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
         if trainer.is_global_zero:
             with replacing(folder / "config.yaml") as part:
-                part.write_text(self.parser.dump(self.config, skip_unset=False, skip_validation=True))
+                text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
+                part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
+
+
+def _savable(values: Any) -> Any:
+    """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
+    if isinstance(values, dict):
+        return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
+    return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
 # Lightning calls callbacks in the order of its list. The first of each row must come before the second.

@@ -43,11 +43,6 @@ class Trainer(L.Trainer):
         """The run's folder, as the first process has it. All processes must read this property together."""
         return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
 
-    @property
-    def checkpoint_callback(self) -> Any:
-        """The callback `kit.safeguards.Checkpoint`. Lightning would return the first checkpoint callback."""
-        return Checkpoint.of(self) or super().checkpoint_callback
-
     def save_checkpoint(
         self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any | None = None
     ) -> None:

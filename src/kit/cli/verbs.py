@@ -84,11 +84,9 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
         if trainer.fast_dev_run:
             return
-        best = Path(trainer.checkpoint_callback.best_model_path)
+        best = Path(cli.config_init.checkpoint.best_model_path)
         if not best.is_file():
-            raise UserError(
-                f"{best} could not be written, so nothing is tested: free disk space, then --resume the run"
-            )
+            raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed:
             checkpoint.read(best)  # it may still be that of a stranger
         metrics = _evaluate(cli, ckpt_path=best)
@@ -103,10 +101,11 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         raise
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
-        overfitting, left_out = cli.config_init.overfitting, sum(map(len, _left_out(data).values()))
+        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures()}
-        figures |= {"left_out_images": left_out} if left_out else {}
-        report(metrics, figures, folder, notes := broken.summary(_left_out(data)))
+        if notes := broken.summary(left_out):
+            figures["left_out_images"] = sum(map(len, left_out.values()))
+        report(metrics, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
             print(conclusion)
         if cli.config_init.dashboard.enabled:
@@ -209,10 +208,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
             "slightly lower ones on new data"
         )
         evaluate = cli.trainer.validate
-    weights_only = True if ckpt_path else None
-    return evaluate(
-        cli.model, datamodule=cli.datamodule, verbose=False, ckpt_path=ckpt_path, weights_only=weights_only
-    )[0]
+    return evaluate(cli.model, datamodule=cli.datamodule, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]
 
 
 def _with_config(args: list[str]) -> list[str]:

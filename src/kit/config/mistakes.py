@@ -8,7 +8,7 @@ from pathlib import Path
 from kit.config.annotations import import_path, parameter_annotations
 from kit.ground.errors import did_you_mean
 
-MAX_WORD, SHOWN = 1_000, 100  # characters; a longer word in a message is cut
+MAX_WORD = 200  # characters; a longer word in a message is cut
 MAX_LINE = 400  # characters
 WRONG_KEY = r"(?:unrecognized arguments: (?:--)?|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.]+)"
 WRONG_TYPE = r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(?:\w+\.)*(?!NoneType)(\w+)'>)"
@@ -27,7 +27,7 @@ def explain(message: str, keys: Iterable[str]) -> str:
         keys: the keys of the parser itself, such as `trainer.max_epochs`.
     """
     # The time of a search may grow with the square of a word's length, and a word may be as long as the config.
-    message = re.sub(r"\S+", lambda word: word[0] if len(word[0]) <= MAX_WORD else f"{word[0][:SHOWN]}...", message)
+    message = re.sub(rf"(\S{{{MAX_WORD}}})\S+", r"\1...", message)
     message = re.sub(r"Type .*? expects a function or a callable class: ", "", message)
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     if match := re.search(WRONG_KEY, message):

@@ -48,9 +48,7 @@ class Dashboard(L.Callback):
         if samples < 1 or budget < 0:
             raise UserError("dashboard: samples must be above 0, and budget not below it; --dashboard.enabled false")
         self.enabled, self.samples, self.budget = enabled, samples, budget
-        self._start = self._spent = self._last = (
-            0.0  # seconds: when training started, of all drawings, until the last one
-        )
+        self._start = self._last = self._spent = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None
         self._data: ImageDataModule | None = None  # None if no samples are drawn
         self._task: Any = None
@@ -85,22 +83,13 @@ class Dashboard(L.Callback):
             self._board.log_metrics(optimizer_values(trainer), logged_step(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        elapsed = time.perf_counter() - self._start
         self._is_pending = bool(self._board) and trainer.state.fn == "fit" and not trainer.sanity_checking
-        self._is_due = self._is_pending and is_due(
-            time.perf_counter() - self._start, self._last, self._spent, self.budget
-        )
+        self._is_due = self._is_pending and is_due(elapsed, self._last, self._spent, self.budget)
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # Not in `on_validation_end`: the module no longer has averaged weights then.
-        if self._is_due and not dataloader_idx and batch_idx + 1 == trainer.num_val_batches[0]:
+        if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
             self._draw_samples(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -132,15 +121,13 @@ class Dashboard(L.Callback):
     def _draw_samples(self, trainer: L.Trainer) -> None:
         if not self._data or not self._board:
             return
-        count = len(self._data.samples["val"] or ())
         with self._drawing():
-            pictures = {}
+            groups = {}
             if self._task.has("predict"):
-                groups = {
-                    "validation": predict_samples(trainer, self._task, self._data, evenly_spaced(count, self.samples)),
-                    "worst": worst_samples(trainer, self._task, self._data, self.samples),
-                }
-                pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
+                keys = evenly_spaced(len(self._data.samples["val"] or ()), self.samples)
+                groups["validation"] = predict_samples(trainer, self._task, self._data, keys)
+                groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
+            pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
             if self._data.preprocessing.size and self._task.has("sampled"):
                 pictures["generated"] = self._task.sampled(self._data.preprocessing.size)
             for name, picture in pictures.items():
