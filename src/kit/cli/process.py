@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import platform
 import re
 import sys
 import warnings
@@ -62,8 +63,8 @@ def _keep_freed_memory() -> None:
     glibc returns large pieces to the system, which then fills each page with zeros again. This takes a sixth of a
     step's time on a CPU (mallopt(3); benchmarks/training.py).
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):  # musl, another C library, has no `mallopt`
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
         trim_threshold, mmap_threshold, one_gigabyte = -1, -3, 2**30
         libc.mallopt(trim_threshold, one_gigabyte)
         libc.mallopt(mmap_threshold, one_gigabyte)

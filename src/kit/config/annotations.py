@@ -1,4 +1,4 @@
-"""Tell which values a config may have for an annotation, as jsonargparse understands it."""
+"""Find the annotation of each key of a config, and the values that an annotation accepts, as jsonargparse reads it."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, get_loader
-from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # how it reads annotations; not public
+from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # not public: how it reads annotations
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
@@ -53,7 +53,7 @@ def parse_value(text: str) -> Any:
 def import_path(path: str) -> Any:
     """Import the class or function that a path such as `package.module.Class` names."""
     module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
+    return getattr(import_module(module), name)  # the name is only known at run time
 
 
 def default_of(kind: type, name: str) -> Any:
