@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -53,14 +52,6 @@ class Trainer(L.Trainer):
         """
         if self.optimizers:
             super().save_checkpoint(filepath, weights_only, storage_options)
-
-
-OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (  # name, type, default, help
-    ("--name", str | None, None, "name of the run's folder in default_root_dir"),
-    ("--resume", str | None, None, "a run folder: continue that run where it stopped"),
-    ("--force", bool, False, "resume with another config or other data"),
-    ("--check", Literal["off", "warn", "strict"], "warn", "check the data before training: print faults, or also stop"),
-)
 
 
 class CLI(LightningCLI):
@@ -129,8 +120,13 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         for kind in (EarlyStopping, Checkpoint, ExactResume, NanGuard, MemoryGuard, Overfitting, Dashboard):
             parser.add_lightning_class_args(kind, key_of(kind))
-        for option, kind, default, text in OPTIONS:
-            parser.add_argument(option, type=kind, default=default, help=text)
+        parser.add_argument("--name", type=str | None, help="name of the run's folder in default_root_dir")
+        parser.add_argument("--resume", type=str | None, help="a run folder: continue that run where it stopped")
+        parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
+        check = Literal["off", "warn", "strict"]
+        parser.add_argument(
+            "--check", type=check, default="warn", help="print faults of the data, or also stop at errors"
+        )
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
             for key in FROM_DATA:
@@ -162,9 +158,6 @@ class CLI(LightningCLI):
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
             self.config = logging_into(self.folder, self.config)
         try:
-            # Without this, Lightning would dump the config itself, and validate it for that a second time.
-            text = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, skip_validation=True)
-            self.config_dump = yaml.safe_load(text)
             super().instantiate_classes()
         except BaseException:
             if self.folder:

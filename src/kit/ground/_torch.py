@@ -15,7 +15,6 @@ __all__ = [
     "BatchNorm",
     "buffers_by_owner",
     "copy_each",
-    "has_fast_bfloat16",
     "inner_schedules",
     "is_compiled",
     "norm_of_each",
@@ -56,11 +55,6 @@ def is_compiled(module: nn.Module) -> bool:
 def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
     """Return the schedules that a schedule consists of, as `SequentialLR` and `ChainedScheduler` do."""
     return list(getattr(schedule, "_schedulers", ()))
-
-
-def has_fast_bfloat16() -> bool:
-    """Return whether this machine's processor multiplies matrices of bfloat16 in hardware (AMX)."""
-    return torch.cpu._is_amx_tile_supported()
 
 
 def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:

@@ -22,7 +22,6 @@ from kit.ground import _torch
 NAMES = {
     torch: ["_foreach_norm", "_foreach_copy_"],
     torch.Tensor: ["_version"],
-    torch.cpu: ["_is_amx_tile_supported"],
     torch.nn.Module: ["_buffers", "_compiled_call_impl"],
     ChainedScheduler: ["_schedulers"],
     SequentialLR: ["_schedulers"],
