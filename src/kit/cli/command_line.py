@@ -42,16 +42,14 @@ class Trainer(L.Trainer):
         """The run's folder, as the first process has it. All processes must read this property together."""
         return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
 
-    def save_checkpoint(
-        self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint, or do nothing if there is no optimizer yet.
 
         `OnExceptionCheckpoint` also saves after exceptions that are raised so early. If this failed, its exception
         would replace the first one.
         """
         if self.optimizers:
-            super().save_checkpoint(filepath, weights_only, storage_options)
+            super().save_checkpoint(*args, **kwargs)
 
 
 class CLI(LightningCLI):

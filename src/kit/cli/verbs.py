@@ -36,21 +36,23 @@ def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
     resumed = option_value(args, "--resume")
     trusted, args = split_option(args, "--trust")
-    last = None
     with checkpoint.one_line_errors(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
-        if resumed:
-            last = restarting.choose(resumed)
-            cli = _resumed_cli(restarting.run_folder(resumed), last, args, trusted)
-        else:
-            cli = CLI(_with_config(args))
+        last = restarting.choose(resumed) if resumed else None
+        cli = _resumed_cli(resumed, last, args, trusted) if resumed else CLI(_with_config(args))
         try:
             _train(cli, last, args)
         finally:
             remove_if_empty(cli.folder)
 
 
-def _resumed_cli(run: Path, last: Path | None, args: list[str], trusted: list[str]) -> CLI:
-    """Return the command line of a resumed run, after a check that building it runs no foreign code."""
+def _resumed_cli(resumed: str, last: Path | None, args: list[str], trusted: list[str]) -> CLI:
+    """Return the command line of a resumed run, after a check that building it runs no foreign code.
+
+    Args:
+        resumed: the run, or one of its checkpoints.
+        last: the checkpoint from which it continues.
+    """
+    run = restarting.run_folder(resumed)
     refuse_links(run, run)
     config, budget = run / "config.yaml", None
     if last:

@@ -10,7 +10,7 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser, get_loader
+from jsonargparse import ArgumentParser, Namespace, get_loader
 from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # not public: how it reads annotations
 from jsonargparse.typing import get_registered_type
 from torch import nn
@@ -22,15 +22,11 @@ Annotations = dict[str, Any]  # the annotation of each key; for a group of keys,
 
 def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
-    annotations: Annotations = {}
+    annotations = Namespace()
     for action in parser._actions:
         if isinstance(action, ActionTypeHint):  # not for --help
-            *groups, name = action.dest.split(".")
-            parent = annotations
-            for group in groups:
-                parent = parent.setdefault(group, {})
-            parent[name] = action._typehint
-    return annotations
+            annotations[action.dest] = action._typehint
+    return annotations.as_dict()
 
 
 @functools.cache
@@ -62,11 +58,9 @@ def default_of(kind: type, name: str) -> Any:
     Returns:
         the default, or None if there is none
     """
-    for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
-        if parameter is not None:
-            return None if parameter.default is parameter.empty else parameter.default
-    return None
+    signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__]  # type: ignore[misc]
+    default = next((parameters[name].default for parameters in signatures if name in parameters), None)
+    return None if default is inspect.Parameter.empty else default
 
 
 @dataclass

@@ -40,9 +40,6 @@ def explain(message: str, keys: Iterable[str]) -> str:
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         hint = did_you_mean(match[2], dir(import_module(match[1])))
         return f"no class '{match[1]}.{match[2]}'{hint} (key {parent})"
-    if match := re.search(r"the following arguments are required: ([\w.]+)", message):
-        key = f"{parent}.{match[1]}".lstrip(".")
-        return f"{key} is missing: give it in the config or as --{key}"
     value = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", message, re.MULTILINE)
     expected = [f"one of {choices}" if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)]
     if parent and value and expected:
@@ -54,7 +51,6 @@ def explain(message: str, keys: Iterable[str]) -> str:
 
 def missing_config(path: Path) -> str:
     """Return an error message about a missing config file, with the files that exist."""
-    folder = path.parent
-    names = sorted(file.name for file in folder.glob("*.yaml")) if folder.is_dir() else []
-    existing = f" in {folder}: {', '.join(names)}" if names else ""
+    names = sorted(file.name for file in path.parent.glob("*.yaml"))
+    existing = f" in {path.parent}: {', '.join(names)}" if names else ""
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"

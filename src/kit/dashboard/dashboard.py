@@ -159,10 +159,8 @@ def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     rates = [float(group["lr"]) for group in groups]
-    if len(set(rates)) == 1:
-        values = {"learning_rate": rates[0]}
-    else:
-        values = {f"learning_rate/{number}": rate for number, rate in enumerate(rates, 1)}
+    numbered = {f"learning_rate/{number}": rate for number, rate in enumerate(rates, 1)}
+    values = {"learning_rate": rates[0]} if len(set(rates)) == 1 else numbered
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     norm = next((callback.gradient_norm for callback in callbacks if isinstance(callback, NanGuard)), None)
     if norm is not None and norm.isfinite():

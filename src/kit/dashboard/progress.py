@@ -110,9 +110,6 @@ class Lines(L.Callback):
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
-        self._printed_at = 0.0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._printed_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
