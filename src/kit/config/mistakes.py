@@ -41,7 +41,9 @@ def explain(message: str, keys: Iterable[str]) -> str:
         hint = did_you_mean(match[2], dir(import_module(match[1])))
         return f"no class '{match[1]}.{match[2]}'{hint} (key {parent})"
     value = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", message, re.MULTILINE)
-    expected = [f"one of {choices}" if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)]
+    expected = [
+        f"one of {choices}".replace("'", "") if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)
+    ]
     if parent and value and expected:
         return f"{parent} is {value[1]!r}, but must be {' or '.join(dict.fromkeys(expected))}"
     lines = [line.strip(" -") for line in message.splitlines()]

@@ -75,7 +75,7 @@ class Dashboard(L.Callback):
         if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:
             with self._drawing():
                 samples = batch_samples(self._data, batch, 2 * self.samples)
-                self._board.log_picture("samples/first_batch", draw_samples(self._task, samples), 0)
+                self._board.log_picture("samples/first_batch", draw_samples(self._task, samples), 0, photograph=True)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ class Dashboard(L.Callback):
             if self._data.preprocessing.size and self._task.has("sampled"):
                 pictures["generated"] = self._task.sampled(self._data.preprocessing.size)
             for name, picture in pictures.items():
-                self._board.log_picture(f"samples/{name}", picture, trainer.global_step)
+                self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
     def _draw_classes(self, trainer: L.Trainer) -> None:
         evaluation = self._task.measured

@@ -21,8 +21,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from kit.safeguards.checkpoints import judged_by
 
-JPEG_PIXELS = 500_000  # larger pictures are compressed with some loss
-QUALITY = 88  # of JPEG
+QUALITY = 88  # of photographs as JPEG
 IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
 THRESHOLDS = 101  # of a curve of precision and recall
 
@@ -85,10 +84,10 @@ class TensorBoard(TensorBoardLogger):
         self.experiment.add_custom_scalars(layout)
 
     @_surviving_full_disk
-    def log_picture(self, tag: str, image: Tensor, step: int) -> None:
-        """Log a picture, uint8 [3 H W]."""
+    def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> None:
+        """Log a picture, see `encoded`."""
         picture = Summary.Image(height=image.shape[1], width=image.shape[2], colorspace=3)
-        picture.encoded_image_string = encoded(image)
+        picture.encoded_image_string = encoded(image, photograph)
         self._add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
     @_surviving_full_disk
@@ -127,7 +126,7 @@ class Hyperparameters(L.Callback):
     The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
 
     Args:
-        ignore: more arguments to leave out, as those that the data set and nobody chose.
+        ignore: more arguments to leave out, such as those that the data set.
     """
 
     def __init__(self, ignore: Collection[str] = ()) -> None:
@@ -177,9 +176,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def encoded(image: Tensor) -> bytes:
-    """Return a picture, uint8 [3 H W], as a PNG, or as a JPEG if it is so large that it likely shows photographs."""
-    buffer, is_large = io.BytesIO(), image[0].numel() > JPEG_PIXELS
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pixels.save(buffer, "JPEG" if is_large else "PNG", quality=QUALITY, subsampling=0)
+def encoded(image: Tensor, photograph: bool = False) -> bytes:
+    """Return a picture, uint8 [3 H W], as a PNG, or as a JPEG, which is smaller, if it shows photographs."""
+    buffer, pixels = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    pixels.save(buffer, "JPEG" if photograph else "PNG", quality=QUALITY, subsampling=0)
     return buffer.getvalue()

@@ -190,11 +190,11 @@ def best(run: Path) -> float:
 def test_make_dashboard_prints_its_address_without_runs_and_with_the_default_port_in_use(repository):
     lines = (repository / "Makefile").read_text().split("\ndashboard:")[1].splitlines()[1:3]
     assert lines[0] == "\tmkdir -p runs"
-    words = lines[1].split()[1:-1]  # without the program, and what the user adds
+    words = lines[1].split()[1:-1]  # without the program and the user's arguments
     Path("runs").mkdir()
     line = [sys.executable, "-m", "tensorboard.main", *words]
     with socket.socket() as taken:
-        with contextlib.suppress(OSError):  # by somebody else
+        with contextlib.suppress(OSError):  # if the port is in use already
             taken.bind(("localhost", 6006))
             taken.listen()
         with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
