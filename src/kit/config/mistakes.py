@@ -32,20 +32,24 @@ def explain(message: str, keys: Iterable[str]) -> str:
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     if match := re.search(WRONG_KEY, message):
         key = ".".join(filter(None, (parent, match[1], match[2])))
-        classes = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", message.split("Given value type")[0])
+        owner = re.search(r"Got value: Namespace\(class_path='[\w.]+'", message)
+        owners = owner[0] if owner else message.split("Given value")[0]
+        classes = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", owners)
         if not classes:
             return f"no key '{key}'{did_you_mean(key, keys)}"
         names = parameter_annotations(import_path(classes[-1]))
         return f"no key '{key}' of {classes[-1]}{did_you_mean(match[2], names)}"
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        hint = did_you_mean(match[2], dir(import_module(match[1])))
-        return f"no class '{match[1]}.{match[2]}'{hint} (key {parent})"
+        module, name = match.groups()
+        return f"no class '{module}.{name}'{did_you_mean(name, dir(import_module(module)))} (key {parent})"
+    if match := re.search(r"the following arguments are required: ([\w.]+)", message):
+        key = f"{parent}.{match[1]}".lstrip(".")
+        return f"{key} is missing: give it in the config or as --{key}"
     value = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", message, re.MULTILINE)
-    expected = [
-        f"one of {choices}".replace("'", "") if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)
-    ]
+    expected = [f"one of {choices}" if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)]
     if parent and value and expected:
-        return f"{parent} is {value[1]!r}, but must be {' or '.join(dict.fromkeys(expected))}"
+        allowed = " or ".join(dict.fromkeys(expected)).replace("'", "")
+        return f"{parent} is {value[1]!r}, but must be {allowed}"
     lines = [line.strip(" -") for line in message.splitlines()]
     reasons = "; ".join(dict.fromkeys(line for line in lines if not NOISE.match(line)))
     return f"{parent}: {reasons}"[:MAX_LINE].removeprefix(": ")

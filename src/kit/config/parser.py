@@ -97,14 +97,13 @@ class Parser(PlainParser, LightningArgumentParser):
             UserError: a config cannot describe schedules of this class.
         """
         added = super().add_class_arguments(theclass, *args, **kwargs)
-        is_schedule = isinstance(theclass, type) and issubclass(theclass, LRScheduler)
-        is_logger = isinstance(theclass, type) and issubclass(theclass, Logger)
-        if is_schedule:
+        bases = theclass.__mro__ if isinstance(theclass, type) else ()
+        if LRScheduler in bases:
             refuse_wrapper(theclass)
         for action in self._actions:
-            if is_schedule and action.dest in FILLED_IN:
+            if LRScheduler in bases and action.dest in FILLED_IN:
                 action.required = False
-            elif is_logger and action.dest == "save_dir" and action.required:
+            elif Logger in bases and action.dest == "save_dir" and action.required:
                 action.required, action.default = False, "."
         return added
 

@@ -50,7 +50,8 @@ class Speed(L.Callback):
         self._steps += 1
         now = time.perf_counter()
         if self._steps > WARM_UP_STEPS:
-            images = len(_first_tensor(batch)) * trainer.world_size
+            first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
+            images = len(first) * trainer.world_size
             self._total = self._total + np.array([images, now - self._since, self._waited])
         self._since = now
 
@@ -88,10 +89,6 @@ def peak_memory_bytes(device: torch.device) -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
-
-def _first_tensor(batch: Any) -> torch.Tensor:
-    return next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
 
 
 class Bar(TQDMProgressBar):
