@@ -1,9 +1,9 @@
-"""`make schema`: write schema.json, which tells editors what a config may hold.
+"""`make schema`: write schema.json, with which editors check and complete configs.
 
     python configs/schema.py [FILE]
 
-Keys come from the parser. Arguments are listed for the classes of this project and of its library; a class of another
-package may stand in any place, with any arguments.
+Keys come from the parser. The schema lists the arguments of the classes of this project and of its library. Classes of
+other packages are allowed everywhere, with any arguments.
 """
 
 import inspect
@@ -32,16 +32,16 @@ SIMPLE = {
     NoneType: {"type": "null"},
     None: {"type": "null"},
 }
-CLASS = {"$ref": "#/$defs/class"}  # by its path alone, or with arguments
+CLASS = {"$ref": "#/$defs/class"}  # only a class path, or one with arguments
 ANYTHING: dict[str, Any] = {}
 
 
 class _Parsed(Exception):
-    """Ends a command line when its parser is complete."""
+    """Raised to end a command line when its parser is complete."""
 
 
 class _Keys(CLI):
-    """Keep the annotation of each key, and read nothing."""
+    """A command line that keeps the annotation of each key, and parses nothing."""
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         self.kinds = parser_annotations(parser)
@@ -54,29 +54,29 @@ def keys() -> Annotations:
         _Keys([])
     except _Parsed as parsed:
         return parsed.args[0]
-    raise AssertionError("the parser was not asked")
+    raise AssertionError("the parser was not built")
 
 
 def classes() -> dict[str, type]:
     """Return the classes that the packages of this project and its library export, by their shortest paths."""
-    found: dict[str, type] = {}
+    paths: dict[str, type] = {}
     for package in (own, kit):
         for folder in sorted(Path(package.__path__[0]).glob("*/__init__.py")):
             name = f"{package.__name__}.{folder.parent.name}"
             for exported in getattr(module := import_module(name), "__all__", ()):
                 if inspect.isclass(kind := getattr(module, exported)):
-                    found[f"{name}.{exported}"] = kind
-    return found
+                    paths[f"{name}.{exported}"] = kind
+    return paths
 
 
 def of_annotation(annotation: Any) -> dict[str, Any]:
-    """Return the schema of a value; it is open where an annotation says less than the parser accepts."""
+    """Return the schema of a value. It accepts anything if the parser accepts more than the annotation says."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     kind = origin or annotation
     if annotation in SIMPLE:
         return SIMPLE[annotation]
     if origin in (Union, UnionType):
-        return {"anyOf": [of_annotation(one) for one in arguments]}
+        return {"anyOf": [of_annotation(argument) for argument in arguments]}
     if origin is Annotated:
         return of_annotation(arguments[0])
     if origin is Literal:
@@ -88,13 +88,13 @@ def of_annotation(annotation: Any) -> dict[str, Any]:
     if issubclass(kind, abc.Mapping):
         return {"type": "object"}
     if issubclass(kind, abc.Iterable) and kind.__module__ in ("builtins", "collections.abc"):
-        items = [one for one in arguments if one is not ...]
-        return {"type": "array", "items": {"anyOf": [of_annotation(one) for one in items]} if items else ANYTHING}
+        items = [argument for argument in arguments if argument is not ...]
+        return {"type": "array", "items": {"anyOf": [of_annotation(item) for item in items]} if items else ANYTHING}
     return CLASS if kind.__module__ != "builtins" else ANYTHING
 
 
 def of_keys(kinds: Annotations) -> dict[str, Any]:
-    """Return the schema of a group of keys: no other key may stand there."""
+    """Return the schema of a group of keys. It accepts no other keys."""
     properties = {key: of_keys(kind) if isinstance(kind, dict) else of_annotation(kind) for key, kind in kinds.items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 

@@ -1,1 +1,5 @@
-"""The command line: each verb, and how its process ends."""
+"""The command line.
+
+`process` runs a verb and ends the process. `verbs` has the verbs `fit`, `test` and `check`. `command_line` reads
+configs and arguments, and builds the trainer, the model and the data. `callbacks` puts a run's callbacks in order.
+"""

@@ -17,27 +17,19 @@ UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an obj
 
 
 class SavedConfig(L.Callback):
-    """Write the run's `config.yaml` when training begins, since a run that is killed is resumed from it.
+    """Write the run's `config.yaml` after the first step, so that the run can be resumed.
 
-    A resumed run has a `config.yaml` already. It is replaced only after the first step, so that a `--resume` that fails
-    does not spoil the next one.
+    It is not written earlier, so that a `--resume` that fails does not replace the file of the run.
     """
 
-    def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
-        self.parser, self.config, self.resumed = parser, config, resumed
-        self.saved = False
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.resumed:
-            self._save(trainer)
+    def __init__(self, parser: Parser, config: Namespace) -> None:
+        self.parser, self.config = parser, config
+        self.is_saved = False
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if not self.saved:
-            self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        self.saved = True
-        folder = Path(trainer.log_dir)
+        if self.is_saved:
+            return
+        self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
         if trainer.is_global_zero:
             with replacing(folder / "config.yaml") as part:
                 text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
@@ -46,26 +38,23 @@ class SavedConfig(L.Callback):
 
 def _savable(values: Any) -> Any:
     """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
-    if isinstance(values, list):
-        return [_savable(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    kept = {key: value for key, value in values.items() if not str(value).startswith(UNSAVED)}
-    return {key: _savable(value) for key, value in kept.items()}
+    if isinstance(values, dict):
+        return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
+    return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
-# Lightning calls the callbacks in the order of its list. The first of each row must come before the second.
+# Lightning calls callbacks in the order of its list. The first of each row must come before the second.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
     (Overfitting, (ReportPage,), "the report's page shows what `Overfitting` has measured at the same validation"),
-    (Speed, (Bar, Lines), "they print what `Speed` has counted"),
-    (L.Callback, (Checkpoint,), "it saves what the others have left; Lightning moves it to the end"),
+    (Speed, (Bar, Lines), "they print what `Speed` has measured"),
+    (L.Callback, (Checkpoint,), "it saves the state that the others leave; Lightning moves it to the end"),
 )
 
 
 def in_order(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows, if the guards come before the dashboard already."""
+    """Return callbacks in an order that `ORDER` allows, if the guards already come before the dashboard."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
     return sorted(callbacks, key=lambda callback: [not isinstance(callback, kind) for kind in first])

@@ -1,4 +1,4 @@
-"""Tell which values a config may have for an annotation, as jsonargparse understands it."""
+"""Find the annotation of each key of a config, and the values that an annotation accepts, as jsonargparse reads it."""
 
 import functools
 import inspect
@@ -10,8 +10,8 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser, get_loader
-from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # how it reads annotations; not public
+from jsonargparse import ArgumentParser, Namespace, get_loader
+from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # not public: how it reads annotations
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
@@ -22,15 +22,11 @@ Annotations = dict[str, Any]  # the annotation of each key; for a group of keys,
 
 def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
-    annotations: Annotations = {}
+    annotations = Namespace()
     for action in parser._actions:
         if isinstance(action, ActionTypeHint):  # not for --help
-            *groups, name = action.dest.split(".")
-            parent = annotations
-            for group in groups:
-                parent = parent.setdefault(group, {})
-            parent[name] = action._typehint
-    return annotations
+            annotations[action.dest] = action._typehint
+    return annotations.as_dict()
 
 
 @functools.cache
@@ -53,7 +49,7 @@ def parse_value(text: str) -> Any:
 def import_path(path: str) -> Any:
     """Import the class or function that a path such as `package.module.Class` names."""
     module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
+    return getattr(import_module(module), name)  # the name is only known at run time
 
 
 def default_of(kind: type, name: str) -> Any:
@@ -62,11 +58,9 @@ def default_of(kind: type, name: str) -> Any:
     Returns:
         the default, or None if there is none
     """
-    for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
-        if parameter is not None:
-            return None if parameter.default is parameter.empty else parameter.default
-    return None
+    signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__]  # type: ignore[misc]
+    default = next((parameters[name].default for parameters in signatures if name in parameters), None)
+    return None if default is inspect.Parameter.empty else default
 
 
 @dataclass
@@ -109,14 +103,11 @@ class Expected:
             self._add(arguments[0])
         elif isinstance(annotation, NewType):
             self._add(annotation.__supertype__)
-        elif hasattr(annotation, "__value__"):  # `type Name = ...`
-            self._add(annotation.__value__)
         elif accepts_any_value(annotation):
             self.anything = self.text = True
-        elif kind is abc.Callable:
-            self.classes += Expected.any_of(arguments[1:]).classes or [ANY_MODULE]
-        elif kind is type:
-            self.classes += Expected.any_of(arguments).classes or [ANY_MODULE]
+        elif kind in (abc.Callable, type):
+            results = arguments[1:] if kind is abc.Callable else arguments
+            self.classes += Expected.any_of(results).classes or [ANY_MODULE]
         elif kind is Literal:
             self.text = True
         elif kind in (None, NoneType):
@@ -126,9 +117,11 @@ class Expected:
             self.classes.append(ANY_MODULE)
         elif issubclass(kind, (str, bytes, int, float, complex, Enum)) or get_registered_type(kind):
             self.text = True
-        elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Mapping):
+        elif kind.__module__ not in ("builtins", "collections", "collections.abc"):
+            self.classes.append(kind)
+        elif issubclass(kind, abc.Mapping):
             self.values += arguments[1:] or [Any]
-        elif kind.__module__ in ("builtins", "collections", "collections.abc") and issubclass(kind, abc.Iterable):
+        elif issubclass(kind, abc.Iterable):
             self.items += [argument for argument in arguments if argument is not ...] or [Any]
         else:
             self.classes.append(kind)

@@ -1,24 +1,39 @@
-"""Search and sort the arguments of a command line before it is parsed. Options are `--KEY VALUE` and `--KEY=VALUE`."""
+"""Split a command line before it is parsed. Options are `--KEY VALUE` and `--KEY=VALUE`."""
 
-from itertools import islice, pairwise
+from argparse import ArgumentError, ArgumentParser
+from itertools import islice
 
-
-def option_values(args: list[str], name: str) -> list[str]:
-    """Return all values of an option."""
-    separate = [value for key, value in pairwise(args) if key == name]
-    return separate + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{name}=")]
+from kit.ground.errors import UserError
 
 
-def option_value(args: list[str], name: str) -> str | None:
+def split_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
+    """Return the values of an option, and the command line without it.
+
+    Args:
+        flags: the names of the option, such as `--config` and `-c`.
+
+    Raises:
+        UserError: the option has no value.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(*flags, dest="values", action="append", default=[])
+    try:
+        option, others = parser.parse_known_args(args)
+    except ArgumentError as error:
+        raise UserError(str(error)) from None
+    return option.values, others
+
+
+def option_value(args: list[str], *flags: str) -> str | None:
     """Return the last value of an option, which is the one that counts, or None."""
-    return (option_values(args, name) or [None])[-1]
+    return (split_option(args, *flags)[0] or [None])[-1]
 
 
 def split_words(args: list[str]) -> tuple[list[str], list[str]]:
     """Split a command line into words (positional arguments) and options with their values.
 
-    Words may be between options, which argparse does not allow. Each option but `--help` has one value. After `--`, all
-    arguments are words.
+    Words may stand between options, which argparse does not allow. Each option but `--help` has one value. After `--`,
+    all arguments are words.
     """
     words: list[str] = []
     options: list[str] = []
@@ -33,22 +48,3 @@ def split_words(args: list[str]) -> tuple[list[str], list[str]]:
             if argument.startswith("--") and argument != "--help" and "=" not in argument:
                 options += islice(rest, 1)
     return words, options
-
-
-def without_option(args: list[str], name: str) -> list[str]:
-    """Return a command line without an option and its values."""
-    others = [value for key, value in zip(["", *args], args, strict=False) if name not in (key, value)]
-    return [argument for argument in others if not argument.startswith(f"{name}=")]
-
-
-def configs_first(args: list[str]) -> list[str]:
-    """Return a command line with each `--config FILE` first, since the parser lets the last value of a key win."""
-    configs, others, rest = [], [], iter(args)
-    for argument in rest:
-        if argument in ("--config", "-c"):
-            configs += [argument, *islice(rest, 1)]
-        elif argument.startswith("--config="):
-            configs.append(argument)
-        else:
-            others.append(argument)
-    return configs + others

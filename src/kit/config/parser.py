@@ -1,10 +1,11 @@
 """Parse configs and command lines with LightningCLI's parser, with errors of one line, and build what they name."""
 
 import functools
+from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Number
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,29 +17,15 @@ from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.annotations import default_of
-from kit.config.arguments import configs_first
-from kit.config.mistakes import ParserError, explain, explain_kept_rates, root_cause
+from kit.config.arguments import split_option
+from kit.config.mistakes import explain
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
 
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
 set_parsing_settings(import_path_denylist=[])
-
-
-def _load(text: str) -> Any:
-    """Parse a config, or a value of the command line, as YAML.
-
-    Mappings without values, `name:` and `{a, b}`, stay text, as with jsonargparse's own loader.
-    """
-    value = parse_yaml(text)
-    if isinstance(value, dict) and value and not any(":" in line.rstrip(" :}") for line in text.splitlines()):
-        return text if all(item is None for item in value.values()) else value
-    return value
-
-
-set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
+set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 
 # torchvision annotates transforms with `Number`, as in `RandomRotation(degrees: Number | Sequence)`.
 register_type(
@@ -47,8 +34,6 @@ register_type(
     deserializer=lambda text: parse_yaml(text) if isinstance(text, str) else text,
     type_check=lambda value, _: isinstance(value, (int, float)),
 )
-
-
 register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, AttributeError, RuntimeError))
 
 
@@ -56,9 +41,7 @@ class PlainParser(ArgumentParser):
     """A parser that raises `UserError` for a mistake and does not accept abbreviated keys."""
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
-        self.outermost = False
-        self.kept_rates: list[str] = []  # a line for each learning rate that was kept when an optimizer was replaced
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
 
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override those of the configs that it names, in any order.
@@ -66,21 +49,26 @@ class PlainParser(ArgumentParser):
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
-        self.outermost = True
-        args = configs_first(args)
+        configs, others = split_option(args, "--config", "-c")
         try:
-            with reset_replaced_arguments() as kept_rates:
-                config = self.parse_args(args)
-            self.kept_rates = explain_kept_rates(kept_rates, vars(config.as_flat()))
-            return config
-        except ParserError as error:  # explained here, since the parser changes into the folder of each config
+            with reset_replaced_arguments():
+                return self.parse_args([*(f"--config={file}" for file in configs), *others])
+        except ArgumentError as error:
             keys = [action.dest for action in self._actions if action.option_strings]
-            raise UserError(explain(str(error), keys, args)) from None
+            raise UserError(explain(str(error), keys)) from None
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.outermost:  # an inner parser; the outermost parser includes its error in its own
-            super().error(message, ex)
-        raise ParserError(message)
+    def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Create the objects that a parsed config describes.
+
+        If that raises an exception, jsonargparse tries other ways to read the value; their exceptions are left out.
+        """
+        try:
+            return super().instantiate(*args, **kwargs)
+        except ValueError as error:
+            cause: BaseException = error
+            while isinstance(cause, ValueError) and cause.__cause__:
+                cause = cause.__cause__
+            raise cause from None
 
 
 class Parser(PlainParser, LightningArgumentParser):
@@ -88,21 +76,19 @@ class Parser(PlainParser, LightningArgumentParser):
 
     A logger needs no `save_dir`: without one, it writes into the run's folder. A schedule needs no length.
 
-    model_context: a context in which each `LightningModule` is created.
+    model_context: a context in which each `LightningModule` is created; it can be entered again.
     """
 
-    model_context: AbstractContextManager[Any] | None = None
+    model_context: AbstractContextManager[Any] = nullcontext()
 
-    def add_instantiator(
-        self, instantiator: Callable[..., Any], class_type: type, subclasses: bool = True, prepend: bool = False
-    ) -> None:
+    def add_instantiator(self, instantiator: Callable[..., Any], class_type: type, *args: Any, **kwargs: Any) -> None:
         @functools.wraps(instantiator)  # jsonargparse reads its parameters
-        def limited(*args: Any, **kwargs: Any) -> Any:
-            with self.model_context or nullcontext():
-                return instantiator(*args, **kwargs)
+        def create_in_context(*values: Any, **options: Any) -> Any:
+            with self.model_context:
+                return instantiator(*values, **options)
 
-        chosen = limited if class_type is L.LightningModule else instantiator
-        super().add_instantiator(chosen, class_type, subclasses, prepend)
+        chosen = create_in_context if class_type is L.LightningModule else instantiator
+        super().add_instantiator(chosen, class_type, *args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
         """Add the arguments of a class. Arguments that are filled in later are not required.
@@ -111,22 +97,15 @@ class Parser(PlainParser, LightningArgumentParser):
             UserError: a config cannot describe schedules of this class.
         """
         added = super().add_class_arguments(theclass, *args, **kwargs)
-        if not isinstance(theclass, type):
-            return added
-        if issubclass(theclass, LRScheduler):
+        bases = theclass.__mro__ if isinstance(theclass, type) else ()
+        if LRScheduler in bases:
             refuse_wrapper(theclass)
-            for action in self._actions:
-                action.required = action.required and action.dest not in FILLED_IN
-        if issubclass(theclass, Logger):
-            for action in self._actions:
-                if action.dest == "save_dir" and action.required:
-                    action.required, action.default = False, default_save_dir(theclass)
+        for action in self._actions:
+            if LRScheduler in bases and action.dest in FILLED_IN:
+                action.required = False
+            elif Logger in bases and action.dest == "save_dir" and action.required:
+                action.required, action.default = False, "."
         return added
-
-
-def default_save_dir(logger: type) -> str:
-    """Return the folder, relative to the run's, that a logger without `save_dir` writes to."""
-    return str(default_of(logger, "save_dir") or ".")
 
 
 def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:
@@ -140,12 +119,4 @@ def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:
     parser = Parser()
     parser.add_lightning_class_args(kind, key, subclass_mode=True)
     parsed = parser.parse_object({key: config}) if isinstance(config, dict) else Namespace(**{key: config})
-    return instantiate(parser, parsed)[key]
-
-
-def instantiate(parser: Parser, config: Namespace) -> Namespace:
-    """Create the objects that a parsed config describes. An exception is raised without those of jsonargparse."""
-    try:
-        return parser.instantiate(config)
-    except ValueError as error:
-        raise root_cause(error) from None
+    return parser.instantiate(parsed)[key]

@@ -1,12 +1,16 @@
-"""What is seen of a run: callbacks that know no task."""
+"""Show a run in TensorBoard and on the terminal, with callbacks that know no task.
+
+`tensorboard` has the logger, and logs a row of TensorBoard's table of runs. `dashboard` is the callback that logs
+pictures and curves while the run trains: pictures of `samples`, and `charts` of classes. `progress` measures the speed
+of a run, and prints it with the metrics. `results` reports the metrics at the end, and
+`report_page` writes the page that shows all of it.
+"""
 
 from kit.dashboard.dashboard import Dashboard
-from kit.dashboard.hyperparameters import Hyperparameters
-from kit.dashboard.progress import Bar, Lines
+from kit.dashboard.progress import Bar, Lines, Speed
 from kit.dashboard.report_page import ReportPage
 from kit.dashboard.results import report, require_measured, show_report
-from kit.dashboard.speed import Speed
-from kit.dashboard.tensorboard import TensorBoard
+from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
 __all__ = [
     "Bar",

@@ -1,98 +1,103 @@
-"""Numbers of classes as pictures: uint8 [3 H W]."""
+"""Charts of an evaluation's classes: a confusion matrix and bars, as pictures uint8 [3 H W], and curves."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import Tensor
 
-from kit.ground.drawing import BACKGROUND, GREY, WHITE, font
+from kit.dashboard.tensorboard import TensorBoard
+from kit.evaluation import Details
+from kit.ground.drawing import BACKGROUND, GREY, WHITE, font, zoomed
 
-MOST_NAMED = 60  # classes: beyond that a confusion matrix has no room for names
-MOST_NUMBERED = 25  # beyond that none for numbers
-MOST_BARS = 60
-SIDE = 700  # of a confusion matrix, in pixels
-LONGEST_NAME = 24  # letters
-COLD, WARM = (38, 43, 51), (255, 186, 73)  # of a cell: none of a class's samples, and all of them
+MAX_NAMED = 60  # classes; with more, a confusion matrix has no names
+MAX_NUMBERED = 25  # classes; with more, it has no numbers
+MAX_BARS = 60
+MAX_LETTERS = 24  # of a class name
+SIDE, MAX_CELL = 700, 44  # pixels: of a confusion matrix, and of its cells
+ROW, BAR_LENGTH = 20, 360  # pixels
+COLD, WARM = (38, 43, 51), (255, 186, 73)  # cells with none and with all samples of a class
 BAR = (88, 157, 246)
 
 
+def log_details(board: TensorBoard, details: Details, class_names: Sequence[str], step: int) -> None:
+    """Log the charts of what `Evaluation.details` returns."""
+    for name, chart in class_charts(details, class_names).items():
+        board.log_picture(f"validation/{name}", chart, step)
+    for name, entry in details.get("precision_recall", {}).items():
+        board.log_precision_recall(f"precision_recall/{name}", entry["curve"], entry["positives"], step)
+
+
+def class_charts(details: Details, class_names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the pictures of what `Evaluation.details` returns, uint8 [3 H W]: `confusion`, and bars of a metric."""
+    charts = {}
+    if "confusion" in details:
+        charts["confusion"] = confusion(details["confusion"], class_names)
+    if by_class := details.get("by_class"):
+        metric = next(iter(by_class)).partition("/")[0]
+        charts[metric] = bars({key.partition("/")[2]: value for key, value in by_class.items()})
+    return charts
+
+
 def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
-    """A row for each annotated class, a column for each predicted one; the lighter a cell, the larger its share of the
-    row, which stands in it in per cent.
+    """Draw a confusion matrix. Each cell shows its share of the row in per cent, and is lighter for a larger share.
 
     Args:
-        counts: Long[K K].
+        counts: Long[K K], with a row for each annotated class and a column for each predicted one.
+        class_names: the names of the K classes.
     """
     classes = len(class_names)
-    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
-    cell = max(1, min(44, SIDE // classes))
-    named = classes <= MOST_NAMED
-    names = [_short(name) for name in class_names]
+    cell = max(1, min(MAX_CELL, SIDE // classes))
     letters = font(12 if cell >= 16 else 9)
-    edge = round(max(letters.getlength(name) for name in names)) + 10 if named else 0
-    left, top = edge + 20, edge + 20
+    names = [name[:MAX_LETTERS] for name in class_names] if classes <= MAX_NAMED else []
+    margin = 30 + round(max(map(letters.getlength, names), default=0))
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     colours = torch.tensor(COLD) + shares.sqrt()[..., None] * (torch.tensor(WARM) - torch.tensor(COLD))  # [K K 3]
-    colours[counts.sum(1) == 0] = torch.tensor(BACKGROUND).double()  # there are none of this class
-    table = colours.round().to(torch.uint8).repeat_interleave(cell, 0).repeat_interleave(cell, 1).numpy()
-    canvas = Pillow.new("RGB", (left + cell * classes, max(top + cell * classes, 110)), BACKGROUND)
-    canvas.paste(Pillow.fromarray(table), (left, top))
+    colours[counts.sum(1) == 0] = torch.tensor(BACKGROUND).double()  # this class has no samples
+    table = zoomed(colours.round().to(torch.uint8).permute(2, 0, 1), cell)
+    side = margin + cell * classes
+    canvas = Pillow.new("RGB", (max(side, 220), side), BACKGROUND)
+    columns = Pillow.new("RGB", (margin - 20, cell * classes), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
-    if named:
-        for place, name in enumerate(names):
-            middle = (place + 0.5) * cell
-            pen.text((left - 5, top + middle), name, fill=WHITE, font=letters, anchor="rm")
-            _upright(canvas, name, (left + middle, top - 5), letters)
-    if classes <= MOST_NUMBERED:
+    for i, name in enumerate(names):
+        pen.text((margin - 5, margin + (i + 0.5) * cell), name, WHITE, letters, "rm")
+        ImageDraw.Draw(columns).text((5, (i + 0.5) * cell), name, WHITE, letters, "lm")
+    canvas.paste(columns.rotate(90, expand=True), (margin, 20))
+    canvas.paste(Pillow.fromarray(table.permute(1, 2, 0).numpy()), (margin, margin))
+    if classes <= MAX_NUMBERED:
         for (row, column), share in np.ndenumerate(shares.numpy()):
             if counts[row, column]:
-                ink, said = (0, 0, 0) if share > 0.25 else WHITE, f"{100 * share:.0f}" if share >= 0.005 else "<1"
-                pen.text((left + (column + 0.5) * cell, top + (row + 0.5) * cell), said, ink, letters, "mm")
-    pen.text((left, 4), "predicted", fill=GREY, font=letters)
-    _upright(canvas, "annotated", (10, top + 70), letters, GREY)
-    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+                text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+                centre = (margin + (column + 0.5) * cell, margin + (row + 0.5) * cell)
+                pen.text(centre, text, (0, 0, 0) if share > 0.25 else WHITE, letters, "mm")
+    pen.text((5, 4), "rows: annotated, columns: predicted", GREY, font(12))
+    return _tensor(canvas)
 
 
 def bars(values: Mapping[str, float]) -> Tensor:
-    """A bar for each class, from 0 to 1, the lowest first; of many the lowest ones.
+    """Draw a bar for each class, the lowest value first. Of many classes, draw the lowest ones.
 
     Args:
-        values: of class names.
+        values: class name to a value from 0 to 1.
     """
-    ranked = sorted(values.items(), key=lambda item: item[1])
-    shown, letters = ranked[:MOST_BARS], font(12)
-    names = [_short(name) for name, _ in shown]
-    edge = round(max(letters.getlength(name) for name in names)) + 12
-    row, length = 20, 360
-    more = len(ranked) - len(shown)
-    canvas = Pillow.new("RGB", (edge + length + 60, row * (len(shown) + (more > 0)) + 8), BACKGROUND)
+    lowest = sorted((value, name[:MAX_LETTERS]) for name, value in values.items())[:MAX_BARS]
+    hidden, letters = len(values) - len(lowest), font(12)
+    left = 12 + round(max(letters.getlength(name) for _, name in lowest))
+    right = left + BAR_LENGTH
+    canvas = Pillow.new("RGB", (right + 60, ROW * (len(lowest) + (hidden > 0)) + 8), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
-    for place, (name, (_, value)) in enumerate(zip(names, shown, strict=True)):
-        top = 4 + place * row
-        pen.text((edge - 6, top + row / 2), name, fill=WHITE, font=letters, anchor="rm")
-        pen.rectangle((edge, top + 3, edge + length, top + row - 4), fill=COLD)
-        pen.rectangle((edge, top + 3, edge + round(length * value), top + row - 4), fill=BAR)
-        pen.text((edge + length + 8, top + row / 2), f"{value:.3f}", fill=WHITE, font=letters, anchor="lm")
-    if more:
-        pen.text((edge, 4 + (len(shown) + 0.5) * row), f"and {more} better ones", fill=GREY, font=letters, anchor="lm")
+    for i, (value, name) in enumerate(lowest):
+        top, middle, bottom = i * ROW + 7, (i + 0.5) * ROW + 4, (i + 1) * ROW
+        pen.text((left - 6, middle), name, WHITE, letters, "rm")
+        pen.rectangle((left, top, right, bottom), fill=COLD)
+        pen.rectangle((left, top, left + round(BAR_LENGTH * value), bottom), fill=BAR)
+        pen.text((right + 8, middle), f"{value:.3f}", WHITE, letters, "lm")
+    if hidden:
+        pen.text((left, (len(lowest) + 0.5) * ROW + 4), f"and {hidden} better ones", GREY, letters, "lm")
+    return _tensor(canvas)
+
+
+def _tensor(canvas: Pillow.Image) -> Tensor:
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _upright(
-    canvas: Pillow.Image,
-    word: str,
-    bottom: tuple[float, float],
-    letters: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    ink: tuple[int, int, int] = WHITE,
-) -> None:
-    """Written from below upwards; `bottom` is the middle of its lower end."""
-    plate = Pillow.new("RGB", (round(letters.getlength(word)) + 2, 16), BACKGROUND)
-    ImageDraw.Draw(plate).text((0, 8), word, fill=ink, font=letters, anchor="lm")
-    turned = plate.rotate(90, expand=True)
-    canvas.paste(turned, (round(bottom[0]) - 8, round(bottom[1]) - turned.height))

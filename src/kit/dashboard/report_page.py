@@ -17,9 +17,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.checks.page import faults_html
 from kit.checks.survey import Survey
-from kit.dashboard.details import class_charts
-from kit.dashboard.looking import picture, predicted, worst
+from kit.dashboard.charts import class_charts
 from kit.dashboard.results import figure_texts, metric_text
+from kit.dashboard.samples import draw_samples, worst_samples
 from kit.dashboard.tensorboard import encoded
 from kit.data import ImageDataModule
 from kit.ground.errors import one_line
@@ -110,12 +110,11 @@ class ReportPage(L.Callback):
                 for name, chart in charts.items():
                     title = "confusion matrix" if name == "confusion" else f"{name} of each class"
                     self._pictures[title] = encoded(chart)
-            captions = worst(task.measured, data, self.samples, split) if task.has("predict") else {}
-            if captions and task.has("draw"):
-                samples = predicted(trainer, task, data, list(captions), split)
-                samples = [s._replace(caption=text) for s, text in zip(samples, captions.values(), strict=True)]
-                drawn = picture(task, samples, PICTURE_WIDTH)
-                self._pictures[f"the worst {split} images"] = encoded(drawn, photograph=True)
+            if task.has("predict") and task.has("draw"):
+                samples = worst_samples(trainer, task, data, self.samples, split)
+                if samples:
+                    picture = draw_samples(task, samples, PICTURE_WIDTH)
+                    self._pictures[f"the worst {split} images"] = encoded(picture, photograph=True)
             if task.has("sampled") and data.preprocessing.size:
                 self._pictures["generated images"] = encoded(task.sampled(data.preprocessing.size), photograph=True)
         except Exception as error:  # the task may be anyone's, and memory may run out

@@ -1,144 +1,183 @@
-"""The log that TensorBoard shows."""
+"""The logger that writes what TensorBoard shows, and the callback that logs settings and best metrics of a run."""
 
+import functools
 import io
+import math
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
-QUALITY = 88  # of photographs, as JPEG
+from kit.safeguards.checkpoints import judged_by
+
+QUALITY = 88  # of photographs as JPEG
+IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
+THRESHOLDS = 101  # of a curve of precision and recall
+
+
+def _surviving_full_disk(method: Callable[..., None]) -> Callable[..., None]:
+    """Let a method write in the first process only. If it cannot write to the disk, warn, and let the run go on."""
+
+    @rank_zero_only
+    @functools.wraps(method)
+    def write(logger: "TensorBoard", *args: Any, **kwargs: Any) -> None:
+        try:
+            method(logger, *args, **kwargs)
+        except (OSError, ValueError) as error:
+            cause = error.__cause__ or error  # Lightning replaces any exception by a ValueError
+            if not isinstance(cause, OSError):
+                raise
+            logger._experiment = None  # its thread has ended; the next point starts a new file
+            why = f"could not be written ({cause.strerror}); training goes on, points of the log are lost"
+            print(f"warning: {logger.log_dir} {why}", file=sys.stderr, flush=True)
+
+    return write
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's, without its `hparams.yaml`: `config.yaml` stands beside the events and says the same and more.
-
-    A disk that is full costs points of the log, and says so, but does not end the run.
+    """Lightning's logger, without `hparams.yaml`, since `config.yaml` has the same values. A full disk ends no run.
 
     Args:
-        save_dir: the folder of the events; by default the run's.
+        save_dir: the folder of the event files; by default that of the run.
     """
 
     def __init__(self, save_dir: str | Path = ".") -> None:
         super().__init__(str(save_dir), name="", version="", default_hp_metric=False)
 
-    @rank_zero_only
+    @_surviving_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self._try(super().log_metrics, metrics, step)
+        super().log_metrics(metrics, step)
 
-    @rank_zero_only
+    @_surviving_full_disk
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """A row of the table of runs: classes by their names, their arguments below them (`optimizer/lr`).
+        """Log a row of the tab HParams: `optimizer`, the name of a class, and its arguments as `optimizer/lr`.
 
-        Lightning's also says which columns the table has, and that of the first run would hold for all: it would have
-        no column for another task's metric. Left out, it has those of all runs, the ones that differ first.
+        Lightning would also log the columns of the table. TensorBoard would use those of the first run for all runs,
+        and not show the metrics of other tasks. Without them, it shows the columns of all runs.
         """
-
-        values = dict(flat(vars(params) if isinstance(params, Namespace) else params))
-
-        def write() -> None:
-            _, *rows = hparams(values, metrics or {})
-            for row in rows:
-                self.experiment._get_file_writer().add_summary(row, step)
-
-        self._try(write)
+        values = dict(flattened(vars(params) if isinstance(params, Namespace) else params))
+        for summary in hparams(values, metrics or {})[1:]:
+            self._add_summary(summary, step)
         if metrics:
-            self.log_metrics(metrics, step)
+            super().log_metrics(metrics, step)
 
-    def size(self) -> int:
-        """Of the run's log, in bytes."""
-        return sum(file.stat().st_size for file in Path(self.log_dir).glob("events.out.*"))
-
-    @rank_zero_only
+    @_surviving_full_disk
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Write Markdown. Links, pictures and HTML, which names of classes and files may hold, are escaped."""
-        harmless = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
-        self._try(lambda: self.experiment.add_text(tag, harmless, step))
+        """Log Markdown. Links, pictures and HTML are escaped, since names of classes and files may contain them."""
+        escaped = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
+        self.experiment.add_text(tag, escaped, step)
 
-    @rank_zero_only
+    @_surviving_full_disk
     def log_layout(self, layout: dict[str, Any]) -> None:
-        """Of the custom scalars, as `SummaryWriter.add_custom_scalars` has it."""
-        self._try(lambda: self.experiment.add_custom_scalars(layout))
+        """Log the layout of the tab Custom scalars, see `SummaryWriter.add_custom_scalars`."""
+        self.experiment.add_custom_scalars(layout)
 
-    @rank_zero_only
-    def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> int:
-        """uint8 [3 H W]; returns how many bytes it takes. Photographs are compressed with some loss."""
-        content, (height, width) = encoded(image, photograph), image.shape[1:]
-        shown = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
-        summary = Summary(value=[Summary.Value(tag=tag, image=shown)])
-        self._try(lambda: self.experiment._get_file_writer().add_summary(summary, step))
-        return len(content)
+    @_surviving_full_disk
+    def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> None:
+        """Log a picture, see `encoded`."""
+        picture = Summary.Image(height=image.shape[1], width=image.shape[2], colorspace=3)
+        picture.encoded_image_string = encoded(image, photograph)
+        self._add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
-    @rank_zero_only
+    @_surviving_full_disk
     def log_precision_recall(self, tag: str, curve: Tensor, positives: int, step: int) -> None:
-        """A curve, over 101 thresholds of the score.
+        """Log precision and recall at evenly spaced thresholds of the score.
 
         Args:
-            curve: Float[3 R], scores, precisions and recalls, the latter rising from 0; a precision of 0 is where a
-                recall is not reached.
-            positives: how many there are to find.
+            curve: Float[3 R], scores, precisions and recalls; recalls rise from 0, and precision is 0 for those that
+                are not reached.
+            positives: the number of objects to be found.
         """
         scores, precisions, recalls = curve
-        thresholds = torch.linspace(0, 1, 101, dtype=scores.dtype)
-        reached = (scores >= thresholds[:, None]) & (precisions > 0)  # [101 R]
-        last = torch.where(reached, torch.arange(len(scores)), -1).amax(1)
-        recall = torch.where(last >= 0, recalls[last], 0)
-        precision = torch.where(last >= 0, precisions[last], 1)
-        found = recall * positives
-        false = found * (1 - precision) / precision
-        counts = found, false, torch.zeros(101), positives - found
-        numbers = [value.numpy() for value in (*counts, precision, recall)]
-        self._try(lambda: self.experiment.add_pr_curve_raw(tag, *numbers, step, 101))
+        thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=scores.dtype)
+        reached = ((scores >= thresholds[:, None]) & (precisions > 0)).sum(1)
+        recall, precision = F.pad(recalls, (1, 0))[reached], F.pad(precisions, (1, 0), value=1)[reached]
+        true = recall * positives
+        false = true * (1 - precision) / precision
+        values = true, false, torch.zeros(THRESHOLDS), positives - true, precision, recall
+        self.experiment.add_pr_curve_raw(tag, *(value.numpy() for value in values), step, THRESHOLDS)
 
-    @rank_zero_only
+    @_surviving_full_disk
     def save(self) -> None:
-        self._try(lambda: self.experiment.flush())
+        self.experiment.flush()
 
-    @rank_zero_only
+    @_surviving_full_disk
     def finalize(self, status: str) -> None:
-        self._try(super().finalize, status)
+        super().finalize(status)
 
-    def _try(self, write: Callable[..., None], *arguments: Any) -> None:
-        try:
-            write(*arguments)
-        except (OSError, ValueError) as error:
-            cause = error.__cause__ or error  # Lightning makes a ValueError of everything
-            if not isinstance(cause, OSError):
-                raise
-            self._experiment = None  # its thread has ended: the next point begins a new file
-            why = (
-                f"{self.log_dir} could not be written ({cause.strerror}); training goes on, points of the log are lost"
-            )
-            print(f"warning: {why}", file=sys.stderr, flush=True)
+    def _add_summary(self, summary: Any, step: int | None) -> None:
+        self.experiment._get_file_writer().add_summary(summary, step)
+
+
+class Hyperparameters(L.Callback):
+    """Log a row of the tab HParams at the first validation, and the metrics that judge the run whenever they improve.
+
+    The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
+
+    Args:
+        ignore: more arguments to leave out, such as those that the data set.
+    """
+
+    def __init__(self, ignore: Collection[str] = ()) -> None:
+        self.ignored = {*ignore, *IGNORED}
+        self._best: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
+        if trainer.sanity_checking or not board:
+            return
+        improved: dict[str, float] = {}
+        for key, mode in judged_by(trainer, pl_module).items():
+            sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))
+            if sign * value > sign * self._best.get(key, -sign * math.inf):
+                improved[key] = value
+        scalars = {f"best/{key}": value for key, value in improved.items()}
+        if improved and not self._best:
+            board.log_hyperparams(self._settings(trainer, pl_module), scalars, trainer.global_step)
+        elif improved:
+            board.log_metrics(scalars, trainer.global_step)
+        self._best |= improved
+
+    def _settings(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for part, owner in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
+            if owner is not None:
+                settings |= {part: type(owner).__name__, **owner.hparams_initial}
+        return {key: value for key, value in settings.items() if key not in self.ignored and key[0] != "_"}
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested values with names such as `optimizer/lr`. A class path becomes the name of its class."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                yield name, value["class_path"].rsplit(".", 1)[-1]
+                value = value.get("init_args") or {}
+            yield from flattened(value, f"{name}/")
+        elif value is not None:
+            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def encoded(image: Tensor, photograph: bool = False) -> bytes:
-    """Return uint8 [3 H W] as the content of a PNG file, or as that of a JPEG file if it is a photograph."""
-    stream = io.BytesIO()
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    if photograph:
-        pixels.save(stream, "JPEG", quality=QUALITY, subsampling=0)
-    else:
-        pixels.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """`optimizer: AdamW` and `optimizer/lr: 0.003` of a class path and its arguments; what is not given is left out."""
-    for key, value in values.items():
-        name = f"{within}{key}"
-        if isinstance(value, Mapping) and "class_path" in value:
-            yield name, value["class_path"].rsplit(".", 1)[-1]
-            yield from flat(value.get("init_args") or {}, f"{name}/")
-        elif isinstance(value, Mapping):
-            yield from flat(value, f"{name}/")
-        elif value is not None:
-            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
+    """Return a picture, uint8 [3 H W], as a PNG, or as a JPEG, which is smaller, if it shows photographs."""
+    buffer, pixels = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    pixels.save(buffer, "JPEG" if photograph else "PNG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()

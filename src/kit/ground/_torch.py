@@ -2,7 +2,6 @@
 to 0.29; tests/kit/ground/test_private_names.py names those that a version does not have.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
@@ -12,7 +11,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 __all__ = [
     "BatchNorm",
     "buffers_by_owner",
-    "has_fast_bfloat16",
     "inner_schedules",
     "is_compiled",
     "proposal_limits",
@@ -42,11 +40,6 @@ def is_compiled(module: nn.Module) -> bool:
 def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
     """Return the schedules that a schedule consists of, as `SequentialLR` and `ChainedScheduler` do."""
     return list(getattr(schedule, "_schedulers", ()))
-
-
-def has_fast_bfloat16() -> bool:
-    """Return whether this machine's processor multiplies matrices of bfloat16 in hardware (AMX)."""
-    return torch.cpu._is_amx_tile_supported()
 
 
 def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:

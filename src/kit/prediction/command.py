@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
-from kit.config.arguments import option_value, option_values, split_words
+from kit.config.arguments import option_value, split_option, split_words
 from kit.config.parser import PlainParser
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
@@ -71,7 +71,7 @@ def predict(args: list[str]) -> None:
         print(f"usage: {_usage()}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
         return
     checkpoint_file = checkpoint.find(words[0])
-    model = load(checkpoint_file, option_value(options, "--device"), option_values(options, "--trust"))
+    model = load(checkpoint_file, option_value(options, "--device"), split_option(options, "--trust")[0])
     kind = as_task(model.task).Predictions
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")

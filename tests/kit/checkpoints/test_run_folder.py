@@ -445,7 +445,7 @@ def test_where_a_logger_writes(words, folder):
     """Its class is not called: wandb and mlflow need not be installed."""
     parser = Parser()
     parser.add_lightning_class_args(L.Trainer, "trainer")
-    config = cli._logging_into(Path("run"), parser.read(words))
+    config = cli.logging_into(Path("run"), parser.read(words))
     assert config.trainer.logger.init_args.save_dir == folder
 
 

@@ -1,4 +1,4 @@
-"""Data of anyone's: what would hang, fill memory or end in a traceback ends in one line that names the file."""
+"""Files that would hang the program, fill the memory or end in a traceback are refused in one line."""
 
 import os
 import zlib
@@ -20,7 +20,7 @@ KINDS = ("pipe.jpg", "zero.jpg", "folder.jpg", "program.jpg", "huge.png", "long.
 
 @pytest.fixture
 def no_images() -> dict[str, str]:
-    """Files that are no images, and a word of what is said of each."""
+    """Make files that are no images, and return a word of the error message for each."""
     os.mkfifo("pipe.jpg")
     Path("zero.jpg").symlink_to("/dev/zero")
     Path("folder.jpg").mkdir()
@@ -39,12 +39,12 @@ def no_images() -> dict[str, str]:
 
 
 def _with_text_bomb(png: bytes) -> bytes:
-    """A PNG whose comment of 3 kB becomes 3 MB."""
+    """Return a PNG whose comment of 3 kB becomes 3 MB."""
     body = b"zTXt" + b"a\0\0" + zlib.compress(b"\0" * 3_000_000)
     return png[:33] + (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big") + png[33:]
 
 
-def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[str, str]) -> None:
+def test_files_that_are_no_images_are_refused(no_images: dict[str, str]) -> None:
     for name, word in no_images.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
             decode(Path(name), 3, (4, 4))
@@ -54,9 +54,9 @@ def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[s
         assert word in fault.message
 
 
-def test_folders_are_no_images_and_links_in_circles_end(no_images: dict[str, str], tmp_path: Path) -> None:
+def test_search_ends_with_circular_links_and_deep_folders(no_images: dict[str, str], tmp_path: Path) -> None:
     Path("folder.jpg/again").symlink_to(tmp_path)
-    for number in range(30):  # 2**30 ways through them
+    for number in range(30):  # there are 2**30 paths through these links
         Path(f"a{number}").mkdir()
     for number in range(29):
         for link in ("left", "right"):

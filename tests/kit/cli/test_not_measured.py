@@ -1,4 +1,4 @@
-"""A run whose metrics are not finite says so, and ends with exit code 1."""
+"""A run whose metrics are not finite ends with a message and exit code 1."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def config() -> None:
     Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
 
 
-def test_a_loss_that_is_not_a_number_ends_fit_and_test_with_one(capsys):
+def test_nan_loss_ends_fit_and_test_with_exit_code_1(capsys):
     with pytest.raises(NotMeasured, match="test/loss is not finite") as caught:
         verbs.fit(["--config", "tiny.yaml"])
     assert caught.value.exit_code == 1
@@ -40,19 +40,19 @@ def test_a_loss_that_is_not_a_number_ends_fit_and_test_with_one(capsys):
     assert "not a number" in capsys.readouterr().out
 
 
-def test_a_run_that_is_judged_by_nothing_finite_is_stopped(capsys):
+def test_run_whose_monitored_metric_is_not_finite_is_stopped(capsys):
     with pytest.raises(NotMeasured, match="stopped after epoch 1: val/loss is not finite"):
         verbs.fit(["--config", "tiny.yaml", "--model", "chosen_task.Endless"])
     assert json.loads(Path("runs/tiny/version_0/results.json").read_text())["test/accuracy"] is not None
 
 
 @pytest.mark.parametrize("args", [["batch_size", "-3"], ["batch_size", "0"], ["num_workers", "-1"]])
-def test_numbers_that_no_loader_can_have_are_refused(args):
+def test_invalid_batch_size_and_num_workers_are_refused(args):
     with pytest.raises(UserError, match=f"data.{args[0]} is {args[1]}"):
         verbs.fit(["--config", "tiny.yaml", f"--data.{args[0]}", args[1]])
 
 
-def test_an_average_and_a_patience_that_cannot_be_are_refused():
+def test_invalid_decay_and_patience_are_refused():
     for decay in (-0.1, 1.0):
         with pytest.raises(UserError, match="decay"):
             EMA(decay)

@@ -1,4 +1,4 @@
-"""What the processes that run a verb are set to, and how they end."""
+"""The setup and the end of a process that runs a verb."""
 
 import platform
 import resource
@@ -13,8 +13,8 @@ from kit.cli import process
 from kit.ground.errors import BrokenFiles, Stopped, UserError
 
 
-def steps(counted) -> None:
-    """In a process of its own, since a process keeps what `prepare` sets."""
+def train_steps(counted) -> None:
+    """Count the page faults of ten steps. This needs its own process, since `prepare` changes the process for good."""
     process.prepare()
     for step in range(20):
         if step == 10:
@@ -25,20 +25,20 @@ def steps(counted) -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is set")
-def test_memory_of_a_step_serves_the_next():
+def test_memory_of_a_step_is_used_by_the_next():
     fork = get_context("fork")
     counted = fork.SimpleQueue()
-    run = fork.Process(target=steps, args=(counted,))
+    run = fork.Process(target=train_steps, args=(counted,))
     run.start()
     run.join()
     assert run.exitcode == 0 and counted.get() < 1000, "ten times 120 MB came from the system again: 290,000 pages"
 
 
-ENDS = [  # how the verb ends, the exit code, and what is said
+ENDS = [  # the exception of a verb, the exit code, and the message
     (None, 0, ""),
     (UserError("no such key"), 2, "error: no such key\n"),
     (UserError("Caught in worker process 0.\nproject.UserError: too small"), 2, "error: too small\n"),
-    (UserError(""), 2, ""),  # another process speaks for it
+    (UserError(""), 2, ""),  # another process prints the message
     (BrokenFiles("a.png"), 1, "error: a.png\n"),
     (URLError("no network"), 2, "error: cannot download (no network); for weights: --model.net.weights FILE\n"),
     (Stopped("stopped by SIGTERM", 143), 143, "stopped by SIGTERM\n"),
@@ -46,8 +46,8 @@ ENDS = [  # how the verb ends, the exit code, and what is said
 ]
 
 
-@pytest.mark.parametrize(("raised", "code", "said"), ENDS, ids=[repr(raised) for raised, *_ in ENDS])
-def test_how_a_verb_ends(raised, code, said, monkeypatch, capfd):
+@pytest.mark.parametrize(("raised", "code", "message"), ENDS, ids=[repr(raised) for raised, *_ in ENDS])
+def test_end_of_a_verb(raised, code, message, monkeypatch, capfd):
     def verb(words):
         assert words == ["--some", "words"]
         if raised:
@@ -57,4 +57,4 @@ def test_how_a_verb_ends(raised, code, said, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["fit", "--some", "words"])
     with pytest.raises(SystemExit) as ended:
         process.main(verb)
-    assert (ended.value.code, *capfd.readouterr()) == (code, "", said)
+    assert (ended.value.code, *capfd.readouterr()) == (code, "", message)

@@ -1,4 +1,4 @@
-"""A run in TensorBoard itself, in a real browser. Without one it is skipped, unless BROWSER_TESTS=required."""
+"""Runs in TensorBoard, in a real browser. The tests are skipped without one, unless BROWSER_TESTS=required."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ TINY = {
     "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
     "check": "off",
 }
-# TensorBoard is made of web components, each with a document of its own.
+# TensorBoard consists of web components, each with its own document.
 WORDS = """
 const words = (node) => {
   if (node.nodeType === Node.TEXT_NODE) return [node.textContent];
@@ -48,7 +48,7 @@ const pictures = (node) => {
 };
 return pictures(document.body);
 """
-# Chooses in the menus by which column, and which way, the table is sorted.
+# Choose the column and the order of the table in the menus.
 SORT = """
 const items = (node) => {
   const inner = [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
@@ -59,7 +59,7 @@ const found = items(document.body).filter((item) => item.textContent.trim() === 
 found.forEach((item) => item.click());
 return found.length;
 """
-# The table's runs from top to bottom.
+# The runs in the table from top to bottom.
 ROWS = """
 const rows = (node) => {
   const inner = [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
@@ -73,7 +73,7 @@ return rows(document.body).filter(([top]) => top > 0).sort((a, b) => a[0] - b[0]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs that differ in their learning rate."""
+    """Make two runs that differ in their learning rate."""
     folder = tmp_path_factory.mktemp("board")
     config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
@@ -87,7 +87,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def board(runs: Path) -> Iterator[str]:
-    """The address of a server, which is ended afterwards."""
+    """Return the address of a TensorBoard server, which ends after the tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,7 +123,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture
 def words(board: str, browser) -> Callable[..., str]:
-    """What a tab says, once it says what is wanted, or what it says in the end."""
+    """Return a function that returns the text of a tab, as soon as it contains given words or after `PATIENCE`."""
     from selenium.common.exceptions import WebDriverException
 
     def read(tab: str, *wanted: str) -> str:
@@ -147,7 +147,7 @@ def words(board: str, browser) -> Callable[..., str]:
 
 TABS = [
     ("scalars", ["best/val/accuracy", "gradient_norm", "learning_rate", "speed", "train", "val"]),  # groups, folded
-    ("custom_scalars", ["training and validation", "loss", "accuracy", "learning rate", "images a second"]),
+    ("custom_scalars", ["training and validation", "loss", "accuracy", "learning rate", "images per second"]),
     ("images", ["samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
     ("hparams", ["best/val/accuracy", "batch_size", "lr", "fast/version_0", "slow/version_0"]),
@@ -156,7 +156,7 @@ TABS = [
 
 
 @pytest.mark.parametrize(("tab", "wanted"), TABS, ids=[tab for tab, _ in TABS])
-def test_a_tab_holds_what_it_should(tab, wanted, words):
+def test_tab_has_its_contents(tab, wanted, words):
     seen = words(tab, *wanted)
     assert [word for word in wanted if word not in seen] == []
 
@@ -169,7 +169,7 @@ def test_pictures_are_loaded(words, browser):
     assert len(widths) >= 4
 
 
-def test_the_runs_can_be_sorted_by_their_metric(words, browser, runs):
+def test_runs_can_be_sorted_by_metric(words, browser, runs):
     words("hparams", "best/val/accuracy", "fast/version_0", "slow/version_0")
     scores = {f"{name}/version_0": best(runs / name / "version_0") for name in ("fast", "slow")}
     ranked = sorted(scores, key=lambda name: scores[name])
@@ -187,14 +187,14 @@ def best(run: Path) -> float:
     return EventAccumulator(str(run)).Reload().Scalars("best/val/accuracy")[-1].value
 
 
-def test_make_dashboard_says_its_address_with_nothing_to_show_and_the_usual_port_taken(repository):
+def test_make_dashboard_prints_its_address_without_runs_and_with_the_default_port_in_use(repository):
     lines = (repository / "Makefile").read_text().split("\ndashboard:")[1].splitlines()[1:3]
     assert lines[0] == "\tmkdir -p runs"
-    words = lines[1].split()[1:-1]  # without the program, and what the user adds
+    words = lines[1].split()[1:-1]  # without the program and the user's arguments
     Path("runs").mkdir()
     line = [sys.executable, "-m", "tensorboard.main", *words]
     with socket.socket() as taken:
-        with contextlib.suppress(OSError):  # by somebody else
+        with contextlib.suppress(OSError):  # if the port is in use already
             taken.bind(("localhost", 6006))
             taken.listen()
         with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:

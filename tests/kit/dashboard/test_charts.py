@@ -1,6 +1,6 @@
 import torch
 
-from kit.dashboard.charts import BAR, COLD, MOST_BARS, WARM, bars, confusion
+from kit.dashboard.charts import BAR, COLD, MAX_BARS, WARM, bars, confusion
 from kit.ground.drawing import BACKGROUND
 
 
@@ -9,7 +9,7 @@ def where(image, colour):
     return (image == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(0)
 
 
-def test_a_cell_is_the_lighter_the_larger_its_share_of_the_row():
+def test_cells_with_a_larger_share_of_the_row_are_lighter():
     drawn = confusion(torch.tensor([[8, 0], [1, 1]]), ["a", "b"])
     warm, cold = where(drawn, WARM).nonzero(), where(drawn, COLD).nonzero()
     # The first row is annotated "a", which all were taken for: light at the left, dark at the right of the same height.
@@ -19,24 +19,24 @@ def test_a_cell_is_the_lighter_the_larger_its_share_of_the_row():
     assert where(drawn, half.round().int().tolist()).sum() > 1000
 
 
-def test_a_class_without_samples_has_an_empty_row():
+def test_row_of_class_without_samples_is_empty():
     drawn = confusion(torch.tensor([[0, 0], [0, 9]]), ["a", "b"])
     assert where(drawn, COLD).nonzero()[:, 0].min() > where(drawn, BACKGROUND).nonzero()[:, 0].min() + 44
 
 
-def test_many_classes_fit_into_a_picture():
+def test_picture_of_many_classes_is_limited():
     for classes in (2, 30, 200, 1000):
         drawn = confusion(torch.eye(classes).long(), [f"a class with a rather long name {k}" for k in range(classes)])
         assert drawn.shape[0] == 3 and max(drawn.shape[1:]) < 1100 and drawn.dtype == torch.uint8
         assert where(drawn, WARM).any()
 
 
-def test_bars_are_as_long_as_their_values_the_lowest_first():
+def test_bars_have_lengths_of_values_in_ascending_order():
     drawn = where(bars({"high": 1.0, "low": 0.25}), BAR)
     low, high = drawn[14].sum(), drawn[34].sum()
     assert abs(4 * low - high) <= 4 and high > 300
 
 
-def test_of_many_classes_the_lowest_are_shown():
-    few, many = bars({str(k): 0.5 for k in range(MOST_BARS)}), bars({str(k): 0.5 for k in range(900)})
+def test_only_lowest_bars_of_many_classes_are_drawn():
+    few, many = bars({str(k): 0.5 for k in range(MAX_BARS)}), bars({str(k): 0.5 for k in range(900)})
     assert many.shape[1] == few.shape[1] + 20

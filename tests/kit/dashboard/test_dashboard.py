@@ -1,8 +1,9 @@
-"""Tiny runs over the command line, and what stands in their logs."""
+"""Tiny runs with the command line, and the contents of their logs."""
 
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kit.cli import process, verbs
-from kit.dashboard import Dashboard, TensorBoard, looking
+from kit.dashboard import Dashboard, TensorBoard, dashboard, samples
 from kit.ground.errors import UserError
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
@@ -56,7 +57,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_has_its_pictures_curves_and_words():
+def test_run_logs_pictures_curves_and_texts():
     events = log(fit("tiny"))
     tags = events.Tags()
     assert set(tags["images"]) == PICTURES
@@ -70,7 +71,7 @@ def test_a_run_has_its_pictures_curves_and_words():
     assert report.startswith("verdict: ") and "| test/accuracy | " in report and "trained in" in report
 
 
-def test_what_is_off_is_off_and_the_run_is_the_same_either_way():
+def test_disabled_dashboard_logs_nothing_and_training_is_the_same():
     on, off = fit("on", "--dashboard.budget", "1"), fit("off", "--dashboard.enabled", "false")
     assert log(off).Tags()["images"] == []
     assert not {"custom_scalars__config__", "report/text_summary"} & set(log(off).Tags()["tensors"])
@@ -80,27 +81,20 @@ def test_what_is_off_is_off_and_the_run_is_the_same_either_way():
         assert torch.equal(value, weights(off)[name]), name
 
 
-def test_a_module_that_draws_nothing_has_its_curves():
+def test_module_without_draw_has_curves():
     events = log(fit("plain", "--model", "tiny_task.Judge"))
     assert events.Tags()["images"] == []
     assert {"learning_rate", "gradient_norm"} <= set(events.Tags()["scalars"])
 
 
 @pytest.mark.parametrize("logger", ["false", "CSVLogger"])
-def test_other_loggers_get_nothing(logger):
+def test_other_loggers_get_no_events(logger):
     words = ["--trainer.logger", logger] + ([] if logger == "false" else ["--trainer.logger.save_dir", "elsewhere"])
     verbs.fit(["--config", "tiny.yaml", "--name", "other", *words])
     assert not list(Path().rglob("*tfevents*"))
 
 
-def test_the_norm_is_the_same_whoever_computes_it():
-    guarded, alone = fit("guarded"), fit("alone", "--nan_guard.enabled", "false")
-    norms = scalars(guarded)["gradient_norm"]
-    assert norms == scalars(alone)["gradient_norm"] and len(norms) == 7
-    assert all(0 < value < 100 for _, value in norms)
-
-
-def test_a_run_that_stops_early_ends_with_pictures_and_says_why():
+def test_run_that_stops_early_has_pictures_of_its_last_validation():
     events = log(fit("still", "--model.lr", "0", "--early_stopping.patience", "1"))
     assert events.Images("samples/worst")[-1].step == events.Scalars("val/accuracy")[-1].step + 1
     assert events.Scalars("val/accuracy")[-1].step == 9  # counted from 0
@@ -108,74 +102,73 @@ def test_a_run_that_stops_early_ends_with_pictures_and_says_why():
     assert "stopped after epoch 2: val/accuracy has not improved" in text(events, "early_stopping")
 
 
-def test_what_fails_at_drawing_is_said_and_ends_no_run(recwarn):
+def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     run = fit("clumsy", "--model", "tiny_task.Clumsy")
-    said = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
-    assert said == ["dashboard: no more pictures of samples (ValueError: clumsy)"]
+    (message,) = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
+    assert "ValueError: clumsy fingers" in message
     assert set(log(run).Tags()["images"]) == {"samples/first_batch", "validation/accuracy", "validation/confusion"}
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 
-def test_a_run_that_goes_on_counts_what_its_log_has_already():
-    run = fit("tiny", "--trainer.max_epochs", "1")
-    size = sum(file.stat().st_size for file in run.glob("events.out.*"))
-    logger = TensorBoard("runs/tiny/version_0")
-    assert logger.size() == size > 1000
-
-
-def test_the_first_batch_is_drawn_as_the_net_gets_it(monkeypatch):
-    """Augmented, and as `loss_terms` gets it."""
+def test_first_batch_is_drawn_as_the_training_step_gets_it(monkeypatch):
     drawn: list[torch.Tensor] = []
-    seen: list[Any] = []
-
-    def loss_terms(self, batch):
-        seen.append(batch)
-        return self.net(batch.images.flatten(1)).logsumexp(1).sum().view(1), torch.ones(1)
+    batches: list[Any] = []
+    step = tiny_task.Drawn.training_step
 
     def training_step(self, batch, batch_idx):
-        return self.loss_terms(batch._replace(images=batch.images.flip(-1)))[0].sum()
+        batches.append(batch)
+        return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(tiny_task.Drawn, "loss_terms", loss_terms, raising=False)
     monkeypatch.setattr(tiny_task.Drawn, "training_step", training_step)
     monkeypatch.setattr(tiny_task.Drawn, "draw", lambda self, image, *_: drawn.append(image) or image)
-    fit("mirrored", "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0")
+    fit("first", "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0")
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
-    wanted = data.samples["train"].images[seen[0].keys].flip(-1)
-    assert torch.equal(torch.stack(drawn[:8]), wanted)  # the report draws its own afterwards
-    assert len(seen) == 5
+    images = data.samples["train"].images[batches[0].keys]
+    assert len(batches) == 5
+    assert len(drawn) == 8 and torch.equal(torch.stack(drawn), images)
 
 
-def test_the_worst_are_named_with_their_files(monkeypatch):
+def test_gradient_norm_is_logged_if_the_nan_guard_is_on():
+    guarded, unguarded = scalars(fit("guarded")), scalars(fit("unguarded", "--nan_guard.enabled", "false"))
+    assert len(guarded["gradient_norm"]) == 7 and all(0 < value < 100 for _, value in guarded["gradient_norm"])
+    assert "gradient_norm" not in unguarded and len(unguarded["learning_rate"]) == 7
+
+
+def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
     monkeypatch.setattr(data.samples["val"], "file", lambda key: f"folder/cat/{key}.png")
-    evaluation = tiny_task.Rightness(["dark", "grey", "light"])
+    monkeypatch.setattr(samples, "predict_samples", lambda *args: [samples.Sample(key, None) for key in args[3]])
+    task = SimpleNamespace(measured=tiny_task.Rightness(["dark", "grey", "light"]))
     logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
-    evaluation.update(torch.tensor([4, 7]), logits[:2], targets[:2])
-    evaluation.update(torch.tensor([9]), logits[2:], targets[2:])
-    found = looking.worst(evaluation, data, 2)
-    assert list(found.items()) == [(9, "cat/9.png: off by 2.00"), (4, "cat/4.png: off by 1.00")]
-    assert looking.worst(None, data, 2) == {}
+    task.measured.update(torch.tensor([4, 7]), logits[:2], targets[:2])
+    task.measured.update(torch.tensor([9]), logits[2:], targets[2:])
+    worst = samples.worst_samples(None, task, data, 2)
+    assert [(key, caption) for key, *_, caption in worst] == [
+        (9, "cat/9.png: off by 2.00"),
+        (4, "cat/4.png: off by 1.00"),
+    ]
+    assert samples.worst_samples(None, SimpleNamespace(measured=None), data, 2) == []
 
 
-def test_samples_are_spread_over_the_set():
-    assert looking.spread(3, 8) == [0, 1, 2]
-    assert looking.spread(100, 4) == [12, 37, 62, 87]
-    assert len(set(looking.spread(9, 8))) == 8
-    assert looking.spread(0, 4) == []
+def test_evenly_spaced_samples():
+    assert samples.evenly_spaced(3, 8) == [0, 1, 2]
+    assert samples.evenly_spaced(100, 4) == [0, 33, 66, 99]
+    assert len(set(samples.evenly_spaced(9, 8))) == 8
+    assert samples.evenly_spaced(0, 4) == []
 
 
-def test_large_pictures_are_made_smaller():
+def test_large_pictures_are_scaled_down():
     task = tiny_task.Drawn(3, 3)
-    large = looking.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
-    drawn = looking.picture(task, [large] * 4)
-    assert drawn.shape[2] <= looking.WIDTH and drawn[0].numel() < 1.1 * looking.MOST_PIXELS
-    small = looking.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
-    assert looking.picture(task, [small]).shape == (3, 6, 8)
+    large = samples.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
+    picture = samples.draw_samples(task, [large] * 4)
+    assert picture.shape[2] <= samples.WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
+    small = samples.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
+    assert samples.draw_samples(task, [small]).shape == (3, 6, 8)
 
 
-def test_two_processes_show_all_samples_once_and_none_waits(ranks):
+def test_two_processes_log_each_sample_once(ranks):
     words = ["--config", "tiny.yaml", "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     ended = ranks("tiny_app.fit", *words)
     assert ended.returncode == 0, ended.stderr
@@ -183,16 +176,16 @@ def test_two_processes_show_all_samples_once_and_none_waits(ranks):
     assert set(events.Tags()["images"]) == PICTURES
     assert events.Images("validation/confusion")[-1].step == 6
     curve = torch.tensor(list(events.Tensors("precision_recall/a")[-1].tensor_proto.float_val)).view(6, 101)
-    assert curve[0, 0] + curve[3, 0] == 21  # all that there are, see `tiny_task.Drawn`
+    assert curve[0, 0] + curve[3, 0] == 21  # the number of validation samples, see `tiny_task.Drawn`
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     for options in ({"samples": 0}, {"budget": -0.1}):
         with pytest.raises(UserError, match="dashboard: "):
             Dashboard(**options)
 
 
-def test_curves_of_precision_and_recall_over_thresholds():
+def test_precision_recall_curve_has_known_values():
     board = TensorBoard("runs/curve/version_0")
     curve = torch.tensor([[0.9, 0.9, 0.405, 0.0], [1.0, 1.0, 0.5, 0.0], [0.0, 0.5, 0.75, 1.0]])
     board.log_precision_recall("a", curve, 8, 3)
@@ -205,7 +198,7 @@ def test_curves_of_precision_and_recall_over_thresholds():
     assert (float(recall[91]), float(precision[91]), float(missed[91])) == (0, 1, 8)
 
 
-def test_a_run_that_was_killed_has_the_same_curves_in_the_end(monkeypatch):
+def test_killed_and_resumed_run_has_the_same_curves(monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -228,10 +221,56 @@ def test_a_run_that_was_killed_has_the_same_curves_in_the_end(monkeypatch):
         assert torch.equal(value, weights(whole)[name]), name
 
 
-def test_a_full_disk_costs_pictures_alone(monkeypatch, capsys):
+def test_full_disk_ends_no_run(monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("torch.utils.tensorboard.writer.FileWriter.add_event", full)
     assert (fit("full") / "results.json").is_file()
-    assert "could not be written (No space left on device); training goes on" in capsys.readouterr().err
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+
+
+def test_drawing_stays_within_the_budget():
+    assert dashboard.is_due(elapsed=100, last=0, spent=1, budget=0.01)
+    assert not dashboard.is_due(elapsed=99, last=0, spent=1, budget=0.01)
+
+
+@pytest.mark.parametrize(("every", "seconds"), [(5, 0.3), (20, 0.8), (60, 1.3)])
+def test_a_long_run_is_drawn_often_and_within_the_budget(every, seconds):
+    elapsed = last = spent = 0.0
+    drawings = 0
+    for _ in range(8 * 3600 // every):
+        elapsed += every
+        if dashboard.is_due(elapsed, last, spent, 0.01):
+            elapsed, spent, drawings = elapsed + seconds, spent + seconds, drawings + 1
+            last = elapsed
+    assert drawings >= 30 and spent < 0.0101 * elapsed
+
+
+def test_drawings_become_rare_in_a_day():
+    last, drawings = 0.0, 0
+    for elapsed in range(10, 86_400, 10):
+        if dashboard.is_due(elapsed, last, 0, 1):
+            last, drawings = elapsed, drawings + 1
+    assert 40 < drawings < 80
+
+
+@pytest.mark.parametrize(
+    ("rates", "values"),
+    [([0.1, 0.1], {"learning_rate": 0.1}), ([0.1, 0.2], {"learning_rate/1": 0.1, "learning_rate/2": 0.2}), ([], {})],
+)
+def test_equal_learning_rates_are_one_curve(rates, values):
+    optimizer = SimpleNamespace(param_groups=[{"lr": rate} for rate in rates])
+    assert dashboard.optimizer_values(SimpleNamespace(optimizers=[optimizer], callbacks=[])) == values
+
+
+@pytest.mark.parametrize(
+    ("monitor", "charts"),
+    [("val/map", {"loss", "map"}), ("val/loss", {"loss"})],
+)
+def test_training_and_validation_share_charts(monitor, charts):
+    layout = dashboard.chart_layout(SimpleNamespace(monitor=monitor, mode="max"))["training and validation"]
+    assert charts <= set(layout) and len(set(layout) - charts) == 4
+    assert layout["loss"] == ["Multiline", ["train/loss$", "val/loss$"]]
+    if "map" in charts:
+        assert layout["map"] == ["Multiline", ["overfitting/train_map$", "val/map$"]]

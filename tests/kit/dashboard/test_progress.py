@@ -36,34 +36,34 @@ LINES = [  # what differs, seconds since the last line: the line
 
 
 @pytest.mark.parametrize(("options", "since", "wanted"), LINES)
-def test_a_line_now_and_then(options, since, wanted, capsys, monkeypatch):
-    lines, now = Lines(SPEED), [1000.0]
+def test_lines_after_validations(options, since, wanted, capsys, monkeypatch):
+    now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    lines.on_train_start(trainer(**options), TASK)
+    lines = Lines(SPEED)
     now[0] += since
     lines.on_validation_end(trainer(**options), TASK)
     assert capsys.readouterr().out == wanted
 
 
-def test_long_epochs_give_lines_too(capsys, monkeypatch):
-    lines, now = Lines(SPEED), [1000.0]
+def test_long_epoch_has_lines(capsys, monkeypatch):
+    now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    lines.on_train_start(trainer(), TASK)
+    lines = Lines(SPEED)
     for _ in range(10):  # a batch every ten seconds
         now[0] += 10
         lines.on_train_batch_end(trainer(), TASK, None, None, 0)
     assert capsys.readouterr().out.count("\n") == 2
 
 
-def test_the_bar_shows_speed_and_the_metric_that_matters():
+def test_bar_shows_speed_and_metrics():
     shown = Bar(SPEED).get_metrics(trainer(), TASK)
     assert shown == {"train/loss": "0.0810", "val/accuracy": "0.9870", "images/s": "4512"}
 
 
-def test_between_validations_the_last_ones_metrics_are_not_repeated(capsys, monkeypatch):
-    lines, now = Lines(SPEED), [1000.0]
+def test_line_within_an_epoch_has_no_validation_metrics(capsys, monkeypatch):
+    now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    lines.on_train_start(trainer(), TASK)
+    lines = Lines(SPEED)
     now[0] += 31
     lines.on_train_batch_end(trainer(), TASK, None, None, 0)
     assert capsys.readouterr().out == "epoch 3/3 step 1200 train/loss 0.0810 images/s 4512\n"

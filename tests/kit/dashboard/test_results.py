@@ -8,7 +8,7 @@ from kit.dashboard import report, require_measured
 from kit.ground.errors import NotMeasured
 
 
-def test_a_line_for_each_key_and_the_same_in_the_file(capsys):
+def test_report_prints_metrics_and_writes_them(capsys):
     metrics = {"test/accuracy": 0.98765, "test/f1": 0.5}
     figures = {"train_seconds": 12.345, "images_per_second": 4321.0, "peak_memory_bytes": 2_500_000_000}
     report(metrics, figures, Path("run"))
@@ -20,13 +20,13 @@ def test_a_line_for_each_key_and_the_same_in_the_file(capsys):
     assert [path.name for path in Path("run").iterdir()] == ["results.json"]
 
 
-def test_without_a_folder_it_only_prints(capsys):
+def test_report_without_folder_only_prints(capsys):
     report({"val/loss": 1.0}, {}, None)
     assert capsys.readouterr().out.strip() == "val/loss  1.0000"
     assert list(Path().iterdir()) == []
 
 
-def test_figures_that_are_not_known_are_left_out(capsys):
+def test_unknown_figures_are_left_out(capsys):
     report({"val/loss": 1.0}, {"train_seconds": 1.0}, Path("run"))
     out = capsys.readouterr().out
     assert "images/s" not in out and "trained in 1.0 s, run folder run" in out
@@ -38,7 +38,7 @@ def test_a_second_report_replaces_the_first():
     assert json.loads(Path("run/results.json").read_text()) == {"val/loss": 0.2}
 
 
-def test_what_is_not_finite_is_said_in_words_and_null_in_the_file(capsys):
+def test_values_that_are_not_finite_are_null_in_the_file(capsys):
     metrics = {"test/loss": math.inf, "test/miou": math.nan, "test/accuracy": 0.5}
     report(metrics, {"train_seconds": 1.0}, Path("run"))
     out = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_what_is_not_finite_is_said_in_words_and_null_in_the_file(capsys):
     assert caught.value.exit_code == 1
 
 
-def test_a_run_without_a_metric_measured_nothing():
+def test_run_without_metrics_raises():
     report({}, {}, None)
     with pytest.raises(NotMeasured):
         require_measured({})

@@ -1,4 +1,4 @@
-"""The log when there is no room for it."""
+"""The TensorBoard logger: full disks and hyperparameters."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch, capsys):
+def test_full_disk_is_reported_and_logging_continues_later(monkeypatch, capsys):
     logger = TensorBoard("runs/full/version_0")
     logger.log_metrics({"train/loss": 1.0}, 1)
     logger.save()
@@ -25,22 +25,22 @@ def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(monkeypatch,
         logger.log_metrics({"train/loss": 2.0}, 2)
         patch.setattr(logger.experiment, "flush", full)
         logger.save()
-    assert capsys.readouterr().err.count("could not be written (No space left on device); training goes on") == 2
+    assert capsys.readouterr().err.count("could not be written (No space left on device)") == 2
     logger.log_metrics({"train/loss": 3.0}, 3)
     logger.finalize("success")
-    # File by file: their names tell the order by the second alone.
+    # Each file alone, since their names only tell the order to the second.
     logs = [EventAccumulator(str(file)).Reload() for file in Path("runs/full/version_0").glob("*tfevents*")]
     events = [event for log in logs if "train/loss" in log.Tags()["scalars"] for event in log.Scalars("train/loss")]
     assert sorted((event.step, event.value) for event in events) == [(1, 1.0), (3, 3.0)]
 
 
-def test_what_cannot_be_logged_is_still_an_error():
+def test_invalid_value_raises_an_exception():
     with pytest.raises(ValueError, match="not supported"):
         TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)
 
 
 @pytest.mark.parametrize("kind", [dict, Namespace])
-def test_hyper_parameters_of_any_kind_become_plain_values(kind):
+def test_nested_hyperparameters_become_flat(kind):
     given = {
         "widths": [1, 2],
         "net": {"class_path": "a.Net", "init_args": {"depth": 2}},

@@ -21,7 +21,6 @@ from kit.ground import _torch
 
 NAMES = {
     torch.Tensor: ["_version"],
-    torch.cpu: ["_is_amx_tile_supported"],
     torch.nn.Module: ["_buffers", "_compiled_call_impl"],
     ChainedScheduler: ["_schedulers"],
     SequentialLR: ["_schedulers"],

@@ -5,8 +5,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kit.data import Batch
 from project.classification import CNN, Classifier
 
-SHORT = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--model.net.widths", "[4]"]
-
 
 def classifier(**options) -> Classifier:
     return Classifier(lambda **sizes: CNN(widths=[4], **sizes), 3, 1, ["cat", "dog", "owl"], **options)
@@ -16,17 +14,6 @@ def test_a_tiny_run_has_its_pictures(tiny_run):
     events = EventAccumulator(str(tiny_run)).Reload()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(events.Tags()["images"]) == {*samples, "validation/confusion", "validation/accuracy"}
-
-
-def test_mixed_images_are_drawn_mixed_with_their_shares(fit, monkeypatch):
-    targets = []
-    monkeypatch.setattr(
-        Classifier, "draw", lambda self, image, _, target: targets.append(target) or image.expand(3, -1, -1)
-    )
-    fit(*SHORT, "--model.mixing+=torchvision.transforms.v2.MixUp", "--trainer.limit_val_batches", "0")
-    shares = torch.stack(targets)
-    assert shares.shape == (16, 10) and torch.allclose(shares.sum(1), torch.ones(16))
-    assert ((shares > 0).sum(1) <= 2).all() and (shares > 0).sum() > 16
 
 
 def test_the_worst_image_has_the_highest_loss_and_classes_their_accuracy():

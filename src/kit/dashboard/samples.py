@@ -1,0 +1,95 @@
+"""Pictures of samples, as a task draws them."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from kit.data import Batch, ImageDataModule
+from kit.ground._torch import is_compiled
+from kit.ground.drawing import GREY, add_caption, grid
+
+WIDTH = 1600  # the largest width of a picture of several samples, in pixels
+MAX_PIXELS = 1.2e6  # the number of pixels of such a picture, roughly
+
+
+class Sample(NamedTuple):
+    """A sample to be drawn.
+
+    image: uint8 [C H W].
+    target, prediction: see `Task.draw`.
+    caption: the text below the picture.
+    """
+
+    image: Tensor
+    target: Any
+    prediction: Any = None
+    caption: str = ""
+
+
+def draw_samples(task: Any, samples: Sequence[Sample], width: int = WIDTH) -> Tensor:
+    """Draw samples in rows, as one picture, uint8 [3 H W], of at most about `MAX_PIXELS`."""
+    cells = []
+    for image, target, prediction, caption in samples:
+        cell = task.draw(image, prediction, target)
+        cells.append(add_caption(cell, [(caption, GREY)]) if caption else cell)
+    pixels = sum(cell[0].numel() for cell in cells)
+    scale = min((MAX_PIXELS / pixels) ** 0.5, *(width / cell.shape[2] for cell in cells))
+    if scale < 1:
+        cells = [resize(cell, [max(1, round(side * scale)) for side in cell.shape[1:]]) for cell in cells]
+    return grid(cells, width)
+
+
+def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[Sample]:
+    """Return the first samples of a normalised batch."""
+    images = data.preprocessing.pixels(batch.images[:max_count].detach()).cpu()
+    targets = move_data_to_device(batch.targets[:max_count], "cpu")
+    return [Sample(image, target) for image, target in zip(images, targets, strict=True)]
+
+
+def worst_samples(
+    trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int, split: str = "val"
+) -> list[Sample]:
+    """Return the worst samples of `task.measured`, the worst first, with files and badness as captions."""
+    badness = task.measured.badness() if task.measured else None
+    if not badness:
+        return []
+    name, values = badness
+    worst = values.argsort(descending=True, stable=True)[:max_count]
+    keys = task.measured.keys[worst]
+    files = ["/".join(Path(file).parts[-2:]) for file in data.files(keys, split)]
+    samples = zip(predict_samples(trainer, task, data, keys.tolist(), split), files, values[worst], strict=True)
+    return [sample._replace(caption=f"{file}: {name} {value:.2f}") for sample, file, value in samples]
+
+
+def predict_samples(
+    trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val"
+) -> list[Sample]:
+    """Return samples of a split with the task's predictions. This draws no random numbers.
+
+    The module must be in evaluation mode.
+    """
+    samples = []
+    # A compiled net would be compiled again for another batch size, which takes a minute.
+    compiled = is_compiled(trainer.lightning_module)
+    with isolate_rng(), torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        for batch in data.examples(split, keys):
+            images = trainer.strategy.batch_to_device(batch._replace(targets=[])).images  # normalised
+            size = (int(images.shape[2]), int(images.shape[3]))
+            with trainer.precision_plugin.val_step_context():
+                (prediction,) = task.predict(images, [size], [size])
+            samples.append(Sample(batch.images[0], batch.targets[0], prediction))
+    return samples
+
+
+def evenly_spaced(count: int, max_count: int) -> list[int]:
+    """Return at most `max_count` of the numbers from 0 to `count - 1`."""
+    return np.linspace(0, count - 1, min(count, max_count)).round().astype(int).tolist()
