@@ -230,7 +230,8 @@ def test_run_writes_only_into_its_folder():
     verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
     run = Path("elsewhere/deep/tiny/version_0")
-    assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", "config.yaml", "results.json"}
+    reports = {"config.yaml", "results.json", "report.html"}
+    assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", *reports}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 

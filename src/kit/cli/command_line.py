@@ -136,6 +136,7 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(self.untrusted, parser_annotations(parser), self.trusted)
         self.config = parser.read(args)
+        self.kept_rates = parser.kept_rates
         # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False

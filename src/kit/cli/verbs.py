@@ -73,6 +73,8 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         args: the command line.
     """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    for line in cli.kept_rates:
+        rank_zero_only(print)(line)
     if cli.resumed:
         with checkpoint.one_line_errors(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)

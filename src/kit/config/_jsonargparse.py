@@ -14,13 +14,17 @@ DISCARD = "discard_init_args_on_class_path_change"
 
 
 @contextmanager
-def reset_replaced_arguments() -> Iterator[None]:
+def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
     """Give an optimizer or a schedule its own defaults if it replaces another, while jsonargparse reads a config.
 
     Without this, jsonargparse keeps each argument that both classes have, so that Adam would get the weight decay of
     AdamW. An optimizer keeps only the learning rate. Other classes, such as nets and data modules, keep all arguments
     that both have.
+
+    Yields:
+        for each optimizer that keeps a learning rate, by its class path: the class path of the one before, and the rate
     """
+    kept_rates: dict[str, tuple[str, float]] = {}
     discard = getattr(_typehints, DISCARD)  # by its name, which a test looks for
 
     def discard_arguments(parser_or_action: Any, before: Any, now: Any) -> None:
@@ -31,10 +35,12 @@ def reset_replaced_arguments() -> Iterator[None]:
                 names = vars(arguments) if isinstance(arguments, Namespace) else arguments
                 for name in [name for name in names if name != "lr" or issubclass(new, LRScheduler)]:
                     del arguments[name]
+                if "lr" in arguments and "lr" not in (now.get("init_args") or {}):
+                    kept_rates[now["class_path"]] = (before["class_path"], arguments["lr"])
         discard(parser_or_action, before, now)
 
     setattr(_typehints, DISCARD, discard_arguments)
     try:
-        yield
+        yield kept_rates
     finally:
         setattr(_typehints, DISCARD, discard)

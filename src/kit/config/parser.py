@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
 from kit.config.arguments import split_option
-from kit.config.mistakes import explain
+from kit.config.mistakes import explain, explain_kept_rates
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
@@ -42,6 +42,7 @@ class PlainParser(ArgumentParser):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
+        self.kept_rates: list[str] = []  # lines for the user, see `explain_kept_rates`
 
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override those of the configs that it names, in any order.
@@ -51,11 +52,13 @@ class PlainParser(ArgumentParser):
         """
         configs, others = split_option(args, "--config", "-c")
         try:
-            with reset_replaced_arguments():
-                return self.parse_args([*(f"--config={file}" for file in configs), *others])
+            with reset_replaced_arguments() as kept_rates:
+                config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             keys = [action.dest for action in self._actions if action.option_strings]
-            raise UserError(explain(str(error), keys)) from None
+            raise UserError(explain(str(error), keys, configs, others)) from None
+        self.kept_rates = explain_kept_rates(kept_rates, vars(config.as_flat()))
+        return config
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.

@@ -42,12 +42,15 @@ def test_new_optimizer_keeps_only_the_learning_rate(read, where):
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", "torch.optim.Adam"]))
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.weight_decay) == (0.003, 0.0)
+    (line,) = cli.kept_rates
+    assert all(word in line for word in ("model.optimizer", "Adam ", "AdamW", "0.003"))
 
 
 def test_given_arguments_override_kept_ones(read):
     cli = read("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.5", "--model.optimizer.momentum=0.9")
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.momentum, arguments.weight_decay) == (0.5, 0.9, 0.0)
+    assert not cli.kept_rates
 
 
 def test_arguments_beside_the_class_path_are_used(read):
@@ -59,6 +62,7 @@ def test_arguments_beside_the_class_path_are_used(read):
 def test_same_class_keeps_all_arguments(read):
     cli = read("--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "0.5")
     assert cli.config.model.init_args.optimizer.init_args.weight_decay == 0.05
+    assert not cli.kept_rates
 
 
 def test_new_schedule_has_its_defaults_and_other_classes_keep_shared_arguments(read):
@@ -74,3 +78,12 @@ def test_replaced_function_of_jsonargparse_is_restored(read):
     assert list(inspect.signature(discard).parameters) == ["parser_or_action", "prev_val", "value"]
     read()
     assert getattr(_typehints, _jsonargparse.DISCARD) is discard
+
+
+@pytest.mark.parametrize("where", ["command line", "config"])
+def test_rate_given_with_the_new_class_is_not_reported_as_kept(read, where):
+    adam = "{class_path: torch.optim.Adam, init_args: {lr: 0.003}}"
+    Path("adam.yaml").write_text(f"model: {{init_args: {{optimizer: {adam}}}}}")
+    cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", adam]))
+    assert cli.config.model.init_args.optimizer.init_args.lr == 0.003
+    assert not cli.kept_rates
