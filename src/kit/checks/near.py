@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageChops
+import torch
 
-from kit.checks.duplicates import TAIL, digest
 from kit.checks.images import ListedImage
 from kit.checks.pixels import THUMB, ImageStatistics
-from kit.data.decode import load_pixels, upright
-from kit.ground.files import open_image
+from kit.data.decode import decode
 from kit.ground.threads import map_in_threads
 
 MAX_DISTANCE = 6  # bits of 64 that the hashes of near images may differ in
-BLOCKS, CHOSEN = 9, 3  # 9 - 3 = 6 = MAX_DISTANCE
-CHUNK = 2_000  # the number of pairs that are compared at a time
+ROWS, PAIRS = 4, 2_000  # the number of hashes, and of pairs of thumbnails, that are compared at a time
 MAX_COLOUR_DIFFERENCE = 10  # of 255, the mean over the pixels of near images
 
 
@@ -32,64 +27,33 @@ def near_images(
     Args:
         candidates: Bool[N], which images to compare.
     """
-    best = _best_partners(files, statistics, candidates)
-    verdicts = map_in_threads(lambda j: compare_files(files[best[j][0]].path, files[j].path, best[j][1] < 1), best)
-    return {j: (best[j][0], verdict == "same") for j, verdict in zip(best, verdicts, strict=True) if verdict}
+    best: dict[int, tuple[bool, float, int]] = {}  # for an image: same split, difference, index of its partner
+    indices, table = np.flatnonzero(candidates), statistics.table
+    pairs = indices[near_pairs(table["hash"][indices])]
+    for start in range(0, len(pairs), PAIRS):
+        i, j = pairs[start : start + PAIRS].T
+        bits = np.bitwise_count(table["hash"][i] ^ table["hash"][j])
+        differences = thumbnail_difference(table["thumb"][i], table["thumb"][j], bits)
+        for one, other, difference in zip(i.tolist(), j.tolist(), differences.tolist(), strict=True):
+            if difference < np.inf:
+                rank = files[one].split == files[other].split, difference, one
+                best[other] = min(best.get(other, rank), rank)
+    verdicts = map_in_threads(lambda j: compare_files(files[best[j][2]].path, files[j].path, best[j][1] < 1), best)
+    return {j: (best[j][2], verdict == "same") for j, verdict in zip(best, verdicts, strict=True) if verdict}
 
 
-def near_pairs(hashes: np.ndarray, distance: int = MAX_DISTANCE) -> np.ndarray:
-    """Return all pairs of indices whose hashes differ in at most `distance` <= 6 bits, Long[P 2], the lower first.
+def near_pairs(hashes: np.ndarray) -> np.ndarray:
+    """Return all pairs of indices whose hashes differ in at most `MAX_DISTANCE` bits, Long[P 2], the lower first.
 
-    The 64 bits are divided into nine blocks. If six bits differ, at least three blocks are equal. So each pair is equal
-    in one of the 84 choices of three blocks (21 bits), and sorting by these finds it in nearly linear time (after
-    Manku, Jain and Das Sarma, Detecting near-duplicates for web crawling, 2007).
+    This compares every two hashes, on all cores. Up to about a million images, decoding them takes longer.
     """
-    unique, member = np.unique(hashes, return_inverse=True)
-    edges = np.linspace(0, 64, BLOCKS + 1).astype(int).tolist()
-    blocks = [((1 << (high - low)) - 1) << low for low, high in pairwise(edges)]
-    masks = [np.uint64(sum(chosen)) for chosen in combinations(blocks, CHOSEN)]
-    unique_pairs = np.concatenate([_pairs_equal_under(mask, unique, distance) for mask in masks])
-    members = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
-    pairs = [pair for same in members if len(same) > 1 for pair in combinations(same.tolist(), 2)]
-    for a, b in np.unique(unique_pairs, axis=0).tolist():
-        pairs += product(members[a].tolist(), members[b].tolist())
-    return np.sort(np.array(pairs, dtype=np.int64).reshape(-1, 2), axis=1)
 
+    def compare(start: int) -> np.ndarray:
+        distances = np.bitwise_count(hashes[start : start + ROWS, None] ^ hashes[start:])
+        i, j = np.nonzero(distances <= MAX_DISTANCE)
+        return start + np.stack([i, j], axis=1)[i < j]
 
-def _pairs_equal_under(mask: np.uint64, unique: np.ndarray, distance: int) -> np.ndarray:
-    """Return pairs of indices in `unique`, Long[P 2], whose hashes are near and are equal in the bits of the mask."""
-    keys = unique & mask
-    order = np.argsort(keys, kind="stable")
-    keys, here, step = keys[order], np.arange(len(keys)), 0
-    result = [np.zeros((0, 2), dtype=np.int64)]
-    while len(here):  # compare with the neighbour at distance 1, 2, 3, ... in the sorted list, as long as any is equal
-        step += 1
-        here = here[here + step < len(keys)]
-        here = here[keys[here] == keys[here + step]]
-        pairs = np.stack([order[here], order[here + step]], axis=1)
-        near = np.bitwise_count(unique[pairs[:, 0]] ^ unique[pairs[:, 1]]) <= distance
-        result.append(np.sort(pairs[near], axis=1))
-    return np.concatenate(result)
-
-
-def _best_partners(
-    files: Sequence[ListedImage], statistics: ImageStatistics, candidates: np.ndarray
-) -> dict[int, tuple[int, float]]:
-    """Return, for each image that is like an earlier one in grey, the index of that and their difference."""
-    indices = np.flatnonzero(candidates)
-    pairs = indices[near_pairs(statistics.table["hash"][indices])]
-    split = np.array([file.split for file in files])
-    best: dict[int, tuple[int, float]] = {}
-    for start in range(0, len(pairs), CHUNK):
-        i, j = pairs[start : start + CHUNK].T
-        a, b = (statistics.table[side] for side in (i, j))
-        difference = thumbnail_difference(a["thumb"], b["thumb"], np.bitwise_count(a["hash"] ^ b["hash"]))
-        alike = np.isfinite(difference)
-        for one, other, distance in zip(i[alike].tolist(), j[alike].tolist(), difference[alike].tolist(), strict=True):
-            rank = (split[one] == split[other], distance)
-            if other not in best or rank < (split[best[other][0]] == split[other], best[other][1]):
-                best[other] = (one, distance)
-    return best
+    return np.concatenate([np.empty((0, 2), dtype=int), *map_in_threads(compare, range(0, len(hashes), ROWS))])
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -114,25 +78,15 @@ def thumbnail_difference(a: np.ndarray, b: np.ndarray, bits: np.ndarray) -> np.n
 
 def compare_files(one: Path, other: Path, perhaps_same: bool) -> str:
     """Return "same" for equal pixels, "near" for similar ones, or "" if the images differ in colour only."""
-    if one.stat().st_size > TAIL < other.stat().st_size and digest(one, TAIL) == digest(other, TAIL):
-        return "same"  # compressed pixels come last in a file, so only the metadata differ
-    draft = None if perhaps_same else ("RGB", (4 * THUMB, 4 * THUMB))
-    a, b = (_decoded(path, draft) for path in (one, other))
-    if perhaps_same and a.size == b.size:
-        difference = ImageChops.difference(a.convert("RGBA"), b.convert("RGBA"))
-        if difference.getbbox(alpha_only=False) is None:
-            return "same"
-    colours = [_colours(image) for image in (a, b)]
-    is_grey = any(np.ptp(colour) <= 4 for colour in colours)  # perhaps a grey copy of a colour image
-    return "near" if is_grey or np.abs(colours[0] - colours[1]).mean() < MAX_COLOUR_DIFFERENCE else ""
+    if perhaps_same and torch.equal(decode(one, 4, None), decode(other, 4, None)):
+        return "same"
+    a, b = (_colours(path) for path in (one, other))
+    is_grey = any(np.ptp(colours) <= 4 for colours in (a, b))  # perhaps a grey copy of a colour image
+    return "near" if is_grey or np.abs(a - b).mean() < MAX_COLOUR_DIFFERENCE else ""
 
 
-def _decoded(path: Path, draft: tuple[str, tuple[int, int]] | None) -> Pillow.Image:
-    with open_image(path) as image:
-        return upright(load_pixels(image, path, draft)[0])
-
-
-def _colours(image: Pillow.Image) -> np.ndarray:
-    """Return the colours without brightness (Cb and Cr), Float[16 16 2]."""
-    small = image.convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BILINEAR)
-    return np.asarray(small.convert("YCbCr"), dtype=np.float32)[..., 1:]
+def _colours(path: Path) -> np.ndarray:
+    """Return the colours without brightness (Cb and Cr), Float[2 16 16]."""
+    red, green, blue = decode(path, 3, (THUMB, THUMB)).float().numpy()
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.stack([0.564 * (blue - brightness), 0.713 * (red - brightness)])

@@ -19,7 +19,7 @@ from kit.checkpoints.run_folder import make_next_version, next_version, remove_i
 from kit.cli.callbacks import SavedConfig, in_order
 from kit.config.annotations import import_path, parser_annotations
 from kit.config.mistakes import root_cause
-from kit.config.parser import Parser, build, default_save_dir, instantiate
+from kit.config.parser import Parser, build, default_save_dir
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorBoard
 from kit.ground import app
 from kit.ground.checkpoint_limits import Budget
@@ -212,7 +212,7 @@ class CLI(LightningCLI):
 
 
 class Inspection(CLI):
-    """The data module first, and the model, for its memory, only when the data have been read: `build_model`."""
+    """The command line of `check`, which builds the data module and neither the model nor the trainer."""
 
     verb = "check"
     arguments = "[--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
@@ -226,10 +226,6 @@ class Inspection(CLI):
     def instantiate_classes(self) -> None:
         # The whole parser would ask the data for what it tells the model, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
-
-    def build_model(self) -> L.LightningModule:
-        """Told by the data what it has to know; they are not opened again."""
-        return instantiate(self.parser, Namespace(data=self.datamodule, model=self.config.model)).model
 
 
 def _logging_into(folder: Path, config: Namespace) -> Namespace:

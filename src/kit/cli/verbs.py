@@ -19,7 +19,7 @@ from kit.formats.folders import SPLITS
 from kit.ground import app
 from kit.ground._torch import has_fast_bfloat16
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import require_writable
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint
@@ -168,9 +168,9 @@ def test(args: list[str]) -> None:
 
 def check(args: list[str]) -> None:
     """Says what is wrong with the data; exits with 1 if anything is an error."""
-    from kit.checks import memory, page
+    from kit.checks import page
     from kit.checks import report as words
-    from kit.checks.survey import full_survey, worst_first
+    from kit.checks.survey import full_survey
 
     cli = Inspection(_with_config(args))
     for wanted in filter(None, (cli.config.html, cli.config.json)):
@@ -180,16 +180,6 @@ def check(args: list[str]) -> None:
         raise UserError(f"{type(data).__name__} is no ImageDataModule: there is nothing that could be checked")
     data.left_out = {split: {} for split in SPLITS}  # nothing is left out, so that the faults have broken files, too
     survey = full_survey(data)
-    if survey.counts:
-        try:
-            predicted = memory.predict_memory(cli.build_model(), data, str(cli.config.trainer.precision))
-        # The model may be anyone's, and the data are what was asked about.
-        except Exception as error:
-            survey.notes.append(f"memory: not predicted ({one_line(error)})")
-        else:
-            survey.notes.append(f"memory: {predicted}")
-            faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
-            survey = survey._replace(faults=faults)
     print(words.full_text(survey))
     if cli.config.json:
         words.save_json(survey, Path(cli.config.json))

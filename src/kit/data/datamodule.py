@@ -37,7 +37,8 @@ class ImageDataModule(L.LightningDataModule):
 
     A subclass defines `find_class_names()`, `find_in_channels()` and `load_split(split)`. If a target is more than a
     class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`. If images are
-    fitted into their size instead of stretched, it sets `keep_aspect`.
+    fitted into their size instead of stretched, it sets `keep_aspect`. If it reads files, it sets `root`, their folder,
+    and `image_size`, the height and width that they are resized to.
 
     Args:
         batch_size: the number of samples in a batch of one process, in training and evaluation.
@@ -54,6 +55,8 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     keep_aspect = False
+    root: Any = ""
+    image_size: Any = None
 
     def __init__(
         self,
@@ -173,7 +176,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def split(self, split: str) -> Samples | None:
         """Return the samples of a split as the user divided them, or None if there is no such split."""
-        validate_size(getattr(self, "image_size", None), "data.image_size")
+        validate_size(self.image_size, "data.image_size")
         if split not in self._divided:
             self._divided[split] = self.load_split(split)
         return self._divided[split]

@@ -10,7 +10,6 @@ import yaml
 from photos import write
 
 from kit import checks
-from kit.checks.memory import Memory, memory_faults
 from kit.checks.report import brief_text, full_text
 from kit.checks.survey import Survey, worst_first
 from kit.cli import verbs
@@ -48,7 +47,6 @@ def test_nothing_wrong(capsys):
     assert check("--json", "deep/faults.json") == 0
     output = capsys.readouterr().out
     assert "30 images of photos (24 train, 6 val)" in output and "nothing is wrong" in output
-    assert re.search(r"memory: a training step will take about [\d.,]+ [MG]B of the (machine|GPU)'s", output)
     assert json.loads(Path("deep/faults.json").read_text()) == []
     assert [path.name for path in Path("deep").iterdir()] == ["faults.json"]
 
@@ -162,12 +160,6 @@ def test_errors_come_first_then_what_is_frequent_and_the_brief_names_five_kinds(
     assert lines[0] == "error    c                      2  t.csv:3: bad c"
     assert lines[-1] == "7 errors and 9 warnings: COMMAND" and len(lines) == 6
     assert "    0.jpg, 1.jpg, 2.jpg and 6 more" in full_text(survey(faults))
-
-
-def test_memory_that_is_not_there_is_a_warning_with_a_batch_size_that_fits():
-    assert memory_faults(Memory(10, 10, "GPU"), 64) == [] == memory_faults(Memory(10, 0, "machine"), 64)
-    (fault,) = memory_faults(Memory(40_000_000_000, 20_000_000_000, "GPU"), 64)
-    assert fault.severity == "warning" and "--data.batch_size 25" in fault.message and "40.0 GB" in fault.message
 
 
 def test_every_kind_that_is_spoken_of_is_known():

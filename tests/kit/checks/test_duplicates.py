@@ -54,9 +54,9 @@ def test_too_few_to_pair(count):
 
 
 def test_many_far_hashes_take_no_long_time():
-    random = np.random.default_rng(0).integers(0, 2**64, 60_000, dtype=np.uint64)
-    random[50_000] = random[3] ^ np.uint64(0b111111)
-    assert [3, 50_000] in near_pairs(random).tolist()
+    random = np.random.default_rng(0).integers(0, 2**64, 20_000, dtype=np.uint64)
+    random[15_000] = random[3] ^ np.uint64(0b111111)
+    assert [3, 15_000] in near_pairs(random).tolist()
 
 
 def test_the_hash_withstands_brightness_and_noise_and_tells_pictures_apart():
@@ -106,4 +106,4 @@ def test_a_file_that_only_describes_itself_otherwise_is_the_same():
     Image.fromarray(noise).save("a.jpg", quality=95)
     content = Path("a.jpg").read_bytes()
     Path("b.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x06note" + content[2:])
-    assert compare_files(Path("a.jpg"), Path("b.jpg"), False) == "same"
+    assert compare_files(Path("a.jpg"), Path("b.jpg"), True) == "same"
