@@ -1,14 +1,12 @@
 """The base class of all data modules: it splits, caches, loads and normalises the images that subclasses provide."""
 
-import sys
 from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -18,15 +16,21 @@ from torchvision.transforms.v2 import Transform
 from kit.data import broken, cache
 from kit.data.decode import validate_size
 from kit.data.levels import Levels, find_levels
-from kit.data.loading import BatchSampler, Split, default_num_workers, ignore_signals, stack
+from kit.data.loading import (
+    BatchSampler,
+    Split,
+    balancing_weights,
+    default_num_workers,
+    ignore_signals,
+    keep_batch,
+    stack,
+)
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
-from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.faults import Fault
 from kit.ground.threads import map_in_threads
-
-if TYPE_CHECKING:
-    from kit.ground.faults import Fault
 
 VAL_FRACTION = 0.1
 SPLITS = ("train", "val", "test")
@@ -127,7 +131,7 @@ class ImageDataModule(L.LightningDataModule):
         """
         return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
-    def annotation_faults(self) -> Iterable["Fault"]:
+    def annotation_faults(self) -> Iterable[Fault]:
         """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
         return ()
 
@@ -200,11 +204,7 @@ class ImageDataModule(L.LightningDataModule):
         if not isinstance(samples, Files):
             return samples
         if split not in self.left_out:
-            damage = broken.find_damage(samples, self.cache_dir, f"{split} images")
-            broken.stop_if_many(split, damage.broken, len(samples))
-            for message in broken.warnings_about(split, damage, len(samples)):
-                rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
-            self.left_out[split] = damage.broken
+            self.left_out[split] = broken.find_broken(samples, self.cache_dir, split)
         left_out = self.left_out[split]
         if not left_out:
             return samples
@@ -235,13 +235,10 @@ class ImageDataModule(L.LightningDataModule):
             self._set_up(stage)
             self._is_ready = True
         if self.trainer is not None and not self._is_alone and torch.distributed.is_initialized():
-            self._require_agreement(self.trainer.strategy)
-
-    def _require_agreement(self, strategy: Strategy) -> None:
-        files = {split: sorted(files) for split, files in self.left_out.items()}
-        agrees = strategy.broadcast(files) == files
-        if not strategy.reduce_boolean_decision(agrees, all=True):
-            raise BrokenFiles("the processes leave out different files; give all machines the same data")
+            strategy, files = self.trainer.strategy, {split: sorted(files) for split, files in self.left_out.items()}
+            agrees = strategy.broadcast(files) == files
+            if not strategy.reduce_boolean_decision(agrees, all=True):
+                raise BrokenFiles("the processes leave out different files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
         if stage == "fit":
@@ -257,16 +254,16 @@ class ImageDataModule(L.LightningDataModule):
         splits = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
         self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
         for split, samples in splits.items():
-            self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
+            self.samples[split] = self._cached(samples, split) if samples else None
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._used("train"), self.sample)
-        first = next((samples for samples in self.samples.values() if samples is not None), None)
-        self._size = first.shape[1:] if first is not None and first.one_size else None
+        first = next(filter(None, self.samples.values()), None)
+        self._size = first.shape[1:] if first and first.one_size else None
         _ = self.preprocessing  # raises if the values do not fit each other
         self._divided.clear()  # `samples` may hold copies, so this frees memory
         train = self.samples["train"]
-        if stage == "fit" and train is not None and train.one_size:
-            self.image_sizes = self._find_image_sizes(train)
+        if stage == "fit" and train and train.one_size:
+            self._find_image_sizes(train)
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of a checkpoint, or else those of the first split (train, if there is one)."""
@@ -278,37 +275,17 @@ class ImageDataModule(L.LightningDataModule):
         for samples in splits:
             samples.levels = self.levels
 
-    def _find_image_sizes(self, train: Samples) -> dict[str, tuple[int, int]]:
-        """Return the height and width of evaluated images, and of training images if augmentation changes them.
-
-        Returns:
-            the sizes by the key of the config that sets them: `data.image_size`, `data.augment`
-
-        Raises:
-            UserError: the augmentation cannot be applied to images of that size.
-        """
-        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
-        height, width = blank.shape[1:]
-        try:
-            batch = Split(blank, self.augment, self.sample, self.collate).__getitems__([(0, 0)])
-        except UserError:
-            raise
-        except Exception as error:  # a transform may be anyone's, and may raise anything
-            raise UserError(
-                f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
-                f"({type(error).__name__}: {one_line(error)}); RandomShift and RandomZoomIn of "
-                "kit.data crop without changing an image's size"
-            ) from error
-        sizes = {"data.image_size": (height, width)}
-        rows, columns = batch.images.shape[-2:]
-        if (rows, columns) != (height, width):
-            sizes["data.augment"] = rows, columns
+    def _find_image_sizes(self, train: Samples) -> None:
+        """Set the sizes of evaluated images, and of training images if augmentation changes them."""
+        size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
+        self.image_sizes = {"data.image_size": size}
+        if augmented != size:
+            self.image_sizes["data.augment"] = augmented
             rank_zero_only(print)(
-                f"training images are {rows}x{columns} (data.augment), evaluated images are {height}x{width} "
-                "(data.image_size)",
+                f"training images are {augmented[0]}x{augmented[1]} (data.augment), "
+                f"evaluated images are {size[0]}x{size[1]} (data.image_size)",
                 flush=True,
             )
-        return sizes
 
     def _cached(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
@@ -336,27 +313,27 @@ class ImageDataModule(L.LightningDataModule):
         samples = self._used(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
-    def examples(self, split: str, keys: Sequence[int]) -> list[Batch]:
-        """Return samples as they are evaluated, each in a batch of its own, uint8 and on the CPU.
+    def examples(self, split: str, keys: Sequence[int], batch_size: int = 1) -> list[Batch]:
+        """Return samples as they are evaluated, read in several threads, in batches of uint8 images on the CPU.
 
         This draws no random number.
         """
-        dataset = Split(self._used(split), (), self.sample, self.collate)
-        return [dataset.__getitems__([(key, 0)]) for key in keys]
+        dataset = self._dataset(self._used(split))
+        parts = [[(key, 0) for key in keys[start : start + batch_size]] for start in range(0, len(keys), batch_size)]
+        return list(map_in_threads(dataset.__getitems__, parts))
+
+    def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return samples as they are evaluated: images of one size, uint8 [N C H W], and their class numbers."""
+        batches = self.examples(split, keys, self.batch_size)
+        return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
 
     @property
     def evaluated(self) -> Literal["test", "val"]:
         """The split that reports describe: test, or val if there is no test split."""
         return "test" if self.samples.get("test") is not None else "val"
 
-    def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Any]:
-        """Return samples as they are evaluated, read in several threads: images, uint8 [N C H W], and their targets."""
-        dataset = Split(self._used(split), (), self.sample, self.collate)
-        parts = [keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]
-        batches = list(map_in_threads(lambda part: dataset.__getitems__([(key, 0) for key in part]), parts))
-        targets = [batch.targets for batch in batches]
-        joined = torch.cat(targets) if isinstance(targets[0], Tensor) else [one for part in targets for one in part]
-        return torch.cat([batch.images for batch in batches]), joined
+    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> Split:
+        return Split(samples, augment, self.sample, self.collate)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
@@ -374,27 +351,26 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader("train", indices=indices.sort().values)
 
     def _loader(self, split: str, train: bool = False, indices: Tensor | None = None) -> DataLoader:
-        samples = self._used(split)
-        trainer = self.trainer
+        samples, trainer = self._used(split), self.trainer
         sampler = BatchSampler(
             len(samples) if indices is None else len(indices),
             self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
-            epoch=partial(_epoch, trainer),
-            start=partial(_batches_done, trainer if train else None),
+            epoch=lambda: trainer.current_epoch if trainer else 0,
+            start=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.completed if trainer and train else 0,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
-            weights=_balancing_weights(self.strata(samples)) if train and self.balanced else None,
+            weights=balancing_weights(self.strata(samples)) if train and self.balanced else None,
             indices=indices,
         )
         workers = default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
         return DataLoader(
-            Split(samples, self.augment if train else (), self.sample, self.collate),
+            self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0 and indices is None,  # a part of train is read only now and then
-            collate_fn=_unchanged,
+            collate_fn=keep_batch,
             worker_init_fn=ignore_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
@@ -426,21 +402,3 @@ class ImageDataModule(L.LightningDataModule):
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
         _ = self.preprocessing  # raises if the values do not fit each other
-
-
-def _unchanged(batch: Any) -> Any:
-    """Return the batch: `Split.__getitems__` has collated it."""
-    return batch
-
-
-def _epoch(trainer: L.Trainer | None) -> int:
-    return 0 if trainer is None else trainer.current_epoch
-
-
-def _batches_done(trainer: L.Trainer | None) -> int:
-    """Return the number of batches done in this epoch, which is above 0 in a resumed run."""
-    return 0 if trainer is None else trainer.fit_loop.epoch_loop.batch_progress.current.completed
-
-
-def _balancing_weights(strata: Tensor) -> Tensor:
-    return 1.0 / torch.bincount(strata)[strata]
