@@ -4,7 +4,3 @@ Read in this order: `survey` runs all checks. `images` lists the images of all s
 single images, `duplicates` and `near` compare images, and `classes` checks class names, counts and groups. `report`
 describes the result in text and JSON, and `page` as an HTML page.
 """
-
-from kit.ground.faults import Fault
-
-__all__ = ["Fault"]

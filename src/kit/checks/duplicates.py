@@ -40,12 +40,11 @@ def same_bytes(
     candidates: list[int] = []
     left_out = total = 0
     for group in equal_ends:
-        size = headers[group[0]].bytes * len(group)
-        if max_bytes is not None and total + size > max_bytes:
-            left_out += len(group)
-        else:
+        total += headers[group[0]].bytes * len(group)
+        if max_bytes is None or total <= max_bytes:
             candidates += group
-            total += size
+        else:
+            left_out += len(group)
     return group_equal(candidates, lambda i: _digest(files[i].path)), left_out
 
 

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from kit.ground.threads import map_in_threads
 # Extensions and PIL's names of formats, to one name for each format. Cameras write MPO files with the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
-CHUNK = 1000  # files that are read before the time is checked
+CHUNK = 1000  # the number of evenly spaced files that are read first
 Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, Bool[N] whether a file has it, and the message
 
 
@@ -40,21 +41,36 @@ class Header(NamedTuple):
     is_truncated: bool = False
 
 
-def read_headers(files: Sequence[ListedImage], max_seconds: float | None) -> dict[int, Header | Fault]:
-    """Return the header of each file, or the fault of a file that cannot be read, by the file's index.
+# The kinds of faults that a header alone shows: a kind, whether a header has it, and the message.
+HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
+    ("cut-off", lambda header: header.is_truncated, "lacks its last bytes, and is read without them; restore it"),
+    ("several-frames", lambda header: header.has_frames, "holds several images, of which the first is used"),
+    ("cmyk", lambda header: header.mode == "CMYK", "in the colours of print, which come out wrong; save it as RGB"),
+    ("sixteen-bit", lambda header: header.mode[0] in "IF", "has more than 8 bits, unlike others; check its brightness"),
+    ("alpha", lambda header: "alpha" in header.mode, "is partly transparent, unlike others; it is laid on white"),
+)
+ONLY_MIXED = {"sixteen-bit", "alpha"}  # kinds that are faults only if some of the files lack them
+
+
+def read_headers(files: Sequence[ListedImage], max_seconds: float | None) -> tuple[dict[int, Header], list[Fault]]:
+    """Return the headers of files, by the file's index, and the faults of files that cannot be read.
 
     Args:
         max_seconds: stop after about this time. The files that were read are then evenly spaced. None reads all.
     """
     started = time.monotonic()
-    headers: dict[int, Header | Fault] = {}
-    num_chunks = max(1, -(-len(files) // CHUNK))
-    for first in range(num_chunks):
-        indices = range(first, len(files), num_chunks)
-        headers.update(zip(indices, map_in_threads(read_header, [files[i] for i in indices]), strict=True))
+    headers: dict[int, Header] = {}
+    faults: list[Fault] = []
+    num_passes = max(1, len(files) // CHUNK)
+    order = [i for first in range(num_passes) for i in range(first, len(files), num_passes)]
+    for i, result in zip(order, map_in_threads(read_header, (files[i] for i in order)), strict=False):
+        if isinstance(result, Header):
+            headers[i] = result
+        else:
+            faults.append(result)
         if max_seconds is not None and time.monotonic() - started > max_seconds:
             break
-    return headers
+    return headers, faults
 
 
 def read_header(file: ListedImage) -> Header | Fault:
@@ -86,57 +102,39 @@ def read_error(file: ListedImage, error: Exception) -> Fault:
     return fault("unreadable", file, f"cannot be read ({str(error) or type(error).__name__}); restore or remove it")
 
 
-def header_faults(files: Sequence[ListedImage], headers: dict[int, Header | Fault]) -> list[Fault]:
-    """Return the faults that headers show. headers: the result of `read_headers`."""
-    faults = [header for header in headers.values() if isinstance(header, Fault)]
-    readable = {i: header for i, header in headers.items() if isinstance(header, Header)}
-    for i, header in readable.items():
+def header_faults(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[Fault]:
+    """Return the faults that headers show. headers: by the index of the file."""
+    faults: list[Fault] = []
+    for i, header in headers.items():
         suffix = files[i].path.suffix.lower()
         expected = suffix[1:].upper()
         if suffix in EXTENSIONS and FORMATS.get(expected, expected) != FORMATS.get(header.format, header.format):
             advice = "give it that extension, since other programs trust the name"
             faults.append(fault("wrong-extension", files[i], f"is a {header.format} by its content; {advice}"))
-    if not readable:
-        return faults
-    table = list(readable.values())
-    return faults + faults_where([files[i] for i in readable], table, [*_mode_checks(table), *_size_checks(table)])
+    values = list(headers.values())
+    return faults + faults_where(files, headers, chain(_mode_checks(values), _size_checks(values)))
 
 
-def faults_where(files: Sequence[ListedImage], headers: Sequence[Header], checks: Iterable[Check]) -> list[Fault]:
+def faults_where(files: Sequence[ListedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:
     """Return the faults of the files for which a check is true, and put values of their headers into the messages."""
     return [
-        fault(kind, file, message.format(header))
+        fault(kind, files[i], message.format(header))
         for kind, is_faulty, message in checks
-        for file, header, faulty in zip(files, headers, is_faulty, strict=True)
+        for (i, header), faulty in zip(headers.items(), is_faulty, strict=True)
         if faulty
     ]
 
 
 def _mode_checks(headers: list[Header]) -> Iterator[Check]:
-    yield (
-        "cut-off",
-        [header.is_truncated for header in headers],
-        "lacks its last bytes, and is read without them; restore it",
-    )
-    yield (
-        "several-frames",
-        [header.has_frames for header in headers],
-        "holds several images, of which the first is used",
-    )
-    is_cmyk = [header.mode == "CMYK" for header in headers]
-    yield "cmyk", is_cmyk, "in the colours of print, which come out wrong; save it as RGB"
-    is_deep = np.array([header.mode.startswith(("I", "F")) for header in headers])
-    message = "more than 8 bits a pixel, unlike others; make sure that its brightness is theirs"
-    yield "sixteen-bit", is_deep & ~is_deep.all(), message
-    has_alpha = np.array([header.mode.endswith("+alpha") for header in headers])
-    yield "alpha", has_alpha & ~has_alpha.all(), "is partly transparent, unlike others; it is laid on white"
-    is_grey = np.array(
-        [header.mode.removesuffix("+alpha") in GREY or header.mode.startswith("I;") for header in headers]
-    )
-    if is_grey.mean() <= 0.5:
-        yield "mixed-colour", is_grey, "grey, among colour images; fine if it is meant, else find its original"
-    else:
+    for kind, test, message in HEADER_CHECKS:
+        is_faulty = [test(header) for header in headers]
+        if kind not in ONLY_MIXED or not all(is_faulty):
+            yield kind, is_faulty, message
+    is_grey = np.array([header.mode.split("+")[0] in GREY or header.mode.startswith("I;") for header in headers])
+    if is_grey.sum() * 2 > len(headers):
         yield "mixed-colour", ~is_grey, "in colour, among grey images; --data.channels says which"
+    else:
+        yield "mixed-colour", is_grey, "grey, among colour images; fine if it is meant, else find its original"
 
 
 def _size_checks(headers: list[Header]) -> Iterator[Check]:

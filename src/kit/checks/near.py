@@ -18,17 +18,17 @@ MAX_COLOUR_DIFFERENCE = 10  # of 255, the mean over the pixels of near images
 
 
 def near_images(
-    files: Sequence[ListedImage], statistics: ImageStatistics, candidates: np.ndarray
+    files: Sequence[ListedImage], statistics: ImageStatistics, indices: np.ndarray
 ) -> dict[int, tuple[int, bool]]:
     """Return, for each image that is nearly an earlier one, the index of that and whether they are the same.
 
     Images of another split are preferred as partners.
 
     Args:
-        candidates: Bool[N], which images to compare.
+        indices: the images to compare, ascending.
     """
     best: dict[int, tuple[bool, float, int]] = {}  # for an image: same split, difference, index of its partner
-    indices, table = np.flatnonzero(candidates), statistics.table
+    table = statistics.table
     pairs = indices[near_pairs(table["hash"][indices])]
     for start in range(0, len(pairs), PAIRS):
         i, j = pairs[start : start + PAIRS].T

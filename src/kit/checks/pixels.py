@@ -24,65 +24,54 @@ CHUNK = 32  # the number of files that a worker reads at a time
 _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype(np.float32)
 
 # The statistics of an image. They take 350 bytes, so that those of a million images fit into memory.
-STATISTICS = np.dtype(
-    [
-        ("low", "f4"),  # low, dim and high: the percentiles 1, 5 and 99 of brightness, 0 to 255
-        ("dim", "f4"),
-        ("high", "f4"),
-        ("entropy", "f4"),  # of the grey values, in bits
-        ("sharpness", "f4"),  # standard deviation of a Laplacian
-        ("hash", "u8"),
-        ("thumb", "u1", (THUMB, THUMB)),
-        ("bytes", "u8"),  # a hash of the file
-    ]
-)
+# low, dim, high: the percentiles 1, 5 and 99 of brightness, 0 to 255. entropy: of the grey values, in bits.
+# sharpness: see `sharpness`. hash: see `perceptual_hash`. thumb: the grey image in small. bytes: a hash of the file.
+FLOATS = ("low", "dim", "high", "entropy", "sharpness")
+STATISTICS = np.dtype([*((name, "f4") for name in FLOATS), ("hash", "u8"), ("thumb", "u1", (16, 16)), ("bytes", "u8")])
 
 
 class ImageStatistics(NamedTuple):
     """The headers and statistics of image files.
 
-    headers: the header of each file, or the fault of a file that cannot be read.
+    headers: the headers of the files that can be read, by the file's index.
+    faults: the faults of the other files.
     table: STATISTICS[N]; the row of a file that cannot be read is 0.
     """
 
-    headers: list[Header | Fault]
+    headers: dict[int, Header]
+    faults: list[Fault]
     table: np.ndarray
-
-    @property
-    def readable(self) -> np.ndarray:
-        """Which files can be read, Bool[N]."""
-        return np.array([isinstance(header, Header) for header in self.headers], dtype=bool)
 
 
 def read_statistics(files: Sequence[ListedImage]) -> ImageStatistics:
     """Read the headers and statistics of all files, with a process for each core and a progress bar."""
     workers = available_cores() if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
     chunks = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
-    rows = chain.from_iterable(chunks)
-    headers: list[Header | Fault] = []
-    table = np.zeros(len(files), STATISTICS)
-    for i, (header, row) in enumerate(tqdm(rows, "reading images", len(files), leave=False, disable=None)):
-        headers.append(header)
-        table[i] = row
-    return ImageStatistics(headers, table)
+    statistics = ImageStatistics({}, [], np.zeros(len(files), STATISTICS))
+    results = chain.from_iterable(chunks)
+    for i, result in enumerate(tqdm(results, "reading images", len(files), leave=False, disable=None)):
+        if isinstance(result, Fault):
+            statistics.faults.append(result)
+        else:
+            statistics.headers[i], statistics.table[i] = result
+    return statistics
 
 
-def _read_all(files: Sequence[ListedImage]) -> list[tuple[Header | Fault, np.ndarray]]:
+def _read_all(files: Sequence[ListedImage]) -> list[tuple[Header, tuple] | Fault]:
     return [_read(file) for file in files]
 
 
-def _read(file: ListedImage) -> tuple[Header | Fault, np.ndarray]:
-    """Return a file's header and its row of STATISTICS; or a fault and zeros."""
-    row = np.zeros((), STATISTICS)
+def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
+    """Return a file's header and its row of STATISTICS, or a fault if it cannot be read."""
     try:
         content = read_image_bytes(file.path)
         with open_image(file.path, content) as image:
             header = header_of(image, len(content))
             shades, truncated = to_grey(image, content)
-        row[...] = *statistics_of(shades), int.from_bytes(hashlib.sha1(content).digest()[:8])
-        return header._replace(is_truncated=truncated), row
+        digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
+        return header._replace(is_truncated=truncated), (*statistics_of(shades), digest)
     except Exception as error:
-        return read_error(file, error), row
+        return read_error(file, error)
 
 
 def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
@@ -136,7 +125,7 @@ def perceptual_hash(square: np.ndarray) -> int:
 
 def pixel_faults(files: Sequence[ListedImage], statistics: ImageStatistics) -> list[Fault]:
     """Return the faults of single images. Most limits depend on the medians of the data set."""
-    table = statistics.table[statistics.readable]
+    table = statistics.table[list(statistics.headers)]
     if not len(table):
         return []
     median = {name: float(np.median(table[name])) for name in ("dim", "high", "entropy", "sharpness")}
@@ -155,5 +144,4 @@ def pixel_faults(files: Sequence[ListedImage], statistics: ImageStatistics) -> l
         ("low-information", neither & poor, "few shades, hardly a picture; look at it"),
         ("blurred", neither & soft, "much less sharp than the others; look at it, and remove it if in doubt"),
     ]
-    files = [file for file, is_readable in zip(files, statistics.readable, strict=True) if is_readable]
-    return faults_where(files, [header for header in statistics.headers if isinstance(header, Header)], checks)
+    return faults_where(files, statistics.headers, checks)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kit.checks.classes import class_faults, group_faults
 from kit.checks.duplicates import duplicate_faults, group_equal, same_bytes, tensor_faults
-from kit.checks.headers import Header, header_faults, read_headers
+from kit.checks.headers import header_faults, read_headers
 from kit.checks.images import ImageList
 from kit.checks.near import near_images
 from kit.checks.pixels import ImageStatistics, pixel_faults, read_statistics
@@ -51,15 +51,14 @@ def quick_survey(datamodule: ImageDataModule, whole: bool = False) -> Survey:
     started, images = time.monotonic(), ImageList.of(datamodule)
     files, faults, notes = images.files, list[Fault](), list[str]()
     if files:
-        headers = read_headers(files, None if whole else SECONDS)
-        readable = {i: header for i, header in headers.items() if isinstance(header, Header)}
-        groups, left_out = same_bytes(files, readable, None if whole else BYTES)
-        faults += header_faults(files, headers) + duplicate_faults(files, groups, {}, images.class_names)
-        train = {"train": datamodule.class_counts} if "train" in images.samples else {}  # this has been computed
-        faults += _class_faults(datamodule, images, train)
+        headers, unreadable = read_headers(files, None if whole else SECONDS)
+        groups, left_out = same_bytes(files, headers, None if whole else BYTES)
+        faults += unreadable + header_faults(files, headers) + duplicate_faults(files, groups, {}, images.class_names)
+        known = {"train": datamodule.class_counts} if "train" in images.samples else {}
+        faults += _class_faults(datamodule, images, known)
         if whole:
             faults += datamodule.annotation_faults()
-        if skipped := len(files) - len(headers) + left_out:
+        if skipped := len(files) - len(headers) - len(unreadable) + left_out:
             notes.append(f"{skipped:,} of {len(files):,} files were left out, to start soon")
     return _survey(faults, datamodule, images, started, notes)
 
@@ -81,20 +80,20 @@ def full_survey(datamodule: ImageDataModule) -> Survey:
         faults.append(fault("unusable", "", f"training would stop here: {str(error).splitlines()[0]}"))
     if images.files:
         statistics = read_statistics(images.files)
-        faults += header_faults(images.files, dict(enumerate(statistics.headers)))
+        faults += statistics.faults + header_faults(images.files, statistics.headers)
         faults += pixel_faults(images.files, statistics)
-        groups = group_equal(np.flatnonzero(statistics.readable).tolist(), lambda i: statistics.table["bytes"][i])
+        groups = group_equal(statistics.headers, lambda i: statistics.table["bytes"][i])
         near = near_images(images.files, statistics, _comparable(statistics, groups))
         faults += duplicate_faults(images.files, groups, near, images.class_names)
     return _survey(faults + tensor_faults(images), datamodule, images, started, [])
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
-    """Return which images to compare, Bool[N]: those with contrast and of some size, and one of equal files."""
-    sides = [min(header.height, header.width) if isinstance(header, Header) else 0 for header in statistics.headers]
-    comparable = (statistics.table["high"] - statistics.table["low"] > 2) & (np.array(sides) >= SMALLEST)
-    comparable[[i for group in groups for i in group[1:]]] = False
-    return comparable
+    """Return the indices of the images to compare: those with contrast and of some size, and one of equal files."""
+    repeated = {i for group in groups for i in group[1:]}
+    large = [i for i, header in statistics.headers.items() if min(header.height, header.width) >= SMALLEST]
+    indices = np.array([i for i in large if i not in repeated], dtype=int)
+    return indices[statistics.table["high"][indices] - statistics.table["low"][indices] > 2]
 
 
 def _class_faults(datamodule: ImageDataModule, images: ImageList, counts: dict[str, list[int]]) -> list[Fault]:

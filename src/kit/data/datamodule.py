@@ -13,18 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from kit.data import broken, cache
+from kit.data import broken, cache, loading
 from kit.data.decode import validate_size
 from kit.data.levels import Levels, find_levels
-from kit.data.loading import (
-    BatchSampler,
-    Split,
-    balancing_weights,
-    default_num_workers,
-    ignore_signals,
-    keep_batch,
-    stack,
-)
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
@@ -75,12 +66,9 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"data.batch_size is {batch_size}, but must be at least 1")
-        if num_workers is not None and num_workers < 0:
-            raise UserError(f"data.num_workers is {num_workers}, but must be 0 or more")
-        if std is not None and not all(value > 0 for value in std):
-            raise UserError(f"data.std is {std}, but must be above 0 for each channel")
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
+            if value < least:
+                raise UserError(f"data.{name} is {value}, but must be at least {least}")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line passes plain values, which a checkpoint can hold and anyone can load.
@@ -120,10 +108,6 @@ class ImageDataModule(L.LightningDataModule):
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
-    def count_most(self, samples: Samples) -> int:
-        """Return the number of objects in the image that has the most; 0 if targets are not objects."""
-        return 0
-
     def strata(self, samples: Samples) -> Tensor:
         """Return each sample's stratum, Long[N]. Splitting keeps their proportions, and `balanced` equalises them.
 
@@ -143,7 +127,9 @@ class ImageDataModule(L.LightningDataModule):
     @staticmethod
     def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
         """Return the images of a batch, uint8 [B C H W], and its targets."""
-        return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
+        return loading.stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(
+            targets
+        )
 
     @staticmethod
     def hashable_target(samples: Samples, index: int) -> Hashable:
@@ -174,9 +160,8 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def most_objects(self) -> int:
-        """The largest number of objects in a training image: see `count_most`."""
-        train = self.split("train")
-        return 0 if train is None else self.count_most(train)
+        """The largest number of objects in a training image; 0 if targets are not objects."""
+        return 0
 
     def split(self, split: str) -> Samples | None:
         """Return the samples of a split as the user divided them, or None if there is no such split."""
@@ -187,8 +172,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def splits(self) -> dict[str, Samples]:
         """Return the splits as the user divided them, in the order train, val, test."""
-        divided = {split: self.split(split) for split in SPLITS}
-        return {split: samples for split, samples in divided.items() if samples is not None}
+        return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
     def usable(self, split: str) -> Samples | None:
         """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
@@ -213,8 +197,7 @@ class ImageDataModule(L.LightningDataModule):
     @cached_property
     def fingerprint(self) -> dict[str, dict[str, int]]:
         """For each split, a few numbers that change if the data change: see `Samples.fingerprint`."""
-        usable = {split: self.usable(split) for split in SPLITS}
-        return {split: samples.fingerprint() for split, samples in usable.items() if samples is not None}
+        return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable(split)) is not None}
 
     # Setup.
 
@@ -281,11 +264,9 @@ class ImageDataModule(L.LightningDataModule):
         self.image_sizes = {"data.image_size": size}
         if augmented != size:
             self.image_sizes["data.augment"] = augmented
-            rank_zero_only(print)(
-                f"training images are {augmented[0]}x{augmented[1]} (data.augment), "
-                f"evaluated images are {size[0]}x{size[1]} (data.image_size)",
-                flush=True,
-            )
+            (height, width), (rows, columns) = size, augmented
+            message = f"evaluated images are {height}x{width} (data.image_size)"
+            rank_zero_only(print)(f"training images are {rows}x{columns} (data.augment), {message}", flush=True)
 
     def _cached(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
@@ -299,8 +280,8 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to an image before the net gets it."""
-        mean, std = self.mean or [], self.std or []
-        return Preprocessing(self.in_channels, self._size, self.keep_aspect, mean, std, self.levels)
+        statistics = self.mean or [], self.std or []
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, *statistics, self.levels)
 
     def _used(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -332,8 +313,8 @@ class ImageDataModule(L.LightningDataModule):
         """The split that reports describe: test, or val if there is no test split."""
         return "test" if self.samples.get("test") is not None else "val"
 
-    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> Split:
-        return Split(samples, augment, self.sample, self.collate)
+    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.Split:
+        return loading.Split(samples, augment, self.sample, self.collate)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
@@ -352,7 +333,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def _loader(self, split: str, train: bool = False, indices: Tensor | None = None) -> DataLoader:
         samples, trainer = self._used(split), self.trainer
-        sampler = BatchSampler(
+        sampler = loading.BatchSampler(
             len(samples) if indices is None else len(indices),
             self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
@@ -361,17 +342,17 @@ class ImageDataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
-            weights=balancing_weights(self.strata(samples)) if train and self.balanced else None,
+            weights=loading.balancing_weights(self.strata(samples)) if train and self.balanced else None,
             indices=indices,
         )
-        workers = default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
+        workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
         return DataLoader(
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0 and indices is None,  # a part of train is read only now and then
-            collate_fn=keep_batch,
-            worker_init_fn=ignore_signals,
+            collate_fn=loading.keep_batch,
+            worker_init_fn=loading.ignore_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 

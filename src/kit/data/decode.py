@@ -203,10 +203,8 @@ def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | No
     if size is None:
         return None
     if len(size) != 2 or any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
-        raise UserError(
-            f"{name} is {list(size)}, but must be a height and a width above 0, whole numbers, of at most "
-            f"{MAX_PIXELS:,} pixels"
-        )
+        limit = f"whole numbers, and at most {MAX_PIXELS:,} pixels"
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, {limit}")
     return size[0], size[1]
 
 

@@ -62,10 +62,7 @@ def require_upper_bits(image: Image.Image) -> None:
     """
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:
-        raise ValueError(
-            f"its 16-bit colours have no value above {(largest + 1) * 256 - 1:,}, so only {largest + 1} levels would "
-            "be left; save the image with 8 bits"
-        )
+        raise ValueError(f"only {largest + 1} levels of its 16-bit colours would be left; save the image with 8 bits")
 
 
 def _range(path: Path) -> tuple[float, float] | None:

@@ -131,11 +131,9 @@ class Split(Dataset):
             raise
         except Exception as error:  # a transform may be anyone's, and may raise anything
             height, width = self.samples.shape[1:]
-            raise UserError(
-                f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
-                f"({type(error).__name__}: {one_line(error)}); RandomShift and RandomZoomIn of kit.data crop without "
-                "changing an image's size"
-            ) from error
+            advice = "RandomShift and RandomZoomIn of kit.data crop without changing an image's size"
+            problem = f"data.augment cannot be applied to images of data.image_size, {height}x{width}"
+            raise UserError(f"{problem} ({type(error).__name__}: {one_line(error)}); {advice}") from error
         return height, width
 
 

@@ -50,7 +50,7 @@ def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[s
             decode(Path(name), 3, (4, 4))
         listed = ListedImage(name, "train", 0, None)
         assert word in read_header(listed).message
-        (fault,) = read_statistics([listed]).headers
+        (fault,) = read_statistics([listed]).faults
         assert word in fault.message
 
 
