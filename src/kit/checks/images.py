@@ -14,7 +14,7 @@ class ListedImage(NamedTuple):
 
     name: the path, or a description if the image is not a file.
     label: the class number, or None if an image does not have exactly one class.
-    index: the index in the samples of the split.
+    key: the index in the samples of the split.
     hashable_target: returns a value by which targets can be compared, if there is no label: see `ImageDataModule`.
     """
 
@@ -22,7 +22,7 @@ class ListedImage(NamedTuple):
     split: str
     label: int | None
     group: str | None
-    index: int = 0
+    key: int = 0
     hashable_target: Callable[[], Hashable] = NoneType
 
     @property

@@ -46,7 +46,7 @@ class ImageStatistics(NamedTuple):
 def read_statistics(files: Sequence[ListedImage]) -> ImageStatistics:
     """Read the headers and statistics of all files, with a process for each core and a progress bar."""
     workers = available_cores() if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
-    chunks = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
+    chunks: DataLoader = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
     statistics = ImageStatistics({}, [], np.zeros(len(files), STATISTICS))
     results = chain.from_iterable(chunks)
     for i, result in enumerate(tqdm(results, "reading images", len(files), leave=False, disable=None)):

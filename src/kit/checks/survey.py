@@ -9,17 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.checks.classes import class_faults, group_faults
-from kit.checks.duplicates import duplicate_faults, group_equal, same_bytes, tensor_faults
+from kit.checks.duplicates import duplicate_faults, group_equal, near_images, same_bytes, tensor_faults
 from kit.checks.headers import header_faults, read_headers
 from kit.checks.images import ImageList
-from kit.checks.near import near_images
 from kit.checks.pixels import ImageStatistics, pixel_faults, read_statistics
 from kit.data import ImageDataModule
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
 SECONDS = 1.0  # for reading headers at the start of a run
-BYTES = 200_000_000  # to read at the start of a run, of files that have the length and the end of another
 SMALLEST = 16  # the shorter side of images that are compared, in pixels
 
 
@@ -52,13 +50,13 @@ def quick_survey(datamodule: ImageDataModule, whole: bool = False) -> Survey:
     files, faults, notes = images.files, list[Fault](), list[str]()
     if files:
         headers, unreadable = read_headers(files, None if whole else SECONDS)
-        groups, left_out = same_bytes(files, headers, None if whole else BYTES)
-        faults += unreadable + header_faults(files, headers) + duplicate_faults(files, groups, {}, images.class_names)
+        faults += unreadable + header_faults(files, headers)
+        faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
         known = {"train": datamodule.class_counts} if "train" in images.samples else {}
         faults += _class_faults(datamodule, images, known)
         if whole:
             faults += datamodule.annotation_faults()
-        if skipped := len(files) - len(headers) - len(unreadable) + left_out:
+        if skipped := len(files) - len(headers) - len(unreadable):
             notes.append(f"{skipped:,} of {len(files):,} files were left out, to start soon")
     return _survey(faults, datamodule, images, started, notes)
 

@@ -10,16 +10,6 @@ images; `broken` finds files that cannot be decoded; `splitting` splits samples;
 from kit.data.augment import RandomShift, RandomZoomIn
 from kit.data.datamodule import ImageDataModule
 from kit.data.preprocessing import Preprocessing
-from kit.data.samples import Batch, Files, Indexed, Samples, Tensors
+from kit.data.samples import Batch, Files, Samples, Tensors
 
-__all__ = [
-    "Batch",
-    "Files",
-    "ImageDataModule",
-    "Indexed",
-    "Preprocessing",
-    "RandomShift",
-    "RandomZoomIn",
-    "Samples",
-    "Tensors",
-]
+__all__ = ["Batch", "Files", "ImageDataModule", "Preprocessing", "RandomShift", "RandomZoomIn", "Samples", "Tensors"]

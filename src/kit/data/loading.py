@@ -137,7 +137,7 @@ class Split(Dataset):
         return height, width
 
 
-def keep_batch(batch: Batch) -> Batch:
+def keep_batch(batch: Any) -> Any:
     """Return the batch as it is: `Split.__getitems__` has collated it."""
     return batch
 

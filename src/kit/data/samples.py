@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from kit.data.decode import decode, is_truncated, resize, to_tensor
+from kit.data.decode import decode, is_truncated
 from kit.data.levels import Levels
 
 
@@ -163,26 +163,6 @@ class Files(Samples):
                 line += f"{stat.st_size}|{stat.st_mtime_ns}\n"
             digest.update(line.encode(errors="surrogateescape"))  # a file's name may be bytes that are not UTF-8
         return digest.hexdigest()[:32]
-
-
-@dataclass
-class Indexed(Samples):
-    """Samples of another library's data set, which returns `(PIL image or uint8 tensor, target)` at an index.
-
-    indices: the samples' indices in `dataset`.
-    """
-
-    dataset: Any
-    channels: int
-    size: tuple[int, int]
-    indices: Sequence[int]
-    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "indices")
-
-    def read(self, index: int) -> Tensor:
-        image = self.dataset[self.indices[index]][0]
-        if isinstance(image, Tensor):
-            return resize(image, self.size)
-        return to_tensor(image, self.channels, self.size)
 
 
 def select(values: Any, indices: Tensor) -> Any:

@@ -1,9 +1,10 @@
 """Use the data sets of torchvision as samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from kit.data.datamodule import ImageDataModule
-from kit.data.samples import Indexed, Samples, Tensors
+from kit.data.decode import resize, to_tensor
+from kit.data.samples import Samples, Tensors
 from kit.ground.errors import UserError, one_line
 
 
@@ -51,6 +53,26 @@ class TorchvisionDataModule(ImageDataModule):
     def load_split(self, split: str) -> Samples | None:
         dataset = open_split(self.dataset, split, self.root, self.download)
         return None if dataset is None else to_samples(dataset, self.image_size)
+
+
+@dataclass
+class Indexed(Samples):
+    """Samples of another library's data set, which returns `(PIL image or uint8 tensor, target)` at an index.
+
+    indices: the samples' indices in `dataset`.
+    """
+
+    dataset: Any
+    channels: int
+    size: tuple[int, int]
+    indices: Sequence[int]
+    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "indices")
+
+    def read(self, index: int) -> Tensor:
+        image = self.dataset[self.indices[index]][0]
+        if isinstance(image, Tensor):
+            return resize(image, self.size)
+        return to_tensor(image, self.channels, self.size)
 
 
 def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, download: bool) -> VisionDataset | None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.checks.near import MAX_DISTANCE, compare_files, near_pairs, thumbnail_difference
+from kit.checks.duplicates import MAX_DISTANCE, compare_files, near_pairs, thumbnail_difference
 from kit.checks.pixels import perceptual_hash
 
 
