@@ -28,11 +28,13 @@ class Header(NamedTuple):
 
     bytes: the file's length.
     format, mode: PIL's names, with `+alpha` after a mode with transparency.
+    suffix: the extension of the file's name, in lower case.
     has_frames: whether the file has several images.
     is_truncated: whether the file is a JPEG that lacks its last bytes; known only after it has been decoded.
     """
 
     bytes: int
+    suffix: str
     format: str
     mode: str
     height: int
@@ -40,9 +42,16 @@ class Header(NamedTuple):
     has_frames: bool = False
     is_truncated: bool = False
 
+    @property
+    def is_misnamed(self) -> bool:
+        name = self.suffix[1:].upper()
+        return self.suffix in EXTENSIONS and FORMATS.get(name, name) != FORMATS.get(self.format, self.format)
+
 
 # The kinds of faults that a header alone shows: a kind, whether a header has it, and the message.
+MISNAMED = "is a {0.format} by its content; give it that extension, since other programs trust the name"
 HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
+    ("wrong-extension", lambda header: header.is_misnamed, MISNAMED),
     ("cut-off", lambda header: header.is_truncated, "lacks its last bytes, and is read without them; restore it"),
     ("several-frames", lambda header: header.has_frames, "holds several images, of which the first is used"),
     ("cmyk", lambda header: header.mode == "CMYK", "in the colours of print, which come out wrong; save it as RGB"),
@@ -77,18 +86,19 @@ def read_header(file: ListedImage) -> Header | Fault:
     """Return the header of a file, or a fault if it cannot be read."""
     try:
         with open_image(file.path) as image:
-            return header_of(image, file.path.stat().st_size)
+            return header_of(image, file, file.path.stat().st_size)
     except Exception as error:
         return read_error(file, error)
 
 
-def header_of(image: Pillow.Image, length: int) -> Header:
+def header_of(image: Pillow.Image, file: ListedImage, length: int) -> Header:
     """Return the header of an image that is open and not yet decoded, in a file of `length` bytes."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
     # Only some of PIL's formats have the attribute. Cameras add a preview to MPO files.
     has_frames = getattr(image, "is_animated", False) and image.format != "MPO"
-    return Header(length, image.format or "", mode, image.height, image.width, has_frames)
+    suffix = file.path.suffix.lower()
+    return Header(length, suffix, image.format or "", mode, image.height, image.width, has_frames)
 
 
 def read_error(file: ListedImage, error: Exception) -> Fault:
@@ -104,15 +114,8 @@ def read_error(file: ListedImage, error: Exception) -> Fault:
 
 def header_faults(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[Fault]:
     """Return the faults that headers show. headers: by the index of the file."""
-    faults: list[Fault] = []
-    for i, header in headers.items():
-        suffix = files[i].path.suffix.lower()
-        expected = suffix[1:].upper()
-        if suffix in EXTENSIONS and FORMATS.get(expected, expected) != FORMATS.get(header.format, header.format):
-            advice = "give it that extension, since other programs trust the name"
-            faults.append(fault("wrong-extension", files[i], f"is a {header.format} by its content; {advice}"))
     values = list(headers.values())
-    return faults + faults_where(files, headers, chain(_mode_checks(values), _size_checks(values)))
+    return faults_where(files, headers, chain(_mode_checks(values), _size_checks(values)))
 
 
 def faults_where(files: Sequence[ListedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:

@@ -55,9 +55,7 @@ class ImageList(NamedTuple):
         """
         images = cls([], [], datamodule.splits(), datamodule.class_names)
         for split, samples in images.samples.items():
-            labels: Sequence[int | None] = [None] * len(samples)
-            if samples.has_class_numbers:
-                labels = samples.targets.tolist()
+            labels = samples.targets.tolist() if samples.has_class_numbers else [None] * len(samples)
             groups: Sequence[str | None] = samples.groups or [None] * len(samples)
             for i, (label, group) in enumerate(zip(labels, groups, strict=True)):
                 file = samples.file(i)

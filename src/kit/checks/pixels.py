@@ -66,7 +66,7 @@ def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
     try:
         content = read_image_bytes(file.path)
         with open_image(file.path, content) as image:
-            header = header_of(image, len(content))
+            header = header_of(image, file, len(content))
             shades, truncated = to_grey(image, content)
         digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
         return header._replace(is_truncated=truncated), (*statistics_of(shades), digest)

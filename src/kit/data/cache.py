@@ -14,31 +14,30 @@ from kit.ground.files import replacing, require_regular
 from kit.ground.threads import map_in_threads
 
 
-def cache_in_memory(samples: Samples, description: str = "images") -> Tensors:
-    """Read all images into memory."""
-    images = torch.empty(_shape(samples), dtype=torch.uint8)
-    _fill(images, samples, description)
-    return _with_images(samples, images)
+def cached(samples: Samples, folder: Path | None = None, description: str = "images") -> Tensors:
+    """Read all images into memory, or into a memory-mapped file in `folder`.
 
-
-def cache_on_disk(samples: Samples, folder: Path, description: str = "images") -> Tensors:
-    """Read all images into a memory-mapped file in `folder`, or use that file if no source file has changed.
-
-    The file is written under another name and then renamed. If its length is wrong, it is written again.
+    The file is used again if no source file has changed. It is written under another name and then renamed. If its
+    length is wrong, it is written again.
     """
-    if not isinstance(samples, Files):
+    paths = samples.paths if isinstance(samples, Files) else None
+    channels, height, width = samples.shape
+    shape = len(samples), height, width, channels  # the layout in which files are decoded
+    if folder is None:
+        images = torch.empty(shape, dtype=torch.uint8)
+        _fill(images, samples, description)
+    elif not isinstance(samples, Files):
         raise UserError("data.cache disk needs image files; use ram, or none")
-    shape = _shape(samples)
-    size = math.prod(shape)
-    file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
-    if not _is_complete(file, size):
-        with replacing(file) as part:
-            images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8).view(shape)
-            _fill(images, samples, description)
-            with part.open("r+b") as stream:
-                os.fsync(stream)  # otherwise, a power failure after the renaming could leave a file of zeros
-    images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
-    return _with_images(samples, images)
+    else:
+        size = math.prod(shape)
+        file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
+        if not _is_complete(file, size):
+            with replacing(file) as part:
+                _fill(torch.from_file(str(part), True, size, dtype=torch.uint8).view(shape), samples, description)
+                with part.open("r+b") as stream:
+                    os.fsync(stream)  # otherwise, a power failure after the renaming could leave a file of zeros
+        images = torch.from_file(str(file), False, size, dtype=torch.uint8).view(shape)
+    return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
 
 
 def _is_complete(file: Path, size: int) -> bool:
@@ -70,15 +69,3 @@ def _fill(images: Tensor, samples: Samples, description: str) -> None:
     done = map_in_threads(read, indices) if isinstance(samples, Files) else map(read, indices)
     for _ in tqdm(done, f"reading {description}", len(samples), leave=False, disable=None):
         pass
-
-
-def _shape(samples: Samples) -> tuple[int, ...]:
-    """Return [N H W C], the layout in which files are decoded."""
-    channels, height, width = samples.shape
-    return len(samples), height, width, channels
-
-
-def _with_images(samples: Samples, images: Tensor) -> Tensors:
-    """Return the samples with their images in memory, uint8 [N H W C]."""
-    paths = samples.paths if isinstance(samples, Files) else None
-    return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from kit.data import broken, cache, loading
+from kit.data import broken, loading
+from kit.data.cache import cached
 from kit.data.decode import validate_size
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
@@ -271,9 +272,7 @@ class ImageDataModule(L.LightningDataModule):
     def _cached(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
             return samples
-        if self.cache == "ram":
-            return cache.cache_in_memory(samples, f"{split} images")
-        return cache.cache_on_disk(samples, self.cache_dir, f"{split} images")
+        return cached(samples, self.cache_dir if self.cache == "disk" else None, f"{split} images")
 
     # What can be used after `setup`.
 

@@ -5,6 +5,7 @@ that matter here (benchmarks/image_folder.py).
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -145,7 +146,7 @@ def load_pixels(
         if error.errno is not None or image.format not in JPEGS:
             raise
         content = source.read_bytes() if isinstance(source, Path) else source
-        if content.endswith(END_OF_JPEG) or _lines_missing(content + END_OF_JPEG) > MAX_LINES_MISSING:
+        if content.endswith(END_OF_JPEG) or not _is_nearly_complete(content + END_OF_JPEG):
             raise
         return load_pixels(Image.open(io.BytesIO(content + END_OF_JPEG)), content + END_OF_JPEG, draft)[0], True
     if has_deep_colours:
@@ -153,13 +154,13 @@ def load_pixels(
     return image, False
 
 
-def _lines_missing(jpeg: bytes) -> float:
-    """Return the share of a JPEG's lines, counted from its bottom, for which the file has no data."""
+def _is_nearly_complete(jpeg: bytes) -> bool:
+    """Return whether the file has data for all but `MAX_LINES_MISSING` of a JPEG's lines, at its bottom."""
     with Image.open(io.BytesIO(jpeg)) as image:
         image.draft("L", (1, 1))
         shades = np.asarray(image.convert("L"), dtype=int)
-    has_data = (np.abs(shades - GREY) > 1).any(axis=1)
-    return has_data[::-1].argmax() / len(has_data) if has_data.any() else 1
+    last_lines = shades[math.ceil((1 - MAX_LINES_MISSING) * len(shades)) - 1 :]
+    return bool((np.abs(last_lines - GREY) > 1).any())
 
 
 def pad(pixels: Tensor, size: tuple[int, int]) -> Tensor:

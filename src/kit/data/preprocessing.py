@@ -46,10 +46,9 @@ class Preprocessing:
             raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
         decode.validate_size(self.size, "data.image_size")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if not all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in values):
-                raise UserError(f"data.{name} must be finite numbers, one a channel")
-            if len(values) != self.channels:
-                raise UserError(f"data.{name} has {len(values)} numbers, but images have {self.channels} channels")
+            are_finite = all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in values)
+            if not are_finite or len(values) != self.channels:
+                raise UserError(f"data.{name} must be {self.channels} finite numbers, one for each channel")
         if min(self.std) < SMALLEST:
             raise UserError(f"data.std is {list(self.std)}, but must be above 0")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):

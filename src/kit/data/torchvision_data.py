@@ -46,9 +46,7 @@ class TorchvisionDataModule(ImageDataModule):
         return [str(name) for name in names]
 
     def find_in_channels(self) -> int:
-        train = self.split("train")
-        assert train is not None  # `open_split` raises if there is none
-        return int(train.read(0).shape[0])
+        return self.splits()["train"].shape[0]  # `open_split` raises if there is no such split
 
     def load_split(self, split: str) -> Samples | None:
         dataset = open_split(self.dataset, split, self.root, self.download)

@@ -93,11 +93,11 @@ def test_keys_name_the_samples():
 def test_mean_and_std_must_fit_the_images_and_each_other():
     with pytest.raises(UserError, match=r"data\.mean and data\.std go together"):
         Noise(mean=[0.5] * 3)
-    with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
+    with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
         ready(mean=[0.5], std=[0.2])
     data = ready()  # as from a harmed checkpoint
-    for wrong, message in (([0.5], "has 1 numbers"), ([0.5, None, 0.5], "must be finite numbers")):
-        with pytest.raises(UserError, match=f"data.mean {message}"):
+    for wrong in ([0.5], [0.5, None, 0.5]):
+        with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
             data.load_state_dict({**data.state_dict(), "mean": wrong})
 
 

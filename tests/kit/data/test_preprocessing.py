@@ -109,7 +109,7 @@ def test_a_checkpoint_that_does_not_say_it(taught):
 
 
 def test_values_that_do_not_fit():
-    with pytest.raises(UserError, match=r"data\.mean has 1 numbers, but images have 3 channels"):
+    with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
         Preprocessing(3, (5, 5), False, [0.5], [0.5])
     with pytest.raises(UserError, match=r"data\.image_size is \[0, 5\]"):
         Preprocessing(1, (0, 5), False, [0.5], [0.5])
@@ -119,13 +119,13 @@ def test_values_that_do_not_fit():
     "std", [0.0, -1.0, float("nan"), float("inf"), 1e-320, True, pytest.param(10**400, id="huge"), "0.5", None]
 )
 def test_a_standard_deviation_that_is_none(std):
-    with pytest.raises(UserError, match=r"data\.std (is \[0\.5, .*\], but must be above 0|must be finite numbers)"):
+    with pytest.raises(UserError, match=r"data\.std (is \[0\.5, .*\], but must be above 0|must be 2 finite numbers)"):
         Preprocessing(2, (5, 5), False, [0.5, 0.5], [0.5, std])
 
 
 @pytest.mark.parametrize("mean", [float("nan"), float("-inf"), 1e300, True, "0.5", None])
 def test_a_mean_that_is_none(mean):
-    with pytest.raises(UserError, match=r"data\.mean must be finite numbers"):
+    with pytest.raises(UserError, match=r"data\.mean must be 2 finite numbers"):
         Preprocessing(2, (5, 5), False, [0.5, mean], [0.5, 0.5])
 
 
