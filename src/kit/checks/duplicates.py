@@ -80,7 +80,7 @@ def duplicate_faults(
 
 
 def _pair_faults(one: ListedImage, other: ListedImage, near: str, names: Sequence[str]) -> list[Fault]:
-    what = "listed twice: also as" if one.name == other.name else f"{near and 'nearly '}the same image as"
+    what = "listed twice: also as" if one.path == other.path else f"{near and 'nearly '}the same image as"
     faults: list[Fault] = []
     if one.split != other.split:
         message = f"{what} {one} of {one.split}; remove one of them, or the {other.split} figures flatter"

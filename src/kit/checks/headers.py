@@ -1,6 +1,5 @@
 """Check the headers of image files, which is fast enough for every run."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -19,7 +18,6 @@ from kit.ground.threads import map_in_threads
 # Extensions and PIL's names of formats, to one name for each format. Cameras write MPO files with the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
-CHUNK = 1000  # the number of evenly spaced files that are read first
 Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, Bool[N] whether a file has it, and the message
 
 
@@ -61,25 +59,11 @@ HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
 ONLY_MIXED = {"sixteen-bit", "alpha"}  # kinds that are faults only if some of the files lack them
 
 
-def read_headers(files: Sequence[ListedImage], max_seconds: float | None) -> tuple[dict[int, Header], list[Fault]]:
-    """Return the headers of files, by the file's index, and the faults of files that cannot be read.
-
-    Args:
-        max_seconds: stop after about this time. The files that were read are then evenly spaced. None reads all.
-    """
-    started = time.monotonic()
-    headers: dict[int, Header] = {}
-    faults: list[Fault] = []
-    num_passes = max(1, len(files) // CHUNK)
-    order = [i for first in range(num_passes) for i in range(first, len(files), num_passes)]
-    for i, result in zip(order, map_in_threads(read_header, (files[i] for i in order)), strict=False):
-        if isinstance(result, Header):
-            headers[i] = result
-        else:
-            faults.append(result)
-        if max_seconds is not None and time.monotonic() - started > max_seconds:
-            break
-    return headers, faults
+def read_headers(files: Sequence[ListedImage]) -> tuple[dict[int, Header], list[Fault]]:
+    """Return the headers of files, by the file's index, and the faults of files that cannot be read."""
+    results = dict(enumerate(map_in_threads(read_header, files)))
+    headers = {i: result for i, result in results.items() if isinstance(result, Header)}
+    return headers, [result for result in results.values() if isinstance(result, Fault)]
 
 
 def read_header(file: ListedImage) -> Header | Fault:

@@ -12,25 +12,21 @@ from kit.data import ImageDataModule, Samples
 class ListedImage(NamedTuple):
     """One image in one split.
 
-    name: the path, or a description if the image is not a file.
+    path: the file, or a description if the image is not a file.
     label: the class number, or None if an image does not have exactly one class.
     key: the index in the samples of the split.
     hashable_target: returns a value by which targets can be compared, if there is no label: see `ImageDataModule`.
     """
 
-    name: str
+    path: Path
     split: str
     label: int | None
     group: str | None
     key: int = 0
     hashable_target: Callable[[], Hashable] = NoneType
 
-    @property
-    def path(self) -> Path:
-        return Path(self.name)
-
     def __str__(self) -> str:
-        return self.name
+        return str(self.path)
 
 
 class ImageList(NamedTuple):
@@ -60,6 +56,6 @@ class ImageList(NamedTuple):
             for i, (label, group) in enumerate(zip(labels, groups, strict=True)):
                 file = samples.file(i)
                 target = partial(datamodule.hashable_target, samples, i)
-                image = ListedImage(file or f"sample {i} of {split}", split, label, group, i, target)
+                image = ListedImage(Path(file or f"sample {i} of {split}"), split, label, group, i, target)
                 (images.files if file else images.in_memory).append(image)
         return images

@@ -33,10 +33,11 @@ def cached(samples: Samples, folder: Path | None = None, description: str = "ima
         file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
         if not _is_complete(file, size):
             with replacing(file) as part:
-                _fill(torch.from_file(str(part), True, size, dtype=torch.uint8).view(shape), samples, description)
+                images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
+                _fill(images.view(shape), samples, description)
                 with part.open("r+b") as stream:
                     os.fsync(stream)  # otherwise, a power failure after the renaming could leave a file of zeros
-        images = torch.from_file(str(file), False, size, dtype=torch.uint8).view(shape)
+        images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
 
 

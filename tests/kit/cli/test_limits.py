@@ -48,7 +48,7 @@ def test_what_is_no_image_is_refused_in_words_and_never_opened(no_images: dict[s
     for name, word in no_images.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
             decode(Path(name), 3, (4, 4))
-        listed = ListedImage(name, "train", 0, None)
+        listed = ListedImage(Path(name), "train", 0, None)
         assert word in read_header(listed).message
         (fault,) = read_statistics([listed]).faults
         assert word in fault.message
