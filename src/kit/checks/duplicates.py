@@ -113,7 +113,7 @@ def tensor_faults(images: ImageList) -> list[Fault]:
 def near_images(
     files: Sequence[ListedImage], statistics: ImageStatistics, indices: np.ndarray
 ) -> dict[int, tuple[int, bool]]:
-    """Return, for each image that is nearly an earlier one, the index of that and whether they are the same.
+    """Return, for each image that is like an earlier one, the index of the earlier one and whether they are equal.
 
     Images of another split are preferred as partners.
 

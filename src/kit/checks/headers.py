@@ -113,6 +113,7 @@ def faults_where(files: Sequence[ListedImage], headers: dict[int, Header], check
 
 
 def _mode_checks(headers: list[Header]) -> Iterator[Check]:
+    """Yield `HEADER_CHECKS`, and a check for grey images among colour images or the reverse."""
     for kind, test, message in HEADER_CHECKS:
         is_faulty = [test(header) for header in headers]
         if kind not in ONLY_MIXED or not all(is_faulty):
@@ -125,7 +126,10 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
 
 
 def _size_checks(headers: list[Header]) -> Iterator[Check]:
-    """Find sizes and aspects far outside the quartiles, by a minimum if nearly all are equal."""
+    """Yield checks for sizes and aspects far outside the quartiles.
+
+    If nearly all are equal, the quartiles coincide, and an odd size differs by a fixed factor.
+    """
     if len(headers) < 4:
         return
     sides = np.log([[header.height, header.width] for header in headers])

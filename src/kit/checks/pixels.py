@@ -136,12 +136,12 @@ def pixel_faults(files: Sequence[ListedImage], statistics: ImageStatistics) -> l
     poor = table["entropy"] < min(3.0, 0.4 * median["entropy"])
     # An image of an even surface has few edges too, but also few shades, so it does not count as blurred.
     soft = (table["sharpness"] < min(34.0, 0.43 * median["sharpness"])) & (table["entropy"] > 0.77 * median["entropy"])
-    uneven, neither = ~constant, ~constant & ~dark & ~bright
+    not_constant, well_exposed = ~constant, ~constant & ~dark & ~bright
     checks = [
         ("constant", constant, "one colour all over; restore or remove it"),
-        ("dark", uneven & dark, "nearly black all over; lighten or remove it"),
-        ("bright", uneven & bright, "nearly white all over; darken or remove it"),
-        ("low-information", neither & poor, "few shades, hardly a picture; look at it"),
-        ("blurred", neither & soft, "much less sharp than the others; look at it, and remove it if in doubt"),
+        ("dark", not_constant & dark, "nearly black all over; lighten or remove it"),
+        ("bright", not_constant & bright, "nearly white all over; darken or remove it"),
+        ("low-information", well_exposed & poor, "few shades, hardly a picture; look at it"),
+        ("blurred", well_exposed & soft, "much less sharp than the others; look at it, and remove it if in doubt"),
     ]
     return faults_where(files, statistics.headers, checks)

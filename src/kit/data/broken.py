@@ -68,10 +68,10 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     with suppress(OSError, ValueError, TypeError, RecursionError):  # there is no such file, or it is damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))
-    found = tqdm(
+    results = tqdm(
         map_in_threads(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None
     )
-    problems = {samples.file(index): problem for index, problem in zip(indices, found, strict=True) if problem}
+    problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
     if time.monotonic() - started > SECONDS:
         with suppress(OSError), replacing(file) as part:  # without the file, the next run searches again
             part.write_text(json.dumps(problems), encoding="utf-8")

@@ -43,7 +43,7 @@ GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add
 def decode(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False, levels: Levels | None = None
 ) -> Tensor:
-    """Return the image as it is meant to be seen: upright, with 8 bits, and with white for transparent parts.
+    """Return the image upright, with 8 bits, and with white for transparent parts.
 
     A JPEG that lacks its last bytes is read as browsers read it: see `load_pixels`.
 
@@ -52,7 +52,7 @@ def decode(
         channels: 1 grey, 3 RGB, 4 RGBA.
         size: height and width to resize to; None keeps the size of the image.
         keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
-        levels: the values that become black and white if pixels have more than 8 bits; None takes the image's own.
+        levels: the values that become black and white if pixels have more than 8 bits; None finds them in the image.
 
     Returns:
         uint8 [channels H W]
@@ -111,7 +111,7 @@ def broken_file_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
-    except Exception as error:  # a broken file makes PIL raise nearly anything
+    except Exception as error:  # PIL may raise any exception for a broken file
         if isinstance(error, OSError) and error.errno is not None:
             raise UnreachableFiles(f"{path}: {error.strerror}") from None
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
@@ -179,7 +179,7 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
     if is_deep(image.mode):
         image = to_eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
-        image = image.convert("RGBA")  # the colours of transparent pixels are not meant to be seen
+        image = image.convert("RGBA")  # the colours of transparent pixels have no meaning
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     if image.mode != MODES[channels]:
@@ -237,7 +237,7 @@ def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it cannot be read, since viewers show such an image as it is stored."""
     if image.format == "PNG":
         image.load()  # `getexif` does this below, where an error of the pixels would look like one of EXIF
-    with suppress(Exception):  # broken EXIF data make PIL raise nearly anything
+    with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation
     return 1

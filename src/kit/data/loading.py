@@ -129,7 +129,7 @@ class Split(Dataset):
             height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
         except UserError:
             raise
-        except Exception as error:  # a transform may be anyone's, and may raise anything
+        except Exception as error:  # a transform of the user may raise any exception
             height, width = self.samples.shape[1:]
             advice = "RandomShift and RandomZoomIn of kit.data crop without changing an image's size"
             problem = f"data.augment cannot be applied to images of data.image_size, {height}x{width}"

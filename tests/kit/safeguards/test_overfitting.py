@@ -72,7 +72,7 @@ def test_the_part_is_as_large_as_val_fixed_and_of_training_images():
         data.setup("fit")
         loader = data.train_part_dataloader()
         parts.append(torch.cat([batch.keys for batch in loader]).tolist())
-        assert loader.dataset.augment is None
+        assert not loader.dataset.augment
         images = torch.cat([batch.images for batch in loader])
         assert torch.equal(images, data.samples["train"].images[parts[-1]])
     assert parts[0] == parts[1] != parts[2]
