@@ -1,11 +1,9 @@
 """The base class of all data modules: it splits, caches, loads and normalises the images that subclasses provide."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -13,28 +11,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from kit.data import broken, loading
+from kit.data import loading
 from kit.data.cache import cached
-from kit.data.decode import validate_size
+from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.faults import Fault
 from kit.ground.threads import map_in_threads
 
 VAL_FRACTION = 0.1
-SPLITS = ("train", "val", "test")
 
 
-class ImageDataModule(L.LightningDataModule):
+class ImageDataModule(Contents):
     """The base class of data modules.
 
     A subclass defines `find_class_names()`, `find_in_channels()` and `load_split(split)`. If a target is more than a
-    class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`. If images are
-    fitted into their size instead of stretched, it sets `keep_aspect`. If it reads files, it sets `root`, their folder,
-    and `image_size`, the height and width that they are resized to.
+    class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`: see
+    `kit.data.contents`. If images are fitted into their size instead of stretched, it sets `keep_aspect`.
 
     Args:
         batch_size: the number of samples in a batch of one process, in training and evaluation.
@@ -51,8 +46,6 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     keep_aspect = False
-    root: Any = ""
-    image_size: Any = None
 
     def __init__(
         self,
@@ -81,124 +74,9 @@ class ImageDataModule(L.LightningDataModule):
         self._size: tuple[int, int] | None = None
         self.image_sizes: dict[str, tuple[int, int]] = {}  # the sizes of the net's inputs; see `_find_image_sizes`
         self.samples: dict[str, Samples | None] = {}  # the splits as they are used; set by `setup`
-        self.left_out: dict[str, dict[str, str]] = {}  # for each split, the files that cannot be decoded, and why
-        self._divided: dict[str, Samples | None] = {}  # the splits as the user divided them, until `setup` is done
+        self.left_out, self._divided = {}, {}
         self.all_is_test = False  # the verb `test` on other data evaluates an undivided folder as a whole
         self._is_ready = self._is_alone = False  # whether `setup` is done; whether only this process runs it now
-
-    # What subclasses define.
-
-    def find_class_names(self) -> list[str]:
-        """Return the names of the classes, in the order of their numbers."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `find_class_names`")
-
-    def find_in_channels(self) -> int:
-        """Return the number of channels of an image."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
-
-    def load_split(self, split: str) -> Samples | None:
-        """Return the samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
-
-    def count_classes(self, samples: Samples) -> list[int]:
-        """Return how often each class occurs: the number of images, boxes or pixels.
-
-        Targets that are no class numbers count for every class.
-        """
-        if not samples.has_class_numbers:
-            return [len(samples)] * self.num_classes
-        return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
-
-    def strata(self, samples: Samples) -> Tensor:
-        """Return each sample's stratum, Long[N]. Splitting keeps their proportions, and `balanced` equalises them.
-
-        All samples are of one stratum if the targets are no class numbers.
-        """
-        return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
-
-    def annotation_faults(self) -> Iterable[Fault]:
-        """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
-        return ()
-
-    @staticmethod
-    def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
-        """Return the image and the target for augmentation, from uint8 [C H W] and an entry of `samples.targets`."""
-        return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
-
-    @staticmethod
-    def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
-        """Return the images of a batch, uint8 [B C H W], and its targets."""
-        return loading.stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(
-            targets
-        )
-
-    @staticmethod
-    def hashable_target(samples: Samples, index: int) -> Hashable:
-        """Return a value that is equal for two copies of an image with the same annotation, or None if unknown."""
-        return None
-
-    # What the data contain.
-
-    @cached_property
-    def class_names(self) -> list[str]:
-        return self.find_class_names()
-
-    @cached_property
-    def in_channels(self) -> int:
-        return self.find_in_channels()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @cached_property
-    def class_counts(self) -> list[int]:
-        """The result of `count_classes` for training, before a validation part is split off."""
-        train = self.usable("train")
-        if train is None:
-            raise UserError(f"there are no training images for {type(self).__name__}")
-        return self.count_classes(train)
-
-    @property
-    def most_objects(self) -> int:
-        """The largest number of objects in a training image; 0 if targets are not objects."""
-        return 0
-
-    def split(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, or None if there is no such split."""
-        validate_size(self.image_size, "data.image_size")
-        if split not in self._divided:
-            self._divided[split] = self.load_split(split)
-        return self._divided[split]
-
-    def splits(self) -> dict[str, Samples]:
-        """Return the splits as the user divided them, in the order train, val, test."""
-        return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
-
-    def usable(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
-
-        The first call decodes every file to find these, and names them: see `kit.data.broken`. It does not if
-        `left_out` has an entry for the split already.
-
-        Raises:
-            BrokenFiles: too many files cannot be decoded.
-            UnreachableFiles: the system cannot read a file.
-        """
-        samples = self.split(split)
-        if not isinstance(samples, Files):
-            return samples
-        if split not in self.left_out:
-            self.left_out[split] = broken.find_broken(samples, self.cache_dir, split)
-        left_out = self.left_out[split]
-        if not left_out:
-            return samples
-        return samples.subset(torch.tensor([i for i in range(len(samples)) if samples.file(i) not in left_out]))
-
-    @cached_property
-    def fingerprint(self) -> dict[str, dict[str, int]]:
-        """For each split, a few numbers that change if the data change: see `Samples.fingerprint`."""
-        return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable(split)) is not None}
 
     # Setup.
 
