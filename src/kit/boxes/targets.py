@@ -81,9 +81,10 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     ].tolist()
 
 
-def count_most(data: ImageDataModule, samples: Samples) -> int:
-    """Return the number of boxes, without crowds, of the image that has the most."""
-    return max((int((~target["crowd"]).sum()) for target in samples.targets), default=0)
+def most_objects(data: ImageDataModule) -> int:
+    """Return the number of boxes, without crowds, of the training image that has the most."""
+    train = data.split("train")
+    return max((int((~target["crowd"]).sum()) for target in train.targets), default=0) if train else 0
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:

@@ -1,10 +1,6 @@
 """Find faults in the data before training.
 
 Read in this order: `survey` runs all checks. `images` lists the images of all splits. `headers` and `pixels` check
-single images, `duplicates` and `near` compare images, `classes` checks class names, counts and groups, and `memory`
-predicts the memory of a training step. `report` describes the result in text and JSON, and `page` as an HTML page.
+single images, `duplicates` compares images, and `classes` checks class names, counts and groups. `report` describes the
+result in text and JSON, and `page` as an HTML page.
 """
-
-from kit.ground.faults import Fault
-
-__all__ = ["Fault"]

@@ -23,20 +23,17 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
         spellings[_plain(name)].append(name)
     for same in spellings.values():
         if len(same) > 1:
-            listed = " and ".join(f"'{name}'" for name in same)
-            faults.append(
-                fault("class-spelled-twice", "", f"{listed} are two classes; if they mean the same, join them")
-            )
+            message = f"{' and '.join(map(repr, same))} are two classes; if they mean the same, join them"
+            faults.append(fault("class-spelled-twice", "", message))
     for split, numbers in counts.items():
-        missing = [f"'{name}'" for name, number in zip(names, numbers, strict=True) if not number]
-        for name in missing:
-            faults.append(fault("class-missing", "", f"{split} has no example of {name}; its figures leave it out"))
-    train = counts.get("train", [])
-    for name, number in zip(names, train, strict=False):
-        if 0 < number < max(FEW, max(train) / RATIO):
-            or_else = ", or balance the classes" if len(train) > 1 else ""
-            message = f"'{name}' has {number:,} of {sum(train):,} in train; add some{or_else}"
-            faults.append(fault("class-rare", "", message))
+        for name, number in zip(names, numbers, strict=True):
+            if number == 0:
+                message = f"{split} has no example of '{name}'; its figures leave it out"
+                faults.append(fault("class-missing", "", message))
+            elif split == "train" and 0 < number < max(FEW, max(numbers) / RATIO):
+                balance = ", or balance the classes" if len(numbers) > 1 else ""
+                message = f"'{name}' has {number:,} of {sum(numbers):,} in train; add some{balance}"
+                faults.append(fault("class-rare", "", message))
     return faults
 
 
@@ -51,10 +48,9 @@ def group_faults(files: Sequence[ListedImage]) -> list[Fault]:
     first_images: dict[str, ListedImage] = {}
     faults: dict[str, Fault] = {}
     for file in files:
-        if file.group is None:
-            continue
-        first = first_images.setdefault(file.group, file)
-        if first.split != file.split and file.group not in faults:
-            message = f"of group '{file.group}', which {first.split} has too ({first}); move the group to one split"
-            faults[file.group] = fault("group-straddles", file, message, first)
+        if file.group is not None:
+            first = first_images.setdefault(file.group, file)
+            if first.split != file.split and file.group not in faults:
+                message = f"of group '{file.group}', which {first.split} has too ({first}); move the group to one split"
+                faults[file.group] = fault("group-straddles", file, message, first)
     return list(faults.values())

@@ -12,33 +12,33 @@ from kit.data import ImageDataModule, Samples
 class ListedImage(NamedTuple):
     """One image in one split.
 
-    name: the path, or a description if the image is not a file.
+    path: the file, or a description if the image is not a file.
     label: the class number, or None if an image does not have exactly one class.
+    key: the index in the samples of the split.
     hashable_target: returns a value by which targets can be compared, if there is no label: see `ImageDataModule`.
     """
 
-    name: str
+    path: Path
     split: str
     label: int | None
     group: str | None
+    key: int = 0
     hashable_target: Callable[[], Hashable] = NoneType
 
-    @property
-    def path(self) -> Path:
-        return Path(self.name)
-
     def __str__(self) -> str:
-        return self.name
+        return str(self.path)
 
 
 class ImageList(NamedTuple):
-    """The images of all splits.
+    """The images of all splits, in the order train, val, test.
 
-    files: the image files in the order train, val, test; empty if the images are not files.
+    files: the images that are files.
+    in_memory: the images that are not.
     samples: the samples of each split.
     """
 
     files: list[ListedImage]
+    in_memory: list[ListedImage]
     samples: dict[str, Samples]
     class_names: list[str]
 
@@ -49,19 +49,13 @@ class ImageList(NamedTuple):
         Raises:
             UserError: the data module cannot read its splits.
         """
-        samples = datamodule.splits()
-        files: list[ListedImage] = []
-        for split, part in samples.items():
-            paths: Sequence[Path] | None = getattr(part, "paths", None)
-            if paths is not None:
-                labels: Sequence[int | None] = single_labels(part) or [None] * len(part)
-                groups: Sequence[str | None] = part.groups or [None] * len(part)
-                for i, (path, label, group) in enumerate(zip(paths, labels, groups, strict=True)):
-                    target = partial(datamodule.hashable_target, part, i) if label is None else NoneType
-                    files.append(ListedImage(str(path), split, label, group, target))
-        return cls(files, samples, datamodule.class_names)
-
-
-def single_labels(samples: Samples) -> list[int] | None:
-    """Return the class of each sample if each has exactly one, so that targets are Long[N]; else None."""
-    return samples.targets.tolist() if samples.has_class_numbers else None
+        images = cls([], [], datamodule.splits(), datamodule.class_names)
+        for split, samples in images.samples.items():
+            labels = samples.targets.tolist() if samples.has_class_numbers else [None] * len(samples)
+            groups: Sequence[str | None] = samples.groups or [None] * len(samples)
+            for i, (label, group) in enumerate(zip(labels, groups, strict=True)):
+                file = samples.file(i)
+                target = partial(datamodule.hashable_target, samples, i)
+                image = ListedImage(Path(file or f"sample {i} of {split}"), split, label, group, i, target)
+                (images.files if file else images.in_memory).append(image)
+        return images

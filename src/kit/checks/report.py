@@ -31,7 +31,7 @@ def brief_text(survey: Survey, command: str) -> str:
     groups = by_kind(survey)
     if not groups:
         return ""
-    lines = [_headline(faults) + _first(faults, survey.root) for faults in groups[:WORST]]
+    lines = [_headline(faults) + _describe(faults[0], survey.root) for faults in groups[:WORST]]
     return "\n".join([*lines, f"{summary(survey)}: {command}", *survey.notes])
 
 
@@ -42,10 +42,10 @@ def by_kind(survey: Survey) -> list[list[Fault]]:
 
 def summary(survey: Survey) -> str:
     """Return the number of errors and warnings, as `2 errors and 1 warning`."""
-    warnings = len(survey.faults) - survey.errors
     if not survey.faults:
         return "nothing is wrong"
-    return f"{_count(survey.errors, 'error')} and {_count(warnings, 'warning')}"
+    counts = {"error": survey.errors, "warning": len(survey.faults) - survey.errors}
+    return " and ".join(f"{number:,} {severity}{'s' * (number != 1)}" for severity, number in counts.items())
 
 
 def common_advice(faults: Sequence[Fault]) -> str:
@@ -67,11 +67,12 @@ def location(fault: Fault, root: str) -> str:
 
 def save_json(survey: Survey, file: Path) -> None:
     """Write all faults as a list of dicts with `JSON_KEYS`."""
-    faults = [{key: getattr(fault, key) for key in JSON_KEYS} for fault in survey.faults]
+    faults = [{key: value for key, value in fault._asdict().items() if key in JSON_KEYS} for fault in survey.faults]
     write(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
 
 
 def write(file: Path, content: str) -> None:
+    """Write a text file, which is whole or absent."""
     with replacing(file) as part:
         part.write_text(content, encoding="utf-8")
 
@@ -79,27 +80,20 @@ def write(file: Path, content: str) -> None:
 def _kind_lines(faults: list[Fault], root: str) -> list[str]:
     """Return lines about a kind: a headline and a few faults, or their files if all have the same message."""
     if len(faults) == 1:
-        return [_headline(faults) + _first(faults, root)]
-    files = [location(fault, root) for fault in faults]
-    more = len(faults) - FEW
+        return [_headline(faults) + _describe(faults[0], root)]
+    more = [f"and {len(faults) - FEW:,} more"] if len(faults) > FEW else []
+    files = [location(fault, root) for fault in faults[:FEW]]
     if len({fault.message for fault in faults}) == 1 and files[0]:
-        listed = ", ".join(files[:FEW]) + (f" and {more:,} more" if more > 0 else "")
-        return [_headline(faults) + escape(faults[0].message), f"    {listed}"]
+        return [_headline(faults) + escape(faults[0].message), "    " + " ".join([", ".join(files), *more])]
     advice = common_advice(faults)
-    lines = [_headline(faults) + escape(advice.removeprefix("; "))]
-    for file, fault in zip(files[:FEW], faults, strict=False):
-        message = shorten(fault.message.removesuffix(advice), root)
-        lines.append(f"    {file}: {message}" if file else f"    {message}")
-    return lines + ([f"    and {more:,} more"] if more > 0 else [])
+    lines = [_describe(fault, root, advice) for fault in faults[:FEW]]
+    return [_headline(faults) + escape(advice.removeprefix("; ")), *(f"    {line}" for line in [*lines, *more])]
 
 
-def _first(faults: list[Fault], root: str) -> str:
-    return ": ".join(part for part in (location(faults[0], root), shorten(faults[0].message, root)) if part)
+def _describe(fault: Fault, root: str, advice: str = "") -> str:
+    """Return the file and the message of a fault, without the advice that a headline gives."""
+    return ": ".join(filter(None, (location(fault, root), shorten(fault.message.removesuffix(advice), root))))
 
 
 def _headline(faults: list[Fault]) -> str:
     return f"{faults[0].severity:<8} {faults[0].kind:<18}{len(faults):>6,}  "
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

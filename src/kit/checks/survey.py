@@ -2,24 +2,22 @@
 
 import time
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from kit.checks.classes import class_faults, group_faults
-from kit.checks.duplicates import duplicate_faults, same_bytes, tensor_faults
-from kit.checks.headers import Header, header_faults, read_headers
+from kit.checks.duplicates import duplicate_faults, group_equal, near_images, same_bytes, tensor_faults
+from kit.checks.headers import header_faults, read_headers
 from kit.checks.images import ImageList
-from kit.checks.near import near_images
 from kit.checks.pixels import ImageStatistics, pixel_faults, read_statistics
-from kit.data import ImageDataModule, Samples
+from kit.data import ImageDataModule
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
-SECONDS = 1.0  # for reading headers at the start of a run
-BYTES = 200_000_000  # to read at the start of a run, of files that have the length and the end of another
+MAX_FILES = 10_000  # the number of files that are checked at the start of a run, in about a second
 SMALLEST = 16  # the shorter side of images that are compared, in pixels
 
 
@@ -46,21 +44,21 @@ def quick_survey(datamodule: ImageDataModule, whole: bool = False) -> Survey:
     """Check names, headers and bytes of files. Without image files, there is nothing to check.
 
     Args:
-        whole: check all files and the annotations; otherwise as many files as can be read in about a second.
+        whole: check all files and the annotations; otherwise at most `MAX_FILES` files, evenly spaced.
     """
-    started, images = time.monotonic(), ImageList.of(datamodule)
+    started, images, notes = time.monotonic(), ImageList.of(datamodule), list[str]()
     if not images.files:
-        return _survey([], datamodule, images, started)
-    headers = read_headers(images.files, None if whole else SECONDS)
-    groups, left_out = same_bytes(
-        images.files, {i: h for i, h in headers.items() if isinstance(h, Header)}, None if whole else BYTES
-    )
-    faults = header_faults(images.files, headers) + duplicate_faults(images.files, groups, {}, images.class_names)
-    faults += _class_faults(datamodule, images) + group_faults(images.files)
+        return _survey([], datamodule, images, started, notes)
+    files = images.files if whole else images.files[:: -(-len(images.files) // MAX_FILES)]
+    if len(files) < len(images.files):
+        notes.append(f"to start soon, {len(files):,} of {len(images.files):,} files were checked, evenly spaced")
+    headers, faults = read_headers(files)
+    faults += header_faults(files, headers)
+    faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
+    known = {"train": datamodule.class_counts} if "train" in images.samples else {}
+    faults += _class_faults(datamodule, images, known)
     if whole:
         faults += datamodule.annotation_faults()
-    skipped = len(images.files) - len(headers) + left_out
-    notes = [f"{skipped:,} of {len(images.files):,} files were left out, to start soon"] if skipped else []
     return _survey(faults, datamodule, images, started, notes)
 
 
@@ -68,65 +66,47 @@ def full_survey(datamodule: ImageDataModule) -> Survey:
     """Run all checks. Every image is read once."""
     started = time.monotonic()
     faults: list[Fault] = []
-    images = ImageList([], {}, [])
+    images = ImageList([], [], {}, [])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about left-out files, which are among the faults
             faults += datamodule.annotation_faults()
             images = ImageList.of(datamodule)
-            faults += _class_faults(datamodule, images)
+            faults += _class_faults(datamodule, images, {})
+        if "train" not in images.samples:
+            raise UserError("there are no training images")
     except UserError as error:
         faults.append(fault("unusable", "", f"training would stop here: {str(error).splitlines()[0]}"))
-    else:
-        if "train" not in images.samples:
-            faults.append(fault("unusable", "", "training would stop here: there are no training images"))
-    if not any(map(len, images.samples.values())):
-        return _survey(faults, datamodule, images, started)
-    files, statistics = images.files, read_statistics(images.files)
-    faults += header_faults(files, dict(enumerate(statistics.headers))) + group_faults(files)
-    faults += pixel_faults(files, statistics)
-    groups = _equal_files(statistics)
-    near = near_images(files, statistics, _comparable(statistics, groups))
-    faults += duplicate_faults(files, groups, near, images.class_names) + tensor_faults(images)
-    return _survey(faults, datamodule, images, started)
-
-
-def _equal_files(statistics: ImageStatistics) -> list[list[int]]:
-    """Return groups of the indices of files with the same bytes."""
-    same: dict[int, list[int]] = defaultdict(list)
-    for i in np.flatnonzero(statistics.readable).tolist():
-        same[int(statistics.table["bytes"][i])].append(i)
-    return [group for group in same.values() if len(group) > 1]
+    if images.files:
+        statistics = read_statistics(images.files)
+        faults += statistics.faults + header_faults(images.files, statistics.headers)
+        faults += pixel_faults(images.files, statistics)
+        groups = group_equal(statistics.headers, lambda i: statistics.table["bytes"][i])
+        near = near_images(images.files, statistics, _comparable(statistics, groups))
+        faults += duplicate_faults(images.files, groups, near, images.class_names)
+    return _survey(faults + tensor_faults(images), datamodule, images, started, [])
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
-    """Return which images to compare, Bool[N]: those with contrast and of some size, and one of equal files."""
-    sides = [min(header.height, header.width) if isinstance(header, Header) else 0 for header in statistics.headers]
-    comparable = (statistics.table["high"] - statistics.table["low"] > 2) & (np.array(sides) >= SMALLEST)
-    comparable[[i for group in groups for i in group[1:]]] = False
-    return comparable
+    """Return the indices of the images to compare: those with contrast and of some size, and one of equal files."""
+    repeated = {i for group in groups for i in group[1:]}
+    large = [i for i, header in statistics.headers.items() if min(header.height, header.width) >= SMALLEST]
+    indices = np.array([i for i in large if i not in repeated], dtype=int)
+    return indices[statistics.table["high"][indices] - statistics.table["low"][indices] > 2]
 
 
-def _class_faults(datamodule: ImageDataModule, images: ImageList) -> list[Fault]:
-    counts = {split: datamodule.count_classes(samples) for split, samples in images.samples.items() if split != "train"}
-    if "train" in images.samples:
-        counts = {"train": _count_train_classes(datamodule, images.samples["train"]), **counts}
-    return class_faults(images.class_names, counts)
-
-
-def _count_train_classes(datamodule: ImageDataModule, samples: Samples) -> list[int]:
-    try:
-        return datamodule.class_counts  # cached
-    except UserError:  # training would stop at a fault, which is in the list
-        return datamodule.count_classes(samples)
+def _class_faults(datamodule: ImageDataModule, images: ImageList, counts: dict[str, list[int]]) -> list[Fault]:
+    """Return the faults of classes and groups. counts: the class counts of the splits for which they are known."""
+    missing = {split: part for split, part in images.samples.items() if split not in counts}
+    counts = counts | {split: datamodule.count_classes(samples) for split, samples in missing.items()}
+    return class_faults(images.class_names, counts) + group_faults(images.files)
 
 
 def _survey(
-    faults: Iterable[Fault], datamodule: ImageDataModule, images: ImageList, started: float, notes: Iterable[str] = ()
+    faults: Iterable[Fault], datamodule: ImageDataModule, images: ImageList, started: float, notes: list[str]
 ) -> Survey:
     counts = {split: len(samples) for split, samples in images.samples.items()}
-    root = str(getattr(datamodule, "root", ""))
-    return Survey(worst_first(faults), counts, root, time.monotonic() - started, list(notes))
+    return Survey(worst_first(faults), counts, str(datamodule.root), time.monotonic() - started, notes)
 
 
 def worst_first(faults: Iterable[Fault]) -> list[Fault]:

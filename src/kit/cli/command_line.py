@@ -192,7 +192,7 @@ class CLI(LightningCLI):
 
 
 class Inspection(CLI):
-    """The command line of `check`, which builds the data module, and the model only if asked to: `build_model`."""
+    """The command line of `check`, which builds the data module and neither the model nor the trainer."""
 
     verb = "check"
     arguments = "[--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
@@ -206,10 +206,6 @@ class Inspection(CLI):
     def instantiate_classes(self) -> None:
         # The whole parser would ask the data for the arguments of the model, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
-
-    def build_model(self) -> L.LightningModule:
-        """Return the model, with its arguments from the data module that exists already."""
-        return self.parser.instantiate(Namespace(data=self.datamodule, model=self.config.model)).model
 
 
 def key_of(callback: type) -> str:

@@ -19,7 +19,7 @@ from kit.data import ImageDataModule, broken
 from kit.formats.folders import SPLITS
 from kit.ground import app
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import require_writable
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
@@ -151,9 +151,9 @@ def test(args: list[str]) -> None:
 
 def check(args: list[str]) -> None:
     """Print what is wrong with the data. The exit code is 1 if there are errors."""
-    from kit.checks import memory, page
+    from kit.checks import page
     from kit.checks import report as words
-    from kit.checks.survey import full_survey, worst_first
+    from kit.checks.survey import full_survey
 
     cli = Inspection(_with_config(args))
     for file in filter(None, (cli.config.html, cli.config.json)):
@@ -163,16 +163,6 @@ def check(args: list[str]) -> None:
         raise UserError(f"{type(data).__name__} is no ImageDataModule, so it cannot be checked")
     data.left_out = {split: {} for split in SPLITS}  # leave nothing out, so that broken files are among the faults
     survey = full_survey(data)
-    if survey.counts:
-        try:
-            predicted = memory.predict_memory(cli.build_model(), data, str(cli.config.trainer.precision))
-        # A model of any origin may raise any exception, and `check` is about the data.
-        except Exception as error:
-            survey.notes.append(f"memory: not predicted ({one_line(error)})")
-        else:
-            survey.notes.append(f"memory: {predicted}")
-            faults = worst_first([*survey.faults, *memory.memory_faults(predicted, data.batch_size)])
-            survey = survey._replace(faults=faults)
     print(words.full_text(survey))
     if cli.config.json:
         words.save_json(survey, Path(cli.config.json))

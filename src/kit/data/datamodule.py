@@ -1,43 +1,35 @@
 """The base class of all data modules: it splits, caches, loads and normalises the images that subclasses provide."""
 
-import sys
-from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from kit.data import broken, cache
-from kit.data.decode import validate_size
+from kit.data import loading
+from kit.data.cache import cached
+from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
-from kit.data.loading import BatchSampler, Split, default_num_workers, ignore_signals, stack
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
-from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.threads import map_in_threads
 
-if TYPE_CHECKING:
-    from kit.ground.faults import Fault
-
 VAL_FRACTION = 0.1
-SPLITS = ("train", "val", "test")
 
 
-class ImageDataModule(L.LightningDataModule):
+class ImageDataModule(Contents):
     """The base class of data modules.
 
     A subclass defines `find_class_names()`, `find_in_channels()` and `load_split(split)`. If a target is more than a
-    class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`. If images are
-    fitted into their size instead of stretched, it sets `keep_aspect`.
+    class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`: see
+    `kit.data.contents`. If images are fitted into their size instead of stretched, it sets `keep_aspect`.
 
     Args:
         batch_size: the number of samples in a batch of one process, in training and evaluation.
@@ -68,12 +60,9 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"data.batch_size is {batch_size}, but must be at least 1")
-        if num_workers is not None and num_workers < 0:
-            raise UserError(f"data.num_workers is {num_workers}, but must be 0 or more")
-        if std is not None and not all(value > 0 for value in std):
-            raise UserError(f"data.std is {std}, but must be above 0 for each channel")
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
+            if value < least:
+                raise UserError(f"data.{name} is {value}, but must be at least {least}")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line passes plain values, which a checkpoint can hold and anyone can load.
@@ -85,133 +74,9 @@ class ImageDataModule(L.LightningDataModule):
         self._size: tuple[int, int] | None = None
         self.image_sizes: dict[str, tuple[int, int]] = {}  # the sizes of the net's inputs; see `_find_image_sizes`
         self.samples: dict[str, Samples | None] = {}  # the splits as they are used; set by `setup`
-        self.left_out: dict[str, dict[str, str]] = {}  # for each split, the files that cannot be decoded, and why
-        self._divided: dict[str, Samples | None] = {}  # the splits as the user divided them, until `setup` is done
+        self.left_out, self._divided = {}, {}
         self.all_is_test = False  # the verb `test` on other data evaluates an undivided folder as a whole
         self._is_ready = self._is_alone = False  # whether `setup` is done; whether only this process runs it now
-
-    # What subclasses define.
-
-    def find_class_names(self) -> list[str]:
-        """Return the names of the classes, in the order of their numbers."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `find_class_names`")
-
-    def find_in_channels(self) -> int:
-        """Return the number of channels of an image."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
-
-    def load_split(self, split: str) -> Samples | None:
-        """Return the samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
-
-    def count_classes(self, samples: Samples) -> list[int]:
-        """Return how often each class occurs: the number of images, boxes or pixels.
-
-        Targets that are no class numbers count for every class.
-        """
-        if not samples.has_class_numbers:
-            return [len(samples)] * self.num_classes
-        return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
-
-    def count_most(self, samples: Samples) -> int:
-        """Return the number of objects in the image that has the most; 0 if targets are not objects."""
-        return 0
-
-    def strata(self, samples: Samples) -> Tensor:
-        """Return each sample's stratum, Long[N]. Splitting keeps their proportions, and `balanced` equalises them.
-
-        All samples are of one stratum if the targets are no class numbers.
-        """
-        return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
-
-    def annotation_faults(self) -> Iterable["Fault"]:
-        """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
-        return ()
-
-    @staticmethod
-    def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
-        """Return the image and the target for augmentation, from uint8 [C H W] and an entry of `samples.targets`."""
-        return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
-
-    @staticmethod
-    def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
-        """Return the images of a batch, uint8 [B C H W], and its targets."""
-        return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
-
-    @staticmethod
-    def hashable_target(samples: Samples, index: int) -> Hashable:
-        """Return a value that is equal for two copies of an image with the same annotation, or None if unknown."""
-        return None
-
-    # What the data contain.
-
-    @cached_property
-    def class_names(self) -> list[str]:
-        return self.find_class_names()
-
-    @cached_property
-    def in_channels(self) -> int:
-        return self.find_in_channels()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @cached_property
-    def class_counts(self) -> list[int]:
-        """The result of `count_classes` for training, before a validation part is split off."""
-        train = self.usable("train")
-        if train is None:
-            raise UserError(f"there are no training images for {type(self).__name__}")
-        return self.count_classes(train)
-
-    @property
-    def most_objects(self) -> int:
-        """The largest number of objects in a training image: see `count_most`."""
-        train = self.split("train")
-        return 0 if train is None else self.count_most(train)
-
-    def split(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, or None if there is no such split."""
-        validate_size(getattr(self, "image_size", None), "data.image_size")
-        if split not in self._divided:
-            self._divided[split] = self.load_split(split)
-        return self._divided[split]
-
-    def splits(self) -> dict[str, Samples]:
-        """Return the splits as the user divided them, in the order train, val, test."""
-        divided = {split: self.split(split) for split in SPLITS}
-        return {split: samples for split, samples in divided.items() if samples is not None}
-
-    def usable(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
-
-        The first call decodes every file to find these, and names them: see `kit.data.broken`. It does not if
-        `left_out` has an entry for the split already.
-
-        Raises:
-            BrokenFiles: too many files cannot be decoded.
-            UnreachableFiles: the system cannot read a file.
-        """
-        samples = self.split(split)
-        if not isinstance(samples, Files):
-            return samples
-        if split not in self.left_out:
-            damage = broken.find_damage(samples, self.cache_dir, f"{split} images")
-            broken.stop_if_many(split, damage.broken, len(samples))
-            for message in broken.warnings_about(split, damage, len(samples)):
-                rank_zero_only(print)(f"warning: {message}", file=sys.stderr, flush=True)
-            self.left_out[split] = damage.broken
-        left_out = self.left_out[split]
-        if not left_out:
-            return samples
-        return samples.subset(torch.tensor([i for i in range(len(samples)) if samples.file(i) not in left_out]))
-
-    @cached_property
-    def fingerprint(self) -> dict[str, dict[str, int]]:
-        """For each split, a few numbers that change if the data change: see `Samples.fingerprint`."""
-        usable = {split: self.usable(split) for split in SPLITS}
-        return {split: samples.fingerprint() for split, samples in usable.items() if samples is not None}
 
     # Setup.
 
@@ -232,13 +97,10 @@ class ImageDataModule(L.LightningDataModule):
             self._set_up(stage)
             self._is_ready = True
         if self.trainer is not None and not self._is_alone and torch.distributed.is_initialized():
-            self._require_agreement(self.trainer.strategy)
-
-    def _require_agreement(self, strategy: Strategy) -> None:
-        files = {split: sorted(files) for split, files in self.left_out.items()}
-        agrees = strategy.broadcast(files) == files
-        if not strategy.reduce_boolean_decision(agrees, all=True):
-            raise BrokenFiles("the processes leave out different files; give all machines the same data")
+            strategy, files = self.trainer.strategy, {split: sorted(files) for split, files in self.left_out.items()}
+            agrees = strategy.broadcast(files) == files
+            if not strategy.reduce_boolean_decision(agrees, all=True):
+                raise BrokenFiles("the processes leave out different files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
         if stage == "fit":
@@ -254,16 +116,16 @@ class ImageDataModule(L.LightningDataModule):
         splits = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
         self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
         for split, samples in splits.items():
-            self.samples[split] = self._cached(samples, split) if samples is not None and len(samples) else None
+            self.samples[split] = self._cached(samples, split) if samples else None
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._used("train"), self.sample)
-        first = next((samples for samples in self.samples.values() if samples is not None), None)
-        self._size = first.shape[1:] if first is not None and first.one_size else None
+        first = next(filter(None, self.samples.values()), None)
+        self._size = first.shape[1:] if first and first.one_size else None
         _ = self.preprocessing  # raises if the values do not fit each other
         self._divided.clear()  # `samples` may hold copies, so this frees memory
         train = self.samples["train"]
-        if stage == "fit" and train is not None and train.one_size:
-            self.image_sizes = self._find_image_sizes(train)
+        if stage == "fit" and train and train.one_size:
+            self._find_image_sizes(train)
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of a checkpoint, or else those of the first split (train, if there is one)."""
@@ -275,52 +137,28 @@ class ImageDataModule(L.LightningDataModule):
         for samples in splits:
             samples.levels = self.levels
 
-    def _find_image_sizes(self, train: Samples) -> dict[str, tuple[int, int]]:
-        """Return the height and width of evaluated images, and of training images if augmentation changes them.
-
-        Returns:
-            the sizes by the key of the config that sets them: `data.image_size`, `data.augment`
-
-        Raises:
-            UserError: the augmentation cannot be applied to images of that size.
-        """
-        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
-        height, width = blank.shape[1:]
-        try:
-            batch = Split(blank, self.augment, self.sample, self.collate).__getitems__([(0, 0)])
-        except UserError:
-            raise
-        except Exception as error:  # a transform may be anyone's, and may raise anything
-            raise UserError(
-                f"data.augment cannot be applied to images of data.image_size, {height}x{width} "
-                f"({type(error).__name__}: {one_line(error)}); RandomShift and RandomZoomIn of "
-                "kit.data crop without changing an image's size"
-            ) from error
-        sizes = {"data.image_size": (height, width)}
-        rows, columns = batch.images.shape[-2:]
-        if (rows, columns) != (height, width):
-            sizes["data.augment"] = rows, columns
-            rank_zero_only(print)(
-                f"training images are {rows}x{columns} (data.augment), evaluated images are {height}x{width} "
-                "(data.image_size)",
-                flush=True,
-            )
-        return sizes
+    def _find_image_sizes(self, train: Samples) -> None:
+        """Set the sizes of evaluated images, and of training images if augmentation changes them."""
+        size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
+        self.image_sizes = {"data.image_size": size}
+        if augmented != size:
+            self.image_sizes["data.augment"] = augmented
+            (height, width), (rows, columns) = size, augmented
+            message = f"evaluated images are {height}x{width} (data.image_size)"
+            rank_zero_only(print)(f"training images are {rows}x{columns} (data.augment), {message}", flush=True)
 
     def _cached(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
             return samples
-        if self.cache == "ram":
-            return cache.cache_in_memory(samples, f"{split} images")
-        return cache.cache_on_disk(samples, self.cache_dir, f"{split} images")
+        return cached(samples, self.cache_dir if self.cache == "disk" else None, f"{split} images")
 
     # What can be used after `setup`.
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to an image before the net gets it."""
-        mean, std = self.mean or [], self.std or []
-        return Preprocessing(self.in_channels, self._size, self.keep_aspect, mean, std, self.levels)
+        statistics = self.mean or [], self.std or []
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, *statistics, self.levels)
 
     def _used(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -333,27 +171,27 @@ class ImageDataModule(L.LightningDataModule):
         samples = self._used(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
-    def examples(self, split: str, keys: Sequence[int]) -> list[Batch]:
-        """Return samples as they are evaluated, each in a batch of its own, uint8 and on the CPU.
+    def examples(self, split: str, keys: Sequence[int], batch_size: int = 1) -> list[Batch]:
+        """Return samples as they are evaluated, read in several threads, in batches of uint8 images on the CPU.
 
         This draws no random number.
         """
-        dataset = Split(self._used(split), (), self.sample, self.collate)
-        return [dataset.__getitems__([(key, 0)]) for key in keys]
+        dataset = self._dataset(self._used(split))
+        parts = [[(key, 0) for key in keys[start : start + batch_size]] for start in range(0, len(keys), batch_size)]
+        return list(map_in_threads(dataset.__getitems__, parts))
+
+    def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return samples as they are evaluated: images of one size, uint8 [N C H W], and their class numbers."""
+        batches = self.examples(split, keys, self.batch_size)
+        return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
 
     @property
     def evaluated(self) -> Literal["test", "val"]:
         """The split that reports describe: test, or val if there is no test split."""
         return "test" if self.samples.get("test") is not None else "val"
 
-    def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Any]:
-        """Return samples as they are evaluated, read in several threads: images, uint8 [N C H W], and their targets."""
-        dataset = Split(self._used(split), (), self.sample, self.collate)
-        parts = [keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]
-        batches = list(map_in_threads(lambda part: dataset.__getitems__([(key, 0) for key in part]), parts))
-        targets = [batch.targets for batch in batches]
-        joined = torch.cat(targets) if isinstance(targets[0], Tensor) else [one for part in targets for one in part]
-        return torch.cat([batch.images for batch in batches]), joined
+    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.Split:
+        return loading.Split(samples, augment, self.sample, self.collate)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
@@ -371,28 +209,27 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader("train", indices=indices.sort().values)
 
     def _loader(self, split: str, train: bool = False, indices: Tensor | None = None) -> DataLoader:
-        samples = self._used(split)
-        trainer = self.trainer
-        sampler = BatchSampler(
+        samples, trainer = self._used(split), self.trainer
+        sampler = loading.BatchSampler(
             len(samples) if indices is None else len(indices),
             self.batch_size if train or samples.one_size else 1,
             seed=self.seed,
-            epoch=partial(_epoch, trainer),
-            start=partial(_batches_done, trainer if train else None),
+            epoch=lambda: trainer.current_epoch if trainer else 0,
+            start=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.completed if trainer and train else 0,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
-            weights=_balancing_weights(self.strata(samples)) if train and self.balanced else None,
+            weights=loading.balancing_weights(self.strata(samples)) if train and self.balanced else None,
             indices=indices,
         )
-        workers = default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
+        workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
         return DataLoader(
-            Split(samples, self.augment if train else (), self.sample, self.collate),
+            self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0 and indices is None,  # a part of train is read only now and then
-            collate_fn=_unchanged,
-            worker_init_fn=ignore_signals,
+            collate_fn=loading.keep_batch,
+            worker_init_fn=loading.ignore_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
@@ -423,21 +260,3 @@ class ImageDataModule(L.LightningDataModule):
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
         _ = self.preprocessing  # raises if the values do not fit each other
-
-
-def _unchanged(batch: Any) -> Any:
-    """Return the batch: `Split.__getitems__` has collated it."""
-    return batch
-
-
-def _epoch(trainer: L.Trainer | None) -> int:
-    return 0 if trainer is None else trainer.current_epoch
-
-
-def _batches_done(trainer: L.Trainer | None) -> int:
-    """Return the number of batches done in this epoch, which is above 0 in a resumed run."""
-    return 0 if trainer is None else trainer.fit_loop.epoch_loop.batch_progress.current.completed
-
-
-def _balancing_weights(strata: Tensor) -> Tensor:
-    return 1.0 / torch.bincount(strata)[strata]

@@ -5,8 +5,9 @@ that matter here (benchmarks/image_folder.py).
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from kit.ground.files import open_image
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises for a broken file
 MAX_PIXELS = 100_000_000  # of an image size that the user gives
 PADDING = 114  # a grey near the mean of most images
 UPRIGHT = {  # EXIF orientation to the operation that turns the image upright; 1 is upright already
@@ -43,7 +43,7 @@ GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add
 def decode(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False, levels: Levels | None = None
 ) -> Tensor:
-    """Return the image as it is meant to be seen: upright, with 8 bits, and with white for transparent parts.
+    """Return the image upright, with 8 bits, and with white for transparent parts.
 
     A JPEG that lacks its last bytes is read as browsers read it: see `load_pixels`.
 
@@ -52,7 +52,7 @@ def decode(
         channels: 1 grey, 3 RGB, 4 RGBA.
         size: height and width to resize to; None keeps the size of the image.
         keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
-        levels: the values that become black and white if pixels have more than 8 bits; None takes the image's own.
+        levels: the values that become black and white if pixels have more than 8 bits; None finds them in the image.
 
     Returns:
         uint8 [channels H W]
@@ -111,7 +111,7 @@ def broken_file_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
-    except Exception as error:  # a broken file makes PIL raise nearly anything
+    except Exception as error:  # PIL may raise any exception for a broken file
         if isinstance(error, OSError) and error.errno is not None:
             raise UnreachableFiles(f"{path}: {error.strerror}") from None
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
@@ -123,7 +123,7 @@ def load_pixels(
     """Decode the pixels of an image that was just opened.
 
     A JPEG that lacks its last bytes is read as browsers read it: the missing pixels are grey. If more than
-    `MOST_LINES_MISSING` of its lines are missing, it counts as broken. PIL's own switch for this
+    `MAX_LINES_MISSING` of its lines are missing, it counts as broken. PIL's own switch for this
     (`ImageFile.LOAD_TRUNCATED_IMAGES`) is global, and accepts truncated files of all other formats, too.
 
     Args:
@@ -138,32 +138,29 @@ def load_pixels(
     """
     if draft:
         image.draft(*draft)
+    # Only images that PIL opened from a file have tiles.
     has_deep_colours = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not is_deep(image.mode)
     try:
         image.load()
     except OSError as error:
         if error.errno is not None or image.format not in JPEGS:
             raise
-        content = (source.read_bytes() if isinstance(source, Path) else source) + END_OF_JPEG
-        if _lines_missing(content) > MAX_LINES_MISSING:
+        content = source.read_bytes() if isinstance(source, Path) else source
+        if content.endswith(END_OF_JPEG) or not _is_nearly_complete(content + END_OF_JPEG):
             raise
-        mended = Image.open(io.BytesIO(content))
-        if draft:
-            mended.draft(*draft)
-        mended.load()
-        return mended, True
+        return load_pixels(Image.open(io.BytesIO(content + END_OF_JPEG)), content + END_OF_JPEG, draft)[0], True
     if has_deep_colours:
         require_upper_bits(image)
     return image, False
 
 
-def _lines_missing(jpeg: bytes) -> float:
-    """Return the share of a JPEG's lines, counted from its bottom, for which the file has no data."""
+def _is_nearly_complete(jpeg: bytes) -> bool:
+    """Return whether the file has data for all but `MAX_LINES_MISSING` of a JPEG's lines, at its bottom."""
     with Image.open(io.BytesIO(jpeg)) as image:
         image.draft("L", (1, 1))
-        shades = np.asarray(image.convert("L")).astype(np.int16)
-    with_data = np.flatnonzero((np.abs(shades - GREY) > 1).any(axis=1))
-    return 1 - (int(with_data.max(initial=-1)) + 1) / shades.shape[0]
+        shades = np.asarray(image.convert("L"), dtype=int)
+    last_lines = shades[math.ceil((1 - MAX_LINES_MISSING) * len(shades)) - 1 :]
+    return bool((np.abs(last_lines - GREY) > 1).any())
 
 
 def pad(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -182,7 +179,7 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
     if is_deep(image.mode):
         image = to_eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
-        image = image.convert("RGBA")  # the colours of transparent pixels are not meant to be seen
+        image = image.convert("RGBA")  # the colours of transparent pixels have no meaning
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     if image.mode != MODES[channels]:
@@ -206,10 +203,9 @@ def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | No
     """
     if size is None:
         return None
-    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, whole numbers")
-    if size[0] * size[1] > MAX_PIXELS:
-        raise UserError(f"{name} is {list(size)}: more than {MAX_PIXELS:,} pixels")
+    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
+        limit = f"whole numbers, and at most {MAX_PIXELS:,} pixels"
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, {limit}")
     return size[0], size[1]
 
 
@@ -222,15 +218,12 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
 
 
-def find_channels(paths: list[Path], look: int = 32) -> int:
-    """Return 1 if the images are grey and 3 if any is coloured, by the headers of `look` of them, evenly spaced."""
-    for path in paths[:: max(1, len(paths) // look)]:
-        try:
-            with open_image(path) as image:
-                if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I"):
-                    return 3
-        except Exception:  # decoding the file later names it and says what is wrong
-            continue
+def find_channels(paths: Sequence[Path]) -> int:
+    """Return 1 if the images are grey and 3 if any is coloured, by the headers of 32 of them, evenly spaced."""
+    for path in paths[:: max(1, len(paths) // 32)]:
+        with suppress(Exception), open_image(path) as image:  # decoding a broken file later names it
+            if image.mode not in ("1", "L", "LA") and not is_deep(image.mode):
+                return 3
     return 1
 
 
@@ -244,11 +237,10 @@ def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it cannot be read, since viewers show such an image as it is stored."""
     if image.format == "PNG":
         image.load()  # `getexif` does this below, where an error of the pixels would look like one of EXIF
-    try:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # broken EXIF data make PIL raise nearly anything
-        return 1
-    return orientation if orientation in UPRIGHT else 1
+    with suppress(Exception):  # PIL may raise any exception for broken EXIF data
+        if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
+            return orientation
+    return 1
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -6,7 +6,6 @@ They are the test part of UCI's Optical Recognition of Handwritten Digits, by 13
 import gzip
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,9 +39,6 @@ class DigitsDataModule(ImageDataModule):
     Train and test are the same for each `seed`, so that runs can be compared; only `val` depends on it.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
     def find_class_names(self) -> list[str]:
         return [str(digit) for digit in range(10)]
 
@@ -64,7 +60,5 @@ def require_drawable(count: int, height: int, width: int) -> None:
         UserError: there are too many scenes, or too many pixels in all.
     """
     if count > MAX_SCENES or count * height * width > MAX_SCENE_PIXELS:
-        raise UserError(
-            f"{count:,} scenes of {height}x{width} pixels are too many to draw: at most {MAX_SCENES:,} scenes and "
-            f"{MAX_SCENE_PIXELS:,} pixels in all"
-        )
+        limits = f"at most {MAX_SCENES:,} scenes and {MAX_SCENE_PIXELS:,} pixels in all"
+        raise UserError(f"{count:,} scenes of {height}x{width} pixels are too many to draw: {limits}")

@@ -11,7 +11,7 @@ from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the values that become black and white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, else the largest integer of some bits
-HEADERS, DECODED = 32, 200  # the number of files, evenly spaced, whose headers are read, and that are decoded
+MAX_FILES = 200  # the number of files, evenly spaced, that are searched for the lowest and the highest value
 
 
 def is_deep(mode: str) -> bool:
@@ -31,19 +31,17 @@ def levels_of_range(low: float, high: float) -> Levels:
 
 
 def find_levels(paths: Sequence[Path]) -> Levels | None:
-    """Return the levels of a data set, from the lowest and highest value in `DECODED` of its images.
+    """Return the levels of a data set, from the lowest and highest value in `MAX_FILES` of its images.
 
     Returns:
-        the levels, or None if `HEADERS` of the images have no more than 8 bits, or none of them can be read
+        the levels, or None if none of these images has more than 8 bits and can be read
     """
-    if not any(map(_has_deep_mode, paths[:: max(1, len(paths) // HEADERS)])):
-        return None
-    ranges = [ends for ends in map_in_threads(_range, paths[:: max(1, len(paths) // DECODED)]) if ends is not None]
+    ranges = [ends for ends in map_in_threads(_range, paths[:: max(1, len(paths) // MAX_FILES)]) if ends is not None]
     return levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Convert an image to mode L; values outside `levels` become black or white. None takes the image's own levels.
+    """Convert an image to mode L; values outside `levels` become black or white. None finds the levels in the image.
 
     Raises:
         ValueError: a pixel is not finite.
@@ -64,18 +62,7 @@ def require_upper_bits(image: Image.Image) -> None:
     """
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:
-        raise ValueError(
-            f"its 16-bit colours have no value above {(largest + 1) * 256 - 1:,}, so only {largest + 1} levels would "
-            "be left; save the image with 8 bits"
-        )
-
-
-def _has_deep_mode(path: Path) -> bool:
-    try:
-        with open_image(path) as image:
-            return is_deep(image.mode)
-    except Exception:  # decoding the file later names it and says what is wrong
-        return False
+        raise ValueError(f"only {largest + 1} levels of its 16-bit colours would be left; save the image with 8 bits")
 
 
 def _range(path: Path) -> tuple[float, float] | None:
@@ -85,7 +72,7 @@ def _range(path: Path) -> tuple[float, float] | None:
             if not is_deep(image.mode):
                 return None
             values = np.asarray(image)
-    except Exception:  # see above
+    except Exception:  # decoding the file later names it and says what is wrong
         return None
-    low, high = values.min(), values.max()
-    return (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if np.isfinite([low, high]).all() else None

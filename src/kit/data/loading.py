@@ -7,6 +7,7 @@ neither the number of workers nor a restart changes a batch.
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -16,9 +17,11 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
 from kit.data.samples import Batch, Samples, Tensors
+from kit.ground.errors import UserError, one_line
 from kit.ground.threads import available_cores
 
 
+@dataclass(eq=False)
 class BatchSampler(Sampler[list[tuple[int, int]]]):
     """Yield batches of `(index, seed)`, where the seed is for the sample's augmentation.
 
@@ -37,23 +40,16 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         indices: Long[N] or None; in evaluation, the samples' indices in their split, if they are not the whole split.
     """
 
-    def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        epoch: Callable[[], int] = lambda: 0,
-        start: Callable[[], int] = lambda: 0,
-        rank: int = 0,
-        world: int = 1,
-        train: bool = False,
-        weights: Tensor | None = None,
-        indices: Tensor | None = None,
-    ) -> None:
-        self.size, self.batch_size, self.seed, self.epoch, self.start = size, batch_size, seed, epoch, start
-        self.rank, self.world, self.train, self.weights = rank, world, train, weights
-        self.indices = torch.arange(size) if indices is None else indices
+    size: int
+    batch_size: int
+    seed: int = 0
+    epoch: Callable[[], int] = lambda: 0
+    start: Callable[[], int] = lambda: 0
+    rank: int = 0
+    world: int = 1
+    train: bool = False
+    weights: Tensor | None = None
+    indices: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of batches of this process."""
@@ -64,7 +60,8 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if not self.train:
-            keys = [(index, 0) for index in self.indices[self.rank :: self.world].tolist()]
+            indices = torch.arange(self.size) if self.indices is None else self.indices
+            keys = [(index, 0) for index in indices[self.rank :: self.world].tolist()]
         else:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
             if self.weights is None:
@@ -79,6 +76,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
+@dataclass(eq=False)
 class Split(Dataset):
     """The samples of a split as a `DataLoader` fetches them: one batch of `(index, seed)` at a time.
 
@@ -92,15 +90,10 @@ class Split(Dataset):
         collate: makes `Batch.images` and `Batch.targets` from the images and the targets of a batch.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        augment: Sequence[v2.Transform],
-        sample: Callable[[Tensor, Any], tuple[Tensor, Any]],
-        collate: Callable[[Sequence[Tensor], Sequence[Any]], tuple[Tensor, Any]],
-    ) -> None:
-        self.samples, self.sample, self.collate = samples, sample, collate
-        self.augment = v2.Compose(augment) if augment else None
+    samples: Samples
+    augment: Sequence[v2.Transform]
+    sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
+    collate: Callable[[Sequence[Tensor], Sequence[Any]], tuple[Tensor, Any]]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -110,21 +103,48 @@ class Split(Dataset):
         indices = [index for index, _ in fetched]
         pixels = self.samples.fetch(indices)
         samples = [self.sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
-        augment = self.augment
-        if augment is not None:
+        if self.augment:
             with torch.random.fork_rng(devices=[]):
-                samples = [
-                    _augmented(augment, *sample, seed) for sample, (_, seed) in zip(samples, fetched, strict=True)
-                ]
+                samples = [self._augmented(*one, seed) for one, (_, seed) in zip(samples, fetched, strict=True)]
         images, targets = self.collate(*zip(*samples, strict=True))
         return Batch(images[: len(keys)], targets[: len(keys)], torch.tensor(indices)[: len(keys)])
 
+    def _augmented(self, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
+        torch.default_generator.manual_seed(seed)
+        for transform in self.augment:
+            if isinstance(target, int):  # v2 would return a label unchanged, and take six times as long
+                image = transform(image)
+            else:
+                image, target = transform(image, target)
+        return image, target
 
-def _augmented(augment: v2.Transform, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
-    torch.default_generator.manual_seed(seed)
-    if isinstance(target, int):  # v2 would return a label unchanged, and take six times as long
-        return augment(image), target
-    return augment(image, target)
+    def augmented_size(self) -> tuple[int, int]:
+        """Return the height and width of an image after augmentation.
+
+        Raises:
+            UserError: the augmentation cannot be applied to images of the samples' size.
+        """
+        blank = Tensors(self.samples.targets[:1], torch.zeros(1, *self.samples.shape, dtype=torch.uint8))
+        try:
+            height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
+        except UserError:
+            raise
+        except Exception as error:  # a transform of the user may raise any exception
+            height, width = self.samples.shape[1:]
+            advice = "RandomShift and RandomZoomIn of kit.data crop without changing an image's size"
+            problem = f"data.augment cannot be applied to images of data.image_size, {height}x{width}"
+            raise UserError(f"{problem} ({type(error).__name__}: {one_line(error)}); {advice}") from error
+        return height, width
+
+
+def keep_batch(batch: Any) -> Any:
+    """Return the batch as it is: `Split.__getitems__` has collated it."""
+    return batch
+
+
+def balancing_weights(strata: Tensor) -> Tensor:
+    """Return the weight of each sample, Float[N], with which all strata are drawn equally often."""
+    return 1.0 / torch.bincount(strata)[strata]
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:
@@ -151,8 +171,7 @@ def ignore_signals(_: int) -> None:
     Signals often go to all processes of a run, but its last steps still need images. Workers end with their loader. A
     second SIGTERM ends a worker, in case the loader never does.
     """
-    if os.name != "posix":
-        return
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if os.name == "posix":
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

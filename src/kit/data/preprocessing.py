@@ -11,21 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from kit.data.decode import (
-    MODES,
-    UNREADABLE,
-    decode_with_size,
-    fitted_size,
-    pad,
-    resize,
-    to_tensor,
-    upright_size,
-    validate_size,
-)
+from kit.data import decode
 from kit.data.levels import Levels
 from kit.data.samples import Samples
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import UserError
 
+MAX_IMAGES = 5000  # the number of images, evenly spaced, whose mean and standard deviation are computed
 LARGEST, SMALLEST = 1e6, 1e-6  # limits of mean and standard deviation, beyond those of any image, finite as float32
 
 
@@ -53,12 +44,11 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if type(self.channels) is not int or self.channels < 1:
             raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
-        validate_size(self.size, "data.image_size")
+        decode.validate_size(self.size, "data.image_size")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if not all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in values):
-                raise UserError(f"data.{name} must be finite numbers, one a channel")
-            if len(values) != self.channels:
-                raise UserError(f"data.{name} has {len(values)} numbers, but images have {self.channels} channels")
+            are_finite = all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in values)
+            if not are_finite or len(values) != self.channels:
+                raise UserError(f"data.{name} must be {self.channels} finite numbers, one for each channel")
         if min(self.std) < SMALLEST:
             raise UserError(f"data.std is {list(self.std)}, but must be above 0")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
@@ -90,32 +80,35 @@ class Preprocessing:
             UserError: `image` is none of these.
         """
         if isinstance(image, Tensor):
-            size = (int(image.shape[-2]), int(image.shape[-1])) if image.ndim == 3 and image.numel() else None
-            if size is None or image.dtype != torch.uint8 or image.shape[0] not in {self.channels, *MODES}:
+            if (
+                image.ndim != 3
+                or not image.numel()
+                or image.dtype != torch.uint8
+                or len(image) not in (self.channels, *decode.MODES)
+            ):
                 given = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
                 raise UserError(
                     f"an image is {given}, but must be uint8 [C, H, W] with C of {self.channels}, 1, 3 or 4"
                 )
-            if image.shape[0] == self.channels:
-                return pad(resize(image.cpu(), self.area(size)), self.size or size), size
-            image = to_pil_image(image.cpu(), MODES[image.shape[0]])
-        if self.channels not in MODES:
+            size = int(image.shape[1]), int(image.shape[2])
+            if len(image) == self.channels:
+                return decode.pad(decode.resize(image.cpu(), self.area(size)), self.size or size), size
+            image = to_pil_image(image.cpu(), decode.MODES[len(image)])
+        if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
         if isinstance(image, (str, Path)):
-            return decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
+            return decode.decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
-        try:
-            size = upright_size(image)
-            return pad(to_tensor(image, self.channels, self.area(size), self.levels), self.size or size), size
-        except UNREADABLE as error:  # PIL reads the pixels only when they are used
-            raise BrokenFiles(f"{getattr(image, 'filename', '') or 'a PIL image'}: {error}") from None
+        # Only images that PIL has read from a file have a name. PIL reads the pixels only when they are used.
+        with decode.broken_file_errors(Path(getattr(image, "filename", "") or "a PIL image")):
+            size = decode.upright_size(image)
+            pixels = decode.to_tensor(image, self.channels, self.area(size), self.levels)
+            return decode.pad(pixels, self.size or size), size
 
     def area(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width that an image of `size` takes of the resized pixels, from their top left."""
-        if self.size is None:
-            return size
-        return fitted_size(size, self.size) if self.keep_aspect else self.size
+        return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 
     def pixels(self, images: Tensor) -> Tensor:
         """Convert normalised Float[B C H W] back to uint8 [B C H W]: the reverse of `normalise`."""
@@ -133,22 +126,18 @@ class Preprocessing:
 
 
 def mean_and_std(
-    samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]], most: int = 5000
+    samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
 ) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of each channel, for pixels from 0 to 1.
+    """Return the mean and the standard deviation of each channel of `MAX_IMAGES` images, for pixels from 0 to 1.
 
     Args:
         sample: the method of the data module, which makes an image and a target.
-        most: the number of images that are used at most, evenly spaced.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    indices = range(0, len(samples), math.ceil(len(samples) / most))
-    for start in range(0, len(indices), 100):
-        chunk = list(indices[start : start + 100])
-        for index, fetched in zip(chunk, samples.fetch(chunk), strict=True):
-            image, _ = sample(fetched, samples.targets[index])
-            pixels = image.flatten(1).double() / 255
-            count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
+    for index in range(0, len(samples), math.ceil(len(samples) / MAX_IMAGES)):
+        image, _ = sample(samples.read(index), samples.targets[index])
+        pixels = image.flatten(1).double() / 255
+        count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # 1e-6, so that constant images do not divide by 0
     return mean.tolist(), std.tolist()

@@ -1,14 +1,16 @@
 """The images and targets of a split, which can be read and divided, and the batches made of them."""
 
+import hashlib
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from kit.data.decode import decode, is_truncated, resize, to_tensor
+from kit.data.decode import decode, is_truncated
 from kit.data.levels import Levels
 
 
@@ -31,10 +33,12 @@ class Samples:
 
     targets: one for each sample, as the data module's `sample` takes it; Long[N] in classification.
     groups: the name of each sample's group (a patient, a video), which must not be divided between splits.
+    PER_SAMPLE: the fields that have an entry for each sample.
     """
 
     targets: Any
     groups: Sequence[str] | None = field(default=None, kw_only=True)
+    PER_SAMPLE: ClassVar[tuple[str, ...]] = ("targets", "groups")
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -83,12 +87,8 @@ class Samples:
 
     def subset(self, indices: Tensor) -> Self:
         """Return the samples at some indices, Long[N]."""
-        groups = None if self.groups is None else select(self.groups, indices)
-        return replace(self, targets=select(self.targets, indices), groups=groups, **self._select_fields(indices))
-
-    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
-        """Return the fields that a subclass adds, at `indices`."""
-        return {}
+        given = [name for name in self.PER_SAMPLE if vars(self)[name] is not None]
+        return replace(self, **{name: select(vars(self)[name], indices) for name in given})
 
 
 @dataclass
@@ -97,6 +97,7 @@ class Tensors(Samples):
 
     images: Tensor
     paths: Sequence[Path] | None = None
+    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "images", "paths")
 
     def read(self, index: int) -> Tensor:
         return self.images[index]
@@ -106,10 +107,6 @@ class Tensors(Samples):
 
     def file(self, index: int) -> str | None:
         return str(self.paths[index]) if self.paths is not None else None
-
-    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
-        paths = None if self.paths is None else select(self.paths, indices)
-        return {"images": self.images[indices], "paths": paths}
 
 
 @dataclass
@@ -126,6 +123,7 @@ class Files(Samples):
     size: tuple[int, int]
     keep_aspect: bool = False
     levels: Levels | None = field(default=None, kw_only=True)
+    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "paths")
 
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
@@ -155,30 +153,16 @@ class Files(Samples):
     def file(self, index: int) -> str:
         return str(self.paths[index])
 
-    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
-        return {"paths": select(self.paths, indices)}
-
-
-@dataclass
-class Indexed(Samples):
-    """Samples of another library's data set, which returns `(PIL image or uint8 tensor, target)` at an index.
-
-    indices: the samples' indices in `dataset`; None for all of it.
-    """
-
-    dataset: Any
-    channels: int
-    size: tuple[int, int]
-    indices: Sequence[int] | None = None
-
-    def read(self, index: int) -> Tensor:
-        image = self.dataset[index if self.indices is None else self.indices[index]][0]
-        if isinstance(image, Tensor):
-            return resize(image, self.size)
-        return to_tensor(image, self.channels, self.size)
-
-    def _select_fields(self, indices: Tensor) -> dict[str, Any]:
-        return {"indices": [int(i) if self.indices is None else self.indices[i] for i in indices]}
+    def files_digest(self, *settings: Any) -> str:
+        """Return a name for what is computed from the files with some settings; it changes if a file changes."""
+        digest = hashlib.sha256(repr((type(self).__qualname__, *settings)).encode())
+        for path in self.sources:
+            line = f"{path.absolute()}\n"
+            with suppress(OSError):  # reading the file raises an error that says what is wrong
+                stat = path.stat()
+                line += f"{stat.st_size}|{stat.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # a file's name may be bytes that are not UTF-8
+        return digest.hexdigest()[:32]
 
 
 def select(values: Any, indices: Tensor) -> Any:

@@ -26,9 +26,7 @@ def stratified_split(
         UserError: all samples are in one group, or there are fewer than two.
     """
     if len(labels) < 2:
-        raise UserError(
-            f"{len(labels)} image(s) cannot be split into training and validation; add images or a val folder"
-        )
+        raise UserError(f"{len(labels)} image(s) cannot be split into train and val; add images or a val folder")
     generator = torch.Generator().manual_seed(seed)
     counts = torch.bincount(labels)
     target_counts = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
@@ -40,19 +38,18 @@ def stratified_split(
         if not is_small.any():  # every label has a single sample
             is_small[torch.randint(len(labels), (1,), generator=generator)] = True
     else:
-        names = sorted(set(groups))
-        if len(names) < 2:
-            raise UserError(f"all images belong to one group ({names[0]!r}), so they cannot be split by group")
-        numbers = {name: i for i, name in enumerate(names)}
+        numbers = {name: i for i, name in enumerate(sorted(set(groups)))}
+        if len(numbers) < 2:
+            raise UserError(f"all images belong to one group ({groups[0]!r}), so they cannot be split by group")
         group_of = torch.tensor([numbers[name] for name in groups])
-        per_group = torch.zeros(len(names), len(counts), dtype=torch.long)
+        per_group = torch.zeros(len(numbers), len(counts), dtype=torch.long)
         per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
         small_counts = torch.zeros_like(target_counts)
         chosen: list[int] = []
-        for group in torch.randperm(len(names), generator=generator).tolist():
+        for group in torch.randperm(len(numbers), generator=generator).tolist():
             after = small_counts + per_group[group]
             is_nearer = (target_counts - after).abs().sum() < (target_counts - small_counts).abs().sum()
-            if len(chosen) < len(names) - 1 and is_nearer:
+            if len(chosen) < len(numbers) - 1 and is_nearer:
                 small_counts = after
                 chosen.append(group)
         if not chosen:  # each group alone is larger than the smaller part should be: take the smallest

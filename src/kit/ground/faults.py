@@ -36,7 +36,7 @@ ERRORS = (
 WARNINGS = (
     *("wrong-extension", "cut-off", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),
     *("odd-aspect", "duplicate", "near-duplicate", "constant", "low-information", "dark", "bright", "blurred"),
-    *("class-missing", "class-rare", "class-joined", "crowd", "memory"),
+    *("class-missing", "class-rare", "class-joined", "crowd"),
 )
 KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(WARNINGS, "warning")}
 

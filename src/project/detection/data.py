@@ -57,7 +57,7 @@ class DigitScenes(ImageDataModule):
         return Tensors(drawn, pixels)
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
+    strata, count_classes, most_objects = targets.strata, targets.count_classes, property(targets.most_objects)
 
 
 class Annotated(ImageDataModule):
@@ -169,7 +169,7 @@ class Annotated(ImageDataModule):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
+    strata, count_classes, most_objects = targets.strata, targets.count_classes, property(targets.most_objects)
     hashable_target = staticmethod(targets.hashable_target)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of fault, planted once among clean images, is found at the right file; clean images give none."""
+"""Plant each kind of fault among clean images, and test that it is reported for the right file, and no other."""
 
 import io
 import shutil
@@ -11,11 +11,12 @@ from photos import CLEAN, Photos, picture, write
 from PIL import Image, ImageEnhance, ImageFilter
 from tiny_task import Shades
 
+from kit.checks import survey
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.ground.errors import UserError
 from kit.ground.faults import KINDS
 
-HERE = Path("photos/train/cat/5.jpg")  # the file that is spoilt, unless its kind says another
+FAULTY = Path("photos/train/cat/5.jpg")  # the file that gets the fault, unless the kind needs another
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +24,14 @@ def photos() -> None:
     write()
 
 
-def again(change: Callable[[Image.Image], Image.Image], path: Path = HERE, **saving) -> None:
+def edit(change: Callable[[Image.Image], Image.Image], path: Path = FAULTY, **saving) -> None:
     with Image.open(path) as image:
         image.load()
     change(image).save(path, **{"quality": 92, **saving})
 
 
-def spoil(change: Callable[[bytes], bytes]) -> None:
-    HERE.write_bytes(change(HERE.read_bytes()))
+def change_bytes(change: Callable[[bytes], bytes]) -> None:
+    FAULTY.write_bytes(change(FAULTY.read_bytes()))
 
 
 def copy(source: str, target: str) -> str:
@@ -38,15 +39,15 @@ def copy(source: str, target: str) -> str:
     return f"photos/{target}"
 
 
-def as_format(name: str) -> None:
+def save_as(name: str) -> None:
     stream = io.BytesIO()
-    with Image.open(HERE) as image:
+    with Image.open(FAULTY) as image:
         image.save(stream, name)
-    HERE.write_bytes(stream.getvalue())
+    FAULTY.write_bytes(stream.getvalue())
 
 
 def near_copy(source: str, target: str) -> str:
-    """Smaller, lighter and compressed harder."""
+    """Copy an image smaller, lighter and with more compression."""
     with Image.open(f"photos/{source}") as image:
         ImageEnhance.Brightness(image.resize((70, 84))).enhance(1.05).save(f"photos/{target}", quality=60)
     return f"photos/{target}"
@@ -66,19 +67,19 @@ def sixteen_bit() -> str:
 def few_shades() -> None:
     pixels = np.full((96, 80), 120, dtype=np.uint8)
     pixels[40:50, 30:60] = 160
-    Image.fromarray(pixels).convert("RGB").save(HERE, quality=95)
+    Image.fromarray(pixels).convert("RGB").save(FAULTY, quality=95)
 
 
 def rare_class() -> None:
-    for place in range(2, 12):
-        Path(f"photos/train/dog/{place}.jpg").unlink()
+    for number in range(2, 12):
+        Path(f"photos/train/dog/{number}.jpg").unlink()
 
 
 def other_spelling() -> None:
     for split in CLEAN:
         Path(f"photos/{split}/Cat_").mkdir()
-        for place in range(10):
-            picture(1000 + place + len(split) * 100).save(f"photos/{split}/Cat_/{place}.jpg")
+        for number in range(10):
+            picture(1000 + number + len(split) * 100).save(f"photos/{split}/Cat_/{number}.jpg")
 
 
 def alpha() -> str:
@@ -93,23 +94,23 @@ def missing_class() -> str:
     return ""
 
 
-# kind: how it is planted; what that returns is where it shows, None being HERE.
+# For each kind, a function that plants it. It returns the file at which the fault is reported; None means FAULTY.
 PLANTS: dict[str, Callable[[], str | None]] = {
-    "empty": lambda: spoil(lambda content: b""),
-    "not-an-image": lambda: spoil(lambda content: b"<html>404</html>"),
-    "unreadable": lambda: spoil(lambda content: content[:-900]),
-    "wrong-extension": lambda: as_format("PNG"),
+    "empty": lambda: change_bytes(lambda content: b""),
+    "not-an-image": lambda: change_bytes(lambda content: b"<html>404</html>"),
+    "unreadable": lambda: change_bytes(lambda content: content[:-900]),
+    "wrong-extension": lambda: save_as("PNG"),
     "sixteen-bit": sixteen_bit,
     "alpha": alpha,
-    "cmyk": lambda: again(lambda image: image.convert("CMYK")),
-    "mixed-colour": lambda: again(lambda image: image.convert("L")),
-    "odd-size": lambda: again(lambda image: image.resize((20, 24))),
-    "odd-aspect": lambda: again(lambda image: image.resize((240, 40))),
-    "constant": lambda: again(lambda image: Image.new("RGB", image.size, "teal")),
+    "cmyk": lambda: edit(lambda image: image.convert("CMYK")),
+    "mixed-colour": lambda: edit(lambda image: image.convert("L")),
+    "odd-size": lambda: edit(lambda image: image.resize((20, 24))),
+    "odd-aspect": lambda: edit(lambda image: image.resize((240, 40))),
+    "constant": lambda: edit(lambda image: Image.new("RGB", image.size, "teal")),
     "low-information": few_shades,
-    "dark": lambda: again(lambda image: ImageEnhance.Brightness(image).enhance(0.15)),
-    "bright": lambda: again(lambda image: image.point(lambda value: 246 + value // 30)),
-    "blurred": lambda: again(lambda image: image.filter(ImageFilter.GaussianBlur(4))),
+    "dark": lambda: edit(lambda image: ImageEnhance.Brightness(image).enhance(0.15)),
+    "bright": lambda: edit(lambda image: image.point(lambda value: 246 + value // 30)),
+    "blurred": lambda: edit(lambda image: image.filter(ImageFilter.GaussianBlur(4))),
     "duplicate": lambda: copy("train/cat/1.jpg", "train/cat/x.jpg"),
     "near-duplicate": lambda: near_copy("train/cat/1.jpg", "train/cat/x.jpg"),
     "leak": lambda: copy("train/cat/1.jpg", "val/cat/x.jpg"),
@@ -131,44 +132,53 @@ QUICK = HEADERS | {
 }
 
 
-def found(survey: Survey) -> set[tuple[str, str]]:
+def kinds_and_files(survey: Survey) -> set[tuple[str, str]]:
     return {(fault.kind, fault.file) for fault in survey.faults}
 
 
 @pytest.mark.parametrize("kind", PLANTS)
-def test_what_is_planted_is_found_where_it_is_and_nothing_else(kind):
-    where = PLANTS[kind]()
-    where = str(HERE) if where is None else where
+def test_planted_fault_is_found_at_its_file_and_no_other(kind):
+    planted = PLANTS[kind]()
+    file = str(FAULTY) if planted is None else planted
     survey = full_survey(Photos())
-    assert (kind, where) in found(survey)
-    with_it = {"sixteen-bit": {("mixed-colour", where)}}  # what is true as well
-    assert found(survey) - {(kind, where)} <= with_it.get(kind, set())
+    assert (kind, file) in kinds_and_files(survey)
+    also_true = {"sixteen-bit": {("mixed-colour", file)}}
+    assert kinds_and_files(survey) - {(kind, file)} <= also_true.get(kind, set())
     assert {fault.severity for fault in survey.faults if fault.kind == kind} == {KINDS[kind]}
     if kind in QUICK:
-        assert (kind, where) in found(quick_survey(Photos()))
+        assert (kind, file) in kinds_and_files(quick_survey(Photos()))
 
 
-def test_clean_images_give_nothing():
+def test_clean_images_have_no_faults():
     assert full_survey(Photos()).faults == quick_survey(Photos(), whole=True).faults == []
 
 
-def test_the_same_pixels_in_another_format_are_a_leak():
+def test_quick_survey_of_many_files_checks_some_of_them(monkeypatch):
+    monkeypatch.setattr(survey, "MAX_FILES", 10)
+    for number, path in enumerate(Path("photos/train/dog").iterdir()):
+        picture(number).save(path, "PNG")
+    quick = quick_survey(Photos())
+    assert 1 <= len(quick.faults) < 10 and "10 of 30 files" in quick.notes[0]
+    assert [fault.kind for fault in quick_survey(Photos(), whole=True).faults].count("wrong-extension") == 12
+
+
+def test_same_pixels_in_another_format_are_a_leak():
     copied = pixel_copy("train/dog/2.jpg", "val/dog/x.png")
     faults = full_survey(Photos()).faults
     assert [(fault.kind, fault.file, fault.other) for fault in faults] == [("leak", copied, "photos/train/dog/2.jpg")]
 
 
-def test_many_copies_are_told_once_each_and_across_splits_first():
+def test_each_copy_is_reported_once_and_across_splits_if_possible():
     for target in ("train/cat/x.jpg", "train/dog/y.jpg", "val/cat/z.jpg"):
         copy("train/cat/0.jpg", target)
-    assert found(full_survey(Photos())) == {
+    assert kinds_and_files(full_survey(Photos())) == {
         ("duplicate", "photos/train/cat/x.jpg"),
         ("label-conflict", "photos/train/dog/y.jpg"),
         ("leak", "photos/val/cat/z.jpg"),
     }
 
 
-def test_groups_that_straddle_splits():
+def test_groups_in_two_splits_are_reported():
     for split, name in (("train", "cat"), ("val", "dog")):
         picture(len(split) + 500).save(f"photos/{split}/{name}/p7_1.jpg")
     faults = full_survey(Photos(group=r"^(p\d+_|\d+)")).faults
@@ -177,7 +187,7 @@ def test_groups_that_straddle_splits():
     assert len({fault.message for fault in straddling}) == len(straddling)
 
 
-def test_images_without_files_are_looked_at_too():
+def test_images_in_memory_are_checked():
     clean = Shades(train=33, val=5)
     assert full_survey(clean).faults == quick_survey(clean).faults == []
 
@@ -192,7 +202,7 @@ def test_images_without_files_are_looked_at_too():
             return samples
 
     survey = full_survey(Twice(train=33, val=5))
-    assert found(survey) == {
+    assert kinds_and_files(survey) == {
         ("constant", "sample 4 of train"),
         ("duplicate", "sample 8 of train"),
         ("leak", "sample 1 of val"),
@@ -200,7 +210,7 @@ def test_images_without_files_are_looked_at_too():
     }
 
 
-def test_data_that_cannot_be_had_are_one_fault():
+def test_unusable_data_are_one_fault():
     class Lost(Photos):
         def load_split(self, split):
             raise UserError("labels.txt: no such file")

@@ -1,4 +1,4 @@
-"""Crops that keep the size draw what v2's draw; and what cannot be applied to images of the data's size is refused."""
+"""Test that our crops equal those of v2, and that an augmentation that does not fit the image size is refused."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def drawn(transform: v2.Transform, pixels: torch.Tensor, seed: int) -> torch.Ten
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_they_are_v2s_crops_of_the_images_own_size(seed):
+def test_crops_equal_those_of_v2_at_the_image_size(seed):
     pixels = image(64, 64)
     pairs = [
         (RandomShift(0.1), v2.RandomCrop((64, 64), padding=6)),
@@ -32,11 +32,11 @@ def test_they_are_v2s_crops_of_the_images_own_size(seed):
 
 @pytest.mark.parametrize("transform", [RandomShift(0.3), RandomZoomIn()])
 @pytest.mark.parametrize("size", [(1, 1), (12, 31)])
-def test_any_size_stays(transform, size):
+def test_crops_keep_the_image_size(transform, size):
     assert {transform(image(*size)).shape for _ in range(9)} == {(3, *size)}
 
 
-def test_a_shift_is_up_to_its_share_of_each_side():
+def test_shift_is_limited_by_its_share():
     pixels = tv_tensors.Image(torch.full((1, 20, 40), 9, dtype=torch.uint8))
     rows, columns = set(), set()
     for seed in range(200):
@@ -51,7 +51,7 @@ def root(image_folder) -> str:
     return str(image_folder({"train": {"a": 6, "b": 6}, "val": {"a": 1, "b": 1}}))
 
 
-def test_the_sizes_that_a_net_gets(root, capsys):
+def test_image_sizes_with_and_without_a_crop(root, capsys):
     same = Photos(root, augment=[RandomShift(), RandomZoomIn()])
     same.setup("fit")
     assert same.image_sizes == {"data.image_size": (6, 8)} and not capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_the_sizes_that_a_net_gets(root, capsys):
     assert capsys.readouterr().out.count("4x5") == 1
 
 
-def test_a_crop_larger_than_the_images_is_one_line(root):
+def test_crop_larger_than_the_images_is_refused(root):
     data = Photos(root, augment=[v2.RandomCrop((64, 64), padding=6)])
     with pytest.raises(UserError, match=r"data\.augment cannot be applied to images of data\.image_size, 6x8"):
         data.setup("fit")

@@ -20,7 +20,7 @@ def saved(image: Image.Image, name: str = "image.png", **options) -> Path:
     return Path(name)
 
 
-def test_grey_to_one_and_three_channels():
+def test_grey_image_is_decoded_to_one_and_three_channels():
     path = saved(Image.fromarray(PIXELS))
     assert decode(path, 1, None).tolist() == [PIXELS.tolist()]
     assert decode(path, 3, None).tolist() == [PIXELS.tolist()] * 3
@@ -32,26 +32,26 @@ def test_sixteen_bits_are_scaled_not_clipped():
     assert decode(path, 3, None)[2].tolist() == [[0, 128, 255]]
 
 
-def test_palette():
+def test_palette_image_is_decoded_to_its_colours():
     image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
     image.putpalette([255, 0, 0, 0, 0, 255])
     assert decode(saved(image), 3, None).tolist() == [[[255, 0]], [[0, 0]], [[0, 255]]]
     assert decode(saved(image, transparency=0), 3, None).tolist() == [[[255, 0]], [[255, 0]], [[255, 255]]]
 
 
-@pytest.mark.parametrize(("alpha", "seen"), [(0, 255), (255, 10), (128, 132)])
-def test_transparency_shows_white(alpha, seen):
+@pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (255, 10), (128, 132)])
+def test_transparent_pixels_become_white(alpha, expected):
     rgba = Image.new("RGBA", (2, 1), (10, 10, 10, alpha))
-    assert (decode(saved(rgba), 3, None).int() - seen).abs().max() <= 1
-    assert (decode(saved(Image.new("LA", (2, 1), (10, alpha))), 1, None).int() - seen).abs().max() <= 1
+    assert (decode(saved(rgba), 3, None).int() - expected).abs().max() <= 1
+    assert (decode(saved(Image.new("LA", (2, 1), (10, alpha))), 1, None).int() - expected).abs().max() <= 1
     assert decode(saved(rgba), 4, None)[3].tolist() == [[alpha, alpha]]
 
 
-def test_cmyk():
+def test_cmyk_image_is_decoded_to_rgb():
     assert decode(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "image.jpg"), 3, None).max() < 5
 
 
-TURNED = {  # by EXIF orientation: what is seen of [[0 1 2] [3 4 5]]
+TURNED = {  # by EXIF orientation: what is shown of [[0 1 2] [3 4 5]]
     1: [[0, 1, 2], [3, 4, 5]],
     2: [[2, 1, 0], [5, 4, 3]],
     3: [[5, 4, 3], [2, 1, 0]],
@@ -64,7 +64,7 @@ TURNED = {  # by EXIF orientation: what is seen of [[0 1 2] [3 4 5]]
 
 
 @pytest.mark.parametrize("orientation", TURNED)
-def test_exif_orientation(orientation):
+def test_exif_orientation_is_applied(orientation):
     image = Image.fromarray(PIXELS)
     image.getexif()[0x0112] = orientation
     path = saved(image, exif=image.getexif())
@@ -72,7 +72,7 @@ def test_exif_orientation(orientation):
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_large_jpegs_at_reduced_scale_look_the_same(orientation):
+def test_reduced_decoding_of_large_jpegs_is_accurate(orientation):
     y, x = np.mgrid[0:480, 0:640]
     image = Image.fromarray(np.stack([y * 255 // 480, x * 255 // 640, 0 * x + 90], -1).astype(np.uint8))
     image.getexif()[0x0112] = orientation
@@ -82,7 +82,7 @@ def test_large_jpegs_at_reduced_scale_look_the_same(orientation):
     assert (small.int() - whole.int()).abs().max() <= 6
 
 
-def test_broken_files_say_why():
+def test_broken_files_are_described():
     whole = saved(Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99), dtype=np.uint8)), "whole.jpg")
     Path("cut.jpg").write_bytes(whole.read_bytes()[:2000])
     Path("empty.png").write_bytes(b"")
@@ -102,7 +102,7 @@ def test_extension_does_not_matter():
     assert decode(saved(Image.fromarray(PIXELS), "png.jpg", format="PNG"), 1, None).tolist() == [PIXELS.tolist()]
 
 
-def test_channels_are_read_off_the_headers():
+def test_channels_are_found_from_headers():
     grey, colour = saved(Image.new("L", (2, 2)), "a.png"), saved(Image.new("RGB", (2, 2)), "b.png")
     assert find_channels([grey]) == 1
     assert find_channels([grey, colour]) == 3
@@ -110,7 +110,7 @@ def test_channels_are_read_off_the_headers():
 
 
 @pytest.mark.parametrize(("name", "orientation"), [("a.png", 1), ("a.jpg", 1), ("a.jpg", 6)])
-def test_an_image_that_keeps_its_aspect_is_padded_at_its_end(name, orientation):
+def test_image_with_its_aspect_is_padded_at_right_or_bottom(name, orientation):
     image = Image.new("RGB", (300, 150) if orientation == 1 else (150, 300), (10, 20, 30))
     image.getexif()[0x0112] = orientation
     pixels = decode(saved(image, name, exif=image.getexif()), 3, (40, 50), keep_aspect=True)
@@ -123,12 +123,12 @@ SIZES = [((300, 150), (40, 50), (40, 20)), ((150, 300), (40, 50), (25, 50)), ((4
 
 
 @pytest.mark.parametrize(("inner", "outer", "expected"), SIZES)
-def test_fit(inner, outer, expected):
+def test_fitted_size_keeps_the_aspect(inner, outer, expected):
     assert fitted_size(inner, outer) == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_down_to_a_pixel(channels):
+def test_resizing_to_one_pixel(channels):
     assert resize(torch.full((channels, 3, 2), 7, dtype=torch.uint8), (1, 1)).tolist() == [[[7]]] * channels
 
 
@@ -138,7 +138,7 @@ def noise(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("size", [None, (20, 30)])
-def test_a_jpeg_without_its_last_bytes_is_read_as_browsers_read_it(options, size):
+def test_jpeg_without_its_last_bytes_is_read(options, size):
     whole = saved(Image.fromarray(noise(200, 300)), "whole.jpg", **options)
     Path("cut.jpg").write_bytes(whole.read_bytes()[:-20])
     assert is_truncated(Path("cut.jpg")) and not is_truncated(whole)
@@ -147,7 +147,7 @@ def test_a_jpeg_without_its_last_bytes_is_read_as_browsers_read_it(options, size
 
 
 @pytest.mark.parametrize(("share", "missing"), [(0.97, False), (0.5, True), (0.0, True)])
-def test_a_jpeg_of_which_much_is_missing_is_broken(share, missing):
+def test_jpeg_without_many_lines_is_broken(share, missing):
     content = saved(Image.fromarray(noise(200, 300)), "whole.jpg").read_bytes()
     Path("cut.jpg").write_bytes(content[: 1000 + int(share * (len(content) - 1000))])
     for read in (lambda path: decode(path, 1, None), is_truncated):
@@ -158,13 +158,13 @@ def test_a_jpeg_of_which_much_is_missing_is_broken(share, missing):
             read(Path("cut.jpg"))
 
 
-def test_a_cut_file_of_another_format_is_broken():
+def test_truncated_png_is_broken():
     Path("cut.png").write_bytes(saved(Image.fromarray(noise(50, 60))).read_bytes()[:-40])
     with pytest.raises(BrokenFiles, match="cut"):
         is_truncated(Path("cut.png"))
 
 
-def test_what_the_system_does_not_read_is_no_broken_image(monkeypatch):
+def test_unreachable_files_differ_from_broken_ones(monkeypatch):
     path = saved(Image.fromarray(PIXELS))
     with pytest.raises(UnreachableFiles, match="nowhere"):
         decode(Path("nowhere/a.png"), 1, None)
@@ -180,7 +180,7 @@ def test_what_the_system_does_not_read_is_no_broken_image(monkeypatch):
         decode(path, 1, None)
 
 
-def test_broken_exif_data_turn_nothing():
+def test_broken_exif_data_are_ignored():
     path = saved(Image.fromarray(PIXELS), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12")
     assert decode(path, 1, None).tolist() == [PIXELS.tolist()]
 
@@ -198,7 +198,7 @@ VALUES = [  # type, values of two images, what becomes black and white
 
 
 @pytest.mark.parametrize(("kind", "one", "other", "levels"), VALUES)
-def test_the_levels_of_deep_images_are_those_of_the_data_set(kind, one, other, levels):
+def test_levels_of_deep_images_are_found_in_the_data_set(kind, one, other, levels):
     paths = [saved(Image.fromarray(np.array([v], kind)), f"{i}.tiff") for i, v in enumerate((one, other))]
     assert find_levels(paths) == pytest.approx(levels)
     for path, values in zip(paths, (one, other), strict=True):
@@ -206,7 +206,7 @@ def test_the_levels_of_deep_images_are_those_of_the_data_set(kind, one, other, l
         assert decode(path, 1, None, levels=find_levels(paths)).tolist() == [[expected]]
 
 
-def test_twelve_bits_keep_their_grey_levels():
+def test_twelve_bit_image_uses_all_grey_levels():
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     assert len(decode(saved(Image.fromarray(values)), 1, None).unique()) == 256
 
@@ -215,14 +215,14 @@ def test_images_of_eight_bits_have_no_levels():
     assert find_levels([saved(Image.fromarray(PIXELS)), Path("gone.png")]) is None
 
 
-def test_pixels_that_are_no_numbers_make_an_image_broken():
+def test_image_with_infinite_pixels_is_broken():
     path = saved(Image.fromarray(np.array([[0.0, np.nan, np.inf]], np.float32)), "nan.tiff")
     for read in (lambda path: decode(path, 1, None, levels=(0, 1)), is_truncated):
         with pytest.raises(BrokenFiles, match=r"nan\.tiff: 2 of its pixels are not finite"):
             read(path)
 
 
-def test_dark_colours_of_sixteen_bits_are_not_reduced_to_a_few():
+def test_dark_sixteen_bit_colours_are_refused():
     def png(most: int) -> Path:
         """Of 16 bits a colour, which PIL reads, and does not write."""
         rows = np.linspace(0, most, 4 * 6 * 3).reshape(4, -1).astype(">u2")
@@ -238,7 +238,7 @@ def test_dark_colours_of_sixteen_bits_are_not_reduced_to_a_few():
 
 
 @pytest.mark.parametrize("read", [lambda path: decode(path, 3, None), is_truncated])
-def test_a_file_with_a_wrong_byte_is_broken(read):
+def test_corrupt_file_is_broken(read):
     content = bytearray(saved(Image.fromarray(noise(50, 60))).read_bytes())
     content[len(content) // 2] ^= 255
     Path("wrong.png").write_bytes(content)

@@ -10,7 +10,7 @@ SIZES = {"size": st.integers(1, 60), "batch_size": st.integers(1, 17), "world": 
 
 
 @given(**SIZES)
-def test_each_evaluation_sample_once_over_all_processes(size, batch_size, world):
+def test_evaluation_visits_each_sample_once_over_all_processes(size, batch_size, world):
     batches = [list(BatchSampler(size, batch_size, rank=rank, world=world)) for rank in range(world)]
     assert sorted(index for index, _ in chain(*chain(*batches))) == list(range(size))
     for rank in range(world):
@@ -19,20 +19,20 @@ def test_each_evaluation_sample_once_over_all_processes(size, batch_size, world)
 
 
 @given(**SIZES, seed=st.integers(0, 2**31), epoch=st.integers(0, 99))
-def test_training_steps_are_as_many_on_all_processes_and_share_no_sample(size, batch_size, world, seed, epoch):
+def test_processes_take_equally_many_steps_on_different_samples(size, batch_size, world, seed, epoch):
     def batches(rank):
         options = {"seed": seed, "epoch": lambda: epoch, "rank": rank, "world": world, "train": True}
         return list(BatchSampler(size, batch_size, **options))
 
     steps = [batches(rank) for rank in range(world)]
-    assert len({len(own) for own in steps}) == 1
-    assert all(batch for own in steps for batch in own)
+    assert len({len(of_rank) for of_rank in steps}) == 1
+    assert all(batch for of_rank in steps for batch in of_rank)
     taken = [index for index, _ in chain(*chain(*steps))]
     assert len(taken) == len(set(taken)) or size < world
     assert batches(0) == steps[0]
 
 
-def test_epochs_and_seeds_differ_in_order_and_augmentation():
+def test_order_and_augmentation_depend_on_epoch_and_seed():
     def keys(seed, epoch):
         return list(chain(*BatchSampler(50, 10, seed=seed, epoch=lambda: epoch, train=True)))
 

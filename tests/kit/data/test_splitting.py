@@ -10,7 +10,7 @@ LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=80).map(torch.tensor)
 
 
 @given(labels=LABELS, seed=st.integers(0, 2**31))
-def test_parts_are_disjoint_whole_and_stratified(labels, seed):
+def test_parts_are_disjoint_complete_and_stratified(labels, seed):
     larger, smaller = stratified_split(labels, 0.1, seed)
     assert sorted([*larger.tolist(), *smaller.tolist()]) == list(range(len(labels)))
     assert len(larger) and len(smaller)
@@ -21,7 +21,7 @@ def test_parts_are_disjoint_whole_and_stratified(labels, seed):
 
 
 @given(data=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=2, max_size=80), seed=st.integers(0, 99))
-def test_groups_are_never_cut(data, seed):
+def test_groups_are_never_divided(data, seed):
     labels, groups = torch.tensor([label for label, _ in data]), [str(group) for _, group in data]
     if len(set(groups)) < 2:
         with pytest.raises(UserError, match="one group"):
@@ -32,7 +32,7 @@ def test_groups_are_never_cut(data, seed):
     assert not {groups[i] for i in larger} & {groups[i] for i in smaller}
 
 
-def test_the_seed_decides():
+def test_split_depends_on_the_seed():
     labels = torch.arange(100) % 3
     same, again, other = (stratified_split(labels, 0.2, seed)[1].tolist() for seed in (0, 0, 1))
     assert same == again != other

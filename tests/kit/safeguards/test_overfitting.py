@@ -72,7 +72,7 @@ def test_measured_images_are_a_fixed_part_of_train_as_large_as_val():
         data.setup("fit")
         loader = data.train_part_dataloader()
         parts.append(torch.cat([batch.keys for batch in loader]).tolist())
-        assert loader.dataset.augment is None
+        assert not loader.dataset.augment
         images = torch.cat([batch.images for batch in loader])
         assert torch.equal(images, data.samples["train"].images[parts[-1]])
     assert parts[0] == parts[1] != parts[2]

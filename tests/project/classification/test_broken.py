@@ -1,4 +1,4 @@
-"""Files that cannot be decoded are named and left out, whatever split they are in, and the same ones ever after."""
+"""Test that files that cannot be decoded are named and left out of all splits, also in a resumed run."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def folder(root: Path, **options) -> ImageFolder:
 
 
 def spoil(*files: Path) -> None:
-    """Leaves half of a file, whose header is whole."""
+    """Truncate files to half of their length, and keep their headers."""
     for file in files:
         file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 2])
 
@@ -33,15 +33,15 @@ def listed(data: ImageFolder, split: str) -> list[str]:
 
 
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-def test_what_is_left_out_might_as_well_not_be_there(image_folder, cache, capsys):
+def test_left_out_files_do_not_affect_the_others(image_folder, cache, capsys):
     root = image_folder({"train": {"a": 12, "b": 9}, "test": {"a": 3, "b": 2}})
     bad = [root / "train" / "a" / "3.png", root / "test" / "b" / "1.png"]
     spoil(*bad)
     data = folder(root, cache=cache, group=r"(\d)\.png")
     assert data.class_counts == [11, 9]
     data.setup("fit")
-    said = capsys.readouterr().err
-    assert f"train: 1 of 21 images cannot be decoded and are left out:\n  {bad[0]}: " in said
+    output = capsys.readouterr().err
+    assert f"train: 1 of 21 images cannot be decoded and are left out:\n  {bad[0]}: " in output
     assert {split: list(files) for split, files in data.left_out.items()} == {
         "train": [str(bad[0])],
         "test": [str(bad[1])],
@@ -63,8 +63,8 @@ LIMITS = [(1, 1, False), (2, 1, True), (10, 1, True), (10, 2, False), (40, 2, Tr
 
 
 @pytest.mark.parametrize(("total", "number", "goes_on"), LIMITS)
-def test_one_in_twenty_may_be_broken_and_one_always(total, number, goes_on):
-    files = {f"{place}.png": "an empty file" for place in range(number)}
+def test_limit_of_broken_files(total, number, goes_on):
+    files = {f"{index}.png": "an empty file" for index in range(number)}
     if goes_on:
         broken.stop_if_many("val", files, total)
     else:
@@ -72,7 +72,7 @@ def test_one_in_twenty_may_be_broken_and_one_always(total, number, goes_on):
             broken.stop_if_many("val", files, total)
 
 
-def test_a_file_that_is_gone_is_broken_and_a_folder_that_is_gone_ends_the_run(image_folder):
+def test_missing_file_is_left_out_but_missing_folder_stops_the_run(image_folder):
     root = image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 2}})
     data = folder(root)
     data.splits()  # has listed them
@@ -83,34 +83,34 @@ def test_a_file_that_is_gone_is_broken_and_a_folder_that_is_gone_ends_the_run(im
         data.setup("fit")
 
 
-def test_a_look_is_kept_until_a_file_changes(image_folder, monkeypatch):
+def test_result_of_the_search_is_stored_until_a_file_changes(image_folder, monkeypatch):
     monkeypatch.setattr(broken, "SECONDS", -1)
     root = image_folder({"train": {"a": 3, "b": 3}})
     bad = root / "train" / "a" / "1.png"
     whole = bad.read_bytes()
     spoil(bad)
     assert folder(root).class_counts == [2, 3]
-    (kept,) = Path(".cache").iterdir()
+    (stored,) = Path(".cache").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(broken, "_checker", lambda _: pytest.fail("looked again"))
+        patch.setattr(Files, "is_truncated", lambda *_: pytest.fail("the files are decoded again"))
         data = folder(root)
         assert data.class_counts == [2, 3] and list(data.left_out["train"]) == [str(bad)]
-    for content in ("", "{", "[]", "[" * 5000, '{"broken": [], "cut": {}}', '{"broken": {"a": 1}, "cut": {}}'):
-        kept.write_text(content)
+    for content in ("", "{", "[1]", "[" * 5000, "3"):
+        stored.write_text(content)
         assert folder(root).class_counts == [2, 3]
     bad.write_bytes(whole)
     assert folder(root).class_counts == [3, 3]
 
 
-def test_a_jpeg_that_lacks_its_end_is_named_and_used(image_folder, capsys):
+def test_truncated_jpeg_is_named_and_used(image_folder, capsys):
     root = image_folder({"train": {"a": 2, "b": 2}})
     file = root / "train" / "b" / "photo.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(file)
     file.write_bytes(file.read_bytes()[:-20])
     data = folder(root)
     assert data.class_counts == [2, 3] and data.left_out == {"train": {}}
-    said = capsys.readouterr().err
-    assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in said
+    output = capsys.readouterr().err
+    assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in output
 
 
 def test_processes_must_leave_out_the_same_files(image_folder, monkeypatch):
@@ -139,12 +139,12 @@ def spoiled(image_folder, repository) -> tuple[list[Path], list[str]]:
     return bad, options
 
 
-def test_a_run_says_beside_its_figures_what_it_left_out(spoiled, fit, capsys):
+def test_run_reports_left_out_files(spoiled, fit, capsys):
     bad, options = spoiled
     run = fit(*options)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for split, file in zip(("train", "val", "test"), bad, strict=True):
-        assert f"left out of {split}, because they cannot be decoded: 1 ({file})" in said
+        assert f"left out of {split}, because they cannot be decoded: 1 ({file})" in output
     assert json.loads((run / "results.json").read_text())["left_out_images"] == 3
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["ImageFolder"]
     assert {split: list(files) for split, files in state["left_out"].items()} == {
@@ -153,7 +153,7 @@ def test_a_run_says_beside_its_figures_what_it_left_out(spoiled, fit, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_the_same_files(spoiled, fit, monkeypatch):
+def test_resumed_run_leaves_out_the_same_files(spoiled, fit, monkeypatch):
     bad, options = spoiled
     whole = bad[2].with_stem("0").read_bytes()
     with pytest.raises(BrokenFiles, match="strict"):

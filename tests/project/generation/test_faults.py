@@ -60,8 +60,8 @@ def test_faults_of_images_without_classes():
     assert found == {("unreadable", "all/05.jpg"), ("duplicate", "all/copy.jpg"), ("ignored-file", "all/notes.txt")}
 
 
-def test_a_config_is_checked_and_its_memory_predicted(tiny, capsys):
+def test_shipped_config_is_checked(tiny, capsys):
     config = CONFIGS / "generation.yaml"
     Path("data").mkdir()
     verbs.check(["--config", str(config), *tiny.arguments(yaml.safe_load(config.read_text()), Path("data"))])
-    assert "memory: a training step will take about" in capsys.readouterr().out
+    assert "nothing is wrong" in capsys.readouterr().out

@@ -26,12 +26,11 @@ def test_faults_of_photographs():
     assert found == {("unreadable", "all/05.jpg"), ("duplicate", "all/copy.jpg"), ("ignored-file", "all/notes.txt")}
 
 
-def test_a_config_is_checked_and_its_memory_predicted(tiny, capsys):
+def test_shipped_config_is_checked(tiny, capsys):
     Path("data").mkdir()
     words = ["--config", str(CONFIG), *tiny.arguments(yaml.safe_load(CONFIG.read_text()), Path("data"))]
     Path("data/3.png").write_bytes(b"")
     with pytest.raises(SystemExit) as ended:
         verbs.check(words)
     assert ended.value.code == 1
-    said = capsys.readouterr().out
-    assert "memory: a training step will take about" in said and "3.png: an empty file" in said
+    assert "3.png: an empty file" in capsys.readouterr().out

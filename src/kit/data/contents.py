@@ -1,0 +1,145 @@
+"""What a data module contains: the names of its classes, its channels, and the samples of each split."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from kit.data import broken
+from kit.data.decode import validate_size
+from kit.data.loading import stack
+from kit.data.samples import Files, Samples
+from kit.ground.errors import UserError
+from kit.ground.faults import Fault
+
+SPLITS = ("train", "val", "test")
+
+
+class Contents(L.LightningDataModule):
+    """The part of `ImageDataModule` that its subclasses define, and what can be asked before `setup`.
+
+    Subclasses that read files set `root`, their folder, and `image_size`, the height and width that the images are
+    resized to.
+    """
+
+    root: Any = ""
+    image_size: Any = None
+    cache_dir: Path
+    left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, and why
+    _divided: dict[str, Samples | None]  # the splits as the user divided them, until `setup` is done
+
+    # What subclasses define.
+
+    def find_class_names(self) -> list[str]:
+        """Return the names of the classes, in the order of their numbers."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `find_class_names`")
+
+    def find_in_channels(self) -> int:
+        """Return the number of channels of an image."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
+
+    def load_split(self, split: str) -> Samples | None:
+        """Return the samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        """Return how often each class occurs: the number of images, boxes or pixels.
+
+        Targets that are no class numbers count for every class.
+        """
+        if not samples.has_class_numbers:
+            return [len(samples)] * self.num_classes
+        return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
+
+    def strata(self, samples: Samples) -> Tensor:
+        """Return each sample's stratum, Long[N]. Splitting keeps their proportions, and `balanced` equalises them.
+
+        All samples are of one stratum if the targets are no class numbers.
+        """
+        return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
+
+    def annotation_faults(self) -> Iterable[Fault]:
+        """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
+        return ()
+
+    @staticmethod
+    def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
+        """Return the image and the target for augmentation, from uint8 [C H W] and an entry of `samples.targets`."""
+        return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
+
+    @staticmethod
+    def collate(images: Sequence[Tensor], targets: Sequence[Any]) -> tuple[Tensor, Any]:
+        """Return the images of a batch, uint8 [B C H W], and its targets."""
+        return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
+
+    @staticmethod
+    def hashable_target(samples: Samples, index: int) -> Hashable:
+        """Return a value that is equal for two copies of an image with the same annotation, or None if unknown."""
+        return None
+
+    # What the data contain.
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        return self.find_class_names()
+
+    @cached_property
+    def in_channels(self) -> int:
+        return self.find_in_channels()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def class_counts(self) -> list[int]:
+        """The result of `count_classes` for training, before a validation part is split off."""
+        train = self.usable("train")
+        if train is None:
+            raise UserError(f"there are no training images for {type(self).__name__}")
+        return self.count_classes(train)
+
+    @property
+    def most_objects(self) -> int:
+        """The largest number of objects in a training image; 0 if targets are not objects."""
+        return 0
+
+    def split(self, split: str) -> Samples | None:
+        """Return the samples of a split as the user divided them, or None if there is no such split."""
+        validate_size(self.image_size, "data.image_size")
+        if split not in self._divided:
+            self._divided[split] = self.load_split(split)
+        return self._divided[split]
+
+    def splits(self) -> dict[str, Samples]:
+        """Return the splits as the user divided them, in the order train, val, test."""
+        return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
+
+    def usable(self, split: str) -> Samples | None:
+        """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
+
+        The first call decodes every file to find these, and names them: see `kit.data.broken`. It does not if
+        `left_out` has an entry for the split already.
+
+        Raises:
+            BrokenFiles: too many files cannot be decoded.
+            UnreachableFiles: the system cannot read a file.
+        """
+        samples = self.split(split)
+        if not isinstance(samples, Files):
+            return samples
+        if split not in self.left_out:
+            self.left_out[split] = broken.find_broken(samples, self.cache_dir, split)
+        left_out = self.left_out[split]
+        if not left_out:
+            return samples
+        return samples.subset(torch.tensor([i for i in range(len(samples)) if samples.file(i) not in left_out]))
+
+    @cached_property
+    def fingerprint(self) -> dict[str, dict[str, int]]:
+        """For each split, a few numbers that change if the data change: see `Samples.fingerprint`."""
+        return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable(split)) is not None}
