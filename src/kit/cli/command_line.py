@@ -26,6 +26,7 @@ from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
+from kit.safeguards.resume.logs import Rewind
 from kit.training.plateau import StepAfterValidation
 
 
@@ -157,7 +158,7 @@ class CLI(LightningCLI):
         if self.resumed:
             self.config = _logging_into(self.resumed, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
-            self.config = restarting.suited(self.config, args, begun=self.budget is not None)
+            self.config = restarting.adapt_to_machine(self.config, args, has_weights=self.budget is not None)
 
     def instantiate_classes(self) -> None:
         self.parser.model_context = self.budget
@@ -187,7 +188,7 @@ class CLI(LightningCLI):
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
         if self.resumed:
-            callbacks.append(restarting.Rewind(self.resumed))
+            callbacks.append(Rewind(self.resumed))
         self.trainer_defaults["callbacks"] = callbacks
         options = {"enable_progress_bar": isinstance(progress, Bar), **kwargs}
         if self.folder:

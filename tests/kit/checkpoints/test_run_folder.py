@@ -25,7 +25,7 @@ from kit.config.parser import Parser
 from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from kit.safeguards.resume import restarting
+from kit.safeguards.resume import logs, restarting
 
 CONFIG = """
 name: tiny
@@ -185,7 +185,7 @@ FOREIGN = {
     "dirpath": callbacks(KEPT, dirpath="VICTIM"),
     "up": callbacks(KEPT, filename="../../../victim/precious"),
     "relative": callbacks("lightning.pytorch.callbacks.OnExceptionCheckpoint", dirpath="victim"),
-    "of ours": callbacks("kit.safeguards.resume.restarting.Rewind", run="victim"),  # it removes logs
+    "of ours": callbacks("kit.safeguards.resume.logs.Rewind", run="victim"),  # it removes logs
     "home": callbacks(KEPT, dirpath="~/x"),
     "variable": callbacks(KEPT, dirpath="$HOME/x"),
     "url": callbacks(KEPT, dirpath="file://VICTIM"),
@@ -300,7 +300,7 @@ def test_a_log_with_a_second_name_elsewhere_is_cut_under_one_name(tmp_path):
     log, elsewhere = tmp_path / "run" / "events.tfevents", tmp_path / "elsewhere"
     elsewhere.write_text("precious")
     log.hardlink_to(elsewhere)
-    restarting._cut(log, 3)
+    logs._cut(log, 3)
     assert (log.read_text(), elsewhere.read_text()) == ("pre", "precious")
 
 

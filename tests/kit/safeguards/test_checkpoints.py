@@ -140,14 +140,14 @@ def test_torch_writes_checksums(tmp_path):
         assert all(part.CRC for part in archive.infolist() if part.filename.endswith(("data.pkl", "data/0")))
 
 
-def test_the_newest_whole_checkpoint_is_chosen(tmp_path, capsys):
+def test_newest_undamaged_checkpoint_is_chosen(tmp_path, capsys):
     run, folder = tmp_path / "run", tmp_path / "run" / "checkpoints"
     with pytest.raises(UserError, match="no run folder"):
         restarting.choose(str(run))
     folder.mkdir(parents=True)
     (run / "config.yaml").write_text("seed_everything: 0\n")
     assert restarting.choose(str(run)) is None
-    assert "begins anew" in capsys.readouterr().err
+    assert "before its first checkpoint" in capsys.readouterr().err
     for step in range(2):
         write({"step": step}, folder / "last.ckpt")
     assert restarting.choose(str(run)) == folder / "last.ckpt"
@@ -155,7 +155,7 @@ def test_the_newest_whole_checkpoint_is_chosen(tmp_path, capsys):
     assert restarting.choose(str(run)) == folder / "previous.ckpt"
     assert "last.ckpt is damaged" in capsys.readouterr().err
     (folder / "previous.ckpt").write_bytes(b"")
-    with pytest.raises(UserError, match="is whole: start the run anew"):
+    with pytest.raises(UserError, match="is undamaged: start the run anew"):
         restarting.choose(str(run))
 
 

@@ -16,6 +16,7 @@ from kit.ground.files import replacing
 from kit.ground.host_memory import HostMemory
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+KEY = "exact_resume"  # of what `ExactResume` stores in a checkpoint
 
 
 class Writer(TorchCheckpointIO):
