@@ -13,6 +13,7 @@ R = TypeVar("R")
 
 def available_cores() -> int:
     """Return the number of processor cores that this process may use."""
+    # Only Linux has this function.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

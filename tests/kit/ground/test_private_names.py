@@ -1,4 +1,4 @@
-"""Names that libraries do not promise to keep are there; a version that changes one fails by its name."""
+"""Private names of libraries exist; a version that changes one fails with that name."""
 
 import ast
 from pathlib import Path
@@ -42,12 +42,12 @@ LIBRARIES = ("torch", "torchvision", "lightning", "jsonargparse", "tensorboard",
 
 
 @pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in NAMES.items() for name in names])
-def test_it_is_there(owner, name):
+def test_private_name_exists(owner, name):
     source = Path(__import__("inspect").getsourcefile(owner)).read_text() if isinstance(owner, type) else ""
     assert hasattr(owner, name) or f"self.{name}" in source, f"{owner.__name__} has no {name} any more"
 
 
-def test_they_work():
+def test_private_functions_work():
     tensors = [torch.tensor([3.0, 4.0]), torch.zeros(2)]
     assert [float(norm) for norm in _torch.norm_of_each(tensors)] == [5, 0]
     _torch.copy_each(tensors[1:], tensors[:1])
@@ -60,7 +60,7 @@ def private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def test_nobody_else_imports_private_modules_and_names():
+def test_only_listed_modules_import_private_names():
     root = Path(kit.__file__).parent
     allowed = {"ground/_torch.py", "ground/_lightning.py", "config/_jsonargparse.py"}
     found = set()
