@@ -27,7 +27,6 @@ from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.safeguards.resume.logs import Rewind
-from kit.training.plateau import StepAfterValidation
 
 
 class Trainer(L.Trainer):
@@ -182,7 +181,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         wanted = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
         progress = Bar(self.speed) if wanted else Lines(self.speed)
-        callbacks = [self.speed, progress, StepAfterValidation()]
+        callbacks = [self.speed, progress]
         if self.base is None:
             callbacks.append(Hyperparameters(ignore=FROM_DATA))
             if not self.config.trainer.fast_dev_run:

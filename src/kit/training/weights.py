@@ -1,20 +1,17 @@
 """Fine-tuning: weights of somebody else's, for other classes and other channels, and which of them are held still."""
 
 import argparse
-import pickle
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor, nn
+from torchvision.models import GoogLeNet, Inception3
 
 from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError
-
-if TYPE_CHECKING:
-    from lightning import Trainer
 
 PREFIXES = ("", "net.", "net.net.", "module.")  # of a net's tensors: our runs', and those of distributed training
 
@@ -81,36 +78,21 @@ def _content(file: str) -> Any:
         require_weights(Path(file))
         with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references keep their arguments
             return torch.load(file, weights_only=True, map_location="cpu")
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        pickle.PickleError,
-    ):
+    except Exception:  # torch raises exceptions of many kinds for a file that is damaged or something else
         raise UserError(unreadable) from None
 
 
 def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
-    """For another number of input channels, see `_for_channels`."""
-    name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    """Replace a net's first convolution by one for another number of channels, with weights as by `_for_channels`."""
+    name, old = next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
     if old.in_channels == in_channels:
         return
-    has_bias = old.bias is not None
-    new = nn.Conv2d(
-        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=has_bias
-    )
-    with torch.no_grad():
-        new.weight.copy_(_for_channels(old.weight, in_channels))
-        if has_bias:
-            new.bias.copy_(old.bias)
+    shape = in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation
+    new = nn.Conv2d(*shape, bias=old.bias is not None)
+    new.load_state_dict({**old.state_dict(), "weight": _for_channels(old.weight, in_channels)})
     net.set_submodule(name, new)
-    if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
-        net.transform_input = False
+    if isinstance(net, (GoogLeNet, Inception3)):
+        net.transform_input = False  # it is for three channels
 
 
 def initialise_head(layer: nn.Module) -> None:
@@ -159,7 +141,7 @@ def require_epochs(freeze_epochs: int) -> None:
         raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
 
 
-def allow_freezing(trainer: "Trainer") -> None:
+def allow_freezing(trainer: Trainer) -> None:
     """Raises UserError if processes would wait for gradients that frozen parameters do not get."""
     if trainer.world_size > 1 and not finds_unused_parameters(trainer):
         raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
