@@ -26,7 +26,6 @@ from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
-from kit.safeguards.resume.logs import Rewind
 
 
 class Trainer(L.Trainer):
@@ -186,8 +185,6 @@ class CLI(LightningCLI):
             callbacks.append(Hyperparameters(ignore=FROM_DATA))
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
-        if self.resumed:
-            callbacks.append(Rewind(self.resumed))
         self.trainer_defaults["callbacks"] = callbacks
         options = {"enable_progress_bar": isinstance(progress, Bar), **kwargs}
         if self.folder:

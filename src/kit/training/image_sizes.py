@@ -1,13 +1,12 @@
 """Check that a net can take images of the sizes that it will get."""
 
-from typing import Any
-
 import lightning as L
 import torch
 
+from kit.data import ImageDataModule
 from kit.ground.errors import UserError, one_line
 
-USUAL_SIDES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512, 518)  # pixels
+USUAL = 224  # the height and width in pixels of most pretrained nets
 
 
 def refuse_wrong_sizes(task: L.LightningModule) -> None:
@@ -17,19 +16,17 @@ def refuse_wrong_sizes(task: L.LightningModule) -> None:
         task: its `forward` takes only images.
 
     Raises:
-        UserError: the task fails for one of these sizes, but takes square images of a usual size. If it takes none of
-            those either, the size is not the reason, and training will show what is.
+        UserError: the task fails for one of these sizes, but takes images of the usual size. If it fails for that one
+            too, the size is not the reason, and training will show the error.
     """
-    data: Any = task.trainer.datamodule  # type: ignore[attr-defined]  # the trainer's data connector sets it
-    for key, size in getattr(data, "image_sizes", {}).items():
-        if (error := _error(task, data.in_channels, *size)) is None:
-            continue
-        nearest_first = sorted(USUAL_SIDES, key=lambda side: abs(side - max(size)))
-        side = next((side for side in nearest_first if _error(task, data.in_channels, side, side) is None), None)
-        if side is not None:
+    data = task.trainer.datamodule  # type: ignore[attr-defined]  # the trainer's data connector sets it
+    sizes = data.image_sizes if isinstance(data, ImageDataModule) else {}
+    for key, size in sizes.items():
+        error = _error(task, data.in_channels, *size)
+        if error is not None and _error(task, data.in_channels, USUAL, USUAL) is None:
             raise UserError(
                 f"{key}: {type(task.net).__name__} cannot take images of {size[0]}x{size[1]} "
-                f"({type(error).__name__}: {one_line(error)}); it takes {side}x{side}"
+                f"({type(error).__name__}: {one_line(error)}); it takes {USUAL}x{USUAL}"
             )
 
 

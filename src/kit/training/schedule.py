@@ -13,15 +13,8 @@ from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    ChainedScheduler,
-    LambdaLR,
-    LRScheduler,
-    MultiplicativeLR,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-)
+from torch.optim import lr_scheduler as torch_schedules
+from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
 from kit.training.monitor import watched
@@ -33,14 +26,14 @@ RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that are the ru
 FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user need not give
 CANNOT = "cannot be described in a config: "
 NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
-    SequentialLR: "schedules of an optimizer",
-    ChainedScheduler: "schedules of an optimizer",
-    LambdaLR: "a function",
-    MultiplicativeLR: "a function",
+    torch_schedules.SequentialLR: "schedules of an optimizer",
+    torch_schedules.ChainedScheduler: "schedules of an optimizer",
+    torch_schedules.LambdaLR: "a function",
+    torch_schedules.MultiplicativeLR: "a function",
 }
 
 
-class WarmupCosine(LambdaLR):
+class WarmupCosine(torch_schedules.LambdaLR):
     """Raise the learning rate in a straight line, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR,
     without restarts).
 
@@ -66,17 +59,14 @@ def _factor(step: int, steps: int, warmup: float, final: float) -> float:
 
 
 def optimizer_and_schedule(
-    task: LightningModule,
-    optimizer: OptimizerCallable,
-    schedule: Schedule | None,
-    interval: Interval | None = None,
+    task: LightningModule, optimizer: OptimizerCallable, schedule: Schedule | None, interval: Interval | None = None
 ) -> OptimizerLRScheduler:
     """Make the optimizer and the schedule of a task, as its `configure_optimizers` returns them.
 
     A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
     is given. Its `max_lr` is the optimizer's learning rate, unless it is given.
 
-    When a schedule steps depends on its kind. `ReduceLROnPlateau` steps by the task's `monitor` after each validated epoch.
+    When it steps depends on its kind. `ReduceLROnPlateau` steps by the task's `monitor` after each validated epoch.
     A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each optimizer step.
     All others step after each epoch. The first process prints a line that says which it is.
 
@@ -98,7 +88,7 @@ def optimizer_and_schedule(
     if schedule is None:
         return built_optimizer
     called, given = _class_and_arguments(schedule)
-    if called is ReduceLROnPlateau:
+    if called is torch_schedules.ReduceLROnPlateau:
         plateau = _by_validation(task, schedule, built_optimizer, interval)
         return {"optimizer": built_optimizer, "lr_scheduler": plateau}
 
@@ -114,7 +104,7 @@ def optimizer_and_schedule(
     if "max_lr" in parameters and given.get("max_lr") is None:
         filled["max_lr"] = float(built_optimizer.param_groups[0]["lr"])
     scheduler = _make("model.schedule", schedule, built_optimizer, **filled)
-    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
+    if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"

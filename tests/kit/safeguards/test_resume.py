@@ -93,9 +93,9 @@ def killed(monkeypatch):
 
 
 def contents(run: Path, name: str) -> dict[str, Any]:
-    """Return a checkpoint without what may differ: the run's folder and the sizes of its logs."""
+    """Return a checkpoint without what may differ: the run's folder."""
     content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    content["exact_resume"].pop("log")
+    content["exact_resume"].pop("log_step")
     for state in content["callbacks"].values():
         for key in [key for key in state if "path" in key or key in ("dirpath", "best_k_models")]:
             del state[key]
@@ -118,9 +118,10 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
 
 
 def log(run: Path) -> list[tuple[str, int, float]]:
+    """Return what TensorBoard shows. A validation that was repeated may have logged the same point twice."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]  # by the clock
-    return sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+    return sorted({(tag, event.step, event.value) for tag in tags for event in events.Scalars(tag)})
 
 
 def assert_same(run: Path, other: Path) -> None:
