@@ -156,7 +156,8 @@ class CLI(LightningCLI):
         if self.resumed:
             self.config = _logging_into(self.resumed, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
-            self.config = restarting.adapt_to_machine(self.config, args, has_weights=self.budget is not None)
+            if self.budget is not None:  # there is a checkpoint
+                self.config = restarting.without_pretraining(self.config)
 
     def instantiate_classes(self) -> None:
         self.parser.model_context = self.budget

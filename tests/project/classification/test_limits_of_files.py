@@ -17,7 +17,7 @@ from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume import restarting
 from project import load
-from project.classification import CNN
+from project.classification import CNN, Digits
 
 TAUGHT = {
     "class_names": ["a", "b"],
@@ -106,31 +106,23 @@ def test_what_the_machine_is_to_do_is_the_users():
         verbs.test(["some.ckpt", "--trainer.accelerator", "cpu"])
 
 
-def test_a_resumed_run_is_bounded_by_this_machine(capsys):
-    config = Namespace({restarting.WORKERS: 4000, restarting.DOWNLOAD: True})
-    now = restarting.adapt_to_machine(config, ["--config", "x"], has_weights=True)
-    assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (available_cores(), False)
-    assert (config[restarting.WORKERS], config[restarting.DOWNLOAD]) == (4000, True)
-    assert "the run had 4000 workers" in capsys.readouterr().err
-    typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]
-    assert restarting.adapt_to_machine(config, typed, has_weights=True) == config
-    trainer: Any = SimpleNamespace(num_devices=4000)
+def test_resumed_run_uses_at_most_the_cores_of_this_machine(capsys):
+    data, trainer = Digits(num_workers=4000), SimpleNamespace(num_devices=4000, max_epochs=1)
     with pytest.raises(UserError, match=r"the run has 4000 devices, .* add --trainer\.devices N"):
-        restarting.check(trainer, None, None, force=False)
+        restarting.check(trainer, data, None, force=False)
+    trainer.num_devices = 1
+    restarting.check(trainer, data, None, force=False)
+    assert data.num_workers == available_cores()
+    assert "the run had 4000 workers" in capsys.readouterr().err
 
 
-def test_a_resumed_run_fetches_no_weights():
-    key = "model.init_args.net.init_args.pretrained"
-    assert restarting.adapt_to_machine(Namespace({key: True}), [], has_weights=True)[key] is False
-    with pytest.raises(UserError, match=r"add --model\.net\.pretrained true"):
-        restarting.adapt_to_machine(Namespace({key: True}), [], has_weights=False)
-    assert (
-        restarting.adapt_to_machine(Namespace({key: True}), ["--model.net.pretrained", "true"], has_weights=False)[key]
-        is True
+def test_resumed_run_loads_no_pretrained_weights():
+    before = Namespace(
+        {f"{restarting.NET}.{key}": value for key, value in (("pretrained", True), ("fixed_norms", None))}
     )
-    key = "model.init_args.features.init_args.pretrained"
-    with pytest.raises(UserError, match=r"--model\.features\.pretrained true"):
-        restarting.adapt_to_machine(Namespace({key: True}), [], has_weights=True)
+    after = restarting.without_pretraining(before)
+    assert (after[f"{restarting.NET}.pretrained"], after[f"{restarting.NET}.fixed_norms"]) == (False, True)
+    assert before[f"{restarting.NET}.pretrained"]
 
 
 def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():

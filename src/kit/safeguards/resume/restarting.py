@@ -13,10 +13,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
+from kit.data import ImageDataModule
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, damage
 
+NET = "model.init_args.net.init_args"
 # Keys that do not affect the result: where and how long a run computes, and what is shown of it.
 FREE = (
     *(f"trainer.{limit}_{unit}" for limit in ("max", "min") for unit in ("epochs", "steps")),
@@ -24,10 +26,8 @@ FREE = (
     *(f"trainer.{key}" for key in ("logger", "enable_progress_bar", "enable_model_summary", "default_root_dir")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
-    "model.init_args.net.init_args.weights",  # the checkpoint has the net's weights
+    f"{NET}.weights",  # the checkpoint has the net's weights
 )
-KEEPERS = (ModelCheckpoint, OnExceptionCheckpoint)
-WORKERS, DOWNLOAD = "data.init_args.num_workers", "data.init_args.download"
 
 
 def run_folder(run_or_checkpoint: str) -> Path:
@@ -58,57 +58,26 @@ def choose(run_or_checkpoint: str) -> Path | None:
     return None
 
 
-def adapt_to_machine(config: JsonNamespace, args: list[str], has_weights: bool) -> JsonNamespace:
-    """Return a copy of the config of a resumed run that fits this machine and downloads nothing.
-
-    Args:
-        config: the parsed config.
-        args: the command line. The options in it stay as they are.
-        has_weights: whether there is a checkpoint, which has all weights of the net.
-
-    Raises:
-        UserError: the run would download weights.
-    """
-    typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
-    adapted = config.clone()
-    workers, cores = adapted.get(WORKERS), available_cores()
-    if isinstance(workers, int) and workers > cores and "data.num_workers" not in typed:
-        _warn(f"the run had {workers} workers, but this machine has {cores} cores: it continues with {cores}")
-        adapted[WORKERS] = cores
-    if adapted.get(DOWNLOAD) and "data.download" not in typed:
-        adapted[DOWNLOAD] = False  # the run had its data
-    for key in [key for key, value in config.items() if key.endswith(".pretrained") and value is True]:
-        option = key.replace("init_args.", "")
-        if option in typed:
-            continue
-        if not has_weights or not option.startswith("model.net."):
-            raise UserError(
-                f"{option} is true in the run's config, which downloads weights: to allow this, add --{option} true"
-            )
-        adapted[key] = False
-        norms = f"{key.removesuffix('pretrained')}fixed_norms"
-        if norms in adapted and adapted[norms] is None:  # which by default depends on `pretrained`
-            adapted[norms] = True
-    return adapted
+def without_pretraining(config: JsonNamespace) -> JsonNamespace:
+    """Return a copy of a config whose net does not load pretrained weights, since the checkpoint has all its weights."""
+    config = config.clone()
+    if config.get(f"{NET}.pretrained"):
+        config[f"{NET}.pretrained"] = False
+        if f"{NET}.fixed_norms" in config and config[f"{NET}.fixed_norms"] is None:
+            config[f"{NET}.fixed_norms"] = True  # the default for pretrained weights
+    return config
 
 
 def refuse_foreign_start(trainer: L.Trainer) -> None:
-    """Refuse to start a run from the checkpoint of another run.
-
-    If there is an `OnExceptionCheckpoint`, Lightning starts from the newest file that this callback, or a
-    `ModelCheckpoint` with `save_last`, has left in its `dirpath`.
+    """Refuse `OnExceptionCheckpoint`: with it, Lightning would start a run from a checkpoint of an earlier run.
 
     Raises:
-        UserError: there is such a file.
+        UserError: the trainer has such a callback.
     """
-    files = [Path(callback.ckpt_path) for callback in trainer.callbacks if isinstance(callback, OnExceptionCheckpoint)]  # type: ignore[attr-defined]
-    for callback in trainer.checkpoint_callbacks if files else []:
-        if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
-            files += Path(callback.dirpath).glob(f"{callback.CHECKPOINT_NAME_LAST}*.ckpt")
-    for file in filter(Path.is_file, files):
+    if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise UserError(
-            f"{file} is of another run, and with OnExceptionCheckpoint this run would start from it: move it away, or "
-            "give the callback another dirpath; --resume continues a run"
+            "leave out OnExceptionCheckpoint, since the next run would start from its file: to continue after an "
+            "exception, give --resume the run's folder, which holds a recent last.ckpt"
         )
 
 
@@ -158,14 +127,17 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
-    """Check that the machine, the data and the wanted number of epochs fit the checkpoint `last`.
+    """Check that the data, the devices and the number of epochs fit the checkpoint `last`, and limit the workers.
 
     Raises:
         UserError: they do not, or the run cannot continue from this checkpoint.
     """
-    most = max(available_cores(), torch.cuda.device_count())
-    if trainer.num_devices > most:
+    cores = available_cores()
+    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
         raise UserError(f"the run has {trainer.num_devices} devices, but this machine {most}: add --trainer.devices N")
+    if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
+        _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
+        datamodule.num_workers = cores
     content = checkpoint.read(last) if last else {}
     if last and KEY not in content:
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
@@ -184,7 +156,7 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
     remove = trainer.strategy.remove_checkpoint
 
     def remove_own(filepath: Any) -> None:
-        callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, KEEPERS))
+        callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
         folders = [run, *filter(None, (callback.dirpath for callback in callbacks))]
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
             remove(filepath)

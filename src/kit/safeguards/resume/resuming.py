@@ -10,10 +10,8 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from kit.data import ImageDataModule
 from kit.ground import app
@@ -49,7 +47,6 @@ class ExactResume(L.Callback):
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._saved_at, self._saved_step, self._validated = 0.0, -1, False
-        self._stopping = False
         self._planned = 0.0  # optimizer steps of the whole run; 0 before training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -85,7 +82,6 @@ class ExactResume(L.Callback):
         if self._resumed:
             self._renewal = Renewal(trainer)
             if trainer.is_global_zero:
-                _purge_logs(trainer, self._resumed["log_step"])
                 for part in (self.folder / "checkpoints").glob("*.part*"):  # left by a run that was killed
                     part.unlink()
 
@@ -178,7 +174,6 @@ class ExactResume(L.Callback):
         return self.signals.stopped(f"{app.command('fit')} --resume {self.folder}")
 
     def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
-        self._stopping = stop
         if save:
             trainer.save_checkpoint(self.folder / "checkpoints" / LAST)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
@@ -192,7 +187,6 @@ class ExactResume(L.Callback):
                 "processes": trainer.world_size,
                 "planned": self._planned,
                 "metrics": dict(trainer.callback_metrics),
-                "log_step": trainer.global_step + int(self._stopping),
             }
 
     def _seed(self, trainer: L.Trainer, moment: int) -> None:
@@ -209,14 +203,6 @@ class ExactResume(L.Callback):
             torch.get_device_module(device).manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
-
-
-def _purge_logs(trainer: L.Trainer, step: int) -> None:
-    """Let TensorBoard forget what was logged from a step on, as a resumed run logs it again."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            event = Event(session_log=SessionLog(status=SessionLog.START))
-            logger.experiment.file_writer.add_event(event, step)
 
 
 def _settle(loop: dict[str, Any], validating: bool) -> None:
