@@ -4,8 +4,6 @@
 model that a checkpoint names, while it is built.
 """
 
-import mmap
-import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +17,6 @@ from kit.ground.errors import UserError
 from kit.ground.files import require_regular
 
 ZIP = b"PK\3\4"  # how a zip file begins
-# Functions that torch lets a pickle call: the first fills as much memory as a number says, the second takes hours.
-FILLERS = re.compile(rb"\n(bytearray|encode)\n")
 
 CREATION = {  # functions that create a tensor
     *(torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn),
@@ -45,8 +41,7 @@ class Budget(TorchFunctionMode):
 
     def __init__(self, tensors: Any, file: Path) -> None:
         super().__init__()
-        values = tensors.values() if isinstance(tensors, dict) else ()
-        weights = [value for value in values if isinstance(value, Tensor)]
+        weights = [v for v in (tensors.values() if isinstance(tensors, dict) else ()) if isinstance(v, Tensor)]
         storages = {weight.untyped_storage().data_ptr(): weight for weight in weights}  # counts shared memory once
         self.stored = sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in storages.values())
         self.numbers_left = 2 * self.stored + EXTRA_NUMBERS
@@ -76,8 +71,7 @@ def require_stored(file: Path) -> None:
     Raises:
         OSError: the file cannot be read.
         zipfile.BadZipFile: the file is not a complete zip file, which torch has written since version 1.6.
-        ValueError: the file's parts are compressed or declare more bytes than it has, or a part calls a function of
-            `FILLERS`.
+        ValueError: the file's parts are compressed or declare more bytes than it has.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
@@ -90,14 +84,6 @@ def require_stored(file: Path) -> None:
         declared = sum(part.file_size for part in parts)
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
-        for part in parts:
-            if part.filename.lower().endswith(".pkl"):  # torch finds parts by name in any case
-                _require_no_fillers(archive.read(part))
-
-
-def _require_no_fillers(content: bytes | mmap.mmap) -> None:
-    if match := FILLERS.search(content):
-        raise ValueError(f"it calls {match[1].decode()}, which checkpoints and weights never do")
 
 
 def require_weights(file: Path) -> None:
@@ -107,10 +93,5 @@ def require_weights(file: Path) -> None:
         OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
     """
     require_regular(file)
-    with file.open("rb") as stream:
-        is_zip = stream.read(4) == ZIP
-        if not is_zip:
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
-                _require_no_fillers(content)
-    if is_zip:
+    if zipfile.is_zipfile(file):
         require_stored(file)

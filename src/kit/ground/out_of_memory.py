@@ -1,7 +1,6 @@
 """Compute over parts of a batch if memory runs out, and say what to change if not even one sample fits."""
 
 import gc
-import re
 from collections.abc import Callable
 from math import ceil
 from typing import Any, TypeVar
@@ -73,7 +72,8 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
         DoesNotFit: not even one sample fits.
     """
     limit = limit or SampleLimit()
-    samples, results, start = len(arguments[0]), [], 0
+    results: list[T] = []
+    samples, start = len(arguments[0]), 0
     while start < samples or not results:
         count = min(limit.size or samples, samples - start)
         part = arguments if count == samples else [argument[start : start + count] for argument in arguments]
@@ -89,5 +89,4 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
 
 def shortage(torch_message: str) -> str:
     """Return the first sentences of the message of torch's `OutOfMemoryError`: what was needed and what was free."""
-    sentences = re.split(r"\.\s+(?=[A-Z])", " ".join(torch_message.split()))
-    return ". ".join(sentences[:3]) or "out of memory"
+    return " ".join(torch_message.partition(" Of the allocated")[0].split()) or "out of memory"

@@ -37,5 +37,4 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16
             while waiting:
                 yield from waiting.popleft().result()
         finally:  # the caller may have stopped early
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)

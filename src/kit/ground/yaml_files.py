@@ -13,6 +13,8 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
 MAX_DEPTH = 50  # levels of lists and mappings
 MAX_VALUES = 100_000  # an alias counts as many values as what it stands for
+TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
+TOO_MANY = f"more than {MAX_VALUES:,} values, counting what each alias stands for"
 
 
 def read_yaml(file: Path) -> Any:
@@ -62,28 +64,25 @@ def _parse(text: str, loader_class: Any) -> Any:
         depth = 0
         for event in yaml.parse(text, Loader=loader_class):  # events come one by one, so that any depth can be parsed
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            _require_depth(depth, event)
+            _require(depth <= MAX_DEPTH, TOO_DEEP, event)
         node = yaml.compose(text, Loader=loader_class)  # an alias is the same node as its anchor: little memory
-        _require_limits(node, count(1), 1)
+        _require_limits(node, count(1), 0)
         return yaml.load(text, Loader=loader_class)  # a SafeLoader
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # by a tag, as `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
 
 def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
-    _require_depth(depth, node)
-    if next(counter) > MAX_VALUES:
-        problem = f"more than {MAX_VALUES:,} values, counting what each alias stands for"
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    _require(depth <= MAX_DEPTH, TOO_DEEP, node)
+    _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(node, yaml.MappingNode) else [child]:
                 _require_limits(part, counter, depth + 1)
 
 
-def _require_depth(depth: int, where: Any) -> None:
-    if depth > MAX_DEPTH + 1:  # values are one level deeper than the list that contains them
-        problem = f"lists and mappings are nested more than {MAX_DEPTH} deep"
+def _require(condition: bool, problem: str, where: Any) -> None:
+    if not condition:
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 

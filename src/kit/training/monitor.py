@@ -8,6 +8,7 @@ from torch import Tensor
 from kit.ground.errors import UserError, did_you_mean
 from kit.task import as_task
 
+Mode = Literal["min", "max"]
 NEVER = 2**31  # validations without improvement, for a run that is never stopped early
 
 
@@ -24,14 +25,11 @@ def require_logged(key: str, logged: dict[str, Tensor], option: str) -> None:
     """
     if key not in logged:
         keys = sorted(known for known in logged if known.startswith("val/"))
-        raise UserError(
-            f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (there are {', '.join(keys) or 'none'})"
-        )
+        logged_keys = ", ".join(keys) or "none"
+        raise UserError(f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (there are {logged_keys})")
 
 
-def watched(
-    pl_module: L.LightningModule, monitor: str | None, mode: Literal["min", "max"] | None
-) -> tuple[str, Literal["min", "max"]]:
+def watched(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
     """Return the log key to monitor and whether the lower or the higher value is the better.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
@@ -84,16 +84,21 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    built_optimizer = _make("model.optimizer", optimizer, groups)
+    built = _make("model.optimizer", optimizer, groups)
     if schedule is None:
-        return built_optimizer
+        return built
     called, given = _class_and_arguments(schedule)
-    if called is torch_schedules.ReduceLROnPlateau:
-        plateau = _by_validation(task, schedule, built_optimizer, interval)
-        return {"optimizer": built_optimizer, "lr_scheduler": plateau}
-
     parameters = inspect.signature(called).parameters
     filled: dict[str, Any] = {}
+    monitored: dict[str, Any] = {}
+    if called is torch_schedules.ReduceLROnPlateau:
+        if interval is not None:
+            raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
+        if not task.trainer.enable_validation:
+            raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
+        monitor, filled["mode"] = watched(task, None, None)
+        every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
+        monitored = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
     length = next((name for name in RUN_LENGTHS if name in parameters), "")
     has_length = given.get(length) is not None
     has_length |= all(given.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # of `OneCycleLR`
@@ -102,8 +107,8 @@ def optimizer_and_schedule(
     if needs_length:
         filled[length] = _run_length(task, interval)
     if "max_lr" in parameters and given.get("max_lr") is None:
-        filled["max_lr"] = float(built_optimizer.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, built_optimizer, **filled)
+        filled["max_lr"] = float(built.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, built, **filled)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
@@ -111,9 +116,9 @@ def optimizer_and_schedule(
         )
     if task.trainer.is_global_zero:
         over = f" over {filled[length]:,} {interval}s" if needs_length else ""
-        when = "optimizer step" if interval == "step" else "epoch"
+        when = "optimizer step" if interval == "step" else "validated epoch" if monitored else "epoch"
         print(f"schedule: {type(scheduler).__name__}{over}, stepped after each {when}")
-    return {"optimizer": built_optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": interval, **monitored}}  # type: ignore[return-value]
 
 
 def refuse_wrapper(kind: type) -> None:
@@ -145,24 +150,8 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
     except UserError:
         raise
     except Exception as error:  # the user may name any class, and it may raise anything
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")  # any callable may stand here
         raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
-
-
-def _by_validation(
-    task: Any, schedule: Callable[..., Any], optimizer: Optimizer, interval: Interval | None
-) -> LRSchedulerConfigType:
-    """Return Lightning's description of a `ReduceLROnPlateau`."""
-    if interval is not None:
-        raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
-    if not task.trainer.enable_validation:
-        raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-    monitor, mode = watched(task, None, None)
-    scheduler = _make("model.schedule", schedule, optimizer, mode=mode)
-    if task.trainer.is_global_zero:
-        print(f"schedule: ReduceLROnPlateau, stepped after each validated epoch by {monitor} ({mode})")
-    every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
-    return {"scheduler": scheduler, "monitor": monitor, "frequency": every or 1, "strict": every is not None}
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:

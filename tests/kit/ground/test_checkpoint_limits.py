@@ -14,7 +14,7 @@ from kit.safeguards.resume.writing import damage
 
 
 def test_checkpoint_larger_than_its_file_is_refused() -> None:
-    sound, bomb, larger, filler = Path("sound.ckpt"), Path("bomb.ckpt"), Path("larger.ckpt"), Path("filler.ckpt")
+    sound, bomb, larger = Path("sound.ckpt"), Path("bomb.ckpt"), Path("larger.ckpt")
     torch.save({"a": torch.zeros(1000), "b": {"c": [1, "x"]}}, sound)
     checkpoint_limits.require_stored(sound)
     with zipfile.ZipFile(sound) as inside, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as outside:
@@ -28,25 +28,14 @@ def test_checkpoint_larger_than_its_file_is_refused() -> None:
     larger.write_bytes(data)
     with pytest.raises(ValueError, match="declares"):
         checkpoint_limits.require_stored(larger)
-    torch.save({"a": bytearray(10)}, filler)
-    with pytest.raises(ValueError, match="bytearray"):
-        checkpoint_limits.require_stored(filler)
-    torch.save({"a": b"bytes"}, "bytes.ckpt")
-    with pytest.raises(ValueError, match="encode"):
-        checkpoint_limits.require_stored(Path("bytes.ckpt"))
     Path("older.ckpt").write_bytes(b"\x80\2N." + sound.read_bytes())  # a pickle for torch, a zip file for Python
     with pytest.raises(zipfile.BadZipFile):
         checkpoint_limits.require_stored(Path("older.ckpt"))
 
 
 def test_weights_of_the_older_format() -> None:
-    for name, content in (("sound", torch.zeros(9)), ("filler", bytearray(10))):
-        torch.save({"a": content}, f"{name}.pth", _use_new_zipfile_serialization=False)
-        torch.save({"a": content}, f"{name}.pt")
-    for ending in ("pt", "pth"):
-        checkpoint_limits.require_weights(Path(f"sound.{ending}"))
-        with pytest.raises(ValueError, match="bytearray"):
-            checkpoint_limits.require_weights(Path(f"filler.{ending}"))
+    torch.save({"a": torch.zeros(9)}, "sound.pth", _use_new_zipfile_serialization=False)
+    checkpoint_limits.require_weights(Path("sound.pth"))
 
 
 def test_verbs_refuse_a_checkpoint_larger_than_its_file() -> None:

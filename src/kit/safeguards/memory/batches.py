@@ -22,11 +22,11 @@ def count_samples(batch: Any) -> int:
     fields = list(batch.values()) if isinstance(batch, dict) else batch
     if isinstance(fields, Tensor) or not isinstance(fields, Sequence) or _is_list_of_samples(fields):
         fields = [fields]
-    tensors = [field for field in fields if isinstance(field, Tensor) and field.ndim]
-    lists = [field for field in fields if isinstance(field, (list, tuple))]
-    if not tensors and not lists:
+    sized: list[Any] = [field for field in fields if isinstance(field, Tensor) and field.ndim]
+    sized += [field for field in fields if isinstance(field, (list, tuple))]
+    if not sized:
         raise _cannot_divide(f"a batch of type {type(batch).__name__} has no samples and")
-    return len([*tensors, *lists][0])
+    return len(sized[0])
 
 
 def split(batch: Any, parts: int) -> list[Any]:

@@ -19,9 +19,6 @@ from kit.safeguards.patching import replaced
 from kit.task import as_task
 
 NO_LIMIT = 2**62  # stands for a limit of None where processes compare their limits
-PLAIN_STEPS = ("validation_step", "test_step", "predict_step")  # of a LightningModule that is no `kit.task.Task`
-ONLY_TASKS = "lower data.batch_size, since only the evaluation of a kit.task.Task is divided"
-OTHER_OPTIMIZER = "what helps: a smaller net (model.net), or an optimizer that keeps fewer than two numbers a weight"
 
 
 class MemoryGuard(L.Callback):
@@ -45,10 +42,10 @@ class MemoryGuard(L.Callback):
     still missing.
 
     With DDP, each process finds its own number, since processes wait for each other only when they exchange gradients.
-    From the next epoch on, all use the smallest. Training is not guarded with manual optimization, nor
-    where processes wait for each other in the forward pass: with synchronised batch normalisation, and with strategies
-    that divide the model. Several loss terms need a net that is not compiled, since each has a backward pass of its
-    own. The images of the batch have to fit in any case.
+    From the next epoch on, all use the smallest. Training is not guarded with manual optimization, nor where processes
+    wait for each other in the forward pass: with synchronised batch normalisation, and with strategies that divide the
+    model. Several loss terms need a net that is not compiled, since each has a backward pass of its own. The images of
+    the batch have to fit in any case.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -59,12 +56,8 @@ class MemoryGuard(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device
-        task = as_task(pl_module)
-        if self.enabled and task.has("evaluate"):
+        if self.enabled and as_task(pl_module).has("evaluate"):
             self._replace(pl_module, "evaluate", partial(self._evaluate, trainer))
-        elif self.enabled:
-            for name in filter(task.has, PLAIN_STEPS):
-                self._replace(pl_module, name, partial(_require_to_fit, f"{name} does not fit", ONLY_TASKS))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.enabled:
@@ -73,15 +66,11 @@ class MemoryGuard(L.Callback):
             if trainer.is_global_zero:
                 print(f"memory_guard: training is not guarded ({why})")
             return
-        limit = self.limits["training"]
-        training = GuardedTraining(trainer, pl_module, limit, partial(self._announce, trainer, "training"))
+        announce = partial(self._announce, trainer, "training")
+        training = GuardedTraining(trainer, pl_module, self.limits["training"], announce)
         self._replace(pl_module, "training_step", training.training_step)
         self._replace(trainer.strategy, "backward", training.backward)
-        # The optimizer's step cannot be divided, nor repeated, since some weights have changed.
-        does_not_fit = partial(_require_to_fit, "the optimizer's step does not fit", OTHER_OPTIMIZER)
-        self._replace(pl_module, "optimizer_step", does_not_fit)
-        if limit.size and trainer.is_global_zero:
-            print(f"memory_guard: training goes on in micro-batches of {limit.size}, as before")
+        self._replace(pl_module, "optimizer_step", _optimizer_step)
 
     def _replace(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
         """Let `owner.NAME(...)` call `replacement(method, ...)`, where `method` is the owner's method."""
@@ -149,8 +138,12 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
     return ""
 
 
-def _require_to_fit(problem: str, advice: str, method: Callable[..., Any], *args: Any) -> Any:
+def _optimizer_step(method: Callable[..., Any], *args: Any) -> None:
+    """Call the optimizer's step, which can neither be divided nor repeated, since some weights have changed."""
     try:
-        return method(*args)
+        method(*args)
     except torch.OutOfMemoryError as error:
-        raise DoesNotFit(f"{problem}: {shortage(str(error))}; {advice}") from None
+        raise DoesNotFit(
+            f"the optimizer's step does not fit: {shortage(str(error))}; what helps: a smaller net (model.net), or an "
+            "optimizer that keeps fewer than two numbers a weight"
+        ) from None

@@ -22,8 +22,10 @@ Parameters = Sequence[nn.Parameter]
 
 def step_in_parts(
     trainer: L.Trainer, pl_module: L.LightningModule, step: Step, arguments: Any, parts: int, parameters: Parameters
-) -> Tensor | None:
+) -> Tensor:
     """Return the loss that a training step would return. What else the step returns is left out.
+
+    A module without `loss_terms` logs once for each part, so the value that is logged for a step is that of the last.
 
     Args:
         step: the training step.
@@ -37,45 +39,21 @@ def step_in_parts(
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     sum_up = partial(add_up, parts=parts, parameters=trained, scaler=scaler)
 
-    def loss_of(part: Any) -> Tensor | None:
+    def loss_of(part: Any) -> Tensor:
         output = step(part, *others)
         return output["loss"] if isinstance(output, dict) else output
+
+    def mean_terms(part: Any) -> tuple[Tensor, Tensor]:
+        samples, loss = count_samples(part), loss_of(part)
+        return loss.reshape(1) * samples, loss.new_full((1,), samples)
 
     task: Any = as_task(pl_module)
     with slower_norms(pl_module, parts):
         if task.has("loss_terms"):
             with replaced(pl_module, "loss_terms", partial(sum_up, task.loss_terms)):
                 return loss_of(batch)
-        return _mean_loss(pl_module, loss_of, sum_up, batch)
-
-
-def _mean_loss(pl_module: L.LightningModule, loss_of: Step, sum_up: Callable[..., Any], batch: Any) -> Tensor | None:
-    """Return the loss of a batch as the mean over its samples, and log once what the module logs for each part."""
-    log = pl_module.log
-    logged: dict[str, list[tuple[int, Any, Any, dict[str, Any]]]] = {}
-
-    def terms(part: Any) -> tuple[Tensor, Tensor]:
-        samples = count_samples(part)
-
-        def record(name: str, value: Any, *args: Any, **options: Any) -> None:
-            value = value.detach() if isinstance(value, Tensor) else value
-            logged.setdefault(name, []).append((samples, value, args, options))
-
-        with replaced(pl_module, "log", record):
-            loss = loss_of(part)
-        if loss is None:  # the step leaves this part out
-            return torch.zeros(1, device=pl_module.device), torch.zeros(1, device=pl_module.device)
-        return loss.reshape(1) * samples, loss.new_full((1,), samples)
-
-    sums, weights = sum_up(terms, batch)
-    for name, records in logged.items():
-        counts, values, args, options = zip(*records, strict=True)
-        mean = values[-1]  # a metric is logged as it is
-        if isinstance(mean, (Tensor, int, float)):
-            mean = sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
-        batch_size = {"batch_size": sum(counts)} if "batch_size" in options[-1] else {}
-        log(name, mean, *args[-1], **{**options[-1], **batch_size})
-    return (sums / weights).sum() if weights.any() else None
+        sums, weights = sum_up(mean_terms, batch)  # the mean over the samples
+        return (sums / weights).sum()
 
 
 def add_up(

@@ -28,6 +28,13 @@ class Snapshots:
     def __init__(self) -> None:
         self.begin_with(None)
 
+    def begin_with(self, state: dict[str, Any] | None) -> None:
+        """Keep only the given snapshot, or none."""
+        self._latest = state
+        self._previous: dict[str, Any] | None = None
+        self.good = 0  # steps since the latest snapshot
+        self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may lie in either of the old ones
+
     @property
     def trusted(self) -> dict[str, Any] | None:
         return self._latest if self.good >= TRUSTED or self._previous is None else self._previous
@@ -43,12 +50,6 @@ class Snapshots:
         if self._latest is None or self._latest["step"] != trainer.global_step or self._previous is not None:
             self.take(trainer, pl_module)
             self._previous = None
-
-    def begin_with(self, state: dict[str, Any] | None) -> None:
-        """Keep only the given snapshot, or none."""
-        self._latest, self._previous = state, None
-        self.good = 0  # steps since the latest snapshot
-        self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may lie in either of the old ones
 
     def go_back(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
         """Restore the trusted snapshot, and return its step."""
@@ -82,9 +83,8 @@ def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningMod
     for callback in averages(trainer):
         callback.on_load_checkpoint(trainer, pl_module, state)
     optimizer = trainer.optimizers[0]
-    groups = optimizer.state_dict()["param_groups"]
     # A copy, since the optimizer would use these very tensors and change them.
-    optimizer.load_state_dict({"state": deepcopy(state["optimizer"]), "param_groups": groups})
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": deepcopy(state["optimizer"])})
     trainer.precision_plugin.load_state_dict(state["precision"])
 
 

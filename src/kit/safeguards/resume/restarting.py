@@ -21,9 +21,9 @@ from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, damage
 NET = "model.init_args.net.init_args"
 # Keys that do not affect the result: where and how long a run computes, and what is shown of it.
 FREE = (
-    *(f"trainer.{limit}_{unit}" for limit in ("max", "min") for unit in ("epochs", "steps")),
-    *(f"trainer.{key}" for key in ("max_time", "accelerator", "devices", "num_nodes", "strategy", "profiler")),
-    *(f"trainer.{key}" for key in ("logger", "enable_progress_bar", "enable_model_summary", "default_root_dir")),
+    *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
+    *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
+    *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
     f"{NET}.weights",  # the checkpoint has the net's weights
@@ -48,8 +48,7 @@ def choose(run_or_checkpoint: str) -> Path | None:
     files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
     files = [file for file in files if file.is_file()]
     for file in files:
-        why = damage(file)
-        if why is None:
+        if (why := damage(file)) is None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
@@ -59,7 +58,7 @@ def choose(run_or_checkpoint: str) -> Path | None:
 
 
 def without_pretraining(config: JsonNamespace) -> JsonNamespace:
-    """Return a copy of a config whose net does not load pretrained weights, since the checkpoint has all its weights."""
+    """Return a copy of a config whose net loads no pretrained weights, since the checkpoint has all its weights."""
     config = config.clone()
     if config.get(f"{NET}.pretrained"):
         config[f"{NET}.pretrained"] = False
@@ -92,11 +91,10 @@ def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> boo
         UserError: they differ, and the user did not add `--force true`.
     """
     old, new = vars(before), vars(now)
-    keys = [key for key in old | new if old.get(key) != new.get(key)]
     differences = [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
-        for key in keys
-        if not any(key == free or key.startswith(f"{free}.") for free in FREE)
+        for key in old | new
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
     ]
     return _refuse("config", differences, force)
 
@@ -157,7 +155,7 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
 
     def remove_own(filepath: Any) -> None:
         callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
-        folders = [run, *filter(None, (callback.dirpath for callback in callbacks))]
+        folders: list[Any] = [run, *filter(None, (callback.dirpath for callback in callbacks))]
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
             remove(filepath)
         else:

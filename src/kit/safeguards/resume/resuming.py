@@ -51,7 +51,6 @@ class ExactResume(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self._is_global_zero = trainer.is_global_zero
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's `seed_everything`
         if stage != TrainerFn.FITTING:
             return
@@ -100,8 +99,7 @@ class ExactResume(L.Callback):
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         if self._planned != self._resumed["planned"] or self.changed:
-            other_processes = self._resumed["processes"] != trainer.world_size
-            self._renewal.apply(trainer, with_optimizer=self.changed, by_epochs=other_processes)
+            self._renewal.apply(trainer, self.changed, by_epochs=self._resumed["processes"] != trainer.world_size)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed anew, for {self._planned:,.0f} steps in all")
         restore_metrics(trainer, self._resumed["metrics"])
@@ -169,7 +167,7 @@ class ExactResume(L.Callback):
         Only one process has a message and an exit code other than 0, with which Lightning would kill the processes that
         it has started.
         """
-        if not self._is_global_zero:
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
             return Stopped("", 0)
         return self.signals.stopped(f"{app.command('fit')} --resume {self.folder}")
 

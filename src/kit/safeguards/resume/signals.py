@@ -75,6 +75,6 @@ class Agreement:
             work.wait()
             agreed = answer.bool().tolist()
         sent = torch.tensor(wishes, dtype=torch.int32)
-        maximum = torch.distributed.ReduceOp.MAX
-        self._pending = torch.distributed.all_reduce(sent, maximum, self._group, async_op=True), sent
+        work = torch.distributed.all_reduce(sent, torch.distributed.ReduceOp.MAX, self._group, async_op=True)
+        self._pending = work, sent
         return agreed

@@ -36,7 +36,8 @@ class Writer(TorchCheckpointIO):
         return self._thread is not None and self._thread.is_alive()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        self._wait()
+        if self._thread is not None:
+            self._thread.join()
         content = self._memory.copy(checkpoint)
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
@@ -45,12 +46,9 @@ class Writer(TorchCheckpointIO):
 
     def teardown(self) -> None:
         """Wait until the last file is on the disk or reported, and free the memory."""
-        self._wait()
-        self._thread, self._memory = None, HostMemory()
-
-    def _wait(self) -> None:
         if self._thread is not None:
             self._thread.join()
+        self._thread, self._memory = None, HostMemory()
 
     def _write(self, content: Any, path: Path) -> None:
         try:
@@ -90,8 +88,7 @@ def damage(file: Path) -> str | None:
     try:
         require_stored(file)
         with zipfile.ZipFile(file) as archive:
-            part = archive.testzip()
-            part = part or next((entry.filename for entry in archive.infolist() if entry.external_attr), None)
+            part = archive.testzip() or next((p.filename for p in archive.infolist() if p.external_attr), None)
         if part is None:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the file may hold any bytes, and zipfile raises exceptions of all kinds
