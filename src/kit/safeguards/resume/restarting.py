@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
 from kit.data import ImageDataModule
+from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, damage
@@ -140,6 +141,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     if last and KEY not in content:
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
+    if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
+        raise UserError(f"{last} cannot be resumed: its numbers of steps are no whole numbers")
     epochs, max_epochs = content.get("epoch", 0), trainer.max_epochs
     if max_epochs not in (None, -1) and epochs > max_epochs:
         raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")

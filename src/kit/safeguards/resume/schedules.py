@@ -37,7 +37,7 @@ class Renewal:
         """
         # Many schedules compute each rate from the one before it, so there is no way but through all steps.
         schedules = [
-            (config.scheduler, state, _steps_before_epoch(trainer) if by_steps else _steps_made(config.scheduler))
+            (config.scheduler, state, _steps_before_epoch(trainer) if by_steps else _steps_of(config.scheduler))
             for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
             for by_steps in [by_epochs and config.interval == "step"]
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # which has no length
@@ -64,7 +64,5 @@ def _steps_before_epoch(trainer: L.Trainer) -> int:
     return trainer.current_epoch * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
-def _steps_made(scheduler: LRScheduler) -> int:
-    if isinstance(scheduler, ChainedScheduler):
-        return _steps_made(inner_schedules(scheduler)[0])
-    return scheduler.last_epoch
+def _steps_of(scheduler: LRScheduler) -> int:
+    return _steps_of(inner_schedules(scheduler)[0]) if isinstance(scheduler, ChainedScheduler) else scheduler.last_epoch
