@@ -103,17 +103,17 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def result(run: Path) -> dict[str, Any]:
-    """All that must be equal; not where the run lies, how long its log is, and what a clock has measured."""
+    """All that must be equal; not where the run lies, and what a clock has measured."""
     found: dict[str, Any] = {}
     for name in ("last", "best"):
         content = found[name] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        del content["exact_resume"]["log"]
         for state in content["callbacks"].values():
             for key in ("dirpath", "best_k_models", *(key for key in list(state) if key.endswith("path"))):
                 state.pop(key, None)
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
-    found["log"] = sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+    # A validation that was repeated has logged the same point twice.
+    found["log"] = sorted({(tag, event.step, event.value) for tag in tags for event in events.Scalars(tag)})
     results = json.loads((run / "results.json").read_text())
     found["metrics"] = {key: value for key, value in results.items() if "/" in key}
     return found

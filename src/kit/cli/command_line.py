@@ -26,7 +26,6 @@ from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
-from kit.training.plateau import StepAfterValidation
 
 
 class Trainer(L.Trainer):
@@ -41,15 +40,6 @@ class Trainer(L.Trainer):
     def log_dir(self) -> str | None:
         """The run's folder, as the first process has it. All processes must read this property together."""
         return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
-
-    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint, or do nothing if there is no optimizer yet.
-
-        `OnExceptionCheckpoint` also saves after exceptions that are raised so early. If this failed, its exception
-        would replace the first one.
-        """
-        if self.optimizers:
-            super().save_checkpoint(*args, **kwargs)
 
 
 class CLI(LightningCLI):
@@ -147,7 +137,8 @@ class CLI(LightningCLI):
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
             self.config = logging_into(self.resumed, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
-            self.config = restarting.suited(self.config, args, begun=self.budget is not None)
+            if self.budget is not None:  # there is a checkpoint
+                self.config = restarting.without_pretraining(self.config)
 
     def instantiate_classes(self) -> None:
         self.parser.model_context = self.budget or nullcontext()
@@ -165,14 +156,12 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
-        callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed), StepAfterValidation()]
+        callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting)
             callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config))
-        if self.resumed:
-            callbacks.append(restarting.Rewind(self.resumed))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         try:

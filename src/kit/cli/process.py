@@ -84,7 +84,6 @@ def quiet() -> None:
         "Checkpoint directory .* exists and is not empty",  # the run is resumed
         "You're resuming from a checkpoint that ended before the epoch ended",  # `ExactResume` continues in the epoch
         "Found .* in eval mode at the start of training",  # norms that are fixed, see `TorchvisionDetector`
-        "`?.fit(ckpt_path=",  # with `OnExceptionCheckpoint`, see `refuse_foreign_start`
         ".*litlogger|.*litmodels",
         r"\s*Unable to serialize instance",  # a default, which config.yaml leaves out
     ):

@@ -137,7 +137,7 @@ class Hyperparameters(L.Callback):
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
+        self._best = {key: float(value) for key, value in state_dict["best"].items()}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)

@@ -72,7 +72,6 @@ class ImageDataModule(Contents):
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
         self._size: tuple[int, int] | None = None
-        self.image_sizes: dict[str, tuple[int, int]] = {}  # the sizes of the net's inputs; see `_find_image_sizes`
         self.samples: dict[str, Samples | None] = {}  # the splits as they are used; set by `setup`
         self.left_out, self._divided = {}, {}
         self.all_is_test = False  # the verb `test` on other data evaluates an undivided folder as a whole
@@ -125,7 +124,7 @@ class ImageDataModule(Contents):
         self._divided.clear()  # `samples` may hold copies, so this frees memory
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
-            self._find_image_sizes(train)
+            self._report_augmented_size(train)
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Give all splits the levels of a checkpoint, or else those of the first split (train, if there is one)."""
@@ -137,12 +136,10 @@ class ImageDataModule(Contents):
         for samples in splits:
             samples.levels = self.levels
 
-    def _find_image_sizes(self, train: Samples) -> None:
-        """Set the sizes of evaluated images, and of training images if augmentation changes them."""
+    def _report_augmented_size(self, train: Samples) -> None:
+        """Print the size of training images if augmentation changes it."""
         size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
-        self.image_sizes = {"data.image_size": size}
         if augmented != size:
-            self.image_sizes["data.augment"] = augmented
             (height, width), (rows, columns) = size, augmented
             message = f"evaluated images are {height}x{width} (data.image_size)"
             rank_zero_only(print)(f"training images are {rows}x{columns} (data.augment), {message}", flush=True)

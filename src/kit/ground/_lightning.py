@@ -7,6 +7,7 @@ Two classes override private methods as well: `kit.safeguards.EarlyStopping` and
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.strategies import DDPStrategy
 
 
 def has_validated(trainer: L.Trainer) -> bool:
@@ -51,4 +52,5 @@ def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
 
 def finds_unused_parameters(trainer: L.Trainer) -> bool:
     """Return whether distributed training looks for parameters that got no gradient."""
-    return bool(getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"))
+    strategy = trainer.strategy
+    return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("find_unused_parameters"))

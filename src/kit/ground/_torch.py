@@ -3,23 +3,10 @@ to 0.29; tests/kit/ground/test_private_names.py names those that a version does 
 """
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # noqa: F401
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only  # noqa: F401
 from torchvision.models.detection.rpn import RegionProposalNetwork
-
-__all__ = [
-    "BatchNorm",
-    "buffers_by_owner",
-    "inner_schedules",
-    "is_compiled",
-    "proposal_limits",
-    "tree_flatten",
-    "tree_leaves",
-    "tree_map_only",
-    "tree_unflatten",
-    "version_of",
-]
 
 
 def version_of(tensor: Tensor) -> int:
@@ -38,8 +25,8 @@ def is_compiled(module: nn.Module) -> bool:
 
 
 def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
-    """Return the schedules that a schedule consists of, as `SequentialLR` and `ChainedScheduler` do."""
-    return list(getattr(schedule, "_schedulers", ()))
+    """Return the schedules that a `SequentialLR` or a `ChainedScheduler` consists of; [] for any other schedule."""
+    return list(schedule._schedulers) if isinstance(schedule, (SequentialLR, ChainedScheduler)) else []
 
 
 def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:

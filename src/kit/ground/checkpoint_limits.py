@@ -4,8 +4,6 @@
 model that a checkpoint names, while it is built.
 """
 
-import mmap
-import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +17,6 @@ from kit.ground.errors import UserError
 from kit.ground.files import require_regular
 
 ZIP = b"PK\3\4"  # how a zip file begins
-# Functions that torch lets a pickle call: the first fills as much memory as a number says, the second takes hours.
-FILLERS = {b"\nbytearray\n": "a bytearray", b"\nencode\n": "bytes"}
 
 CREATION = {  # functions that create a tensor
     *(torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn),
@@ -45,9 +41,7 @@ class Budget(TorchFunctionMode):
 
     def __init__(self, tensors: Any, file: Path) -> None:
         super().__init__()
-        weights = (
-            [value for value in tensors.values() if isinstance(value, Tensor)] if isinstance(tensors, dict) else []
-        )
+        weights = [v for v in (tensors.values() if isinstance(tensors, dict) else ()) if isinstance(v, Tensor)]
         storages = {weight.untyped_storage().data_ptr(): weight for weight in weights}  # counts shared memory once
         self.stored = sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in storages.values())
         self.numbers_left = 2 * self.stored + EXTRA_NUMBERS
@@ -77,52 +71,19 @@ def require_stored(file: Path) -> None:
     Raises:
         OSError: the file cannot be read.
         zipfile.BadZipFile: the file is not a complete zip file, which torch has written since version 1.6.
-        ValueError: the file's parts are compressed or declare more bytes than it has, or a part calls a function of
-            `FILLERS`.
+        ValueError: the file's parts are compressed or declare more bytes than it has.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
         if stream.read(4) != ZIP:  # torch would read it as its older format, even if a zip file's end follows
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
-        if archive.start_dir != _start_of_directory(file, size):
-            raise zipfile.BadZipFile("its list of parts is at an unexpected position")
         parts = archive.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("its parts are compressed, which torch.save never does")
         declared = sum(part.file_size for part in parts)
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
-        for part in parts:
-            if part.filename.lower().endswith(".pkl"):  # torch finds parts by name in any case
-                _require_no_fillers(archive.read(part))
-
-
-def _start_of_directory(file: Path, size: int) -> int | None:
-    """Return the position of a zip file's list of parts if all readers find it at the same position, else None.
-
-    A zip file can be written so that Python and torch find different lists. In a file by `torch.save`, the list is
-    followed by the end records, and these by nothing.
-    """
-    with file.open("rb") as stream:
-        stream.seek(max(0, size - 98))
-        tail = stream.read()
-    end, locator, end64 = tail[-22:], tail[-42:-22], tail[-98:-42]
-    if end[:4] != b"PK\5\6" or len(end) < 22:
-        return None
-    length, start, ends = *struct.unpack("<II", end[12:20]), size - 22
-    if locator[:4] == b"PK\6\7":
-        ends = size - 98
-        if end64[:4] != b"PK\6\6" or struct.unpack("<Q", locator[8:16])[0] != ends:
-            return None
-        length, start = struct.unpack("<QQ", end64[40:56])
-    return start if start + length == ends else None
-
-
-def _require_no_fillers(content: bytes | mmap.mmap) -> None:
-    for filler, kind in FILLERS.items():
-        if content.find(filler) >= 0:
-            raise ValueError(f"it holds {kind}, which checkpoints and weights never do")
 
 
 def require_weights(file: Path) -> None:
@@ -132,10 +93,5 @@ def require_weights(file: Path) -> None:
         OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
     """
     require_regular(file)
-    with file.open("rb") as stream:
-        is_zip = stream.read(4) == ZIP
-        if not is_zip:
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:  # a ValueError if it is empty
-                _require_no_fillers(content)
-    if is_zip:
+    if zipfile.is_zipfile(file):
         require_stored(file)

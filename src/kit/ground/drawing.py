@@ -92,8 +92,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     pen = ImageDraw.Draw(canvas)
     for i, (text, ink) in enumerate(lines):
         pen.text((PADDING, (i + 0.5) * line_height), _printable(text), fill=ink, font=letters, anchor="lm")
-    strip = torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
-    return torch.cat([_padded(image, image.shape[1], width), strip], 1)
+    return stacked([image, torch.from_numpy(np.array(canvas)).permute(2, 0, 1)])
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
@@ -113,10 +112,12 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:
     """Put images uint8 [3 H W] beside each other from left to right. The result is as high as the highest."""
     height = max(image.shape[1] for image in images)
-    gaps = [gap] * (len(images) - 1) + [0]
-    return torch.cat(
-        [_padded(image, height, image.shape[2] + space) for image, space in zip(images, gaps, strict=True)], 2
-    )
+    width = sum(image.shape[2] + gap for image in images) - gap
+    whole, left = _filled(height, width).clone(), 0
+    for image in images:
+        whole[:, : image.shape[1], left : left + image.shape[2]] = image
+        left += image.shape[2] + gap
+    return whole
 
 
 def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
@@ -134,12 +135,3 @@ def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
 
 def _filled(height: int, width: int) -> Tensor:
     return torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None, None].expand(3, height, width)
-
-
-def _padded(image: Tensor, height: int, width: int) -> Tensor:
-    """Return the image, padded at its bottom and right."""
-    if image.shape[1:] == (height, width):
-        return image
-    padded = _filled(height, width).clone()
-    padded[:, : image.shape[1], : image.shape[2]] = image
-    return padded

@@ -31,25 +31,20 @@ FILE_TYPES = {
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
-    stat.S_ISSOCK: "a socket",
 }
-
-
-class NotAFile(OSError):
-    """A path does not lead to a regular file. Opening it might never return."""
 
 
 def require_regular(path: Path) -> int:
     """Return a file's size in bytes, without opening it.
 
     Raises:
-        NotAFile: the path is a folder, a named pipe, a device or a socket.
-        OSError: there is no such file, or permission is missing.
+        OSError: there is no such file, permission is missing, or the path is a folder, a named pipe, a device or a
+            socket. Opening one of these might never return.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        kind = next((name for is_kind, name in FILE_TYPES.items() if is_kind(status.st_mode)), "something else")
-        raise NotAFile(f"{kind}, not a regular file")
+        kind = next((name for is_kind, name in FILE_TYPES.items() if is_kind(status.st_mode)), "a socket")
+        raise OSError(f"{kind}, not a regular file")
     return status.st_size
 
 
@@ -66,15 +61,11 @@ def read_bytes(file: Path, most: int) -> bytes:
         size = require_regular(file)
         if size > most:
             raise BrokenFiles(f"{file}: {size:,} bytes, but such a file has at most {most:,}")
-        with file.open("rb") as stream:
-            content = stream.read(most + 1)  # some files, such as those below /proc, hold more than their size says
+        return file.read_bytes()
     except FileNotFoundError:
         raise BrokenFiles(f"{file}: no such file") from None
     except OSError as error:
         raise BrokenFiles(f"{file}: {error.strerror or error}") from None
-    if len(content) > most:
-        raise BrokenFiles(f"{file}: more than {most:,} bytes, but such a file has at most that many")
-    return content
 
 
 def read_text(file: Path, most: int) -> str:
@@ -105,10 +96,8 @@ def read_json(file: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
-    except RecursionError:
-        raise BrokenFiles(f"{file}: lists or objects are nested too deeply") from None
-    except ValueError:  # Python does not convert integers of more than 4,300 digits
-        raise BrokenFiles(f"{file}: a number has too many digits") from None
+    except (RecursionError, ValueError):  # Python does not convert integers of more than 4,300 digits
+        raise BrokenFiles(f"{file}: its values are nested too deeply, or a number has too many digits") from None
 
 
 def open_image(file: Path, content: bytes | None = None) -> Image.Image:
@@ -118,7 +107,6 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
         content: the file's bytes, if they have been read already.
 
     Raises:
-        NotAFile: the path is not a regular file.
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: the file is not an image, or cannot be read.
     """
     if content is None:

@@ -53,11 +53,8 @@ class _Guarded:
         for line in lines:
             self.write(line)
 
-    def __iter__(self) -> Any:
-        return iter(self._stream)
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self._stream, name)  # everything else is the stream's own
 
 
 def _escaped(match: re.Match[str]) -> str:

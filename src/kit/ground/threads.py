@@ -13,6 +13,7 @@ R = TypeVar("R")
 
 def available_cores() -> int:
     """Return the number of processor cores that this process may use."""
+    # Only Linux has this function.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -36,5 +37,4 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16
             while waiting:
                 yield from waiting.popleft().result()
         finally:  # the caller may have stopped early
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,17 +1,20 @@
 """Read YAML by the core schema of YAML 1.2, within limits of size, depth and number of values."""
 
 import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
 MAX_DEPTH = 50  # levels of lists and mappings
 MAX_VALUES = 100_000  # an alias counts as many values as what it stands for
-MAX_DIGITS = 100  # of a number
+TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
+TOO_MANY = f"more than {MAX_VALUES:,} values, counting what each alias stands for"
 
 
 def read_yaml(file: Path) -> Any:
@@ -32,20 +35,6 @@ def read_yaml_as_text(file: Path) -> Any:
     return _read_yaml(file, _TextLoader)
 
 
-def _read_yaml(file: Path, loader: type) -> Any:
-    try:
-        text = read_text(file, MAX_CONFIG_BYTES)
-    except BrokenFiles as error:
-        raise UserError(str(error)) from None  # the user named this file, so the command is wrong and not the data
-    try:
-        return _parse(text, loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = "" if mark is None else f":{mark.line + 1}"
-        why = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{file}{line}: broken YAML ({why})") from None
-
-
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text, by the core schema of YAML 1.2.
 
@@ -58,20 +47,56 @@ def parse_yaml(text: str) -> Any:
     return _parse(text, _Loader)
 
 
-def _parse(text: str, loader: type) -> Any:
+def _read_yaml(file: Path, loader_class: Any) -> Any:
     try:
-        _require_limits(text)
-        return yaml.load(text, Loader=loader)  # a SafeLoader
+        return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
+    except BrokenFiles as error:
+        raise UserError(str(error)) from None  # the user named this file, so the command is wrong and not the data
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{file}{line}: broken YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: broken YAML ({one_line(error)})") from None
+
+
+def _parse(text: str, loader_class: Any) -> Any:
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader_class):  # events come one by one, so that any depth can be parsed
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _require(depth <= MAX_DEPTH, TOO_DEEP, event)
+        node = yaml.compose(text, Loader=loader_class)  # an alias is the same node as its anchor: little memory
+        _require_limits(node, count(1), 0)
+        return yaml.load(text, Loader=loader_class)  # a SafeLoader
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # by a tag, as `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
 
+def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
+    _require(depth <= MAX_DEPTH, TOO_DEEP, node)
+    _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for part in child if isinstance(node, yaml.MappingNode) else [child]:
+                _require_limits(part, counter, depth + 1)
+
+
+def _require(condition: bool, problem: str, where: Any) -> None:
+    if not condition:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+
+
+# PyYAML may have been built without the faster C library.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader with the core schema of YAML 1.2."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))  # PyYAML would also read `1:30` after the tag `!!int`, without a limit
 
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -91,44 +116,3 @@ class _TextLoader(_Loader):
     """A safe loader that reads every scalar as text."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-
-
-def _require_limits(text: str) -> None:
-    """Check a YAML text by its events, before any value is built. This needs hardly any memory.
-
-    Raises:
-        yaml.YAMLError: the text is not YAML, or exceeds a limit.
-    """
-    sizes: dict[str, int] = {}  # anchor to its number of values; an alias counts as many as its anchor has
-    open_parts: list[tuple[str | None, int]] = []  # the anchor and the size so far of each open list or mapping
-    for event in yaml.parse(text, Loader=_Loader):
-        anchor = getattr(event, "anchor", None)
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_parts.append((anchor, 1))
-            if len(open_parts) > MAX_DEPTH:
-                raise _beyond(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
-            continue
-        if isinstance(event, yaml.AliasEvent):
-            if anchor not in sizes:
-                raise _beyond(event, f"the alias *{anchor} stands inside of itself, or before its anchor &{anchor}")
-            size = sizes[anchor]
-        elif isinstance(event, yaml.ScalarEvent):
-            number = event.tag == "tag:yaml.org,2002:int" or re.fullmatch(r"[-+]?[0-9_]+", event.value)
-            if number and len(event.value) > MAX_DIGITS:
-                raise _beyond(event, f"a number of {len(event.value):,} digits")
-            size = 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = open_parts.pop()
-        else:
-            continue
-        if anchor is not None:
-            sizes[anchor] = size
-        if open_parts:
-            outer_anchor, others = open_parts[-1]
-            open_parts[-1] = outer_anchor, others + size
-            if others + size > MAX_VALUES:
-                raise _beyond(event, f"more than {MAX_VALUES:,} values, counting what each alias stands for")
-
-
-def _beyond(event: Any, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

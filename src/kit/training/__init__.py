@@ -1,4 +1,4 @@
-"""Optimizers and schedules, starting from weights, and averaged weights."""
+"""Optimizers and schedules (`schedule`), fine-tuning (`weights`), averaged weights, and the metric to `monitor`."""
 
 from kit.training.averaging import EMA
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule

@@ -1,4 +1,4 @@
-"""Averaged weights, which often are better than the last ones."""
+"""Averaged weights, which often give a better model than the last weights."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,14 +13,15 @@ from kit.ground.errors import UserError
 
 
 class EMA(WeightAveraging):
-    """An exponential moving average of the weights is what is validated, kept and tested (Polyak and Juditsky 1992).
+    """Validate, store and test an exponential moving average of the weights (Polyak and Juditsky 1992).
 
-    Lightning's, which after the training would test the weights as they were trained, from beside the averaged ones in
-    the checkpoint, and validate the last averaged ones instead of the best.
+    After training, Lightning's callback would test the last weights instead of the averaged ones in the checkpoint, and
+    validate the last average instead of the best. This one does neither.
 
     Args:
-        decay: the share of the average that stays at each step; it reaches back about 1 / (1 - decay) steps. It is at
-            most (1 + n) / (10 + n) after n steps: else what a short run began with would outweigh what it learned.
+        decay: the share of the average that is kept at each step, so that the average covers about 1 / (1 - decay)
+            steps. After n steps the decay is at most (1 + n) / (10 + n), since otherwise the first weights of a short
+            run would outweigh what it has learned.
     """
 
     def __init__(self, decay: float = 0.998) -> None:
@@ -30,7 +31,7 @@ class EMA(WeightAveraging):
         self.decay = decay
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit":  # after it the best checkpoint is evaluated, and is averaged already
+        if trainer.state.fn == "fit":  # later the best checkpoint is evaluated, which holds averaged weights already
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -43,6 +44,6 @@ class EMA(WeightAveraging):
 
 
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
-    """All tensors at once, in place, after so many steps: several times as fast as one by one."""
+    """Update an average in place after a number of steps: all tensors at once, which is several times as fast."""
     number = int(steps)
     get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averaged, current, number)

@@ -1,4 +1,4 @@
-"""The validation metric that a run watches."""
+"""The validation metric that a run monitors."""
 
 from typing import Literal
 
@@ -8,25 +8,34 @@ from torch import Tensor
 from kit.ground.errors import UserError, did_you_mean
 from kit.task import as_task
 
-NEVER = 2**31
+Mode = Literal["min", "max"]
+NEVER = 2**31  # validations without improvement, for a run that is never stopped early
 
 
-def require_logged(key: str, logged: dict[str, Tensor], flag: str) -> None:
-    """
+def require_logged(key: str, logged: dict[str, Tensor], option: str) -> None:
+    """Check that a metric is logged.
+
+    Args:
+        key: its log key.
+        logged: all metrics that are logged.
+        option: the option of the command line with that key, for the error message.
+
     Raises:
-        UserError: there is no such log key.
+        UserError: the metric is not logged.
     """
     if key not in logged:
         keys = sorted(known for known in logged if known.startswith("val/"))
-        raise UserError(
-            f"{flag}: no {key!r} is logged{did_you_mean(key, keys)} (there are {', '.join(keys) or 'none'})"
-        )
+        logged_keys = ", ".join(keys) or "none"
+        raise UserError(f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (there are {logged_keys})")
 
 
-def watched(
-    pl_module: L.LightningModule, monitor: str | None, mode: Literal["min", "max"] | None
-) -> tuple[str, Literal["min", "max"]]:
-    """What to watch and which way is up: as asked, else as the task says, else `val/loss`."""
+def watched(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
+    """Return the log key to monitor and whether the lower or the higher value is the better.
+
+    Args:
+        monitor: the log key that the user wants; by default the task's, or `val/loss`.
+        mode: the mode that the user wants; by default the task's, or `min` for a loss and `max` for anything else.
+    """
     task = as_task(pl_module)
     key = str(monitor or task.monitor)
     if mode is None and key == task.monitor:

@@ -5,44 +5,35 @@ Both may be any class of torch, of the project or of this library, given by its 
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    ChainedScheduler,
-    LambdaLR,
-    LRScheduler,
-    MultiplicativeLR,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-)
+from torch.optim import lr_scheduler as torch_schedules
+from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    from lightning import LightningModule
-    from lightning.pytorch.cli import OptimizerCallable
-    from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from kit.training.monitor import watched
 
 Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
 Interval = Literal["step", "epoch"]
 
 RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that are the run's length unless they are given
 FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user need not give
-LENGTHS = (*RUN_LENGTHS, "total_iters")  # arguments that hold the length of a schedule
 CANNOT = "cannot be described in a config: "
 NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
-    SequentialLR: "schedules of an optimizer",
-    ChainedScheduler: "schedules of an optimizer",
-    LambdaLR: "a function",
-    MultiplicativeLR: "a function",
+    torch_schedules.SequentialLR: "schedules of an optimizer",
+    torch_schedules.ChainedScheduler: "schedules of an optimizer",
+    torch_schedules.LambdaLR: "a function",
+    torch_schedules.MultiplicativeLR: "a function",
 }
 
 
-class WarmupCosine(LambdaLR):
+class WarmupCosine(torch_schedules.LambdaLR):
     """Raise the learning rate in a straight line, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR,
     without restarts).
 
@@ -68,17 +59,14 @@ def _factor(step: int, steps: int, warmup: float, final: float) -> float:
 
 
 def optimizer_and_schedule(
-    task: "LightningModule",
-    optimizer: "OptimizerCallable",
-    schedule: Schedule | None,
-    interval: Interval | None = None,
-) -> "OptimizerLRScheduler":
+    task: LightningModule, optimizer: OptimizerCallable, schedule: Schedule | None, interval: Interval | None = None
+) -> OptimizerLRScheduler:
     """Make the optimizer and the schedule of a task, as its `configure_optimizers` returns them.
 
     A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
     is given. Its `max_lr` is the optimizer's learning rate, unless it is given.
 
-    When a schedule steps depends on its kind. `ReduceLROnPlateau` steps after each validation, by the task's `monitor`.
+    When it steps depends on its kind. `ReduceLROnPlateau` steps by the task's `monitor` after each validated epoch.
     A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each optimizer step.
     All others step after each epoch. The first process prints a line that says which it is.
 
@@ -96,34 +84,41 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    built_optimizer = _make("model.optimizer", optimizer, groups)
+    built = _make("model.optimizer", optimizer, groups)
     if schedule is None:
-        return built_optimizer
+        return built
     called, given = _class_and_arguments(schedule)
-    if called is ReduceLROnPlateau:
-        plateau = _by_validation(task, schedule, built_optimizer, interval)
-        return {"optimizer": built_optimizer, "lr_scheduler": plateau}
-
     parameters = inspect.signature(called).parameters
     filled: dict[str, Any] = {}
-    own_length = given.get("epochs") is not None and given.get("steps_per_epoch") is not None  # only `OneCycleLR` has
-    length = next((name for name in RUN_LENGTHS if name in parameters), None)
-    needs_length = length is not None and given.get(length) is None and not own_length
-    if interval is None:
-        interval = "step" if needs_length or length == "total_steps" else "epoch"
-    if length and needs_length:
+    monitored: dict[str, Any] = {}
+    if called is torch_schedules.ReduceLROnPlateau:
+        if interval is not None:
+            raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
+        if not task.trainer.enable_validation:
+            raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
+        monitor, filled["mode"] = watched(task, None, None)
+        every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
+        monitored = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
+    length = next((name for name in RUN_LENGTHS if name in parameters), "")
+    has_length = given.get(length) is not None
+    has_length |= all(given.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # of `OneCycleLR`
+    needs_length = bool(length) and not has_length
+    interval = interval or ("step" if needs_length or length == "total_steps" else "epoch")
+    if needs_length:
         filled[length] = _run_length(task, interval)
     if "max_lr" in parameters and given.get("max_lr") is None:
-        filled["max_lr"] = float(built_optimizer.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, built_optimizer, **filled)
-    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
+        filled["max_lr"] = float(built.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, built, **filled)
+    if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
         )
     if task.trainer.is_global_zero:
-        print(_described(scheduler, {**_defaults(parameters), **given, **filled}, filled, interval))
-    return {"optimizer": built_optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+        over = f" over {filled[length]:,} {interval}s" if needs_length else ""
+        when = "optimizer step" if interval == "step" else "validated epoch" if monitored else "epoch"
+        print(f"schedule: {type(scheduler).__name__}{over}, stepped after each {when}")
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": interval, **monitored}}  # type: ignore[return-value]
 
 
 def refuse_wrapper(kind: type) -> None:
@@ -155,31 +150,11 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
     except UserError:
         raise
     except Exception as error:  # the user may name any class, and it may raise anything
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")  # any callable may stand here
         raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
 
 
-def _by_validation(
-    task: Any, schedule: Callable[..., Any], optimizer: Optimizer, interval: Interval | None
-) -> "LRSchedulerConfigType":
-    """Return Lightning's description of a `ReduceLROnPlateau`."""
-    from kit.training.monitor import NEVER, watched
-    from kit.training.plateau import StepAfterValidation
-
-    if interval is not None:
-        raise UserError("ReduceLROnPlateau steps after each validation: leave out --model.schedule_interval")
-    if not task.trainer.enable_validation:
-        raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-    monitor, mode = watched(task, None, None)
-    scheduler = _make("model.schedule", schedule, optimizer, mode=mode)
-    ours = any(isinstance(callback, StepAfterValidation) for callback in task.trainer.callbacks)
-    if task.trainer.is_global_zero:
-        when = "validation" if ours else "epoch"
-        print(f"schedule: ReduceLROnPlateau, stepped after each {when} by {monitor} ({mode})")
-    return {"scheduler": scheduler, "monitor": monitor, "frequency": NEVER if ours else 1}
-
-
-def _run_length(task: "LightningModule", interval: Interval) -> int:
+def _run_length(task: LightningModule, interval: Interval) -> int:
     """Return the run's number of optimizer steps or epochs.
 
     Raises:
@@ -192,20 +167,3 @@ def _run_length(task: "LightningModule", interval: Interval) -> int:
     if interval == "step":
         return int(steps)
     return max(1, math.ceil(steps / math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)))
-
-
-def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
-    return {
-        name: parameter.default for name, parameter in parameters.items() if parameter.default is not parameter.empty
-    }
-
-
-def _described(scheduler: Any, arguments: dict[str, Any], filled: dict[str, Any], interval: Interval) -> str:
-    """Describe a schedule: `schedule: OneCycleLR over 800 steps, stepped after each optimizer step`."""
-    words = f"schedule: {type(scheduler).__name__}"
-    length = next((arguments[name] for name in LENGTHS if arguments.get(name) is not None), None)
-    if length is not None:
-        words += f" over {length:,} {interval}s"
-    if "max_lr" in filled:
-        words += f" with max_lr {filled['max_lr']:g}, the optimizer's learning rate"
-    return f"{words}, stepped after each {'optimizer step' if interval == 'step' else 'epoch'}"

@@ -1,35 +1,33 @@
-"""Fine-tuning: weights of somebody else's, for other classes and other channels, and which of them are held still."""
+"""Fine-tuning: load weights that were trained for other classes or channels, and freeze all but the head."""
 
 import argparse
-import pickle
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor, nn
+from torchvision.models import GoogLeNet, Inception3
 
 from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError
 
-if TYPE_CHECKING:
-    from lightning import Trainer
-
-PREFIXES = ("", "net.", "net.net.", "module.")  # of a net's tensors: our runs', and those of distributed training
+PREFIXES = ("", "net.", "net.net.", "module.")  # of the names of a net's tensors, as runs and DDP store them
 
 
 def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
-    """Loads weights; those of a head of other classes are left out, a first convolution's fitted to the channels.
+    """Load weights into a net. Weights of a head for other classes are left out, and those of the first convolution are
+    adapted to the number of channels.
 
     Args:
-        net: of torchvision or another library.
-        weights: a state dict, or a file of one as `torch.save` or safetensors write it, or of a dict that holds it as
-            `state_dict` (a run's own checkpoint) or `model` (torchvision's references).
-        head: how the names of the head's tensors begin.
+        net: a network of torchvision or another library.
+        weights: a state dict, or the path of a file. The file holds a state dict, as `torch.save` or safetensors write
+            it, or a dict with a state dict as `state_dict` (a run's checkpoint) or `model` (torchvision's references).
+        head: the prefix, or prefixes, of the names of the head's tensors.
 
     Raises:
-        UserError: there is no such file, it holds no weights, or more than that does not fit.
+        UserError: there is no such file, it holds no weights, or other tensors do not fit.
     """
     own = net.state_dict()
     state = _of_net(_read(weights) if isinstance(weights, str) else weights, own)
@@ -40,14 +38,14 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
     wrong = [key for key in own if key not in fits and not key.startswith(head)]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]  # old files have none
     if wrong:
-        named = weights if isinstance(weights, str) else "what was downloaded"
-        said = f"{len(wrong)} of {len(own)} tensors are missing or of another shape"
-        raise UserError(f"{named} does not fit: {said}, as {wrong[0]}")
+        source = weights if isinstance(weights, str) else "what was downloaded"
+        problem = f"{len(wrong)} of {len(own)} tensors are missing or of another shape"
+        raise UserError(f"{source} does not fit: {problem}, as {wrong[0]}")
     net.load_state_dict(fits, strict=False)
 
 
 def _of_net(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With the names of the net's own tensors: without the prefix that most of them have."""
+    """Return a state dict with the names of the net's own tensors: without the prefix that most names have."""
     renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
     return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
 
@@ -55,7 +53,12 @@ def _of_net(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tenso
 def _read(file: str) -> dict[str, Tensor]:
     if not Path(file).is_file():
         raise UserError(f"no file of weights at {file}")
-    content = _content(file)
+    try:
+        content = _content(file)
+    except ImportError:
+        raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
+    except Exception:  # a file that is damaged, or something else, may raise exceptions of many kinds
+        raise UserError(f"{file} cannot be read as weights; give a state dict by torch.save or safetensors") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -66,51 +69,26 @@ def _read(file: str) -> dict[str, Tensor]:
 
 
 def _content(file: str) -> Any:
-    unreadable = f"{file} cannot be read as weights; give a state dict, as torch.save or safetensors write it"
     if file.endswith(".safetensors"):
-        try:
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-        except ImportError:
-            raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
-        try:
-            return load_file(file)
-        except (SafetensorError, OSError):
-            raise UserError(unreadable) from None
-    try:
-        require_weights(Path(file))
-        with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references keep their arguments
-            return torch.load(file, weights_only=True, map_location="cpu")
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        pickle.PickleError,
-    ):
-        raise UserError(unreadable) from None
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    require_weights(Path(file))
+    with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's references store their arguments
+        return torch.load(file, weights_only=True, map_location="cpu")
 
 
 def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
-    """For another number of input channels, see `_for_channels`."""
-    name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    """Replace a net's first convolution by one for another number of channels. The weights are adapted."""
+    name, old = next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
     if old.in_channels == in_channels:
         return
-    has_bias = old.bias is not None
-    new = nn.Conv2d(
-        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=has_bias
-    )
-    with torch.no_grad():
-        new.weight.copy_(_for_channels(old.weight, in_channels))
-        if has_bias:
-            new.bias.copy_(old.bias)
+    shape = in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation
+    new = nn.Conv2d(*shape, bias=old.bias is not None)
+    new.load_state_dict({**old.state_dict(), "weight": _for_channels(old.weight, in_channels)})
     net.set_submodule(name, new)
-    if hasattr(net, "transform_input"):  # GoogLeNet's and Inception's, which knows three channels only
-        net.transform_input = False
+    if isinstance(net, (GoogLeNet, Inception3)):
+        net.transform_input = False  # it is for three channels
 
 
 def initialise_head(layer: nn.Module) -> None:
@@ -121,8 +99,8 @@ def initialise_head(layer: nn.Module) -> None:
     classes.
     """
     if isinstance(layer, nn.ModuleList):
-        for one in layer:
-            initialise_head(one)
+        for inner in layer:
+            initialise_head(inner)
         return
     *_, last = (module for module in layer.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
     nn.init.normal_(last.weight, std=0.01)
@@ -131,13 +109,18 @@ def initialise_head(layer: nn.Module) -> None:
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:
-    """A convolution's weights, averaged over the channels if these are others, their sum being kept."""
+    """Return a convolution's weights for a number of input channels: averaged over the channels, with the same sum."""
     old = weight.shape[1]
     return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
 
 
 def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
-    """No gradients outside of `net.head`, and batch normalisation there keeps its statistics; or all as usual again."""
+    """Freeze a net outside of its `head`: no gradients, and batch normalisation keeps its statistics.
+
+    Args:
+        net: has a `head`.
+        frozen: False reverses this.
+    """
     head = set(net.head.modules())
     for module in net.modules():
         if module not in head and module is not net:
@@ -159,7 +142,11 @@ def require_epochs(freeze_epochs: int) -> None:
         raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
 
 
-def allow_freezing(trainer: "Trainer") -> None:
-    """Raises UserError if processes would wait for gradients that frozen parameters do not get."""
+def allow_freezing(trainer: Trainer) -> None:
+    """Check that distributed training does not wait for the gradients of frozen parameters.
+
+    Raises:
+        UserError: it would wait.
+    """
     if trainer.world_size > 1 and not finds_unused_parameters(trainer):
         raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")

@@ -17,7 +17,6 @@ from kit.labels.evaluation import LabelEvaluation
 from kit.labels.exported import Exported
 from kit.labels.predictions import Classified, Predictions
 from kit.task import Task
-from kit.training.image_sizes import refuse_wrong_sizes
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 
@@ -73,8 +72,6 @@ class Classifier(Task):
         )
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
-            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:

@@ -18,7 +18,6 @@ from kit.masks.exported import Exported
 from kit.masks.losses import CrossEntropy, Mean
 from kit.masks.predictions import Predictions
 from kit.task import Task
-from kit.training.image_sizes import refuse_wrong_sizes
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 from kit.zoo.segmentation import enlarged, in_windows
@@ -74,8 +73,6 @@ class Segmenter(Task):
         self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
-            refuse_wrong_sizes(self)
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:

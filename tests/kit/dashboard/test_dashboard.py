@@ -45,8 +45,9 @@ def log(run: Path) -> EventAccumulator:
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = log(run)
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
-    # Sorted, since the names of a log's files tell their order by the second alone.
-    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
+    # Sorted, since the names of a log's files tell their order by the second alone. A step that was repeated after a
+    # resume has logged the same point twice.
+    return {tag: sorted({(event.step, event.value) for event in events.Scalars(tag)}) for tag in tags}
 
 
 def text(events: EventAccumulator, tag: str) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints that would take more memory than their size says are refused."""
+"""Checkpoints that would take more memory than their files have bytes are refused."""
 
 import zipfile
 from pathlib import Path
@@ -13,8 +13,8 @@ from kit.prediction import load
 from kit.safeguards.resume.writing import damage
 
 
-def test_a_checkpoint_that_would_grow_is_refused() -> None:
-    sound, bomb, larger, filler = Path("sound.ckpt"), Path("bomb.ckpt"), Path("larger.ckpt"), Path("filler.ckpt")
+def test_checkpoint_larger_than_its_file_is_refused() -> None:
+    sound, bomb, larger = Path("sound.ckpt"), Path("bomb.ckpt"), Path("larger.ckpt")
     torch.save({"a": torch.zeros(1000), "b": {"c": [1, "x"]}}, sound)
     checkpoint_limits.require_stored(sound)
     with zipfile.ZipFile(sound) as inside, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as outside:
@@ -28,25 +28,17 @@ def test_a_checkpoint_that_would_grow_is_refused() -> None:
     larger.write_bytes(data)
     with pytest.raises(ValueError, match="declares"):
         checkpoint_limits.require_stored(larger)
-    torch.save({"a": bytearray(10)}, filler)
-    with pytest.raises(ValueError, match="bytearray"):
-        checkpoint_limits.require_stored(filler)
     Path("older.ckpt").write_bytes(b"\x80\2N." + sound.read_bytes())  # a pickle for torch, a zip file for Python
     with pytest.raises(zipfile.BadZipFile):
         checkpoint_limits.require_stored(Path("older.ckpt"))
 
 
-def test_weights_may_be_of_the_older_format_and_still_fill_nothing() -> None:
-    for name, content in (("sound", torch.zeros(9)), ("filler", bytearray(10))):
-        torch.save({"a": content}, f"{name}.pth", _use_new_zipfile_serialization=False)
-        torch.save({"a": content}, f"{name}.pt")
-    for ending in ("pt", "pth"):
-        checkpoint_limits.require_weights(Path(f"sound.{ending}"))
-        with pytest.raises(ValueError, match="bytearray"):
-            checkpoint_limits.require_weights(Path(f"filler.{ending}"))
+def test_weights_of_the_older_format() -> None:
+    torch.save({"a": torch.zeros(9)}, "sound.pth", _use_new_zipfile_serialization=False)
+    checkpoint_limits.require_weights(Path("sound.pth"))
 
 
-def test_what_would_grow_is_refused_by_every_verb() -> None:
+def test_verbs_refuse_a_checkpoint_larger_than_its_file() -> None:
     torch.save({"a": torch.zeros(1000)}, "sound.ckpt")
     with zipfile.ZipFile("sound.ckpt") as inside, zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as outside:
         for part in inside.namelist():
@@ -56,22 +48,3 @@ def test_what_would_grow_is_refused_by_every_verb() -> None:
     with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
         load("bomb.ckpt")
     assert "compressed" in (damage(Path("bomb.ckpt")) or "")  # `--resume` takes another one
-
-
-def test_a_checkpoint_in_which_python_and_torch_find_different_parts_is_refused() -> None:
-    torch.save({"a": torch.zeros(9)}, "sound.ckpt")
-    content = Path("sound.ckpt").read_bytes()
-    start = content.index(b"PK\1\2")
-    end = content.rindex(b"PK\6\6")
-    Path("twice.ckpt").write_bytes(content[:end] + content[start:end] + content[end:])  # torch reads the first list
-    Path("behind.ckpt").write_bytes(content + b"more")
-    for name in ("twice", "behind"):
-        with pytest.raises(zipfile.BadZipFile):
-            checkpoint_limits.require_stored(Path(f"{name}.ckpt"))
-    with zipfile.ZipFile("sound.ckpt") as inside, zipfile.ZipFile("plain.ckpt", "w") as outside:
-        for part in inside.namelist():
-            outside.writestr(part, inside.read(part))
-    checkpoint_limits.require_stored(Path("plain.ckpt"))  # without zip64's records
-    torch.save({"a": b"bytes"}, "bytes.ckpt")
-    with pytest.raises(ValueError, match="bytes"):
-        checkpoint_limits.require_stored(Path("bytes.ckpt"))

@@ -1,3 +1,5 @@
+"""Pictures are composed of images, labels, captions and legends."""
+
 import pytest
 import torch
 
@@ -18,19 +20,19 @@ from kit.ground.drawing import (
 DOT = torch.tensor([[[1, 2]], [[3, 4]], [[5, 6]]], dtype=torch.uint8)  # [3 1 2]
 
 
-def test_the_colours_of_a_hundred_classes_differ():
+def test_colours_of_a_hundred_classes_differ():
     assert len({class_colour(place) for place in range(100)}) == 100
     nearest = [sum(abs(a - b) for a, b in zip(class_colour(i), class_colour(i + 1), strict=True)) for i in range(100)]
     assert min(nearest) > 100
     assert class_colour(3) == class_colour(3)
 
 
-def test_pixels_become_squares():
+def test_zoom():
     assert zoomed(DOT[:1], 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
     assert [zoom_factor(torch.zeros(3, *size)) for size in ((8, 8), (28, 40), (90, 300), (480, 640))] == [16, 5, 1, 1]
 
 
-def test_a_strip_is_enlarged_as_far_as_a_jpeg_can_be():
+def test_zoom_is_limited_by_the_longer_side():
     for size in ((1, 300), (300, 1), (2, 8000), (1, 60000)):
         strip = torch.zeros(3, *size)
         assert 1 <= zoom_factor(strip, 240) * max(size) <= max(8192, *size)
@@ -38,14 +40,14 @@ def test_a_strip_is_enlarged_as_far_as_a_jpeg_can_be():
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a\tb", "a\x00b", "a\udcffb"])
-def test_a_name_with_what_cannot_be_written_is_written_without_it(word):
+def test_unprintable_characters_become_spaces(word):
     image = torch.zeros(3, 40, 90, dtype=torch.uint8)
     assert torch.equal(draw_labels(image, [((0, 0), word, RED)]), draw_labels(image, [((0, 0), "a b", RED)]))
     assert torch.equal(add_caption(image, [(word, RED)]), add_caption(image, [("a b", RED)]))
     assert torch.equal(legend([(word, RED)], 90), legend([("a b", RED)], 90))
 
 
-def test_images_are_put_together_on_one_ground():
+def test_images_side_by_side_and_stacked():
     tall = torch.full((3, 3, 1), 9, dtype=torch.uint8)
     both = side_by_side([DOT, tall], gap=2)
     assert both.shape == (3, 3, 5)
@@ -55,12 +57,12 @@ def test_images_are_put_together_on_one_ground():
     assert column.shape == (3, 5, 2) and torch.equal(column[:, 4:], DOT)
 
 
-def test_a_grid_breaks_its_rows():
+def test_grid_breaks_rows():
     assert grid([DOT] * 5, width=7, gap=1).shape == (3, 5, 5)
     assert grid([DOT], width=1).shape == DOT.shape
 
 
-def test_a_caption_is_below_and_changes_nothing_of_the_image():
+def test_caption_is_below_the_unchanged_image():
     image = torch.randint(0, 255, (3, 20, 30), dtype=torch.uint8)
     drawn = add_caption(image, [("a", RED), ("a caption that is wider than its image", RED)])
     assert torch.equal(drawn[:, :20, :30], image) and drawn.shape[2] > 200
@@ -70,7 +72,7 @@ def test_a_caption_is_below_and_changes_nothing_of_the_image():
     ).any()
 
 
-def test_words_stay_in_the_image():
+def test_labels_stay_within_the_image():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     for place in ((-9, -9), (999, 999)):
         drawn = draw_labels(image, [(place, "x", RED)])
@@ -79,7 +81,7 @@ def test_words_stay_in_the_image():
     assert torch.equal(draw_labels(image, []), image)
 
 
-def test_a_legend_breaks_its_rows():
+def test_legend_breaks_rows():
     names = [(f"class {k}", class_colour(k)) for k in range(9)]
     assert legend(names, 1000).shape[1] < legend(names, 150).shape[1]
     assert legend(names, 150).shape[2] == 150

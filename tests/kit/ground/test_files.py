@@ -1,4 +1,4 @@
-"""Only regular files are read, within limits."""
+"""Only regular files are read, and within limits of size."""
 
 import os
 from pathlib import Path
@@ -13,13 +13,13 @@ from kit.ground.errors import BrokenFiles
     ("text", "word"),
     [("[" * 5000 + "]" * 5000, "nested"), ('{"a": ' + "9" * 5000 + "}", "digits"), ('{\n"a" 1}', "json:2")],
 )
-def test_json_beyond_a_limit_is_refused(text: str, word: str) -> None:
+def test_broken_json_and_json_beyond_a_limit_is_refused(text: str, word: str) -> None:
     Path("a.json").write_text(text)
     with pytest.raises(BrokenFiles, match=word):
         files.read_json(Path("a.json"))
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
     os.mkfifo("pipe")
     Path("folder").mkdir()
     Path("link").symlink_to("/dev/zero")

@@ -1,4 +1,4 @@
-"""Names that libraries do not promise to keep are there; a version that changes one fails by its name."""
+"""Private names of libraries exist; a version that changes one fails with that name."""
 
 import ast
 from pathlib import Path
@@ -40,12 +40,12 @@ LIBRARIES = ("torch", "torchvision", "lightning", "jsonargparse", "tensorboard",
 
 
 @pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in NAMES.items() for name in names])
-def test_it_is_there(owner, name):
+def test_private_name_exists(owner, name):
     source = Path(__import__("inspect").getsourcefile(owner)).read_text() if isinstance(owner, type) else ""
     assert hasattr(owner, name) or f"self.{name}" in source, f"{owner.__name__} has no {name} any more"
 
 
-def test_they_work():
+def test_private_functions_work():
     assert _torch.version_of(torch.zeros(2).add_(1)) == 1
     assert [name for _, name in _torch.buffers_by_owner(torch.nn.BatchNorm1d(2))][:2] == ["running_mean", "running_var"]
     assert not _torch.is_compiled(torch.nn.Linear(1, 1))
@@ -55,7 +55,7 @@ def private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def test_nobody_else_imports_private_modules_and_names():
+def test_only_listed_modules_import_private_names():
     root = Path(kit.__file__).parent
     allowed = {"ground/_torch.py", "ground/_lightning.py", "config/_jsonargparse.py"}
     found = set()

@@ -1,4 +1,4 @@
-"""Names of files and classes are anybody's, and cannot control the terminal that they are shown on."""
+"""Names of files and classes cannot control the terminal."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ SHOWN = r"\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp\x0d\nerror: all is well"
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
-    """Returns, from within a test, what reaches the terminal of a process that `process.prepare` has prepared."""
+    """Return a function that escapes the output and returns what reaches the terminal."""
 
     def prepare() -> io.StringIO:
         screen = io.StringIO()
@@ -38,14 +38,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
     return prepare
 
 
-def test_a_text_becomes_a_line() -> None:
+def test_text_becomes_one_line() -> None:
     assert terminal.escape(EVIL) == SHOWN
     assert terminal.escape("größe 日本 👩‍🔬.png") == "größe 日本 👩‍🔬.png"
     assert terminal.escape("latin\udce9.png") == r"latin\xe9.png"  # a byte that is no UTF-8
     assert len(terminal.escape("x" * 10**6)) < 1000
 
 
-def test_nothing_that_is_printed_controls_the_terminal(watched: Callable[[], io.StringIO]) -> None:
+def test_printed_control_characters_are_escaped(watched: Callable[[], io.StringIO]) -> None:
     handler = logging.StreamHandler()
     logging.getLogger("lightning.fabric").addHandler(handler)
     screen = watched()
@@ -62,14 +62,14 @@ def test_nothing_that_is_printed_controls_the_terminal(watched: Callable[[], io.
     ]
 
 
-def test_progress_bars_still_move(watched: Callable[[], io.StringIO]) -> None:
+def test_progress_bars_move(watched: Callable[[], io.StringIO]) -> None:
     screen = watched()
     for _ in tqdm(range(2), position=1, file=sys.stderr, mininterval=0, desc="a\x1b[2J"):
         pass
     assert "\x1b[A" in screen.getvalue() and "\r" in screen.getvalue() and "\x1b[2J" not in screen.getvalue()
 
 
-def test_the_line_of_an_error_is_one_line(watched: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_message_is_escaped(watched: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
     screen = watched()
 
     def verb(args: list[str]) -> None:
@@ -81,7 +81,7 @@ def test_the_line_of_an_error_is_one_line(watched: Callable[[], io.StringIO], mo
     assert screen.getvalue() == f"error: 2 of 9 images:\n  {SHOWN}\n  b.jpg\n"
 
 
-def test_reports_show_names_in_a_line_and_pages_escape_them() -> None:
+def test_reports_and_pages_escape_names() -> None:
     name = f"{EVIL}<script>"
     faults = [Fault("class-unknown", "error", f"data/{name}", None, f"no class '{name}'; rename it") for _ in range(2)]
     survey = Survey(faults, {"train": 1}, "data", 0.1, [])
@@ -91,6 +91,6 @@ def test_reports_show_names_in_a_line_and_pages_escape_them() -> None:
     assert "\x1b" not in page.html(survey) and "<script>" not in page.html(survey)
 
 
-def test_the_table_of_results_shows_names_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:
     report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
     assert capsys.readouterr().out == f"\ntest/accuracy/{SHOWN}  0.5000\n"

@@ -1,4 +1,4 @@
-"""Work in threads comes back in order, and is not done far ahead of whoever takes it."""
+"""Threads return results in order, and do not work far ahead of the caller."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ from kit.ground.threads import map_in_threads
 
 
 @pytest.mark.parametrize(("at_once", "ahead"), [(1, 1), (1, 8), (3, 2), (16, 64)])
-def test_in_order_whatever_takes_longer(at_once, ahead):
+def test_results_are_in_order(at_once, ahead):
     def square(number: int) -> int:
         time.sleep(0.002 * (number % 3))
         return number * number
@@ -18,14 +18,14 @@ def test_in_order_whatever_takes_longer(at_once, ahead):
     assert list(map_in_threads(square, range(50), at_once, ahead)) == [n * n for n in range(50)]
 
 
-def test_an_endless_stream_is_taken_as_it_is_needed():
+def test_endless_input_is_read_as_needed():
     done = []
     results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), at_once=2, ahead=3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(done) <= 10 + 2 * 3
 
 
-def test_an_error_ends_it_and_what_waits_is_not_begun():
+def test_exception_stops_the_waiting_work():
     begun, barrier = [], threading.Event()
 
     def work(number: int) -> int:

@@ -1,4 +1,4 @@
-"""YAML that anyone may have written is read within limits, and mistakes in it end in one line."""
+"""YAML is read within limits, and mistakes in it end in one line."""
 
 from pathlib import Path
 
@@ -11,8 +11,12 @@ from kit.ground.errors import UserError
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
 
+MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}\n" for i in range(1, 12)
+)
 
-def test_words_that_are_no_booleans_stay_text() -> None:
+
+def test_scalars_follow_the_core_schema() -> None:
     read = yaml_files.parse_yaml("[yes, no, on, off, y, true, False, null, ~, 007, 12:30, 2024-01-31, 0x1F]")
     text = ["yes", "no", "on", "off", "y"]
     assert read == [*text, True, False, None, None, "007", "12:30", "2024-01-31", "0x1F"]
@@ -25,29 +29,31 @@ def test_words_that_are_no_booleans_stay_text() -> None:
     ("text", "word"),
     [
         (LAUGHS, "values"),
-        ("&a [*a]", "itself"),
+        ("&a [*a]", "nested"),
         ("[" * 1000 + "]" * 1000, "nested"),
         ("- " * 60 + "x", "nested"),
-        ("x: " + "9" * 5000, "5,000 digits"),
-        ("x: !!int '" + "1:" * 5000 + "1'", "digits"),
+        ("x: " + "9" * 5000, "digits"),
+        ("x: !!int '" + "1:" * 5000 + "1'", "invalid literal"),
         ("x: !!int cat", "cat"),
         ("x: !!timestamp cat", "groupdict"),
         ("!!python/object/apply:os.system [touch touched]", "tag"),
         ("x: \ud800", "surrogates"),
+        ("a: *b", "undefined alias"),
+        (MERGES, "values"),
         ("a: [1", "expected"),
     ],
 )
-def test_yaml_beyond_a_limit_is_refused(text: str, word: str) -> None:
+def test_broken_yaml_and_yaml_beyond_a_limit_is_refused(text: str, word: str) -> None:
     with pytest.raises(yaml.YAMLError, match=word):
         yaml_files.parse_yaml(text)
     assert not Path("touched").exists()
 
 
-def test_anchors_within_the_limits_are_followed() -> None:
+def test_anchors_and_merges() -> None:
     assert yaml_files.parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]")["b"] == {"x": 1, "y": 2}
 
 
-def test_a_broken_config_is_named_with_its_line() -> None:
+def test_broken_config_is_reported_with_its_line() -> None:
     Path("mine.yaml").write_text("names:\n- a\n- [b\n")
     with pytest.raises(UserError, match=r"mine\.yaml:4: broken YAML"):
         yaml_files.read_yaml(Path("mine.yaml"))
@@ -65,7 +71,7 @@ def test_a_broken_config_is_named_with_its_line() -> None:
         ("seed_everything: " + "9" * 5000, "digits"),
     ],
 )
-def test_configs_beyond_a_limit_end_in_one_line(text: str, word: str) -> None:
+def test_config_beyond_a_limit_is_reported_in_one_line(text: str, word: str) -> None:
     Path("mine.yaml").write_text(text)
     with pytest.raises(UserError, match=f"mine.yaml:.*{word}"):
         verbs.fit(["--config", "mine.yaml"])

@@ -1,4 +1,4 @@
-"""A run that is killed and goes on ends as one that never was."""
+"""A run that is killed and resumed ends as one that was never killed."""
 
 import json
 import os
@@ -39,7 +39,7 @@ RUN = {
 
 
 class Killed(BaseException):
-    """As SIGKILL, the process has no say; what was handed to the writer may be on the disk already."""
+    """Stands for SIGKILL: no handler runs, and what was handed to the writer may be on the disk already."""
 
 
 def config_of_all_runs() -> None:
@@ -59,7 +59,7 @@ def fit(name: str, *args: str) -> Path:
 
 @pytest.fixture
 def whole(once) -> Path:
-    """The run that is not stopped, made once."""
+    """Return the run that is not stopped, which is made once."""
 
     def make() -> None:
         config_of_all_runs()
@@ -70,7 +70,7 @@ def whole(once) -> Path:
 
 @pytest.fixture
 def killed(monkeypatch):
-    """Starts a run that ends in the `at`th call of a method of the task's, before the call or after it."""
+    """Return a function that starts a run which ends in the `at`-th call of a method of the task."""
 
     def run(name: str, at: int, where: str, *args: str) -> Path:
         calls = 0
@@ -93,9 +93,8 @@ def killed(monkeypatch):
 
 
 def contents(run: Path, name: str) -> dict[str, Any]:
-    """A checkpoint without what may differ: where the run lies, and how many bytes its log has."""
+    """Return a checkpoint without what may differ: the run's folder."""
     content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    content["exact_resume"].pop("log")
     for state in content["callbacks"].values():
         for key in [key for key in state if "path" in key or key in ("dirpath", "best_k_models")]:
             del state[key]
@@ -118,9 +117,10 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
 
 
 def log(run: Path) -> list[tuple[str, int, float]]:
+    """Return what TensorBoard shows. A validation that was repeated may have logged the same point twice."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]  # by the clock
-    return sorted((tag, event.step, event.value) for tag in tags for event in events.Scalars(tag))
+    return sorted({(tag, event.step, event.value) for tag in tags for event in events.Scalars(tag)})
 
 
 def assert_same(run: Path, other: Path) -> None:
@@ -141,7 +141,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("how", "moments"), KILLS)
-def test_killed_at_any_moment(killed, whole, how, moments):
+def test_resume_after_a_kill_at_any_moment(killed, whole, how, moments):
     whole = fit("whole", *STEPS[how]) if STEPS[how] else whole
     for at, where in moments:
         name = f"{where}_{at}"
@@ -151,14 +151,14 @@ def test_killed_at_any_moment(killed, whole, how, moments):
 
 
 @pytest.mark.slow
-def test_workers_begin_in_the_middle_too(killed):
+def test_workers_resume_within_an_epoch(killed):
     options = ["--data.num_workers", "2", *STEPS["every step"]]
     whole, run = fit("whole", *options), killed("killed", 12, "training_step", *options)
     verbs.fit(["--resume", str(run)])
     assert_same(whole, run)
 
 
-def test_a_damaged_file_gives_way_to_the_one_before_it(killed, whole, capsys):
+def test_previous_checkpoint_replaces_a_damaged_one(killed, whole, capsys):
     run = killed("killed", 20, "training_step", *STEPS["every step"])
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
@@ -169,7 +169,7 @@ def test_a_damaged_file_gives_way_to_the_one_before_it(killed, whole, capsys):
     assert_same(whole, run)
 
 
-def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
+def test_completed_batches_are_not_repeated(killed, monkeypatch):
     run = killed("killed", 4, "training_step", *STEPS["every step"])
     seen = []
     step = Restless.training_step
@@ -180,10 +180,10 @@ def test_a_batch_that_was_done_is_not_read_again(killed, monkeypatch):
     assert seen[: 7 - first] == list(range(first, 7))
 
 
-def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
+def test_more_epochs_give_a_longer_schedule(killed, capsys):
     run = fit("run", "--early_stopping.patience", "null")
     verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
-    assert "the schedule is made anew, for 42 steps in all" in capsys.readouterr().out
+    assert "the schedule is computed anew, for 42 steps in all" in capsys.readouterr().out
     rates = {step: value for tag, step, value in log(run) if tag == "learning_rate"}
     straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
     planned = {step: value for tag, step, value in log(straight) if tag == "learning_rate"}
@@ -193,7 +193,7 @@ def test_more_epochs_get_a_schedule_for_the_whole_length(killed, capsys):
         verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
 
 
-def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
+def test_another_config_needs_force(killed, capsys):
     run = killed("killed", 10, "training_step")
     with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new one, or .* --force true"):
         verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
@@ -207,13 +207,13 @@ def test_another_config_is_refused_unless_it_is_forced(killed, capsys):
 
 
 @pytest.mark.slow
-def test_where_a_run_computes_is_no_change(killed, whole):
+def test_hardware_options_are_no_change_of_the_config(killed, whole):
     run = killed("killed", 10, "training_step")
     verbs.fit(["--resume", str(run), "--data.num_workers", "1", "--exact_resume.every_minutes", "1", "--check", "warn"])
     assert_equal(contents(whole, "last")["state_dict"], contents(run, "last")["state_dict"])
 
 
-def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
+def test_other_data_are_refused(killed, monkeypatch):
     run = killed("killed", 10, "training_step")
     load_split = Shades.load_split
     monkeypatch.setattr(Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(10)))
@@ -228,7 +228,7 @@ def test_other_data_are_refused_with_the_difference(killed, monkeypatch):
         verbs.fit(["--resume", str(run)])
 
 
-def test_it_can_be_turned_off():
+def test_disabled_callback_writes_no_last_checkpoint():
     run = fit("off", "--exact_resume.enabled", "false")
     assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.ckpt"]
 
@@ -237,8 +237,8 @@ SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "sto
 
 
 @pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_saves_and_says_how_to_go_on(number, code, said, whole, monkeypatch):
-    """In this process: the signal comes in the middle of a step."""
+def test_signal_saves_and_prints_the_command_to_resume(number, code, said, whole, monkeypatch):
+    """The signal comes in the middle of a step."""
     step = Restless.training_step
     at = iter(range(100))
 
@@ -260,7 +260,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, said, whole, monkeyp
     assert_same(whole, run)
 
 
-def test_a_second_ctrl_c_stops_at_once(monkeypatch):
+def test_second_ctrl_c_stops_at_once(monkeypatch):
     def interrupted(self, batch, batch_idx):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
@@ -271,7 +271,7 @@ def test_a_second_ctrl_c_stops_at_once(monkeypatch):
         fit("stopped")
 
 
-def test_a_signal_in_validation_ends_it_and_it_is_run_again(whole, monkeypatch):
+def test_signal_in_a_validation_which_is_repeated(whole, monkeypatch):
     step = Restless.validation_step
 
     def interrupted(self, batch, batch_idx):
@@ -291,7 +291,7 @@ DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 ENDLESS = ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
 
 
-def goes_on_alone(run: Path, said: str, ranks) -> None:
+def resumes_alone(run: Path, said: str, ranks) -> None:
     assert said.count("stopped by SIGTERM; to go on") == 1 and "Traceback" not in said
     epochs = contents(run, "last")["epoch"] + 2
     words = ["--resume", str(run), "--trust", "tiny_task", "--trust", "poison", "--trainer.devices", "1"]
@@ -302,15 +302,15 @@ def goes_on_alone(run: Path, said: str, ranks) -> None:
     assert contents(run, "last")["exact_resume"]["processes"] == 1
 
 
-def test_two_processes_stop_together_and_one_can_go_on(ranks):
+def test_two_processes_stop_together_and_one_resumes(ranks):
     ended = ranks("tiny_app.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS,
                   "--trainer.callbacks+=poison.Terminated", "--trainer.callbacks.step", "5")  # fmt: skip
     assert ended.returncode == 143, ended.stderr
-    goes_on_alone(Path("runs/two/version_0"), ended.stderr, ranks)
+    resumes_alone(Path("runs/two/version_0"), ended.stderr, ranks)
 
 
 @pytest.mark.slow
-def test_two_processes_that_one_has_started_stop_together(ranks):
+def test_two_processes_stop_together_if_one_has_started_the_other(ranks):
     """SIGTERM to all of them, as `timeout` and SLURM send it."""
     paths = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
     line = [sys.executable, "-m", "tiny_app.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS]
@@ -324,12 +324,12 @@ def test_two_processes_that_one_has_started_stop_together(ranks):
         os.killpg(started.pid, signal.SIGTERM)
         _, said = started.communicate(timeout=120)
     assert started.returncode == 143, said
-    goes_on_alone(run, said, ranks)
+    resumes_alone(run, said, ranks)
 
 
 @pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (1, 2)), 3])
-def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkeypatch):
-    """In the last epoch, too: the test is for the resumed run."""
+def test_signal_with_one_batch_per_epoch_and_no_validation(at, monkeypatch):
+    """Also in the last epoch; the resumed run does the test."""
     words = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0"]
     step, calls = Restless.training_step, []
 
@@ -351,15 +351,15 @@ def test_one_batch_an_epoch_and_no_validation_leave_room_for_a_signal(at, monkey
 
 
 @pytest.mark.slow
-def test_a_validation_within_a_sum_of_gradients(killed):
-    """The gradients that were gathered so far are in no checkpoint."""
+def test_validation_while_gradients_are_accumulated(killed):
+    """No checkpoint holds the gradients that were accumulated so far."""
     words = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "3"]
     run = killed("killed", 6, "training_step", *words)
     verbs.fit(["--resume", str(run)])
     assert_same(fit("whole", *words), run)
 
 
-def test_a_module_that_saves_no_hyperparameters_can_go_on(monkeypatch):
+def test_module_that_saves_no_hyperparameters_can_be_resumed(monkeypatch):
     monkeypatch.setattr(Judge, "save_hyperparameters", lambda *_, **__: None)
     words = ["--model", "tiny_task.Judge", "--trainer.max_epochs", "1", "--trainer.callbacks", "[]"]
     words += ["--early_stopping.patience", "null"]
@@ -371,8 +371,8 @@ def test_a_module_that_saves_no_hyperparameters_can_go_on(monkeypatch):
         verbs.test([str(run)])
 
 
-def test_a_strangers_paths_are_not_followed():
-    """The file of a score that has been bettered is deleted."""
+def test_paths_in_a_foreign_checkpoint_are_not_deleted():
+    """Lightning deletes the file of the previous best score, which a checkpoint names."""
     run, victim = fit("run", "--trainer.max_epochs", "1", "--early_stopping.patience", "null"), Path("victim.ckpt")
     victim.write_text("precious")
     file = run / "checkpoints" / "last.ckpt"

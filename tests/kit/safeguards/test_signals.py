@@ -23,41 +23,41 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_under_slurm_its_signals_stop_a_run(number, monkeypatch):
+def test_slurm_signals_stop_a_run(number, monkeypatch):
     monkeypatch.setattr(signals.SLURMEnvironment, "detect", lambda: True)
-    heard = Signals()
-    heard.listen(TRAINER)
+    received = Signals()
+    received.listen(TRAINER)
     os.kill(os.getpid(), number)
-    stopped = heard.stopped("COMMAND")
+    stopped = received.stopped("COMMAND")
     assert str(stopped) == f"stopped by {number.name}; to go on: COMMAND"
     assert stopped.exit_code == 143
 
 
-def test_elsewhere_they_are_left_alone():
+def test_slurm_signals_are_ignored_without_slurm():
     before = signal.getsignal(signal.SIGUSR1)
     Signals().listen(TRAINER)
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_what_was_told_to_be_ignored_stays_ignored():
+def test_ignored_signal_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Signals().listen(TRAINER)
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-def test_the_processes_that_this_one_started_are_told():
-    told = []
-    launcher = SimpleNamespace(kill=told.append)
+def test_signal_is_sent_to_started_processes():
+    sent = []
+    launcher = SimpleNamespace(kill=sent.append)
     Signals().listen(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher), is_global_zero=True))
     os.kill(os.getpid(), signal.SIGINT)
-    assert told == [signal.SIGTERM]
+    assert sent == [signal.SIGTERM]
 
 
-def test_one_process_agrees_with_itself_at_once():
+def test_single_process_needs_no_agreement():
     assert Agreement(1)(True, False) == [True, False]
 
 
-def test_workers_outlive_the_first_signals():
+def test_workers_ignore_the_first_signals():
     ignore_signals(0)
     for number in STOPPING:
         os.kill(os.getpid(), number)

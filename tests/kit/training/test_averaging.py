@@ -1,3 +1,5 @@
+"""The decay of averaged weights is smaller at the start of a run."""
+
 import pytest
 import torch
 
@@ -5,22 +7,22 @@ from kit.training.averaging import average
 
 
 def averages(decay: float, steps: int) -> list[float]:
-    """Of a weight that is n after n steps."""
-    there, found = [torch.zeros(1)], []
+    """Return the averages of a weight that is n after n steps."""
+    averaged, values = [torch.zeros(1)], []
     for step in range(steps):
         if step:  # torch takes the first weights as they are
-            average(decay, there, [torch.full((1,), float(step))], torch.tensor(step))
-        found.append(there[0].item())
-    return found
+            average(decay, averaged, [torch.full((1,), float(step))], torch.tensor(step))
+        values.append(averaged[0].item())
+    return values
 
 
-def test_a_short_run_forgets_what_it_began_with():
+def test_short_run_forgets_its_first_weights():
     found, expected = averages(0.998, 20), 0.0
     for step in range(1, 20):
         expected += (1 - (1 + step) / (10 + step)) * (step - expected)
     assert found[-1] == pytest.approx(expected) and expected > 10
 
 
-def test_a_long_one_has_the_decay_that_was_asked_for():
+def test_long_run_has_the_given_decay():
     found = averages(0.5, 20)
     assert found[-1] == pytest.approx(found[-2] + 0.5 * (19 - found[-2]))

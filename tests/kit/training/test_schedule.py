@@ -1,4 +1,4 @@
-"""Schedules by their class paths: which arguments are filled in, when they step, and that the guards respect them."""
+"""Schedules by class path: which arguments are filled in, when they step, and how guards cut them."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from kit.cli import process, verbs
 from kit.config.parser import Parser
 from kit.ground.errors import UserError
 from kit.safeguards.nan.rollback import cut_learning_rates
-from kit.training.plateau import StepAfterValidation
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 TORCH = "torch.optim.lr_scheduler"
@@ -37,7 +36,7 @@ RUN = {
 
 
 def chosen(*args: str) -> Namespace:
-    """A schedule as the command line makes it: a factory."""
+    """Return a factory of schedules, as the command line makes it."""
     parser = Parser()
     parser.add_argument("--schedule", type=Schedule | None)
     parser.add_argument("--schedule_interval", type=Interval | None)
@@ -45,9 +44,9 @@ def chosen(*args: str) -> Namespace:
 
 
 def task(steps: float = STEPS, **trainer: Any) -> Any:
-    """As much of a task in a trainer as is needed."""
+    """Return the parts of a task and its trainer that are needed."""
     known = {"estimated_stepping_batches": steps, "num_training_batches": STEPS // EPOCHS, "is_global_zero": True}
-    known |= {"accumulate_grad_batches": 1, "enable_validation": True, "callbacks": [StepAfterValidation()]}
+    known |= {"accumulate_grad_batches": 1, "enable_validation": True, "check_val_every_n_epoch": 2}
     weights = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
     own = {"parameters": lambda: weights, "monitor": "val/score", "mode": "max"}
     return SimpleNamespace(trainer=SimpleNamespace(**known | trainer), **own)
@@ -58,7 +57,7 @@ def adam(groups: Any) -> torch.optim.Optimizer:
 
 
 def made(*args: str, **trainer: Any) -> dict[str, Any]:
-    """Lightning's description of a schedule of the command line."""
+    """Return Lightning's description of a schedule from the command line."""
     given = chosen(*args)
     return optimizer_and_schedule(task(**trainer), adam, given.schedule, given.schedule_interval)["lr_scheduler"]
 
@@ -95,14 +94,14 @@ KNOWN = [  # a class, its arguments, when it steps, and the same made by hand
 @pytest.mark.parametrize(
     ("name", "arguments", "interval", "maker"), KNOWN, ids=[f"{name}-{arguments}" for name, arguments, *_ in KNOWN]
 )
-def test_a_schedule_has_its_own_arguments_and_the_runs_length(name, arguments, interval, maker):
+def test_schedule_gets_its_arguments_and_the_run_length(name, arguments, interval, maker):
     given = [f"--schedule.{key}={value}" for key, value in arguments.items()]
     found = made("--schedule", f"{TORCH}.{name}", *given)
     assert found["interval"] == interval
     assert rates(found["scheduler"]) == wanted(maker)
 
 
-def test_ours_steps_with_the_optimizer_over_the_run(capsys):
+def test_warmup_cosine_steps_with_the_optimizer(capsys):
     found = made("--schedule", "kit.training.schedule.WarmupCosine", "--schedule.warmup", "0.25")
     assert found["interval"] == "step"
     assert rates(found["scheduler"]) == wanted(lambda o: WarmupCosine(o, STEPS, 0.25))
@@ -110,7 +109,7 @@ def test_ours_steps_with_the_optimizer_over_the_run(capsys):
     assert "schedule: WarmupCosine over 12 steps, stepped after each optimizer step" in capsys.readouterr().out
 
 
-def test_the_interval_can_be_chosen_and_the_length_follows_it(capsys):
+def test_interval_can_be_chosen_and_changes_the_length(capsys):
     by_epochs = made("--schedule", f"{TORCH}.CosineAnnealingLR", "--schedule_interval", "epoch")
     assert by_epochs["interval"] == "epoch"
     assert by_epochs["scheduler"].T_max == EPOCHS
@@ -119,7 +118,7 @@ def test_the_interval_can_be_chosen_and_the_length_follows_it(capsys):
     assert by_steps["interval"] == "step"
 
 
-def test_accumulated_batches_make_fewer_steps_of_an_epoch():
+def test_accumulated_batches_give_fewer_steps():
     found = made(
         *("--schedule", f"{TORCH}.CosineAnnealingLR", "--schedule_interval", "epoch"),
         **{"steps": 6, "num_training_batches": 4, "accumulate_grad_batches": 2},
@@ -127,19 +126,16 @@ def test_accumulated_batches_make_fewer_steps_of_an_epoch():
     assert found["scheduler"].T_max == EPOCHS
 
 
-def test_a_max_lr_that_is_filled_in_is_said(capsys):
-    made("--schedule", f"{TORCH}.OneCycleLR")
-    assert "OneCycleLR over 12 steps with max_lr 0.1, the optimizer's" in capsys.readouterr().out
-
-
-def test_a_plateau_follows_the_tasks_monitor_upwards(capsys):
+def test_plateau_follows_the_monitor_of_the_task(capsys):
     found = made("--schedule", f"{TORCH}.ReduceLROnPlateau", "--schedule.patience", "1", "--schedule.factor", "0.5")
     assert (found["monitor"], found["scheduler"].mode, found["scheduler"].patience) == ("val/score", "max", 1)
-    assert "stepped after each validation by val/score (max)" in capsys.readouterr().out
-    assert made("--schedule", f"{TORCH}.ReduceLROnPlateau", callbacks=[])["frequency"] == 1  # Lightning's own way
+    assert (found["frequency"], found["strict"]) == (2, True)
+    assert "stepped after each validated epoch" in capsys.readouterr().out
+    found = made("--schedule", f"{TORCH}.ReduceLROnPlateau", check_val_every_n_epoch=None)
+    assert (found["frequency"], found["strict"]) == (1, False)
 
 
-def test_a_function_of_a_notebook_makes_any_schedule():
+def test_function_can_make_any_schedule():
     def function(optimizer):
         return schedules.SequentialLR(
             optimizer, [schedules.ConstantLR(optimizer), schedules.ExponentialLR(optimizer, 0.9)], [2]
@@ -164,28 +160,28 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("args", "words"), MISTAKES, ids=[args[0] for args, _ in MISTAKES])
-def test_what_cannot_be_is_said_in_one_line(args, words):
+def test_mistake_is_reported_in_one_line(args, words):
     with pytest.raises(UserError) as caught:
         made("--schedule", f"{TORCH}.{args[0]}", *args[1:])
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_an_optimizer_that_cannot_be_made_is_said_in_one_line():
+def test_optimizer_that_cannot_be_made():
     with pytest.raises(UserError, match=r"model\.optimizer: LBFGS"):
         optimizer_and_schedule(task(), torch.optim.LBFGS, None)
     with pytest.raises(UserError, match="no validation"):
         made("--schedule", f"{TORCH}.ReduceLROnPlateau", enable_validation=False)
 
 
-def test_only_a_schedule_with_a_length_needs_the_runs():
+def test_only_a_schedule_with_a_length_needs_the_run_length():
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
         made("--schedule", f"{TORCH}.CosineAnnealingLR", steps=float("inf"))
     assert made("--schedule", f"{TORCH}.StepLR", "--schedule.step_size", "2", steps=float("inf"))["interval"] == "epoch"
 
 
 @pytest.mark.parametrize(("name", "arguments", "interval", "maker"), KNOWN, ids=[name for name, *_ in KNOWN])
-def test_a_guards_cut_holds_whatever_the_schedule(name, arguments, interval, maker):
+def test_cut_learning_rate_stays_with_every_schedule(name, arguments, interval, maker):
     cut = maker(adam([torch.nn.Parameter(torch.ones(1))]))
     rates(cut, 4)
     trainer: Any = SimpleNamespace(optimizers=[cut.optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=cut)])
@@ -193,13 +189,13 @@ def test_a_guards_cut_holds_whatever_the_schedule(name, arguments, interval, mak
     assert rates(cut, 6)[1:] == pytest.approx([rate / 2 for rate in wanted(maker, 10)[5:]])
 
 
-def test_a_guards_cut_lowers_the_floor_too():
+def test_cut_learning_rate_lowers_the_minimum():
     floor = lambda o: schedules.CosineAnnealingLR(o, 8, eta_min=0.05)  # noqa: E731
-    test_a_guards_cut_holds_whatever_the_schedule("", {}, "", floor)
+    test_cut_learning_rate_stays_with_every_schedule("", {}, "", floor)
 
 
-class Seen(L.Callback):
-    """The learning rate of each step, and how often a plateau was stepped before it."""
+class Rates(L.Callback):
+    """Record the learning rate of each step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -210,18 +206,18 @@ class Seen(L.Callback):
 
 def trained(model: L.LightningModule, **options: Any) -> tuple[list[float], L.Trainer]:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
-    seen = Seen()
-    known = {"accelerator": "cpu", "enable_model_summary": False, "callbacks": [seen, StepAfterValidation()]}
+    rates = Rates()
+    known = {"accelerator": "cpu", "enable_model_summary": False, "callbacks": [rates]}
     trainer = L.Trainer(**{**quiet, **known, "use_distributed_sampler": False, **options})
     trainer.fit(model, datamodule=Shades(train=20, val=6, batch_size=5))  # 4 batches an epoch
-    return seen.rates, trainer
+    return rates.rates, trainer
 
 
 def chosen_task(schedule: Any, **options: Any) -> Chosen:
     return Chosen(num_classes=3, in_channels=3, optimizer=adam, schedule=schedule, **options)
 
 
-def test_steps_of_a_run_with_accumulated_batches():
+def test_rates_of_a_run_with_accumulated_batches():
     halving = lambda optimizer: schedules.ExponentialLR(optimizer, 0.5)  # noqa: E731
     found, _ = trained(chosen_task(halving), max_epochs=3, accumulate_grad_batches=2)
     assert found == pytest.approx([0.1] * 4 + [0.05] * 4 + [0.025] * 4)
@@ -238,13 +234,13 @@ class Still(Chosen):
         self.log("val/accuracy", 0.5)
 
 
-def test_a_plateau_counts_validations():
+def test_plateau_counts_validated_epochs():
     arguments = {"num_classes": 3, "in_channels": 3, "optimizer": adam}
     plateau = partial(schedules.ReduceLROnPlateau, factor=0.5, patience=0)
-    often, _ = trained(Still(schedule=plateau, **arguments), max_epochs=2, val_check_interval=0.5)
-    assert often == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
-    seldom, _ = trained(Still(schedule=plateau, **arguments), max_epochs=5, check_val_every_n_epoch=2)
-    assert seldom == pytest.approx([0.1] * 16 + [0.05] * 4)
+    each, _ = trained(Still(schedule=plateau, **arguments), max_epochs=3)
+    assert each == pytest.approx([0.1] * 8 + [0.05] * 4)
+    every_other, _ = trained(Still(schedule=plateau, **arguments), max_epochs=5, check_val_every_n_epoch=2)
+    assert every_other == pytest.approx([0.1] * 16 + [0.05] * 4)
 
 
 class Killed(BaseException):
@@ -256,7 +252,7 @@ RESUMED = {"ReduceLROnPlateau": ["patience", "0"], "OneCycleLR": ["pct_start", "
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
-def test_a_killed_run_goes_on_with_the_same_rates(name, monkeypatch):
+def test_resumed_run_has_the_same_rates(name, monkeypatch):
     process.quiet()
     Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
     key, value = RESUMED[name]

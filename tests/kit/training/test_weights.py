@@ -1,4 +1,4 @@
-"""Weights from files: whose they may be, and what is not loaded without a word."""
+"""Weights are loaded from files of several formats, and anything else is refused."""
 
 import argparse
 import pickle
@@ -39,7 +39,7 @@ SAVED = {  # what people save
 
 
 @pytest.mark.parametrize("saved", SAVED.values(), ids=list(SAVED))
-def test_whoever_saved_it(saved):
+def test_formats_of_saved_weights(saved):
     torch.manual_seed(1)
     own = load(saved())
     torch.manual_seed(1)
@@ -48,14 +48,14 @@ def test_whoever_saved_it(saved):
 
 
 @pytest.mark.parametrize("lacking", ["norm.weight", "stem.weight", "stem.bias"])
-def test_a_tensor_that_is_missing_is_said(lacking):
+def test_missing_tensor_is_reported(lacking):
     state = net().state_dict()
     del state[lacking]
     with pytest.raises(UserError, match=f"does not fit: 1 of 9 tensors are missing or of another shape, as {lacking}"):
         load(state)
 
 
-def test_a_head_of_other_classes_or_none_is_left_as_it_is():
+def test_head_for_other_classes_is_not_loaded():
     own = net()
     before = own["head"].weight.detach().clone()
     headless = {key: value for key, value in net().state_dict().items() if not key.startswith("head")}
@@ -63,7 +63,7 @@ def test_a_head_of_other_classes_or_none_is_left_as_it_is():
         assert torch.equal(load(state, own)["head.weight"], before)
 
 
-def test_other_channels_keep_the_sum():
+def test_weights_for_other_channels_keep_their_sum():
     state = net().state_dict()
     grey = load(state, net(channels=1))
     assert torch.allclose(grey["stem.weight"].sum(1), state["stem.weight"].sum(1))
@@ -90,6 +90,6 @@ def broken(name: str) -> str:
 @pytest.mark.parametrize(
     "name", ["text.pt", "list.pt", "saved_list.pt", "whole.pt", "nothing.pt", "cut.pt", "cut.safetensors"]
 )
-def test_what_holds_no_weights_is_one_line(name):
+def test_file_without_weights_is_reported(name):
     with pytest.raises(UserError, match=rf"^{name} (cannot be read as|holds no) weights[^\n]*$"):
         load_weights(net(), broken(name), "head")

@@ -166,5 +166,5 @@ def test_resumed_run_leaves_out_the_same_files(spoiled, fit, monkeypatch):
         with pytest.raises(BrokenFiles, match=rf"1\.png: no such file; .* --resume {run}"):
             fit("--resume", str(run), "--trainer.max_epochs", "3")
     bad[2].write_bytes(whole)
-    with pytest.raises(UserError, match=r"test had 5 samples and now has 6 \(1\.png could not be decoded\)"):
+    with pytest.raises(UserError, match=r"test had 5 samples and now has 6"):
         fit("--resume", str(run), "--trainer.max_epochs", "3")

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume import restarting
 from project import load
-from project.classification import CNN
+from project.classification import CNN, Digits
 
 TAUGHT = {
     "class_names": ["a", "b"],
@@ -105,34 +106,23 @@ def test_what_the_machine_is_to_do_is_the_users():
         verbs.test(["some.ckpt", "--trainer.accelerator", "cpu"])
 
 
-def test_a_resumed_run_is_bounded_by_this_machine(capsys):
-    config = Namespace({restarting.WORKERS: 4000, restarting.DOWNLOAD: True, restarting.DEVICES: 1})
-    now = restarting.suited(config, ["--config", "x"], begun=True)
-    assert (now[restarting.WORKERS], now[restarting.DOWNLOAD]) == (available_cores(), False)
-    assert (config[restarting.WORKERS], config[restarting.DOWNLOAD]) == (4000, True)
+def test_resumed_run_uses_at_most_the_cores_of_this_machine(capsys):
+    data, trainer = Digits(num_workers=4000), SimpleNamespace(num_devices=4000, max_epochs=1)
+    with pytest.raises(UserError, match=r"the run has 4000 devices, .* add --trainer\.devices N"):
+        restarting.check(trainer, data, None, force=False)
+    trainer.num_devices = 1
+    restarting.check(trainer, data, None, force=False)
+    assert data.num_workers == available_cores()
     assert "the run had 4000 workers" in capsys.readouterr().err
-    typed = ["--data.num_workers", "4000", "--data.init_args.download=true"]
-    assert restarting.suited(config, typed, begun=True) == config
-    for devices in (4000, "4000", " 4_000 ", ",".join(map(str, range(4000))), list(range(4000))):
-        config[restarting.DEVICES] = devices
-        with pytest.raises(UserError, match=r"the run had 4000 devices, .* give --trainer\.devices N"):
-            restarting.suited(config, [], begun=True)
-        assert restarting.suited(config, ["--trainer.devices", "2"], begun=True)
-    config = Namespace({restarting.NODES: 2})
-    with pytest.raises(UserError, match=r"the run had 2 machines, .* give --trainer\.num_nodes"):
-        restarting.suited(config, [], begun=True)
-    assert restarting.suited(config, ["--trainer.num_nodes", "2"], begun=True) == config
 
 
-def test_a_resumed_run_fetches_no_weights():
-    key = "model.init_args.net.init_args.pretrained"
-    assert restarting.suited(Namespace({key: True}), [], begun=True)[key] is False
-    with pytest.raises(UserError, match=r"add --model\.net\.pretrained true"):
-        restarting.suited(Namespace({key: True}), [], begun=False)
-    assert restarting.suited(Namespace({key: True}), ["--model.net.pretrained", "true"], begun=False)[key] is True
-    key = "model.init_args.features.init_args.pretrained"
-    with pytest.raises(UserError, match=r"--model\.features\.pretrained true"):
-        restarting.suited(Namespace({key: True}), [], begun=True)
+def test_resumed_run_loads_no_pretrained_weights():
+    before = Namespace(
+        {f"{restarting.NET}.{key}": value for key, value in (("pretrained", True), ("fixed_norms", None))}
+    )
+    after = restarting.without_pretraining(before)
+    assert (after[f"{restarting.NET}.pretrained"], after[f"{restarting.NET}.fixed_norms"]) == (False, True)
+    assert before[f"{restarting.NET}.pretrained"]
 
 
 def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
@@ -146,14 +136,3 @@ def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
         verbs.fit(["--resume", str(run)])
-
-
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_resumed_run_downloads_no_weights_for_what_stands_in_a_list(begun):
-    spec = {"class_path": "kit.zoo.TorchvisionNet", "init_args": {"pretrained": True}}
-    for losses in ([Namespace(spec)], [{"wrapped": [spec]}]):
-        config = Namespace({"model.class_path": "x", "model.init_args.losses": losses})
-        with pytest.raises(UserError, match=r"model\.losses\..*pretrained is true"):
-            restarting.suited(config, [], begun=begun)
-    config = Namespace({"model.class_path": "x", "model.init_args.losses": [Namespace(spec)]})
-    assert restarting.suited(config, ["--model.losses.pretrained", "true"], begun=begun) == config

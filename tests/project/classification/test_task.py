@@ -248,15 +248,3 @@ def test_a_class_without_images_has_no_accuracy():
 def test_arguments_out_of_range_are_refused(options):
     with pytest.raises(UserError, match=f"model.{next(iter(options))} is"):
         Classifier(Given, 2, 1, **options)
-
-
-def test_a_size_that_the_net_does_not_take_is_one_line(fit, repository, image_folder):
-    root = image_folder({"train": {"a": 8, "b": 8}})
-    config = ["--config", str(repository / "configs" / "classification_finetune.yaml"), "--data.root", str(root)]
-    net = ["--model.net", "kit.zoo.TimmNet", "--model.net.name", "vit_tiny_patch16_224"]
-    net += ["--model.net.pretrained", "false", "--data.cache", "none", "--data.num_workers", "0"]
-    with pytest.raises(UserError, match=r"data\.image_size: TimmNet cannot take .* 48x64 \(.*\); it takes 224x224$"):
-        fit(*config, *net, "--data.image_size", "[48, 64]")
-    crop = "[{class_path: torchvision.transforms.v2.RandomCrop, init_args: {size: 40}}]"
-    with pytest.raises(UserError, match=r"data\.augment: TimmNet cannot take .* 40x40 \(.*\); it takes 224x224$"):
-        fit(*config, *net, "--data.image_size", "[224, 224]", "--data.augment", crop)

@@ -19,7 +19,7 @@ from project.detection import DigitScenes
         ("names: {999999999: cat}\ntrain: .\n", "data.yaml:1: .*999999999"),
         ("train: .\nnames: {100000000000000000000: cat}\n", "data.yaml:2: .*class"),
         (f"train: .\nnames: {'[' * 100}{']' * 100}\n", "data.yaml:2: .*nested"),
-        ("train: .\nnc: " + "9" * 5000 + "\nnames: [a]\n", "data.yaml:2: .*digits"),
+        ("train: .\nnc: " + "9" * 5000 + "\nnames: [a]\n", "data.yaml: .*digits"),
         ("train: .\nnames: [a]\n" + "# " * 2**20, "bytes"),
     ],
 )

@@ -107,7 +107,6 @@ def goes_all_the_way(
     patch.setattr(agreement, "MAX_SECONDS", 0)
     export([str(run)])
     assert (run / "exports" / "model.onnx").is_file()  # it is kept if it agrees with PyTorch
-    typed = ["--model.features.pretrained", "true"] if "--model.features.pretrained" in given else []
-    fit("--resume", str(run), "--trainer.max_epochs", "2", *typed)  # what `--resume` downloads has to be typed
+    fit("--resume", str(run), "--trainer.max_epochs", "2")
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] == 2 or last["global_step"] > 0

@@ -1,11 +1,7 @@
-"""`--resume`: which checkpoint a run goes on from, and whether it is still the same run."""
+"""`--resume`: find the checkpoint that a run continues from, and check that it is still the same run."""
 
-import os
-import re
-import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +9,26 @@ import lightning as L
 import torch
 from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
-from kit.data.broken import NAMED
+from kit.data import ImageDataModule
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
-from kit.ground.files import replacing
 from kit.ground.threads import available_cores
-from kit.safeguards.resume.resuming import KEY, log_files
-from kit.safeguards.resume.writing import LAST, PREVIOUS, damage
+from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, damage
 
-# Where a run computes, how long, and what is seen of it: it stays the same run.
+NET = "model.init_args.net.init_args"
+# Keys that do not affect the result: where and how long a run computes, and what is shown of it.
 FREE = (
-    *(f"trainer.{kind}_{what}" for kind in ("max", "min") for what in ("epochs", "steps")),
-    *(f"trainer.{what}" for what in ("max_time", "accelerator", "devices", "num_nodes", "strategy", "profiler")),
-    *(f"trainer.{what}" for what in ("logger", "enable_progress_bar", "enable_model_summary", "default_root_dir")),
-    *(f"data.init_args.{what}" for what in ("root", "cache", "cache_dir", "num_workers", "download")),
+    *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
+    *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
+    *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
+    *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
-    "model.init_args.net.init_args.weights",  # where the net started from; the checkpoint has its weights
+    f"{NET}.weights",  # the checkpoint has the net's weights
 )
-
-
-WORKERS, DOWNLOAD = "data.init_args.num_workers", "data.init_args.download"
-DEVICES, NODES = "trainer.devices", "trainer.num_nodes"
 
 
 def run_folder(run_or_checkpoint: str) -> Path:
@@ -47,251 +37,128 @@ def run_folder(run_or_checkpoint: str) -> Path:
 
 
 def choose(run_or_checkpoint: str) -> Path | None:
-    """The newest checkpoint that is whole; None for a run that has none yet, which begins anew.
+    """Return the newest undamaged checkpoint, or None if the run has none yet and starts from the beginning.
 
     Raises:
-        UserError: there is no such run, or nothing of it is whole.
+        UserError: there is no such run, or all its checkpoints are damaged.
     """
     path = Path(run_or_checkpoint)
     if not path.is_file() and not (path / "config.yaml").is_file():
-        checkpoint.find(run_or_checkpoint, "last")  # says what there is instead
+        checkpoint.find(run_or_checkpoint, "last")  # raises an error that says what there is instead
         raise UserError(f"{path} has no config.yaml: it is not known how that run was started")
     files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
     files = [file for file in files if file.is_file()]
     for file in files:
-        why = damage(file)
-        if why is None:
+        if (why := damage(file)) is None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
-        raise UserError(f"no checkpoint of {path} is whole: start the run anew with --config {path}/config.yaml")
-    _warn(f"{path} was ended before its first checkpoint: it begins anew")
+        raise UserError(f"no checkpoint of {path} is undamaged: start the run anew with --config {path}/config.yaml")
+    _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
 
-def suited(config: JsonNamespace, args: list[str], begun: bool) -> JsonNamespace:
-    """Return the config of a resumed run, changed so that it fits this machine and downloads nothing.
-
-    Args:
-        config: the parsed config, which is not changed.
-        args: the command line; what it says is left as it is.
-        begun: whether there is a checkpoint, which has all weights of the net.
-
-    Raises:
-        UserError: the run had more devices than this machine has, or several machines, or would download weights.
-    """
-    typed = {argument.split("=")[0].lstrip("-").replace("init_args.", "") for argument in args}
-    now = config.clone()
-    workers, devices = now.get(WORKERS), now.get(DEVICES)
-    if isinstance(workers, int) and workers > (cores := available_cores()) and "data.num_workers" not in typed:
-        _warn(f"the run had {workers} workers, but this machine has {cores} cores: it goes on with {cores}")
-        now[WORKERS] = cores
-    most = max(available_cores(), torch.cuda.device_count())
-    count = _number(devices)
-    if count > most and DEVICES not in typed:
-        raise UserError(f"the run had {count} devices, but this machine has {most}: give --trainer.devices N")
-    nodes = now.get(NODES)
-    if isinstance(nodes, int) and nodes > 1 and NODES not in typed:
-        raise UserError(f"the run had {nodes} machines, for which it would wait: give --trainer.num_nodes {nodes} or 1")
-    if now.get(DOWNLOAD) and "data.download" not in typed:
-        now[DOWNLOAD] = False  # the run had its data
-    for key in _pretrained(config.as_dict().get("model"), "model"):
-        known = re.sub(r"init_args\.|\[\d+\]", "", key)
-        if known in typed:
-            continue
-        if not (begun and known.startswith("model.net.") and key in now):  # what stands in a list cannot be replaced
-            raise UserError(
-                f"{known} is true in the run's config, which downloads weights; to allow this, add --{known} true"
-            )
-        now[key] = False
-        norms = f"{key.removesuffix('pretrained')}fixed_norms"
-        if norms in now and now[norms] is None:  # which a start from weights decides
-            now[norms] = True
-    return now
+def without_pretraining(config: JsonNamespace) -> JsonNamespace:
+    """Return a copy of a config whose net loads no pretrained weights, since the checkpoint has all its weights."""
+    config = config.clone()
+    if config.get(f"{NET}.pretrained"):
+        config[f"{NET}.pretrained"] = False
+        if f"{NET}.fixed_norms" in config and config[f"{NET}.fixed_norms"] is None:
+            config[f"{NET}.fixed_norms"] = True  # the default for pretrained weights
+    return config
 
 
 def refuse_foreign_start(trainer: L.Trainer) -> None:
-    """Refuse to begin a run with the checkpoint of another one.
-
-    Where there is an `OnExceptionCheckpoint`, Lightning begins with the newest file that it, or a `ModelCheckpoint`
-    with `save_last`, has left in its `dirpath`.
+    """Refuse `OnExceptionCheckpoint`: with it, Lightning would start a run from a checkpoint of an earlier run.
 
     Raises:
-        UserError: there is such a file.
+        UserError: the trainer has such a callback.
     """
-    on_exception = [one for one in trainer.callbacks if isinstance(one, OnExceptionCheckpoint)]  # type: ignore[attr-defined]
-    files = [Path(callback.ckpt_path) for callback in on_exception]
-    for callback in trainer.checkpoint_callbacks if on_exception else []:
-        if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
-            files += Path(callback.dirpath).glob(f"{callback.CHECKPOINT_NAME_LAST}*.ckpt")
-    for file in files:
-        if file.is_file():
-            raise UserError(
-                f"{file} is of another run, and with OnExceptionCheckpoint this run would begin with it: move it away, "
-                "or give the callback another dirpath; --resume goes on with a run"
-            )
-
-
-def _pretrained(values: Any, key: str) -> Iterator[str]:
-    """Yield the key of each `pretrained` that is true, however deep in dicts and lists."""
-    if isinstance(values, dict):
-        for name, value in values.items():
-            if name == "pretrained" and value is True:
-                yield f"{key}.{name}"
-            yield from _pretrained(value, f"{key}.{name}")
-    elif isinstance(values, list):
-        for place, value in enumerate(values):
-            yield from _pretrained(value, f"{key}[{place}]")
-
-
-def _number(devices: Any) -> int:
-    """Return how many devices are meant, as Lightning reads `2`, `'2'`, `'0,1'` or a list; 1 for `auto`."""
-    if isinstance(devices, list):
-        return len(devices)
-    try:
-        return int(devices)
-    except (TypeError, ValueError):
-        return str(devices).count(",") + 1
+    if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise UserError(
+            "leave out OnExceptionCheckpoint, since the next run would start from its file: to continue after an "
+            "exception, give --resume the run's folder, which holds a recent last.ckpt"
+        )
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
-    """Whether they differ in what makes the result.
+    """Return whether two configs differ in a value that affects the result.
 
-    Args: two parsed command lines, that of the run and that with which it goes on.
+    Args:
+        before: the flat config of the run.
+        now: the flat config with which it continues.
 
     Raises:
-        UserError: they do, and nobody said `--force`.
+        UserError: they differ, and the user did not add `--force true`.
     """
     old, new = vars(before), vars(now)
-    keys = [key for key in old | new if old.get(key) != new.get(key)]
-    told = [
+    differences = [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
-        for key in keys
-        if not any(key == free or key.startswith(f"{free}.") for free in FREE)
+        for key in old | new
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
     ]
-    return _refuse("config", told, force)
+    return _refuse("config", differences, force)
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> bool:
-    """The same for the data, as far as a glance tells: classes, and each split's number, names, sizes and labels.
+    """Return whether the data differ: the classes, or a split's number, names, sizes and labels of samples.
 
-    Args: content: of the checkpoint.
+    Args:
+        content: that of the checkpoint.
 
     Raises:
-        UserError: they differ, and nobody said `--force`.
+        UserError: they differ, and the user did not add `--force true`.
     """
     before = content.get(type(datamodule).__qualname__) or {}
-    if "fingerprint" not in before:  # not a data module of ours
+    if "fingerprint" not in before:  # the data module is no `ImageDataModule`
         return False
     now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
     then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
-    told = []
+    differences = []
     for split in now | then:
         old, new = then.get(split, {"samples": 0}), now.get(split, {"samples": 0})
         changed = [key for key in old | new if old.get(key) != new.get(key)]
         if "samples" in changed:
-            names = _otherwise_left_out(
-                *(each.get(split, {}) for each in (before.get("left_out", {}), datamodule.left_out))
-            )
-            told.append(f"{split} had {old['samples']} samples and now has {new['samples']}{names}")
+            differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
-            told.append(f"{split} has other {' and '.join(changed)}")
-    return _refuse("data", told, force)
-
-
-def _otherwise_left_out(then: dict[str, str], now: dict[str, str]) -> str:
-    """Name the files of a split that could not be decoded then but can be now, and the reverse, in brackets.
-
-    They are compared by name, since the data may have been moved.
-    """
-    old, new = ({Path(file).name for file in files} for files in (then, now))
-    kinds = ((old - new, "could not be decoded"), (new - old, "cannot be decoded now"))
-    told = "; ".join(f"{', '.join(sorted(names)[:NAMED])} {what}" for names, what in kinds if names)
-    return f" ({told})" if told else ""
+            differences.append(f"{split} has other {' and '.join(changed)}")
+    return _refuse("data", differences, force)
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
-    """Check that the data, and the number of epochs that the user wants, fit the checkpoint `last`.
+    """Check that the data, the devices and the number of epochs fit the checkpoint `last`, and limit the workers.
 
     Raises:
-        UserError: they do not, or the checkpoint cannot be resumed from.
+        UserError: they do not, or the run cannot continue from this checkpoint.
     """
+    cores = available_cores()
+    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
+        raise UserError(f"the run has {trainer.num_devices} devices, but this machine {most}: add --trainer.devices N")
+    if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
+        _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
+        datamodule.num_workers = cores
     content = checkpoint.read(last) if last else {}
     if last and KEY not in content:
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
-        raise UserError(f"{last} cannot be gone on with: its counts of steps are no whole numbers")
-    done, wanted = content.get("epoch", 0), trainer.max_epochs
-    if wanted not in (None, -1) and done > wanted:
-        raise UserError(f"trainer.max_epochs is {wanted}, but {done} epochs are done already")
-
-
-class Rewind(L.Callback):
-    """Remove what the run wrote after the checkpoint from which it resumes.
-
-    This waits until the checkpoint has been restored and training begins, so that a `--resume` that fails earlier
-    leaves the folder as it was.
-    """
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-        self._logs = log_files(run)  # listed now, since Lightning opens a new one before training begins
-        self._sizes: dict[str, int] = {}
-        self._done = False
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # and not for the best checkpoint, which is loaded for the test
-            self._sizes = {name: int(size) for name, size in checkpoint[KEY]["log"].items()}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rewind(trainer)
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rewind(trainer)  # if all epochs were done already, training does not start, but a test follows
-
-    def _rewind(self, trainer: L.Trainer) -> None:
-        if self._done or not trainer.is_global_zero:
-            return
-        self._done = True
-        for file in self._logs:
-            size = self._sizes.get(str(file.relative_to(self.run)))
-            if size is None:
-                file.unlink()
-            elif file.stat().st_size > size:
-                _cut(file, max(0, size))
-        for part in (self.run / "checkpoints").glob("*.part"):  # a run that was killed leaves these
-            if part.is_file():
-                part.unlink()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the log that Lightning opened before the checkpoint could not be restored."""
-        if not self._done and trainer.is_global_zero:
-            for file in set(log_files(self.run)) - set(self._logs):
-                file.unlink()
-
-
-def _cut(file: Path, size: int) -> None:
-    """Cut a file to so many bytes. One that has a second name, which may lie anywhere, is cut in a copy."""
-    if file.stat().st_nlink > 1:
-        with replacing(file) as part:
-            shutil.copyfile(file, part)
-            os.truncate(part, size)
-    else:
-        os.truncate(file, size)
+        raise UserError(f"{last} cannot be resumed: its numbers of steps are no whole numbers")
+    epochs, max_epochs = content.get("epoch", 0), trainer.max_epochs
+    if max_epochs not in (None, -1) and epochs > max_epochs:
+        raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")
 
 
 def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
-    """Keep Lightning from removing files outside of the run's folder and of the callbacks' configured folders.
+    """Keep Lightning from removing files outside of the run's folder and of the folders that the config names.
 
-    A callback's state in a checkpoint names files that the callback removes when it has better ones, and the checkpoint
-    may be a stranger's. All callbacks remove files through the strategy, where Lightning has no hook.
+    A callback's state in a checkpoint names files that the callback removes when it has better ones. The checkpoint may
+    come from anyone. All callbacks remove files through the strategy, for which Lightning has no hook.
     """
     remove = trainer.strategy.remove_checkpoint
 
     def remove_own(filepath: Any) -> None:
-        configured = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
-        folders = [run, *filter(None, configured)]
+        callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
+        folders: list[Any] = [run, *filter(None, (callback.dirpath for callback in callbacks))]
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
             remove(filepath)
         else:
@@ -303,8 +170,8 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
 def _refuse(what: str, differences: list[str], force: bool) -> bool:
     if differences and not force:
         raise UserError(
-            f"--resume with another {what} is another run: {'; '.join(differences)}. Start a new one, or go on all the "
-            "same with --force true"
+            f"--resume with another {what} is another run: {'; '.join(differences)}. Start a new one, or continue "
+            "anyway with --force true"
         )
     if differences:
         _warn(f"another {what} from here on: {'; '.join(differences)}")

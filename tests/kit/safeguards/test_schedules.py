@@ -1,4 +1,4 @@
-"""Schedules of a run that becomes longer: from where it stands on, those of a run that was always as long."""
+"""Schedules of a run that is resumed with another length are those of a run that always had that length."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ MAKERS = {
 
 
 def run(maker, steps: int) -> SimpleNamespace:
-    """As much of a trainer as is needed."""
+    """Return the parts of a trainer that `Renewal` needs."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     config = SimpleNamespace(scheduler=maker(optimizer, steps))
     return SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[config])
@@ -52,7 +52,7 @@ def resumed(stopped: SimpleNamespace, maker, steps: int, with_optimizer: bool = 
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_rates_are_those_of_the_longer_run(name):
+def test_rates_are_those_of_the_longer_run(name):
     maker = MAKERS[name]
     short = run(maker, 10)
     rates(short, 10)
@@ -60,7 +60,7 @@ def test_the_rates_are_those_of_the_longer_run(name):
 
 
 @pytest.mark.parametrize("name", ["warm-up", "cosine"])
-def test_a_guards_cut_of_the_rate_stays_unless_the_optimizer_is_another(name):
+def test_cut_learning_rate_is_kept_unless_the_optimizer_changes(name):
     maker = MAKERS[name]
     short = run(maker, 10)
     rates(short, 5)
@@ -71,7 +71,7 @@ def test_a_guards_cut_of_the_rate_stays_unless_the_optimizer_is_another(name):
     assert rates(resumed(short, maker, 20, with_optimizer=True), 10) == pytest.approx(wanted)
 
 
-def test_one_that_follows_a_metric_stays_as_it_is():
+def test_plateau_schedule_is_not_changed():
     maker = lambda optimizer, _: schedules.ReduceLROnPlateau(optimizer)  # noqa: E731
     short = run(maker, 10)
     short.optimizers[0].param_groups[0]["lr"] = 0.025
@@ -79,7 +79,7 @@ def test_one_that_follows_a_metric_stays_as_it_is():
 
 
 @pytest.mark.parametrize("name", ["warm-up", "cosine", "one cycle"])
-def test_with_other_epochs_a_schedule_goes_on_where_the_epoch_begins(name):
+def test_other_number_of_steps_in_an_epoch(name):
     """Three of six epochs were done in 2 steps each; each of them has 4 steps now."""
     maker = MAKERS[name]
     short = run(maker, 12)
@@ -94,7 +94,7 @@ def test_with_other_epochs_a_schedule_goes_on_where_the_epoch_begins(name):
     assert rates(trainer, 12) == rates(run(maker, 24), 24)[12:]
 
 
-def test_a_place_that_would_take_for_ever_is_refused():
+def test_too_many_steps_are_refused():
     stopped = run(WarmupCosine, 10)
     stopped.lr_scheduler_configs[0].scheduler.last_epoch = 10**12
     with pytest.raises(UserError, match="too many"):

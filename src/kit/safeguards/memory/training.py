@@ -1,0 +1,98 @@
+"""Training steps that are divided once memory has run out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from kit.ground._torch import version_of
+from kit.ground.out_of_memory import SampleLimit
+from kit.safeguards.memory.batches import count_samples
+from kit.safeguards.memory.micro_batches import Parameters, Step, step_in_parts, training_norms
+from kit.safeguards.patching import replaced
+from kit.task import as_task
+
+
+class GuardedTraining:
+    """Replacements for a module's `training_step` and its strategy's `backward`.
+
+    Args:
+        limit: the number of samples at a time.
+        announce: called with how training goes on after the limit has changed.
+    """
+
+    def __init__(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, limit: SampleLimit, announce: Callable[[str], None]
+    ) -> None:
+        self.trainer, self.pl_module, self.limit, self.announce = trainer, pl_module, limit, announce
+        self.step: Step = pl_module.training_step
+        self.parameters = list(pl_module.parameters())
+        self.arguments: tuple[Any, ...] = ()  # of the training step whose backward pass comes next
+
+    def training_step(self, step: Step, *args: Any) -> Any:
+        self.arguments = args
+        return self._compute(self.parameters, self.limit.size)
+
+    def backward(self, backward: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
+        versions, size_before = _gradient_versions(self.parameters), self.limit.size
+        try:
+            loss = backward(loss, *args)
+            self.arguments = ()
+            return loss
+        except torch.OutOfMemoryError as error:
+            message = str(error)
+        loss.detach_()  # Lightning holds the loss, which holds the activations
+        pairs = zip(self.parameters, versions, _gradient_versions(self.parameters), strict=True)
+        missing = [parameter for parameter, before, after in pairs if before == after]
+        self._halve(message)
+        with replaced(self.pl_module, "log", _log_nothing), self.trainer.precision_plugin.train_step_context():
+            loss = self._compute(missing, size_before)
+        return backward(loss / self.trainer.accumulate_grad_batches, *args)
+
+    def _compute(self, parameters: Parameters, size_before: int | None) -> Any:
+        """Compute the training step in more and more parts until they fit.
+
+        Args:
+            parameters: those to compute gradients of if there are several parts.
+            size_before: the limit before memory ran out.
+        """
+        while True:
+            parts = 1 if self.limit.size is None else self.limit.parts(count_samples(self.arguments[0]))
+            try:
+                if parts == 1:
+                    loss = self.step(*self.arguments)
+                else:
+                    loss = step_in_parts(self.trainer, self.pl_module, self.step, self.arguments, parts, parameters)
+                break
+            except torch.OutOfMemoryError as error:
+                message = str(error)
+            self._halve(message)
+        if self.limit.size != size_before:
+            self.announce(f"in micro-batches of {self.limit.size}, {_exactness(self.pl_module)}")
+        return loss
+
+    def _halve(self, torch_message: str) -> None:
+        samples = count_samples(self.arguments[0])
+        self.limit.halve(-(-samples // self.limit.parts(samples)), self.arguments[0], torch_message)
+
+
+def _gradient_versions(parameters: Parameters) -> list[int]:
+    """Return how many times each parameter's gradient was written to; -1 for a parameter without a gradient."""
+    return [-1 if parameter.grad is None else version_of(parameter.grad) for parameter in parameters]
+
+
+def _exactness(pl_module: L.LightningModule) -> str:
+    """Return whether the gradient is that of the whole batch, for the line that announces micro-batches."""
+    task = as_task(pl_module)
+    message = "with the gradient of the whole batch"
+    if not task.has("loss_terms"):
+        message += " if the loss is a mean over its samples"
+    elif not task.additive:
+        message = "with a gradient close to that of the whole batch, not equal: the loss is no sum over its samples"
+    return f"{message}; batch normalisation is over a micro-batch" if training_norms(pl_module) else message
+
+
+def _log_nothing(*_: Any, **__: Any) -> None:
+    """Replace `LightningModule.log` during a step whose values have been logged already."""
