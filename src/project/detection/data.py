@@ -1,6 +1,6 @@
-"""Where images with boxes come from. For targets see `kit.boxes.targets`; labels are 1 to K by `class_names`.
+"""Data modules of images with boxes. `kit.boxes.targets` describes the targets. Labels are 1 to K, as in `class_names`.
 
-Images are fitted into `image_size` with their aspect kept, and padded at their right or bottom.
+Images are fitted into `image_size` with their aspect ratio, and padded at the right or bottom.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.boxes import targets
-from kit.boxes.scenes import draw
+from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
@@ -24,14 +24,14 @@ from kit.ground.faults import Fault
 
 
 class DigitScenes(ImageDataModule):
-    """Real handwritten digits (see `kit.data.digits`) at random places on textured ground, drawn at the start.
+    """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    Each part is drawn from digits of its own. The test part is the same whatever the run's seed, so that runs can be
-    compared; which digits go to `val` follows `seed`.
+    The scenes are generated at the start. Each split has digits of its own. The test split does not depend on the seed
+    of the run, so that runs can be compared. The seed decides which digits are in the validation split.
 
     Args:
-        scenes: for training; a tenth as many for validation, a fifth for the test.
-        image_size: height and width.
+        scenes: the number of training scenes. There is a tenth as many for validation, and a fifth for the test.
+        image_size: the height and width.
     """
 
     keep_aspect = True
@@ -50,26 +50,26 @@ class DigitScenes(ImageDataModule):
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)
-        own, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
+        chosen, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
         count = max(1, self.scenes // share)
         require_drawable(count, *self.image_size)
-        pixels, drawn = draw(images[own], labels[own], count, self.image_size, seed)
-        return Tensors(drawn, pixels)
+        scenes, boxes = make_scenes(images[chosen], labels[chosen], count, self.image_size, seed)
+        return Tensors(boxes, scenes)
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes, count_most = targets.strata, targets.count_classes, targets.count_most
 
 
 class Annotated(ImageDataModule):
-    """Images with annotation files. Subclasses set `parts`, what there is of each split, and define `read(split)`.
+    """A base class of images with annotation files. Subclasses set `parts`, a dict by split, and define `read`.
 
-    A subclass may set `crowds` to "objects"; crowds are then used like all other objects.
+    A subclass may set `crowds` to "objects", to use crowds like all other objects.
 
     Args:
         root: the folder.
-        image_size: height and width that every image is fitted into.
-        group: a regular expression whose first group, searched in a file's name, says what must stay together when
-            the split is made here: `^(patient\\d+)_`.
+        image_size: the height and width that every image is fitted into.
+        group: a regular expression such as `^(patient\\d+)_`. Images whose file names have the same first group are
+            never split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
@@ -92,8 +92,8 @@ class Annotated(ImageDataModule):
         self._prepared: dict[str, BoxSplit] = {}
 
     def read(self, split: str) -> Reading:
-        """What the annotations of a part say."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its annotations are read")
+        """Read the annotations of a split."""
+        raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
     def reading(self, split: str) -> Reading | None:
         if split in self.parts and split not in self.readings:
@@ -114,7 +114,7 @@ class Annotated(ImageDataModule):
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
     def part(self, split: str) -> BoxSplit | None:
-        """As it is, whatever is wrong with it."""
+        """Return a split with its faults, or None if there is no such split."""
         reading = self.reading(split)
         if reading is not None and split not in self._prepared:
             self._prepared[split] = clean_split(reading, self._class_names_or_all())
@@ -123,18 +123,19 @@ class Annotated(ImageDataModule):
     def _class_names_or_all(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # what there is for training cannot be read, or is empty
+        except UserError:  # the training annotations cannot be read, or are empty
             return [name.strip() for reading in self.readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """
+        """Load a split without its unusable images and boxes, which a warning counts.
+
         Raises:
-            UserError: too much of it cannot be used. What had to be left out or mended is said in one line.
+            UserError: too much of the split cannot be used.
         """
         part = self.part(split)
         if part is None:
             return None
-        self.class_names  # noqa: B018  without them nothing can be used
+        self.class_names  # noqa: B018  raises an error if there are none
         part.stop_if_unusable(split, self.root)
         if part.faults:
             rank_zero_warn(f"{split}: {part.count_faults()}; python -m project.check names the files")
@@ -143,12 +144,12 @@ class Annotated(ImageDataModule):
         return self._files(part)
 
     def splits(self) -> dict[str, Samples]:
-        """Return the splits without stopping at a broken image or box, so that `check` sees all others, too."""
+        """Return the splits without stopping at a broken image or box, so that `check` also sees all others."""
         parts: dict[str, BoxSplit | None] = {}
         for split in ("train", "val", "test"):
             try:
                 parts[split] = self.part(split)
-            except BrokenFiles:  # `annotation_faults` tells of it
+            except BrokenFiles:  # `annotation_faults` reports it
                 continue
         return {split: self._files(part) for split, part in parts.items() if part is not None}
 
@@ -160,7 +161,7 @@ class Annotated(ImageDataModule):
         return self.faults_of(self.parts)
 
     def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
-        """Images that cannot be read are left to the check of images."""
+        """Yield the faults of annotations. The check of images reports images that cannot be read."""
         for split in splits:
             part = self.part(split)
             yield from part.faults
@@ -174,11 +175,11 @@ class Annotated(ImageDataModule):
 
 
 class Coco(Annotated):
-    """COCO's JSON, as the data set itself has it, and Roboflow, CVAT and Label Studio export it.
+    """COCO's JSON, as in the data set itself and as exported by Roboflow, CVAT and Label Studio.
 
     Args:
-        train, val, test: JSON files below `root`, where they are not found by their names.
-        images: the folder below `root` that the JSON's file names start from, where it is not found.
+        train, val, test: JSON files below `root`, if they are not found by their names.
+        images: the folder below `root` that contains the images, if it is not found.
         crowds: `ignore` makes annotations with `iscrowd` 1 regions to ignore; `objects` uses them like all others.
     """
 
@@ -199,24 +200,24 @@ class Coco(Annotated):
         return coco.read(self.parts[split], self.root, self.images)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        whole = {}
+        readings = {}
         for split, file in self.parts.items():
             try:
-                whole[split] = self.reading(split)
+                readings[split] = self.reading(split)
             except UserError as error:
-                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
-                line = place.rstrip(":")
+                line, _, message = str(error).removeprefix(f"{file}:").partition(" ")
+                line = line.rstrip(":")
                 yield unreadable(file, int(line) if line.isdigit() else None, message)
-        yield from self.faults_of(whole)
-        images = {annotation.image for reading in whole.values() for annotation in reading.annotations}
+        yield from self.faults_of(readings)
+        images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
             yield missing_annotation(image, "no JSON file names it, and it is left out")
 
 
 class Voc(Annotated):
-    """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
+    """Pascal VOC's XML files, as in the data set itself and as written by Roboflow, CVAT and labelImg.
 
-    Corners are taken as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
+    Corners are used as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
     left out.
 
     Args:
@@ -233,12 +234,12 @@ class Voc(Annotated):
 
 
 class Yolo(Annotated):
-    """YOLO's text files, with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
+    """YOLO's text files with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
 
-    An image without a text file counts as one without objects; `root` may be the YAML file.
+    An image without a text file has no objects. `root` may be the YAML file.
 
     Args:
-        names: the classes by their numbers, where no file lists them.
+        names: the names of the classes in the order of their numbers, if no file lists them.
     """
 
     def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kit.boxes.evaluation import BoxEvaluation
-from kit.boxes.metric import Seen, wrong
+from kit.boxes.average_precision import ImageBoxes, error_share
 
 
 def seen(detected, annotated, crowd=()):
@@ -15,7 +15,7 @@ def seen(detected, annotated, crowd=()):
     scores = torch.tensor([row[2] for row in detected])
     iscrowd = torch.tensor([int(place in crowd) for place in range(len(annotated))], dtype=torch.long)
     found = {"boxes": boxes[0], "labels": labels[0], "scores": scores}
-    return Seen(found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
+    return ImageBoxes(found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
 
 
 WRONG = [
@@ -32,8 +32,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("image", "share"), WRONG)
-def test_what_is_wrong_in_an_image(image, share):
-    assert wrong(image, 0.3) == pytest.approx(share)
+def test_error_share(image, share):
+    assert error_share(image, 0.3) == pytest.approx(share)
 
 
 def test_a_class_has_its_curve():

@@ -3,7 +3,7 @@ import torch
 
 from kit.ground.errors import UserError
 from kit.zoo import TorchvisionDetector
-from kit.zoo.detection import AsTheyAre, limit_detections
+from kit.zoo.detection import PadOnly, limit_detections
 from project.detection import CnnFcos
 
 TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "level": 1, "neck": 32}
@@ -66,7 +66,7 @@ def test_torchvision(name, channels):
 def test_torchvisions_own_resizing_and_normalising_are_gone():
     images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
     for multiple, shape in ((32, (64, 96)), (40, (80, 120))):
-        batch, same = AsTheyAre(multiple)(images, targets())
+        batch, same = PadOnly(multiple)(images, targets())
         assert batch.tensors.shape[-2:] == shape and batch.image_sizes == [(64, 96)] * 2
         assert torch.equal(batch.tensors[:, :, :64, :96], images)
         assert batch.tensors.is_contiguous(memory_format=torch.channels_last)

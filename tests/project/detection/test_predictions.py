@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 import project
-from kit.boxes.predictions import Predictions
+from kit.boxes.predictions import BoxPredictions
 from kit.data import Preprocessing
 from kit.prediction import Predictor, predict
 from project.detection.task import Detector
@@ -57,7 +57,7 @@ def test_boxes_are_in_the_images_own_pixels(size):
 
 
 def test_cocos_results_and_pictures():
-    results = Predictions(Path(), ["cat", "dog"])
+    results = BoxPredictions(Path(), ["cat", "dog"])
     found = {"boxes": torch.tensor([[2.0, 3, 10, 8.254]]), "scores": torch.tensor([0.75]), "labels": torch.tensor([2])}
     nothing = {key: value[:0] for key, value in found.items()}
     to_pil_image(torch.zeros(3, 300, 400, dtype=torch.uint8)).save("0042.png")
@@ -76,7 +76,7 @@ def test_cocos_results_and_pictures():
 
 
 def test_no_two_images_have_one_id():
-    results = Predictions(Path(), ["cat"], pictures=False)
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
     names = ["0001", "1", "\u0661", "000000397133", "-3", "1.0", "a/2", "2", "1"]
     for name in names:
@@ -87,7 +87,7 @@ def test_no_two_images_have_one_id():
 
 
 def test_a_file_name_that_is_no_text():
-    results = Predictions(Path(), ["cat"], pictures=False)
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
     results.add(Path("\udcff.png"), "\udcff", found)
     results.finish()
@@ -95,7 +95,7 @@ def test_a_file_name_that_is_no_text():
 
 
 def test_a_strip_has_a_picture():
-    results = Predictions(Path(), ["cat"])
+    results = BoxPredictions(Path(), ["cat"])
     Image.new("RGB", (2000, 2)).save("strip.png")
     results.picture(Path("strip.png"), "strip", {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0),
                                                  "labels": torch.zeros(0, dtype=torch.long)})  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_strip_has_a_picture():
 
 @pytest.mark.parametrize(("score", "seen"), [(0.7, True), (0.8, False)])
 def test_the_least_score_is_of_the_pictures_alone(score, seen):
-    results = Predictions(Path(), ["cat", "dog"], score=score)
+    results = BoxPredictions(Path(), ["cat", "dog"], score=score)
     found = {"boxes": torch.tensor([[20.0, 30, 100, 200]]), "scores": torch.tensor([0.75]), "labels": torch.tensor([2])}
     Image.new("RGB", (400, 300)).save("a.png")
     results.picture(Path("a.png"), "a", found)
@@ -115,7 +115,7 @@ def test_the_least_score_is_of_the_pictures_alone(score, seen):
 
 
 def test_without_boxes_it_is_an_empty_list():
-    results = Predictions(Path(), ["cat"], pictures=False)
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     assert results.finish() == [Path("predictions.json")]
     assert json.loads(Path("predictions.json").read_text()) == []
 

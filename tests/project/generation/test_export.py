@@ -16,7 +16,7 @@ from kit.data import Preprocessing
 from kit.exporting import export
 from kit.exporting.file_formats import Onnx
 from kit.ground.errors import UserError
-from kit.samples.noise import noise
+from kit.samples.images import noise
 from project.generation import Euler, Generator, Heun, UNet
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
@@ -100,7 +100,7 @@ def test_the_readmes_program_makes_images():
 
 
 def test_a_run(fit, monkeypatch, capsys):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
     run = fit("--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
               "--trainer.limit_test_batches", "1", "--model.net.widths", "[8]", "--model.samples", "10",
               "--model.solver.steps", "1")  # fmt: skip

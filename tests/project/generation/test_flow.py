@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from kit.ground.errors import UserError
-from kit.samples.noise import noise
-from project.generation.flow import Euler, Heun, churned
+from kit.samples.images import noise
+from project.generation.flow import Euler, Heun, add_noise
 
 
 def growth(x, time):
@@ -39,7 +39,7 @@ def test_times_are_those_of_the_steps():
 
 
 def test_churn_raises_the_noise_by_its_share():
-    x, time = churned(torch.zeros(1, 1, 1, 1), 0.5, 1.0, torch.ones(1, 1, 1, 1))
+    x, time = add_noise(torch.zeros(1, 1, 1, 1), 0.5, 1.0, torch.ones(1, 1, 1, 1))
     assert time == pytest.approx(1 / 3)  # there, noise is twice as large as the image; before, it was as large
     assert float(x) == pytest.approx(((2 / 3) ** 2 - (1 / 3) ** 2) ** 0.5)
 
@@ -47,7 +47,7 @@ def test_churn_raises_the_noise_by_its_share():
 def test_churn_leaves_a_place_on_the_way_as_likely_as_it_was():
     """Of an image of 3 and noise: what comes out has the mean and the spread that belong to its time."""
     noises = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0), dtype=torch.double)
-    x, time = churned(0.4 * 3 + 0.6 * noises[0], 0.4, 0.3, noises[1])
+    x, time = add_noise(0.4 * 3 + 0.6 * noises[0], 0.4, 0.3, noises[1])
     assert float(x.mean()) == pytest.approx(time * 3, abs=0.01)
     assert float(x.std()) == pytest.approx(1 - time, rel=0.01)
 
@@ -62,7 +62,7 @@ def test_churn_mends_what_went_wrong(kind):
         return exact + (0.5 if time < 0.3 else 0)
 
     def error(solver):
-        noises = torch.randn(20_000, solver.noises, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+        noises = torch.randn(20_000, solver.num_noises, 1, 1, 1, generator=torch.Generator().manual_seed(0))
         return abs(float(solver(velocity, noises).mean()))
 
     assert error(kind(40, 0.4)) < 0.8 * error(kind(40))
@@ -72,8 +72,8 @@ def test_churn_mends_what_went_wrong(kind):
 def test_as_many_noises_as_it_says(churn):
     solver = Euler(5, churn)
     noises = torch.randn(2, 5, 1, 2, 3)
-    assert solver.noises == (5 if churn else 1)
-    assert solver(growth, noises[:, : solver.noises]).shape == (2, 1, 2, 3)
+    assert solver.num_noises == (5 if churn else 1)
+    assert solver(growth, noises[:, : solver.num_noises]).shape == (2, 1, 2, 3)
 
 
 @pytest.mark.parametrize(("steps", "churn"), [(0, 0.0), (5, -0.1), (5, float("nan")), (5, float("inf"))])

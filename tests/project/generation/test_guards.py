@@ -20,7 +20,7 @@ SHORT = ["--config", str(CONFIGS / "generation.yaml"), "--trainer.limit_train_ba
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
 
 
 def generator() -> Generator:

@@ -10,7 +10,7 @@ import torch
 from kit.cli import verbs
 from kit.ground.errors import UserError
 from kit.samples import inception
-from kit.samples.metric import frechet_distance
+from kit.samples.evaluation import frechet_distance
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def test_mistakes_are_told_in_one_line(monkeypatch):
 
 @pytest.mark.slow
 def test_a_report_has_it(weights, fit, monkeypatch, capsys):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
     short = ["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--model.samples",
              "6", "--data.batch_size", "6", "--trainer.limit_test_batches", "1", "--model.net.widths", "[8]",
              "--model.solver.steps", "1"]  # fmt: skip

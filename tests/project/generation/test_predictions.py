@@ -9,7 +9,7 @@ from PIL import Image
 import project
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from kit.samples.predictions import Predictions, columns
+from kit.samples.predictions import SampleFiles, columns
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 
@@ -24,7 +24,7 @@ def make():
     from kit.cli import process, verbs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kit.samples.judge.LEAST", 5)
+        patch.setattr("kit.samples.judge.MIN_STEPS", 5)
         process.quiet()
         verbs.fit(["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20",
                    "--trainer.limit_test_batches", "1", "--trainer.callbacks", "[]", "--model.net.widths", "[8]",
@@ -124,6 +124,6 @@ def test_from_python(run):
 
 def test_a_class_by_its_first_word():
     names = ["3 - three", "33 - many", "7 up", "7 down"]
-    assert Predictions(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
+    assert SampleFiles(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
     with pytest.raises(UserError, match="no class '7'"):
-        Predictions(Path("out"), names, classes="7")
+        SampleFiles(Path("out"), names, classes="7")

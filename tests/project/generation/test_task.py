@@ -21,7 +21,7 @@ SHORT = ["--config", CONFIG, "--trainer.limit_train_batches", "4", "--trainer.li
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
 
 
 def generator(**options) -> Generator:
@@ -36,10 +36,10 @@ class Exact(torch.nn.Module):
         super().__init__()
         self.asked = []
 
-    def forward(self, places, times, classes):
+    def forward(self, points, times, classes):
         self.asked.append(classes)
         shade = torch.tensor([-1.0, -0.5, 0.5, 0.0])[classes].view(-1, 1, 1, 1)
-        return (shade - places) / (1 - times).view(-1, 1, 1, 1)
+        return (shade - points) / (1 - times).view(-1, 1, 1, 1)
 
 
 def batch(count: int, size: tuple[int, int] = (4, 5)) -> Batch:
@@ -55,7 +55,7 @@ def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
     loss = task.training_step(given, 0)
     flow = flows[0]
     share = flow.times.view(-1, 1, 1, 1)
-    assert torch.allclose(flow.places + (1 - share) * flow.velocities, given.images, atol=1e-5)
+    assert torch.allclose(flow.points + (1 - share) * flow.velocities, given.images, atol=1e-5)
     start = given.images - flow.velocities
     assert abs(float(start.mean())) < 0.02 and abs(float(start.std()) - 1) < 0.02
     spread = flow.times.logit()
@@ -63,7 +63,7 @@ def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
     withheld = flow.classes == 3
     assert abs(float(withheld.float().mean()) - 0.5) < 0.05
     assert torch.equal(flow.classes[~withheld], given.targets[~withheld])
-    found = task(flow.places, flow.times, flow.classes)
+    found = task(flow.points, flow.times, flow.classes)
     assert torch.allclose(loss, (found - flow.velocities).square().mean())
 
 
@@ -109,7 +109,7 @@ def test_guidance_goes_beyond_the_class():
     asked = torch.cat(task.net.asked)
     assert asked.tolist() == [2, 3] * 4
     task.net.asked.clear()
-    assert task.sample(torch.tensor([2]), [0], (3, 5), by=task.sampler(1)).unique().tolist() == [191]
+    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.sampler(1)).unique().tolist() == [191]
     assert torch.cat(task.net.asked).tolist() == [2] * 4
 
 

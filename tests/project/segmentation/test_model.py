@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kit.ground.errors import UserError
 from kit.zoo import SmpNet, TorchvisionSegmenter
-from kit.zoo.segmentation import in_windows
+from kit.zoo.segmentation import predict_in_windows
 from project.segmentation import CnnUnet
 
 SIZES = [(21, 34), (64, 96), (33, 47)]
@@ -89,12 +89,12 @@ def test_windows_cover_every_pixel_and_change_nothing_of_a_pointwise_net(height,
 
     whole = net(images)
     sizes.clear()
-    assert torch.allclose(in_windows(net, images, (window_height, window_width)), whole, atol=1e-6)
+    assert torch.allclose(predict_in_windows(net, images, (window_height, window_width)), whole, atol=1e-6)
     assert set(sizes) == {(min(height, window_height), min(width, window_width))}
 
 
 def test_windows_overlap_by_half():
     starts = []
     images = torch.arange(20.0).expand(1, 1, 4, 20)
-    in_windows(lambda part: starts.append(int(part[0, 0, 0, 0])) or part, images, (4, 8))
+    predict_in_windows(lambda part: starts.append(int(part[0, 0, 0, 0])) or part, images, (4, 8))
     assert starts == [0, 4, 8, 12]

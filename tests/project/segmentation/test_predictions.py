@@ -11,9 +11,9 @@ from torch.nn import functional as F
 import project
 from kit.data import Preprocessing
 from kit.formats.masks.class_tables import read_table
-from kit.masks.predictions import Predictions
+from kit.masks.predictions import MaskPredictions
 from kit.prediction import Predictor, predict
-from project.segmentation.task import Segmenter, likeliest
+from project.segmentation.task import Segmenter, predicted_classes
 
 
 class Shade(torch.nn.Module):
@@ -49,11 +49,11 @@ def test_class_by_class_is_what_all_at_once_are():
     logits = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(0))
     for size in ((7, 9), (20, 31), (4, 5)):
         whole = F.interpolate(logits[None], size, mode="bilinear").argmax(1)[0]
-        assert torch.equal(likeliest(logits, size).long(), whole)
+        assert torch.equal(predicted_classes(logits, size).long(), whole)
 
 
 def test_index_images_with_a_palette_and_pictures():
-    results = Predictions(Path("out"), ["road", "traffic sign"])
+    results = MaskPredictions(Path("out"), ["road", "traffic sign"])
     Image.new("RGB", (300, 200), (80, 80, 80)).save("photo.png")
     mask = torch.zeros(200, 300, dtype=torch.uint8)
     mask[50:90, 100:200] = 1

@@ -17,8 +17,8 @@ from kit.samples import ClassifierFeatures, TorchvisionFeatures
 from kit.samples import strokes as drawn
 from kit.samples.features import FirstOfEachLevel
 from project.style import StyleNet, Stylizer
-from project.style.losses import relative, statistics
-from project.style.model import Layer, mirrored
+from project.style.losses import relative_distance, statistics
+from project.style.model import Layer, pad_mirrored
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "style.yaml")
 
@@ -36,7 +36,7 @@ def test_each_image_is_painted_as_if_it_were_alone():
 
 def test_instance_normalisation():
     layer, images = Layer(2, 5, relu=False), torch.randn(3, 2, 7, 6)
-    by_hand = torch.nn.functional.instance_norm(layer.convolution(mirrored(images, 1)))
+    by_hand = torch.nn.functional.instance_norm(layer.convolution(pad_mirrored(images, 1)))
     assert torch.allclose(layer(images), by_hand, atol=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_half_precision_does_not_overflow():
     with torch.autocast("cpu", torch.float16):
         found, wanted = statistics(maps.half()), statistics(maps)
         assert torch.allclose(found[1], wanted[1], rtol=0.05, atol=0.1) and wanted[1][0, 0, 0] > 8
-        assert relative(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
+        assert relative_distance(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
 
 
 def test_features_of_a_run(tiny):
@@ -138,7 +138,7 @@ def test_the_features_are_no_part_of_the_model(task):
     assert not any("trained" in name or "wanted" in name for name in task.state_dict())
     task.training_step(batch(torch.rand(2, 3, 16, 20)), 0).backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
-    assert all(parameter.grad is None for parameter in task._trained[0].parameters())
+    assert all(parameter.grad is None for parameter in task._extractors[0].parameters())
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tin
         one, other = of_style(file), of_style(same)
         one.setup("fit")
         other.setup("fit")
-        for mine, yours in zip(one._wanted, other._wanted, strict=True):
+        for mine, yours in zip(one._style_statistics, other._style_statistics, strict=True):
             assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
 
 
