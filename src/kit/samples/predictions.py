@@ -117,7 +117,7 @@ def _class_index(name: str, class_names: Sequence[str]) -> int:
     matches = exact or [k for k, known in enumerate(class_names) if known.split()[:1] == [name]]
     if len(matches) != 1:
         listed = ", ".join(class_names[:LISTED])
-        raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}: {listed}")
+        raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {listed}")
     return matches[0]
 
 

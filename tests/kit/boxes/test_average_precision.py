@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from kit.boxes.average_precision import CHUNK, ImageBoxes, precision_by_image
 from kit.boxes.evaluation import BoxEvaluation
 from kit.boxes.predictions import to_original
-from kit.boxes.average_precision import CHUNK, ImageBoxes, precision_by_image
 
 NAMES = ["a", "b", "c"]
 

@@ -88,7 +88,7 @@ def test_weights_from_a_file_but_for_the_heads():
 
 def test_mistakes_are_said():
     for name in ("fasterrcnn_resnet50_fpn_v3", "resnet18"):
-        with pytest.raises(UserError, match=f"no detection model '{name}'"):
+        with pytest.raises(UserError, match=f"no model '{name}'"):
             TorchvisionDetector(3, 3, name)
     with pytest.raises(UserError, match=r"did you mean 'fasterrcnn_resnet50_fpn_v2'"):
         TorchvisionDetector(3, 3, "fasterrcnn_resnet50_fpn_v3")

@@ -203,7 +203,7 @@ def test_crowded_images_raise_the_limit_of_net_metric_and_checkpoint(fit, reposi
     config = ["--config", str(repository / "configs" / "detection_bccd.yaml"), "--data", "project.detection.Coco"]
     run = fit(*config, "--data.root", "d", "--data.image_size", "[32, 40]", *NET, "--trainer.max_epochs", "1")
     task = load(run).task
-    assert (task.limit, task.evaluation("val").limit, task.net.detections_per_img) == (130, 130, 130)
+    assert (task.max_detections, task.evaluation("val").max_detections, task.net.detections_per_img) == (130, 130, 130)
     assert task.net.topk_candidates == 1300
     few = detector()
-    assert (few.limit, few.evaluation("test").limit, few.net.detections_per_img) == (100, 100, 100)
+    assert (few.max_detections, few.evaluation("test").max_detections, few.net.detections_per_img) == (100, 100, 100)

@@ -33,7 +33,7 @@ def test_a_test_has_the_training_images_too():
 
 
 def test_another_scale_is_refused():
-    with pytest.raises(UserError, match=r"leave data\.mean and data\.std out"):
+    with pytest.raises(UserError, match=r"leave out data\.mean and data\.std"):
         Digits(mean=[0.1], std=[0.5])
     Digits(mean=[0.5], std=[0.5])
 

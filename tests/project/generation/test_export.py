@@ -82,7 +82,7 @@ def test_what_differs_is_told():
 
 
 def test_images_of_several_sizes_say_nothing_of_a_samples():
-    with pytest.raises(UserError, match="no sample's is known"):
+    with pytest.raises(UserError, match="the training images had several sizes"):
         generator().exported().example(how(2, None), 3)
 
 
@@ -120,7 +120,7 @@ def test_a_generator_whose_file_does_not_agree(monkeypatch):
     """Steps that are not the run's."""
     task = generator(**WAYS["euler"])
     exported = task.exported()
-    exported.sampler.solver = Euler(1)
+    exported.net.solver = Euler(1)
     monkeypatch.setattr(task, "exported", lambda: exported)
     assert difference(task, how(2, (8, 8))) > 1
 

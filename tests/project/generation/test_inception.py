@@ -66,8 +66,8 @@ def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, mo
 
 def test_channels():
     four = images(2, 4)
-    assert torch.equal(inception.in_three_channels(four), four[:, :3])
-    assert torch.equal(inception.in_three_channels(four[:, :1]), four[:, [0, 0, 0]])
+    assert torch.equal(inception.to_three_channels(four), four[:, :3])
+    assert torch.equal(inception.to_three_channels(four[:, :1]), four[:, [0, 0, 0]])
 
 
 class Evil:

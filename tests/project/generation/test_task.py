@@ -206,7 +206,7 @@ def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
         for file in (one / "train" / name).iterdir():
             Path("other", name, file.name).write_bytes(file.read_bytes())
     capsys.readouterr()
-    with pytest.warns(UserWarning, match="samples are not judged: beside the test images there are none of training"):
+    with pytest.warns(UserWarning, match="samples are not compared"):
         verbs.test([str(run), "--data.root", "other"])
     out = capsys.readouterr().out
     assert {line.split()[0] for line in out.splitlines() if line.startswith("test/")} == {"test/loss", "test/explained"}

@@ -140,7 +140,7 @@ def test_classes_are_the_ids_where_nothing_names_them(tiny):
 MISTAKES = [
     ({"class_names": ["a", "b"]}, r"trainannot/\d\.png: id 2 of no class; give --data\.class_names"),
     ({"colors": {"a": [1, 2]}}, "data.colors: 'a' is"),
-    ({"ignore": [1, 2, 3]}, "one class is nothing to learn, of sky, road, car, Unlabelled"),
+    ({"ignore": [1, 2, 3]}, "are left of sky, road, car, Unlabelled"),
     ({"ignore": [-1]}, "data.ignore is .*an id is from 0"),
     ({"ids": [0, 1, 2]}, "data.ids has 3 ids, but there are 4 names"),
     ({"ids": [0, 1, 1]}, "data.ids is .*once"),

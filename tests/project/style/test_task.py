@@ -15,7 +15,6 @@ from kit.ground.errors import UserError
 from kit.prediction import predict
 from kit.samples import ClassifierFeatures, TorchvisionFeatures
 from kit.samples import strokes as drawn
-from kit.samples.features import FirstOfEachLevel
 from project.style import StyleNet, Stylizer
 from project.style.losses import relative_distance, statistics
 from project.style.model import Layer, pad_mirrored
@@ -61,9 +60,10 @@ def test_features_of_a_run(tiny):
     trunk, images = tiny.classifier(Path("run.ckpt")), torch.rand(2, 3, 20, 16) * 2 - 1
     maps = ClassifierFeatures("run.ckpt").load(3)(images)
     assert [found.shape[1] for found in maps] == [4, 6, 8]
-    by_hand = FirstOfEachLevel(trunk)(((images + 1) / 2 - 0.4) / 0.2)
-    assert all(torch.equal(one, other) for one, other in zip(maps, by_hand, strict=True))
-    assert torch.equal(by_hand[1], trunk.levels[1](trunk.levels[0](((images + 1) / 2 - 0.4) / 0.2)))  # of one block
+    level_input = ((images + 1) / 2 - 0.4) / 0.2
+    for level, features in zip(trunk.levels, maps, strict=True):
+        assert torch.equal(features, level[0](level_input))
+        level_input = level(level_input)
 
 
 def test_features_that_would_teach_nothing_are_refused(tiny):
@@ -71,9 +71,9 @@ def test_features_that_would_teach_nothing_are_refused(tiny):
     tiny.classifier(Path("grey.ckpt"), channels=1)
     torch.save({"state_dict": {"net.weight": torch.zeros(3)}, "global_step": 3}, "other.ckpt")
     for run, message in {
-        "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
-        "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
-        "other.ckpt": "is no classifier with the template's own CNN",
+        "untrained.ckpt": "is untrained, and the features of an untrained net",
+        "grey.ckpt": r"images with 1 channel\(s\), but these have 3",
+        "other.ckpt": "is no classifier with the CNN of this template",
         "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -85,18 +85,16 @@ def test_features_of_torchvision():
 
     net = squeezenet1_1(num_classes=7)
     torch.save(net.state_dict(), "weights.pt")
-    maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 4]).load(3)(torch.zeros(1, 3, 64, 64))
+    maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt").load(3)(torch.zeros(1, 3, 64, 64))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     grey = ((0.5 - mean) / std).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    assert torch.allclose(maps[0], net.features[:2](grey), atol=1e-5)
-    assert torch.allclose(maps[1], net.eval().features[:5](grey), atol=1e-5)
+    assert torch.allclose(maps[0], net.eval().features[:3](grey), atol=1e-5)
+    assert torch.allclose(maps[1], net.features[:6](grey), atol=1e-5)
     for features, message in (
-        (TorchvisionFeatures("vgg16"), "untrained net know colours"),
+        (TorchvisionFeatures("vgg16"), "of an untrained net"),
         (TorchvisionFeatures("vgg16x", weights="weights.pt"), "no model 'vgg16x'; did you mean 'vgg16'"),
         (TorchvisionFeatures("resnet18", weights="weights.pt"), "resnet18 has no `features`"),
         (TorchvisionFeatures("alexnet", weights="weights.pt"), "does not fit"),
-        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 13]), r"taps is \[1, 13\], .* 0 to 12"),
-        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[]), r"taps is \[\]"),
     ):
         with pytest.raises(UserError, match=message):
             features.load(3)
@@ -210,7 +208,7 @@ def test_styles_that_cannot_be_learned_are_refused(tiny):
         "folder.png": r"folder\.png: a folder",
         "empty.png": r"empty\.png: an empty file",
         "words.png": r"words\.png: not an image",
-        "plain.png": r"plain\.png: one colour, and no stroke",
+        "plain.png": r"plain\.png has one colour",
         "pixel.png": r"pixel\.png: one colour",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -246,7 +244,7 @@ def test_the_program_draws_a_style(monkeypatch):
         pixels = np.asarray(image)
         assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
     assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
-    for wrong in (["style.gif"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
+    for wrong in (["style.none"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
         monkeypatch.setattr("sys.argv", ["strokes", *wrong])
         with pytest.raises(SystemExit, match="2"):
             drawn.main()
