@@ -76,14 +76,12 @@ def compute_curves(
         recall is not reached), and `positives`, the number of boxes.
     """
     counts = torch.cat([torch.arange(len(class_names) + 1), *(image.labels for image in images)]).bincount() - 1
-    return {
-        class_names[label - 1]: {
-            "curve": torch.stack([scores[0], precision[0], torch.tensor(RECALLS).double()]),
-            "positives": int(counts[label]),
-        }
-        for label, precision, scores in _by_class(summary)
-        if counts[label]
-    }
+    curves = {}
+    for label, precision, scores in _by_class(summary):
+        if counts[label]:
+            curve = torch.stack([scores[0], precision[0], torch.tensor(RECALLS).double()])
+            curves[class_names[label - 1]] = {"curve": curve, "positives": int(counts[label])}
+    return curves
 
 
 def error_share(image: ImageBoxes, min_score: float) -> float:

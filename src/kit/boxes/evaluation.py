@@ -1,6 +1,6 @@
 """The metrics of detection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -10,8 +10,6 @@ from kit.boxes import average_precision
 from kit.boxes.average_precision import MAX_DETECTIONS, ImageBoxes
 from kit.boxes.predictions import MIN_SCORE
 from kit.evaluation import Details, Evaluation
-
-Detected = Mapping[str, Tensor]
 
 
 class BoxEvaluation(Evaluation):
@@ -31,7 +29,7 @@ class BoxEvaluation(Evaluation):
         super().__init__(class_names)
         self.max_detections = max_detections
 
-    def entries(self, outputs: Sequence[Detected], targets: Sequence[Detected]) -> list[ImageBoxes]:
+    def entries(self, outputs: list[dict[str, Tensor]], targets: list[dict[str, Tensor]]) -> list[ImageBoxes]:
         entries = []
         for detected, target in zip(outputs, targets, strict=True):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}

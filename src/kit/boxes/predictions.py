@@ -35,11 +35,8 @@ def to_original(detected: Mapping[str, Tensor], size: tuple[Any, Any], area: tup
     corners = boxes.view(-1, 2, 2) * factor  # [N, first and last, x and y]
     corners = torch.minimum(corners, limit).clamp(min=0)
     visible = (corners[:, 1] > corners[:, 0]).all(1)
-    return {
-        "boxes": corners.flatten(1)[visible],
-        "scores": detected["scores"][visible].float(),
-        "labels": detected["labels"][visible],
-    }
+    converted = {"boxes": corners.flatten(1), "scores": detected["scores"].float(), "labels": detected["labels"]}
+    return {key: value[visible] for key, value in converted.items()}
 
 
 class BoxPredictions:

@@ -44,12 +44,10 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
     Raises:
         UserError: after augmentation the images differ in size, or a target has rows without boxes.
     """
-    sizes = {f"{image.shape[-1]}x{image.shape[-2]}" for image in images}
-    if len(sizes) > 1:
+    if len({image.shape for image in images}) > 1:
         raise UserError(
-            f"data.augment: a transform gave images of different sizes ({', '.join(sorted(sizes)[:2])}); use "
-            "transforms that keep the size, such as flips, RandomAffine, changes of colour, and kit.boxes.Zoom "
-            "instead of ScaleJitter, RandomZoomOut and crops"
+            "data.augment: a transform gave images of different sizes; use transforms that keep the size, such as "
+            "flips, RandomAffine, changes of colour, and kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
         )
     boxes = [target["boxes"].as_subclass(Tensor) for target in targets]
     has_area = [(b[:, 2:] > b[:, :2]).all(1) for b in boxes]

@@ -43,8 +43,7 @@ class LabelPredictions:
         if top < 1:
             raise UserError(f"top is {top}, but must be above 0")
         self.class_names, self.top = class_names, min(top, len(class_names))
-        self.table = folder / "predictions.csv"
-        self.part = folder / "predictions.csv.part"
+        self.table, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
         self.lines = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.writer(self.lines)
         numbered = [f"{name}_{rank}" for rank in range(2, self.top + 1) for name in ("class", "probability")]

@@ -47,9 +47,7 @@ class RandomScaleCrop(v2.Transform):
                 part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
             else:
                 part = resize(part, (height, width))
-        padding = (before, after, above, below)
-        if any(padding):
-            part = F.pad(part, padding, value=IGNORED if is_mask else PADDING)
+        part = F.pad(part, (before, after, above, below), value=IGNORED if is_mask else PADDING)
         return tv_tensors.wrap(part, like=inpt)
 
 

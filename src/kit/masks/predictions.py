@@ -102,12 +102,11 @@ def draw_masks(
     if not masks:
         return background
     panels = {title: _overlay(background, drawing.zoomed(mask, factor)) for title, mask in masks.items()}
-    if len(panels) == 1:
-        (drawn,) = panels.values()
-    else:
+    parts = list(panels.values())
+    if len(parts) == 2:
         panels = {"image": background, **panels}
-        captions = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
-        drawn = drawing.side_by_side(captions)
+        parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
+    drawn = drawing.side_by_side(parts)
     classes = torch.cat([mask.flatten() for mask in masks.values()]).unique().tolist()
     names = [(class_names[k], drawing.class_colour(k)) for k in classes if k != IGNORED]
     return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)

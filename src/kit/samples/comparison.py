@@ -19,14 +19,13 @@ from torch import Tensor
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception, pictures
-from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images, noise_images
+from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
+from kit.samples.images import noise, pixels
 from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # samples that are drawn beside their nearest training images
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
 LOSSY_PIXELS = 500_000  # a picture with more pixels is compressed with some loss
-
-LabelledImages = tuple[Tensor, Tensor]  # uint8 [N C H W] and classes, Long[N]
 
 
 def report_samples(task: Any, split: str) -> None:
@@ -43,24 +42,25 @@ def report_samples(task: Any, split: str) -> None:
     result = None
     if task.trainer.is_global_zero:  # one of several processes trains the judge
         measured = data.images(split, task.measured.keys.tolist())
-        result = compare(task, measured, data.images("train", range(len(data.samples["train"]))))
+        result = compare(task, *measured, *data.images("train", range(len(data.samples["train"]))))
     figures, picture = task.trainer.strategy.broadcast(result)
     task.log_dict({f"{split}/{key}": value for key, value in figures.items()})
     for logger in task.loggers if task.trainer.is_global_zero else ():
         if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`, which cannot be imported here
-            is_large = picture[0].numel() > LOSSY_PIXELS
-            logger.log_picture("samples/nearest", picture, task.global_step, photograph=is_large)
+            photograph = picture[0].numel() > LOSSY_PIXELS
+            logger.log_picture("samples/nearest", picture, task.global_step, photograph)
 
 
-def compare(task: Any, real: LabelledImages, train: LabelledImages) -> tuple[dict[str, float], Tensor]:
+def compare(
+    task: Any, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor
+) -> tuple[dict[str, float], Tensor]:
     """Return the figures by name, and a picture of samples beside the nearest training images, uint8 [3 H W].
 
     Args:
         task: a `Generator`.
-        real: the images to compare with.
-        train: the training images. Random ones of them give the classes of the samples.
+        images, labels: the images to compare with, uint8 [N C H W], and their classes, Long[N].
+        train_images, train_labels: the training images. Random ones of them give the classes of the samples.
     """
-    (images, labels), (train_images, train_labels) = real, train
     if min(len(images), len(train_images)) < MIN_IMAGES:
         raise UserError(f"{len(images)} images and {len(train_images)} training images are too few to compare with")
     subset = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))[: task.samples]
@@ -73,22 +73,21 @@ def compare(task: Any, real: LabelledImages, train: LabelledImages) -> tuple[dic
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         features, predicted = judge.classify(images)
         gaussian = gaussian_images(train_images, train_labels, classes)
-        references = {"/gaussian": gaussian, "/noise": noise_images(len(classes), train_images.shape[1:])}
+        references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
         judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
         figures |= {f"frechet_distance{name}": frechet_distance(own, features) for name, (own, _) in judged.items()}
-        figures |= {f"agreement{name}": _share(judged[name][1] == classes) for name in ("", "/gaussian")}
-        figures["judge_accuracy"] = _share(predicted == labels)
+        figures |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
+        figures["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
         fid = inception.distances(task.inception, images, compared, task.device)
         figures |= {f"fid{name}": value for name, value in fid.items()}
-    figures["nearest_distance"] = float(distances.mean())
-    figures["nearest_distance/real_images"] = float(nearest_images(images, train_images)[1].mean())
+    figures["nearest_distance"] = _mean(distances)
+    figures["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
     pairs = pictures.pairs(samples[nearest], train_images[indices[nearest]], names)
-    caption = "generated | nearest training image, and its distance: 0 would be a copy"
-    return figures, add_caption(pairs, [(caption, GREY)])
+    return figures, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
-def _share(true: Tensor) -> float:
-    return float(true.double().mean())
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

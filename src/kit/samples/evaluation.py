@@ -97,8 +97,3 @@ def gaussian_images(images: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
         of_class = floats(images[classes == k])
         made[wanted == k] = of_class.mean(0) + of_class.std(0, correction=0) * made[wanted == k]
     return pixels(made)
-
-
-def noise_images(count: int, shape: torch.Size) -> Tensor:
-    """Return images of noise, uint8 [count *shape]."""
-    return pixels(torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kit.ground.checkpoint_limits import require_weights
+from kit.ground.drawing import to_rgb
 from kit.ground.errors import UserError, one_line
 
 FEATURES = 2048  # the size of the last layer before the classes
@@ -64,9 +65,4 @@ def distances(file: str, real: Tensor, others: Mapping[str, Tensor], device: tor
 
 def _update(metric: Any, images: Tensor, is_real: bool) -> None:
     for part in images.split(CHUNK):
-        metric.update(to_three_channels(part.to(metric.device)), real=is_real)
-
-
-def to_three_channels(images: Tensor) -> Tensor:
-    """Convert [N C H W] to [N 3 H W]: repeat a grey channel, and drop channels after the third."""
-    return images[:, :1].expand(-1, 3, -1, -1) if images.shape[1] < 3 else images[:, :3]
+        metric.update(torch.stack([to_rgb(image) for image in part]).to(metric.device), real=is_real)

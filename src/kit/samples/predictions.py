@@ -80,15 +80,15 @@ class SampleFiles:
             images = model.task.sample(classes, seeds, size, batch_size, sampler)
             for index, k, image in zip(indices.tolist(), classes.tolist(), images, strict=True):
                 name = re.sub(r"[^\w.-]", "_", self.class_names[k])
-                _save(image, folder / f"{index:05}_{name}.png")
+                _save(image, folder / f"{index:05}_{name}.png", "PNG")
             in_grid += images[: max(0, MAX_IN_GRID - len(in_grid))]
-        _save(pictures.grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid)
+        _save(pictures.grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid, "PNG")
         return [grid, folder]
 
 
-def _save(image: Tensor, file: Path) -> None:
+def _save(image: Tensor, file: Path, kind: str, **options: Any) -> None:
     with replacing(file) as part:
-        to_pil_image(image).save(part, "PNG")
+        to_pil_image(image).save(part, kind, **options)
 
 
 def columns(count: int, classes: int) -> int:
@@ -136,8 +136,7 @@ class PaintingFiles:
         self.pictures, self.quality = folder / "pictures", quality
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:
-        with replacing(self.pictures / f"{name}.jpg") as part:
-            to_pil_image(prediction[:3]).save(part, "JPEG", quality=self.quality)
+        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=self.quality)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
         """Do nothing: each image has a file of its own."""

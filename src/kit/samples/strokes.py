@@ -55,7 +55,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the seed of the positions of the whirls, at least 0")
     options = parser.parse_args()
     try:
-        options.file.parent.mkdir(parents=True, exist_ok=True)
         strokes(options.seed).save(options.file)
     except (OSError, ValueError) as error:  # the file cannot be written, or its ending or the seed is not valid
         parser.error(f"{options.file} cannot be written: {error}")

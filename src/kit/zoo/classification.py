@@ -85,11 +85,9 @@ class TimmNet(nn.Module):
         require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")  # NAME, NAME.WEIGHTS
         if pretrained and not weights and not timm.is_model_pretrained(name):
             raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
-        depth = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm leaves None out
         try:
-            self.net = timm.create_model(
-                name, num_classes=num_classes, in_chans=in_channels, drop_rate=drop_rate, **depth
-            )
+            self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         except TypeError as error:  # an option that the model does not have
             raise UserError(f"timm's {name}: {one_line(error)}; leave model.net.drop_path_rate at 0") from None
         initialise_head(self.head)  # timm draws some heads from +-1/sqrt(K): the first loss of two classes would be 11

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images, noise_images
+from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
 
 
 def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tensor:
@@ -49,4 +49,3 @@ def test_gaussian_images_have_mean_and_spread_of_their_class():
         assert own.shape == (3000, 1, 2, 3)
         assert torch.allclose(own.mean(0), torch.full((1, 2, 3), mean).float(), atol=3)
     assert float(made[1::2].std(0).mean()) == pytest.approx(30, abs=1.5)
-    assert noise_images(3, images.shape[1:]).shape == (3, 1, 2, 3)

@@ -97,6 +97,6 @@ def test_a_transform_that_drops_boxes_alone_is_a_mistake():
 def test_a_transform_that_changes_the_size_is_named_and_one_that_keeps_it(transform):
     data = DigitScenes(scenes=20, image_size=(24, 36), augment=[transform], num_workers=0, batch_size=8)
     data.setup("fit")
-    with pytest.raises(UserError, match=r"data\.augment: .* different sizes .*kit\.boxes\.Zoom") as raised:
+    with pytest.raises(UserError, match=r"data\.augment: .* different sizes.*kit\.boxes\.Zoom") as raised:
         next(iter(data.train_dataloader()))
     assert "\n" not in str(raised.value)

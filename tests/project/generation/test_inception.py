@@ -64,12 +64,6 @@ def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, mo
     assert inception.distances(str(weights), images(6, 1), {"near": images(7, 1)}, CPU)["near"] > 0
 
 
-def test_channels():
-    four = images(2, 4)
-    assert torch.equal(inception.to_three_channels(four), four[:, :3])
-    assert torch.equal(inception.to_three_channels(four[:, :1]), four[:, [0, 0, 0]])
-
-
 class Evil:
     def __reduce__(self):
         return Path.touch, (Path("evil"),)

@@ -209,7 +209,7 @@ def test_styles_that_cannot_be_learned_are_refused(tiny):
         "empty.png": r"empty\.png: an empty file",
         "words.png": r"words\.png: not an image",
         "plain.png": r"plain\.png has one colour",
-        "pixel.png": r"pixel\.png: one colour",
+        "pixel.png": r"pixel\.png has one colour",
     }.items():
         with pytest.raises(UserError, match=message):
             of_style(file).setup("fit")
@@ -238,13 +238,13 @@ def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tin
 
 def test_the_program_draws_a_style(monkeypatch):
     monkeypatch.setattr(drawn, "STROKES", 40)
-    monkeypatch.setattr("sys.argv", ["strokes", "made/style.png", "--seed", "3"])
+    monkeypatch.setattr("sys.argv", ["strokes", "style.png", "--seed", "3"])
     drawn.main()
-    with Image.open("made/style.png") as image:
+    with Image.open("style.png") as image:
         pixels = np.asarray(image)
         assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
     assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
-    for wrong in (["style.none"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
+    for wrong in (["style.none"], ["style.png", "--seed", "-1"], ["missing/style.png"]):
         monkeypatch.setattr("sys.argv", ["strokes", *wrong])
         with pytest.raises(SystemExit, match="2"):
             drawn.main()
