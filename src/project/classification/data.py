@@ -104,7 +104,7 @@ class ImageFolder(ImageDataModule):
         return groups
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         for folder in filter(None, self.folders.values()):
@@ -167,7 +167,7 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         listed = {(self.root / row["path"]).resolve() for row in self.rows}

@@ -4,6 +4,7 @@ Images are fitted into `image_size` with their aspect ratio, and padded at the r
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,10 @@ class DigitScenes(ImageDataModule):
 
 
 class Annotated(ImageDataModule):
-    """A base class of images with annotation files. Subclasses set `parts`, a dict by split, and define `read`.
+    """The base class of data modules with annotation files.
 
-    A subclass may set `crowds` to "objects", to use crowds like all other objects.
+    A subclass sets `sources`, the annotation files by split, and defines `read(split)`. If it sets `crowds` to
+    "objects", crowds are used like all other objects.
 
     Args:
         root: the folder.
@@ -75,8 +77,8 @@ class Annotated(ImageDataModule):
 
     keep_aspect = True
     crowds: Crowds = "ignore"
-    parts: dict[str, Any]
-    place = staticmethod(data_folder)
+    sources: dict[str, Any]
+    find_root = staticmethod(data_folder)
 
     def __init__(
         self,
@@ -87,16 +89,17 @@ class Annotated(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = self.place(root), tuple(image_size), group, channels
+        self.root, self.image_size, self.group, self.channels = self.find_root(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
-        self._prepared: dict[str, BoxSplit] = {}
+        self._cleaned: dict[str, BoxSplit] = {}
 
     def read(self, split: str) -> Reading:
         """Read the annotations of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
     def reading(self, split: str) -> Reading | None:
-        if split in self.parts and split not in self.readings:
+        """Return the annotations of a split as they are, or None if there is no such split."""
+        if split in self.sources and split not in self.readings:
             self.readings[split] = self.read(split)
             for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
                 annotation.crowd = [False] * len(annotation.crowd)
@@ -110,15 +113,15 @@ class Annotated(ImageDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        first = self.reading(next(iter(self.parts)))
+        first = self.reading(next(iter(self.sources)))
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
-    def part(self, split: str) -> BoxSplit | None:
-        """Return a split with its faults, or None if there is no such split."""
+    def cleaned(self, split: str) -> BoxSplit | None:
+        """Return a split without its unusable boxes, with the list of its faults, or None if there is no such split."""
         reading = self.reading(split)
-        if reading is not None and split not in self._prepared:
-            self._prepared[split] = clean_split(reading, self._class_names_or_all())
-        return self._prepared.get(split)
+        if reading is not None and split not in self._cleaned:
+            self._cleaned[split] = clean_split(reading, self._class_names_or_all())
+        return self._cleaned.get(split)
 
     def _class_names_or_all(self) -> list[str]:
         try:
@@ -132,41 +135,40 @@ class Annotated(ImageDataModule):
         Raises:
             UserError: too much of the split cannot be used.
         """
-        part = self.part(split)
-        if part is None:
+        cleaned = self.cleaned(split)
+        if cleaned is None:
             return None
         self.class_names  # noqa: B018  raises an error if there are none
-        part.stop_if_unusable(split, self.root)
-        if part.faults:
-            rank_zero_warn(f"{split}: {part.count_faults()}; python -m project.check names the files")
-        if crowds := part.crowds():
+        cleaned.stop_if_unusable(split, self.root)
+        if cleaned.faults:
+            rank_zero_warn(f"{split}: {cleaned.count_faults()}; python -m project.check names the files")
+        if crowds := cleaned.crowds():
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
-        return self._files(part)
+        return self._files(cleaned)
 
     def splits(self) -> dict[str, Samples]:
         """Return the splits without stopping at a broken image or box, so that `check` also sees all others."""
-        parts: dict[str, BoxSplit | None] = {}
+        splits = {}
         for split in ("train", "val", "test"):
-            try:
-                parts[split] = self.part(split)
-            except BrokenFiles:  # `annotation_faults` reports it
-                continue
-        return {split: self._files(part) for split, part in parts.items() if part is not None}
+            with suppress(BrokenFiles):  # `annotation_faults` reports them
+                if (cleaned := self.cleaned(split)) is not None:
+                    splits[split] = self._files(cleaned)
+        return splits
 
-    def _files(self, part: BoxSplit) -> Files:
-        groups = groups_by_name(part.paths, self.group)
-        return Files(part.targets, part.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
+    def _files(self, split: BoxSplit) -> Files:
+        groups = groups_by_name(split.paths, self.group)
+        return Files(split.targets, split.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return self.faults_of(self.parts)
+        return self.faults_of(self.sources)
 
     def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
         """Yield the faults of annotations. The check of images reports images that cannot be read."""
         for split in splits:
-            part = self.part(split)
-            yield from part.faults
-            yield from crowd_faults(part.crowds(), self.root)
-            if reason := part.why_unusable(split):
+            cleaned = self.cleaned(split)
+            yield from cleaned.faults
+            yield from crowd_faults(cleaned.crowds(), self.root)
+            if reason := cleaned.why_unusable(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
@@ -194,14 +196,14 @@ class Coco(Annotated):
     ) -> None:
         super().__init__(**kwargs)
         self.images, self.crowds = images, crowds
-        self.parts = find(self.root, {"train": train, "val": val, "test": test})
+        self.sources = find(self.root, {"train": train, "val": val, "test": test})
 
     def read(self, split: str) -> Reading:
-        return coco.read(self.parts[split], self.root, self.images)
+        return coco.read(self.sources[split], self.root, self.images)
 
     def annotation_faults(self) -> Iterable[Fault]:
         readings = {}
-        for split, file in self.parts.items():
+        for split, file in self.sources.items():
             try:
                 readings[split] = self.reading(split)
             except UserError as error:
@@ -227,10 +229,10 @@ class Voc(Annotated):
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.crowds = crowds
-        self.parts = voc.find(self.root)
+        self.sources = voc.find(self.root)
 
     def read(self, split: str) -> Reading:
-        return voc.read(self.parts[split])
+        return voc.read(self.sources[split])
 
 
 class Yolo(Annotated):
@@ -245,10 +247,10 @@ class Yolo(Annotated):
     def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layout = yolo.find(self.root, names)
-        self.parts = self.layout.splits
+        self.sources = self.layout.splits
 
     @staticmethod
-    def place(root: str) -> Path:
+    def find_root(root: str) -> Path:
         return Path(root) if Path(root).is_file() else data_folder(root)
 
     def read(self, split: str) -> Reading:

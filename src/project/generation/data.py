@@ -81,7 +81,7 @@ class ImageFolder(Centred):
         return Files(torch.tensor(targets), paths, channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         for folder in filter(None, self.folders.values()):

@@ -34,7 +34,19 @@ from kit.ground.faults import Fault
 from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
 
 
-class MaskFolder(ImageDataModule):
+class MaskDataModule(ImageDataModule):
+    """The base class of data modules with masks."""
+
+    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return count_pixels(samples, self.num_classes)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return rarest_classes(samples, self.num_classes)
+
+
+class MaskFolder(MaskDataModule):
     """Images and mask files, in separate folders or side by side. `layouts.find_pairs` describes the layouts.
 
     The names of the classes come from `class_names`, from `colors`, from a class table in `root` (see
@@ -56,7 +68,6 @@ class MaskFolder(ImageDataModule):
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
     hashable_target = staticmethod(hashable_target)
 
     def __init__(
@@ -84,7 +95,7 @@ class MaskFolder(ImageDataModule):
         if len(set(ids or ())) < len(ids or ()):
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
         self.pairs = find_pairs(self.root, images, masks)
-        self._learned: list[Entry] | None = None
+        self._entries_of_checkpoint: list[Entry] | None = None
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -98,8 +109,10 @@ class MaskFolder(ImageDataModule):
                 raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} names of classes")
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
-        if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
-            return self._learned
+        if self._entries_of_checkpoint is not None and (
+            named is None or _without_ids(named) == _without_ids(self._entries_of_checkpoint)
+        ):
+            return self._entries_of_checkpoint
         masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
         return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
@@ -160,18 +173,12 @@ class MaskFolder(ImageDataModule):
         """Return whether a split is a test set without published masks."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
 
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
-
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pixel_values": [tuple(entry) for entry in self.entries]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._learned = [Entry(*entry) for entry in state["pixel_values"]]
+        self._entries_of_checkpoint = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
         try:
@@ -182,7 +189,7 @@ class MaskFolder(ImageDataModule):
             yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
-class CocoMasks(ImageDataModule):
+class CocoMasks(MaskDataModule):
     """Polygons and run lengths of COCO's JSON, in the layouts of `kit.formats.coco`. Class 0 is the background.
 
     Args:
@@ -193,7 +200,6 @@ class CocoMasks(ImageDataModule):
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
     hashable_target = staticmethod(hashable_target)
 
     def __init__(
@@ -271,12 +277,6 @@ class CocoMasks(ImageDataModule):
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)
         return MaskFiles(document.drawings, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
 
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
-
     def annotation_faults(self) -> Iterable[Fault]:
         for split, file in self.files_of_splits.items():
             try:
@@ -289,7 +289,7 @@ class CocoMasks(ImageDataModule):
         yield from faults.unlisted_image_faults(self._documents.values())
 
 
-class DigitMasks(ImageDataModule):
+class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are the background and the ink of each digit.
 
     Each split has digits of its own; a fifth of them is for the test split, which does not depend on the seed.
@@ -297,8 +297,6 @@ class DigitMasks(ImageDataModule):
     Args:
         train, val, test: the numbers of scenes.
     """
-
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
 
     def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -320,12 +318,6 @@ class DigitMasks(ImageDataModule):
         require_drawable(self.counts[split], HEIGHT, WIDTH)
         scenes = make_scenes(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
         return Tensors([None] * len(scenes), scenes)
-
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
 
 
 def _without_ids(entries: Iterable[Entry]) -> list[Entry]:

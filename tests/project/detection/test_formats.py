@@ -567,7 +567,7 @@ def test_a_mark_of_windows_and_an_export_without_val(tiny, tmp_path):
     (tmp_path / "data.yaml").write_text(content, encoding="utf-8-sig")
     with pytest.warns(UserWarning, match=r"data\.yaml: no val images at \.\./valid/images"):
         data = Yolo(root=str(tmp_path))
-    assert data.class_names == tiny.CLASSES and list(data.parts) == ["train"]
+    assert data.class_names == tiny.CLASSES and list(data.sources) == ["train"]
     (tmp_path / "data.yaml").unlink()
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n\n", encoding="utf-8-sig")
     assert Yolo(root=str(tmp_path)).class_names == tiny.CLASSES

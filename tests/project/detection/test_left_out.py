@@ -144,6 +144,6 @@ def test_what_sticks_out_of_an_image_in_yolo_is_cut_on_every_side(tiny, line, bo
     Path("data/1.txt").write_text(f"{line}\n0 0.5 0.5 0.5 0.5\n")
     Path("data/classes.txt").write_text("cat\n")
     data = Yolo(root="data", **STATISTICS)
-    boxes = data.part("train").targets[0]["boxes"].tolist()
+    boxes = data.cleaned("train").targets[0]["boxes"].tolist()
     assert boxes == [*([pytest.approx(box)] if box else []), [10, 5, 30, 15]]
-    assert [fault.kind for fault in data.part("train").faults] == ([kind] if kind else [])
+    assert [fault.kind for fault in data.cleaned("train").faults] == ([kind] if kind else [])
