@@ -59,21 +59,21 @@ def weights(run: Path | str, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(Path(run) / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
-def test_the_command_line_overrides_configs_wherever_they_stand(printed):
+def test_command_line_overrides_configs_in_any_order(printed):
     words = ["--trainer.max_epochs", "7", "--config", "configs/tiny.yaml", "--data.batch_size=3"]
     found = printed(*words, "--config=configs/trainer/short.yaml")
     assert (found["trainer"]["max_epochs"], found["data"]["init_args"]["batch_size"]) == (7, 3)
     assert found["trainer"]["limit_train_batches"] == 2
 
 
-def test_the_default_is_the_first_config_without_an_underscore(capsys):
+def test_default_is_the_first_config_without_underscore(capsys):
     verbs.fit([])
     assert Path("runs/tiny/version_0/config.yaml").is_file()
     assert not Path("runs/a_first").exists()
     assert "run folder runs/tiny/version_0" in capsys.readouterr().out
 
 
-def test_an_overlay_alone_is_laid_over_the_default(printed):
+def test_overlay_applies_to_the_default_config(printed):
     config = printed("--config", "configs/trainer/short.yaml")
     assert config["trainer"]["limit_train_batches"] == 2
     assert config["trainer"]["max_epochs"] == 1
@@ -81,7 +81,7 @@ def test_an_overlay_alone_is_laid_over_the_default(printed):
     assert config["name"] == "tiny"
 
 
-def test_later_configs_and_then_flags_win(printed):
+def test_later_configs_and_flags_win(printed):
     Path("later.yaml").write_text("trainer: {max_epochs: 7}\nmodel: {init_args: {lr: 0.5}}\n")
     both = ["--config", "configs/tiny.yaml", "--config", "later.yaml"]
     config = printed(*both)
@@ -94,14 +94,14 @@ def test_later_configs_and_then_flags_win(printed):
     assert config["name"] == "mine"
 
 
-def test_the_seed_of_the_run_is_the_datas(printed):
+def test_data_get_the_seed_of_the_run(printed):
     assert printed("--seed_everything", "5")["seed_everything"] == 5
     verbs.fit(["--seed_everything", "5"])
     content = torch.load("runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)
     assert content["datamodule_hyper_parameters"]["seed"] == 5
 
 
-def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
+def test_runs_are_numbered_and_reproducible_from_their_config(capsys):
     for _ in range(2):
         verbs.fit(["--name", "mine", "--trainer.max_epochs", "2"])
     runs = Path("runs/mine")
@@ -113,14 +113,14 @@ def test_runs_are_numbered_and_their_config_makes_them_again(capsys):
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
-def test_the_seed_changes_the_weights(seed):
+def test_seed_changes_the_weights(seed):
     verbs.fit(["--name", "other", "--seed_everything", seed])
     verbs.fit(["--name", "own"])
     own, other = weights("runs/own/version_0"), weights("runs/other/version_0")
     assert not torch.equal(own["net.weight"], other["net.weight"])
 
 
-def test_the_best_checkpoint_is_the_one_that_is_tested(capsys):
+def test_best_checkpoint_is_tested(capsys):
     verbs.fit(["--trainer.max_epochs", "3", "--model.lr", "0.1"])
     run = Path("runs/tiny/version_0")
     reported = table(capsys.readouterr().out)
@@ -132,7 +132,7 @@ def test_the_best_checkpoint_is_the_one_that_is_tested(capsys):
         assert table(capsys.readouterr().out) == reported
 
 
-def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
+def test_test_needs_only_the_checkpoint_and_takes_other_data(capsys):
     verbs.fit([])
     capsys.readouterr()
     Path("runs/tiny/version_0/checkpoints/best.ckpt").rename("moved.ckpt")
@@ -148,7 +148,7 @@ def test_a_test_needs_nothing_but_the_checkpoint_and_takes_other_data(capsys):
     assert not list(Path().glob("lightning_logs")) and len(list(Path("runs").iterdir())) == 1
 
 
-def test_a_model_is_told_what_it_has_arguments_for(capsys):
+def test_model_gets_the_data_arguments_that_it_takes(capsys):
     """`Normed` has none for the classes' names and numbers."""
     verbs.fit(["--model", "tiny_task.Normed"])
     reported = table(capsys.readouterr().out)
@@ -156,7 +156,7 @@ def test_a_model_is_told_what_it_has_arguments_for(capsys):
     assert table(capsys.readouterr().out) == reported
 
 
-def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
+def test_report_is_of_val_without_a_test_split(capsys):
     verbs.fit(["--data.test", "0"])
     out = capsys.readouterr().out
     assert "no test split" in out
@@ -164,7 +164,7 @@ def test_without_a_test_split_the_report_is_of_val_and_says_so(capsys):
     assert "val/accuracy" in json.loads(Path("runs/tiny/version_0/results.json").read_text())
 
 
-def test_resuming_goes_on_in_the_runs_folder_wherever_it_was_moved():
+def test_moved_run_is_resumed_in_its_folder():
     verbs.fit(["--trainer.max_epochs", "3", "--name", "straight"])
     verbs.fit(["--trainer.max_epochs", "1", "--name", "halved"])
     Path("runs/halved/version_0").rename("elsewhere")
@@ -174,7 +174,7 @@ def test_resuming_goes_on_in_the_runs_folder_wherever_it_was_moved():
     assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
 
 
-def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(capsys):
+def test_resuming_a_finished_run_keeps_its_best_checkpoint(capsys):
     verbs.fit(["--trainer.max_epochs", "2"])
     run = Path("runs/tiny/version_0")
     before, reported = weights(run, "best"), table(capsys.readouterr().out)
@@ -183,7 +183,7 @@ def test_resuming_a_finished_run_keeps_its_best_checkpoint_and_reports_again(cap
     assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
 
 
-def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outlives_a_restart():
+def test_best_value_with_the_hyperparameters_survives_a_restart():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]  # so that the first epoch is the best
@@ -195,7 +195,7 @@ def test_the_best_value_beside_the_hyperparameters_chose_the_checkpoint_and_outl
     assert accuracies == sorted(accuracies)
 
 
-def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
+def test_averaged_weights_are_validated_saved_and_tested(capsys):
     averaged = {"class_path": "kit.training.EMA", "init_args": {"decay": 0.9}}
     Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
     options = ["--config", "configs/tiny.yaml", "--config", "ema.yaml"]
@@ -212,7 +212,7 @@ def test_averaged_weights_are_what_is_validated_kept_and_tested(capsys):
     )
 
 
-def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too(capsys):
+def test_best_averaged_weights_are_reported_without_a_test_split(capsys):
     averaged = {"class_path": "kit.training.EMA", "init_args": {"decay": 0.5}}
     Path("ema.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [averaged]}}))
     # The first epoch is the best; later ones are others.
@@ -224,7 +224,7 @@ def test_the_best_averaged_weights_are_what_is_reported_without_a_test_split_too
     assert table(capsys.readouterr().out) == reported
 
 
-def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
+def test_run_leaves_the_working_folder_clean():
     verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
     run = Path("elsewhere/deep/tiny/version_0")
@@ -233,24 +233,24 @@ def test_a_run_leaves_the_checkout_and_the_working_folder_clean():
 
 
 @pytest.mark.parametrize("who", ["early_stopping", "checkpoint"])
-def test_what_is_watched_must_be_logged(who):
+def test_monitored_key_must_be_logged(who):
     with pytest.raises(UserError, match=rf"{who}.monitor: no 'val/acuracy' is logged; did you mean 'val/accuracy'"):
         verbs.fit(["--config", "configs/tiny.yaml", f"--{who}.monitor", "val/acuracy"])
 
 
-def test_without_a_validation_the_latest_weights_are_the_best(capsys):
+def test_last_weights_are_the_best_without_validation(capsys):
     verbs.fit(["--config", "configs/tiny.yaml", "--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"])
     run = Path("runs/tiny/version_0")
     assert all(torch.equal(weights(run, "best")[name], last) for name, last in weights(run).items())
     assert "test/accuracy" in table(capsys.readouterr().out)
 
 
-def test_a_run_that_is_shorter_than_the_time_between_validations_is_validated_at_its_end():
+def test_short_run_is_validated_at_its_end():
     verbs.fit(["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"])
     assert Path("runs/tiny/version_0/checkpoints/best.ckpt").is_file()
 
 
-def test_a_quick_look_writes_nothing():
+def test_fast_dev_run_writes_nothing():
     verbs.fit(["--trainer.fast_dev_run", "true"])
     assert not list(Path("runs").rglob("*.ckpt"))
 
@@ -265,7 +265,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("val", "test"), SIZES)
-def test_two_processes_train_and_count_every_sample_once(val, test, ranks, capsys):
+def test_two_processes_count_every_sample_once(val, test, ranks, capsys):
     sizes = ["--data.train", "33", "--data.val", str(val), "--data.test", str(test), "--data.batch_size", "4"]
     ended = ranks("project.fit", *sizes, *DDP)
     assert ended.returncode == 0, ended.stderr
@@ -296,7 +296,7 @@ def test_help_is_readable(words, said, command):
     assert all(text in ended.stdout for text in said), ended.stdout
 
 
-def test_a_test_looks_at_the_validation_images_of_its_run(capsys):
+def test_test_uses_the_validation_images_of_its_run(capsys):
     options = ["--data.root", "./aa", "--data.train", "400", "--data.test", "0", "--model.lr", "0.0001"]
     verbs.fit(["--seed_everything", "5", *options])
     reported = table(capsys.readouterr().out)
@@ -306,7 +306,7 @@ def test_a_test_looks_at_the_validation_images_of_its_run(capsys):
         assert "no test split" in out and table(out) == reported
 
 
-def test_the_config_of_a_resumed_run_makes_a_new_one():
+def test_config_of_a_resumed_run_starts_a_new_run():
     verbs.fit([])
     verbs.fit(["--resume", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"])
     assert [path.name for path in Path("runs").rglob("version_*")] == ["version_0"]
@@ -317,7 +317,7 @@ def test_the_config_of_a_resumed_run_makes_a_new_one():
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_in_a_line_and_130():
+def test_ctrl_c_exits_with_130():
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "100000", "--early_stopping.patience", "null"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
     with subprocess.Popen(words, **pipes) as run:
@@ -331,7 +331,7 @@ def test_ctrl_c_ends_in_a_line_and_130():
 
 
 @pytest.mark.slow
-def test_who_stops_reading_gets_no_traceback():
+def test_closed_pipe_has_no_traceback():
     """As `| head -1` does."""
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "50", "--early_stopping.patience", "null"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
@@ -351,7 +351,7 @@ def test_who_stops_reading_gets_no_traceback():
     ],
     ids=["ends before the first validation", "without validation"],
 )
-def test_the_last_weights_are_the_best_where_none_were_judged(words, capsys):
+def test_last_weights_are_the_best_without_a_score(words, capsys):
     verbs.fit(words)
     checkpoints = Path("runs/tiny/version_0/checkpoints")
     last, best = (torch.load(checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))

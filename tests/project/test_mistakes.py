@@ -31,7 +31,7 @@ MISTAKES = [  # the command line, and what the message must hold
 
 
 @pytest.mark.parametrize(("args", "said"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
-def test_one_line(args, said):
+def test_mistake_is_one_line(args, said):
     Path("data").mkdir()
     data = tiny(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
     with pytest.raises(UserError) as caught:
@@ -41,7 +41,7 @@ def test_one_line(args, said):
     assert all(word in message for word in said), message
 
 
-def test_a_wrong_key_in_a_config_is_found_with_its_line():
+def test_wrong_key_in_a_config_is_reported_with_its_line():
     lines = Path(RUN).read_text().replace("max_epochs", "max_epoch").splitlines()
     Path("mine.yaml").write_text("\n".join(lines))
     number = next(i for i, line in enumerate(lines, 1) if line.strip().startswith("max_epoch:"))
@@ -49,21 +49,21 @@ def test_a_wrong_key_in_a_config_is_found_with_its_line():
         verbs.fit(["--config", "mine.yaml"])
 
 
-def test_a_missing_config_lists_what_there_is():
+def test_missing_config_lists_existing_ones():
     with pytest.raises(UserError, match=Path(RUN).name):
         verbs.fit(["--config", RUN.replace(".yaml", "s.yaml")])
     with pytest.raises(UserError, match="no config"):
         verbs.fit([])  # a folder without configs
 
 
-def test_exit_code_two_and_nothing_but_the_line(command):
+def test_mistake_exits_with_2(command):
     ended = command("fit", "--config", RUN, "--trainer.max_epoch", "3")
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
 
 
-def test_which_run():
+def test_missing_run_is_one_line():
     for args, said in (([], "which run"), (["runs/nowhere"], "no run folder")):
         with pytest.raises(UserError, match=said):
             verbs.test(args)
@@ -73,7 +73,7 @@ def test_which_run():
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "x." * 500_000, "'" * 1_000_000])
-def test_a_value_as_long_as_a_config_is_shown_in_part(text):
+def test_long_value_is_shortened(text):
     message = f"Parser key \"data\": Expected a <class 'int'>. Got value: {text}"
     explained = explain(message, [], [])
     assert "data" in explained

@@ -33,7 +33,7 @@ def listed(data: ImageFolder, split: str) -> list[str]:
 
 
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-def test_what_is_left_out_might_as_well_not_be_there(image_folder, cache, capsys):
+def test_broken_files_are_left_out(image_folder, cache, capsys):
     root = image_folder({"train": {"a": 12, "b": 9}, "test": {"a": 3, "b": 2}})
     bad = [root / "train" / "a" / "3.png", root / "test" / "b" / "1.png"]
     spoil(*bad)
@@ -63,7 +63,7 @@ LIMITS = [(1, 1, False), (2, 1, True), (10, 1, True), (10, 2, False), (40, 2, Tr
 
 
 @pytest.mark.parametrize(("total", "number", "goes_on"), LIMITS)
-def test_one_in_twenty_may_be_broken_and_one_always(total, number, goes_on):
+def test_tolerated_number_of_broken_files(total, number, goes_on):
     files = {f"{place}.png": "an empty file" for place in range(number)}
     if goes_on:
         broken.stop_if_many("val", files, total)
@@ -72,7 +72,7 @@ def test_one_in_twenty_may_be_broken_and_one_always(total, number, goes_on):
             broken.stop_if_many("val", files, total)
 
 
-def test_a_file_that_is_gone_is_broken_and_a_folder_that_is_gone_ends_the_run(image_folder):
+def test_missing_file_is_broken_and_missing_folder_stops_the_run(image_folder):
     root = image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 2}})
     data = folder(root)
     data.splits()  # has listed them
@@ -83,7 +83,7 @@ def test_a_file_that_is_gone_is_broken_and_a_folder_that_is_gone_ends_the_run(im
         data.setup("fit")
 
 
-def test_a_look_is_kept_until_a_file_changes(image_folder, monkeypatch):
+def test_check_of_files_is_cached_until_a_file_changes(image_folder, monkeypatch):
     monkeypatch.setattr(broken, "SECONDS", -1)
     root = image_folder({"train": {"a": 3, "b": 3}})
     bad = root / "train" / "a" / "1.png"
@@ -102,7 +102,7 @@ def test_a_look_is_kept_until_a_file_changes(image_folder, monkeypatch):
     assert folder(root).class_counts == [3, 3]
 
 
-def test_a_jpeg_that_lacks_its_end_is_named_and_used(image_folder, capsys):
+def test_truncated_jpeg_is_reported_and_used(image_folder, capsys):
     root = image_folder({"train": {"a": 2, "b": 2}})
     file = root / "train" / "b" / "photo.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(file)
@@ -113,7 +113,7 @@ def test_a_jpeg_that_lacks_its_end_is_named_and_used(image_folder, capsys):
     assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in said
 
 
-def test_processes_must_leave_out_the_same_files(image_folder, monkeypatch):
+def test_processes_leave_out_the_same_files(image_folder, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     data = folder(image_folder({"train": {"a": 9, "b": 9}}))
     first = {"train": ["a.png"]}
@@ -139,7 +139,7 @@ def spoiled(image_folder, repository) -> tuple[list[Path], list[str]]:
     return bad, options
 
 
-def test_a_run_says_beside_its_figures_what_it_left_out(spoiled, fit, capsys):
+def test_report_names_the_files_that_were_left_out(spoiled, fit, capsys):
     bad, options = spoiled
     run = fit(*options)
     said = capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_a_run_says_beside_its_figures_what_it_left_out(spoiled, fit, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_the_same_files(spoiled, fit, monkeypatch):
+def test_resumed_run_leaves_out_the_same_files(spoiled, fit, monkeypatch):
     bad, options = spoiled
     whole = bad[2].with_stem("0").read_bytes()
     with pytest.raises(BrokenFiles, match="strict"):

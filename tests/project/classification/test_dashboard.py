@@ -12,13 +12,13 @@ def classifier(**options) -> Classifier:
     return Classifier(lambda **sizes: CNN(widths=[4], **sizes), 3, 1, ["cat", "dog", "owl"], **options)
 
 
-def test_a_tiny_run_has_its_pictures(tiny_run):
+def test_pictures_of_a_tiny_run(tiny_run):
     events = EventAccumulator(str(tiny_run)).Reload()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(events.Tags()["images"]) == {*samples, "validation/confusion", "validation/accuracy"}
 
 
-def test_mixed_images_are_drawn_mixed_with_their_shares(fit, monkeypatch):
+def test_mixed_images_are_drawn_with_their_shares(fit, monkeypatch):
     targets = []
     monkeypatch.setattr(
         Classifier, "draw", lambda self, image, _, target: targets.append(target) or image.expand(3, -1, -1)
@@ -29,7 +29,7 @@ def test_mixed_images_are_drawn_mixed_with_their_shares(fit, monkeypatch):
     assert ((shares > 0).sum(1) <= 2).all() and (shares > 0).sum() > 16
 
 
-def test_the_worst_image_has_the_highest_loss_and_classes_their_accuracy():
+def test_worst_images_and_accuracy_of_classes():
     task = classifier().eval()
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 5]])
     task.forward = lambda images: logits

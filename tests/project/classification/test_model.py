@@ -8,11 +8,11 @@ from project.classification import CNN, TextbookCNN
 
 @pytest.mark.parametrize("net", [CNN, TextbookCNN])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_own_nets(net, channels):
+def test_nets_of_the_project(net, channels):
     assert net(num_classes=7, in_channels=channels)(torch.rand(2, channels, 9, 14)).shape == (2, 7)
 
 
-def test_textbook_parameters():
+def test_number_of_parameters_of_the_textbook_net():
     assert sum(p.numel() for p in TextbookCNN(10, 1).parameters()) == 32 * 9 + 32 + 32 * 16 * 10 + 10
 
 
@@ -31,7 +31,7 @@ def test_timm():
 
 
 @pytest.mark.parametrize(("net", "name"), [(TorchvisionNet, "resnet18"), (TimmNet, "resnet10t")])
-def test_weights_from_a_file_but_for_the_head(net, name):
+def test_weights_from_a_file_except_the_head(net, name):
     torch.manual_seed(0)
     source = net(1000, 3, name)
     torch.save(source.net.state_dict(), "weights.pt")
@@ -42,7 +42,7 @@ def test_weights_from_a_file_but_for_the_head(net, name):
     assert loaded.head.weight.shape == head.weight.shape
 
 
-def test_wrong_weights_and_names():
+def test_wrong_weights_and_names_are_refused():
     torch.save({"a": torch.zeros(1)}, "other.pt")
     with pytest.raises(UserError, match="does not fit"):
         TorchvisionNet(5, 3, weights="other.pt")

@@ -43,7 +43,7 @@ def test_faults_of_folders_of_classes(kind):
             ImageFolder("photos").setup("fit")
 
 
-def test_clean_folders_have_none():
+def test_clean_folders_have_no_faults():
     write()
     assert full_survey(ImageFolder("photos")).faults == []
 
@@ -60,7 +60,7 @@ def test_faults_of_images_without_classes():
     assert found == {("unreadable", "all/05.jpg"), ("duplicate", "all/copy.jpg"), ("ignored-file", "all/notes.txt")}
 
 
-def test_a_config_is_checked_and_its_memory_predicted(tiny, capsys):
+def test_check_of_the_config(tiny, capsys):
     config = CONFIGS / "generation.yaml"
     Path("data").mkdir()
     verbs.check(["--config", str(config), *tiny.arguments(yaml.safe_load(config.read_text()), Path("data"))])

@@ -26,7 +26,7 @@ def test_faults_of_photographs():
     assert found == {("unreadable", "all/05.jpg"), ("duplicate", "all/copy.jpg"), ("ignored-file", "all/notes.txt")}
 
 
-def test_a_config_is_checked_and_its_memory_predicted(tiny, capsys):
+def test_check_of_the_config(tiny, capsys):
     Path("data").mkdir()
     words = ["--config", str(CONFIG), *tiny.arguments(yaml.safe_load(CONFIG.read_text()), Path("data"))]
     Path("data/3.png").write_bytes(b"")

@@ -23,12 +23,12 @@ CONFIG = str(Path(__file__).parents[3] / "configs" / "style.yaml")
 
 
 @pytest.mark.parametrize("size", [(16, 20), (17, 31), (7, 50), (5, 3), (3, 1), (1, 1)])
-def test_an_image_of_any_size_stays_as_large(size):
+def test_output_has_the_size_of_the_image(size):
     painted = StyleNet(2, widths=[4, 6, 8], blocks=1)(torch.randn(3, 2, *size))
     assert painted.shape == (3, 2, *size) and painted.abs().max() <= 1 and painted.isfinite().all()
 
 
-def test_each_image_is_painted_as_if_it_were_alone():
+def test_images_of_a_batch_are_independent():
     net, images = StyleNet(3, widths=[4, 6]), torch.randn(4, 3, 12, 10)
     assert torch.allclose(net(images)[2:3], net(images[2:3]), atol=1e-5)
 
@@ -66,7 +66,7 @@ def test_features_of_a_run(tiny):
         level_input = level(level_input)
 
 
-def test_features_that_would_teach_nothing_are_refused(tiny):
+def test_unusable_features_are_refused(tiny):
     tiny.classifier(Path("untrained.ckpt"), steps=0)
     tiny.classifier(Path("grey.ckpt"), channels=1)
     torch.save({"state_dict": {"net.weight": torch.zeros(3)}, "global_step": 3}, "other.ckpt")
@@ -115,7 +115,7 @@ def batch(images: torch.Tensor) -> Batch:
     return Batch(images, torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)))
 
 
-def test_the_style_itself_has_no_style_loss_and_the_image_no_contents(task):
+def test_losses_of_the_style_image_and_of_an_unchanged_image_are_zero(task):
     style = torch.from_numpy(np.array(Image.open("photos/0.png"))).permute(2, 0, 1)[None].float() / 127.5 - 1
     task.net = torch.nn.Identity()
     content, loss, variation = task._losses(torch.cat([style, torch.zeros_like(style)])).unbind()
@@ -132,7 +132,7 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch(task):
     assert torch.allclose((sums / weights).sum(), task.training_step(batch(images), 0), rtol=1e-4)
 
 
-def test_the_features_are_no_part_of_the_model(task):
+def test_features_are_not_part_of_the_model(task):
     assert not any("trained" in name or "wanted" in name for name in task.state_dict())
     task.training_step(batch(torch.rand(2, 3, 16, 20)), 0).backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
@@ -140,7 +140,7 @@ def test_the_features_are_no_part_of_the_model(task):
 
 
 @pytest.mark.slow
-def test_it_learns_the_style(task):
+def test_training_learns_the_style(task):
     images = torch.rand(4, 3, 16, 20) * 2 - 1
     optimizer = torch.optim.Adam(task.parameters(), 0.01)
     losses = []
@@ -154,7 +154,7 @@ def test_it_learns_the_style(task):
 
 
 @pytest.mark.slow
-def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, tiny, capsys):
+def test_trained_model_needs_neither_style_nor_features(fit, tiny, capsys):
     tiny.photos(Path("photos"), 20)
     tiny.classifier(Path("run.ckpt"))
     run = fit("--config", CONFIG, "--data.root", "photos", "--data.image_size", "[24, 20]", "--model.style",
@@ -183,7 +183,7 @@ def of_style(file: str) -> Stylizer:
 
 
 @pytest.mark.slow
-def test_on_other_photographs(fit, tiny, capsys):
+def test_test_on_other_photographs(fit, tiny, capsys):
     tiny.photos(Path("photos"), 12)
     tiny.photos(Path("others"), 4)
     tiny.classifier(Path("run.ckpt"))
@@ -196,7 +196,7 @@ def test_on_other_photographs(fit, tiny, capsys):
     assert "test/content" in out and "val/" not in out
 
 
-def test_styles_that_cannot_be_learned_are_refused(tiny):
+def test_unusable_styles_are_refused(tiny):
     tiny.classifier(Path("run.ckpt"))
     Path("folder.png").mkdir()
     Path("empty.png").touch()
@@ -215,7 +215,7 @@ def test_styles_that_cannot_be_learned_are_refused(tiny):
             of_style(file).setup("fit")
 
 
-def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tiny):
+def test_grey_transparent_and_small_styles(tiny):
     tiny.classifier(Path("run.ckpt"))
     tiny.photos(Path("photos"), 1)
     colour = Image.open("photos/0.png")
@@ -236,7 +236,7 @@ def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tin
             assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
 
 
-def test_the_program_draws_a_style(monkeypatch):
+def test_strokes_program(monkeypatch):
     monkeypatch.setattr(drawn, "STROKES", 40)
     monkeypatch.setattr("sys.argv", ["strokes", "style.png", "--seed", "3"])
     drawn.main()
