@@ -14,11 +14,11 @@ def _require_own_library() -> None:
     """Stop if `kit` is not the one beside this package, but that of another project or another package."""
     expected = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
-    found = spec.origin if spec else None
-    if found and Path(found).resolve() == expected:
+    actual = spec.origin if spec else None
+    if actual and Path(actual).resolve() == expected:
         return
     message = (
-        f"{__name__} needs the library {expected.parent}, but Python finds `kit` at {found}: use its own environment"
+        f"{__name__} needs the library {expected.parent}, but Python finds `kit` at {actual}: use its own environment"
     )
     if sys.argv[0] == "-m":  # set while `python -m PACKAGE.VERB` imports the package
         print(f"error: {message}", file=sys.stderr)

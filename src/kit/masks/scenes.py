@@ -33,13 +33,13 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
     shades = torch.rand(len(owners), generator=generator) * 60 + 60
     positions = torch.rand(len(owners), TRIES, 2, generator=generator)
     columns = (column.tolist() for column in (owners, chosen, sizes, shades, positions))
-    taken: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
+    placed: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
     for scene, digit, size, shade, tries in zip(*columns, strict=True):
         for down, right in tries:
             top, left = int(down * (HEIGHT - size + 1)), int(right * (WIDTH - size + 1))
             y, x = 2 * top + size, 2 * left + size  # twice the centre
-            if all(max(abs(y - other_y), abs(x - other_x)) >= size + other for other_y, other_x, other in taken[scene]):
-                taken[scene].append((y, x, size))
+            if all(max(abs(y - v), abs(x - u)) >= size + other_size for v, u, other_size in placed[scene]):
+                placed[scene].append((y, x, size))
                 ink = _enlarge(digits[digit], size)
                 scenes[scene, top : top + size, left : left + size] += shade * ink
                 masks[scene, top : top + size, left : left + size][ink > 0.5] = int(labels[digit]) + 1

@@ -75,7 +75,7 @@ def compare(
         gaussian = gaussian_images(train_images, train_labels, classes)
         references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
         judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
-        figures |= {f"frechet_distance{name}": frechet_distance(own, features) for name, (own, _) in judged.items()}
+        figures |= {f"frechet_distance{name}": frechet_distance(part, features) for name, (part, _) in judged.items()}
         figures |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
         figures["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:

@@ -81,19 +81,19 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     return indices, (queries - references[indices]).square().mean(1).sqrt()
 
 
-def gaussian_images(images: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
+def gaussian_images(images: Tensor, classes: Tensor, sample_classes: Tensor) -> Tensor:
     """Draw each pixel alone, from the normal distribution of this pixel in the images of the class.
 
     Args:
         images: uint8 [N C H W].
         classes: Long[N].
-        wanted: the classes of the result, Long[M].
+        sample_classes: the classes of the result, Long[M].
 
     Returns:
         uint8 [M C H W].
     """
-    made = torch.randn(len(wanted), *images.shape[1:], generator=torch.Generator().manual_seed(0))
-    for k in wanted.unique().tolist():
+    made = torch.randn(len(sample_classes), *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    for k in sample_classes.unique().tolist():
         of_class = floats(images[classes == k])
-        made[wanted == k] = of_class.mean(0) + of_class.std(0, correction=0) * made[wanted == k]
+        made[sample_classes == k] = of_class.mean(0) + of_class.std(0, correction=0) * made[sample_classes == k]
     return pixels(made)

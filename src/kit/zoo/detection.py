@@ -20,7 +20,7 @@ KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
 
 
 class CountingHead(FCOSHead):
-    """The head of torchvision's FCOS, which also returns the number of foreground places.
+    """The head of torchvision's FCOS, which also returns the number of foreground locations.
 
     The losses are divided by this number, or by 1 if it is 0.
     """

@@ -4,8 +4,8 @@ Images are Float[B C H W], normalised and of one size. Targets and detections ar
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N].
 
 Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` says whether its losses are sums
-over the images of a batch, or over the foreground places. In the second case, the losses include the number of these
-places: `foreground`, Long[].
+over the images of a batch, or over the foreground locations. In the second case, the losses include the number of these
+locations: `foreground`, Long[].
 """
 
 from collections.abc import Sequence

@@ -150,7 +150,7 @@ class Generator(Task):
         sampler = sampler or self.sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
         parts = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
-        return torch.cat([sampler.images(noise(part.tolist(), shape), own, self.device) for own, part in parts])
+        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in parts])
 
     def sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         """Return a sampler with another guidance or solver than this task."""
