@@ -90,8 +90,10 @@ MEASURE = """
 import json, sys
 import project
 from kit.cli import process, verbs
+from kit.samples import judge
 
 if __name__ == "__main__":
+    judge.MIN_STEPS = 5
     process.quiet()
     verbs.report = lambda metrics, *_: print("figures", json.dumps(metrics))
     verbs.test(sys.argv[1:])
