@@ -21,7 +21,7 @@ Image = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 def made(count: int) -> list[Image]:
-    """Detections and annotations of each image, as `Seen` has them."""
+    """Detections and annotations of each image, as `ImageBoxes` has them."""
     draw = torch.Generator().manual_seed(0)
     images = []
     for _ in range(count):

@@ -94,7 +94,7 @@ def sampling(folder: str, count: int, rounds: int) -> None:
         spent["task"].append(time.perf_counter() - since)
         since = time.perf_counter()
         with torch.no_grad():
-            start = torch.randn(count, task.solver.noises, task.in_channels, *size)
+            start = torch.randn(count, task.solver.num_noises, task.in_channels, *size)
             task.solver(lambda x, t: task.net(x, torch.full((len(x),), t), classes), start)
         spent["bare"].append(time.perf_counter() - since)
     ours, bare = (statistics.median(times) for times in spent.values())

@@ -1,8 +1,8 @@
-"""How a split is measured: the one object that the report, the verdict and the dashboard read.
+"""Compute the metrics of a split, in one object that the report, the verdict and the dashboard read.
 
-A task makes an `Evaluation` for each validation, each test and each measurement of training images. It is told the
-outputs of every batch, gathers what all processes were told, and then answers what the metrics are, how sure they are,
-which samples are the worst, and what is to be shown of the classes.
+A task creates an `Evaluation` for each validation, each test and each measurement of training images. The evaluation
+gets the outputs of every batch and gathers them from all processes. It then returns the metrics, what each sample
+contributes to the score, how bad each sample is, and what the dashboard shows of the classes.
 """
 
 from abc import ABC, abstractmethod
@@ -20,17 +20,17 @@ Details = dict[str, Any]
 
 
 class Evaluation(ABC):
-    """The entries of a split's samples: what is kept of each, in a few numbers, to compute all metrics from.
+    """Keep an entry of a few numbers for each sample of a split, and compute all metrics from the entries.
 
-    A subclass defines `entries` and `compute`, and `score_name` and `shares` for a verdict. The other methods have
-    defaults.
+    A subclass defines `entries` and `compute`. For a verdict it also defines `score_name` and `shares`. The other
+    methods have defaults.
 
     Args:
         class_names: the names of the classes.
 
     Attributes:
-        score_name: the metric that the verdict goes by, from 0 to 1, the higher the better; None for no verdict.
-        unmeasured: why the task's `monitor` may be missing in what `compute` returns, for an error message.
+        score_name: the metric of the verdict, from 0 to 1, higher is better; None for no verdict.
+        unmeasured: why `compute` may return no value for the task's `monitor`, for an error message.
     """
 
     score_name: str | None = None
@@ -42,12 +42,12 @@ class Evaluation(ABC):
         self._results: dict[str, Any] = {}  # of `once`
 
     def update(self, keys: Tensor, outputs: Any, targets: Any) -> None:
-        """Add a batch. A sample that was added before is not counted twice: its new entry replaces the old one.
+        """Add a batch. If a sample was added before, its new entry replaces the old one.
 
         Args:
-            keys: Long[B], the samples' places in the split.
-            outputs: what the task's `evaluate` returned.
-            targets: those of the batch.
+            keys: Long[B], the indices of the samples in the split.
+            outputs: what `evaluate` of the task returned.
+            targets: the targets of the batch.
         """
         with torch.no_grad():
             self._batches.append((keys, self.entries(outputs, targets)))
@@ -55,20 +55,20 @@ class Evaluation(ABC):
 
     @abstractmethod
     def entries(self, outputs: Any, targets: Any) -> Tensor | list[Any]:
-        """Return one entry a sample: a row of a tensor, or an item of a list whose tensors are small."""
+        """Return an entry for each sample: the rows of a tensor, or a list of items with small tensors."""
 
     def gather(self) -> None:
-        """Collect the entries of all processes. All of them must call it; each then has all entries."""
+        """Collect the entries of all processes. Every process must call this, and then has all entries."""
         self._copy_to_host()
         if torch.distributed.is_initialized():
-            everyones: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(everyones, self._batches)
-            self._batches = [batch for own in everyones for batch in own]
+            gathered: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(gathered, self._batches)
+            self._batches = [batch for batches in gathered for batch in batches]
             self._results.clear()
 
     @property
     def keys(self) -> Tensor:
-        """Long[N]: the places of the samples that were added, in ascending order, on the CPU."""
+        """The indices of the samples that were added, Long[N], in ascending order, on the CPU."""
         return self.once(self._collect)[0]
 
     @property
@@ -77,7 +77,7 @@ class Evaluation(ABC):
         return self.once(self._collect)[1]
 
     def once(self, method: Callable[[], T]) -> T:
-        """Return the result of a method without arguments, which is called once for the samples that there are."""
+        """Return the result of a method without arguments, and keep it until samples are added."""
         name = method.__name__
         if name not in self._results:
             self._results[name] = method()
@@ -89,22 +89,22 @@ class Evaluation(ABC):
     def _collect(self) -> tuple[Tensor, Any]:
         self._copy_to_host()
         keys = torch.cat([torch.empty(0, dtype=torch.long), *(keys for keys, _ in self._batches)])
-        last = {key: place for place, key in enumerate(keys.tolist())}
-        places = [last[key] for key in sorted(last)]
+        last = {key: position for position, key in enumerate(keys.tolist())}
+        positions = [last[key] for key in sorted(last)]
         entries = [entries for _, entries in self._batches]
         if entries and isinstance(entries[0], Tensor):
-            return keys[places], torch.cat(entries)[places]
-        flat = [entry for some in entries for entry in some]
-        return keys[places], [flat[place] for place in places]
+            return keys[positions], torch.cat(entries)[positions]
+        flat = [entry for batch in entries for entry in batch]
+        return keys[positions], [flat[position] for position in positions]
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @abstractmethod
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        """Return the metrics, by log key without its split: `{"loss": 0.3, "accuracy": 0.9}`.
+        """Return the metrics by log key without the split: `{"loss": 0.3, "accuracy": 0.9}`.
 
-        What there is nothing to measure of is left out.
+        A metric that cannot be measured is left out.
 
         Args:
             by_class: add the metrics of each class, as `accuracy/NAME`.
@@ -120,12 +120,12 @@ class Evaluation(ABC):
         The score is the mean over K of the sum of the first by the sum of the second. For accuracy K is 1, and they are
         0 or 1, and 1. For mean IoU K is the number of classes, and they are the intersection and the union.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what each sample adds to its score")
+        raise NotImplementedError(f"{type(self).__name__} does not define shares()")
 
     def badness(self) -> tuple[str, Tensor] | None:
-        """Return what tells the worst samples: its name, and Float[N] in the order of `keys`, higher for worse.
+        """Return how bad each sample is: the name of the measure, and Float[N] in the order of `keys`, higher is worse.
 
-        It is asked before `gather` too, about the samples of this process.
+        This may be called before `gather`, for the samples of this process.
         """
         return None
 
@@ -140,12 +140,12 @@ class Evaluation(ABC):
 
 
 class Means(Evaluation):
-    """The means of some numbers that each sample has, by their names.
+    """The mean of each of J numbers that every sample has.
 
     `outputs` are these numbers, Float[B J].
 
     Args:
-        names: the J names.
+        names: the names of the J numbers.
         class_names: the names of the classes.
     """
 

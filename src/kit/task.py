@@ -1,6 +1,6 @@
-"""What a task is to everything below it: the verbs, the guards and the dashboard ask for nothing else."""
+"""`Task`: the contract between a task and the library. The verbs, guards and dashboard use only these methods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import lightning as L
@@ -12,22 +12,22 @@ from kit.ground.errors import NotMeasured
 
 
 class Task(L.LightningModule):
-    """A net, how it is trained and how it is measured.
+    """A net with its loss, its metrics and its optimizer.
 
     A subclass defines `forward`, `loss_terms`, `evaluate`, `evaluation` and `configure_optimizers`, and names its
-    metric in `monitor` and `mode`. That is trained, guarded, tested and reported. Each of the other methods adds
-    something: `predict` and `Predictions` the verb `predict`, `draw` the dashboard's pictures, `exported` the verb
+    metric in `monitor` and `mode`. This is enough to train, guard, test and report it. Each other method adds a
+    feature: `predict` and `Predictions` the verb `predict`, `draw` the pictures of the dashboard, `exported` the verb
     `export`.
 
     Attributes:
         monitor: the log key that chooses the best checkpoint.
-        mode: whether the higher or the lower value of it is the better; by default `min` for a loss, else `max`.
+        mode: `max` if higher values of it are better, else `min`; by default `min` for a loss, else `max`.
         class_names: the names of the classes.
-        additive: whether what `loss_terms` returns for the parts of a batch adds up exactly to what it returns for the
-            whole batch. If not, micro-batches have nearly the gradient of the whole batch, and the run says so.
-        up_to_one: whether the best possible score is 1. If nobody knows it, a run is said to underfit only if it has
-            learned next to nothing.
-        Predictions: the class that writes what `predict` returns to files, see `kit.prediction.command.Predictions`.
+        additive: whether the results of `loss_terms` for the parts of a batch add up exactly to the result for the
+            whole batch. If not, the gradient of micro-batches is only nearly that of the batch, and the run warns.
+        up_to_one: whether the best possible score is 1. If the best score is unknown, the verdict is `underfits` only
+            if the model has learned almost nothing.
+        Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
     """
 
     monitor: str = "val/loss"
@@ -37,19 +37,20 @@ class Task(L.LightningModule):
     up_to_one: bool = True
     Predictions: ClassVar[type | None] = None
 
-    measured: Evaluation | None = None  # of the validation or the test that is under way, or was the last
+    measured: Evaluation | None = None  # of the current validation or test, or of the last one
 
     def has(self, method: str) -> bool:
         """Return whether the subclass defines an optional method of this class."""
+        # The method is given by its name.
         return getattr(type(self), method) is not getattr(Task, method)
 
     # Training
 
     def loss_terms(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the summed losses of a batch and what each is divided by, Float[J] both.
+        """Return the summed losses of a batch and their divisors, Float[J] both.
 
-        The loss is the sum of the J quotients. The memory guard calls it for parts of a batch and adds both up, which
-        gives the gradient of the whole batch.
+        The loss is the sum of the J quotients. The memory guard calls this for parts of a batch and adds up the sums
+        and the divisors, which gives the gradient of the whole batch.
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss_terms: define it, or training_step")
 
@@ -61,33 +62,33 @@ class Task(L.LightningModule):
         """Return the sum of the quotients of `loss_terms(batch)`, Float[], and log it as `train/loss`.
 
         Args:
-            batch: what `loss_terms` takes; a task whose loss needs random numbers draws them before.
+            batch: the argument of `loss_terms`. If the loss needs random numbers, draw them before this call.
             samples: the number of samples in the batch.
         """
-        sums, weights = self.loss_terms(batch)
-        loss = (sums / weights.where(weights > 0, 1)).sum()  # what has no weight has no sum
+        sums, divisors = self.loss_terms(batch)
+        loss = (sums / divisors.where(divisors > 0, 1)).sum()  # a sum whose divisor is 0 is 0, too
         self.log("train/loss", loss, batch_size=samples)
         return loss
 
     # Evaluation
 
     def evaluate(self, batch: Batch) -> Any:
-        """Return the outputs for a batch, a tensor or a list with an entry for each sample.
+        """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
-        Called in evaluation mode and without gradients: in validations and tests, and for the training images that the
-        verdict compares with. If the batch does not fit into memory, the memory guard calls it for parts of the batch.
+        This is called in evaluation mode and without gradients, for validation, test and the training images of the
+        verdict. If the batch does not fit into memory, the memory guard calls it for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
 
     def evaluation(self, split: str) -> Evaluation:
-        """Return a new object that measures a split: `val`, `test`, or `train` for the verdict's training images."""
+        """Return a new `Evaluation` for a split: `val`, `test`, or `train` for the training images of the verdict."""
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation(split)")
 
     def on_validation_epoch_start(self) -> None:
         self.measured = self.evaluation("val")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self.measured is not None  # Lightning began the epoch
+        assert self.measured is not None  # set at the start of the epoch
         self.measure(self.measured, batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -109,7 +110,7 @@ class Task(L.LightningModule):
             evaluation.update(batch.keys, self.evaluate(batch), batch.targets)
 
     def report(self, split: str) -> None:
-        """Log the metrics of `measured`; those of each class only after training, when the split is reported."""
+        """Log the metrics of `measured`. The metrics of each class are logged in the final report only."""
         evaluation = self.measured
         assert evaluation is not None
         evaluation.gather()
@@ -125,37 +126,37 @@ class Task(L.LightningModule):
     # Using the trained model
 
     def predict(self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]) -> list[Any]:
-        """Return what is found in each image, on the CPU and in terms of the original image.
+        """Return the prediction for each image, on the CPU and in the coordinates of the original image.
 
         Args:
             images: Float[B C H W], normalised.
-            sizes: the original images' heights and widths.
-            areas: the heights and widths that they take of `images`, from the top left.
+            sizes: the heights and widths of the original images.
+            areas: the height and width of the part of `images` that each original fills, from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
     def exported(self) -> nn.Module:
-        """Return the module that the verb `export` writes to a file, see `kit.exporting.protocol.Exported`."""
+        """Return the module that the verb `export` writes to a file, usually an `ExportedModule`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a copy without what the exported module leaves out; the file is compared with that copy."""
+        """Return a copy without the steps that the exported module leaves out. The file is compared with this copy."""
         return self
 
     # Pictures
 
     def draw(self, image: Tensor, predicted: Any = None, target: Any = None) -> Tensor:
-        """Return a sample as a picture, uint8 [3 H W].
+        """Draw a sample, uint8 [3 H W].
 
         Args:
             image: uint8 [C H W].
-            predicted: what `predict` returned for it, or None.
-            target: the sample's target, or None.
+            predicted: the prediction for it, as `predict` returns it, or None.
+            target: the target of the sample, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} does not draw its samples")
 
     def sampled(self, size: Sequence[int]) -> Tensor:
-        """Return some images that the model makes, of the same noise each time, as one picture, uint8 [3 H W].
+        """Return a picture of images that the model generates, always from the same noise, uint8 [3 H W].
 
         Args:
             size: the height and width of an image.
@@ -163,27 +164,54 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} makes no images")
 
 
-class _Plain:
-    """A LightningModule that is no `Task`, seen as one: it has the methods that it defines, under the same names.
+class ExportedModule(nn.Module):
+    """A base class for what `Task.exported` returns. `kit.exporting.protocol.Exported` describes all members.
 
-    It is validated by its own steps, which fill no `Evaluation`.
+    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `forward` and `difference`.
+
+    Args:
+        net: the net of the task.
+        left_out: a description of what the task does in evaluation and this module does not, or "".
+    """
+
+    one_at_a_time = False
+    counted = ""
+
+    def __init__(self, net: nn.Module, left_out: str = "") -> None:
+        super().__init__()
+        self.net, self.left_out = net, left_out
+
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Any) -> float:
+        """Return the difference between the outputs of a file and the prediction of the task, for one image."""
+        raise NotImplementedError(f"{type(self).__name__} does not define difference(outputs, predicted)")
+
+    def count(self, predicted: Any) -> int:
+        """Return the number of objects, see `counted`, in the prediction of the task for one image."""
+        return 1
+
+
+class _Plain:
+    """An adapter that gives a plain LightningModule the interface of `Task`.
+
+    The methods that the module defines are used; the others are those of `Task`. Its own steps validate it, so there
+    is no `Evaluation`.
     """
 
     def __init__(self, module: L.LightningModule) -> None:
         self.module = module
 
     def has(self, method: str) -> bool:
+        # The module is of any class, so that only `getattr` can tell what it has.
         return method not in ("evaluate", "evaluation") and callable(getattr(self.module, method, None))
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(self.module, name):
-            return getattr(self.module, name)
-        return getattr(Task, name)  # the default of what a task says of itself
+        # Forward the attribute to the module, or else to the defaults of `Task`.
+        return getattr(self.module, name) if hasattr(self.module, name) else getattr(Task, name)
 
 
 def as_task(module: L.LightningModule) -> Any:
-    """Return a module as a `Task`: itself if it is one, else an object that answers what a `Task` is asked.
+    """Return a module as a `Task`: the module itself if it is one, else an adapter with the same interface.
 
-    This is the only place that decides what a plain LightningModule lacks.
+    Only this adapter decides what a plain LightningModule lacks.
     """
     return module if isinstance(module, Task) else _Plain(module)

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Refuse a `kit` that does not lie beside this package: another project's, or another package of that name."""
+    """Stop if `kit` is not the one beside this package, but that of another project or another package."""
     expected = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
-    found = spec.origin if spec else None
-    if found and Path(found).resolve() == expected:
+    actual = spec.origin if spec else None
+    if actual and Path(actual).resolve() == expected:
         return
     message = (
-        f"{__name__} needs the library {expected.parent}, but Python finds `kit` at {found}: use its own environment"
+        f"{__name__} needs the library {expected.parent}, but Python finds `kit` at {actual}: use its own environment"
     )
-    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB`, which is looking for the verb
+    if sys.argv[0] == "-m":  # set while `python -m PACKAGE.VERB` imports the package
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     raise ImportError(message)
@@ -34,9 +34,9 @@ app.use(__name__)
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
-    """A trained model: `project.load("runs/NAME/version_0").predict(["a.jpg", pil_image, uint8_tensor])`.
+    """Load a trained model: `project.load("runs/NAME/version_0").predict(["a.jpg", pil_image, uint8_tensor])`.
 
-    For its arguments, and what is raised, see `kit.prediction.load`.
+    `kit.prediction.load` describes the arguments and the exceptions.
     """
     from kit import prediction
 

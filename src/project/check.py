@@ -1,4 +1,4 @@
-"""`python -m project.check [--config FILE] [--html FILE] [--json FILE] [--KEY VALUE]`: what is wrong with the data."""
+"""`python -m project.check [--config FILE] [--html FILE] [--json FILE] [--KEY VALUE]`: list the faults of the data."""
 
 if __name__ == "__main__":
     import gc

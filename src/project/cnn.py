@@ -1,4 +1,4 @@
-"""The convolutional network that every task stands on: Conv-BN-ReLU, and nothing else."""
+"""The convolutional network that every task can use. It consists of Conv-BN-ReLU blocks only."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ class ConvBlock(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """A level for each width; each level but the first begins by halving the image.
+    """Levels of blocks. Each level but the first halves the image.
 
     Args:
         widths: the channels of each level.
-        depth: the blocks of each level: one number for all, or one for each.
-        stem_stride: by how much the first level shrinks the image: 1 for small images, 2 or 4 for large ones.
+        depth: the number of blocks of each level: one number for all levels, or one for each.
+        stem_stride: the stride of the first level: 1 for small images, 2 or 4 for large images.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Trunk(nn.Module):
             in_channels = width
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Float[B C H W] to a map for each level: Float[B widths[i] H/s W/s], s = stem_stride * 2**i, rounded up."""
+        """Float[B C H W] to a map of each level, Float[B widths[i] H/s W/s], s = stem_stride * 2**i, rounded up."""
         maps = []
         for level in self.levels:
             images = level(images)

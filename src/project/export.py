@@ -1,4 +1,4 @@
-"""`python -m project.export RUN_OR_CHECKPOINT [--format FORMAT] [--out FILE]`: for other programs."""
+"""`python -m project.export RUN_OR_CHECKPOINT [--format FORMAT] [--out FILE]`: export a model for other programs."""
 
 if __name__ == "__main__":
     import gc

@@ -1,4 +1,4 @@
-"""`python -m project.new DIR --task TASK [--name NAME]`: a project of its own, of the tasks that one needs."""
+"""`python -m project.new DIR --task TASK [--name NAME]`: create a project with the given tasks."""
 
 if __name__ == "__main__":
     from kit.cloning.command import main

@@ -1,4 +1,4 @@
-"""`python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR]`: applies a model to files, folders, patterns."""
+"""`python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR]`: apply a model to files, folders or patterns."""
 
 if __name__ == "__main__":
     import gc

@@ -1,4 +1,4 @@
-"""`python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE]`: tests it, which needs nothing else."""
+"""`python -m project.test RUN_OR_CHECKPOINT [--data.root FOLDER] [--KEY VALUE]`: test a trained model."""
 
 if __name__ == "__main__":
     import gc

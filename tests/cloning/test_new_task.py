@@ -61,7 +61,7 @@ def test_its_style_passes(copy):
 @pytest.mark.slow
 def test_its_tests_and_those_that_walk_over_all_tasks_pass(copy):
     task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
-    house = ["test_house.py::test_nobody_imports_a_slice", "test_readme.py::test_the_house_has_all_rooms"]
+    house = ["test_house.py::test_no_slice_imports_another", "test_readme.py::test_readme_lists_all_rooms"]
     words = [f"tests/project/{part}" for part in [*house, task, f"test_configs.py::test_config_runs_a_step[{task}]"]]
     said = run(copy, "-m", "pytest", "-p", "no:cacheprovider", *words)
     assert " passed" in said and "skipped" not in said

@@ -4,18 +4,18 @@ from kit.training.schedule import WarmupCosine
 from project.cnn import ConvBlock, Trunk
 
 
-def test_shapes_halve_and_round_up():
+def test_shapes_are_halved_and_rounded_up():
     maps = Trunk(3, widths=[4, 6, 8], depth=1, stem_stride=2)(torch.zeros(2, 3, 21, 34))
     assert [tuple(m.shape) for m in maps] == [(2, 4, 11, 17), (2, 6, 6, 9), (2, 8, 3, 5)]
 
 
-def test_parameters_are_as_many_as_the_arithmetic_says():
+def test_number_of_parameters():
     assert sum(p.numel() for p in ConvBlock(3, 5).parameters()) == 9 * 3 * 5 + 2 * 5
     wanted = (9 * 3 * 4 + 8) + (9 * 4 * 4 + 8) + (9 * 4 * 6 + 12) + (9 * 6 * 6 + 12)
     assert sum(p.numel() for p in Trunk(3, widths=[4, 6], depth=2).parameters()) == wanted
 
 
-def test_each_level_may_have_a_depth_of_its_own():
+def test_depth_of_each_level():
     levels = Trunk(3, widths=[4, 6, 8], depth=[1, 2, 3]).levels
     assert [len(level) for level in levels] == [1, 2, 3]
 

@@ -37,7 +37,7 @@ def test_config_runs_a_step(config, fit, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "trainer").glob("*.yaml")), ids=lambda path: path.stem)
-def test_overlay_says_what_the_machine_is_and_nothing_else(overlay, capsys):
+def test_overlay_sets_only_the_trainer(overlay, capsys):
     assert list(yaml.safe_load(overlay.read_text())) == ["trainer"]
     run = next(file for file in sorted(CONFIGS.glob("*.yaml")) if "_" not in file.stem)
     with pytest.raises(SystemExit) as ended:
@@ -49,7 +49,7 @@ def test_overlay_says_what_the_machine_is_and_nothing_else(overlay, capsys):
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_size_of_training_images_is_written_out_only_where_it_is_another(config):
+def test_size_of_training_images_is_given_only_if_it_differs(config):
     """Else `--data.image_size` would change evaluated images alone."""
     data = yaml.safe_load(config.read_text())["data"]["init_args"]
     arguments = [transform.get("init_args", {}) for transform in data.get("augment", ())]
@@ -58,6 +58,6 @@ def test_a_size_of_training_images_is_written_out_only_where_it_is_another(confi
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_may_be_a_strangers(config):
+def test_config_is_accepted_as_untrusted(config):
     with pytest.raises(SystemExit):
         CLI(["--config", str(config), "--print_config"], untrusted=config)

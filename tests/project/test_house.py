@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SLICES = sorted(task.parent.name for task in (ROOT / PACKAGE).glob("*/task.py"))
 
 
-def test_the_package_itself_imports_nothing_heavy():
+def test_package_imports_nothing_heavy():
     code = "import project, sys; print([name for name in ('torch', 'lightning', 'numpy') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 @pytest.mark.parametrize("library", ["kit/__init__.py", "kit.py"])
-def test_a_library_that_is_not_its_own_is_refused(library, tmp_path):
+def test_other_library_is_refused(library, tmp_path):
     (tmp_path / library).parent.mkdir(exist_ok=True)
     (tmp_path / library).touch()
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
@@ -30,14 +30,14 @@ def test_a_library_that_is_not_its_own_is_refused(library, tmp_path):
     assert re.fullmatch(rf"error: {project.__name__} needs the library \S+, but Python finds .+: .+\n", ended.stderr)
 
 
-def test_using_a_model_imports_neither_guards_nor_dashboard():
+def test_prediction_imports_neither_guards_nor_dashboard():
     code = "import sys, kit.prediction; print(*{'.'.join(name.split('.')[:2]) for name in sys.modules})"
     imported = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "kit.checkpoints" in imported
     assert not {"kit.safeguards", "kit.dashboard", "kit.cli", "tensorboard"} & {*imported}
 
 
-def test_nobody_imports_a_slice():
+def test_no_slice_imports_another():
     for file in (ROOT / PACKAGE).rglob("*.py"):
         own = file.relative_to(ROOT / PACKAGE).parts[0]
         imported = re.findall(r"^\s*(?:from|import) project\.(\w+)", file.read_text(), re.MULTILINE)

@@ -42,7 +42,7 @@ def task_and_batch(config: Path):
 
 
 @pytest.mark.parametrize("config", OWN)
-def test_the_gradient_of_each_task_is_that_of_the_whole_batch(config):
+def test_gradient_of_each_task_equals_that_of_the_batch(config):
     task, batch = task_and_batch(config)
     parameters = list(task.parameters())
     torch.manual_seed(0)  # for a task that draws numbers before its loss is computed
@@ -69,7 +69,7 @@ class Two(nn.Module):
 
 
 @pytest.mark.parametrize("scaler", [None, torch.amp.GradScaler("cpu", init_scale=2.0**12)])
-def test_terms_are_divided_by_what_all_parts_weigh(scaler):
+def test_terms_are_divided_by_the_sum_over_all_parts(scaler):
     module, x = Two(), torch.randn(7, 4, dtype=torch.double)
     x[:3, 0] = -1  # of the first parts nothing counts
     parameters = list(module.parameters())
@@ -83,7 +83,7 @@ def test_terms_are_divided_by_what_all_parts_weigh(scaler):
     assert module.unused.grad is None and module.net.weight.grad is not None
 
 
-def test_gradients_that_parameters_share_are_not_added_twice():
+def test_shared_gradients_are_not_added_twice():
     first, second = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
     x = torch.rand(4, 3)
     sums, _ = add_up(lambda x: ((x + first + second).sum().view(1), x.new_ones(1)), x, 4, [first, second], None)
@@ -103,7 +103,7 @@ def test_small_gradients_do_not_vanish_in_16_bits():
         assert torch.autograd.grad((sums / weights).sum(), weight)[0] == wanted
 
 
-def test_running_statistics_move_as_far_as_in_one_step():
+def test_running_statistics_equal_those_of_one_step():
     x = torch.randn(8, 3) * 2 + 5
     whole, parts = (nn.BatchNorm1d(3, momentum=0.3).train() for _ in range(2))
     whole(x)

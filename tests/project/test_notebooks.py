@@ -39,7 +39,7 @@ def words(output: NotebookNode) -> str:
 
 
 @each
-def test_what_is_committed(file):
+def test_committed_notebooks(file):
     notebook = nbformat.read(file, as_version=4)
     nbformat.validate(notebook)
     assert file.stat().st_size < 500_000
@@ -56,7 +56,7 @@ def test_what_is_committed(file):
 
 @pytest.mark.slow
 @each
-def test_it_runs_from_scratch(file):
+def test_notebook_runs(file):
     notebook = nbformat.read(file, as_version=4)
     if missing := execute.missing_slices(notebook):
         pytest.skip(f"a task that is not here: {', '.join(missing)}")
@@ -75,7 +75,7 @@ def a_notebook(folder: Path, source: str, needs: list[str]) -> Path:
     return file
 
 
-def test_what_runs_is_saved_with_its_outputs(tmp_path, capsys):
+def test_outputs_are_saved(tmp_path, capsys):
     file = a_notebook(tmp_path, "import os\nprint('two\\rthree', os.path.basename(os.getcwd()))", [TASK])
     assert execute.main([file]) == 0
     saved = nbformat.read(file, as_version=4)
@@ -84,7 +84,7 @@ def test_what_runs_is_saved_with_its_outputs(tmp_path, capsys):
     assert "small.ipynb: " in capsys.readouterr().out and list(tmp_path.iterdir()) == [file]
 
 
-def test_what_fails_is_not_saved_and_leaves_nothing_behind(tmp_path, tmp_path_factory, monkeypatch, capsys):
+def test_failed_notebook_is_not_saved(tmp_path, tmp_path_factory, monkeypatch, capsys):
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     file = a_notebook(tmp_path, "import tempfile\nprint(tempfile.mkdtemp())\n1 / 0", [])
@@ -95,12 +95,12 @@ def test_what_fails_is_not_saved_and_leaves_nothing_behind(tmp_path, tmp_path_fa
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_notebook_of_a_task_that_is_gone_is_left_out(tmp_path, capsys):
+def test_notebook_of_a_removed_task_is_left_out(tmp_path, capsys):
     file = a_notebook(tmp_path, "from project.telepathy import Reader", ["telepathy"])
     assert execute.main([file]) == 0
     assert "left out, since telepathy is not here" in capsys.readouterr().out
 
 
-def test_a_name_that_no_notebook_has(capsys):
+def test_unknown_notebook_is_one_line(capsys):
     assert execute.main([Path("telepathy")]) == 2
     assert "no file telepathy" in capsys.readouterr().err

@@ -80,12 +80,12 @@ def at_the_root(own_folder, monkeypatch):
 EACH = sorted({(page, command) for page, text in PAGES.items() for command in commands(text)})
 
 
-def test_there_are_commands():
+def test_pages_have_commands():
     assert len(EACH) > 10
 
 
 @pytest.mark.parametrize(("page", "command"), EACH, ids=[command[:60] for _, command in EACH])
-def test_a_command_is_understood(page, command, capsys, monkeypatch, tmp_path):
+def test_command_is_parsed(page, command, capsys, monkeypatch, tmp_path):
     answer = re.search(rf"^\$ .*{re.escape(command)}\n(error: .*)", PAGES[page], re.MULTILINE)
     if of_a_task_that_is_gone(command):
         pytest.skip("a task that is not here")
@@ -110,7 +110,7 @@ RECIPES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), RECIPES, ids=[f"{page}: {block[:60]}" for page, block in RECIPES])
-def test_a_recipe_runs(page, block, tmp_path, monkeypatch, image_folder):
+def test_recipe_runs(page, block, tmp_path, monkeypatch, image_folder):
     """The shell runs it with a Python that notes what it is told, and this process trains as it was told."""
     if of_a_task_that_is_gone(block):
         pytest.skip("a task that is not here")
@@ -135,7 +135,7 @@ def test_a_recipe_runs(page, block, tmp_path, monkeypatch, image_folder):
 
 
 @pages
-def test_what_it_names_is_there(page):
+def test_named_files_exist(page):
     text = re.sub(r"^`my_\w+\.py`:\n\n```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
     for package, module in set(re.findall(r"-m (project|kit)\.([a-z]+(?:\.[a-z]+)*)", text)):
         file = ROOT / "src" / package / f"{module.replace('.', '/')}.py"
@@ -151,7 +151,7 @@ def test_what_it_names_is_there(page):
 
 
 @pages
-def test_its_links_and_pictures_are_there(page):
+def test_links_and_pictures_exist(page):
     for link in re.findall(r"\]\(([^)#]+)", PAGES[page]):
         if not link.startswith("https://"):
             target = ((ROOT / page).parent / link).resolve()
@@ -159,13 +159,13 @@ def test_its_links_and_pictures_are_there(page):
 
 
 @pages
-def test_its_programs_are_python(page):
+def test_programs_are_valid_python(page):
     for program in re.findall(r"^```python\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL):
         compile(program, page, "exec")
 
 
 @pages
-def test_it_is_short_and_wrapped(page):
+def test_pages_are_short_and_wrapped(page):
     prose = FENCE.sub("", PAGES[page])
     assert not [line for line in prose.splitlines() if len(line) > 160 and not line.startswith(("|", "!"))]
     lines = len(PAGES[page].splitlines())
@@ -174,7 +174,7 @@ def test_it_is_short_and_wrapped(page):
 
 
 # only: template
-def test_the_house_has_all_rooms():
+def test_readme_lists_all_rooms():
     """But for tasks: one that is added changes no other file."""
     tree = PAGES["README.md"].split("## The house", 1)[1].split("```", 2)[1]
     for place in [*(ROOT / "src/project").iterdir(), *(ROOT / "src/kit").iterdir()]:
@@ -184,6 +184,6 @@ def test_the_house_has_all_rooms():
 
 
 # end only
-def test_every_fault_that_check_finds_is_listed():
+def test_every_fault_of_check_is_listed():
     rows = re.findall(r"^\| (?:error|warning) .*$", PAGES["docs/check.md"], re.MULTILINE)
     assert set(KINDS) <= set(re.findall(r"`([\w-]+)`", "\n".join(rows)))

@@ -31,13 +31,13 @@ def run() -> dict:
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_a_shipped_config_fits_and_names_it(config, validator):
+def test_shipped_config_is_valid_and_names_the_schema(config, validator):
     validator.validate(yaml.safe_load(config.read_text()))
     named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", config.read_text())
     assert (config.parent / named[1]).resolve() == schema.FILE
 
 
-def test_mistakes_do_not_fit(validator, run):
+def test_mistakes_are_invalid(validator, run):
     assert validator.is_valid(run)
     net = run["model"]["init_args"]["net"]
     for place, key, value in [
@@ -59,7 +59,7 @@ def test_mistakes_do_not_fit(validator, run):
     assert validator.is_valid(run)
 
 
-def test_classes_of_other_packages_may_stand_anywhere(validator, run):
+def test_classes_of_other_packages_are_valid(validator, run):
     run["model"]["init_args"]["net"] = {"class_path": "my_package.MyNet", "init_args": {"anything": [1, "x"]}}
     run["trainer"]["callbacks"] = ["my_package.Shout", {"class_path": "my_package.Other"}]
     assert validator.is_valid(run)
@@ -68,7 +68,7 @@ def test_classes_of_other_packages_may_stand_anywhere(validator, run):
     assert validator.is_valid(run)
 
 
-def test_the_command_writes_it(tmp_path):
+def test_command_writes_the_schema(tmp_path):
     words = [sys.executable, schema.__file__, str(tmp_path / "schema.json")]
     assert subprocess.run(words, capture_output=True, text=True).stdout == f"{tmp_path / 'schema.json'}\n"
     content = json.loads((tmp_path / "schema.json").read_text())

@@ -1,60 +1,65 @@
-"""How well objects are found."""
+"""The metrics of detection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from kit.boxes.metric import COCO_LIMIT, Seen, classes_of, coco, most_of_a_class, precision_by_image, values_of, wrong
-from kit.boxes.pictures import LEAST_SCORE
+from kit.boxes import average_precision
+from kit.boxes.average_precision import MAX_DETECTIONS, ImageBoxes
+from kit.boxes.predictions import MIN_SCORE
 from kit.evaluation import Details, Evaluation
 
 
 class BoxEvaluation(Evaluation):
-    """Average precision as COCO defines it (`map`, `map_50`, ...), in the original images' pixels, on the boxes as
-    annotated.
+    """Average precision (`map`, `map_50`, ...) as COCO defines it, in pixels of the original images.
 
-    `outputs` are one dict an image, as `Detector.predict` returns them, and `targets` those of a batch.
+    `outputs` are one dict for each image, as `Detector.predict` returns them, and `targets` those of a batch.
 
     Args:
         class_names: the names of the labels 1 to K.
-        limit: the largest number of detections of a class in an image that count.
+        max_detections: the largest number of detections of a class in an image that count.
     """
 
     score_name = "map"
     unmeasured = "no validation image that was used has a box"
 
-    def __init__(self, class_names: Sequence[str], limit: int = COCO_LIMIT) -> None:
+    def __init__(self, class_names: Sequence[str], max_detections: int = MAX_DETECTIONS) -> None:
         super().__init__(class_names)
-        self.limit = limit
+        self.max_detections = max_detections
 
-    def entries(self, outputs: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> list[Seen]:
-        seen = []
+    def entries(self, outputs: list[dict[str, Tensor]], targets: list[dict[str, Tensor]]) -> list[ImageBoxes]:
+        entries = []
         for detected, target in zip(outputs, targets, strict=True):
             annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
-            seen.append(Seen(dict(detected), {key: value.cpu() for key, value in annotated.items()}))
-        return seen
+            entries.append(ImageBoxes(dict(detected), {key: value.cpu() for key, value in annotated.items()}))
+        return entries
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        most = max(map(most_of_a_class, self.rows), default=0)
-        if most > self.limit:
+        highest = max((int(image.labels.bincount().max()) for image in self.rows if len(image.labels)), default=0)
+        if highest > self.max_detections:
             rank_zero_warn(
-                f"an image has {most} boxes of one class, but only {self.limit} detections of a class count, since no "
-                "training image has more; average precision cannot reach 1 here"
+                f"an image has {highest} boxes of one class, but only {self.max_detections} detections of a class "
+                "count, since no training image has more; average precision cannot reach 1 here"
             )
-        return values_of(self.once(self._coco), self.class_names, by_class)
+        return average_precision.compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:
-        """Of each image's own average precision: resampled, `map` itself would take minutes."""
-        values = precision_by_image(self.rows, len(self.class_names), self.limit)
+        """Return the shares of the mean over the images' own average precisions. To resample `map` takes minutes."""
+        values = average_precision.precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def badness(self) -> tuple[str, Tensor]:
-        return "wrong", torch.tensor([wrong(image, LEAST_SCORE) for image in self.rows])
+        return "wrong", torch.tensor([average_precision.error_share(image, MIN_SCORE) for image in self.rows])
 
     def details(self) -> Details:
-        return classes_of(self.rows, self.once(self._coco), self.class_names)
+        summary = self.once(self._summary)
+        values = average_precision.compute_metrics(summary, self.class_names, by_class=True)
+        return {
+            "by_class": {key: value for key, value in values.items() if key.startswith("map/")},
+            "precision_recall": average_precision.compute_curves(self.rows, summary, self.class_names),
+        }
 
-    def _coco(self) -> dict[str, Tensor]:
-        return coco(self.rows, self.limit)
+    def _summary(self) -> dict[str, Tensor]:
+        return average_precision.coco_summary(self.rows, self.max_detections)

@@ -1,67 +1,200 @@
-"""Boxes found in images: one file of all, and pictures."""
+"""The predictions of a detector: in the original image, as a file, as a picture, and as a module to export."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, box_iou
 from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import draw_bounding_boxes
 
-from kit.boxes.pictures import draw
 from kit.data.decode import decode
+from kit.ground import drawing
 from kit.ground.files import replacing
+from kit.task import ExportedModule
+
+MIN_SCORE = 0.3  # of the detections that are drawn
+MIN_SIDE = 240  # pixels of a picture's shorter side: boxes need room for their names
+ROUNDING = 0.01  # a file may miss a detection whose score is only so much above the threshold
 
 
-class Predictions:
-    """`predictions.json`, a list of COCO's results, each with its `file_name`; and `pictures/NAME.jpg`.
-
-    `image_id` is the file's name without its ending: a number where it is one, as COCO's are, and no earlier image has
-    the same (`1` after `0001` stays a text). `category_id` counts from 1, in the order of the classes; the name stands
-    beside it.
+def to_original(detected: Mapping[str, Tensor], size: tuple[Any, Any], area: tuple[Any, Any]) -> dict[str, Tensor]:
+    """Convert detections to pixels of the original image, clip them to it, and drop those in the padding.
 
     Args:
-        folder: where they are written.
-        class_names: the model's.
+        detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
+        size: the height and width of the original image: numbers, or scalar tensors while a graph is recorded.
+        area: the height and width of the part of the net's input that the original fills, from the top left.
+    """
+    original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, area))
+    boxes = detected["boxes"].float()
+    factor, limit = (original / part).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
+    corners = boxes.view(-1, 2, 2) * factor  # [N, first and last, x and y]
+    corners = torch.minimum(corners, limit).clamp(min=0)
+    visible = (corners[:, 1] > corners[:, 0]).all(1)
+    converted = {"boxes": corners.flatten(1), "scores": detected["scores"].float(), "labels": detected["labels"]}
+    return {key: value[visible] for key, value in converted.items()}
+
+
+class BoxPredictions:
+    """Write `predictions.json`, a list of results in COCO's format with a `file_name`, and `pictures/NAME.jpg`.
+
+    `image_id` is the name of the file without its extension: a number, as in COCO, unless another image has the same
+    number (`1` after `0001` stays a text). `category_id` counts from 1 in the order of the classes.
+
+    Args:
+        folder: the folder of the results.
+        class_names: the names of the model's classes.
         pictures: draw the boxes.
-        score: of the boxes that are drawn, the least; the file has all.
+        score: the lowest score of the boxes that are drawn. The file has all boxes.
     """
 
     FOLDERS = ("pictures",)
 
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: float = 0.5) -> None:
-        self.class_names, self.pictures, self.score = class_names, folder / "pictures" if pictures else None, score
+        self.class_names, self.score = class_names, score
+        self.pictures = folder / "pictures" if pictures else None
         self.file, self.part = folder / "predictions.json", folder / "predictions.json.part"
-        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON's own escape, too
-        self.numbered: dict[int, str] = {}
-        self.written = 0
+        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON has the same escape
+        self.names_by_number: dict[int, str] = {}
+        self.separator = "["
 
-    def picture(self, file: Path, name: str, found: dict[str, Tensor]) -> None:
-        if self.pictures is None:
-            return
-        drawn = draw(decode(file, 3, None), self.class_names, found, least_score=self.score)
-        place = self.pictures / f"{name}.jpg"
-        with replacing(place) as part:
-            to_pil_image(drawn).save(part, "JPEG", quality=90)
+    def picture(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
+        if self.pictures is not None:
+            drawn = draw_boxes(decode(file, 3, None), self.class_names, prediction, min_score=self.score)
+            with replacing(self.pictures / f"{name}.jpg") as part:
+                to_pil_image(drawn).save(part, "JPEG", quality=90)
 
-    def add(self, file: Path, name: str, found: dict[str, Tensor]) -> None:
+    def add(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         number = int(name) if name.isascii() and name.isdecimal() else None
-        alone = number is not None and self.numbered.setdefault(number, name) == name
-        boxes = box_convert(found["boxes"], "xyxy", "xywh").double().round(decimals=2).tolist()
-        for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist(), strict=True):
+        is_unique = number is not None and self.names_by_number.setdefault(number, name) == name
+        boxes = box_convert(prediction["boxes"], "xyxy", "xywh").double().round(decimals=2).tolist()
+        for box, score, label in zip(boxes, prediction["scores"].tolist(), prediction["labels"].tolist(), strict=True):
             result = {
-                "image_id": number if alone else name,
+                "image_id": number if is_unique else name,
                 "file_name": str(file),
                 "category_id": label,
                 "category": self.class_names[label - 1],
                 "bbox": box,
                 "score": round(score, 6),
             }
-            self.lines.write(f"{',' if self.written else '['}\n{json.dumps(result, ensure_ascii=False)}")
-            self.written += 1
+            self.lines.write(f"{self.separator}\n{json.dumps(result, ensure_ascii=False)}")
+            self.separator = ","
 
     def finish(self) -> list[Path]:
-        self.lines.write("\n]\n" if self.written else "[]\n")
+        self.lines.write("[]\n" if self.separator == "[" else "\n]\n")
         self.lines.close()
         self.part.replace(self.file)
         return [self.file, *([self.pictures] if self.pictures and self.pictures.is_dir() else [])]
+
+
+class ExportedDetector(ExportedModule):
+    """An image to `boxes` Float[N 4] XYXY in pixels of the original, `scores` Float[N], `labels` Long[N] from 1 to K.
+
+    The boxes are those of `Detector.predict`, highest score first. Each box of a file has a box there with an IoU of
+    at least 0.99 and a score that differs by at most 0.01.
+    """
+
+    task = "detection"
+    outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
+    one_at_a_time = True  # each image has another number of boxes
+    measured = "largest 1 - IoU, or difference of the score, of a box and PyTorch's of the same class"
+    tolerance = 0.01
+    counted = "boxes"
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        (detected,) = self.net(images)
+        order = detected["scores"].argsort(descending=True)
+        detected = to_original({key: detected[key][order] for key in ("boxes", "scores", "labels")}, size, area)
+        return detected["boxes"], detected["scores"], detected["labels"]
+
+    def count(self, predicted: Mapping[str, Tensor]) -> int:
+        return int((predicted["scores"] > self._threshold(predicted) + ROUNDING).sum())
+
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> float:
+        """Return 1 if a box has no counterpart of its class, and infinity if a number is not finite."""
+        return float(max(self.distances(outputs, predicted), default=0.0))
+
+    def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
+        """Return the distance of each box that is clearly above the threshold to its counterpart, see `measured`."""
+        pair = (outputs, predicted)
+        if not all(boxes[key].isfinite().all() for boxes in pair for key in ("boxes", "scores")):
+            return torch.tensor([torch.inf])
+        min_score = max(map(self._threshold, pair)) + ROUNDING
+        return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
+
+    def _threshold(self, detected: Mapping[str, Tensor]) -> float:
+        """Return the score that a detection needs: the net's threshold or, if the net returned as many detections as
+        it may, the lowest score among them.
+        """
+        # By the attribute names of torchvision's detectors; all detections of a net without them count.
+        ends = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
+        threshold = max((float(end.score_thresh) for end in ends), default=0.0)
+        limit = min((int(end.detections_per_img) for end in ends), default=0)
+        is_full = len(detected["scores"]) >= limit > 0
+        return max(threshold, float(detected["scores"].min())) if is_full else threshold
+
+
+def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
+    """Return the distance of each detection above `min_score` to the nearest other one that no earlier one took."""
+    boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
+    table = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
+    table[labels[:, None] != others["labels"]] = 1
+    distances = torch.ones(len(table))
+    for row in range(min(table.shape)):
+        distances[row], nearest = table[row].min(0)
+        table[:, nearest] = 1
+    return distances
+
+
+def draw_boxes(
+    image: Tensor,
+    class_names: Sequence[str],
+    predicted: dict[str, Tensor] | None = None,
+    target: dict[str, Tensor] | None = None,
+    min_score: float = MIN_SCORE,
+) -> Tensor:
+    """Draw boxes in the colours of their classes: annotated boxes on the left, detected boxes on the right.
+
+    Args:
+        image: uint8 [C H W].
+        class_names: the names of the labels 1 to K.
+        predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
+        target: `boxes`, `labels` and optionally `crowd`, Bool[N], whose boxes are grey.
+        min_score: the lowest score of the detections that are drawn.
+
+    Returns:
+        uint8 [3 H' W'], a single panel if only one kind of boxes is given.
+    """
+    factor = drawing.zoom_factor(image, MIN_SIDE)
+    background, panels = drawing.zoomed(drawing.to_rgb(image), factor), {}
+    if target is not None:
+        crowd = target.get("crowd", torch.zeros(len(target["labels"]), dtype=torch.bool)).tolist()
+        names = [class_names[label - 1] for label in target["labels"].tolist()]
+        panels["annotated"] = _overlay(background, target["boxes"] * factor, target["labels"], names, crowd)
+    if predicted is not None:
+        # Draw the highest scores last, on top of the others.
+        order = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= min_score]
+        boxes, scores, labels = (predicted[key][order] for key in ("boxes", "scores", "labels"))
+        names = [f"{class_names[k - 1]} {s:.2f}" for k, s in zip(labels.tolist(), scores.tolist(), strict=True)]
+        title = f"detected, score from {min_score}"
+        panels[title] = _overlay(background, boxes * factor, labels, names, [False] * len(names))
+    if len(panels) < 2:
+        return next(iter(panels.values()), background)
+    captions = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
+    return drawing.side_by_side(captions)
+
+
+def _overlay(image: Tensor, boxes: Tensor, labels: Tensor, names: list[str], crowd: list[bool]) -> Tensor:
+    if not len(boxes):
+        return image
+    boxes = boxes.as_subclass(Tensor).float().cpu()
+    classes = zip(labels.tolist(), crowd, strict=True)
+    colours = [drawing.GREY if is_crowd else drawing.class_colour(label - 1) for label, is_crowd in classes]
+    image = draw_bounding_boxes(image, boxes, colors=colours, width=2)
+    height = drawing.label_size("")[1]
+    corners = [(left, top - height) for left, top, _, _ in boxes.tolist()]
+    return drawing.draw_texts(image, list(zip(corners, names, colours, strict=True)))

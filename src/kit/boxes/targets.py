@@ -1,8 +1,8 @@
-"""Boxes of an image as a target: as annotated, as augmentation moves them, as a batch of them, and counted.
+"""The boxes of an image as a target: for augmentation, in a batch, and counted by class.
 
-`samples.targets` holds one dict an image, as annotated: `boxes` Float[N 4] XYXY in pixels of the upright original,
-`labels` Long[N] from 1 to K, `crowd` Bool[N] (a region to ignore: not trained on, and neither right nor wrong when
-something is found there) and `size`, the original's height and width.
+`samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original, `labels`
+Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original. A crowd is a region to ignore: it
+is not trained on, and a detection in it is neither right nor wrong.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,53 +17,51 @@ from kit.data.decode import fitted_size
 from kit.data.loading import stack
 from kit.ground.errors import UserError
 
-OF_BOXES = ("boxes", "labels", "crowd", "annotated")  # one row a box
+BOX_KEYS = ("boxes", "labels", "crowd", "annotated")  # the tensors with one row for each box
 
 
 def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Tensor]]:
-    """What augmentation gets: `boxes` in pixels of the image that was fitted into `pixels`, and them as `annotated`."""
-    canvas = tuple(pixels.shape[-2:])
-    fitted, size = fitted_size(target["size"], canvas), target["size"]
+    """Return the image and its target for augmentation.
+
+    Args:
+        pixels: uint8 [C H W], into which the original was fitted.
+        target: an item of `samples.targets`.
+
+    Returns:
+        the image, and a target whose `boxes` are in pixels of it. The boxes in the original are its `annotated`.
+    """
+    canvas, size = tuple(pixels.shape[-2:]), target["size"]
+    fitted = fitted_size(size, canvas)
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
-    return tv_tensors.Image(pixels), {
-        "boxes": tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas),
-        "labels": target["labels"],
-        "crowd": target["crowd"],
-        "size": torch.tensor(size),
-        "annotated": target["boxes"],
-    }
+    boxes = tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas)
+    changed = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
+    return tv_tensors.Image(pixels), {**target, **changed}
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """uint8 [B C H W], and a dict an image of plain tensors; boxes that augmentation left no area are dropped.
+    """Return the images, uint8 [B C H W], and their targets without boxes that augmentation left no area.
 
     Raises:
-        UserError: augmentation gave the images different sizes, or dropped boxes and left what belongs to them.
+        UserError: after augmentation the images differ in size, or a target has rows without boxes.
     """
-    sizes = {f"{image.shape[-1]}x{image.shape[-2]}" for image in images}
-    if len(sizes) > 1:
+    if len({image.shape for image in images}) > 1:
         raise UserError(
-            f"data.augment: a transform gave images of different sizes ({', '.join(sorted(sizes)[:2])}); take those "
-            "that keep the size: kit.boxes.Zoom for ScaleJitter, RandomZoomOut and crops; flips, RandomAffine "
-            "and transforms of colour do, too"
+            "data.augment: a transform gave images of different sizes; use transforms that keep the size, such as "
+            "flips, RandomAffine, changes of colour, and kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
         )
-    return stack(images), [kept(target, _with_area(target["boxes"])) for target in targets]
+    boxes = [target["boxes"].as_subclass(Tensor) for target in targets]
+    has_area = [(b[:, 2:] > b[:, :2]).all(1) for b in boxes]
+    return stack(images), [select_boxes(*pair) for pair in zip(targets, has_area, strict=True)]
 
 
-def kept(target: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor]:
-    """The boxes at `keep`, Bool[N], with all that belongs to them."""
-    if any(len(target[key]) != len(keep) for key in OF_BOXES):
+def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    """Return a target with the boxes where `mask`, Bool[N], is true, and with their labels and other rows."""
+    if any(len(target[key]) != len(mask) for key in BOX_KEYS):
         raise UserError(
-            "data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; kit.boxes.Zoom "
-            "drops all, and SanitizeBoundingBoxes is not needed here"
+            "data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; use kit.boxes.Zoom, which "
+            "drops all, and no SanitizeBoundingBoxes"
         )
-    rows = {key: target[key].as_subclass(Tensor)[keep] for key in OF_BOXES}
-    return {**target, **rows}
-
-
-def _with_area(boxes: Tensor) -> Tensor:
-    boxes = boxes.as_subclass(Tensor)
-    return (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return {**target, **{key: target[key].as_subclass(Tensor)[mask] for key in BOX_KEYS}}
 
 
 def hashable_target(samples: Samples, index: int) -> Hashable:
@@ -74,11 +72,10 @@ def hashable_target(samples: Samples, index: int) -> Hashable:
 
 
 def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
-    """The boxes of each class, crowds left out."""
+    """Return the number of boxes of each class, without crowds."""
     labels = [target["labels"][~target["crowd"]] for target in samples.targets]
-    return torch.bincount(torch.cat([torch.empty(0, dtype=torch.long), *labels]), minlength=data.num_classes + 1)[
-        1:
-    ].tolist()
+    counts = torch.cat([torch.empty(0, dtype=torch.long), *labels]).bincount(minlength=data.num_classes + 1)
+    return counts[1:].tolist()
 
 
 def most_objects(data: ImageDataModule) -> int:
@@ -88,7 +85,7 @@ def most_objects(data: ImageDataModule) -> int:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Long[N]: for each image the label in it that has the fewest boxes of all; 0 where there is no box."""
+    """Return the rarest label in each image, Long[N], or 0 for an image without boxes."""
     rank = torch.tensor([0, *count_classes(data, samples)])
-    found = [target["labels"] for target in samples.targets]
-    return torch.tensor([int(labels[rank[labels].argmin()]) if len(labels) else 0 for labels in found])
+    labels_of_images = [target["labels"] for target in samples.targets]
+    return torch.tensor([int(labels[rank[labels].argmin()]) if len(labels) else 0 for labels in labels_of_images])

@@ -20,7 +20,7 @@ from kit.ground.errors import UserError, did_you_mean, one_line
 # The arguments of a model that the data set.
 FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # Arguments that depend on the machine. They are not taken from a checkpoint, but from the user or the defaults.
-MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "judges", "compile")
+MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
 MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of lists and mappings; repeated ones count each time
 MAX_REPEATED_BYTES = 2**20  # of a tensor with more numbers than it stores, as by `expand`
 RESTORING = "checkpoint_connector.py"  # the file of Lightning that restores a checkpoint

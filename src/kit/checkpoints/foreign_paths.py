@@ -16,7 +16,7 @@ from kit.ground.yaml_files import read_yaml
 
 # The keys of data and model whose paths are written to; other paths of these are only read. All paths of the trainer
 # count.
-WRITTEN_KEYS = ("data.cache_dir", "model.judges")
+WRITTEN_KEYS = ("data.cache_dir",)
 UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.

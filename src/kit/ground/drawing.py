@@ -54,7 +54,7 @@ def zoomed(image: Tensor, factor: int) -> Tensor:
     return image.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
-def draw_labels(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
+def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
     """Draw texts on coloured plates. Pillow's own font has ASCII only; other letters become empty boxes.
 
     Args:
@@ -106,7 +106,7 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
             x, y = 0, y + row_height + 1
         labels.append(((x, y), name, plate))
         x += label_width + 2
-    return draw_labels(_filled(y + row_height, width), labels) if names else _filled(0, width)
+    return draw_texts(_filled(y + row_height, width), labels) if names else _filled(0, width)
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:

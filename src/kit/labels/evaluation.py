@@ -1,4 +1,4 @@
-"""How well images are classified."""
+"""The metrics of classification."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from kit.evaluation import Details, Evaluation
 
-TOP = 5  # classes, among which the right one is looked for
-MOST_CONFUSED = 1000  # classes: a table of their confusions has the square of it
+TOP = 5  # `accuracy_top5` counts an image as correct if its class is among so many
+MAX_CONFUSION_CLASSES = 1000  # a confusion matrix has the square of this number of entries
 
 
 class LabelEvaluation(Evaluation):
-    """Cross-entropy (`loss`), `accuracy`, macro `f1` and, of more than five classes, `accuracy_top5`.
+    """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
     with the highest logit, the target, and whether the target is among the five highest.
@@ -43,29 +43,31 @@ class LabelEvaluation(Evaluation):
 
     def shares(self) -> Tensor:
         predicted, targets = self._classes()
-        right = (predicted == targets).double()
-        return torch.stack([right, torch.ones_like(right)], 1)[..., None]
+        correct = (predicted == targets).double()
+        return torch.stack([correct, torch.ones_like(correct)], 1)[..., None]
 
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self.rows[:, 0]
 
     def details(self) -> Details:
         details: Details = {"by_class": self._by_class()}
-        classes = len(self.class_names)
-        if classes <= MOST_CONFUSED:
-            predicted, targets = self._classes()
-            pairs = torch.bincount(targets * classes + predicted, minlength=classes**2)
-            details["confusion"] = pairs.view(classes, classes)
+        if len(self.class_names) <= MAX_CONFUSION_CLASSES:
+            details["confusion"] = self._confusion()
         return details
 
     def _by_class(self) -> dict[str, float]:
         """Return the accuracy of each class that has images."""
         predicted, targets = self._classes()
         classes = len(self.class_names)
-        there = torch.bincount(targets, minlength=classes)
-        right = torch.bincount(targets[predicted == targets], minlength=classes)
-        named = zip(self.class_names, (right / there).tolist(), there.tolist(), strict=True)
-        return {f"accuracy/{name}": share for name, share, number in named if number}
+        counts = torch.bincount(targets, minlength=classes)
+        correct = torch.bincount(targets[predicted == targets], minlength=classes)
+        named = zip(self.class_names, (correct / counts).tolist(), counts.tolist(), strict=True)
+        return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
+
+    def _confusion(self) -> Tensor:
+        predicted, targets = self._classes()
+        classes = len(self.class_names)
+        return torch.bincount(targets * classes + predicted, minlength=classes**2).view(classes, classes)
 
     def _classes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted classes and the targets, Long[N] each."""

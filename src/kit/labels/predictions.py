@@ -1,19 +1,22 @@
-"""A table of what is seen in images."""
+"""The predictions of a classifier: of one image, as a file, as a picture, and as a module to export."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from kit.ground.drawing import GREEN, GREY, RED, WHITE, add_caption, to_rgb, zoom_factor, zoomed
 from kit.ground.errors import UserError
+from kit.task import ExportedModule
 
 
-class Classified(NamedTuple):
-    """
-    label: the likeliest class's name.
-    probability: of that class.
+class Classification(NamedTuple):
+    """The prediction for an image.
+
+    label: the name of the most probable class.
+    probability: the probability of that class.
     probabilities: Float[K], of all classes.
     """
 
@@ -22,16 +25,16 @@ class Classified(NamedTuple):
     probabilities: Tensor
 
 
-class Predictions:
-    """`predictions.csv`: `path,class,probability,class_2,probability_2,...`, the likeliest first.
+class LabelPredictions:
+    """Write `predictions.csv`: `path,class,probability,class_2,probability_2,...`, the most probable class first.
 
     Args:
-        folder: where it is written.
-        class_names: the model's.
-        top: how many classes of each image.
+        folder: the folder of the file.
+        class_names: the names of the model's classes.
+        top: the number of classes to list for each image.
 
     Raises:
-        UserError: `top` is none.
+        UserError: `top` is below 1.
     """
 
     FOLDERS = ()
@@ -40,18 +43,17 @@ class Predictions:
         if top < 1:
             raise UserError(f"top is {top}, but must be above 0")
         self.class_names, self.top = class_names, min(top, len(class_names))
-        self.table = folder / "predictions.csv"
-        self.part = folder / "predictions.csv.part"
+        self.table, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
         self.lines = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.writer(self.lines)
-        numbered = [f"{name}_{place}" for place in range(2, self.top + 1) for name in ("class", "probability")]
+        numbered = [f"{name}_{rank}" for rank in range(2, self.top + 1) for name in ("class", "probability")]
         self.writer.writerow(["path", "class", "probability", *numbered])
 
-    def picture(self, file: Path, name: str, found: Classified) -> None:
-        """None."""
+    def picture(self, file: Path, name: str, prediction: Classification) -> None:
+        """Do nothing: the table has all results."""
 
-    def add(self, file: Path, name: str, found: Classified) -> None:
-        values, classes = found.probabilities.topk(self.top)
+    def add(self, file: Path, name: str, prediction: Classification) -> None:
+        values, classes = prediction.probabilities.topk(self.top)
         ranked = zip(classes.tolist(), values.tolist(), strict=True)
         self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])
 
@@ -59,3 +61,49 @@ class Predictions:
         self.lines.close()
         self.part.replace(self.table)
         return [self.table]
+
+
+class ExportedClassifier(ExportedModule):
+    """Images to `probabilities`, Float[B K]. Those of a file may differ from PyTorch's by 0.005."""
+
+    task = "classification"
+    outputs: ClassVar = {"probabilities": {0: "batch"}}
+    measured = "largest difference of a probability"
+    tolerance = 0.005
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
+        return (self.net(images).float().softmax(1),)
+
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Classification) -> float:
+        return float((outputs["probabilities"] - predicted.probabilities).abs().max())
+
+
+def draw_labels(
+    image: Tensor, class_names: Sequence[str], predicted: Classification | None = None, target: Any = None
+) -> Tensor:
+    """Draw an image with its class below it, and the predicted class below that: green if it is right, red if wrong.
+
+    Args:
+        image: uint8 [C H W].
+        predicted: the prediction, if there is one.
+        target: a class number, or Float[K], the shares of the classes in a mixed image.
+
+    Returns:
+        uint8 [3 H' W'].
+    """
+    lines = []
+    name = None if target is None else _name_of(target, class_names)
+    if name is not None:
+        lines.append((name, WHITE))
+    if predicted is not None:
+        ink = GREY if name is None else GREEN if predicted.label == name else RED
+        lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))
+    return add_caption(zoomed(to_rgb(image), zoom_factor(image)), lines)
+
+
+def _name_of(target: Any, class_names: Sequence[str]) -> str:
+    if not isinstance(target, Tensor) or not target.ndim:
+        return class_names[int(target)]
+    shares, classes = target.float().sort(descending=True)
+    parts = zip(shares.tolist(), classes.tolist(), strict=True)
+    return " + ".join(f"{class_names[k]} {share:.2f}" for share, k in parts if share >= 0.005)

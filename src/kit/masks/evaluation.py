@@ -1,4 +1,4 @@
-"""How well pixels are classified."""
+"""The metrics of segmentation."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from kit.evaluation import Details, Evaluation
 from kit.formats.masks.masks import IGNORED
 
 
-class Entry(NamedTuple):
-    """An image's confusions, without those that do not occur.
+class PixelCounts(NamedTuple):
+    """The confusion matrix of an image without its zeros.
 
-    loss: Float[], the cross-entropy summed over the pixels that are not ignored.
+    loss: Float[], the sum of the cross-entropy over the pixels that are not ignored.
     pairs: Long[M], target * K + predicted class.
-    pixels: Long[M], how many pixels each pair has.
+    pixels: Long[M], the number of pixels of each pair.
     """
 
     loss: Tensor
@@ -24,30 +24,29 @@ class Entry(NamedTuple):
 
 
 class MaskEvaluation(Evaluation):
-    """Mean intersection over union (`miou`), `pixel_accuracy` and cross-entropy (`loss`), over all pixels of the split
-    that are not ignored.
+    """Mean intersection over union (`miou`), `pixel_accuracy` and cross-entropy (`loss`) over all pixels of a split.
 
-    A class that neither the targets nor the predictions show has no IoU and is left out of the mean. `outputs` are
-    logits, Float[B K H W], and `targets` class numbers or `IGNORED`, Long[B H W].
+    Ignored pixels are left out. A class that is neither in the targets nor in the predictions has no IoU and is left
+    out of the mean. `outputs` are logits, Float[B K H W], and `targets` class numbers or `IGNORED`, Long[B H W].
     """
 
     score_name = "miou"
 
-    def entries(self, outputs: Tensor, targets: Tensor) -> list[Entry]:
+    def entries(self, outputs: Tensor, targets: Tensor) -> list[PixelCounts]:
         images, classes = outputs.shape[:2]
-        counted = targets != IGNORED
         losses = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1).sum(1).float()
         image = torch.arange(images, device=targets.device)[:, None, None].expand_as(targets)
-        places = ((image * classes + targets) * classes + outputs.argmax(1))[counted]
-        table = torch.bincount(places, minlength=images * classes**2).view(images, classes**2)
-        own, pairs = table.nonzero(as_tuple=True)
-        lengths = torch.bincount(own, minlength=images).tolist()
-        parts = zip(losses, pairs.split(lengths), table[own, pairs].split(lengths), strict=True)
-        return [Entry(*part) for part in parts]
+        # One matrix for each image, for all images at once: on a GPU, each call of `nonzero` waits for the device.
+        cells = ((image * classes + targets) * classes + outputs.argmax(1))[targets != IGNORED]
+        table = torch.bincount(cells, minlength=images * classes**2).view(images, classes**2)
+        rows, pairs = table.nonzero(as_tuple=True)
+        lengths = torch.bincount(rows, minlength=images).tolist()
+        parts = zip(losses, pairs.split(lengths), table[rows, pairs].split(lengths), strict=True)
+        return [PixelCounts(*part) for part in parts]
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         confusion = self.once(self._confusion)
-        pixels = confusion.sum()  # if all are ignored, what is divided by it is NaN
+        pixels = confusion.sum()  # if it is 0, the quotients are NaN
         values = {
             "loss": float(sum(entry.loss.double() for entry in self.rows) / pixels),
             "miou": float(iou(confusion).nanmean()),
@@ -59,8 +58,8 @@ class MaskEvaluation(Evaluation):
         return self.once(self._overlaps).double()
 
     def badness(self) -> tuple[str, Tensor]:
-        both, either = self.once(self._overlaps).unbind(1)
-        return "1 - IoU", 1 - (both / either).nanmean(1).nan_to_num(1)  # if all of it is ignored, nothing is bad
+        intersection, union = self.once(self._overlaps).unbind(1)
+        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
 
     def details(self) -> Details:
         return {"confusion": self.once(self._confusion), "by_class": self._by_class()}
@@ -71,26 +70,34 @@ class MaskEvaluation(Evaluation):
         return {f"iou/{name}": value for name, value in named if value == value}
 
     def _confusion(self) -> Tensor:
-        """Return the pixels of each target and predicted class, Long[K K]."""
+        """Return the number of pixels by target and predicted class, Long[K K]."""
         classes = len(self.class_names)
-        total = torch.zeros(classes**2, dtype=torch.long)
-        for entry in self.rows:
-            total[entry.pairs] += entry.pixels
-        return total.view(classes, classes)
+        return sum((_dense(entry, classes) for entry in self.rows), torch.zeros(classes, classes, dtype=torch.long))
 
     def _overlaps(self) -> Tensor:
-        """Return the pixels of each image's and class's intersection and union, Long[N 2 K]."""
+        """Return the pixels of the intersection and the union of each class in each image, Long[N 2 K]."""
         classes = len(self.class_names)
-        overlaps = torch.zeros(len(self), 2, classes, dtype=torch.long)
-        for (both, either), entry in zip(overlaps, self.rows, strict=True):
-            targets, predicted = entry.pairs // classes, entry.pairs % classes
-            same = targets == predicted
-            both[targets[same]] = entry.pixels[same]
-            either.index_add_(0, targets, entry.pixels).index_add_(0, predicted, entry.pixels).sub_(both)
-        return overlaps
+        overlaps = [_overlap(_dense(entry, classes)) for entry in self.rows]
+        return torch.stack(overlaps) if overlaps else torch.zeros(0, 2, classes, dtype=torch.long)
 
 
 def iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class, Float[K], of Long[K K] with a row for each target; 0/0 is NaN."""
-    both = confusion.diagonal()
-    return both / (confusion.sum(0) + confusion.sum(1) - both)
+    """Return the intersection over union of each class, Float[K]; NaN for a class without pixels.
+
+    Args:
+        confusion: Long[K K], with a row for each target class.
+    """
+    intersection, union = _overlap(confusion)
+    return intersection / union
+
+
+def _dense(entry: PixelCounts, classes: int) -> Tensor:
+    matrix = torch.zeros(classes**2, dtype=torch.long)
+    matrix[entry.pairs] = entry.pixels
+    return matrix.view(classes, classes)
+
+
+def _overlap(confusion: Tensor) -> Tensor:
+    """Return the pixels of the intersection and the union of each class, Long[2 K]."""
+    intersection = confusion.diagonal()
+    return torch.stack([intersection, confusion.sum(0) + confusion.sum(1) - intersection])

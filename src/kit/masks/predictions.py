@@ -1,56 +1,119 @@
-"""The classes of images' pixels: index images, and pictures of them over the images."""
+"""The predictions of a segmenter: masks of the original images, as files, as a picture, and as a module to export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import draw_segmentation_masks
 
 from kit.data.decode import decode
-from kit.ground.drawing import class_colour
+from kit.formats.masks.masks import IGNORED
+from kit.ground import drawing
 from kit.ground.files import replacing
-from kit.masks.pictures import draw
+from kit.task import ExportedModule
+
+ALPHA = 0.6  # the opacity of the colours over the image
+BLACK = (0, 0, 0)
 
 
-class Predictions:
-    """`masks/NAME.png`, class numbers with a palette, as large as the image; and `pictures/NAME.jpg`.
+class MaskPredictions:
+    """Write `masks/NAME.png`, the class numbers with a palette in the size of the image, and `pictures/NAME.jpg`.
 
     Args:
-        folder: where they are written. `classes.txt` there names the class numbers, with their colours.
-        class_names: the model's.
+        folder: the folder of the results. `masks/classes.txt` there lists the classes and their colours.
+        class_names: the names of the model's classes.
         pictures: draw the masks over the images.
     """
 
     FOLDERS = ("masks", "pictures")
 
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True) -> None:
-        self.class_names, self.masks, self.pictures = (
-            class_names,
-            folder / "masks",
-            folder / "pictures" if pictures else None,
-        )
-        colours = [class_colour(k) for k in range(len(class_names))]
-        self.palette = [value for shade in colours for value in shade]
-        named = zip(class_names, colours, strict=True)
-        self.classes = self.masks / "classes.txt"
-        with replacing(self.classes) as part:
-            part.write_text("".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in named), "utf-8", "backslashreplace")
+        self.class_names, self.masks = class_names, folder / "masks"
+        self.pictures = folder / "pictures" if pictures else None
+        colours = [drawing.class_colour(k) for k in range(len(class_names))]
+        self.palette = [value for colour in colours for value in colour]
+        lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
+        with replacing(self.masks / "classes.txt") as part:
+            part.write_text("".join(lines), "utf-8", "backslashreplace")
 
-    def picture(self, file: Path, name: str, found: Tensor) -> None:
-        mask = Image.fromarray(found.numpy(), "P")
+    def picture(self, file: Path, name: str, prediction: Tensor) -> None:
+        mask = Image.fromarray(prediction.numpy(), "P")
         mask.putpalette(self.palette)
-        self._save(mask, self.masks / f"{name}.png", "PNG")
+        with replacing(self.masks / f"{name}.png") as part:
+            mask.save(part, "PNG")
         if self.pictures is not None:
-            drawn = draw(decode(file, 3, None), self.class_names, found)
-            self._save(to_pil_image(drawn), self.pictures / f"{name}.jpg", "JPEG")
+            drawn = draw_masks(decode(file, 3, None), self.class_names, prediction)
+            with replacing(self.pictures / f"{name}.jpg") as part:
+                to_pil_image(drawn).save(part, "JPEG", quality=90)
 
-    def _save(self, image: Image.Image, place: Path, kind: str) -> None:
-        with replacing(place) as part:
-            image.save(part, kind, quality=90)
-
-    def add(self, file: Path, name: str, found: Tensor) -> None:
-        """Nothing: each image has files of its own."""
+    def add(self, file: Path, name: str, prediction: Tensor) -> None:
+        """Do nothing: each image has files of its own."""
 
     def finish(self) -> list[Path]:
         return [self.masks, *([self.pictures] if self.pictures else [])]
+
+
+class ExportedSegmenter(ExportedModule):
+    """Images to `masks`, the class of each pixel of the original images, uint8 [B H W].
+
+    One pixel in a thousand may differ between a file and PyTorch.
+    """
+
+    task = "segmentation"
+    outputs: ClassVar = {"masks": {0: "batch", 1: "height", 2: "width"}}
+    measured = "largest share of an image's pixels that are of another class"
+    tolerance = 0.001
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
+        logits = self.net(images)[:, :, : area[0], : area[1]].float()
+        # Resize even if the sizes are equal: the recorded graph must also hold for other images.
+        return (F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8),)
+
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
+        if outputs["masks"].shape != predicted.shape:
+            return float("inf")
+        return float((outputs["masks"] != predicted).float().mean())
+
+
+def draw_masks(
+    image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Tensor | None = None
+) -> Tensor:
+    """Draw classes in their colours over an image, with their names below.
+
+    If both masks are given, the image, the annotated and the predicted mask are side by side.
+
+    Args:
+        image: uint8 [C H W].
+        predicted: class numbers [H W].
+        target: class numbers [H W]; ignored pixels (255) are black.
+
+    Returns:
+        uint8 [3 H' W'].
+    """
+    factor = drawing.zoom_factor(image)
+    background = drawing.zoomed(drawing.to_rgb(image), factor)
+    masks = {"annotated": target, "predicted": predicted}
+    masks = {title: mask.as_subclass(Tensor).cpu() for title, mask in masks.items() if mask is not None}
+    if not masks:
+        return background
+    panels = {title: _overlay(background, drawing.zoomed(mask, factor)) for title, mask in masks.items()}
+    parts = list(panels.values())
+    if len(parts) == 2:
+        panels = {"image": background, **panels}
+        parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
+    drawn = drawing.side_by_side(parts)
+    classes = torch.cat([mask.flatten() for mask in masks.values()]).unique().tolist()
+    names = [(class_names[k], drawing.class_colour(k)) for k in classes if k != IGNORED]
+    return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)
+
+
+def _overlay(image: Tensor, mask: Tensor) -> Tensor:
+    classes = mask.unique().tolist()
+    masks = torch.stack([mask == k for k in classes])
+    colours = [BLACK if k == IGNORED else drawing.class_colour(k) for k in classes]
+    return draw_segmentation_masks(image, masks, alpha=ALPHA, colors=colours)

@@ -1,11 +1,13 @@
-"""What a report says of samples: how near they are to real images, beside what would be as good, and as bad, as can be.
+"""Compare samples with real images for the report, beside references that are as good and as bad as possible.
 
-`frechet_distance` is that of samples to the reported split's images, in the features of a classifier (`judge`) that
-learned from the same training images; beside it stand that of as many training images (`/train_images`: no model gets
-much below it), of images whose pixels are drawn alone (`/gaussian`), and of noise (`/noise`). `agreement` is how often
-the classifier sees the class that was asked for. `nearest_distance` is that of a sample to the nearest training image;
-where it is far below that of the reported split's images (`/real_images`), the model copies. If there are Inception's
-weights, `fid` is standard FID, beside that of training images (`/train_images`).
+- `frechet_distance` is the distance between samples and the images of the reported split, in the features of a
+  classifier that is trained on the training images (the judge). The references are as many training images
+  (`/train_images`: hardly any model is better), images whose pixels are drawn independently (`/gaussian`) and `/noise`.
+- `agreement` is how often the judge predicts the class that was asked for. `judge_accuracy` is its accuracy on the
+  images of the split.
+- `nearest_distance` is the distance between a sample and the nearest training image. If it is far below that of the
+  images of the split (`/real_images`), the model copies training images.
+- `fid` is the standard FID, if the weights of Inception are given, beside that of training images (`/train_images`).
 """
 
 from typing import Any
@@ -17,83 +19,75 @@ from torch import Tensor
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception, pictures
-from kit.samples.judge import trained
-from kit.samples.metric import frechet_distance, nearest, noise_images, normal_images
+from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
+from kit.samples.images import noise, pixels
+from kit.samples.judge import train_judge
 
-SHOWN = 32  # samples with their nearest training images
-FEWEST = 2  # images that have a covariance
-PHOTOGRAPH = 500_000  # pixels, from which on a picture is compressed with some loss
-
-Real = tuple[Tensor, Tensor]  # uint8 [N C H W] and classes Long[N]
+NUM_PAIRS = 32  # samples that are drawn beside their nearest training images
+MIN_IMAGES = 2  # the smallest number of images that have a covariance
+LOSSY_PIXELS = 500_000  # a picture with more pixels is compressed with some loss
 
 
 def report_samples(task: Any, split: str) -> None:
-    """Judge samples of a task by the split that it has measured and by the training images; log figures and a picture.
+    """Compare samples with the measured images of a split and with the training images; log figures and a picture.
 
     Args:
-        task: a `Generator`, with a trainer.
+        task: a `Generator` with a trainer.
+        split: `val` or `test`.
     """
     data = task.trainer.datamodule
     if data.samples["train"] is None:
-        rank_zero_warn(f"samples are not judged: beside the {split} images there are none of training")
+        rank_zero_warn(f"samples are not compared: there are {split} images, but no training images")
         return
-    compared = None
-    if task.trainer.is_global_zero:  # one of several processes trains the classifier
-        reported = data.images(split, task.measured.keys.tolist())
-        compared = compare(task, reported, data.images("train", range(len(data.samples["train"]))))
-    figures, picture = task.trainer.strategy.broadcast(compared)
+    result = None
+    if task.trainer.is_global_zero:  # one of several processes trains the judge
+        measured = data.images(split, task.measured.keys.tolist())
+        result = compare(task, *measured, *data.images("train", range(len(data.samples["train"]))))
+    figures, picture = task.trainer.strategy.broadcast(result)
     task.log_dict({f"{split}/{key}": value for key, value in figures.items()})
     for logger in task.loggers if task.trainer.is_global_zero else ():
-        if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`
-            photograph = picture[0].numel() > PHOTOGRAPH
-            logger.log_picture("samples/nearest", picture, task.global_step, photograph=photograph)
+        if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`, which cannot be imported here
+            photograph = picture[0].numel() > LOSSY_PIXELS
+            logger.log_picture("samples/nearest", picture, task.global_step, photograph)
 
 
-def compare(task: Any, real: Real, known: Real) -> tuple[dict[str, float], Tensor]:
-    """The figures, by name, and a picture of samples with the nearest training images, uint8 [3 H W].
+def compare(
+    task: Any, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor
+) -> tuple[dict[str, float], Tensor]:
+    """Return the figures by name, and a picture of samples beside the nearest training images, uint8 [3 H W].
 
     Args:
         task: a `Generator`.
-        real: the images that are compared with.
-        known: the training images; the samples are of the same classes as as many of these.
+        images, labels: the images to compare with, uint8 [N C H W], and their classes, Long[N].
+        train_images, train_labels: the training images. Random ones of them give the classes of the samples.
     """
-    (images, classes), (train, labels) = real, known
-    if min(len(images), len(train)) < FEWEST:
-        raise UserError(f"{len(images)} images and {len(train)} of training are too few to judge samples by")
-    picked = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: task.samples]
-    wanted = labels[picked]
-    made = task.sample(wanted, range(len(wanted)), images.shape[2:])
-    places, distances = nearest(made, train)
-    figures = {
-        "nearest_distance": float(distances.mean()),
-        "nearest_distance/real_images": float(nearest(images, train)[1].mean()),
-    }
+    if min(len(images), len(train_images)) < MIN_IMAGES:
+        raise UserError(f"{len(images)} images and {len(train_images)} training images are too few to compare with")
+    subset = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))[: task.samples]
+    classes = train_labels[subset]
+    samples = task.sample(classes, range(len(classes)), images.shape[2:])
+    indices, distances = nearest_images(samples, train_images)
+    compared = {"": samples, "/train_images": train_images[subset]}
+    figures: dict[str, float] = {}
+    if task.num_classes > 1:  # with one class, there is nothing to classify
+        judge = train_judge(train_images, train_labels, task.num_classes, task.device)
+        features, predicted = judge.classify(images)
+        gaussian = gaussian_images(train_images, train_labels, classes)
+        references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
+        judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
+        figures |= {f"frechet_distance{name}": frechet_distance(part, features) for name, (part, _) in judged.items()}
+        figures |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
+        figures["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
-        some = {"fid": made, "fid/train_images": train[picked]}
-        figures = {**inception.distances(task.inception, images, some, task.device), **figures}
-    if task.num_classes > 1:  # else there is nothing that a classifier could have learned
-        judge = trained(train, labels, task.num_classes, task.judges, task.device)
-        features, seen = judge.look(images)
-        others = {
-            "": made,
-            "/train_images": train[picked],
-            "/gaussian": normal_images(train, labels, wanted),
-            "/noise": noise_images(len(wanted), train.shape[1:]),
-        }
-        looked = {name: judge.look(some) for name, some in others.items()}
-        distances_of = {f"frechet_distance{n}": frechet_distance(own, features) for n, (own, _) in looked.items()}
-        agreeing = {f"agreement{n}": _share(looked[n][1] == wanted) for n in ("", "/gaussian")}
-        figures = {**distances_of, **agreeing, "judge_accuracy": _share(seen == classes), **figures}
-    return figures, _with_nearest(made, train[places], distances, [task.class_names[k] for k in wanted.tolist()])
+        fid = inception.distances(task.inception, images, compared, task.device)
+        figures |= {f"fid{name}": value for name, value in fid.items()}
+    figures["nearest_distance"] = _mean(distances)
+    figures["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
+    nearest = distances.argsort()[:NUM_PAIRS]
+    names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
+    pairs = pictures.pairs(samples[nearest], train_images[indices[nearest]], names)
+    return figures, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
-def _with_nearest(made: Tensor, known: Tensor, distances: Tensor, names: list[str]) -> Tensor:
-    """Those samples that come nearest to a training image, beside it; the nearest of all first."""
-    shown = distances.argsort()[:SHOWN].tolist()
-    told = [f"{names[place]}: {distances[place]:.3f}" for place in shown]
-    said = "generated | nearest training image, and how far off it is: 0 would be a copy"
-    return add_caption(pictures.pairs(made[shown], known[shown], told), [(said, GREY)])
-
-
-def _share(true: Tensor) -> float:
-    return float(true.double().mean())
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

@@ -1,4 +1,4 @@
-"""How well a velocity is known, and how well a picture is painted."""
+"""The metrics of generated and painted images, and distances between images."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from kit.evaluation import Evaluation, Means
+from kit.samples.images import floats, pixels
+
+CHUNK = 250  # the number of images that are compared with all others at a time
 
 
 class FlowEvaluation(Evaluation):
-    """The mean squared error of the velocity (`loss`), and the share of its square that is `explained`.
+    """The mean squared error of the velocity (`loss`), and the share of its mean square that is `explained`.
 
-    `outputs` are, of each image, the mean square of the velocity and of what the net misses of it, Float[B 2].
+    `outputs` are the mean square of the velocity of each image and the mean squared error of the net, Float[B 2].
     """
 
     score_name = "explained"
@@ -22,19 +25,19 @@ class FlowEvaluation(Evaluation):
     def compute(self, by_class: bool = False) -> dict[str, float]:
         if not len(self):
             return {}
-        there, missed = self.rows.double().mean(0).tolist()
-        return {"loss": missed, "explained": max(0.0, 1 - missed / there)}
+        square, error = self.rows.double().mean(0).tolist()
+        return {"loss": error, "explained": max(0.0, 1 - error / square)}
 
     def shares(self) -> Tensor:
-        there, missed = self.rows.double().unbind(1)
-        return torch.stack([there - missed, there], 1)[..., None]
+        square, error = self.rows.double().unbind(1)
+        return torch.stack([square - error, square], 1)[..., None]
 
 
 class StyleEvaluation(Means):
     """The means of the parts of a style's loss, and their weighted sum (`loss`).
 
     Args:
-        weights: the weight of each part, by its name.
+        weights: the weight of each part by its name.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -44,3 +47,53 @@ class StyleEvaluation(Means):
     def compute(self, by_class: bool = False) -> dict[str, float]:
         means = super().compute()
         return {"loss": sum(self.weights[part] * mean for part, mean in means.items()), **means} if means else {}
+
+
+def frechet_distance(features: Tensor, others: Tensor) -> float:
+    """Return the Frechet distance between two sets of features, Float[N D] and Float[M D].
+
+    It is the distance between the normal distributions with their means and covariances (Heusel et al. 2017, GANs
+    Trained by a Two Time-Scale Update Rule, equation 6). It falls as N and M grow, so compare only at equal numbers.
+    """
+    means = features.mean(0) - others.mean(0)
+    first, second = torch.cov(features.T), torch.cov(others.T)
+    values, vectors = torch.linalg.eigh(first)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    # `first @ second` has the eigenvalues of this symmetric matrix. The trace of its root is the sum of their roots.
+    common = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    return max(0.0, float(means.square().sum() + first.trace() + second.trace() - 2 * common))
+
+
+def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the nearest known image of each image.
+
+    Args:
+        images: uint8 [N C H W].
+        known: uint8 [M C H W].
+
+    Returns:
+        indices into `known`, Long[N], and distances, Float[N]: the root mean square over pixels from 0 to 1.
+    """
+    queries, references = (part.flatten(1).float() / 255 for part in (images, known))
+    lengths = references.square().sum(1)
+    indices = torch.cat([(lengths - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
+    # The products were rounded, so compute the distance of the nearest one again.
+    return indices, (queries - references[indices]).square().mean(1).sqrt()
+
+
+def gaussian_images(images: Tensor, classes: Tensor, sample_classes: Tensor) -> Tensor:
+    """Draw each pixel alone, from the normal distribution of this pixel in the images of the class.
+
+    Args:
+        images: uint8 [N C H W].
+        classes: Long[N].
+        sample_classes: the classes of the result, Long[M].
+
+    Returns:
+        uint8 [M C H W].
+    """
+    made = torch.randn(len(sample_classes), *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    for k in sample_classes.unique().tolist():
+        of_class = floats(images[classes == k])
+        made[sample_classes == k] = of_class.mean(0) + of_class.std(0, correction=0) * made[sample_classes == k]
+    return pixels(made)

@@ -1,7 +1,7 @@
 """Standard FID (Heusel et al. 2017), in the features of Inception v3 as TensorFlow trained it in 2015.
 
-Figures of papers are such: of 50,000 samples most often, and it falls as there are more. The images are enlarged to
-299x299 pixels as the original program does it, and grey ones become three channels.
+Papers report FID mostly of 50,000 samples; it falls as there are more. The images are enlarged to 299x299 pixels as in
+the original program, and grey images get three channels.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,23 @@ import torch
 from torch import Tensor
 
 from kit.ground.checkpoint_limits import require_weights
+from kit.ground.drawing import to_rgb
 from kit.ground.errors import UserError, one_line
 
-FEATURES = 2048  # of the last layer before the classes
-AT_ONCE = 50  # images
-WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's release v0.2.0
+FEATURES = 2048  # the size of the last layer before the classes
+CHUNK = 50  # the number of images that the net gets at a time
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # of release v0.2.0 of torch-fidelity
 
 
 def load(file: str, device: torch.device | str = "cpu") -> Any:
-    """torchmetrics' metric, whose real images stay when it is reset.
+    """Return the metric of torchmetrics. When it is reset, it keeps the real images.
 
     Args:
-        file: with the net's weights, in the names of torch-fidelity.
+        file: the weights of the net, with the names of torch-fidelity.
+        device: the device to compute on.
 
     Raises:
-        UserError: torch-fidelity is not installed, or the file is not there or holds something else.
+        UserError: torch-fidelity is not installed, or the file does not exist or holds something else.
     """
     if find_spec("torch_fidelity") is None:
         raise UserError("model.inception needs torch-fidelity: pip install -c constraints.txt -e '.[fid]'")
@@ -36,42 +38,31 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
 
     if not Path(file).is_file():
         raise UserError(f"model.inception: no file {file}; {WEIGHTS} of torch-fidelity's releases has the weights")
-    safe = BytesIO()  # torch-fidelity would run what is pickled in the file
+    tensors = BytesIO()  # a copy without code, since torch-fidelity would run code that is pickled in the file
     try:
         require_weights(Path(file))
-        torch.save(torch.load(file, map_location="cpu", weights_only=True), safe)
-        safe.seek(0)
-        metric = FrechetInceptionDistance(
-            FEATURES,
-            reset_real_features=False,
-            feature_extractor_weights_path=safe,
-            antialias=False,
-            sync_on_compute=False,  # of several processes only the first one has it
-        )
-    except Exception as error:  # there is nothing that a damaged file, or another net's, does not raise
+        torch.save(torch.load(file, map_location="cpu", weights_only=True), tensors)
+        tensors.seek(0)
+        options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # only rank 0 has it
+        return FrechetInceptionDistance(FEATURES, feature_extractor_weights_path=tensors, **options).to(device)
+    except Exception as error:  # a damaged file, or the weights of another net, can raise any exception
         why = one_line(error)
         raise UserError(f"model.inception: {file} holds no weights of Inception, as {WEIGHTS} does ({why})") from None
-    return metric.to(device)
 
 
 @torch.inference_mode()
 def distances(file: str, real: Tensor, others: Mapping[str, Tensor], device: torch.device) -> dict[str, float]:
-    """FID of each of the others to real images, uint8 [N C H W] all."""
+    """Return the FID between real images and each of the others, all uint8 [N C H W]."""
     metric = load(file, device)
-    _show(metric, real, is_real=True)
-    found = {}
+    _update(metric, real, is_real=True)
+    values = {}
     for name, images in others.items():
         metric.reset()
-        _show(metric, images, is_real=False)
-        found[name] = max(0.0, float(metric.compute()))
-    return found
+        _update(metric, images, is_real=False)
+        values[name] = max(0.0, float(metric.compute()))
+    return values
 
 
-def _show(metric: Any, images: Tensor, is_real: bool) -> None:
-    for some in images.split(AT_ONCE):
-        metric.update(in_three_channels(some.to(metric.device)), real=is_real)
-
-
-def in_three_channels(images: Tensor) -> Tensor:
-    """[N 3 H W] of [N C H W]: grey is repeated, and what is beyond the third is left out."""
-    return images[:, :1].expand(-1, 3, -1, -1) if images.shape[1] < 3 else images[:, :3]
+def _update(metric: Any, images: Tensor, is_real: bool) -> None:
+    for part in images.split(CHUNK):
+        metric.update(torch.stack([to_rgb(image) for image in part]).to(metric.device), real=is_real)

@@ -1,76 +1,64 @@
-"""Images as numbers from -1 to 1 and as pixels; one image drawn with its class; many in a grid."""
+"""Draw generated images: one beside its sample, many in a grid, and pairs."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, to_rgb, zoom_factor, zoomed
 
-GAP = 1  # between the images of a grid, in their own pixels
-WIDTH = 1600  # of a picture of several images with words, in pixels
-LEAST, LARGE = 32, 64  # pixels of an image's shorter side in a grid of many, and where it is looked at
+GAP = 1  # pixels between the images of a grid, before they are enlarged
+PAIR_GAP = 8  # pixels between pairs
+MAX_WIDTH = 1600  # pixels of a picture with names
+SMALL_SIDE, LARGE_SIDE = 32, 64  # about the pixels of an image's shorter side, in a grid of many and of few
 
 
-def pixels(images: Tensor) -> Tensor:
-    """uint8 of floats from -1 to 1; what is outside is cut."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def floats(images: Tensor) -> Tensor:
-    """From -1 to 1, of uint8."""
-    return images.float() / 127.5 - 1
-
-
-def draw(image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Any = None) -> Tensor:
-    """An image and its class; beside it what was made, if anything.
+def draw_sample(
+    image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Any = None
+) -> Tensor:
+    """Draw an image with its class, and the generated image beside it, if there is one.
 
     Args:
         image: uint8 [C H W].
         predicted: uint8 [C H W].
         target: a class number.
     """
-    lines = [] if target is None else [(class_names[int(target)], WHITE)]
-    shown = [add_caption(_large(image), lines)]
+    captions = [(image, [] if target is None else [(class_names[int(target)], WHITE)])]
     if predicted is not None:
-        shown.append(add_caption(_large(predicted), [("generated", GREY)]))
-    return side_by_side(shown)
+        captions.append((predicted, [("generated", GREY)]))
+    return side_by_side([add_caption(zoomed(to_rgb(part), zoom_factor(part)), lines) for part, lines in captions])
 
 
-def grid(images: Tensor, columns: int, names: Sequence[str] = (), least: int = LEAST) -> Tensor:
-    """uint8 [3 H' W'] of uint8 [N C H W], row by row.
+def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SMALL_SIDE) -> Tensor:
+    """Draw images in a grid, row by row, uint8 [3 H' W'].
 
     Args:
-        names: one below each image, if there are any.
-        least: pixels of an image's shorter side, about.
+        images: uint8 [N C H W].
+        columns: the number of columns. There are fewer if the picture would be too wide with the names.
+        names: a name below each image, or nothing.
+        side: about the pixels of an image's shorter side.
     """
-    factor = zoom_factor(images[0], least)
+    factor = zoom_factor(images[0], side)
     cells = [zoomed(to_rgb(image), factor) for image in images]
     if names:
         cells = [add_caption(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
-        columns = _fitting(columns, cells)
-    rows = [side_by_side(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
-    return stacked(rows, GAP * factor)
+        columns = min(columns, _max_columns(cells))
+    return _arrange(cells, columns, GAP * factor)
 
 
 def pairs(images: Tensor, others: Tensor, names: Sequence[str], columns: int = 8) -> Tensor:
-    """The same of images with another right beside each, and a name below the two."""
-    factor = zoom_factor(images[0], LARGE)
-    both = zip(images, others, names, strict=True)
-    cells = [
-        add_caption(side_by_side([zoomed(to_rgb(part), factor) for part in pair], GAP), [(name, WHITE)])
-        for *pair, name in both
-    ]
-    columns = _fitting(columns, cells)
-    rows = [side_by_side(cells[start : start + columns], 8 * GAP) for start in range(0, len(cells), columns)]
-    return stacked(rows, 8 * GAP)
+    """Draw images in a grid, each with another image to its right and a name below both. For arguments see `grid`."""
+    factor = zoom_factor(images[0], LARGE_SIDE)
+    left, right = ([zoomed(to_rgb(image), factor) for image in part] for part in (images, others))
+    both = [side_by_side(pair, GAP) for pair in zip(left, right, strict=True)]
+    cells = [add_caption(cell, [(name, WHITE)]) for cell, name in zip(both, names, strict=True)]
+    return _arrange(cells, min(columns, _max_columns(cells)), PAIR_GAP)
 
 
-def _fitting(columns: int, cells: Sequence[Tensor]) -> int:
-    """Fewer columns where cells are wide."""
-    return max(1, min(columns, WIDTH // max(cell.shape[2] for cell in cells)))
+def _max_columns(cells: Sequence[Tensor]) -> int:
+    return max(1, MAX_WIDTH // max(cell.shape[2] for cell in cells))
 
 
-def _large(image: Tensor) -> Tensor:
-    return zoomed(to_rgb(image), zoom_factor(image))
+def _arrange(cells: Sequence[Tensor], columns: int, gap: int) -> Tensor:
+    rows = [side_by_side(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
+    return stacked(rows, gap)

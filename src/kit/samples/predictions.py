@@ -1,4 +1,4 @@
-"""Samples as files: they are made of nothing but a class and a seed."""
+"""Generated images and painted images as files."""
 
 import math
 import re
@@ -15,26 +15,27 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.ground.files import replacing
 from kit.samples import pictures
 
-MOST_COLUMNS = 20
-LISTED = 20  # class names that an error lists
-STRIDE = 1_000_003  # between the seeds of two `seed`s
-FARTHEST = 10**12  # of a `seed`: what is made of it has 64 bits
+MAX_COLUMNS = 20
+MAX_IN_GRID = 1000  # the number of samples in `grid.png`
+LISTED = 20  # the number of class names in an error message
+STRIDE = 1_000_003  # between the seeds of two values of `seed`
+MAX_SEED = 10**12  # the seeds of all samples must fit into 64 bits
 
 
-class Predictions:
-    """`samples/00000_CLASS.png` and, of the first thousand, `grid.png`.
+class SampleFiles:
+    """Write `samples/00000_CLASS.png` and `grid.png`, a picture of the first thousand samples.
 
     Args:
-        folder: where they are written.
-        class_names: the model's.
-        num_samples: how many.
-        classes: names with commas between them, in turns; all by default.
-        seed: another one makes other images; the same one the same, whatever the batch size.
-        guidance: how much more of their class they are than learned; 1 leaves them as they are. By default the run's,
-            as of all that follow.
-        steps: how many lead from noise to image, at least 1.
-        churn: by what share noise is raised before each step, with fresh noise; 0 for none.
-        solver: what finds the way; a step of heun takes twice the time of one of euler.
+        folder: the folder of the results.
+        class_names: the names of the model's classes.
+        num_samples: the number of samples.
+        classes: names of classes, separated by commas, which are used in turn; by default all classes.
+        seed: the seed of the noise. The samples do not depend on the batch size.
+        guidance: the strength of the guidance towards the class; 1 is none. By default, this and the following options
+            are those of the run.
+        steps: the number of steps from noise to image, at least 1.
+        churn: the share of noise that is added before each step; 0 adds none.
+        solver: the method that takes the steps. A step of heun takes twice as long as a step of euler.
     """
 
     def __init__(
@@ -51,78 +52,94 @@ class Predictions:
     ) -> None:
         if num_samples < 1:
             raise UserError(f"num_samples is {num_samples}, but must be above 0")
-        if not -FARTHEST < seed < FARTHEST:
+        if not -MAX_SEED < seed < MAX_SEED:
             raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
         if guidance is not None and not math.isfinite(guidance):
             raise UserError(f"guidance is {guidance}, but must be a number, as 1 or 2")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
-        wanted = classes.split(",") if classes else class_names
-        self.classes = [_class(name.strip(), class_names) for name in wanted]
+        self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
 
     def make(self, model: Any, batch_size: int) -> list[Path]:
-        """Writes the files, a batch at a time.
+        """Generate the samples and write their files, a batch at a time.
 
         Args:
             model: a `kit.prediction.Predictor`.
+            batch_size: the number of samples that the net gets at a time.
         """
         size = size_of_samples(model.preprocessing)
-        solver = model.task.solver.changed(self.solver, self.steps, self.churn)
-        self._remove_earlier()
-        first, places = [], torch.arange(self.num_samples)
-        for some in places.split(batch_size):
-            classes = torch.tensor(self.classes)[some % len(self.classes)]
-            seeds = (self.seed * STRIDE + some).tolist()
-            images = model.task.sample(classes, seeds, size, batch_size, model.task.sampler(self.guidance, solver))
-            for place, k, image in zip(some.tolist(), classes.tolist(), images, strict=True):
-                self._save(image, self.folder / "samples" / f"{place:05}_{_in_a_name(self.class_names[k])}.png")
-            first += list(images[: max(0, 1000 - int(some[0]))])
-        self._save(pictures.grid(torch.stack(first), columns(len(first), len(self.classes))), self.folder / "grid.png")
-        return [self.folder / "grid.png", self.folder / "samples"]
+        sampler = model.task.sampler(self.guidance, model.task.solver.changed(self.solver, self.steps, self.churn))
+        classes_in_turn = torch.tensor(self.classes or range(len(self.class_names)))
+        folder, grid = self.folder / "samples", self.folder / "grid.png"
+        for earlier in folder.glob("[0-9][0-9][0-9][0-9][0-9]*_*.png"):
+            earlier.unlink()
+        in_grid: list[Tensor] = []
+        for indices in torch.arange(self.num_samples).split(batch_size):
+            classes = classes_in_turn[indices % len(classes_in_turn)]
+            seeds = (self.seed * STRIDE + indices).tolist()
+            images = model.task.sample(classes, seeds, size, batch_size, sampler)
+            for index, k, image in zip(indices.tolist(), classes.tolist(), images, strict=True):
+                name = re.sub(r"[^\w.-]", "_", self.class_names[k])
+                _save(image, folder / f"{index:05}_{name}.png", "PNG")
+            in_grid += images[: max(0, MAX_IN_GRID - len(in_grid))]
+        _save(pictures.grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid, "PNG")
+        return [grid, folder]
 
-    def _remove_earlier(self) -> None:
-        """Samples of an earlier call, which were taken for this one's."""
-        for file in (self.folder / "samples").glob("*.png"):
-            if re.match(r"\d{5,}_", file.name):
-                file.unlink()
 
-    def _save(self, image: Tensor, place: Path) -> None:
-        with replacing(place) as part:
-            to_pil_image(image).save(part, "PNG")
+def _save(image: Tensor, file: Path, kind: str, **options: Any) -> None:
+    with replacing(file) as part:
+        to_pil_image(image).save(part, kind, **options)
 
 
 def columns(count: int, classes: int) -> int:
-    """Of a grid that is about as high as wide: each has one class, if they are few enough."""
-    wide = min(math.ceil(math.sqrt(count)), MOST_COLUMNS)
-    return max(1, wide // classes) * classes if classes <= MOST_COLUMNS else wide
+    """Return the number of columns of a grid that is about as high as wide.
+
+    If there are few classes, it is a multiple of their number, so that each column has one class.
+    """
+    width = min(math.ceil(math.sqrt(count)), MAX_COLUMNS)
+    return max(1, width // classes) * classes if classes <= MAX_COLUMNS else width
 
 
 def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
-    """Height and width: the training images'.
+    """Return the height and width of the training images, which are those of the samples.
 
     Raises:
-        UserError: they had several.
+        UserError: the training images had several sizes.
     """
     if preprocessing.size is None:
-        raise UserError("the training images were of several sizes, so that no sample's is known")
+        raise UserError("the training images had several sizes, so the size of samples is unknown")
     return preprocessing.size
 
 
-def _class(name: str, class_names: Sequence[str]) -> int:
-    """By a class's name, or its first word (`3` of MNIST's `3 - three`).
+def _class_index(name: str, class_names: Sequence[str]) -> int:
+    """Find a class by its name, or by the first word of its name (`3` of MNIST's `3 - three`)."""
+    exact = [k for k, known in enumerate(class_names) if known == name]
+    matches = exact or [k for k, known in enumerate(class_names) if known.split()[:1] == [name]]
+    if len(matches) != 1:
+        listed = ", ".join(class_names[:LISTED])
+        raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {listed}")
+    return matches[0]
 
-    Raises:
-        UserError: there is none, or there are several.
+
+class PaintingFiles:
+    """Write `pictures/NAME.jpg`, in the size of the image.
+
+    Args:
+        folder: the folder of the results.
+        class_names: not used.
+        quality: the quality of the JPEG, from 1 to 100.
     """
-    if name in class_names:
-        return list(class_names).index(name)
-    begun = [place for place, known in enumerate(class_names) if known.split()[:1] == [name]]
-    if len(begun) != 1:
-        there = ", ".join(class_names[:LISTED]) + (", ..." if len(class_names) > LISTED else "")
-        raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {there}")
-    return begun[0]
 
+    FOLDERS = ("pictures",)
 
-def _in_a_name(word: str) -> str:
-    """What may stand in a file's name."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in word)
+    def __init__(self, folder: Path, class_names: Sequence[str], quality: int = 95) -> None:
+        self.pictures, self.quality = folder / "pictures", quality
+
+    def picture(self, file: Path, name: str, prediction: Tensor) -> None:
+        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=self.quality)
+
+    def add(self, file: Path, name: str, prediction: Tensor) -> None:
+        """Do nothing: each image has a file of its own."""
+
+    def finish(self) -> list[Path]:
+        return [self.pictures]

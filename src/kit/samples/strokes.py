@@ -1,4 +1,4 @@
-"""A picture in brush strokes, drawn by a program: something to learn a style from where no painting is at hand.
+"""Draw an image in brush strokes, as a style to learn where no painting is at hand.
 
 python -m kit.samples.strokes style.png [--seed 0]
 """
@@ -9,33 +9,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kit.ground.files import replacing
-
 SIDE = 512  # pixels
-SCALE = 2  # drawn larger and shrunk, since Pillow's lines are jagged
+SCALE = 2  # the image is drawn larger and then shrunk, because the lines of Pillow are jagged
 PALETTE = ("#15306e", "#2457a6", "#3f86c6", "#74b7d6", "#bfe0d8", "#f7edc4", "#f9d463", "#f0963f", "#c9472f")
 OUTLINE = "#0b1436"
 WHIRLS, STROKES, STEPS, STEP, WIDTH = 7, 6000, 9, 4.0, 9.0  # the last two in pixels
 
 
 def strokes(seed: int = 0) -> Image.Image:
-    """Short strokes along a field of whirls, coloured by how far the nearest one is."""
+    """Draw short strokes along a field of whirls, coloured by the distance to the nearest whirl."""
     random = np.random.default_rng(seed)
     centres = random.uniform(0, SIDE, (WHIRLS, 2))  # x, y
     turns, reach = random.choice([-1, 1], WHIRLS), random.uniform(50, 110, WHIRLS)
 
-    def direction(place: np.ndarray) -> np.ndarray:
-        away = place - centres
+    def direction(point: np.ndarray) -> np.ndarray:
+        away = point - centres
         distance = np.linalg.norm(away, axis=1)
         strength = turns * np.exp(-((distance / reach) ** 2) / 2) / (distance + 1)
         whirl = (strength[:, None] * np.stack([-away[:, 1], away[:, 0]], 1)).sum(0)
-        flow = whirl + np.array([0.25, 0.125 * np.sin(place[0] / 60)])
+        flow = whirl + np.array([0.25, 0.125 * np.sin(point[0] / 60)])
         return flow / (np.linalg.norm(flow) + 1e-6)
 
-    def colour(place: np.ndarray) -> str:
-        near = (np.linalg.norm(place - centres, axis=1) / reach).min()
+    def colour(point: np.ndarray) -> str:
+        near = (np.linalg.norm(point - centres, axis=1) / reach).min()
         rings = (0.57 + 0.43 * np.cos(5.5 * near)) * np.exp(-near / 4)
-        tone = rings + 0.15 * np.sin(place[1] / 50) + 0.08 + random.normal(0, 0.13)
+        tone = rings + 0.15 * np.sin(point[1] / 50) + 0.08 + random.normal(0, 0.13)
         return PALETTE[int(np.clip(tone, 0, 0.999) * len(PALETTE))]
 
     canvas = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), PALETTE[1])
@@ -52,18 +50,14 @@ def strokes(seed: int = 0) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draws brush strokes, to learn a style from.")
-    parser.add_argument("file", type=Path, help="the image that is written: .png or .jpg")
-    parser.add_argument("--seed", type=int, default=0, help="of where the whirls are")
+    parser = argparse.ArgumentParser(description="Draw brush strokes, as a style to learn.")
+    parser.add_argument("file", type=Path, help="the image to write: .png or .jpg")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the positions of the whirls, at least 0")
     options = parser.parse_args()
-    kind = Image.registered_extensions().get(options.file.suffix.lower())
-    if kind not in ("PNG", "JPEG") or options.seed < 0:
-        parser.error("a .png or .jpg is written, and a seed is 0 or above")
     try:
-        with replacing(options.file) as part:
-            strokes(options.seed).save(part, kind, quality=92)
-    except OSError as error:
-        parser.error(f"{options.file} cannot be written: {error.strerror or error}")
+        strokes(options.seed).save(options.file)
+    except (OSError, ValueError) as error:  # the file cannot be written, or its ending or the seed is not valid
+        parser.error(f"{options.file} cannot be written: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Nets of other libraries, one class each."""
+"""Nets of other libraries, one class for each library and task.
+
+`loading` creates a net of torchvision by its name and loads its weights.
+"""
 
 from kit.zoo.classification import TimmNet, TorchvisionNet
 from kit.zoo.detection import TorchvisionDetector

@@ -3,20 +3,22 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
+from torchvision import models
 
-from kit.ground.errors import UserError, did_you_mean
+from kit.ground.errors import UserError, one_line
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
+from kit.zoo.loading import load_start, require_known, torchvision_model
 
 
 class TorchvisionNet(nn.Module):
-    """Any classification network of torchvision, by its name there (`resnet18`), with a head for our classes.
+    """A classification net of torchvision by its name (`resnet18`), with a head for K classes.
 
     Args:
-        pretrained: start from torchvision's default weights, downloaded once.
-        weights: start from a file of weights instead: a state dict of this network, with any number of classes.
-        stochastic_depth: how often the last block is skipped in training, earlier ones less (Huang et al. 2016); by
-            default as torchvision has it for this network. For EfficientNets, ConvNeXts, Swins and MaxViT.
+        num_classes: K.
+        in_channels: C.
+        name: the name of the net in torchvision.
+        pretrained: start from the default weights of torchvision, which are downloaded once.
+        weights: start from this file instead: a state dict of the same net, with any number of classes.
     """
 
     def __init__(
@@ -26,23 +28,17 @@ class TorchvisionNet(nn.Module):
         name: str = "resnet18",
         pretrained: bool = False,
         weights: str | None = None,
-        stochastic_depth: float | None = None,
     ) -> None:
         super().__init__()
-        from torchvision import models
-
-        known = models.list_models(module=models)
-        if name not in known:
-            raise UserError(f"torchvision has no classification model '{name}'{did_you_mean(name, known)}")
-        self.net = models.get_model(name, weights=None, **_fixed_options(name))
-        if stochastic_depth is not None:
-            _set_stochastic_depth(self.net, name, stochastic_depth)
+        self.net = torchvision_model(name, models, **_fixed_options(name))
         swap_first_convolution(self.net, in_channels)
-        self._head = _swap_head(self.net, num_classes)
-        if weights:
-            load_weights(self.net, weights, self._head)
-        elif pretrained:
-            load_weights(self.net, models.get_model(name, weights="DEFAULT").state_dict(), self._head)
+        self._head, old = [(n, m) for n, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+        if isinstance(old, nn.Linear):
+            new: nn.Module = nn.Linear(old.in_features, num_classes)
+        else:  # SqueezeNet ends with a 1x1 convolution
+            new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
+        self.net.set_submodule(self._head, new)
+        load_start(self.net, name, weights, pretrained, (self._head,))
 
     @property
     def head(self) -> nn.Module:
@@ -52,12 +48,23 @@ class TorchvisionNet(nn.Module):
         return self.net(images)
 
 
+def _fixed_options(name: str) -> dict[str, Any]:
+    """Return options that torchvision sets only if it loads weights.
+
+    A net must be the same with and without weights, because its checkpoint is loaded into a net without them.
+    """
+    # With auxiliary heads, the output in training would be a tuple. The weights expect a transformed input.
+    is_inception = name in ("googlenet", "inception_v3")
+    return {"aux_logits": False, "transform_input": True, "init_weights": True} if is_inception else {}
+
+
 class TimmNet(nn.Module):
-    """Any model of timm, by its name there. Needs the extra `zoo`. For the other arguments see `TorchvisionNet`.
+    """A model of timm by its name. It needs the extra `zoo`. For the other arguments see `TorchvisionNet`.
 
     Args:
-        drop_rate: dropout before the head.
-        drop_path_rate: as `stochastic_depth` of `TorchvisionNet`, of the models that have it.
+        drop_rate: the dropout before the head.
+        drop_path_rate: the probability of skipping the last block in training, which is lower for earlier blocks
+            (stochastic depth, Huang et al. 2016). Some models do not have it.
     """
 
     def __init__(
@@ -75,33 +82,18 @@ class TimmNet(nn.Module):
             import timm
         except ImportError:
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
-        known = [*timm.list_models(), *timm.list_pretrained()]  # NAME, and NAME.WEIGHTS
-        if name not in known:
-            raise UserError(f"timm has no model '{name}'{did_you_mean(name, known)}")
+        require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")  # NAME, NAME.WEIGHTS
+        if pretrained and not weights and not timm.is_model_pretrained(name):
+            raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
+        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm leaves None out
         try:
-            self.net = timm.create_model(
-                name,
-                num_classes=num_classes,
-                in_chans=in_channels,
-                drop_rate=drop_rate,
-                drop_path_rate=drop_path_rate or None,  # None is not handed on
-            )
-        except TypeError as error:
-            if "drop_path_rate" not in str(error):
-                raise
-            raise UserError(f"timm's {name} has no stochastic depth: leave model.net.drop_path_rate at 0") from None
+            self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
+        except TypeError as error:  # an option that the model does not have
+            raise UserError(f"timm's {name}: {one_line(error)}; leave model.net.drop_path_rate at 0") from None
         initialise_head(self.head)  # timm draws some heads from +-1/sqrt(K): the first loss of two classes would be 11
-        head = self.net.default_cfg["classifier"]
-        if weights:
-            load_weights(self.net, weights, head)
-        elif pretrained:
-            try:
-                source = timm.create_model(name, pretrained=True, in_chans=in_channels)
-            except RuntimeError as error:
-                if "pretrained" not in str(error):
-                    raise
-                raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false") from None
-            load_weights(self.net, source.state_dict(), head)
+        if weights or pretrained:
+            source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
+            load_weights(self.net, source, self.net.default_cfg["classifier"])
 
     @property
     def head(self) -> nn.Module:
@@ -110,37 +102,3 @@ class TimmNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
-
-
-def _fixed_options(name: str) -> dict[str, Any]:
-    """Return options of a torchvision net that torchvision itself sets only if it loads weights.
-
-    A checkpoint holds tensors, but not where they came from. So a net must be the same with and without weights.
-    """
-    if name in ("googlenet", "inception_v3"):
-        # With auxiliary heads, the output in training would be a tuple. The weights expect a transformed input.
-        return {"aux_logits": False, "transform_input": True, "init_weights": True}
-    if name.startswith("vit_"):  # it has as many positions as the image size of its weights needs
-        from torchvision import models
-
-        return {"image_size": models.get_model_weights(name).DEFAULT.meta["min_size"][0]}
-    return {}
-
-
-def _set_stochastic_depth(net: nn.Module, name: str, last: float) -> None:
-    layers = [module for module in net.modules() if isinstance(module, StochasticDepth)]
-    if not layers:
-        raise UserError(f"torchvision's {name} has no stochastic depth: leave model.net.stochastic_depth at null")
-    for place, layer in enumerate(layers):
-        layer.p = last * (place + 1) / len(layers)
-
-
-def _swap_head(net: nn.Module, num_classes: int) -> str:
-    """Replaces the layer that gives the classes, and returns its name."""
-    name, old = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
-    if isinstance(old, nn.Linear):
-        new: nn.Module = nn.Linear(old.in_features, num_classes)
-    else:  # SqueezeNet ends with a 1x1 convolution
-        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
-    net.set_submodule(name, new)
-    return name

@@ -1,7 +1,7 @@
 """Detectors of torchvision."""
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,37 +12,38 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from kit.ground._torch import proposal_limits
-from kit.ground.errors import UserError, did_you_mean
-from kit.training.weights import load_weights, swap_first_convolution
+from kit.training.weights import swap_first_convolution
+from kit.zoo.loading import load_start, torchvision_model
 
+Targets = list[dict[str, Tensor]]  # or detections, one dict for each image
 KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
 
 
 class CountingHead(FCOSHead):
-    """torchvision's, with the number of foreground places, by which it divides each loss, or by 1 if there are none."""
+    """The head of torchvision's FCOS, which also returns the number of foreground locations.
 
-    def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> dict[str, Tensor]:
-        losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+    The losses are divided by this number, or by 1 if it is 0.
+    """
+
+    def compute_loss(self, targets: Any, outputs: Any, anchors: Any, matched_idxs: list[Tensor]) -> dict[str, Tensor]:
+        losses = super().compute_loss(targets, outputs, anchors, matched_idxs)
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
 class TorchvisionDetector(nn.Module):
-    """A detector of torchvision by its name there (`fasterrcnn_resnet50_fpn_v2`), with heads for our classes.
+    """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
-    A net that starts from weights keeps the batch normalisation of its backbone fixed, as torchvision does (for all but
-    `_v2` and SSD): a batch has too few images for good means and variances. The net has the same tensors as one that
-    starts from scratch, so that a checkpoint fits both.
+    If the net starts from weights, the batch normalisation of its backbone is fixed, as in torchvision (except for
+    `_v2` and SSD): a batch has too few images for good statistics. The net has the same tensors as one that starts from
+    random weights, so that a checkpoint fits both.
 
     Args:
-        pretrained: start from torchvision's default weights (COCO), downloaded once.
-        weights: start from a file of weights instead: a state dict of this network, with any number of classes.
-        fixed_norms: keep the backbone's batch normalisation fixed, whatever the start; by default as described above.
+        num_classes: K.
+        in_channels: C.
+        name: the name of the detector in torchvision.
+        pretrained: start from the default weights of torchvision (COCO), which are downloaded once.
+        weights: start from this file instead: a state dict of the same net, with any number of classes.
+        fixed_norms: fix the batch normalisation of the backbone; by default as described above.
     """
 
     def __init__(
@@ -55,20 +56,15 @@ class TorchvisionDetector(nn.Module):
         fixed_norms: bool | None = None,
     ) -> None:
         super().__init__()
-        known = [model for model in models.list_models(module=models.detection) if model.startswith(KINDS)]
-        if name not in known:
-            raise UserError(f"torchvision has no detection model '{name}'{did_you_mean(name, known)}")
-        self.net = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1)
-        self._fixed_norms: list[nn.BatchNorm2d] = []
-        fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
-        if fixed and not name.endswith("_v2") and not name.startswith("ssd"):
-            self._fixed_norms = [m for m in self.net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
-        if pretrained or weights:
-            source = weights or models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
-            load_weights(self.net, source, head=("head.", "roi_heads.box_predictor."))
+        options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
+        self.net = torchvision_model(name, models.detection, KINDS, **options)
+        load_start(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
-        self.additive = name.startswith("retinanet")  # the others sample, or divide by what the whole batch shows
-        self.net.transform = AsTheyAre(self.net.transform.size_divisible)
+        self.additive = name.startswith("retinanet")  # the others sample, or divide by a number of the whole batch
+        self.net.transform = PadOnly(self.net.transform.size_divisible)
+        fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
+        norms = [module for module in self.net.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._fixed_norms = norms if fixed and not name.endswith("_v2") and not name.startswith("ssd") else []
         for norm in self._fixed_norms:
             norm.requires_grad_(False)
         self.train()
@@ -84,50 +80,45 @@ class TorchvisionDetector(nn.Module):
     def backbone(self) -> nn.Module:
         return self.net.backbone
 
-    def forward(
-        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(self, images: Tensor, targets: Targets | None = None) -> dict[str, Tensor] | Targets:
         return self.net(images, targets)
 
 
-def limit_detections(net: nn.Module, most: int) -> None:
+def limit_detections(net: nn.Module, max_detections: int) -> None:
     """Set the largest number of detections that a net of torchvision returns for an image.
 
-    If that is more than the net's own limit, the number of candidates before non-maximum suppression
-    (`topk_candidates`, or the proposals of a two-stage detector) grows by the same factor. Nets without torchvision's
-    attributes keep their own limits.
+    If it is above the limit of the net, the number of candidates before non-maximum suppression grows by the same
+    factor: `topk_candidates`, or the proposals of a two-stage detector. Other nets keep their own limits.
     """
     factor = 1.0
     for module in net.modules():
-        if hasattr(module, "detections_per_img"):
-            factor = max(factor, most / module.detections_per_img)
-            module.detections_per_img = most
+        if hasattr(module, "detections_per_img"):  # several classes of torchvision have it, and no common base
+            factor = max(factor, max_detections / module.detections_per_img)
+            module.detections_per_img = max_detections
     for module in net.modules():
-        if hasattr(module, "topk_candidates"):
+        if hasattr(module, "topk_candidates"):  # likewise
             module.topk_candidates = math.ceil(module.topk_candidates * factor)
         if isinstance(module, RegionProposalNetwork):
             for numbers in proposal_limits(module):
                 numbers["testing"] = math.ceil(numbers["testing"] * factor)
 
 
-class AsTheyAre(nn.Module):
-    """In the place of torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
+class PadOnly(nn.Module):
+    """A replacement for torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
 
-    It pads images at their right and bottom to multiples of `multiple`, so that strides divide them, and leaves
-    boxes as they are. Of detections it drops the background, for which FCOS and RetinaNet have an output, too.
+    It pads images at the right and bottom to multiples of `multiple`, so that strides divide them, and leaves the boxes
+    as they are. It drops detections of the background, for which FCOS and RetinaNet have an output, too.
     """
 
     def __init__(self, multiple: int) -> None:
         super().__init__()
         self.multiple = multiple
 
-    def forward(
-        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+    def forward(self, images: Tensor, targets: Targets | None = None) -> tuple[ImageList, Targets | None]:
         height, width = images.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         padded = F.pad(images, (0, right, 0, bottom)) if bottom or right else images
         return ImageList(padded, [(height, width)] * len(images)), targets
 
-    def postprocess(self, result: list[dict[str, Tensor]], *_) -> list[dict[str, Tensor]]:
-        return [{key: value[found["labels"] > 0] for key, value in found.items()} for found in result]
+    def postprocess(self, result: Targets, *_) -> Targets:
+        return [{key: value[detected["labels"] > 0] for key, value in detected.items()} for detected in result]

@@ -1,4 +1,4 @@
-"""One label an image."""
+"""Classification: one label for each image."""
 
 from project.classification.data import Csv, Digits, ImageFolder, TorchvisionDataset
 from project.classification.model import CNN, TextbookCNN

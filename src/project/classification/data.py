@@ -1,4 +1,4 @@
-"""Where labelled images come from. A sample's target is its class's place in `class_names`, which is sorted by name."""
+"""Data modules of labelled images. The target of a sample is the index of its class in `class_names`."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,17 +31,17 @@ from kit.ground.files import MAX_LIST_BYTES, read_text
 
 
 class Digits(DigitsDataModule):
-    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.digits`."""
+    """1,797 real handwritten digits of 8x8 pixels, see `kit.data.digits`."""
 
 
 class ImageFolder(ImageDataModule):
-    """`root/train|val|test/CLASS/*.jpg`, or one folder of classes, `root/CLASS/*.jpg`, that is split here.
+    """A folder for each class: `root/train|val|test/CLASS/*.jpg`, or `root/CLASS/*.jpg`, which is split here.
 
     Args:
         root: the folder.
-        image_size: height and width that every image is resized to.
-        group: a regular expression whose first group, searched in a file's name, says what must stay together when
-            the split is made here: `^(patient\\d+)_`.
+        image_size: the height and width that every image is resized to.
+        group: a regular expression such as `^(patient\\d+)_`. Images whose file names have the same first group are
+            never split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
@@ -82,11 +82,11 @@ class ImageFolder(ImageDataModule):
                 known = did_you_mean(name, self.class_names)
                 self.complain("class-unknown", class_folder, f"the model has no class '{name}'{known}")
                 continue
-            found = images(class_folder)
-            if not found and split == "train":
+            files = images(class_folder)
+            if not files and split == "train":
                 self.complain("class-empty", class_folder, "a class without images; add some, or remove the folder")
-            paths += found
-            targets += [self.class_names.index(name)] * len(found)
+            paths += files
+            targets += [self.class_names.index(name)] * len(files)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
@@ -104,7 +104,7 @@ class ImageFolder(ImageDataModule):
         return groups
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         for folder in filter(None, self.folders.values()):
@@ -114,11 +114,13 @@ class ImageFolder(ImageDataModule):
 
 
 class Csv(ImageDataModule):
-    """A table with a header: `path` and `label`, and if wanted `split` (train, val or test) and `group`.
+    """A table with a header. It has the columns `path` and `label`, and may have `split` and `group`.
+
+    `split` is train, val or test. Images of the same group are never split.
 
     Args:
-        root: the folder of the table; paths in it are relative to that.
-        file: the table's name.
+        root: the folder of the table. The paths in the table are relative to it.
+        file: the name of the table.
         image_size, channels: as in `ImageFolder`.
     """
 
@@ -134,8 +136,8 @@ class Csv(ImageDataModule):
         self.root, self.image_size, self.channels = Path(root), tuple(image_size), channels
         self.table = self.root / file
         if not self.table.is_file():
-            there = self.table.absolute()
-            raise UserError(f"no table at {there}; give its folder with --data.root and its name with --data.file")
+            path = self.table.absolute()
+            raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
         self.complain = FaultCollector()
 
     @cached_property
@@ -143,9 +145,8 @@ class Csv(ImageDataModule):
         return _rows(self.table, self.complain)
 
     def find_class_names(self) -> list[str]:
-        return sorted(
-            {row["label"] for row in self.rows if row["split"] == "train"} or {row["label"] for row in self.rows}
-        )
+        labels = {row["label"] for row in self.rows if row["split"] == "train"}
+        return sorted(labels or {row["label"] for row in self.rows})
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels([self.root / row["path"] for row in self.rows])
@@ -166,18 +167,18 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         listed = {(self.root / row["path"]).resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:
-                told = f"not in {self.table.name}, so it is not used; add a row for it"
-                yield Fault("annotation-missing", "warning", str(path), None, told)
+                message = f"not in {self.table.name}, so it is not used; add a row for it"
+                yield Fault("annotation-missing", "warning", str(path), None, message)
 
 
 class TorchvisionDataset(TorchvisionDataModule):
-    """A classification data set of torchvision; for its arguments see `kit.data.torchvision_data`."""
+    """A classification data set of torchvision. `kit.data.torchvision_data` describes the arguments."""
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _lines_of(table: Path) -> Iterator[StringIO]:
     """Open a table for the `csv` module.
 
     Raises:
-        UserError: it cannot be read, or is not CSV.
+        UserError: the table cannot be read, or is not CSV.
     """
     lines = StringIO(read_text(table, MAX_LIST_BYTES), newline="")
     try:
@@ -201,21 +202,21 @@ def _rows(table: Path, complain: FaultCollector) -> list[dict[str, Any]]:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         missing = {"path", "label"} - set(reader.fieldnames)
         if missing:
-            there = ",".join(reader.fieldnames)
-            raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {there}")
+            header = ",".join(reader.fieldnames)
+            raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {header}")
         rows = []
         for cells in reader:
             row: dict[str, Any] = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             row["line"] = reader.line_num
             row["split"] = (row.get("split") or "train").lower()
             if None in cells:
-                told = "a row with more cells than the header; put text with a comma in quotes"
-                complain("no-label", table, told, reader.line_num)
+                message = "a row with more cells than the header; put text with a comma in quotes"
+                complain("no-label", table, message, reader.line_num)
             elif not row["path"] or not row["label"]:
                 complain("no-label", table, "a row without path or label", reader.line_num)
             elif row["split"] not in SPLITS:
-                told = f"split '{row['split']}' is not one of train, val, test"
-                complain("unknown-split", table, told, reader.line_num)
+                message = f"split '{row['split']}' is not one of train, val, test"
+                complain("unknown-split", table, message, reader.line_num)
             else:
                 rows.append(row)
     if not rows:

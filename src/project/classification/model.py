@@ -1,4 +1,4 @@
-"""Nets: Float[B C H W] to the K classes' logits Float[B K]. Each has a `head`, its last layer."""
+"""Nets that map Float[B C H W] to the logits of K classes, Float[B K]. The last layer of each is its `head`."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from project.cnn import Trunk
 
 
 class CNN(nn.Module):
-    """Conv-BN-ReLU levels, global average pooling, one linear layer. For the levels see `project.cnn.Trunk`."""
+    """The levels of `project.cnn.Trunk`, global average pooling and a linear layer."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class CNN(nn.Module):
 
 
 class TextbookCNN(nn.Module):
-    """The network of the textbooks: convolution, ReLU, pooling, fully connected. Any image size, by pooling to 4x4."""
+    """The net of the textbooks: convolution, ReLU, pooling, linear layer. Pooling to 4x4 allows any image size."""
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()

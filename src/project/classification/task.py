@@ -1,4 +1,4 @@
-"""Training a net to tell the class of an image."""
+"""Train a net to classify images."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,33 +12,31 @@ from torchvision.transforms import v2
 
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.labels import pictures
 from kit.labels.evaluation import LabelEvaluation
-from kit.labels.exported import Exported
-from kit.labels.predictions import Classified, Predictions
+from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
 
 
 class Classifier(Task):
-    """Cross-entropy; accuracy, macro F1 and, of more than five classes, top-5 accuracy.
+    """Cross-entropy as the loss; accuracy, macro F1 and, for more than five classes, top-5 accuracy as metrics.
 
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
-        num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
-        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
+        num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
+        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
+        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: `MixUp` and `CutMix` of torchvision v2, one of which, drawn anew, mixes each training batch.
-        weighted: weigh each class's loss by the inverse of its frequency.
-        freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
-        compile: `torch.compile` the net; the first step then takes a minute.
+        mixing: `MixUp` and `CutMix` of torchvision v2. A random one of them mixes each training batch.
+        weighted: weight the loss of each class by the inverse of its frequency.
+        freeze_epochs: the number of epochs that train only the head, to fine-tune pretrained weights.
+        compile: `torch.compile` the net. The first step then takes a minute.
     """
 
     monitor, mode = "val/accuracy", "max"
-    Predictions = Predictions
+    Predictions = LabelPredictions
 
     def __init__(
         self,
@@ -67,9 +65,8 @@ class Classifier(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
         self.mix = v2.RandomChoice(mixing) if mixing else None
-        self.register_buffer(
-            "class_weights", _inverse_frequencies(class_counts) if weighted else None, persistent=False
-        )
+        class_weights = _inverse_frequencies(class_counts) if weighted else None
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -86,14 +83,14 @@ class Classifier(Task):
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.mix:  # the targets are Float[B K] from here
-            shares = F.one_hot(batch.targets, self.num_classes).float()
-            images, targets = self.mix(batch.images, shares)
+        if self.mix:  # the targets become Float[B K]
+            one_hot = F.one_hot(batch.targets, self.num_classes).float()
+            images, targets = self.mix(batch.images, one_hot)
             batch = batch._replace(images=images, targets=targets)
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The summed loss and what it is divided by, Float[1] both, which add up over the parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] both. They add up over the parts of a batch."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,
@@ -114,26 +111,26 @@ class Classifier(Task):
 
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
-    ) -> list[Classified]:
-        """Of each of Float[B C H W]; for `sizes` and `areas`, which make no difference here, see the other tasks."""
+    ) -> list[Classification]:
+        """Classify images, Float[B C H W]. `sizes` and `areas` make no difference here."""
         probabilities = self(images).float().softmax(1).cpu()
-        best = zip(*(tensor.tolist() for tensor in probabilities.max(1)), probabilities, strict=True)
-        return [Classified(self.class_names[k], value, row) for value, k, row in best]
+        values, classes = (column.tolist() for column in probabilities.max(1))
+        rows = zip(classes, values, probabilities, strict=True)
+        return [Classification(self.class_names[k], value, row) for k, value, row in rows]
 
-    def exported(self) -> Exported:
-        """What a file of `project.export` answers: the net and its softmax."""
-        return Exported(self.net)
+    def exported(self) -> ExportedClassifier:
+        """Return the module that `project.export` writes to a file: the net and its softmax."""
+        return ExportedClassifier(self.net)
 
-    def draw(self, image: Tensor, predicted: Classified | None = None, target: Any = None) -> Tensor:
-        """See `kit.labels.pictures`."""
-        return pictures.draw(image, self.class_names, predicted, target)
+    def draw(self, image: Tensor, predicted: Classification | None = None, target: Any = None) -> Tensor:
+        return draw_labels(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
 def _inverse_frequencies(counts: list[int] | None) -> Tensor:
-    """Float[K] with mean 1 over the training images; 0 for a class that has none."""
+    """Return class weights, Float[K], whose mean over the training images is 1; 0 for a class without images."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     numbers = torch.tensor(counts, dtype=torch.float)

@@ -1,4 +1,4 @@
-"""Boxes around the objects in an image, and what they are."""
+"""Object detection: a box and a label for each object."""
 
 from project.detection.data import Coco, DigitScenes, Voc, Yolo
 from project.detection.model import CnnFcos

@@ -1,16 +1,17 @@
-"""Where images with boxes come from. For targets see `kit.boxes.targets`; labels are 1 to K by `class_names`.
+"""Data modules of images with boxes. `kit.boxes.targets` describes the targets. Labels are 1 to K, as in `class_names`.
 
-Images are fitted into `image_size` with their aspect kept, and padded at their right or bottom.
+Images are fitted into `image_size` with their aspect ratio, and padded at the right or bottom.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.boxes import targets
-from kit.boxes.scenes import draw
+from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
@@ -24,14 +25,14 @@ from kit.ground.faults import Fault
 
 
 class DigitScenes(ImageDataModule):
-    """Real handwritten digits (see `kit.data.digits`) at random places on textured ground, drawn at the start.
+    """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    Each part is drawn from digits of its own. The test part is the same whatever the run's seed, so that runs can be
-    compared; which digits go to `val` follows `seed`.
+    The scenes are generated at the start. Each split has digits of its own. The test split does not depend on the seed
+    of the run, so that runs can be compared. The seed decides which digits are in the validation split.
 
     Args:
-        scenes: for training; a tenth as many for validation, a fifth for the test.
-        image_size: height and width.
+        scenes: the number of training scenes. There is a tenth as many for validation, and a fifth for the test.
+        image_size: the height and width.
     """
 
     keep_aspect = True
@@ -50,33 +51,34 @@ class DigitScenes(ImageDataModule):
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)
-        own, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
+        chosen, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
         count = max(1, self.scenes // share)
         require_drawable(count, *self.image_size)
-        pixels, drawn = draw(images[own], labels[own], count, self.image_size, seed)
-        return Tensors(drawn, pixels)
+        scenes, boxes = make_scenes(images[chosen], labels[chosen], count, self.image_size, seed)
+        return Tensors(boxes, scenes)
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
     strata, count_classes, most_objects = targets.strata, targets.count_classes, property(targets.most_objects)
 
 
 class Annotated(ImageDataModule):
-    """Images with annotation files. Subclasses set `parts`, what there is of each split, and define `read(split)`.
+    """The base class of data modules with annotation files.
 
-    A subclass may set `crowds` to "objects"; crowds are then used like all other objects.
+    A subclass sets `sources`, the annotation files by split, and defines `read(split)`. If it sets `crowds` to
+    "objects", crowds are used like all other objects.
 
     Args:
         root: the folder.
-        image_size: height and width that every image is fitted into.
-        group: a regular expression whose first group, searched in a file's name, says what must stay together when
-            the split is made here: `^(patient\\d+)_`.
+        image_size: the height and width that every image is fitted into.
+        group: a regular expression such as `^(patient\\d+)_`. Images whose file names have the same first group are
+            never split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
     keep_aspect = True
     crowds: Crowds = "ignore"
-    parts: dict[str, Any]
-    place = staticmethod(data_folder)
+    sources: dict[str, Any]
+    find_root = staticmethod(data_folder)
 
     def __init__(
         self,
@@ -87,16 +89,17 @@ class Annotated(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = self.place(root), tuple(image_size), group, channels
+        self.root, self.image_size, self.group, self.channels = self.find_root(root), tuple(image_size), group, channels
         self.readings: dict[str, Reading] = {}
-        self._prepared: dict[str, BoxSplit] = {}
+        self._cleaned: dict[str, BoxSplit] = {}
 
     def read(self, split: str) -> Reading:
-        """What the annotations of a part say."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its annotations are read")
+        """Read the annotations of a split."""
+        raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
     def reading(self, split: str) -> Reading | None:
-        if split in self.parts and split not in self.readings:
+        """Return the annotations of a split as they are, or None if there is no such split."""
+        if split in self.sources and split not in self.readings:
             self.readings[split] = self.read(split)
             for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
                 annotation.crowd = [False] * len(annotation.crowd)
@@ -110,62 +113,62 @@ class Annotated(ImageDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        first = self.reading(next(iter(self.parts)))
+        first = self.reading(next(iter(self.sources)))
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
-    def part(self, split: str) -> BoxSplit | None:
-        """As it is, whatever is wrong with it."""
+    def cleaned(self, split: str) -> BoxSplit | None:
+        """Return a split without its unusable boxes, with the list of its faults, or None if there is no such split."""
         reading = self.reading(split)
-        if reading is not None and split not in self._prepared:
-            self._prepared[split] = clean_split(reading, self._class_names_or_all())
-        return self._prepared.get(split)
+        if reading is not None and split not in self._cleaned:
+            self._cleaned[split] = clean_split(reading, self._class_names_or_all())
+        return self._cleaned.get(split)
 
     def _class_names_or_all(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # what there is for training cannot be read, or is empty
+        except UserError:  # the training annotations cannot be read, or are empty
             return [name.strip() for reading in self.readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """
+        """Load a split without its unusable images and boxes, which a warning counts.
+
         Raises:
-            UserError: too much of it cannot be used. What had to be left out or mended is said in one line.
+            UserError: too much of the split cannot be used.
         """
-        part = self.part(split)
-        if part is None:
+        cleaned = self.cleaned(split)
+        if cleaned is None:
             return None
-        self.class_names  # noqa: B018  without them nothing can be used
-        part.stop_if_unusable(split, self.root)
-        if part.faults:
-            rank_zero_warn(f"{split}: {part.count_faults()}; python -m project.check names the files")
-        if crowds := part.crowds():
+        self.class_names  # noqa: B018  raises an error if there are none
+        cleaned.stop_if_unusable(split, self.root)
+        if cleaned.faults:
+            rank_zero_warn(f"{split}: {cleaned.count_faults()}; python -m project.check names the files")
+        if crowds := cleaned.crowds():
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
-        return self._files(part)
+        return self._files(cleaned)
 
     def splits(self) -> dict[str, Samples]:
-        """Return the splits without stopping at a broken image or box, so that `check` sees all others, too."""
-        parts: dict[str, BoxSplit | None] = {}
+        """Return the splits without stopping at a broken image or box, so that `check` also sees all others."""
+        splits = {}
         for split in ("train", "val", "test"):
-            try:
-                parts[split] = self.part(split)
-            except BrokenFiles:  # `annotation_faults` tells of it
-                continue
-        return {split: self._files(part) for split, part in parts.items() if part is not None}
+            with suppress(BrokenFiles):  # `annotation_faults` reports them
+                if (cleaned := self.cleaned(split)) is not None:
+                    splits[split] = self._files(cleaned)
+        return splits
 
-    def _files(self, part: BoxSplit) -> Files:
-        groups = groups_by_name(part.paths, self.group)
-        return Files(part.targets, part.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
+    def _files(self, split: BoxSplit) -> Files:
+        groups = groups_by_name(split.paths, self.group)
+        return Files(split.targets, split.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return self.faults_of(self.parts)
+        return self.faults_of(self.sources)
 
     def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
-        """Images that cannot be read are left to the check of images."""
+        """Yield the faults of annotations. The check of images reports images that cannot be read."""
         for split in splits:
-            part = self.part(split)
-            yield from part.faults
-            yield from crowd_faults(part.crowds(), self.root)
-            if reason := part.why_unusable(split):
+            cleaned = self.cleaned(split)
+            yield from cleaned.faults
+            yield from crowd_faults(cleaned.crowds(), self.root)
+            if reason := cleaned.why_unusable(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
@@ -174,11 +177,11 @@ class Annotated(ImageDataModule):
 
 
 class Coco(Annotated):
-    """COCO's JSON, as the data set itself has it, and Roboflow, CVAT and Label Studio export it.
+    """COCO's JSON, as in the data set itself and as exported by Roboflow, CVAT and Label Studio.
 
     Args:
-        train, val, test: JSON files below `root`, where they are not found by their names.
-        images: the folder below `root` that the JSON's file names start from, where it is not found.
+        train, val, test: JSON files below `root`, if they are not found by their names.
+        images: the folder below `root` that contains the images, if it is not found.
         crowds: `ignore` makes annotations with `iscrowd` 1 regions to ignore; `objects` uses them like all others.
     """
 
@@ -193,30 +196,30 @@ class Coco(Annotated):
     ) -> None:
         super().__init__(**kwargs)
         self.images, self.crowds = images, crowds
-        self.parts = find(self.root, {"train": train, "val": val, "test": test})
+        self.sources = find(self.root, {"train": train, "val": val, "test": test})
 
     def read(self, split: str) -> Reading:
-        return coco.read(self.parts[split], self.root, self.images)
+        return coco.read(self.sources[split], self.root, self.images)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        whole = {}
-        for split, file in self.parts.items():
+        readings = {}
+        for split, file in self.sources.items():
             try:
-                whole[split] = self.reading(split)
+                readings[split] = self.reading(split)
             except UserError as error:
-                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
-                line = place.rstrip(":")
+                line, _, message = str(error).removeprefix(f"{file}:").partition(" ")
+                line = line.rstrip(":")
                 yield unreadable(file, int(line) if line.isdigit() else None, message)
-        yield from self.faults_of(whole)
-        images = {annotation.image for reading in whole.values() for annotation in reading.annotations}
+        yield from self.faults_of(readings)
+        images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
             yield missing_annotation(image, "no JSON file names it, and it is left out")
 
 
 class Voc(Annotated):
-    """Pascal VOC's XML files, as the data set itself has them, and Roboflow, CVAT and labelImg write them.
+    """Pascal VOC's XML files, as in the data set itself and as written by Roboflow, CVAT and labelImg.
 
-    Corners are taken as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
+    Corners are used as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
     left out.
 
     Args:
@@ -226,28 +229,28 @@ class Voc(Annotated):
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.crowds = crowds
-        self.parts = voc.find(self.root)
+        self.sources = voc.find(self.root)
 
     def read(self, split: str) -> Reading:
-        return voc.read(self.parts[split])
+        return voc.read(self.sources[split])
 
 
 class Yolo(Annotated):
-    """YOLO's text files, with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
+    """YOLO's text files with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
 
-    An image without a text file counts as one without objects; `root` may be the YAML file.
+    An image without a text file has no objects. `root` may be the YAML file.
 
     Args:
-        names: the classes by their numbers, where no file lists them.
+        names: the names of the classes in the order of their numbers, if no file lists them.
     """
 
     def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layout = yolo.find(self.root, names)
-        self.parts = self.layout.splits
+        self.sources = self.layout.splits
 
     @staticmethod
-    def place(root: str) -> Path:
+    def find_root(root: str) -> Path:
         return Path(root) if Path(root).is_file() else data_folder(root)
 
     def read(self, split: str) -> Reading:

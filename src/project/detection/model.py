@@ -1,9 +1,11 @@
-"""Nets by torchvision's protocol: in training, images and targets to a dict of losses; else images to detections.
+"""Detectors with torchvision's interface: images and targets to a dict of losses in training, else to detections.
 
-Images are Float[B C H W], all of one size and normalised. Targets and detections are one dict an image: `boxes`
-Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K, and `scores` Float[N] of a detection.
-Each net has a `backbone`, images to maps of features, and says in `additive` whether its losses are sums over a
-batch's images, or over their foreground, whose number then stands among them: `foreground`, Long[].
+Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
+Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N].
+
+Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` says whether its losses are sums
+over the images of a batch, or over the foreground locations. In the second case, the losses include the number of these
+locations: `foreground`, Long[].
 """
 
 from collections.abc import Sequence
@@ -14,23 +16,23 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
-from kit.zoo.detection import AsTheyAre, CountingHead
+from kit.zoo.detection import CountingHead, PadOnly
 from project.cnn import ConvBlock, Trunk
 
 
 class CnnFcos(FCOS):
-    """torchvision's FCOS, its head, losses and matching (Tian et al. 2019), over the project's own network.
+    """torchvision's FCOS (Tian et al. 2019) with its head, losses and matching, on the trunk of this project.
 
-    All boxes are found on one level, into which the deeper ones are added from the top down (Lin et al. 2017, Feature
-    Pyramid Networks).
+    All boxes are predicted on one level, to which the deeper levels are added from the top down (Lin et al. 2017,
+    Feature Pyramid Networks).
 
     Args:
-        widths, depth, stem_stride: the trunk's, see `project.cnn.Trunk`.
-        level: the trunk's level that finds the boxes, from 0; its stride is `stem_stride * 2**level`.
-        neck: the channels of the level and of the head, a multiple of 32 (the head's group normalisation).
-        convs: the convolutions of the head, before its last.
-        score_thresh: detections below are left out.
-        nms_thresh: of two detections of a class that overlap more (IoU), the better one stays.
+        widths, depth, stem_stride: see `project.cnn.Trunk`.
+        level: the level of the trunk that predicts the boxes, from 0. Its stride is `stem_stride * 2**level`.
+        neck: the channels of this level and of the head, a multiple of 32 for the group normalisation of the head.
+        convs: the number of convolutions of the head before its last layer.
+        score_thresh: detections with a lower score are dropped.
+        nms_thresh: if two detections of a class overlap by more than this IoU, only the better one is kept.
     """
 
     additive = True
@@ -54,17 +56,17 @@ class CnnFcos(FCOS):
             raise UserError(f"no level {level}: {len(widths)} widths make the levels 0 to {len(widths) - 1}")
         super().__init__(
             TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
-            num_classes + 1,  # the background is class 0
+            num_classes + 1,  # class 0 is the background
             anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
             head=CountingHead(neck, 1, num_classes + 1, convs),
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
-        self.transform = AsTheyAre(stem_stride * 2 ** (len(widths) - 1))
+        self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1))
 
 
 class TopDown(nn.Module):
-    """A trunk's levels from `level` on, summed into one map. Float[B C H W] to Float[B neck H/s W/s]."""
+    """The levels of a trunk from `level` on, summed into one map. Float[B C H W] to Float[B neck H/s W/s]."""
 
     def __init__(self, trunk: Trunk, level: int, neck: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Images made out of noise."""
+"""Generation: images out of noise."""
 
 from project.generation.data import Digits, ImageFolder, TorchvisionDataset
 from project.generation.flow import Euler, Heun

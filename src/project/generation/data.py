@@ -1,4 +1,4 @@
-"""Images to learn from. A sample's target is its class's place in `class_names`; images without classes are of one."""
+"""Data modules of images to learn from. The target of a sample is the index of its class in `class_names`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,19 +25,21 @@ from kit.samples import Centred
 
 
 class Digits(Centred, DigitsDataModule):
-    """1,797 real handwritten digits of 8x8 pixels; see `kit.data.digits`."""
+    """1,797 real handwritten digits of 8x8 pixels, see `kit.data.digits`."""
 
 
 class TorchvisionDataset(Centred, TorchvisionDataModule):
-    """A data set of torchvision; for its arguments see `kit.data.torchvision_data`."""
+    """A data set of torchvision. `kit.data.torchvision_data` describes the arguments."""
 
 
 class ImageFolder(Centred):
-    """`root/train|val|test/CLASS/*.jpg`, or `root/CLASS/*.jpg`; or images of one kind, in `root/train` or `root`.
+    """A folder for each class: `root/train|val|test/CLASS/*.jpg` or `root/CLASS/*.jpg`.
+
+    Images without class folders, in `root/train|val|test` or `root`, are of one class.
 
     Args:
         root: the folder.
-        image_size: height and width that every image is resized to.
+        image_size: the height and width that every image is resized to.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
@@ -64,23 +66,22 @@ class ImageFolder(Centred):
             return None
         paths: list[Path] = []
         targets: list[int] = []
-        kinds = {below: found for below in folders(folder) if (found := images(below))} or {folder: images(folder)}
-        for kind, found in kinds.items():
-            name = "image" if kind == folder else kind.name
+        by_class = {below: files for below in folders(folder) if (files := images(below))} or {folder: images(folder)}
+        for class_folder, files in by_class.items():
+            name = "image" if class_folder == folder else class_folder.name
             if name not in self.class_names:
-                self.complain(
-                    "class-unknown", kind, f"the model has no class '{name}'{did_you_mean(name, self.class_names)}"
-                )
+                known = did_you_mean(name, self.class_names)
+                self.complain("class-unknown", class_folder, f"the model has no class '{name}'{known}")
                 continue
-            paths += found
-            targets += [self.class_names.index(name)] * len(found)
+            paths += files
+            targets += [self.class_names.index(name)] * len(files)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg, or {folder}/*.jpg (or .png, ...)")
         channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
         return Files(torch.tensor(targets), paths, channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.complain.faults = faults = []
+        self.complain.faults = faults = []  # from now on, faults are collected instead of raised
         self.splits()
         yield from faults
         for folder in filter(None, self.folders.values()):

@@ -1,7 +1,7 @@
 """Flow matching along straight paths (Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023).
 
-At time 0 there is noise, at time 1 an image, in between x = (1 - t) noise + t image, whose velocity is image - noise.
-A net learns the velocity; from noise, a solver then follows it to an image.
+At time 0 there is noise, and at time 1 an image. In between, x = (1 - t) noise + t image moves with the velocity
+image - noise. A net learns the velocity. To generate an image, a solver follows the velocity from noise to time 1.
 """
 
 import math
@@ -14,65 +14,68 @@ from torch import Tensor, nn
 
 from kit.ground.errors import UserError
 from kit.ground.out_of_memory import in_halves
-from kit.samples.pictures import pixels
+from kit.samples.images import pixels
 
-Velocity = Callable[[Tensor, float], Tensor]  # of Float[B C H W] at a time
+Velocity = Callable[[Tensor, float], Tensor]  # of points, Float[B C H W], at a time
 
 
 class Flow(NamedTuple):
-    """What the net learns of a batch: places on the way from noise to images.
+    """A batch of points on the paths from noise to images, with the velocities that the net must learn.
 
-    places: Float[B C H W].
-    times: Float[B], from 0 at the noise to 1 at the image.
-    classes: Long[B]; K is "any".
+    points: Float[B C H W].
+    times: Float[B], from 0 (noise) to 1 (image).
+    classes: Long[B]; K means any class.
     velocities: Float[B C H W].
     """
 
-    places: Tensor
+    points: Tensor
     times: Tensor
     classes: Tensor
     velocities: Tensor
 
 
-def on_the_way(images: Tensor, start: Tensor, times: Tensor, classes: Tensor) -> Flow:
-    """From noise `start` to images, Float[B C H W] both, along straight lines, so far as the times say."""
+def flow_at(images: Tensor, noise: Tensor, times: Tensor, classes: Tensor) -> Flow:
+    """Return the flow from noise to images, Float[B C H W] both, at the given times."""
     share = times.view(-1, 1, 1, 1)
-    places = (1 - share) * start + share * images
-    return Flow(places.contiguous(memory_format=torch.channels_last), times, classes, images - start)
+    points = (1 - share) * noise + share * images
+    return Flow(points.contiguous(memory_format=torch.channels_last), times, classes, images - noise)
 
 
-def guided(net: Callable[[Tensor, Tensor, Tensor], Tensor], classes: Tensor, of_any: int, guidance: float) -> Velocity:
-    """The velocity that a net says for images of classes, Long[B], and beyond it, away from those of any class
-    (classifier-free guidance, Ho and Salimans 2021).
+def guided_velocity(
+    net: Callable[[Tensor, Tensor, Tensor], Tensor], classes: Tensor, any_class: int, guidance: float
+) -> Velocity:
+    """Return the velocity towards images of classes, Long[B] (classifier-free guidance, Ho and Salimans 2021).
 
     Args:
-        of_any: the class that stands for any.
-        guidance: how far: 1 leaves the velocity as it is.
+        net: maps points, times and classes to velocities.
+        classes: Long[B].
+        any_class: the class that means any class.
+        guidance: the factor of the difference to the velocity of any class. 1 leaves the net's velocity as it is.
     """
 
-    def velocity(places: Tensor, time: float) -> Tensor:
-        places = places.contiguous(memory_format=torch.channels_last)
-        times = torch.full_like(classes, time, dtype=places.dtype)
-        of_class = net(places, times, classes)
+    def velocity(points: Tensor, time: float) -> Tensor:
+        points = points.contiguous(memory_format=torch.channels_last)
+        times = torch.full_like(classes, time, dtype=points.dtype)
+        of_class = net(points, times, classes)
         if guidance == 1:
             return of_class
-        of_all = net(places, times, torch.full_like(classes, of_any))
-        return of_all + guidance * (of_class - of_all)
+        of_any = net(points, times, torch.full_like(classes, any_class))
+        return of_any + guidance * (of_class - of_any)
 
     return velocity
 
 
 class Solver(ABC):
-    """Follows velocities from noise to images, in steps of equal length from time 0 to 1.
+    """Follow velocities from noise to images, in steps of equal length from time 0 to 1.
 
     Args:
-        steps: how many.
-        churn: by what share the noise is raised before each step but the first, with fresh noise: 0 for none. It mends
-            errors of earlier steps, at no cost (Karras et al. 2022, Elucidating the Design Space of Diffusion-Based
-            Generative Models, algorithm 2: gamma, at most 0.41 there).
+        steps: the number of steps.
+        churn: the share of noise that is added before each step but the first; 0 adds none. Fresh noise corrects errors
+            of earlier steps at no cost (Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative
+            Models, algorithm 2, where it is gamma and at most 0.41).
 
     Raises:
-        UserError: there is no step, or churn is below 0.
+        UserError: `steps` is below 1, or `churn` is below 0.
     """
 
     def __init__(self, steps: int, churn: float = 0.0) -> None:
@@ -83,44 +86,45 @@ class Solver(ABC):
         self.steps, self.churn = steps, churn
 
     @property
-    def noises(self) -> int:
-        """How many images of noise it takes for one sample: N."""
+    def num_noises(self) -> int:
+        """The number N of noise images that one sample needs."""
         return self.steps if self.churn else 1
 
     def __call__(self, velocity: Velocity, noise: Tensor) -> Tensor:
-        """Float[B N C H W], normally distributed, to images Float[B C H W]."""
+        """Map noise, Float[B N C H W], to images, Float[B C H W]."""
         x, time = noise[:, 0], 0.0
-        for number in range(self.steps):
-            if number and self.churn:
-                x, time = churned(x, time, self.churn, noise[:, number])
-            end = (number + 1) / self.steps
+        for step in range(self.steps):
+            if step and self.churn:
+                x, time = add_noise(x, time, self.churn, noise[:, step])
+            end = (step + 1) / self.steps
             x = x + (end - time) * self.slope(velocity, x, time, end)
             time = end
         return x
 
     def changed(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
-        """Return a solver like this one with what is given instead: `euler` or `heun`, steps, churn."""
+        """Return a copy of this solver with another method (`euler` or `heun`), number of steps or churn."""
         kind = {"euler": Euler, "heun": Heun, None: type(self)}[name]
         return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
 
     @abstractmethod
     def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
-        """Along which a step from time to end is taken."""
+        """Return the direction of a step from `time` to `end`."""
 
 
-def churned(x: Tensor, time: float, churn: float, fresh: Tensor) -> tuple[Tensor, float]:
-    """A place on the way, Float[B C H W], put back to where there is more noise, by that share; and the time there.
+def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tensor, float]:
+    """Move points, Float[B C H W], back to an earlier time by adding noise, and return them with this time.
 
-    At time t there are t of the image and 1 - t of noise, so that noise is (1 - t) / t as large as the image.
+    At time t the share of the image is t and that of the noise 1 - t, so the noise level is (1 - t) / t. It is raised
+    by the factor 1 + churn.
     """
-    before = time / (time + (1 + churn) * (1 - time))
-    share = before / time  # of x that is left
-    missing = (1 - before) ** 2 - (share * (1 - time)) ** 2  # variances add up
-    return share * x + math.sqrt(missing) * fresh, before
+    earlier = time / (time + (1 + churn) * (1 - time))
+    share = earlier / time  # of x that is kept
+    variance = (1 - earlier) ** 2 - (share * (1 - time)) ** 2  # of the noise to add, since variances add up
+    return share * x + math.sqrt(variance) * noise, earlier
 
 
 class Euler(Solver):
-    """Each step in the direction at its beginning."""
+    """Take each step in the direction at its start."""
 
     def __init__(self, steps: int = 20, churn: float = 0.0) -> None:
         super().__init__(steps, churn)
@@ -130,7 +134,7 @@ class Euler(Solver):
 
 
 class Heun(Solver):
-    """Each step in the mean of the directions at its beginning and at where that leads: twice the work of Euler's."""
+    """Take each step in the mean of the directions at its start and at its end. It takes twice as long as Euler's."""
 
     def __init__(self, steps: int = 10, churn: float = 0.0) -> None:
         super().__init__(steps, churn)
@@ -141,26 +145,26 @@ class Heun(Solver):
 
 
 class Sampler(nn.Module):
-    """Makes images, Float[B C H W], out of noise, Float[B N C H W] (N: the solver's `noises`), and classes, Long[B].
+    """Map noise, Float[B N C H W] (see `Solver.num_noises`), and classes, Long[B], to images, Float[B C H W].
 
     Args:
-        net: says velocities.
-        of_any, guidance: as for `guided`.
-        solver: follows them.
+        net: maps points, times and classes to velocities.
+        any_class, guidance: see `guided_velocity`.
+        solver: follows the velocities.
     """
 
-    def __init__(self, net: nn.Module, of_any: int, solver: Solver, guidance: float) -> None:
+    def __init__(self, net: nn.Module, any_class: int, solver: Solver, guidance: float) -> None:
         super().__init__()
-        self.net, self.of_any, self.solver, self.guidance = net, of_any, solver, guidance
+        self.net, self.any_class, self.solver, self.guidance = net, any_class, solver, guidance
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
-        return self.solver(guided(self.net, classes, self.of_any, self.guidance), noise)
+        return self.solver(guided_velocity(self.net, classes, self.any_class, self.guidance), noise)
 
     @torch.no_grad()
     def images(self, noise: Tensor, classes: Tensor, device: torch.device) -> Tensor:
-        """Return images, uint8 [B C H W] on the CPU; made on a device, in parts if it has too little memory."""
+        """Generate images on a device, uint8 [B C H W] on the CPU. If its memory is too small, the batch is halved."""
 
-        def make(noise: Tensor, classes: Tensor) -> Tensor:
+        def generate(noise: Tensor, classes: Tensor) -> Tensor:
             return pixels(self(noise.to(device), classes.to(device)).float()).cpu()
 
-        return torch.cat(in_halves(make, noise, classes))
+        return torch.cat(in_halves(generate, noise, classes))

@@ -1,4 +1,4 @@
-"""The net that says where an image is going: noisy images, times and classes to velocities."""
+"""The net that predicts velocities from noisy images, times and classes."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,19 @@ from torch.nn import functional as F
 
 from kit.ground.errors import UserError
 
-GROUPS = 8  # of channels that are normalised together
+GROUPS = 8  # of the group normalisation
 
 
 class UNet(nn.Module):
-    """Down through `widths`, attention at the bottom, and up again with what was seen on the way (Ronneberger et al.
-    2015). Time and class scale and shift each block's features (Dhariwal and Nichol 2021, section 3).
+    """A U-Net (Ronneberger et al. 2015) with attention at the lowest level.
+
+    The time and the class scale and shift the features of each block (Dhariwal and Nichol 2021, section 3).
 
     Args:
-        num_classes: K; class K stands for "any".
-        widths: the channels of each level, multiples of 8; each level but the first halves the image, rounding up.
-        depth: the residual blocks of each level, on the way down and on the way up.
-        patch: squares of so many pixels are one place of the first level: 1 for tiny images, 2 or 4 for larger ones.
+        num_classes: K; class K means any class.
+        widths: the channels of each level, multiples of 8. Each level but the first halves the image, rounded up.
+        depth: the number of residual blocks of each level, in the encoder and in the decoder.
+        patch: the side of the squares that the first level takes as one pixel: 1 for tiny images, else 2 or 4.
 
     Raises:
         UserError: a width is no multiple of 8.
@@ -52,30 +53,32 @@ class UNet(nn.Module):
         )
 
     def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Float[B C H W], Float[B] from 0 (noise) to 1 (image) and Long[B] to velocities Float[B C H W]."""
+        """Images Float[B C H W], times Float[B] from 0 to 1 and classes Long[B] to velocities Float[B C H W]."""
         size = images.shape[2:]
         if self.patch > 1:
             padding = [-side % self.patch for side in size]
             images = F.pixel_unshuffle(F.pad(images, (0, padding[1], 0, padding[0])), self.patch)
-        condition = F.silu(self.times(_waves(times, self.first.out_channels)) + self.classes(classes))  # [B features]
-        x, seen = self.first(images), []
+        condition = F.silu(
+            self.times(_embed_times(times, self.first.out_channels)) + self.classes(classes)
+        )  # [B features]
+        x, skips = self.first(images), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:
                 x = block(x, condition)
-                seen.append(x)
+                skips.append(x)
             x = shrink(x)
         x = self.middle(x)
         for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
             if not isinstance(grow, nn.Identity):
-                x = F.interpolate(grow(x), seen[-1].shape[2:], mode="nearest")
+                x = F.interpolate(grow(x), skips[-1].shape[2:], mode="nearest")
             for block in blocks:
-                x = block(torch.cat([x, seen.pop()], 1), condition)
+                x = block(torch.cat([x, skips.pop()], 1), condition)
         x = self.head(x)
         return F.pixel_shuffle(x, self.patch)[:, :, : size[0], : size[1]] if self.patch > 1 else x
 
 
 class Block(nn.Module):
-    """Normalise, SiLU, convolve, twice, beside a shortcut; it begins as the shortcut alone."""
+    """A residual block of two convolutions, each after normalisation and SiLU. At the start it is its shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, features: int) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every place looks at every other, beside a shortcut; it begins as the shortcut alone."""
+    """A residual block of self-attention over all pixels. At the start it is its shortcut."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
@@ -103,14 +106,14 @@ class Attention(nn.Module):
         self.output = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        places = self.inputs(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))  # [B 3 heads c H*W]
-        query, key, value = places.transpose(3, 4).unbind(1)  # [B heads H*W c]
-        found = F.scaled_dot_product_attention(query, key, value)
-        return x + self.output(found.transpose(2, 3).reshape_as(x))
+        inputs = self.inputs(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))  # [B 3 heads c H*W]
+        query, key, value = inputs.transpose(3, 4).unbind(1)  # [B heads H*W c]
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return x + self.output(attended.transpose(2, 3).reshape_as(x))
 
 
-def _waves(times: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of Float[B], of 1 to 1,000 radians: Float[B channels] (Vaswani et al. 2017, section 3.5)."""
+def _embed_times(times: Tensor, channels: int) -> Tensor:
+    """Map Float[B] to sines and cosines of 1 to 1,000 radians, Float[B channels] (Vaswani et al. 2017, section 3.5)."""
     frequencies = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=times.dtype).exp()
     angles = times[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)

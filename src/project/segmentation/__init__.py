@@ -1,4 +1,4 @@
-"""One label a pixel."""
+"""Segmentation: one label for each pixel."""
 
 from project.segmentation.data import CocoMasks, DigitMasks, MaskFolder
 from project.segmentation.model import CnnUnet

@@ -1,4 +1,4 @@
-"""Where images with masks come from. A mask holds, for each pixel, its class's place in `class_names`, or 255."""
+"""Data modules of images with masks. A mask has the index of the class in `class_names`, or 255, for each pixel."""
 
 import warnings
 from collections import Counter
@@ -31,32 +31,43 @@ from kit.formats.masks.masks import (
 from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
-from kit.masks import scenes
+from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
 
 
-class MaskFolder(ImageDataModule):
-    """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
+class MaskDataModule(ImageDataModule):
+    """The base class of data modules with masks."""
 
-    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`class_tables.read_table`), or by
-    their ids. If all files hold only 0 and 255, the masks are black and white: classes 0 and 1.
+    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return count_pixels(samples, self.num_classes)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return rarest_classes(samples, self.num_classes)
+
+
+class MaskFolder(MaskDataModule):
+    """Images and mask files, in separate folders or side by side. `layouts.find_pairs` describes the layouts.
+
+    The names of the classes come from `class_names`, from `colors`, from a class table in `root` (see
+    `class_tables.read_table`), or are their ids. If all files contain only 0 and 255, these are the classes 0 and 1.
 
     Args:
-        root: the data set's folder.
-        images, masks: the folders of each, below `root` or below each split's folder, where they are not found.
-        image_size: height and width; None keeps each image's own, and training then needs an augmentation that crops
-            to one size. Evaluation then takes the images one at a time.
-        keep_aspect: images are fitted into `image_size` and padded, instead of stretched.
-        class_names: a name for each id, from 0, or for each of `ids`; ids of the same name are one class.
-        ids: the pixel value of each class, in the classes' order, if these are not 0, 1, 2, ...: `[0, 128, 255]`.
+        root: the folder of the data set.
+        images, masks: the folders of the images and masks, below `root` or the folder of each split, if they are not
+            found.
+        image_size: the height and width; None keeps the size of each image. Training then needs an augmentation that
+            crops to one size, and evaluation takes one image at a time.
+        keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
+        class_names: a name for each id, from 0, or for each of `ids`. Ids with the same name are one class.
+        ids: the pixel value of each class in the order of the classes, if it is not 0, 1, 2, ...: `[0, 128, 255]`.
         colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: pixel values that count neither in the loss nor in the metrics; 255 does not count either, unless it is
-            a class. By default, the values of classes named void, unlabelled or ignore. The other values become class
-            numbers in their order.
-        group: as in `classification.ImageFolder`: a regular expression that says what must stay together in a split.
+        ignore: pixel values that are left out of the loss and the metrics, as 255 is, unless it is a class. By default,
+            the values of classes named void, unlabelled or ignore. The other values, in order, are the classes.
+        group: a regular expression, as in `classification.ImageFolder`: images of the same group are never split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
     hashable_target = staticmethod(hashable_target)
 
     def __init__(
@@ -84,13 +95,13 @@ class MaskFolder(ImageDataModule):
         if len(set(ids or ())) < len(ids or ()):
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
         self.pairs = find_pairs(self.root, images, masks)
-        self._learned: list[Entry] | None = None
+        self._entries_of_checkpoint: list[Entry] | None = None
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, also of ignored ones: see `kit.formats.masks.pixel_values`.
+        """The name of each pixel value, including ignored ones, see `kit.formats.masks.pixel_values`.
 
-        Those of a checkpoint are kept, unless the data name other classes.
+        The names of a checkpoint are used, unless the data name other classes.
         """
         named = self._named()
         if self.ids is not None:
@@ -98,13 +109,15 @@ class MaskFolder(ImageDataModule):
                 raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} names of classes")
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
-        if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
-            return self._learned
+        if self._entries_of_checkpoint is not None and (
+            named is None or _without_ids(named) == _without_ids(self._entries_of_checkpoint)
+        ):
+            return self._entries_of_checkpoint
         masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
         return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named(self) -> list[Entry] | None:
-        """The classes that the user or a table names, with their ids; None if nothing names them."""
+        """Return the classes that the user or a table names, with their ids, or None."""
         if self.colors is not None:
             return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
         if self.names is not None:
@@ -118,7 +131,7 @@ class MaskFolder(ImageDataModule):
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
-            raise UserError(f"{self.root}: one class is nothing to learn, of {listed}; {remedy}")
+            raise UserError(f"{self.root}: fewer than two classes are left of {listed}; {remedy}")
         if len(names) > MAX_CLASSES:
             raise UserError(f"{self.root}: {len(names)} classes, of at most {MAX_CLASSES}; are these ids of objects?")
         return names
@@ -157,45 +170,36 @@ class MaskFolder(ImageDataModule):
         return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Whether it is a test set whose masks nobody has published."""
+        """Return whether a split is a test set without published masks."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
-
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pixel_values": [tuple(entry) for entry in self.entries]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        # Older checkpoints hold other ids under another key: places in a list, which need not be the files' values.
-        if "pixel_values" in state:
-            self._learned = [Entry(*entry) for entry in state["pixel_values"]]
+        self._entries_of_checkpoint = [Entry(*entry) for entry in state["pixel_values"]]
 
     def annotation_faults(self) -> Iterable[Fault]:
         try:
             reader = self.reader
-        except UserError:  # that no class is known is said of each mask
+        except UserError:  # no class is known, which is reported for each mask
             reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
             yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
-class CocoMasks(ImageDataModule):
+class CocoMasks(MaskDataModule):
     """Polygons and run lengths of COCO's JSON, in the layouts of `kit.formats.coco`. Class 0 is the background.
 
     Args:
-        root: the data set's folder.
-        train, val, test: JSON files below `root`, where they are not found by their names.
-        images: the folder below `root` that the file names in the JSON start from, where it is not found.
-        crowds: `ignore` makes annotations with `iscrowd` 1 pixels to ignore; `objects` takes them as all others.
+        root: the folder of the data set.
+        train, val, test: JSON files below `root`, if they are not found by their names.
+        images: the folder below `root` that contains the images, if it is not found.
+        crowds: `ignore` ignores the pixels of annotations with `iscrowd` 1; `objects` uses them like all others.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
 
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
     hashable_target = staticmethod(hashable_target)
 
     def __init__(
@@ -225,27 +229,26 @@ class CocoMasks(ImageDataModule):
         return self._documents[split]
 
     @property
-    def _leading(self) -> coco.Document:
-        """Train's, or the first where there is no train: what it lists are the classes."""
+    def _main_document(self) -> coco.Document:
+        """The document that lists the classes: that of train, or the first one if there is no train."""
         files = self.files_of_splits
         return self.document("train" if "train" in files else next(iter(files)))
 
     def find_class_names(self) -> list[str]:
-        categories = self._leading.categories
+        categories = self._main_document.categories
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
     def reader(self, document: coco.Document) -> coco.CocoShapes:
         numbers = []
         for id, name in document.categories.items():
             if name not in self.class_names and name.lower() != "background":
-                raise UserError(
-                    f"{document.file}: the model has no class '{name}'{did_you_mean(name, self.class_names)}"
-                )
+                known = did_you_mean(name, self.class_names)
+                raise UserError(f"{document.file}: the model has no class '{name}'{known}")
             numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels([drawing.image for drawing in self._leading.drawings])
+        return self.channels or find_channels([drawing.image for drawing in self._main_document.drawings])
 
     def load_split(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
@@ -274,12 +277,6 @@ class CocoMasks(ImageDataModule):
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)
         return MaskFiles(document.drawings, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
 
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
-
     def annotation_faults(self) -> Iterable[Fault]:
         for split, file in self.files_of_splits.items():
             try:
@@ -292,16 +289,14 @@ class CocoMasks(ImageDataModule):
         yield from faults.unlisted_image_faults(self._documents.values())
 
 
-class DigitMasks(ImageDataModule):
-    """Scenes of real handwritten digits on textured ground; the classes are the ground and each digit's ink.
+class DigitMasks(MaskDataModule):
+    """Scenes of handwritten digits on a textured background. The classes are the background and the ink of each digit.
 
-    The digits of the three splits are apart, those of the test being a fifth, and the test the same whatever the seed.
+    Each split has digits of its own; a fifth of them is for the test split, which does not depend on the seed.
 
     Args:
-        train, val, test: how many scenes.
+        train, val, test: the numbers of scenes.
     """
-
-    sample, collate = staticmethod(image_and_mask), staticmethod(collate_masks)
 
     def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -320,15 +315,9 @@ class DigitMasks(ImageDataModule):
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
         chosen = {"train": train, "val": val, "test": test}[split]
-        require_drawable(self.counts[split], scenes.HEIGHT, scenes.WIDTH)
-        drawn = scenes.draw(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
-        return Tensors([None] * len(drawn), drawn)
-
-    def count_classes(self, samples: Samples) -> list[int]:
-        return count_pixels(samples, self.num_classes)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return rarest_classes(samples, self.num_classes)
+        require_drawable(self.counts[split], HEIGHT, WIDTH)
+        scenes = make_scenes(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
+        return Tensors([None] * len(scenes), scenes)
 
 
 def _without_ids(entries: Iterable[Entry]) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Nets: Float[B C H W] to logits Float[B K H W], for any H and W. Each has a `head`, its last layer."""
+"""Nets that map Float[B C H W] to logits Float[B K H W], for any H and W. The last layer of each is its `head`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,14 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from kit.zoo.segmentation import enlarged
+from kit.zoo.segmentation import upsample
 from project.cnn import ConvBlock, Trunk
 
 
 class CnnUnet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) over the project's own CNN. For the levels see `project.cnn.Trunk`.
+    """A U-Net (Ronneberger et al. 2015) on the levels of `project.cnn.Trunk`.
 
-    With a stem stride above 1 the logits are as much smaller than the image, and enlarged at the end.
+    If the stem stride is above 1, the logits are smaller than the image by this factor, and are upsampled at the end.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CnnUnet(nn.Module):
         for up, skip in zip(reversed(self.ups), reversed(maps[:-1]), strict=True):
             features = up(features, skip)
         logits = self.head(self.dropout(features))  # [B K H/stem_stride W/stem_stride]
-        return enlarged(logits, images.shape[-2:])
+        return upsample(logits, images.shape[-2:])
 
 
 class Up(nn.Module):
@@ -49,4 +49,4 @@ class Up(nn.Module):
         self.block = ConvBlock(2 * skip, skip)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
-        return self.block(torch.cat([enlarged(self.narrow(features), skip.shape[-2:]), skip], 1))
+        return self.block(torch.cat([upsample(self.narrow(features), skip.shape[-2:]), skip], 1))

@@ -1,4 +1,4 @@
-"""Training a net to tell the class of each pixel."""
+"""Train a net to classify each pixel."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -12,38 +12,36 @@ from torch import Tensor, nn
 from kit.data import Batch
 from kit.data.decode import validate_size
 from kit.ground.errors import UserError
-from kit.masks import pictures
 from kit.masks.evaluation import MaskEvaluation
-from kit.masks.exported import Exported
-from kit.masks.losses import CrossEntropy, Mean
-from kit.masks.predictions import Predictions
+from kit.masks.losses import CrossEntropy, MeanLoss
+from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
-from kit.zoo.segmentation import enlarged, in_windows
+from kit.zoo.segmentation import predict_in_windows, upsample
 
 
 class Segmenter(Task):
-    """Mean intersection over union, pixel accuracy and cross-entropy, over all pixels of a split that are not ignored.
+    """Losses of choice; mean intersection over union, pixel accuracy and cross-entropy as metrics.
 
-    A class that neither the targets nor the predictions show has no IoU and is left out of the mean.
+    The metrics are over all pixels of a split that are not ignored, see `kit.masks.evaluation`.
 
     Args:
         net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
-        num_classes, in_channels, class_names, class_counts: set by the data; the command line does not take them.
-        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
-        losses: added up; each is called with logits, targets and class weights. Cross-entropy if none is given.
-            See `kit.masks.losses`.
-        weighted: rare classes weigh more in the losses.
-        window: height and width; in evaluation larger images are cut into overlapping windows of that size.
-        freeze_epochs: train the head alone for so many epochs, to fine-tune pretrained weights.
-        compile: `torch.compile` the net; the first step then takes a minute.
+        num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
+        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
+        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
+        losses: summed; each is called with logits, targets and class weights, see `kit.masks.losses`. By default
+            cross-entropy.
+        weighted: give rare classes a higher weight in the losses.
+        window: height and width; in evaluation, larger images are cut into overlapping windows of this size.
+        freeze_epochs: the number of epochs that train only the head, to fine-tune pretrained weights.
+        compile: `torch.compile` the net. The first step then takes a minute.
     """
 
     monitor, mode = "val/miou", "max"
-    Predictions = Predictions
+    Predictions = MaskPredictions
 
     def __init__(
         self,
@@ -82,25 +80,30 @@ class Segmenter(Task):
         """Float[B C H W] to logits Float[B K H W]."""
         if self.window is None or self.training:
             return self.net(images)
-        return in_windows(self.net, images, self.window)
+        return predict_in_windows(self.net, images, self.window)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
             freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of each loss the sum and what it is divided by, Float[J] both, which add up over the parts of a batch."""
-        given = self(batch.images), batch.targets, self.class_weights
-        terms = [
-            loss.terms(*given) if isinstance(loss, Mean) else _over_images(loss(*given), batch) for loss in self.losses
-        ]
-        sums, weights = zip(*terms, strict=True)
-        return torch.stack(sums), torch.stack([weight.to(sums[0].dtype) for weight in weights])
+        """Return the sum and the divisor of each loss, Float[J] both. They add up over the parts of a batch."""
+        arguments = self(batch.images), batch.targets, self.class_weights
+        images = len(batch.keys)
+        terms = []
+        for loss in self.losses:
+            if isinstance(loss, MeanLoss):
+                terms.append(loss.terms(*arguments))
+            else:  # take it as a mean over the images
+                mean = loss(*arguments)
+                terms.append((mean * images, mean.new_full((), images)))
+        sums, divisors = zip(*terms, strict=True)
+        return torch.stack(sums), torch.stack([divisor.to(sums[0].dtype) for divisor in divisors])
 
     @property
     def additive(self) -> bool:
-        """Whether the terms do add up exactly; of a loss that is no `Mean` it is not known."""
-        return all(isinstance(loss, Mean) for loss in self.losses)
+        """Whether the terms add up exactly, which is known of a `MeanLoss` only."""
+        return all(isinstance(loss, MeanLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:
         """Return logits, Float[B K H W]."""
@@ -112,21 +115,20 @@ class Segmenter(Task):
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """The class of each pixel of the original images, on the CPU: uint8 [H W] each.
+        """Return the class of each pixel of the original images, on the CPU: uint8 [H W] each.
 
         Args:
             images: Float[B C H W].
-            sizes: the original images' heights and widths.
-            areas: the heights and widths that they take of `images`, from the top left.
+            sizes: the heights and widths of the original images.
+            areas: the height and width of the part of `images` that each original fills, from the top left.
         """
-        logits = self(images)
-        parts = zip(logits, sizes, areas, strict=True)
-        return [likeliest(own[:, : area[0], : area[1]], size).cpu() for own, size, area in parts]
+        parts = zip(self(images), sizes, areas, strict=True)
+        return [predicted_classes(logits[:, : area[0], : area[1]], size).cpu() for logits, size, area in parts]
 
-    def exported(self) -> Exported:
-        """Return the module that `project.export` writes to a file: it gives masks of whole images, not of windows."""
+    def exported(self) -> ExportedSegmenter:
+        """Return the module that `project.export` writes to a file: the net on whole images, without windows."""
         left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
-        return Exported(self.net, left_out)
+        return ExportedSegmenter(self.net, left_out)
 
     def plain(self) -> Self:
         """Return a copy of this task with the same net and without `window`, as in an exported file."""
@@ -135,33 +137,28 @@ class Segmenter(Task):
         return task
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """See `kit.masks.pictures`."""
-        return pictures.draw(image, self.class_names, predicted, target)
+        return draw_masks(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def _over_images(loss: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """As if it were a mean over the images."""
-    images = loss.new_full((), len(batch.keys))
-    return loss * images, images
+def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample logits, Float[K h w], and return the class of each pixel, uint8 [size].
 
-
-def likeliest(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The class of each pixel, uint8 [size], of logits Float[K h w], which are resized; class by class, since an image
-    has millions of pixels."""
-    best, classes = torch.full(size, -torch.inf, device=logits.device), torch.zeros(size, dtype=torch.uint8)
-    classes = classes.to(logits.device)
+    It takes one class at a time, because an image has millions of pixels.
+    """
+    best = torch.full(size, -torch.inf, device=logits.device)
+    classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
     for k, plane in enumerate(logits.float()):
-        own = enlarged(plane[None, None], size)[0, 0]
-        classes.masked_fill_(own > best, k)
-        best = torch.maximum(best, own)
+        upsampled = upsample(plane[None, None], size)[0, 0]
+        classes.masked_fill_(upsampled > best, k)
+        best = torch.maximum(best, upsampled)
     return classes
 
 
 def _rarity(counts: list[int] | None) -> Tensor:
-    """Float[K], 1 / ln(1.02 + p) of each class's share p of the pixels (ENet, Paszke et al. 2016, section 5.2)."""
+    """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
     numbers = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 is an unknown number

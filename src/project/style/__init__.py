@@ -1,4 +1,4 @@
-"""Images painted in the style of one image."""
+"""Style transfer: images painted in the style of one image."""
 
 from project.style.data import Photos
 from project.style.model import StyleNet

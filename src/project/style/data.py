@@ -1,4 +1,4 @@
-"""Photographs to learn a style on."""
+"""The data module of photographs to learn a style on."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,13 +14,13 @@ from kit.samples import Centred
 
 
 class Photos(Centred):
-    """All images in a folder and below it, without classes, to learn a style on; a tenth of them is for validation.
+    """All images in a folder and below it, without classes. A tenth of them is for validation.
 
-    What is learned may be used on images of any size.
+    The trained model can paint images of any size.
 
     Args:
         root: the folder.
-        image_size: height and width that every training image is resized to.
+        image_size: the height and width that every training image is resized to.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 

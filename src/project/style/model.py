@@ -1,4 +1,4 @@
-"""The net that paints: an image to an image of the same size."""
+"""The net that paints: it maps an image to an image of the same size."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 
 class StyleNet(nn.Module):
-    """Down, residual blocks, and up again, with instance normalisation (Johnson et al. 2016; Ulyanov et al. 2016).
+    """Encoder, residual blocks and decoder, with instance normalisation (Johnson et al. 2016; Ulyanov et al. 2016).
 
-    Padding mirrors the image, so that no frame is seen; and up it goes by enlarging before a convolution, so that no
-    checkerboard is (Odena et al. 2016). Memory grows with the image's area.
+    Padding mirrors the image, to avoid a visible frame. The decoder enlarges its maps before each convolution, to avoid
+    a checkerboard (Odena et al. 2016). The memory grows with the area of the image.
 
     Args:
-        widths: the channels of each level; each but the first halves the image, rounding up.
-        blocks: how many residual blocks there are at the bottom.
+        widths: the channels of each level. Each level but the first halves the image, rounded up.
+        blocks: the number of residual blocks at the lowest level.
     """
 
     def __init__(self, in_channels: int = 3, widths: Sequence[int] = (16, 32, 48), blocks: int = 3) -> None:
@@ -36,33 +36,33 @@ class StyleNet(nn.Module):
         x = self.blocks(x)
         for layer in self.up:
             x = layer(x, sizes.pop())
-        return torch.tanh(self.head(mirrored(x, 4)))
+        return torch.tanh(self.head(pad_mirrored(x, 4)))
 
 
 class Layer(nn.Module):
-    """Convolution, instance normalisation and, if wanted, ReLU."""
+    """Convolution, instance normalisation and, by default, ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, relu: bool = True
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride)
-        # A group for each channel is instance normalisation; its own kernel copies images whose channels are last.
+        # Instance normalisation is a group for each channel. `InstanceNorm2d` would copy channels-last tensors.
         self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Of `x`, enlarged to a height and width before, if they are given."""
+        """Apply the layer to `x`, which is first enlarged to a height and width, if they are given."""
         if size is not None:
             x = F.interpolate(x, size, mode="nearest")
-        x = mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line: what it was is freed before the next
+        x = pad_mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line, to free the unpadded tensor
         x = self.convolution(x)
-        if x.shape[2] * x.shape[3] > 1:  # of a single pixel there is nothing to normalise
+        if x.shape[2] * x.shape[3] > 1:  # a single pixel cannot be normalised
             x = self.norm(x)
         return x.relu_() if self.relu else x
 
 
 class Residual(nn.Module):
-    """Two layers beside a shortcut."""
+    """Two layers with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-def mirrored(x: Tensor, padding: int) -> Tensor:
-    """With so many pixels more on each side; where an image is too small for its mirror, its edge is repeated."""
+def pad_mirrored(x: Tensor, padding: int) -> Tensor:
+    """Pad each side with mirrored pixels. If the image is too small for that, repeat its edge."""
     mode = "reflect" if min(x.shape[2:]) > padding else "replicate"
     return F.pad(x, [padding] * 4, mode=mode)

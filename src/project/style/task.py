@@ -1,4 +1,4 @@
-"""Training a net to paint images in the style of one image."""
+"""Train a net to paint images in the style of one image."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,40 +12,41 @@ from torch import Tensor, nn
 from kit.data import Batch
 from kit.data.decode import decode, resize
 from kit.ground.errors import BrokenFiles, UserError
-from kit.samples import pictures
 from kit.samples.evaluation import StyleEvaluation
 from kit.samples.exported import ExportedStylizer
-from kit.samples.features import Features, Trained
-from kit.samples.paintings import Paintings
+from kit.samples.features import FeatureExtractor, Features
+from kit.samples.images import floats, pixels
+from kit.samples.pictures import draw_sample
+from kit.samples.predictions import PaintingFiles
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.style.losses import Statistics, content, relative, statistics, with_colours
+from project.style.losses import Statistics, content, relative_distance, statistics, with_colours
 
 PARTS = ("content", "style", "total_variation")
 
 
 class Stylizer(Task):
-    """Perceptual losses (Johnson et al. 2016): what is to be seen as in the image, how it is painted as in the style's.
+    """Perceptual losses (Johnson et al. 2016): the content of the image, and the style of another image.
 
-    In the features' maps the *content* of an image is the deepest map but one, and the *style* of an image what its
-    channels have in common at all places (`project.style.losses`). Each loss is relative to the square of
-    what it is compared with, so that weights mean the same for any features. *Total variation* is the mean square
+    The *content* of an image is the last but one of its feature maps. The *style* of an image is the means and
+    covariances of the channels over all pixels (`project.style.losses`). Both losses are relative to the square of
+    their targets, so that the weights mean the same for all features. *Total variation* is the mean squared difference
     between neighbouring pixels.
 
     Args:
         net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
-        style: the image file whose style it is.
-        features: where images are compared; see `kit.samples.features`.
-        in_channels, num_classes, class_names, class_counts: set by the data; the command line does not take them.
-        optimizer: gets two parameter groups, the second (norms and biases) without weight decay.
-        schedule: called with the optimizer; for its length and when it steps see `kit.training.schedule`.
-        schedule_interval: step the schedule after each optimizer `step` or each `epoch`; by default, as suits it.
-        style_size: the shorter side that the style's image is resized to, in pixels: smaller makes finer strokes.
-        style_weight, variation_weight: of the style's loss and of total variation, beside the content's.
+        style: the image file with the style.
+        features: the features in which images are compared, see `kit.samples.features`.
+        in_channels, num_classes, class_names, class_counts: set by the data module, not on the command line.
+        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
+        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
+        style_size: the pixels of the shorter side that the style image is shrunk to. A lower value gives finer strokes.
+        style_weight, variation_weight: the weights of these losses. The weight of the content is 1.
     """
 
     monitor, mode = "val/loss", "min"
-    Predictions = Paintings
+    Predictions = PaintingFiles
 
     def __init__(
         self,
@@ -64,13 +65,11 @@ class Stylizer(Task):
         variation_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("style_size", style_size, 1),
-            ("style_weight", style_weight, 0),
-            ("variation_weight", variation_weight, 0),
-        ):
-            if value < least:
-                raise UserError(f"model.{name} is {value}, but must be at least {least}")
+        if style_size < 1:
+            raise UserError(f"model.style_size is {style_size}, but must be at least 1")
+        for name, weight in (("style_weight", style_weight), ("variation_weight", variation_weight)):
+            if weight < 0:
+                raise UserError(f"model.{name} is {weight}, but must be at least 0")
         self.save_hyperparameters(logger=False)
         self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
@@ -78,54 +77,55 @@ class Stylizer(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.style, self.style_size, self.features = style, style_size, features
         self.weights = (1.0, style_weight, variation_weight)
-        self._trained: list[Trained] = []  # in a list, since it is no part of the model
-        self._wanted: list[Statistics] = []
+        self._extractors: list[FeatureExtractor] = []  # in a list, so that it is not a part of the model
+        self._style_statistics: list[Statistics] = []
 
     def setup(self, stage: str) -> None:
-        self._features_on(self.device)  # what is wrong with them is said at once
+        self._extractor(self.device)  # raises errors before training
 
-    def _features_on(self, device: torch.device) -> Trained:
-        """The features, and in `_wanted` what they say of the style; loaded once."""
-        if not self._trained:
+    def _extractor(self, device: torch.device) -> FeatureExtractor:
+        """Return the feature extractor. The first call loads it, and computes the statistics of the style image."""
+        if not self._extractors:
             try:
-                style = _shrunk(decode(Path(self.style), self.in_channels, None), self.style_size)
+                style = _shrink(decode(Path(self.style), self.in_channels, None), self.style_size)
             except BrokenFiles as error:
                 raise UserError(f"model.style: {error}") from None
             if torch.equal(style.amax((1, 2)), style.amin((1, 2))):
-                raise UserError(f"{self.style}: one colour, and no stroke to be seen; give another --model.style")
-            loaded = self.features.load(self.in_channels)
+                raise UserError(f"{self.style} has one colour and no strokes; give another --model.style")
+            extractor = self.features.load(self.in_channels)
             with torch.no_grad():
-                image = pictures.floats(style)[None]
-                self._wanted = [statistics(maps) for maps in with_colours(image, loaded(image))]
-            self._trained = [loaded]
-        return self._trained[0].to(device)
+                image = floats(style)[None]
+                self._style_statistics = [statistics(maps) for maps in with_colours(image, extractor(image))]
+            self._extractors = [extractor]
+        return self._extractors[0].to(device)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] from -1 to 1 to the same."""
         return self.net(images)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The summed losses, weighted, and what they are divided by, Float[3] both; parts of a batch add up."""
+        """Return the weighted sums of the losses and their divisors, Float[3] both. They add up over the parts."""
         losses = self._losses(batch.images)  # [3 B]
         return losses.sum(1) * losses.new_tensor(self.weights), losses.new_full((3,), losses.shape[1])
 
     def _losses(self, images: Tensor) -> Tensor:
-        """Of each image the content's, the style's and total variation: Float[3 B]."""
-        painted, trained = self(images), self._features_on(images.device).to(images.dtype)
-        found = trained(painted)
+        """Return the content loss, the style loss and the total variation of each image, Float[3 B]."""
+        painted, extractor = self(images), self._extractor(images.device).to(images.dtype)
+        painted_maps = extractor(painted)
         with torch.no_grad():
-            shown = content(trained(images))
+            original_content = content(extractor(images))
         style = [
-            relative(own, there.to(own))
-            for maps, level in zip(with_colours(painted, found), self._wanted, strict=True)
-            for own, there in zip(statistics(maps), level, strict=True)
+            relative_distance(value, target.to(value))
+            for maps, targets in zip(with_colours(painted, painted_maps), self._style_statistics, strict=True)
+            for value, target in zip(statistics(maps), targets, strict=True)
         ]
         down, right = painted.diff(dim=2), painted.diff(dim=3)
         variation = down.square().flatten(1).mean(1) + right.square().flatten(1).mean(1)
-        return torch.stack([relative(content(found), shown), torch.stack(style).mean(0), variation])
+        content_loss = relative_distance(content(painted_maps), original_content)
+        return torch.stack([content_loss, torch.stack(style).mean(0), variation])
 
     def evaluate(self, batch: Batch) -> Tensor:
-        """Return the parts of each image's loss, not weighted: Float[B 3]."""
+        """Return the losses of each image without their weights, Float[B 3]."""
         return self._losses(batch.images).T
 
     def evaluation(self, split: str) -> StyleEvaluation:
@@ -134,23 +134,22 @@ class Stylizer(Task):
     def predict(
         self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """Each of Float[B C H W] painted: uint8 [C H W], on the CPU; for `sizes` and `areas` see the other tasks."""
-        return list(pictures.pixels(self(images).float()).cpu())
+        """Paint images, Float[B C H W], to uint8 [C H W] on the CPU. `sizes` and `areas` make no difference here."""
+        return list(pixels(self(images).float()).cpu())
 
     def exported(self) -> ExportedStylizer:
-        """What a file of `project.export` answers."""
+        """Return the module that `project.export` writes to a file."""
         return ExportedStylizer(self.net)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
-        """See `kit.samples.pictures`; the target says nothing."""
-        return pictures.draw(image, self.class_names, predicted)
+        return draw_sample(image, self.class_names, predicted)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def _shrunk(image: Tensor, shorter: int) -> Tensor:
-    """uint8 [C H W], its shorter side of so many pixels, if it is longer."""
+def _shrink(image: Tensor, shorter: int) -> Tensor:
+    """Shrink an image, uint8 [C H W], so that its shorter side has at most this number of pixels."""
     scale = shorter / min(image.shape[1:])
     height, width = (max(1, round(side * scale)) for side in image.shape[1:])
     return image if scale >= 1 else resize(image, (height, width))

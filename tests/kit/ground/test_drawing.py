@@ -8,7 +8,7 @@ from kit.ground.drawing import (
     RED,
     add_caption,
     class_colour,
-    draw_labels,
+    draw_texts,
     grid,
     legend,
     side_by_side,
@@ -42,7 +42,7 @@ def test_zoom_is_limited_by_the_longer_side():
 @pytest.mark.parametrize("word", ["a\nb", "a\tb", "a\x00b", "a\udcffb"])
 def test_unprintable_characters_become_spaces(word):
     image = torch.zeros(3, 40, 90, dtype=torch.uint8)
-    assert torch.equal(draw_labels(image, [((0, 0), word, RED)]), draw_labels(image, [((0, 0), "a b", RED)]))
+    assert torch.equal(draw_texts(image, [((0, 0), word, RED)]), draw_texts(image, [((0, 0), "a b", RED)]))
     assert torch.equal(add_caption(image, [(word, RED)]), add_caption(image, [("a b", RED)]))
     assert torch.equal(legend([(word, RED)], 90), legend([("a b", RED)], 90))
 
@@ -75,10 +75,10 @@ def test_caption_is_below_the_unchanged_image():
 def test_labels_stay_within_the_image():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     for place in ((-9, -9), (999, 999)):
-        drawn = draw_labels(image, [(place, "x", RED)])
+        drawn = draw_texts(image, [(place, "x", RED)])
         plate = (drawn == torch.tensor(RED, dtype=torch.uint8)[:, None, None]).all(0)
         assert drawn.shape == image.shape and plate.sum() > 50
-    assert torch.equal(draw_labels(image, []), image)
+    assert torch.equal(draw_texts(image, []), image)
 
 
 def test_legend_breaks_rows():

@@ -12,12 +12,12 @@ LOGITS = F.one_hot(torch.tensor([0, 1, 2, 3, 4, 5, 1, 5]), 6).float()
 
 def evaluation(*batches: list[int]) -> LabelEvaluation:
     made = LabelEvaluation(NAMES)
-    for places in batches:
-        made.update(torch.tensor(places), LOGITS[places], TARGETS[places])
+    for keys in batches:
+        made.update(torch.tensor(keys), LOGITS[keys], TARGETS[keys])
     return made
 
 
-def test_metrics_by_hand_are_also_the_score_and_its_shares():
+def test_metrics_score_and_shares_are_those_by_hand():
     one = evaluation([0, 1, 2, 3, 4], [5, 6, 7])
     values = one.compute(by_class=True)
     assert values["accuracy"] == 6 / 8 == one.score() == score_of(one.shares())
@@ -27,27 +27,27 @@ def test_metrics_by_hand_are_also_the_score_and_its_shares():
     assert 6 / 8 <= values["accuracy_top5"] <= 1
 
 
-def test_a_sample_counts_once_whatever_the_order_of_batches():
+def test_repeated_samples_count_once_in_any_order():
     whole = evaluation([0, 1, 2, 3, 4, 5, 6, 7]).compute(by_class=True)
     assert evaluation([7, 3], [0, 1, 2, 3], [4, 5, 6, 7]).compute(by_class=True) == whole
 
 
-def test_a_new_entry_replaces_the_old_one():
+def test_new_entry_replaces_old_entry():
     one = evaluation([0, 1])
     one.update(torch.tensor([1]), LOGITS[[0]], TARGETS[[1]])
     assert one.keys.tolist() == [0, 1] and one.compute()["accuracy"] == 0.5
 
 
-def test_without_samples_there_is_no_metric():
+def test_no_metrics_without_samples():
     assert evaluation().compute() == {} and evaluation().score() != evaluation().score()
 
 
-def test_too_many_classes_have_no_table(monkeypatch):
-    monkeypatch.setattr("kit.labels.evaluation.MOST_CONFUSED", 5)
+def test_no_confusion_matrix_for_many_classes(monkeypatch):
+    monkeypatch.setattr("kit.labels.evaluation.MAX_CONFUSION_CLASSES", 5)
     assert evaluation([0, 6]).details() == {"by_class": {"accuracy/a": 0.5}}
 
 
-def test_half_precision_loses_no_class_number():
+def test_class_numbers_are_exact_in_half_precision():
     one = LabelEvaluation([str(k) for k in range(1000)])
     one.update(torch.arange(2), F.one_hot(torch.tensor([301, 999]), 1000).bfloat16(), torch.tensor([301, 998]))
     assert one.rows[:, 1:3].tolist() == [[301, 301], [999, 998]]

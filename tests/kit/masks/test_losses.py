@@ -20,18 +20,18 @@ def batch(num_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 5.0])])
-def test_cross_entropy_is_torchs(smoothing, weights):
+def test_cross_entropy_equals_torch(smoothing, weights):
     logits, targets = batch()
-    wanted = F.cross_entropy(logits, targets, weights, ignore_index=255, label_smoothing=smoothing)
-    assert torch.allclose(CrossEntropy(label_smoothing=smoothing)(logits, targets, weights), wanted)
-    assert torch.allclose(CrossEntropy(0.5, smoothing)(logits, targets, weights), wanted / 2)
+    expected = F.cross_entropy(logits, targets, weights, ignore_index=255, label_smoothing=smoothing)
+    assert torch.allclose(CrossEntropy(label_smoothing=smoothing)(logits, targets, weights), expected)
+    assert torch.allclose(CrossEntropy(0.5, smoothing)(logits, targets, weights), expected / 2)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 5.0])])
-def test_focal_without_focus_is_cross_entropy(weights):
+def test_focal_with_gamma_0_is_cross_entropy(weights):
     logits, targets = batch()
-    wanted = F.cross_entropy(logits, targets, weights, ignore_index=255)
-    assert torch.allclose(Focal(gamma=0)(logits, targets, weights), wanted)
+    expected = F.cross_entropy(logits, targets, weights, ignore_index=255)
+    assert torch.allclose(Focal(gamma=0)(logits, targets, weights), expected)
 
 
 def test_focal_by_hand():
@@ -62,7 +62,7 @@ def test_dice_is_a_mean_over_images_not_over_pixels():
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 5.0])])
-def test_ignored_pixels_count_nowhere(loss, weights):
+def test_ignored_pixels_do_not_change_the_loss(loss, weights):
     logits, targets = batch()
     changed = torch.where((targets == 255)[:, None], 100 * torch.randn_like(logits), logits)
     assert torch.allclose(loss(logits, targets, weights), loss(changed, targets, weights))
@@ -74,7 +74,7 @@ def test_ignored_pixels_count_nowhere(loss, weights):
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, Focal(gamma=0.5)])
-def test_a_perfect_answer_costs_next_to_nothing_and_has_gradients(loss):
+def test_loss_of_perfect_logits_is_small_and_finite(loss):
     _, targets = batch()
     logits = 60 * F.one_hot(targets.where(targets != 255, 0), 3).permute(0, 3, 1, 2).float().requires_grad_()
     value = loss(logits, targets, None)

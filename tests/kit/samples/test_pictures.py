@@ -4,35 +4,36 @@ import pytest
 import torch
 
 from kit.samples import pictures
+from kit.samples.images import floats, pixels
 
 
 def shades(count: int, size: tuple[int, int] = (8, 6)) -> torch.Tensor:
     return (20 * torch.arange(count).view(-1, 1, 1, 1)).expand(count, 1, *size).to(torch.uint8)
 
 
-def test_pixels_and_floats_are_each_others_reverse():
+def test_pixels_inverts_floats():
     every = torch.arange(256).to(torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(pictures.pixels(pictures.floats(every)), every)
-    assert pictures.pixels(torch.tensor([-3.0, -1, 0, 1, 9])).tolist() == [0, 0, 128, 255, 255]
+    assert torch.equal(pixels(floats(every)), every)
+    assert pixels(torch.tensor([-3.0, -1, 0, 1, 9])).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_a_grid_row_by_row():
+def test_grid_has_images_row_by_row():
     board = pictures.grid(shades(5), columns=3)  # each 8x6 enlarged by 5, gaps of 5
     assert board.shape == (3, 2 * 40 + 5, 3 * 30 + 2 * 5)
     seen = [int(board[0, 20 + 45 * row, 15 + 35 * column]) for row in range(2) for column in range(3)]
     assert seen[:5] == [0, 20, 40, 60, 80]
 
 
-def test_names_stand_below_and_wide_ones_make_fewer_columns():
+def test_wide_names_reduce_the_columns():
     plain, named = (pictures.grid(shades(4), 2, names) for names in ((), list("abcd")))
     assert named.shape[1] > plain.shape[1] and named.shape[2] == plain.shape[2]
     wide = pictures.grid(shades(4), 4, ["a long name of a class " * 4] * 4)
-    assert wide.shape[2] <= pictures.WIDTH and wide.shape[1] > 100  # two rows
+    assert wide.shape[2] <= pictures.MAX_WIDTH and wide.shape[1] > 100  # two rows
 
 
 @pytest.mark.parametrize("size", [(8, 8), (300, 200)])
-def test_pairs_are_no_wider_than_a_screen(size):
+def test_pairs_fit_the_width(size):
     board = pictures.pairs(shades(9, size), shades(9, size), list("abcdefghi"))
-    assert board.shape[2] <= pictures.WIDTH
-    factor = max(1, round(pictures.LARGE / min(size)))
+    assert board.shape[2] <= pictures.MAX_WIDTH
+    factor = max(1, round(pictures.LARGE_SIDE / min(size)))
     assert board.shape[1] > factor * size[0]

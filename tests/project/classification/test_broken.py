@@ -113,7 +113,7 @@ def test_truncated_jpeg_is_named_and_used(image_folder, capsys):
     assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in output
 
 
-def test_processes_must_leave_out_the_same_files(image_folder, monkeypatch):
+def test_processes_leave_out_the_same_files(image_folder, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     data = folder(image_folder({"train": {"a": 9, "b": 9}}))
     first = {"train": ["a.png"]}

@@ -10,7 +10,7 @@ def classifier(**options) -> Classifier:
     return Classifier(lambda **sizes: CNN(widths=[4], **sizes), 3, 1, ["cat", "dog", "owl"], **options)
 
 
-def test_a_tiny_run_has_its_pictures(tiny_run):
+def test_pictures_of_a_tiny_run(tiny_run):
     events = EventAccumulator(str(tiny_run)).Reload()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(events.Tags()["images"]) == {*samples, "validation/confusion", "validation/accuracy"}

@@ -24,7 +24,7 @@ def names(data, split: str) -> set[str]:
     return {str(Path(*Path(file).parts[-2:])) for file in data.files(torch.arange(count), split)}
 
 
-def test_digits_are_divided_once_and_for_all():
+def test_split_of_digits_does_not_change():
     one, other = ready(Digits(seed=0)), ready(Digits(seed=1))
     assert torch.equal(one.samples["test"].images, other.samples["test"].images)
     assert not torch.equal(one.samples["val"].images, other.samples["val"].images)
@@ -35,7 +35,7 @@ def test_digits_are_divided_once_and_for_all():
     assert counts.max() - counts.min() <= 3
 
 
-def test_digits_are_scikit_learns():
+def test_digits_equal_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     from kit.data.digits import digits
@@ -46,7 +46,7 @@ def test_digits_are_scikit_learns():
     assert labels.tolist() == load_digits().target.tolist()
 
 
-def test_a_divided_folder_with_a_class_missing_in_val(image_folder):
+def test_folders_with_splits_and_a_class_missing_in_val(image_folder):
     data = ready(ImageFolder(root=str(image_folder(DIVIDED)), image_size=(6, 9)))
     assert data.class_names == ["a", "b"] and data.class_counts == [6, 4] and data.in_channels == 3
     assert {split: len(samples) for split, samples in data.samples.items()} == {"train": 10, "val": 2, "test": 4}
@@ -55,12 +55,12 @@ def test_a_divided_folder_with_a_class_missing_in_val(image_folder):
 
 
 @pytest.mark.parametrize("val", ["valid", "validation", "Val"])
-def test_other_names_of_the_parts(image_folder, val):
+def test_other_names_of_splits(image_folder, val):
     data = ready(ImageFolder(root=str(image_folder({"Train": {"a": 3, "b": 3}, val: {"a": 1, "b": 1}}))))
     assert len(data.samples["val"]) == 2 and data.samples["test"] is None and data.evaluated == "val"
 
 
-def test_one_folder_of_classes_is_split_here_by_seed(image_folder):
+def test_folder_without_splits_is_split_by_seed(image_folder):
     root = str(image_folder({"": {"a": 30, "b": 20}}, grey=True))
     one, same, other = (ready(ImageFolder(root=root, seed=seed)) for seed in (0, 0, 1))
     train, val = names(one, "train"), names(one, "val")
@@ -70,7 +70,7 @@ def test_one_folder_of_classes_is_split_here_by_seed(image_folder):
     assert one.in_channels == 1
 
 
-def test_groups_stay_together(image_folder):
+def test_groups_are_not_split(image_folder):
     root = image_folder({"": {"a": 20, "b": 20}})
     for path in sorted(root.rglob("*.png")):
         path.rename(path.with_name(f"patient{int(path.stem) // 4}_{path.stem}.png"))
@@ -92,7 +92,7 @@ FOLDERS = [  # what is there: what is said
 
 
 @pytest.mark.parametrize(("counts", "said"), FOLDERS)
-def test_folders_that_cannot_be_right(image_folder, counts, said):
+def test_invalid_folders_are_refused(image_folder, counts, said):
     root = image_folder(counts)
     for split in counts:
         (root / split).mkdir(parents=True, exist_ok=True)
@@ -100,12 +100,12 @@ def test_folders_that_cannot_be_right(image_folder, counts, said):
         ready(ImageFolder(root=str(root)))
 
 
-def test_an_empty_class_in_val_is_no_mistake(image_folder):
+def test_empty_class_in_val_is_allowed(image_folder):
     data = ready(ImageFolder(root=str(image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 0}}))))
     assert data.samples["val"].targets.tolist() == [0, 0]
 
 
-def test_a_missing_folder_says_where_it_looked():
+def test_missing_folder_is_named():
     for kind in (ImageFolder, Csv):
         with pytest.raises(UserError, match=r"nowhere.*--data\.root"):
             kind(root="nowhere")
@@ -137,7 +137,7 @@ CSV = [  # header and rows: what is said
 
 
 @pytest.mark.parametrize(("lines", "said"), CSV)
-def test_csv_mistakes_name_file_and_line(image_folder, lines, said):
+def test_mistakes_in_csv_name_file_and_line(image_folder, lines, said):
     root = image_folder({"": {"a": 2}})
     with pytest.raises(UserError, match=said):
         ready(Csv(root=table(root, *lines)))
@@ -162,7 +162,7 @@ def test_torchvision_data_in_memory_and_from_images():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_channels_as_asked(image_folder, channels):
+def test_channels_argument(image_folder, channels):
     data = ready(ImageFolder(root=str(image_folder(DIVIDED)), channels=channels))
     assert data.in_channels == channels == len(data.mean)
     assert next(iter(data.test_dataloader())).images.shape[1] == channels
@@ -170,7 +170,7 @@ def test_channels_as_asked(image_folder, channels):
 
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_broken_files_end_a_run_with_their_names(image_folder, cache, workers):
+def test_too_many_broken_files_stop_the_run(image_folder, cache, workers):
     root = image_folder({"train": {"a": 9, "b": 9}})
     for path in (root / "train" / "a").glob("[1-8].png"):
         path.write_bytes(path.read_bytes()[:90])
@@ -182,7 +182,7 @@ def test_broken_files_end_a_run_with_their_names(image_folder, cache, workers):
         list(data.train_dataloader())
 
 
-def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit):
+def test_run_on_all_kinds_of_images(image_folder, repository, fit):
     root = image_folder({"train": {"a": 6, "b": 6}, "test": {"a": 2, "b": 2}}, size=(20, 30))
     odd = {"L": 9, "LA": (9, 9), "RGBA": (1, 2, 3, 9), "P": 1, "1": 1, "CMYK": (1, 2, 3, 4)}
     for mode, colour in odd.items():
@@ -193,7 +193,7 @@ def test_a_run_on_a_folder_of_every_kind_of_image(image_folder, repository, fit)
     assert (run / "results.json").is_file()
 
 
-def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
+def test_spaces_around_csv_cells_are_ignored(image_folder):
     root = image_folder({"": {"cat": 2, "dog": 2}})
     rows = ["cat/0.png,cat ", " cat/1.png , cat", "dog/0.png,dog", "dog/1.png,\tdog "]
     data = Csv(root=table(root, " path, label ", *rows), image_size=(4, 5))
@@ -202,7 +202,7 @@ def test_blanks_around_the_cells_of_a_table_mean_nothing(image_folder):
         ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))
 
 
-def test_a_table_beyond_a_limit() -> None:
+def test_too_large_table_is_refused() -> None:
     Path("labels.csv").write_text(f"path,label\na.png,cat\nb.png,{'x' * 200_000}\n")
     with pytest.raises(UserError, match=r"labels\.csv:3: .*field"):
         _ = Csv(".").rows
@@ -211,7 +211,7 @@ def test_a_table_beyond_a_limit() -> None:
         _ = Csv(".").rows
 
 
-def test_levels_come_from_train_and_go_into_the_checkpoint(capsys):
+def test_levels_come_from_train_and_are_in_the_checkpoint(capsys):
     for split, values in (("train", (0, 4000)), ("val", (5000, 1000))):
         for name in "ab":
             Path("root", split, name).mkdir(parents=True)

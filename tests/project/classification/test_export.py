@@ -38,7 +38,7 @@ ALL = [(name, *kind) for name in NETS for kind in ((3, False), (1, True))]
     ("name", "channels", "fitted"),
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in ALL],
 )
-def test_each_net(name, channels, fitted):
+def test_exported_file_agrees_with_pytorch(name, channels, fitted):
     task, size, images = classifier(name, channels), (48, 64), pictures(channels)
     if name == "timm vit":  # made for one size
         size, images = (160, 160), pictures(channels, [(80, 40), (160, 160), (20, 32)])
@@ -52,7 +52,7 @@ def test_pt2(name, channels, fitted):
 
 
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_the_readmes_program(channels):
+def test_program_of_the_docs(channels):
     model, _, file = written(classifier("CNN", channels), preprocessing(channels))
     image = pictures(channels)[2]
     name, probability = example(file, image)[0].split()
@@ -61,7 +61,7 @@ def test_the_readmes_program(channels):
 
 
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_the_readmes_program_reads_images_as_predict_does(channels):
+def test_program_of_the_docs_reads_images_as_predict_does(channels):
     """Transparent ones, with other colours below, and those of 16 bits, most of whose values are above 255."""
     model, _, file = written(classifier("CNN", channels), preprocessing(channels))
     grey = pictures(1)[2][0].numpy()
@@ -75,7 +75,7 @@ def test_the_readmes_program_reads_images_as_predict_does(channels):
         assert abs(blunt - found.probability) > 1e-5  # the lines that read it are needed
 
 
-def test_a_run_is_tried_on_its_files(fit, image_folder, repository, capsys):
+def test_export_of_a_run_compares_its_images(fit, image_folder, repository, capsys):
     """In their own size, whatever the net gets."""
     root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 1}}, size=(30, 44))
     config = str(repository / "configs" / "classification_folder.yaml")

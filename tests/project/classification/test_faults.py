@@ -55,7 +55,7 @@ def test_faults_of_a_table():
 
 
 @pytest.mark.parametrize("text", ["no rows", "path,label\n"])
-def test_a_table_that_cannot_be_had(text):
+def test_missing_table_is_one_line(text):
     Path("photos/labels.csv").write_text(text)
     faults = full_survey(Csv("photos")).faults
     assert [fault.kind for fault in faults] == ["unusable"]

@@ -46,7 +46,7 @@ def saved(net: dict[str, Any] | None = None, **more: Any) -> Path:
     return Path("some.ckpt")
 
 
-def test_a_model_of_its_tensors_size_is_built():
+def test_model_with_the_size_of_its_tensors_is_built():
     assert load(saved()).task.net(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 
 
@@ -59,7 +59,7 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize("more", TOO_LARGE, ids=lambda more: str(more)[:40])
-def test_a_model_that_is_larger_than_its_tensors_is_not_built(more):
+def test_model_larger_than_its_tensors_is_refused(more):
     begun = time.monotonic()
     with pytest.raises(UserError, match=r"some\.ckpt: the model that it names is much larger than its weights"):
         load(saved(**more))
@@ -67,12 +67,12 @@ def test_a_model_that_is_larger_than_its_tensors_is_not_built(more):
 
 
 @pytest.mark.parametrize("more", [{"net": {"widths": [4] * 20_000}}, {"class_names": ["a"] * 50_000}], ids=["a", "b"])
-def test_a_list_that_is_too_long(more):
+def test_too_long_list_is_refused(more):
     with pytest.raises(UserError, match=r"a list of [25]0,000 values"):
         load(saved(**more))
 
 
-def test_shapes_alone_are_no_weights():
+def test_expanded_tensors_do_not_count_as_weights():
     """A tensor that is one number, shown many times, holds one number."""
     shown = torch.zeros(1).expand(50_000_000)
     assert Budget({"a": shown, "b": shown[:5]}, Path()).stored == 1
@@ -80,13 +80,13 @@ def test_shapes_alone_are_no_weights():
     assert Budget(3, Path()).stored == Budget({"a": None}, Path()).stored == 0
 
 
-def test_copies_of_a_layer_count():
+def test_copied_layers_are_counted():
     layer = torch.nn.TransformerEncoderLayer(64, 2)
     with pytest.raises(UserError, match="much larger"), Budget({}, Path()):
         torch.nn.TransformerEncoder(layer, 10**6)
 
 
-def test_what_the_machine_is_to_do_is_the_users():
+def test_machine_arguments_come_from_the_user():
     net = {"class_path": "kit.zoo.TorchvisionNet", "init_args": {"pretrained": True, "weights": "x.pt"}}
     mixing = {"class_path": "torchvision.transforms.v2.MixUp", "init_args": {"pretrained": True}}
     _, found = checkpoint.load(saved(compile=True, mixing=[mixing]))
@@ -125,7 +125,7 @@ def test_resumed_run_loads_no_pretrained_weights():
     assert before[f"{restarting.NET}.pretrained"]
 
 
-def test_a_runs_config_that_names_a_larger_model_than_its_checkpoint():
+def test_config_with_a_larger_model_than_the_checkpoint_is_refused():
     digits = Path(__file__).parents[3] / "configs" / "classification.yaml"
     short = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1", "--check", "off"]
     short += ["--trainer.limit_test_batches", "1", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]

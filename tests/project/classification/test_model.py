@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torchvision.ops import StochasticDepth
 
 from kit.ground.errors import UserError
 from kit.zoo import TimmNet, TorchvisionNet
@@ -9,11 +8,11 @@ from project.classification import CNN, TextbookCNN
 
 @pytest.mark.parametrize("net", [CNN, TextbookCNN])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_own_nets(net, channels):
+def test_nets_of_the_project(net, channels):
     assert net(num_classes=7, in_channels=channels)(torch.rand(2, channels, 9, 14)).shape == (2, 7)
 
 
-def test_textbook_parameters():
+def test_number_of_parameters_of_the_textbook_net():
     assert sum(p.numel() for p in TextbookCNN(10, 1).parameters()) == 32 * 9 + 32 + 32 * 16 * 10 + 10
 
 
@@ -32,7 +31,7 @@ def test_timm():
 
 
 @pytest.mark.parametrize(("net", "name"), [(TorchvisionNet, "resnet18"), (TimmNet, "resnet10t")])
-def test_weights_from_a_file_but_for_the_head(net, name):
+def test_weights_from_a_file_except_the_head(net, name):
     torch.manual_seed(0)
     source = net(1000, 3, name)
     torch.save(source.net.state_dict(), "weights.pt")
@@ -43,7 +42,7 @@ def test_weights_from_a_file_but_for_the_head(net, name):
     assert loaded.head.weight.shape == head.weight.shape
 
 
-def test_wrong_weights_and_names():
+def test_wrong_weights_and_names_are_refused():
     torch.save({"a": torch.zeros(1)}, "other.pt")
     with pytest.raises(UserError, match="does not fit"):
         TorchvisionNet(5, 3, weights="other.pt")
@@ -54,14 +53,13 @@ def test_wrong_weights_and_names():
             net(5, 3, name)
 
 
-def test_dropout_and_stochastic_depth_are_of_training_alone():
+def test_dropout_and_stochastic_depth_apply_in_training_only():
     torch.manual_seed(0)
     images = torch.rand(4, 3, 32, 32)
     nets = [
         CNN(5, 3, widths=[4, 8], dropout=0.5),
         TimmNet(5, 3, "convnext_atto", drop_path_rate=0.5),
         TimmNet(5, 3, "resnet10t", drop_rate=0.5),
-        TorchvisionNet(5, 3, "convnext_tiny", stochastic_depth=0.5),
     ]
     for net in nets:
         net.eval()
@@ -73,14 +71,6 @@ def test_dropout_and_stochastic_depth_are_of_training_alone():
         assert not torch.equal(net(images), net(images))
 
 
-def test_stochastic_depth_grows_with_the_block():
-    net = TorchvisionNet(5, 3, "efficientnet_b0", stochastic_depth=0.32)
-    shares = [module.p for module in net.modules() if isinstance(module, StochasticDepth)]
-    assert shares == pytest.approx([0.32 * place / len(shares) for place in range(1, len(shares) + 1)])
-
-
-def test_nets_without_stochastic_depth_say_so():
-    with pytest.raises(UserError, match="torchvision's resnet18 has no stochastic depth"):
-        TorchvisionNet(5, 3, stochastic_depth=0.1)
-    with pytest.raises(UserError, match="timm's vgg11 has no stochastic depth"):
+def test_stochastic_depth_of_a_net_without_it_is_refused():
+    with pytest.raises(UserError, match=r"timm's vgg11.*leave model\.net\.drop_path_rate at 0"):
         TimmNet(5, 3, "vgg11", drop_path_rate=0.1)

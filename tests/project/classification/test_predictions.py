@@ -30,7 +30,7 @@ def run(once, image_folder):
     return once("classification_photos", make) / "runs/classification_folder/version_0"
 
 
-def test_a_table_of_classes(run):
+def test_table_of_predictions(run):
     predict([str(run), "mine", "--out", "out"])
     rows = list(csv.DictReader(Path("out/predictions.csv").read_text().splitlines()))
     assert list(rows[0]) == ["path", "class", "probability", "class_2", "probability_2"]
@@ -42,21 +42,21 @@ def test_a_table_of_classes(run):
     assert not list(Path("out").glob("*.part"))
 
 
-def test_as_many_classes_as_are_asked_for(run):
+def test_top_limits_the_number_of_classes(run):
     predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "1"])
     assert Path("out/predictions.csv").read_text().splitlines()[0] == "path,class,probability"
     with pytest.raises(UserError, match="top is 0"):
         predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "0"])
 
 
-def test_a_file_name_that_is_no_text(run):
+def test_undecodable_file_name(run):
     name = Path("mine/dark/\udcff.png")
     Path("mine/dark/0.png").rename(name)
     predict([str(run), str(name), "--out", "out"])
     assert Path("out/predictions.csv").read_text("utf-8").splitlines()[1].startswith(r"mine/dark/\udcff.png,dark,")
 
 
-def test_from_python_the_same(run):
+def test_predictions_from_python_are_the_same(run):
     predict([str(run), "mine", "--out", "out"])
     model = project.load(run)
     rows = list(csv.DictReader(Path("out/predictions.csv").read_text().splitlines()))

@@ -35,7 +35,7 @@ def of(library, name):
         for way in ("weights", "pretrained")
     ],
 )
-def test_a_checkpoint_fits_whatever_the_start_was(library, name, way, monkeypatch):
+def test_checkpoint_fits_any_start(library, name, way, monkeypatch):
     kind, tensors = of(library, name)
     size = {"inception_v3": 80, "deit_tiny_distilled_patch16_224": 224}.get(name, 64)
     source = {f"net.{key}": value for key, value in tensors.items()}
@@ -48,7 +48,7 @@ FAMILIES = ["efficientnet_lite0", "mobilenetv3_small_050", "mnasnet_small", "res
 
 @pytest.mark.parametrize("classes", [2, 30])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_timms_first_loss_is_that_of_not_knowing(name, classes):
+def test_first_loss_of_timm_is_that_of_guessing(name, classes):
     torch.manual_seed(0)
     images, targets = torch.randn(8, 3, 48, 48), torch.arange(8) % classes
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_timms_first_loss_is_that_of_not_knowing(name, classes):
     assert float(loss) == pytest.approx(math.log(classes), abs=0.3)
 
 
-def test_what_timm_has_no_weights_for_is_one_line():
+def test_missing_weights_of_timm_are_one_line():
     with pytest.raises(UserError, match="timm has no weights for convnext_atto_rms"):
         TimmNet(3, 3, "convnext_atto_rms", pretrained=True)
     with pytest.raises(UserError, match=r"timm has no model 'resnet10t.none'; did you mean 'resnet10t"):
@@ -73,7 +73,7 @@ NETS = [
 
 
 @pytest.mark.parametrize(("kind", "name", "way"), NETS)
-def test_all_the_way(kind, name, way, fit, repository, image_folder, monkeypatch, capsys):
+def test_fit_test_predict_export_and_resume(kind, name, way, fit, repository, image_folder, monkeypatch, capsys):
     root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}})
     config = str(repository / "configs" / "classification_folder.yaml")
     size = 160 if name == "test_vit" else 64

@@ -44,7 +44,7 @@ def logged(logits: torch.Tensor, targets: torch.Tensor, cut: int) -> dict[str, f
     return values
 
 
-def test_metrics_are_right_when_the_first_batch_is():
+def test_metrics_of_known_logits():
     targets = torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
     predicted = torch.tensor([0, 1, 2, 3, 4, 5, 1, 5])
     logits = F.one_hot(predicted, 6).float() + 0.1 * F.one_hot(torch.tensor([1, 2, 3, 4, 5, 0, 0, 2]), 6)
@@ -69,7 +69,7 @@ def test_loss_with_smoothing_and_class_weights():
 
 
 @pytest.mark.parametrize("mixing", [v2.MixUp(alpha=0.4), v2.CutMix(), v2.RandomChoice([v2.MixUp(), v2.CutMix()])])
-def test_a_mixed_image_has_a_mixed_target(mixing):
+def test_mixed_image_has_a_mixed_target(mixing):
     """An image of zeros and one of ones, of two classes: the share of ones is the share of that one's class."""
     seen = {}
 
@@ -99,7 +99,7 @@ def test_a_mixed_image_has_a_mixed_target(mixing):
 
 
 @pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["all at once", "each"])
-def test_regularisation_is_a_matter_of_the_command_line(fit, apart):
+def test_regularisation_by_command_line(fit, apart):
     """It changes what is learned."""
     each = {
         "nothing": [],
@@ -121,7 +121,7 @@ def test_regularisation_is_a_matter_of_the_command_line(fit, apart):
 
 
 @pytest.mark.slow
-def test_training_is_the_same_without_the_guard_that_measures_overfitting(fit):
+def test_overfitting_guard_does_not_change_training(fit):
     """Dropout, mixing and workers' seeds are drawn from the generator that it must leave alone."""
     options = [*SHORTER, "--trainer.max_epochs", "2", "--model.net.dropout", "0.5"]
     options += ["--model.mixing+=torchvision.transforms.v2.MixUp"]
@@ -131,7 +131,7 @@ def test_training_is_the_same_without_the_guard_that_measures_overfitting(fit):
     assert "overfitting/train_accuracy" in json.loads((runs[0] / "results.json").read_text())
 
 
-def test_norms_and_biases_do_not_decay():
+def test_norms_and_biases_have_no_weight_decay():
     optimizer = classifier(schedule=None).configure_optimizers()
     assert all(p.ndim > 1 for p in optimizer.param_groups[0]["params"])
     assert all(p.ndim == 1 for p in optimizer.param_groups[1]["params"])
@@ -153,7 +153,7 @@ def test_overfits_one_batch():
 
 
 @pytest.mark.slow
-def test_frozen_epochs_train_the_head_alone(fit):
+def test_frozen_epochs_train_the_head_only(fit):
     run = fit(*SHORTER, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
     frozen = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     fit("--resume", str(run), "--trainer.max_epochs", "2")
@@ -168,7 +168,7 @@ def test_frozen_epochs_train_the_head_alone(fit):
 
 
 @pytest.mark.slow
-def test_resumed_at_an_epochs_end_gives_the_same_weights_with_any_number_of_workers(fit):
+def test_resumed_run_has_the_same_weights_with_any_number_of_workers(fit):
     common = [*SHORTER, "--model.schedule", "null"]
     straight = fit(*common, "--trainer.max_epochs", "2", "--name", "straight")
     halved = fit(*common, "--trainer.max_epochs", "1", "--name", "halved")
@@ -178,7 +178,7 @@ def test_resumed_at_an_epochs_end_gives_the_same_weights_with_any_number_of_work
     assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
 
 
-def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
+def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
     reported = (tiny_run / "printed.txt").read_text()
     results = json.loads((tiny_run / "results.json").read_text())
     assert {"test/accuracy", "test/f1", "train_seconds", "images_per_second", "peak_memory_bytes"} <= set(results)
@@ -190,7 +190,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
     assert len(table) == 14
 
 
-def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, repository):
+def test_report_of_val_has_metrics_by_class(fit, image_folder, repository):
     root = image_folder({"train": {"cat": 8, "dog": 8}, "val": {"cat": 3, "dog": 5}})
     config = str(repository / "configs" / "classification_folder.yaml")
     net = ["--model.net.widths", "[4, 8]", "--trainer.max_epochs", "1"]
@@ -201,7 +201,7 @@ def test_without_a_test_split_the_report_has_the_classes_too(fit, image_folder, 
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(tiny_run, ranks, command):
+def test_two_processes_measure_the_same_as_one(tiny_run, ranks, command):
     """359 or fewer test images: uneven for two, and one alone leaves a process without any."""
     words = [str(tiny_run), "--data.batch_size", "50", "--trainer.accelerator", "cpu"]
     one = command("test", *words)
@@ -211,7 +211,7 @@ def test_two_processes_measure_what_one_does(tiny_run, ranks, command):
     assert tables[0] == tables[1] and len(tables[0]) == 14
 
 
-def test_early_stopping_says_why_and_can_be_turned_off(fit, capsys):
+def test_early_stopping_names_its_reason_and_can_be_disabled(fit, capsys):
     still = [*SHORTER, "--trainer.max_epochs", "3", "--model.optimizer.lr", "0", "--early_stopping.patience"]
     fit(*still, "1")
     assert re.search(r"stopped after epoch 2: val/accuracy has not improved", capsys.readouterr().out)
@@ -219,7 +219,7 @@ def test_early_stopping_says_why_and_can_be_turned_off(fit, capsys):
     assert "stopped after" not in capsys.readouterr().out
 
 
-def test_tensorboard_holds_curves_and_the_row_of_hyperparameters(tiny_run):
+def test_tensorboard_has_curves_and_hyperparameters(tiny_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tiny_run)).Reload()
@@ -238,7 +238,7 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     assert torch.allclose(sums / weights, wanted)
 
 
-def test_a_class_without_images_has_no_accuracy():
+def test_class_without_images_has_no_accuracy():
     values = logged(torch.eye(3)[[0, 2, 2]], torch.tensor([0, 2, 0]), cut=1)
     assert (values["test/accuracy/0"], values["test/accuracy/2"]) == (0.5, 1)
     assert "test/accuracy/1" not in values

@@ -7,7 +7,7 @@ from PIL import Image
 NAME = "\x1b]0;title\x07\x1b[2J\u202egnp.png"
 
 
-def test_a_file_with_an_evil_name_is_checked(command, repository: Path) -> None:
+def test_control_characters_in_file_names_are_escaped(command, repository: Path) -> None:
     for name in ("a", "b"):
         Path(f"data/{name}").mkdir(parents=True)
         for number in range(4):

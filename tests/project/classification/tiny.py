@@ -1,4 +1,4 @@
-"""What the configs of this slice need to run on tiny data, without a download."""
+"""Tiny data and arguments, with which the configs of this slice run without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ RUN = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--tra
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:
-    """For the command line, beside `--config`; the data are written into `folder`.
+    """Write tiny data into a folder, and return the arguments that a config needs beside `--config`.
 
     Args:
-        run: what stands in the config.
+        run: the content of the config.
+        folder: the folder of the data.
     """
     given = ["--data.root", str(folder)]
     kind = run["data"]["class_path"].rsplit(".", 1)[1]

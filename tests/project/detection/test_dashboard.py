@@ -2,8 +2,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kit.boxes.average_precision import ImageBoxes, error_share
 from kit.boxes.evaluation import BoxEvaluation
-from kit.boxes.metric import Seen, wrong
 
 
 def seen(detected, annotated, crowd=()):
@@ -15,7 +15,7 @@ def seen(detected, annotated, crowd=()):
     scores = torch.tensor([row[2] for row in detected])
     iscrowd = torch.tensor([int(place in crowd) for place in range(len(annotated))], dtype=torch.long)
     found = {"boxes": boxes[0], "labels": labels[0], "scores": scores}
-    return Seen(found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
+    return ImageBoxes(found, {"boxes": boxes[1], "labels": labels[1], "iscrowd": iscrowd})
 
 
 WRONG = [
@@ -32,11 +32,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("image", "share"), WRONG)
-def test_what_is_wrong_in_an_image(image, share):
-    assert wrong(image, 0.3) == pytest.approx(share)
+def test_error_share(image, share):
+    assert error_share(image, 0.3) == pytest.approx(share)
 
 
-def test_a_class_has_its_curve():
+def test_precision_recall_curve_of_a_class():
     evaluation = BoxEvaluation(["cat", "dog"])
     image = seen([(0, 1, 0.9), (50, 1, 0.5), (100, 1, 0.4)], [(0, 1), (100, 1), (200, 2)], crowd=())
     truth = image.annotated
@@ -51,7 +51,7 @@ def test_a_class_has_its_curve():
     assert scores[[0, 50, 51, 100]].tolist() == pytest.approx([0.9, 0.9, 0.4, 0.4])
 
 
-def test_a_tiny_run_has_its_pictures_and_curves(tiny_run):
+def test_pictures_and_curves_of_a_tiny_run(tiny_run):
     tags = EventAccumulator(str(tiny_run)).Reload().Tags()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(tags["images"]) == {*samples, "validation/map"}

@@ -30,7 +30,7 @@ def target(boxes, labels, size, crowd=None):
     }
 
 
-def test_boxes_are_fitted_as_the_image_is():
+def test_boxes_are_fitted_like_the_image():
     """100x200 into 40x60: by 0.3, to 30x60."""
     image, made = sample(torch.zeros(3, 40, 60, dtype=torch.uint8), target([[10, 20, 110, 100]], [2], (100, 200)))
     assert torch.allclose(made["boxes"].as_subclass(torch.Tensor), torch.tensor([[3.0, 6.0, 33.0, 30.0]]))
@@ -39,7 +39,7 @@ def test_boxes_are_fitted_as_the_image_is():
     assert made["annotated"].tolist() == [[10, 20, 110, 100]] and made["size"].tolist() == [100, 200]
 
 
-def test_a_batch_has_plain_tensors_and_no_box_without_area():
+def test_batch_has_plain_tensors_and_no_box_without_area():
     pixels = torch.zeros(3, 8, 9, dtype=torch.uint8)
     several, none = target([[1, 1, 4, 4], [2, 2, 2, 5]], [1, 2], (8, 9)), target([], [], (8, 9))
     images, targets = collate(*zip(*(sample(pixels, one) for one in (several, none)), strict=True))
@@ -70,7 +70,7 @@ def test_batches_of_files(tiny, tmp_path, cache, workers):
     assert torch.allclose(val.targets[0]["boxes"], val.targets[0]["annotated"] * torch.tensor([27 / 30, 20 / 22] * 2))
 
 
-def test_classes_are_counted_and_the_rarest_in_an_image_is_what_a_split_goes_by(tiny, tmp_path):
+def test_class_counts_and_strata(tiny, tmp_path):
     some = [tiny.Picture(f"{n}.jpg", names=["cat", "dog"] if n < 10 else ["cat", "cat"]) for n in range(30)]
     some += [tiny.Picture(f"{n}.jpg", boxes=[], names=[]) for n in range(30, 50)]
     some.append(tiny.Picture("crowd.jpg", names=["dog", "dog"], crowd=[True, True]))
@@ -87,7 +87,7 @@ def test_classes_are_counted_and_the_rarest_in_an_image_is_what_a_split_goes_by(
         Coco(root=str(tmp_path), group="^(x)").class_counts  # noqa: B018
 
 
-def test_groups_stay_together(tiny, tmp_path):
+def test_groups_are_not_split(tiny, tmp_path):
     some = [tiny.Picture(f"patient{n // 4}_{n}.jpg") for n in range(20)]
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
@@ -96,7 +96,7 @@ def test_groups_stay_together(tiny, tmp_path):
     assert val and not train & val
 
 
-def test_digit_scenes_are_drawn_once_and_for_all():
+def test_digit_scenes_do_not_change():
     one, other = ready(DigitScenes(scenes=40, seed=0)), ready(DigitScenes(scenes=40, seed=1))
     assert torch.equal(one.samples["test"].images, other.samples["test"].images)
     assert not torch.equal(one.samples["val"].images, other.samples["val"].images)
@@ -111,7 +111,7 @@ def test_digit_scenes_are_drawn_once_and_for_all():
     assert labels.min() == 1 and labels.max() == 10
 
 
-def test_a_digits_box_is_where_its_ink_is():
+def test_box_of_a_digit_encloses_its_ink():
     """The ground is darker than 161, and ink is brighter: within a box as without."""
     data = DigitScenes(scenes=30)
     samples = data.load_split("train")
@@ -145,7 +145,7 @@ def add_a_class_to_val(root):
         (add_a_class_to_val, "class-unknown", "val_0.xml"),
     ],
 )
-def test_one_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file):
+def test_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file):
     """A leak and a constant image are found as they are without it."""
     tiny.voc_parts(tmp_path, {"train": 5, "val": 2})
     shutil.copy(tmp_path / "JPEGImages" / "train_0.jpg", tmp_path / "JPEGImages" / "val_1.jpg")
@@ -163,7 +163,7 @@ def test_one_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file
             ready(Voc(root=str(tmp_path)))
 
 
-def test_an_annotation_without_a_bbox_hides_no_other_fault(tiny, tmp_path):
+def test_annotation_without_bbox_hides_no_other_fault(tiny, tmp_path):
     tiny.coco_parts(tmp_path, {"train": 4, "val": 2})
     file = tmp_path / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
@@ -191,7 +191,7 @@ def test_training_images_are_not_read_for_a_test(tiny, tmp_path):
     assert len(data.samples["train"]) == 3 and len(data.left_out["train"]) == 1
 
 
-def test_validation_images_alone_are_nothing_to_train_on(tiny, tmp_path):
+def test_data_without_train_are_refused(tiny, tmp_path):
     tiny.save(tmp_path / "images" / "val", tiny.pictures(3))
     tiny.yolo(tmp_path / "labels" / "val", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
@@ -202,7 +202,7 @@ def test_validation_images_alone_are_nothing_to_train_on(tiny, tmp_path):
         Yolo(root=str(tmp_path)).class_counts  # noqa: B018
 
 
-def test_two_spellings_of_a_class_are_found_but_letters_are_their_own(tiny, tmp_path):
+def test_similar_class_names_are_reported(tiny, tmp_path):
     for names, faults in (("cat\ndog\nDog_\n", 1), ("a\nA\nb\n", 0)):
         tiny.save(tmp_path / "images", tiny.pictures(3))
         tiny.yolo(tmp_path / "labels", tiny.pictures(3))
@@ -211,7 +211,7 @@ def test_two_spellings_of_a_class_are_found_but_letters_are_their_own(tiny, tmp_
         assert [fault.kind for fault in survey.faults].count("class-spelled-twice") == faults
 
 
-def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
+def test_copies_with_different_boxes_are_a_conflict(tiny, tmp_path):
     copies = [tiny.Picture("1.jpg"), tiny.Picture("2.jpg"), tiny.Picture("3.jpg"), tiny.Picture("4.jpg")]
     same, moved, renamed = copies[1:]
     same.boxes, same.names = same.boxes[::-1], same.names[::-1]  # the order says nothing
@@ -227,7 +227,7 @@ def test_one_image_with_other_boxes_is_a_conflict(tiny, tmp_path):
     }
 
 
-def test_a_file_is_no_folder_but_for_yolos_yaml(tiny, tmp_path):
+def test_root_may_be_a_file_for_yolo_only(tiny, tmp_path):
     file = tmp_path / "data.yaml"
     file.write_text("names: [cat, dog, owl]\ntrain: images\n")
     for kind in (Coco, Voc):

@@ -53,14 +53,14 @@ LARGE = [pytest.param(*case, marks=pytest.mark.slow) for case in zip(NAMES, [1, 
 
 
 @pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *LARGE])
-def test_each_net(name, channels):
+def test_exported_file_agrees_with_pytorch(name, channels):
     task, how = detector(name, channels), preprocessing(channels, fitted=True)
     images = pictures(channels, grain=32)
     assert sum(len(found["boxes"]) for found in Predictor(task, how).predict(images)) > 5
     assert difference(task, how, images=images) < 0.01
 
 
-def test_boxes_are_in_pixels_of_the_original_and_within_it():
+def test_boxes_are_in_pixels_of_the_original_image():
     _, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
     run = Onnx.open(file)
     for image in pictures(3, [(96, 64), (20, 200)]):
@@ -71,7 +71,7 @@ def test_boxes_are_in_pixels_of_the_original_and_within_it():
         assert found["boxes"][:, 2].max() > width / 2 and found["scores"].diff().max() <= 0
 
 
-def test_flips_are_left_out_and_said():
+def test_flips_are_left_out_with_a_message():
     task = detector("CnnFcos", flips=["horizontal", "both"])
     assert "flips (horizontal, both)" in task.exported().left_out and task.flips == ["horizontal", "both"]
     plain = task.plain()
@@ -80,7 +80,7 @@ def test_flips_are_left_out_and_said():
     assert not detector("CnnFcos").exported().left_out
 
 
-def test_pt2_takes_no_detector():
+def test_pt2_refuses_detectors():
     with pytest.raises(UserError, match="detection; ONNX does: --format onnx"):
         written(detector("CnnFcos"), preprocessing(), "pt2")
 
@@ -114,13 +114,13 @@ NAN = float("nan")
         ([(0.0, 0, NAN, 10, 0.9, 1)], [ONE], float("inf")),
     ],
 )
-def test_what_differs(file, torch_, apart):
+def test_difference_of_detections(file, torch_, apart):
     exported = Detector(NETS["CnnFcos"], 2, 3).exported()
     assert exported.difference(found(*file), found(*torch_)) == pytest.approx(apart)
     assert exported.difference(found(*torch_), found(*file)) == pytest.approx(apart)
 
 
-def test_where_a_net_gives_all_that_it_may_the_last_ones_are_uncertain():
+def test_lowest_scores_may_differ_if_the_limit_of_detections_is_reached():
     net = partial(CnnFcos, widths=[4, 8, 16], depth=1, neck=32)
     exported = Detector(net, 2, 3).exported()
     exported.net.detections_per_img = 2
@@ -136,7 +136,7 @@ def test_boxes_are_counted():
     assert exported.count(found(ONE, TWO, (*TWO[:4], 0.055, 2))) == 2 and exported.count(found()) == 0
 
 
-def test_the_readmes_program():
+def test_program_of_the_docs():
     model, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
     image = pictures()[0]
     found = model.predict([image])[0]
@@ -147,7 +147,7 @@ def test_the_readmes_program():
     assert float(score) == pytest.approx(float(found["scores"][0]), abs=1e-3)
 
 
-def test_a_run(tiny_run, capsys):
+def test_export_of_a_run(tiny_run, capsys):
     shutil.copytree(tiny_run, "run")
     export(["run"])
     said = capsys.readouterr().out

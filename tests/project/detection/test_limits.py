@@ -23,13 +23,13 @@ from project.detection import DigitScenes
         ("train: .\nnames: [a]\n" + "# " * 2**20, "bytes"),
     ],
 )
-def test_a_data_yaml_beyond_a_limit(text: str, word: str) -> None:
+def test_too_large_data_yaml_is_refused(text: str, word: str) -> None:
     Path("data.yaml").write_text(text)
     with pytest.raises(UserError, match=word):
         yolo.find(Path())
 
 
-def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipes_and_too_large_labels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yolo, "MAX_ANNOTATION_BYTES", 100)
     for name in ("a", "b", "c"):
         Image.new("L", (4, 4)).save(f"{name}.png")
@@ -44,7 +44,7 @@ def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_xml_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voc, "MAX_ANNOTATION_BYTES", 2_000_000)
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
@@ -64,7 +64,7 @@ def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
 
 
-def test_numbers_that_no_float_holds() -> None:
+def test_too_large_numbers_are_refused() -> None:
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 10**400, 1]}
     image = {"id": 1, "file_name": "a.png", "height": 4, "width": 4}
     parts = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}

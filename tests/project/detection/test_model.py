@@ -3,7 +3,7 @@ import torch
 
 from kit.ground.errors import UserError
 from kit.zoo import TorchvisionDetector
-from kit.zoo.detection import AsTheyAre, limit_detections
+from kit.zoo.detection import PadOnly, limit_detections
 from project.detection import CnnFcos
 
 TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "level": 1, "neck": 32}
@@ -33,12 +33,12 @@ def step_and_prediction(net, images):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(64, 96), (61, 77)])
-def test_own_net(channels, size):
+def test_net_of_the_project(channels, size):
     step_and_prediction(CnnFcos(3, channels, score_thresh=0.0, **TINY), torch.randn(2, channels, *size))
 
 
 @pytest.mark.parametrize(("size", "stride"), [((64, 96), 4), ((61, 77), 4)])
-def test_anchors_lie_on_the_strides_whatever_the_size(size, stride):
+def test_anchors_lie_on_the_strides_for_any_size(size, stride):
     net = CnnFcos(3, **TINY)
     batch, _ = net.transform(torch.zeros(1, 3, *size))
     features = net.backbone(batch.tensors)
@@ -51,7 +51,7 @@ def test_anchors_lie_on_the_strides_whatever_the_size(size, stride):
     assert len(anchors) == rows * columns and rows * stride >= size[0]
 
 
-def test_recipe_has_as_many_parameters_as_the_sketch():
+def test_number_of_parameters_of_the_config():
     assert sum(p.numel() for p in CnnFcos(3).parameters()) == pytest.approx(0.59e6, rel=0.01)
 
 
@@ -63,17 +63,17 @@ def test_torchvision(name, channels):
     assert net.backbone is net.net.backbone
 
 
-def test_torchvisions_own_resizing_and_normalising_are_gone():
+def test_torchvision_does_not_resize_and_normalise():
     images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
     for multiple, shape in ((32, (64, 96)), (40, (80, 120))):
-        batch, same = AsTheyAre(multiple)(images, targets())
+        batch, same = PadOnly(multiple)(images, targets())
         assert batch.tensors.shape[-2:] == shape and batch.image_sizes == [(64, 96)] * 2
         assert torch.equal(batch.tensors[:, :, :64, :96], images)
         assert batch.tensors.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(same[0]["boxes"], targets()[0]["boxes"])
 
 
-def test_weights_from_a_file_but_for_the_heads():
+def test_weights_from_a_file_except_the_heads():
     name = "fasterrcnn_mobilenet_v3_large_320_fpn"
     torch.manual_seed(0)
     source = TorchvisionDetector(7, 3, name).net.state_dict()
@@ -86,9 +86,9 @@ def test_weights_from_a_file_but_for_the_heads():
     assert torch.allclose(grey.state_dict()[first].sum(1), source[first].sum(1), atol=1e-5)
 
 
-def test_mistakes_are_said():
+def test_mistakes_are_one_line():
     for name in ("fasterrcnn_resnet50_fpn_v3", "resnet18"):
-        with pytest.raises(UserError, match=f"no detection model '{name}'"):
+        with pytest.raises(UserError, match=f"no model '{name}'"):
             TorchvisionDetector(3, 3, name)
     with pytest.raises(UserError, match=r"did you mean 'fasterrcnn_resnet50_fpn_v2'"):
         TorchvisionDetector(3, 3, "fasterrcnn_resnet50_fpn_v3")
@@ -111,7 +111,7 @@ BEFORE = {"CnnFcos": (1000, 100), "ssdlite320_mobilenet_v3_large": (300, 300), "
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("retina")) for n in NETS])
-def test_a_net_gives_as_many_detections_as_the_data_need(name):
+def test_limit_detections(name):
     net = NETS[name]()
     inner = getattr(net, "net", net)
     if name.startswith("fasterrcnn"):

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 import project
-from kit.boxes.predictions import Predictions
+from kit.boxes.predictions import BoxPredictions
 from kit.data import Preprocessing
 from kit.prediction import Predictor, predict
 from project.detection.task import Detector
@@ -46,7 +46,7 @@ def finder(size: tuple[int, int]) -> Predictor:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (20, 64), (64, 20), (120, 200)])
-def test_boxes_are_in_the_images_own_pixels(size):
+def test_boxes_are_in_pixels_of_the_image(size):
     """A white field in a black photograph of 60x100, however it was fitted into the net's size."""
     image = torch.zeros(3, 60, 100, dtype=torch.uint8)
     image[:, 10:40, 20:80] = 255
@@ -56,8 +56,8 @@ def test_boxes_are_in_the_images_own_pixels(size):
     assert (found["boxes"][0] - torch.tensor([20.0, 10, 80, 40])).abs().max() < 100 / min(size) + 1
 
 
-def test_cocos_results_and_pictures():
-    results = Predictions(Path(), ["cat", "dog"])
+def test_coco_results_and_pictures():
+    results = BoxPredictions(Path(), ["cat", "dog"])
     found = {"boxes": torch.tensor([[2.0, 3, 10, 8.254]]), "scores": torch.tensor([0.75]), "labels": torch.tensor([2])}
     nothing = {key: value[:0] for key, value in found.items()}
     to_pil_image(torch.zeros(3, 300, 400, dtype=torch.uint8)).save("0042.png")
@@ -75,8 +75,8 @@ def test_cocos_results_and_pictures():
     assert not list(Path().rglob("*.part*"))
 
 
-def test_no_two_images_have_one_id():
-    results = Predictions(Path(), ["cat"], pictures=False)
+def test_image_ids_are_unique():
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
     names = ["0001", "1", "\u0661", "000000397133", "-3", "1.0", "a/2", "2", "1"]
     for name in names:
@@ -86,16 +86,16 @@ def test_no_two_images_have_one_id():
     assert ids == [1, "1", "\u0661", 397133, "-3", "1.0", "a/2", 2, "1"]
 
 
-def test_a_file_name_that_is_no_text():
-    results = Predictions(Path(), ["cat"], pictures=False)
+def test_undecodable_file_name():
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     found = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
     results.add(Path("\udcff.png"), "\udcff", found)
     results.finish()
     assert json.loads(Path("predictions.json").read_text("utf-8"))[0]["file_name"] == "\udcff.png"
 
 
-def test_a_strip_has_a_picture():
-    results = Predictions(Path(), ["cat"])
+def test_picture_of_a_narrow_image():
+    results = BoxPredictions(Path(), ["cat"])
     Image.new("RGB", (2000, 2)).save("strip.png")
     results.picture(Path("strip.png"), "strip", {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0),
                                                  "labels": torch.zeros(0, dtype=torch.long)})  # fmt: skip
@@ -103,8 +103,8 @@ def test_a_strip_has_a_picture():
 
 
 @pytest.mark.parametrize(("score", "seen"), [(0.7, True), (0.8, False)])
-def test_the_least_score_is_of_the_pictures_alone(score, seen):
-    results = Predictions(Path(), ["cat", "dog"], score=score)
+def test_score_option_applies_to_pictures_only(score, seen):
+    results = BoxPredictions(Path(), ["cat", "dog"], score=score)
     found = {"boxes": torch.tensor([[20.0, 30, 100, 200]]), "scores": torch.tensor([0.75]), "labels": torch.tensor([2])}
     Image.new("RGB", (400, 300)).save("a.png")
     results.picture(Path("a.png"), "a", found)
@@ -114,13 +114,13 @@ def test_the_least_score_is_of_the_pictures_alone(score, seen):
     assert len(json.loads(Path("predictions.json").read_text())) == 1
 
 
-def test_without_boxes_it_is_an_empty_list():
-    results = Predictions(Path(), ["cat"], pictures=False)
+def test_predictions_without_boxes():
+    results = BoxPredictions(Path(), ["cat"], pictures=False)
     assert results.finish() == [Path("predictions.json")]
     assert json.loads(Path("predictions.json").read_text()) == []
 
 
-def test_a_run_on_the_command_line_and_in_python(tiny_run):
+def test_predict_by_command_line_and_python(tiny_run):
     for number, size in enumerate([(96, 64), (200, 210), (31, 47)]):
         Image.new("RGB", size, (90, 60 * number, 50)).save(f"{number}.png")
     predict([str(tiny_run), "0.png", "1.png", "2.png", "--out", "out"])

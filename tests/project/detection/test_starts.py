@@ -35,7 +35,7 @@ def tensors_of(name: str) -> dict[str, torch.Tensor]:
         for way in ("weights", "pretrained")
     ],
 )
-def test_a_checkpoint_fits_whatever_the_start_was(name, way, monkeypatch):
+def test_checkpoint_fits_any_start(name, way, monkeypatch):
     tensors = tensors_of(name)
 
     def make(**start):
@@ -45,7 +45,7 @@ def test_a_checkpoint_fits_whatever_the_start_was(name, way, monkeypatch):
     starts.same_net(make, starts.arguments(way, tensors, monkeypatch), source, torch.rand(1, 3, 64, 64))
 
 
-def test_the_norms_of_pretrained_weights_stay_as_they_are(monkeypatch):
+def test_norms_of_pretrained_weights_are_fixed(monkeypatch):
     net = TorchvisionDetector(3, 3, MOBILE, **starts.arguments("weights", tensors_of(MOBILE), monkeypatch))
     net.eval()
     net.train()
@@ -70,7 +70,7 @@ NETS = [
 
 
 @pytest.mark.parametrize(("name", "way"), NETS)
-def test_all_the_way(name, way, fit, repository, tiny, monkeypatch, capsys, tmp_path):
+def test_fit_test_predict_export_and_resume(name, way, fit, repository, tiny, monkeypatch, capsys, tmp_path):
     tiny.coco_parts(tmp_path / "data", {"train": 4, "val": 2, "test": 2})
     config = str(repository / "configs" / "detection_finetune.yaml")
     net_class = "kit.zoo.TorchvisionDetector" if name else "project.detection.CnnFcos"

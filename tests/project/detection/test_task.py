@@ -56,7 +56,7 @@ def test_overfits_one_batch():
     assert {key.split("/")[-1] for key in values if key.startswith("test/map_50/")} <= set(map(str, range(10)))
 
 
-def test_the_score_is_the_average_precision():
+def test_score_is_the_average_precision():
     task, one = detector(), batch(6)
     task.net.score_thresh = 0.0
     values: dict[str, float] = {}
@@ -71,7 +71,7 @@ def test_the_score_is_the_average_precision():
     assert math.isnan(task.evaluation("val").score())
 
 
-def test_crowds_do_not_train_and_count_neither_way():
+def test_crowds_are_neither_trained_on_nor_measured():
     task, one = detector(), batch(2)
     single = [{**target, "crowd": torch.zeros_like(target["crowd"])} for target in one.targets]
     more = []
@@ -83,7 +83,7 @@ def test_crowds_do_not_train_and_count_neither_way():
     assert torch.allclose(*losses)
 
 
-def test_norms_and_biases_do_not_decay_and_frozen_parameters_are_left_out():
+def test_parameter_groups():
     task = detector(schedule=None)
     task.net.backbone.trunk.levels[0].requires_grad_(False)
     groups = task.configure_optimizers().param_groups
@@ -92,7 +92,7 @@ def test_norms_and_biases_do_not_decay_and_frozen_parameters_are_left_out():
     assert all(p.requires_grad for group in groups for p in group["params"])
 
 
-def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
+def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
     reported = (tiny_run / "printed.txt").read_text()
     results = json.loads((tiny_run / "results.json").read_text())
     assert {"test/map", "test/map_50", "test/map_75", "test/map/3", "test/map_50/3", "train_seconds"} <= set(results)
@@ -106,7 +106,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
-def test_two_processes_train_and_measure_what_one_does(repository, ranks, capsys, scenes):
+def test_two_processes_train_and_measure_the_same_as_one(repository, ranks, capsys, scenes):
     """13 test images, or a single one, which leaves a process without any."""
     words = ["--config", str(repository / "configs" / "detection.yaml"), *SHORT, *DDP]
     words += ["--data.batch_size", "2", "--data.scenes", str(scenes), "--model.net.score_thresh", "0.001"]
@@ -121,7 +121,7 @@ def test_two_processes_train_and_measure_what_one_does(repository, ranks, capsys
 
 
 @pytest.mark.slow
-def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny, capsys):
+def test_other_data_are_tested_with_the_classes_of_the_model(fit, repository, tiny, capsys):
     for name, count in (("one", {"train": 4, "val": 2}), ("other", {"train": 3})):
         Path(name).mkdir()
         tiny.voc_parts(Path(name), count)
@@ -140,7 +140,7 @@ def test_other_data_are_tested_with_the_models_own_classes(fit, repository, tiny
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Voc", "Yolo"])
-def test_the_finetuning_config_takes_every_format(fit, repository, tiny, capsys, kind):
+def test_finetuning_config_with_every_format(fit, repository, tiny, capsys, kind):
     some = tiny.pictures(6)
     tiny.save(Path("d"), some)
     {"Voc": tiny.voc, "Yolo": tiny.yolo}[kind](Path("d"), some)
@@ -187,13 +187,13 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     assert task.additive
 
 
-def test_detectors_that_sample_say_that_their_losses_do_not_add_up():
+def test_detectors_that_sample_are_not_additive():
     for name, wanted in (("ssdlite320_mobilenet_v3_large", False), ("retinanet_resnet50_fpn", True)):
         net = TorchvisionDetector(num_classes=3, name=name)
         assert Detector(lambda net=net, **_: net, 3, 3).additive is wanted
 
 
-def test_crowded_images_raise_the_limit_of_net_metric_and_checkpoint(fit, repository, tiny):
+def test_many_objects_raise_the_limit_of_detections(fit, repository, tiny):
     """The densest training image has 130 boxes that are no crowds."""
     boxes = [(2.0 * (k % 13), 2.0 * (k // 13), 2.0 * (k % 13) + 2, 2.0 * (k // 13) + 2) for k in range(131)]
     dense = tiny.Picture("dense.jpg", (24, 30), boxes, ["cat"] * 131, crowd=[k == 0 for k in range(131)])
@@ -203,7 +203,7 @@ def test_crowded_images_raise_the_limit_of_net_metric_and_checkpoint(fit, reposi
     config = ["--config", str(repository / "configs" / "detection_bccd.yaml"), "--data", "project.detection.Coco"]
     run = fit(*config, "--data.root", "d", "--data.image_size", "[32, 40]", *NET, "--trainer.max_epochs", "1")
     task = load(run).task
-    assert (task.limit, task.evaluation("val").limit, task.net.detections_per_img) == (130, 130, 130)
+    assert (task.max_detections, task.evaluation("val").max_detections, task.net.detections_per_img) == (130, 130, 130)
     assert task.net.topk_candidates == 1300
     few = detector()
-    assert (few.limit, few.evaluation("test").limit, few.net.detections_per_img) == (100, 100, 100)
+    assert (few.max_detections, few.evaluation("test").max_detections, few.net.detections_per_img) == (100, 100, 100)

@@ -121,10 +121,11 @@ def coco_parts(root: Path, counts: dict[str, int]) -> None:
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:
-    """For the command line, beside `--config`; the data are written into `folder`.
+    """Write tiny data into a folder, and return the arguments that a config needs beside `--config`.
 
     Args:
-        run: what stands in the config.
+        run: the content of the config.
+        folder: the folder of the data.
     """
     given = ["--data.root", str(folder)]
     kind = run["data"]["class_path"].rsplit(".", 1)[1]

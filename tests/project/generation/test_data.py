@@ -13,7 +13,7 @@ def shown(data, loader):
     return [data.on_after_batch_transfer(batch, 0) for batch in loader]
 
 
-def test_digits_are_from_minus_one_to_one_and_the_parts_are_disjoint():
+def test_digits_are_from_minus_one_to_one_in_disjoint_splits():
     data = Digits(batch_size=500)
     data.setup("fit")
     assert (len(data.samples["train"]), len(data.samples["val"]), len(data.samples["test"])) == (1295, 143, 359)
@@ -23,7 +23,7 @@ def test_digits_are_from_minus_one_to_one_and_the_parts_are_disjoint():
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
-def test_a_test_has_the_training_images_too():
+def test_test_also_has_the_training_images():
     data = Digits(batch_size=500)
     data.setup("test")
     images, classes = data.images("train", range(1295))
@@ -32,8 +32,8 @@ def test_a_test_has_the_training_images_too():
     assert torch.equal(some, data.samples["test"].images[[7, 3]])
 
 
-def test_another_scale_is_refused():
-    with pytest.raises(UserError, match=r"leave data\.mean and data\.std out"):
+def test_other_mean_and_std_are_refused():
+    with pytest.raises(UserError, match=r"leave out data\.mean and data\.std"):
         Digits(mean=[0.1], std=[0.5])
     Digits(mean=[0.5], std=[0.5])
 
@@ -54,7 +54,7 @@ def test_folders_of_classes():
 
 
 @pytest.mark.parametrize("below", ["", "train/"])
-def test_images_of_one_kind(below):
+def test_images_without_class_folders(below):
     painted(*(f"photos/{below}{n}.png" for n in range(9)))
     data = ImageFolder("photos", image_size=(6, 8))
     data.setup("fit")
@@ -63,7 +63,7 @@ def test_images_of_one_kind(below):
     assert data.evaluated == "val"
 
 
-def test_mistakes_of_folders():
+def test_invalid_folders_are_one_line():
     with pytest.raises(UserError, match="no data folder"):
         ImageFolder("gone")
     Path("empty").mkdir()

@@ -16,7 +16,7 @@ from kit.data import Preprocessing
 from kit.exporting import export
 from kit.exporting.file_formats import Onnx
 from kit.ground.errors import UserError
-from kit.samples.noise import noise
+from kit.samples.images import noise
 from project.generation import Euler, Generator, Heun, UNet
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
@@ -49,17 +49,17 @@ DEAR = [pytest.param(*case, marks=pytest.mark.slow) for case in (("guided", 1), 
 
 
 @pytest.mark.parametrize(("way", "patch"), [("euler", 1), *DEAR])
-def test_a_generator(way, patch):
+def test_exported_generator(way, patch):
     assert difference(generator(patch=patch, **WAYS[way]), how(2, (7, 10))) <= 1
 
 
 @pytest.mark.slow
-def test_a_generator_as_pt2():
+def test_exported_generator_as_pt2():
     assert difference(generator(patch=2, solver=Euler(1), guidance=2.0), how(2, (7, 10)), "pt2") <= 1
 
 
 @pytest.mark.slow
-def test_the_noise_the_classes_and_the_guidance_matter():
+def test_noise_classes_and_guidance_change_the_output():
     task, start = generator(**WAYS["guided"]), noise(range(4), (1, 2, 8, 6))
     _, _, file = written(task, how(2, (8, 6)))
     run, classes = Onnx.open(file), torch.tensor([0, 1, 2, 3])
@@ -72,7 +72,7 @@ def test_the_noise_the_classes_and_the_guidance_matter():
     assert not torch.equal(task.sampler(1).images(*given), task.sampler().images(*given))
 
 
-def test_what_differs_is_told():
+def test_difference_of_images():
     exported = generator().exported()
     image = torch.full((2, 3, 4), 100, dtype=torch.uint8)
     other = image.permute(1, 2, 0).clone()
@@ -81,13 +81,13 @@ def test_what_differs_is_told():
     assert exported.difference({"images": other[1:]}, image) == float("inf")
 
 
-def test_images_of_several_sizes_say_nothing_of_a_samples():
-    with pytest.raises(UserError, match="no sample's is known"):
+def test_several_image_sizes_are_refused():
+    with pytest.raises(UserError, match="the training images had several sizes"):
         generator().exported().example(how(2, None), 3)
 
 
 @pytest.mark.slow
-def test_the_readmes_program_makes_images():
+def test_program_of_the_docs_generates_images():
     _, _, file = written(generator(1, **WAYS["euler"]), how(1, (8, 6)))
     making = program("generation.md")
     fewer = making.replace("[3, 3, 7]", "[2, 2, 1]")
@@ -99,8 +99,8 @@ def test_the_readmes_program_makes_images():
         assert abs(np.asarray(Image.open(f"sample{place}.png")).astype(int) - image[0].numpy()).max() <= 1
 
 
-def test_a_run(fit, monkeypatch, capsys):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+def test_export_of_a_run(fit, monkeypatch, capsys):
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
     run = fit("--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
               "--trainer.limit_test_batches", "1", "--model.net.widths", "[8]", "--model.samples", "10",
               "--model.solver.steps", "1")  # fmt: skip
@@ -116,16 +116,16 @@ def test_a_run(fit, monkeypatch, capsys):
     assert "bit for bit those of the net" in capsys.readouterr().out
 
 
-def test_a_generator_whose_file_does_not_agree(monkeypatch):
+def test_file_that_does_not_agree_is_refused(monkeypatch):
     """Steps that are not the run's."""
     task = generator(**WAYS["euler"])
     exported = task.exported()
-    exported.sampler.solver = Euler(1)
+    exported.net.solver = Euler(1)
     monkeypatch.setattr(task, "exported", lambda: exported)
     assert difference(task, how(2, (8, 8))) > 1
 
 
-def test_what_the_file_says_of_itself():
+def test_metadata_of_the_file():
     import onnx
 
     _, _, file = written(generator(**WAYS["euler"]), how(2, (8, 6)))

@@ -43,7 +43,7 @@ def test_faults_of_folders_of_classes(kind):
             ImageFolder("photos").setup("fit")
 
 
-def test_clean_folders_have_none():
+def test_clean_folders_have_no_faults():
     write()
     assert full_survey(ImageFolder("photos")).faults == []
 

@@ -20,7 +20,7 @@ SHORT = ["--config", str(CONFIGS / "generation.yaml"), "--trainer.limit_train_ba
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
 
 
 def generator() -> Generator:
@@ -28,7 +28,7 @@ def generator() -> Generator:
     return Generator(partial(UNet, widths=[8, 16]), 3, 3)
 
 
-def test_in_parts_the_gradient_is_that_of_the_whole_batch():
+def test_gradient_of_parts_equals_that_of_the_batch():
     same_gradient(generator())
 
 
@@ -44,7 +44,7 @@ def with_room_for(count: int, monkeypatch) -> None:
     monkeypatch.setattr(UNet, "forward", forward)
 
 
-def test_samples_are_the_same_in_halves(monkeypatch):
+def test_samples_are_the_same_in_halved_batches(monkeypatch):
     task, classes = Generator(partial(UNet, widths=[8]), 3, 2, solver=Euler(2)).eval(), torch.arange(20) % 3
     torch.nn.init.normal_(task.net.head[2].weight, 0, 0.3)
     wanted = task.sample(classes, range(20), (6, 7))
@@ -70,7 +70,7 @@ def tested(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_report_is_the_same_with_little_memory_and_with_two_processes(fit, tested, ranks, monkeypatch):
+def test_report_is_the_same_with_little_memory_and_two_processes(fit, tested, ranks, monkeypatch):
     run = fit(*SHORT, "--trainer.limit_test_batches", "3", "--data.batch_size", "18")
     wanted = tested(str(run))
     assert {"test/agreement", "test/loss", "test/explained", "test/frechet_distance"} <= set(wanted)
@@ -90,8 +90,10 @@ MEASURE = """
 import json, sys
 import project
 from kit.cli import process, verbs
+from kit.samples import judge
 
 if __name__ == "__main__":
+    judge.MIN_STEPS = 5
     process.quiet()
     verbs.report = lambda metrics, *_: print("figures", json.dumps(metrics))
     verbs.test(sys.argv[1:])
@@ -99,7 +101,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_nan_in_a_batch_costs_a_step_and_is_told(fit, capsys):
+def test_batch_with_nan_is_skipped_with_a_message(fit, capsys):
     run = fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.callbacks+=poison.Poison",
               "--trainer.callbacks.where", "input", "--trainer.callbacks.steps", "[2]")  # fmt: skip
     said = capsys.readouterr().out
@@ -109,7 +111,7 @@ def test_a_nan_in_a_batch_costs_a_step_and_is_told(fit, capsys):
 
 
 @pytest.mark.slow
-def test_early_stopping_stops(fit, capsys):
+def test_early_stopping_applies(fit, capsys):
     fit(*SHORT, "--trainer.limit_test_batches", "1", "--trainer.max_epochs", "9", "--model.optimizer.lr", "0",
         "--early_stopping.patience", "2", "--trainer.callbacks", "[]")  # fmt: skip
     said = capsys.readouterr().out

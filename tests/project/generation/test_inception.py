@@ -10,7 +10,7 @@ import torch
 from kit.cli import verbs
 from kit.ground.errors import UserError
 from kit.samples import inception
-from kit.samples.metric import frechet_distance
+from kit.samples.evaluation import frechet_distance
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def images(count: int, channels: int, bright: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_the_distances_are_those_of_the_features(weights):
+def test_fid_equals_the_distance_of_the_features(weights):
     real, near, far = images(6, 1), images(7, 1), images(8, 1, bright=50)
     found = inception.distances(str(weights), real, {"itself": real, "near": near, "far": far}, CPU)
     net = inception.load(str(weights)).inception
@@ -55,7 +55,7 @@ def test_the_distances_are_those_of_the_features(weights):
 
 
 @pytest.mark.slow
-def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, monkeypatch):
+def test_first_process_computes_fid_alone(weights, monkeypatch):
     def gathered(*_, **__) -> None:
         raise AssertionError("the others are not there")
 
@@ -64,18 +64,12 @@ def test_the_first_of_several_processes_does_not_wait_for_the_others(weights, mo
     assert inception.distances(str(weights), images(6, 1), {"near": images(7, 1)}, CPU)["near"] > 0
 
 
-def test_channels():
-    four = images(2, 4)
-    assert torch.equal(inception.in_three_channels(four), four[:, :3])
-    assert torch.equal(inception.in_three_channels(four[:, :1]), four[:, [0, 0, 0]])
-
-
 class Evil:
     def __reduce__(self):
         return Path.touch, (Path("evil"),)
 
 
-def test_mistakes_are_told_in_one_line(monkeypatch):
+def test_mistakes_are_one_line(monkeypatch):
     pytest.importorskip("torch_fidelity")
     Path("other.pth").write_bytes(pickle.dumps(Evil()))
     torch.save({"weight": torch.zeros(3)}, "small.pth")
@@ -94,8 +88,8 @@ def test_mistakes_are_told_in_one_line(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_has_it(weights, fit, monkeypatch, capsys):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+def test_report_has_fid(weights, fit, monkeypatch, capsys):
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
     short = ["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--model.samples",
              "6", "--data.batch_size", "6", "--trainer.limit_test_batches", "1", "--model.net.widths", "[8]",
              "--model.solver.steps", "1"]  # fmt: skip

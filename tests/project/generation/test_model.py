@@ -25,17 +25,17 @@ def test_shapes(size, options):
 
 
 @pytest.mark.parametrize("widths", [[], [12], [0, 8]])
-def test_widths_that_cannot_be_normalised_are_refused(widths):
+def test_invalid_widths_are_refused(widths):
     with pytest.raises(UserError, match=r"model\.net\.widths is .*, but must be multiples of 8"):
         UNet(3, widths=widths)
 
 
-def test_it_begins_with_nothing():
+def test_velocity_is_zero_at_the_start():
     out = UNet(5, 3, widths=[8, 16])(torch.randn(2, 3, 8, 6), torch.rand(2), torch.tensor([0, 5]))
     assert torch.equal(out, torch.zeros_like(out))
 
 
-def test_time_and_class_matter_and_the_rest_of_the_batch_does_not():
+def test_output_depends_on_time_and_class_but_not_on_the_batch():
     net, images = stirred(widths=[8, 16]), torch.randn(2, 3, 8, 6)
     out = net(images, torch.tensor([0.2, 0.7]), torch.tensor([1, 4]))
     assert torch.allclose(net(images[1:], torch.tensor([0.7]), torch.tensor([4])), out[1:], atol=1e-5)
@@ -43,7 +43,7 @@ def test_time_and_class_matter_and_the_rest_of_the_batch_does_not():
     assert not torch.allclose(net(images[1:], torch.tensor([0.7]), torch.tensor([5])), out[1:], atol=1e-2)
 
 
-def test_every_place_sees_the_whole_image():
+def test_every_pixel_depends_on_the_whole_image():
     net, images = stirred(widths=[8, 16]), torch.randn(1, 3, 32, 32)
     one, other = images.clone(), images.clone()
     other[0, :, 0, 0] += 5

@@ -9,7 +9,7 @@ from PIL import Image
 import project
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from kit.samples.predictions import Predictions, columns
+from kit.samples.predictions import SampleFiles, columns
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 
@@ -24,7 +24,7 @@ def make():
     from kit.cli import process, verbs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kit.samples.judge.LEAST", 5)
+        patch.setattr("kit.samples.judge.MIN_STEPS", 5)
         process.quiet()
         verbs.fit(["--config", CONFIG, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20",
                    "--trainer.limit_test_batches", "1", "--trainer.callbacks", "[]", "--model.net.widths", "[8]",
@@ -35,7 +35,7 @@ def files(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(folder, "samples").iterdir())}
 
 
-def test_a_grid_and_the_files(run, capsys):
+def test_grid_and_files(run, capsys):
     predict([str(run), "--num_samples", "7", "--classes", "3,7", "--seed", "1", "--out", "out"])
     assert "made: out/grid.png, out/samples" in capsys.readouterr().out
     names = [f"0000{place}_{(3, 7)[place % 2]}.png" for place in range(7)]
@@ -54,11 +54,11 @@ def test_a_grid_and_the_files(run, capsys):
     ("count", "classes", "wanted"),
     [(100, 10, 10), (100, 2, 10), (100, 3, 9), (7, 10, 10), (100, 1, 10), (1000, 1, 20), (900, 7, 14), (900, 30, 20)],
 )
-def test_columns_of_the_grid(count, classes, wanted):
+def test_number_of_columns_of_the_grid(count, classes, wanted):
     assert columns(count, classes) == wanted
 
 
-def test_a_seed_gives_the_same_files_with_any_batch_size(run):
+def test_seed_gives_the_same_files_with_any_batch_size(run):
     for name, words in {"a": [], "b": ["--batch_size", "3"], "c": ["--seed", "5"], "d": ["--num_samples", "4"]}.items():
         predict([str(run), "--num_samples", "12", "--seed", "4", "--out", name, *words])
     assert files("a") == files("b") and len(files("a")) == 12
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_same_files_with_any_batch_size(run):
     assert files("d").items() <= files("a").items()
 
 
-def test_steps_solver_churn_and_guidance_may_be_others(run):
+def test_options_of_the_solver(run):
     others = {
         "a": [],
         "b": ["--steps", "1"],
@@ -81,7 +81,7 @@ def test_steps_solver_churn_and_guidance_may_be_others(run):
     assert len({content for name in others for content in [files(name)["00002_2.png"]]}) == 5
 
 
-def test_by_default_a_hundred_of_all_classes_in_the_run(run):
+def test_default_is_a_hundred_samples_of_all_classes(run):
     predict([str(run), "--steps", "1"])
     names = [path.stem for path in sorted((run / "predictions" / "samples").iterdir())]
     assert names == [f"{place:05}_{place % 10}" for place in range(100)]
@@ -110,7 +110,7 @@ def test_mistakes(run, words, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_from_python(run):
+def test_samples_from_python(run):
     model = project.load(run)
     predict([str(run), "--num_samples", "3", "--seed", "0", "--out", "out"])
     import torch
@@ -122,8 +122,8 @@ def test_from_python(run):
         model.predict(["a.jpg"])
 
 
-def test_a_class_by_its_first_word():
+def test_class_by_its_first_word():
     names = ["3 - three", "33 - many", "7 up", "7 down"]
-    assert Predictions(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
+    assert SampleFiles(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
     with pytest.raises(UserError, match="no class '7'"):
-        Predictions(Path("out"), names, classes="7")
+        SampleFiles(Path("out"), names, classes="7")

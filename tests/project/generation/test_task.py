@@ -21,7 +21,7 @@ SHORT = ["--config", CONFIG, "--trainer.limit_train_batches", "4", "--trainer.li
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch):
-    monkeypatch.setattr("kit.samples.judge.LEAST", 5)
+    monkeypatch.setattr("kit.samples.judge.MIN_STEPS", 5)
 
 
 def generator(**options) -> Generator:
@@ -36,10 +36,10 @@ class Exact(torch.nn.Module):
         super().__init__()
         self.asked = []
 
-    def forward(self, places, times, classes):
+    def forward(self, points, times, classes):
         self.asked.append(classes)
         shade = torch.tensor([-1.0, -0.5, 0.5, 0.0])[classes].view(-1, 1, 1, 1)
-        return (shade - places) / (1 - times).view(-1, 1, 1, 1)
+        return (shade - points) / (1 - times).view(-1, 1, 1, 1)
 
 
 def batch(count: int, size: tuple[int, int] = (4, 5)) -> Batch:
@@ -47,7 +47,7 @@ def batch(count: int, size: tuple[int, int] = (4, 5)) -> Batch:
     return Batch(torch.rand(count, 2, *size) * 2 - 1, keys % 3, keys)
 
 
-def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
+def test_targets_are_the_velocities_from_noise_to_image(monkeypatch):
     task, given = Generator(Exact, 3, 2, unlabelled=0.5), batch(2000)
     flows, task.log = [], lambda *_, **__: None
     whole = task.loss_terms
@@ -55,7 +55,7 @@ def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
     loss = task.training_step(given, 0)
     flow = flows[0]
     share = flow.times.view(-1, 1, 1, 1)
-    assert torch.allclose(flow.places + (1 - share) * flow.velocities, given.images, atol=1e-5)
+    assert torch.allclose(flow.points + (1 - share) * flow.velocities, given.images, atol=1e-5)
     start = given.images - flow.velocities
     assert abs(float(start.mean())) < 0.02 and abs(float(start.std()) - 1) < 0.02
     spread = flow.times.logit()
@@ -63,7 +63,7 @@ def test_what_is_learned_is_the_way_from_noise_to_the_image(monkeypatch):
     withheld = flow.classes == 3
     assert abs(float(withheld.float().mean()) - 0.5) < 0.05
     assert torch.equal(flow.classes[~withheld], given.targets[~withheld])
-    found = task(flow.places, flow.times, flow.classes)
+    found = task(flow.points, flow.times, flow.classes)
     assert torch.allclose(loss, (found - flow.velocities).square().mean())
 
 
@@ -78,7 +78,7 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     assert torch.allclose(sums / weights, wanted)
 
 
-def test_an_evaluation_asks_the_same_each_time():
+def test_evaluations_use_the_same_noise():
     task, given = generator().eval(), batch(50)
     torch.nn.init.normal_(task.net.head[2].weight)
     whole = task.evaluate(given)
@@ -88,32 +88,32 @@ def test_an_evaluation_asks_the_same_each_time():
     assert not torch.allclose(task.evaluate(given._replace(keys=given.keys + 1)), whole, atol=1e-2)
 
 
-def test_the_score_is_the_share_that_is_known():
+def test_score_is_the_explained_share():
     there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
     evaluation = generator().evaluation("val")
     evaluation.update(torch.arange(3), torch.stack([there, missed], 1), None)
     assert evaluation.score() == pytest.approx(0.75) == score_of(evaluation.shares())
 
 
-def test_samples_are_where_the_velocity_leads():
+def test_samples_are_the_end_of_the_path():
     task = Generator(Exact, 3, 2, solver=Euler(4))
     made = task.sample(torch.tensor([0, 1, 2, 1]), range(4), (3, 5), batch_size=3)
     assert made.shape == (4, 2, 3, 5) and made.dtype == torch.uint8
     assert [image.unique().tolist() for image in made] == [[0], [64], [191], [64]]
 
 
-def test_guidance_goes_beyond_the_class():
+def test_guidance_extrapolates_beyond_the_class():
     """Twice: from grey (0) to the class (0.5) and as far again."""
     task = Generator(Exact, 3, 2, solver=Euler(4), guidance=2)
     assert task.sample(torch.tensor([2]), [0], (3, 5)).unique().tolist() == [255]
     asked = torch.cat(task.net.asked)
     assert asked.tolist() == [2, 3] * 4
     task.net.asked.clear()
-    assert task.sample(torch.tensor([2]), [0], (3, 5), by=task.sampler(1)).unique().tolist() == [191]
+    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.sampler(1)).unique().tolist() == [191]
     assert torch.cat(task.net.asked).tolist() == [2] * 4
 
 
-def test_a_sample_is_its_seeds_whatever_the_others_are():
+def test_sample_depends_on_its_seed_only():
     task = generator().eval()
     torch.nn.init.normal_(task.net.head[2].weight)
     classes, seeds = torch.arange(9) % 3, [5, 1, 2, 3, 4, 9, 8, 7, 6]
@@ -125,7 +125,7 @@ def test_a_sample_is_its_seeds_whatever_the_others_are():
 
 
 @pytest.mark.slow
-def test_it_overfits_one_batch():
+def test_overfits_one_batch():
     """Of two images it makes these two."""
     torch.manual_seed(0)
     task = Generator(lambda **sizes: UNet(widths=[16], **sizes), 2, 1, unlabelled=0.0)
@@ -142,7 +142,7 @@ def test_it_overfits_one_batch():
     assert (made - images.repeat(4, 1, 1, 1)).abs().mean() < 0.1
 
 
-def test_values_that_make_no_sense_are_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(UserError, match=r"unlabelled is 1\.0"):
         generator(unlabelled=1.0)
     with pytest.raises(UserError, match=r"model\.samples is 1, but must be at least 2"):
@@ -153,7 +153,7 @@ def test_values_that_make_no_sense_are_refused():
         Euler(0)
 
 
-def test_a_run_and_its_test_again(fit, capsys):
+def test_report_equals_a_later_test(fit, capsys):
     run = fit(*SHORT, "--trainer.max_epochs", "2")
     said = capsys.readouterr().out
     assert len(re.findall("training a classifier that judges samples", said)) == 1
@@ -183,7 +183,7 @@ def test_a_run_and_its_test_again(fit, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
+def test_resumed_run_equals_an_uninterrupted_one(fit):
     long = ["--trainer.max_epochs", "3", "--model.schedule", "null"]
     whole = fit(*SHORT, *long, "--name", "whole")
     half = fit(*SHORT, "--trainer.max_epochs", "2", "--model.schedule", "null", "--name", "half")
@@ -197,7 +197,7 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(fit):
 
 
 @pytest.mark.slow
-def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
+def test_test_on_other_images_without_splits(fit, image_folder, capsys):
     one = image_folder({"train": {"a": 20, "b": 20}}, size=(8, 9))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
               "--data.root", str(one), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
@@ -206,14 +206,14 @@ def test_on_other_images_that_are_not_divided(fit, image_folder, capsys):
         for file in (one / "train" / name).iterdir():
             Path("other", name, file.name).write_bytes(file.read_bytes())
     capsys.readouterr()
-    with pytest.warns(UserWarning, match="samples are not judged: beside the test images there are none of training"):
+    with pytest.warns(UserWarning, match="samples are not compared"):
         verbs.test([str(run), "--data.root", "other"])
     out = capsys.readouterr().out
     assert {line.split()[0] for line in out.splitlines() if line.startswith("test/")} == {"test/loss", "test/explained"}
 
 
 @pytest.mark.slow
-def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, capsys):
+def test_images_of_one_class_have_no_frechet_distance(fit, image_folder, capsys):
     root = image_folder({"train": {"all": 30}, "test": {"all": 6}}, size=(8, 9))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--data", "project.generation.ImageFolder",
               "--data.root", str(root), "--data.image_size", "[8, 9]", "--data.batch_size", "5")  # fmt: skip
@@ -224,13 +224,13 @@ def test_images_of_one_kind_are_judged_by_the_nearest_alone(fit, image_folder, c
 
 
 @pytest.mark.slow
-def test_without_the_dashboard_no_samples_are_drawn_in_training(fit, monkeypatch):
+def test_no_samples_are_drawn_without_the_dashboard(fit, monkeypatch):
     monkeypatch.setattr(Generator, "sampled", lambda *_: pytest.fail("it is off"))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")
     assert "samples/generated" not in EventAccumulator(str(run)).Reload().Tags()["images"]
 
 
-def test_what_is_drawn_changes_no_random_number():
+def test_drawing_uses_no_random_numbers_of_the_run():
     task, before = generator(class_names=["cat", "dog", "owl"]), torch.random.get_rng_state()
     drawn = task.sampled((6, 7))
     assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.sampled((6, 7)))

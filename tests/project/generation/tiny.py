@@ -1,4 +1,4 @@
-"""What the configs of this slice need to run on tiny data, without a download; and a tiny run."""
+"""Tiny data and arguments, with which the configs of this slice run without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ METRIC = "test/frechet_distance"
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:
-    """For the command line, beside `--config`; the data are written into `folder`.
+    """Write tiny data into a folder, and return the arguments that a config needs beside `--config`.
 
     Args:
-        run: what stands in the config.
+        run: the content of the config.
+        folder: the folder of the data.
     """
     if run["data"]["class_path"].endswith("Digits"):
         return ["--model.samples", "50", "--model.solver.steps", "5"]

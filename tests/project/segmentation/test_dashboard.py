@@ -5,13 +5,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kit.masks.evaluation import MaskEvaluation
 
 
-def test_a_tiny_run_has_its_pictures(tiny_run):
+def test_pictures_of_a_tiny_run(tiny_run):
     tags = EventAccumulator(str(tiny_run)).Reload().Tags()
     samples = {"samples/first_batch", "samples/validation", "samples/worst"}
     assert set(tags["images"]) == {*samples, "validation/confusion", "validation/iou"}
 
 
-def test_the_worst_image_and_the_classes():
+def test_worst_images_and_iou_of_classes():
     evaluation = MaskEvaluation(["sky", "road", "car"])
     predicted = torch.tensor([[[0, 0], [0, 0]], [[0, 1], [1, 0]], [[2, 2], [2, 2]]])
     targets = torch.tensor([[[0, 0], [0, 0]], [[0, 0], [1, 255]], [[255, 255], [255, 255]]])  # the last is ignored

@@ -45,7 +45,7 @@ QUICK += [("CnnUnet, no stride", "stretched")]
     ("name", "how"),
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in product(NETS, HOWS)],
 )
-def test_each_net(name, how):
+def test_exported_file_agrees_with_pytorch(name, how):
     images = pictures(3, ODD) if how == "of any size" else None
     assert difference(segmenter(name, HOWS[how].channels), HOWS[how], images=images) <= 0.001
 
@@ -57,7 +57,7 @@ def test_pt2(how):
     assert difference(segmenter("CnnUnet", HOWS[how].channels), HOWS[how], "pt2", images) == 0
 
 
-def test_windows_are_left_out_and_said():
+def test_windows_are_left_out_with_a_message():
     task = segmenter("CnnUnet", window=(24, 32))
     exported = task.exported()
     assert "window [24, 32]" in exported.left_out and task.window == (24, 32)
@@ -67,7 +67,7 @@ def test_windows_are_left_out_and_said():
     assert not segmenter("CnnUnet").exported().left_out
 
 
-def test_a_mask_of_another_size_is_another():
+def test_difference_of_masks():
     exported = segmenter("CnnUnet").exported()
     mask = torch.zeros(4, 5, dtype=torch.uint8)
     other = mask.clone()
@@ -76,14 +76,14 @@ def test_a_mask_of_another_size_is_another():
     assert exported.difference({"masks": mask.T}, mask) == float("inf")
 
 
-def test_the_readmes_program():
+def test_program_of_the_docs():
     model, _, file = written(segmenter("CnnUnet"), preprocessing(fitted=True))
     image = pictures()[0]
     assert example(file, image) == []
     assert np.array_equal(np.asarray(Image.open("mask.png")), model.predict([image])[0].numpy())
 
 
-def test_a_run(tiny_run, capsys):
+def test_export_of_a_run(tiny_run, capsys):
     shutil.copytree(tiny_run, "run")
     export(["run"])
     said = capsys.readouterr().out

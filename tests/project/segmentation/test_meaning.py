@@ -54,7 +54,7 @@ BLACK_AND_WHITE = ["background", "foreground"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_black_and_white_are_two_classes_in_every_mode(mode):
+def test_black_and_white_masks_have_two_classes_in_every_mode(mode):
     names, masks = read(folder([(mode, [0, 255, 0]), (mode, [0, 0, 0]), (mode, [255, 255, 255])]))
     assert masks == [[0, 1, 0], [0, 0, 0], [1, 1, 1]]
     assert names == (["0", "1"] if mode == "1" else BLACK_AND_WHITE)
@@ -87,7 +87,7 @@ MEANINGS = [
 
 
 @pytest.mark.parametrize(("options", "masks", "names", "numbers"), MEANINGS)
-def test_one_meaning_for_all_files(options, masks, names, numbers):
+def test_all_files_have_the_same_meaning(options, masks, names, numbers):
     root = folder(masks)
     if numbers is None:
         with pytest.raises(UserError, match=r"1\.png: id 7 of no class"):
@@ -111,7 +111,7 @@ UNCLEAR = [
 
 
 @pytest.mark.parametrize(("options", "masks", "message"), UNCLEAR)
-def test_what_could_mean_two_things_is_asked_for_by_fit_and_by_check(options, masks, message):
+def test_ambiguous_values_stop_fit_and_check(options, masks, message):
     root = folder(masks)
     with pytest.raises(UserError, match=message) as raised:
         read(root, **options)
@@ -120,7 +120,7 @@ def test_what_could_mean_two_things_is_asked_for_by_fit_and_by_check(options, ma
     assert str(raised.value) in fault.message
 
 
-def test_every_file_is_looked_at():
+def test_every_file_is_read():
     """Not some, evenly spaced."""
     masks = [("L", [0, 1])] * 40
     masks[27] = ("L", [0, 255])
@@ -128,14 +128,14 @@ def test_every_file_is_looked_at():
         read(folder(masks))
 
 
-def test_masks_of_fractions_are_no_ids():
+def test_fractions_are_no_ids():
     root = folder([("F", [0, 1])])
     Image.fromarray(np.full((3, 2), 0.5, np.float32)).save(f"{root}/trainannot/0.tif")
     with pytest.raises(BrokenFiles, match=r"0\.tif: a mask that holds 0\.5"):
         read(root)
 
 
-def test_a_table_of_greys_names_greys_or_ids_in_every_mode():
+def test_table_of_greys_in_every_mode():
     table = "ground 0 0 0\nsea 100 100 100\nland 255 255 255\n"
     for mode in ("L", "P", "RGB"):
         root = folder([(mode, [0, 100, 255])], root=mode)
@@ -149,14 +149,14 @@ def test_a_table_of_greys_names_greys_or_ids_in_every_mode():
     ("table", "message"),
     [("0, sky\n70000, car\n", r"classes\.txt:2: .*70000"), ("0, sky\n3, car\n3, road\n", r":3: id 3 .*'car'")],
 )
-def test_ids_in_a_table_that_no_mask_can_tell_apart_are_said(table, message):
+def test_indistinguishable_ids_of_a_table_are_reported(table, message):
     root = folder([("L", [0, 3])])
     Path(f"{root}/classes.txt").write_text(table)
     with pytest.raises(UserError, match=message):
         read(root)
 
 
-def test_a_checkpoint_keeps_the_meaning():
+def test_checkpoint_keeps_the_meaning_of_values():
     """Trained on black and white, tested on masks that are white alone, or that hold other ids."""
     options = {"image_size": None, "mean": [0.5] * 3, "std": [1.0] * 3}
     trained = MaskFolder(root=folder([("P", [0, 255]), ("P", [255, 0])]), **options)
@@ -172,7 +172,7 @@ def test_a_checkpoint_keeps_the_meaning():
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_on_ids_that_are_given(fit, tiny):
+def test_run_with_ids(fit, tiny):
     """Greys of 0, 128 and 255 are refused, and with `--data.ids` three classes are measured."""
     root = tiny.folders(Path("scenes"), {"train": 4, "val": 2}, size=(16, 16))
     (root / "classes.txt").unlink()

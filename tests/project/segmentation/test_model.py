@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kit.ground.errors import UserError
 from kit.zoo import SmpNet, TorchvisionSegmenter
-from kit.zoo.segmentation import in_windows
+from kit.zoo.segmentation import predict_in_windows
 from project.segmentation import CnnUnet
 
 SIZES = [(21, 34), (64, 96), (33, 47)]
@@ -13,13 +13,13 @@ SIZES = [(21, 34), (64, 96), (33, 47)]
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 1), (3, 200)])
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
-def test_unet_answers_at_the_images_size(size, stem_stride):
+def test_logits_of_the_unet_have_the_size_of_the_image(size, stem_stride):
     net = CnnUnet(7, 2, widths=[4, 6, 8], depth=1, stem_stride=stem_stride).eval()
     assert net(torch.rand(3, 2, *size)).shape == (3, 7, *size)
     assert net.head.weight.shape[0] == 7
 
 
-def test_unet_parameters_are_as_many_as_the_arithmetic_says():
+def test_number_of_parameters_of_the_unet():
     trunk = (9 * 3 * 4 + 8) + (9 * 4 * 6 + 12)
     up = (6 * 4 + 4) + (9 * 8 * 4 + 8)
     assert sum(p.numel() for p in CnnUnet(5, 3, widths=[4, 6], depth=1).parameters()) == trunk + up + 4 * 5 + 5
@@ -49,7 +49,7 @@ NETS = [
 
 
 @pytest.mark.parametrize(("net", "options"), NETS, ids=["lraspp", "deeplabv3", "smp"])
-def test_weights_from_a_file_but_for_the_head(net, options):
+def test_weights_from_a_file_except_the_head(net, options):
     torch.manual_seed(0)
     source = net(21, 3, **options)
     torch.save(source.net.state_dict(), "weights.pt")
@@ -69,7 +69,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("net", "options", "meant"), WRONG)
-def test_wrong_names(net, options, meant):
+def test_wrong_names_are_refused(net, options, meant):
     with pytest.raises(UserError, match=f"has no .*; did you mean '{meant}"):
         net(5, 3, **options)
 
@@ -79,7 +79,7 @@ side = st.integers(1, 23)
 
 @settings(deadline=None, max_examples=60)
 @given(side, side, side, side)
-def test_windows_cover_every_pixel_and_change_nothing_of_a_pointwise_net(height, width, window_height, window_width):
+def test_windows_do_not_change_a_pointwise_net(height, width, window_height, window_width):
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
     sizes = []
 
@@ -89,12 +89,12 @@ def test_windows_cover_every_pixel_and_change_nothing_of_a_pointwise_net(height,
 
     whole = net(images)
     sizes.clear()
-    assert torch.allclose(in_windows(net, images, (window_height, window_width)), whole, atol=1e-6)
+    assert torch.allclose(predict_in_windows(net, images, (window_height, window_width)), whole, atol=1e-6)
     assert set(sizes) == {(min(height, window_height), min(width, window_width))}
 
 
 def test_windows_overlap_by_half():
     starts = []
     images = torch.arange(20.0).expand(1, 1, 4, 20)
-    in_windows(lambda part: starts.append(int(part[0, 0, 0, 0])) or part, images, (4, 8))
+    predict_in_windows(lambda part: starts.append(int(part[0, 0, 0, 0])) or part, images, (4, 8))
     assert starts == [0, 4, 8, 12]

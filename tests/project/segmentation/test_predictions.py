@@ -11,9 +11,9 @@ from torch.nn import functional as F
 import project
 from kit.data import Preprocessing
 from kit.formats.masks.class_tables import read_table
-from kit.masks.predictions import Predictions
+from kit.masks.predictions import MaskPredictions
 from kit.prediction import Predictor, predict
-from project.segmentation.task import Segmenter, likeliest
+from project.segmentation.task import Segmenter, predicted_classes
 
 
 class Shade(torch.nn.Module):
@@ -34,7 +34,7 @@ def shade(size: tuple[int, int] | None, keep_aspect: bool) -> Predictor:
 
 @pytest.mark.parametrize("keep_aspect", [False, True])
 @pytest.mark.parametrize("size", [None, (30, 50), (60, 100), (64, 64), (200, 150)])
-def test_a_mask_lies_as_the_image_does(size, keep_aspect):
+def test_mask_is_aligned_with_the_image(size, keep_aspect):
     """A white field in a black photograph of 60x100, however it was resized for the net."""
     image = torch.zeros(3, 60, 100, dtype=torch.uint8)
     image[:, 10:40, 20:80] = 255
@@ -45,15 +45,15 @@ def test_a_mask_lies_as_the_image_does(size, keep_aspect):
     assert mask[12:38, 22:78].eq(2).all()
 
 
-def test_class_by_class_is_what_all_at_once_are():
+def test_predicted_classes_equal_argmax():
     logits = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(0))
     for size in ((7, 9), (20, 31), (4, 5)):
         whole = F.interpolate(logits[None], size, mode="bilinear").argmax(1)[0]
-        assert torch.equal(likeliest(logits, size).long(), whole)
+        assert torch.equal(predicted_classes(logits, size).long(), whole)
 
 
 def test_index_images_with_a_palette_and_pictures():
-    results = Predictions(Path("out"), ["road", "traffic sign"])
+    results = MaskPredictions(Path("out"), ["road", "traffic sign"])
     Image.new("RGB", (300, 200), (80, 80, 80)).save("photo.png")
     mask = torch.zeros(200, 300, dtype=torch.uint8)
     mask[50:90, 100:200] = 1
@@ -71,7 +71,7 @@ def test_index_images_with_a_palette_and_pictures():
     assert not list(Path("out").rglob("*.part*"))
 
 
-def test_a_run_on_the_command_line_and_in_python(tiny_run):
+def test_predict_by_command_line_and_python(tiny_run):
     sizes = {"a": (64, 64), "b": (200, 90)}
     for name, size in sizes.items():
         Image.new("RGB", size, (90, 160, 50)).save(f"{name}.png")

@@ -66,7 +66,7 @@ def test_metrics_by_hand():
     assert values["test/loss"] == pytest.approx(float(F.cross_entropy(logits, TARGETS, ignore_index=255)))
 
 
-def test_the_score_is_the_mean_iou():
+def test_score_is_the_mean_iou():
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 4, (6, 5, 7), generator=generator)
     targets[targets == 2] = 255
@@ -82,7 +82,7 @@ def test_the_score_is_the_mean_iou():
     assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == score_of(evaluation.shares())
 
 
-def test_where_all_pixels_are_ignored_nothing_is_measured():
+def test_nothing_is_measured_if_all_pixels_are_ignored():
     values = logged(torch.rand(2, 3, 4, 5), torch.full((2, 4, 5), 255), cut=1)
     assert all(math.isnan(values[key]) for key in ("test/loss", "test/miou", "test/pixel_accuracy"))
     assert not [key for key in values if key.startswith("test/iou/")]
@@ -98,7 +98,7 @@ def test_iou_agrees_with_torchmetrics():
     assert torch.allclose(iou(counts).float(), wanted)
 
 
-def test_class_weights_are_enets():
+def test_class_weights_equal_those_of_enet():
     task = segmenter(3, weighted=True, class_counts=[900, 100, 0])
     wanted = [1 / math.log(1.02 + share) for share in (0.9, 0.1, 0.0)]
     assert task.class_weights.tolist() == pytest.approx(wanted)
@@ -109,7 +109,7 @@ def test_class_weights_are_enets():
     assert torch.allclose(loss, F.cross_entropy(task(images), targets, task.class_weights))
 
 
-def test_losses_are_added_up():
+def test_losses_are_summed():
     images, targets = torch.rand(2, 3, 8, 9), torch.randint(0, 4, (2, 8, 9))
     task = segmenter(losses=[CrossEntropy(0.5), Dice(2.0)])
     logits = task(images)
@@ -117,7 +117,7 @@ def test_losses_are_added_up():
     assert torch.allclose(task.training_step(Batch(images, targets, torch.arange(2)), 0), wanted)
 
 
-def test_norms_and_biases_do_not_decay():
+def test_norms_and_biases_have_no_weight_decay():
     optimizer = segmenter(schedule=None).configure_optimizers()
     assert all(p.ndim > 1 for p in optimizer.param_groups[0]["params"])
     assert all(p.ndim == 1 for p in optimizer.param_groups[1]["params"])
@@ -125,12 +125,12 @@ def test_norms_and_biases_do_not_decay():
 
 
 @pytest.mark.parametrize("window", [(0, 0), (8, -1)])
-def test_a_window_without_pixels_is_a_mistake(window):
+def test_empty_window_is_refused(window):
     with pytest.raises(UserError, match=r"model\.window is \[.*\], but must be a height and a width above 0"):
         segmenter(window=window)
 
 
-def test_windows_are_for_evaluation_alone():
+def test_windows_are_used_in_evaluation_only():
     seen = []
     task = segmenter(window=(8, 8))
     task.net.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape[2:])))
@@ -167,7 +167,7 @@ def run(fit, repository):
     return of
 
 
-def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
+def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
     reported = (tiny_run / "printed.txt").read_text()
     results = json.loads((tiny_run / "results.json").read_text())
     assert {"test/miou", "test/pixel_accuracy", "test/loss", "test/iou/ground"} <= set(results)
@@ -179,7 +179,7 @@ def test_the_report_and_the_test_of_a_checkpoint_agree(tiny_run, capsys):
 
 
 @pytest.mark.slow
-def test_without_a_test_split_the_report_has_the_classes_too(run, capsys):
+def test_report_of_val_has_metrics_by_class(run, capsys):
     results = json.loads((run("--data.test", "0") / "results.json").read_text())
     said = capsys.readouterr().out
     assert "no test split" in said and "val/iou/ground" in results
@@ -200,7 +200,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(run, ranks, monkeypatch):
+def test_two_processes_measure_the_same_as_one(run, ranks, monkeypatch):
     folder = run()  # with 7 scenes for the test: uneven for two
     alone = {}
     monkeypatch.setattr(verbs, "report", lambda metrics, *_: alone.update(metrics))
@@ -215,7 +215,7 @@ def test_two_processes_measure_what_one_does(run, ranks, monkeypatch):
 
 
 @pytest.mark.slow
-def test_frozen_epochs_train_the_head_alone(run):
+def test_frozen_epochs_train_the_head_only(run):
     folder = run("--model.freeze_epochs", "1", "--model.schedule", "null")
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     batch_norm = state["net.trunk.levels.0.0.1.running_mean"]
@@ -227,7 +227,7 @@ def test_frozen_epochs_train_the_head_alone(run):
 
 
 @pytest.mark.slow
-def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, capsys):
+def test_run_with_coloured_masks(tiny, fit, repository, capsys):
     root = tiny.folders(Path("scenes"), {"train": 8, "val": 2}, size=(30, 44))
     (root / "classes.txt").unlink()
     shades = [[9, 9, 9], [0, 0, 255], [0, 255, 0]]
@@ -254,7 +254,7 @@ def test_the_command_line_over_folders_of_coloured_masks(tiny, fit, repository, 
         verbs.test([str(run), "--data.root", str(other), "--data.colors", "null"])
 
 
-def test_the_command_line_over_coco(fit, repository):
+def test_run_with_coco(fit, repository):
     Path("root").mkdir()
     for number in range(6):
         Image.new("RGB", (40, 30), (20 * number, 9, 9)).save(f"root/{number}.png")
@@ -284,7 +284,7 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     assert task.additive
 
 
-def test_a_loss_of_ones_own_is_taken_as_a_mean_over_images():
+def test_custom_loss_is_a_mean_over_images():
     class Brightness(torch.nn.Module):
         def forward(self, logits, targets, class_weights):
             return logits.mean()

@@ -1,4 +1,4 @@
-"""What the configs of this slice need to run on tiny data, without a download; and pictures to make others of."""
+"""Tiny data and arguments, with which the configs of this slice run without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,11 @@ def folders(root: Path, counts: dict[str, int], size: tuple[int, int] = (18, 26)
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:
-    """For the command line, beside `--config`; the data are written into `folder`.
+    """Write tiny data into a folder, and return the arguments that a config needs beside `--config`.
 
     Args:
-        run: what stands in the config.
+        run: the content of the config.
+        folder: the folder of the data.
     """
     if run["data"]["class_path"].endswith("DigitMasks"):
         return ["--data.train", "12", "--data.val", "4", "--data.test", "4"]

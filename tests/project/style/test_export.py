@@ -29,12 +29,12 @@ def stylizer(channels: int = 3) -> Stylizer:
     ("form", "channels"),
     [("onnx", 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("onnx", 1), ("pt2", 3)))],
 )
-def test_a_stylizer_at_any_size(form, channels):
+def test_exported_stylizer_at_any_size(form, channels):
     assert difference(stylizer(channels).eval(), how(channels, None), form, pictures(channels, SIZES)) <= 1
 
 
 @pytest.mark.slow
-def test_the_readmes_program_paints():
+def test_program_of_the_docs_paints():
     model, _, file = written(stylizer().eval(), how(3, None))
     image = pictures(3, SIZES)[0]
     assert example(file, image) == []
@@ -42,7 +42,7 @@ def test_the_readmes_program_paints():
     assert abs(painted - model.predict([image])[0].permute(1, 2, 0).numpy()).max() <= 1
 
 
-def test_what_differs_is_told():
+def test_difference_of_images():
     image = torch.full((2, 3, 4), 100, dtype=torch.uint8)
     other = image.permute(1, 2, 0).clone()
     other[1, 2, 0] -= 7

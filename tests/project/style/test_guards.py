@@ -20,12 +20,12 @@ def stylizer(tiny) -> Stylizer:
     return Stylizer(partial(StyleNet, widths=[4, 6]), "photos/0.png", ClassifierFeatures("run.ckpt"), 3)
 
 
-def test_in_parts_the_gradient_is_that_of_the_whole_batch(tiny):
+def test_gradient_of_parts_equals_that_of_the_batch(tiny):
     same_gradient(stylizer(tiny))
 
 
 @pytest.mark.slow
-def test_painting_goes_on_as_if_nothing_had_happened_with_any_number_of_workers(fit, tiny):
+def test_resumed_run_has_the_same_weights_with_any_number_of_workers(fit, tiny):
     tiny.photos(Path("photos"), 20)
     tiny.classifier(Path("run.ckpt"))
     words = ["--config", str(CONFIGS / "style.yaml"), "--data.root", "photos", "--data.image_size",

@@ -9,7 +9,7 @@ from torchvision import models
     "features",
     ["ClassifierFeatures", *(pytest.param(way, marks=pytest.mark.slow) for way in ("weights", "pretrained"))],
 )
-def test_a_stylizer_goes_all_the_way(features, fit, repository, tiny, tmp_path, monkeypatch, capsys):
+def test_fit_test_predict_export_and_resume(features, fit, repository, tiny, tmp_path, monkeypatch, capsys):
     tiny.photos(tmp_path / "data", 6)
     given = ["--config", str(repository / "configs" / "style.yaml"), "--data.root", "data"]
     given += ["--data.image_size", "[48, 40]", "--data.augment", "[]", "--model.style", "data/0.png"]

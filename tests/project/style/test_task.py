@@ -15,28 +15,27 @@ from kit.ground.errors import UserError
 from kit.prediction import predict
 from kit.samples import ClassifierFeatures, TorchvisionFeatures
 from kit.samples import strokes as drawn
-from kit.samples.features import FirstOfEachLevel
 from project.style import StyleNet, Stylizer
-from project.style.losses import relative, statistics
-from project.style.model import Layer, mirrored
+from project.style.losses import relative_distance, statistics
+from project.style.model import Layer, pad_mirrored
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "style.yaml")
 
 
 @pytest.mark.parametrize("size", [(16, 20), (17, 31), (7, 50), (5, 3), (3, 1), (1, 1)])
-def test_an_image_of_any_size_stays_as_large(size):
+def test_output_has_the_size_of_the_image(size):
     painted = StyleNet(2, widths=[4, 6, 8], blocks=1)(torch.randn(3, 2, *size))
     assert painted.shape == (3, 2, *size) and painted.abs().max() <= 1 and painted.isfinite().all()
 
 
-def test_each_image_is_painted_as_if_it_were_alone():
+def test_images_of_a_batch_are_independent():
     net, images = StyleNet(3, widths=[4, 6]), torch.randn(4, 3, 12, 10)
     assert torch.allclose(net(images)[2:3], net(images[2:3]), atol=1e-5)
 
 
 def test_instance_normalisation():
     layer, images = Layer(2, 5, relu=False), torch.randn(3, 2, 7, 6)
-    by_hand = torch.nn.functional.instance_norm(layer.convolution(mirrored(images, 1)))
+    by_hand = torch.nn.functional.instance_norm(layer.convolution(pad_mirrored(images, 1)))
     assert torch.allclose(layer(images), by_hand, atol=1e-5)
 
 
@@ -54,26 +53,27 @@ def test_half_precision_does_not_overflow():
     with torch.autocast("cpu", torch.float16):
         found, wanted = statistics(maps.half()), statistics(maps)
         assert torch.allclose(found[1], wanted[1], rtol=0.05, atol=0.1) and wanted[1][0, 0, 0] > 8
-        assert relative(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
+        assert relative_distance(maps.half(), 0.5 * maps.half()).item() == pytest.approx(1, rel=1e-3)
 
 
 def test_features_of_a_run(tiny):
     trunk, images = tiny.classifier(Path("run.ckpt")), torch.rand(2, 3, 20, 16) * 2 - 1
     maps = ClassifierFeatures("run.ckpt").load(3)(images)
     assert [found.shape[1] for found in maps] == [4, 6, 8]
-    by_hand = FirstOfEachLevel(trunk)(((images + 1) / 2 - 0.4) / 0.2)
-    assert all(torch.equal(one, other) for one, other in zip(maps, by_hand, strict=True))
-    assert torch.equal(by_hand[1], trunk.levels[1](trunk.levels[0](((images + 1) / 2 - 0.4) / 0.2)))  # of one block
+    level_input = ((images + 1) / 2 - 0.4) / 0.2
+    for level, features in zip(trunk.levels, maps, strict=True):
+        assert torch.equal(features, level[0](level_input))
+        level_input = level(level_input)
 
 
-def test_features_that_would_teach_nothing_are_refused(tiny):
+def test_unusable_features_are_refused(tiny):
     tiny.classifier(Path("untrained.ckpt"), steps=0)
     tiny.classifier(Path("grey.ckpt"), channels=1)
     torch.save({"state_dict": {"net.weight": torch.zeros(3)}, "global_step": 3}, "other.ckpt")
     for run, message in {
-        "untrained.ckpt": "is untrained, and features of an untrained net know colours and no strokes",
-        "grey.ckpt": r"images with 1 channel\(s\), but there are 3 here",
-        "other.ckpt": "is no classifier with the template's own CNN",
+        "untrained.ckpt": "is untrained, and the features of an untrained net",
+        "grey.ckpt": r"images with 1 channel\(s\), but these have 3",
+        "other.ckpt": "is no classifier with the CNN of this template",
         "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -85,18 +85,16 @@ def test_features_of_torchvision():
 
     net = squeezenet1_1(num_classes=7)
     torch.save(net.state_dict(), "weights.pt")
-    maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 4]).load(3)(torch.zeros(1, 3, 64, 64))
+    maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt").load(3)(torch.zeros(1, 3, 64, 64))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     grey = ((0.5 - mean) / std).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    assert torch.allclose(maps[0], net.features[:2](grey), atol=1e-5)
-    assert torch.allclose(maps[1], net.eval().features[:5](grey), atol=1e-5)
+    assert torch.allclose(maps[0], net.eval().features[:3](grey), atol=1e-5)
+    assert torch.allclose(maps[1], net.features[:6](grey), atol=1e-5)
     for features, message in (
-        (TorchvisionFeatures("vgg16"), "untrained net know colours"),
+        (TorchvisionFeatures("vgg16"), "of an untrained net"),
         (TorchvisionFeatures("vgg16x", weights="weights.pt"), "no model 'vgg16x'; did you mean 'vgg16'"),
         (TorchvisionFeatures("resnet18", weights="weights.pt"), "resnet18 has no `features`"),
         (TorchvisionFeatures("alexnet", weights="weights.pt"), "does not fit"),
-        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[1, 13]), r"taps is \[1, 13\], .* 0 to 12"),
-        (TorchvisionFeatures("squeezenet1_1", weights="weights.pt", taps=[]), r"taps is \[\]"),
     ):
         with pytest.raises(UserError, match=message):
             features.load(3)
@@ -117,7 +115,7 @@ def batch(images: torch.Tensor) -> Batch:
     return Batch(images, torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)))
 
 
-def test_the_style_itself_has_no_style_loss_and_the_image_no_contents(task):
+def test_losses_of_the_style_image_and_of_an_unchanged_image_are_zero(task):
     style = torch.from_numpy(np.array(Image.open("photos/0.png"))).permute(2, 0, 1)[None].float() / 127.5 - 1
     task.net = torch.nn.Identity()
     content, loss, variation = task._losses(torch.cat([style, torch.zeros_like(style)])).unbind()
@@ -134,15 +132,15 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch(task):
     assert torch.allclose((sums / weights).sum(), task.training_step(batch(images), 0), rtol=1e-4)
 
 
-def test_the_features_are_no_part_of_the_model(task):
+def test_features_are_not_part_of_the_model(task):
     assert not any("trained" in name or "wanted" in name for name in task.state_dict())
     task.training_step(batch(torch.rand(2, 3, 16, 20)), 0).backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
-    assert all(parameter.grad is None for parameter in task._trained[0].parameters())
+    assert all(parameter.grad is None for parameter in task._extractors[0].parameters())
 
 
 @pytest.mark.slow
-def test_it_learns_the_style(task):
+def test_training_learns_the_style(task):
     images = torch.rand(4, 3, 16, 20) * 2 - 1
     optimizer = torch.optim.Adam(task.parameters(), 0.01)
     losses = []
@@ -156,7 +154,7 @@ def test_it_learns_the_style(task):
 
 
 @pytest.mark.slow
-def test_a_run_paints_images_of_any_size_when_style_and_features_are_gone(fit, tiny, capsys):
+def test_trained_model_needs_neither_style_nor_features(fit, tiny, capsys):
     tiny.photos(Path("photos"), 20)
     tiny.classifier(Path("run.ckpt"))
     run = fit("--config", CONFIG, "--data.root", "photos", "--data.image_size", "[24, 20]", "--model.style",
@@ -185,7 +183,7 @@ def of_style(file: str) -> Stylizer:
 
 
 @pytest.mark.slow
-def test_on_other_photographs(fit, tiny, capsys):
+def test_test_on_other_photographs(fit, tiny, capsys):
     tiny.photos(Path("photos"), 12)
     tiny.photos(Path("others"), 4)
     tiny.classifier(Path("run.ckpt"))
@@ -198,7 +196,7 @@ def test_on_other_photographs(fit, tiny, capsys):
     assert "test/content" in out and "val/" not in out
 
 
-def test_styles_that_cannot_be_learned_are_refused(tiny):
+def test_unusable_styles_are_refused(tiny):
     tiny.classifier(Path("run.ckpt"))
     Path("folder.png").mkdir()
     Path("empty.png").touch()
@@ -210,14 +208,14 @@ def test_styles_that_cannot_be_learned_are_refused(tiny):
         "folder.png": r"folder\.png: a folder",
         "empty.png": r"empty\.png: an empty file",
         "words.png": r"words\.png: not an image",
-        "plain.png": r"plain\.png: one colour, and no stroke",
-        "pixel.png": r"pixel\.png: one colour",
+        "plain.png": r"plain\.png has one colour",
+        "pixel.png": r"pixel\.png has one colour",
     }.items():
         with pytest.raises(UserError, match=message):
             of_style(file).setup("fit")
 
 
-def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tiny):
+def test_grey_transparent_and_small_styles(tiny):
     tiny.classifier(Path("run.ckpt"))
     tiny.photos(Path("photos"), 1)
     colour = Image.open("photos/0.png")
@@ -234,19 +232,19 @@ def test_a_style_may_be_grey_or_transparent_and_smaller_than_its_wanted_size(tin
         one, other = of_style(file), of_style(same)
         one.setup("fit")
         other.setup("fit")
-        for mine, yours in zip(one._wanted, other._wanted, strict=True):
+        for mine, yours in zip(one._style_statistics, other._style_statistics, strict=True):
             assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
 
 
-def test_the_program_draws_a_style(monkeypatch):
+def test_strokes_program(monkeypatch):
     monkeypatch.setattr(drawn, "STROKES", 40)
-    monkeypatch.setattr("sys.argv", ["strokes", "made/style.png", "--seed", "3"])
+    monkeypatch.setattr("sys.argv", ["strokes", "style.png", "--seed", "3"])
     drawn.main()
-    with Image.open("made/style.png") as image:
+    with Image.open("style.png") as image:
         pixels = np.asarray(image)
         assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
     assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
-    for wrong in (["style.gif"], ["style.png", "--seed", "-1"], ["made/style.png/style.png"]):
+    for wrong in (["style.none"], ["style.png", "--seed", "-1"], ["missing/style.png"]):
         monkeypatch.setattr("sys.argv", ["strokes", *wrong])
         with pytest.raises(SystemExit, match="2"):
             drawn.main()

@@ -1,4 +1,4 @@
-"""What the config of this slice needs to run on tiny data; and a tiny run."""
+"""Tiny data and arguments, with which the configs of this slice run without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ METRIC = "val/style"
 
 
 def arguments(run: dict[str, Any], folder: Path) -> list[str]:
-    """For the command line, beside `--config`; the data are written into `folder`.
+    """Write tiny data into a folder, and return the arguments that a config needs beside `--config`.
 
     Args:
-        run: what stands in the config.
+        run: the content of the config.
+        folder: the folder of the data.
     """
     photos(folder, 12)
     classifier(folder / "classifier.ckpt")

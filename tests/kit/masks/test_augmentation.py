@@ -32,7 +32,7 @@ AUGMENT = {
 
 
 @pytest.mark.parametrize("name", AUGMENT)
-def test_masks_follow_the_image(name):
+def test_mask_follows_the_image(name):
     for seed in range(8):
         torch.manual_seed(seed)
         image, mask = AUGMENT[name](*blocks(56, 72))
@@ -42,7 +42,7 @@ def test_masks_follow_the_image(name):
         assert set(mask.unique().tolist()) <= {0, 1, 2, 3, 4, 255}
 
 
-def test_a_mask_is_not_shifted_by_half_a_pixel():
+def test_mask_is_not_shifted_by_half_a_pixel():
     image = tv_tensors.Image(torch.arange(40, dtype=torch.uint8).mul(6).expand(1, 20, 40).contiguous())
     mask = tv_tensors.Mask(torch.arange(40, dtype=torch.uint8).expand(20, 40).contiguous())
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_a_mask_is_not_shifted_by_half_a_pixel():
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-def test_any_size_comes_out_right(height, width, to_height, to_width, seed):
+def test_result_has_the_given_size(height, width, to_height, to_width, seed):
     torch.manual_seed(seed)
     mask = tv_tensors.Mask(torch.full((height, width), 7, dtype=torch.uint8))
     image = tv_tensors.Image(torch.full((3, height, width), 9, dtype=torch.uint8))

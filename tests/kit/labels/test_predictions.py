@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from kit.ground.drawing import GREEN, GREY, RED, WHITE
-from kit.labels.pictures import draw
-from kit.labels.predictions import Classified
+from kit.labels.predictions import Classification, draw_labels
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -13,25 +12,27 @@ def has(image, colour):
 
 
 @pytest.mark.parametrize(("label", "target", "ink"), [("dog", 1, GREEN), ("cat", 1, RED), ("cat", None, GREY)])
-def test_right_and_wrong_have_their_colours(label, target, ink):
-    drawn = draw(torch.zeros(1, 8, 10, dtype=torch.uint8), NAMES, Classified(label, 0.7, torch.rand(3)), target)
+def test_colour_shows_whether_prediction_is_right(label, target, ink):
+    drawn = draw_labels(
+        torch.zeros(1, 8, 10, dtype=torch.uint8), NAMES, Classification(label, 0.7, torch.rand(3)), target
+    )
     assert drawn.shape[0] == 3 and drawn.shape[2] == 160 and drawn.dtype == torch.uint8
     assert [colour for colour in (GREEN, RED, GREY) if has(drawn, colour)] == [ink]
     assert has(drawn, WHITE) == (target is not None)
 
 
-def test_large_images_keep_their_size_and_pixels():
+def test_large_image_is_not_resized():
     image = torch.randint(0, 255, (3, 200, 150), dtype=torch.uint8)
-    drawn = draw(image, NAMES, target=torch.tensor(2))
+    drawn = draw_labels(image, NAMES, target=torch.tensor(2))
     assert torch.equal(drawn[:, :200], image) and drawn.shape[2] == 150
 
 
-def test_a_mixed_image_is_of_two_classes():
+def test_mixed_image_has_two_names():
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    mixed, single = draw(image, NAMES, target=torch.tensor([0.25, 0.75, 0])), draw(image, NAMES, target=1)
+    mixed, single = draw_labels(image, NAMES, target=torch.tensor([0.25, 0.75, 0])), draw_labels(image, NAMES, target=1)
     assert mixed.shape == single.shape
     assert (mixed > 200).sum() > 2 * (single > 200).sum()
 
 
-def test_without_anything_to_say_it_is_the_image():
-    assert draw(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 128, 128)
+def test_image_without_caption():
+    assert draw_labels(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 128, 128)

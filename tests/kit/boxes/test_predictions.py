@@ -1,6 +1,6 @@
 import torch
 
-from kit.boxes.pictures import draw
+from kit.boxes.predictions import draw_boxes
 from kit.ground.drawing import GREY, class_colour
 
 NAMES = ["cat", "dog"]
@@ -15,43 +15,43 @@ def boxes(*rows):
     return torch.tensor(rows, dtype=torch.float).reshape(-1, 4)
 
 
-def test_boxes_are_where_they_are_said_to_be():
+def test_boxes_have_their_place_and_colour():
     target = {"boxes": boxes((50, 60, 150, 200)), "labels": torch.tensor([2])}
-    drawn = draw(IMAGE, NAMES, target=target)
+    drawn = draw_boxes(IMAGE, NAMES, target=target)
     assert drawn.shape == IMAGE.shape
     ink = torch.tensor(class_colour(1), dtype=torch.uint8)
     assert torch.equal(drawn[:, 130, 50], ink) and torch.equal(drawn[:, 200, 100], ink)
     assert not drawn[:, 130, 100].any() and not drawn[:, 10, 10].any()
 
 
-def test_small_images_are_enlarged_and_their_boxes_with_them():
+def test_small_image_and_boxes_are_enlarged():
     target = {"boxes": boxes((2, 3, 10, 12)), "labels": torch.tensor([1])}
-    drawn = draw(torch.zeros(1, 24, 30, dtype=torch.uint8), NAMES, target=target)
+    drawn = draw_boxes(torch.zeros(1, 24, 30, dtype=torch.uint8), NAMES, target=target)
     assert drawn.shape == (3, 240, 300)
     assert torch.equal(drawn[:, 80, 20], torch.tensor(class_colour(0), dtype=torch.uint8))
     assert not drawn[:, 80, 60].any()
 
 
-def test_annotated_at_the_left_and_detected_at_the_right():
+def test_target_is_left_and_prediction_right():
     target = {"boxes": boxes((50, 60, 150, 200)), "labels": torch.tensor([1])}
     found = {"boxes": boxes((50, 60, 150, 200)), "scores": torch.tensor([0.9]), "labels": torch.tensor([2])}
-    drawn = draw(IMAGE, NAMES, found, target)
+    drawn = draw_boxes(IMAGE, NAMES, found, target)
     left, right = drawn[..., :260], drawn[..., 264:]
     assert has(left, class_colour(0)) and not has(left, class_colour(1))
     assert has(right, class_colour(1)) and not has(right, class_colour(0))
 
 
-def test_what_is_unsure_is_left_out_and_crowds_are_grey():
+def test_low_scores_are_left_out_and_crowds_are_grey():
     found = {"boxes": boxes((5, 6, 15, 20)), "scores": torch.tensor([0.2]), "labels": torch.tensor([2])}
-    assert not has(draw(IMAGE, NAMES, found), class_colour(1))
+    assert not has(draw_boxes(IMAGE, NAMES, found), class_colour(1))
     target = {"boxes": boxes((50, 60, 150, 200)), "labels": torch.tensor([1]), "crowd": torch.tensor([True])}
-    drawn = draw(IMAGE, NAMES, target=target)
+    drawn = draw_boxes(IMAGE, NAMES, target=target)
     assert has(drawn, GREY) and not has(drawn, class_colour(0))
 
 
-def test_no_boxes_are_a_picture_too():
+def test_images_without_boxes():
     nothing = {"boxes": boxes(), "labels": torch.zeros(0, dtype=torch.long)}
-    assert torch.equal(draw(IMAGE, NAMES, target=nothing), IMAGE)
-    assert torch.equal(draw(IMAGE, NAMES), IMAGE)
-    both = draw(IMAGE, NAMES, {**nothing, "scores": torch.zeros(0)}, nothing)
+    assert torch.equal(draw_boxes(IMAGE, NAMES, target=nothing), IMAGE)
+    assert torch.equal(draw_boxes(IMAGE, NAMES), IMAGE)
+    both = draw_boxes(IMAGE, NAMES, {**nothing, "scores": torch.zeros(0)}, nothing)
     assert both.shape[2] == 2 * 260 + 4

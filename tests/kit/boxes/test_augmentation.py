@@ -1,9 +1,9 @@
-"""Detections in mirror images come back to where they are in the image, and are merged object by object."""
+"""Detections in mirror images are flipped back, and merged for each object."""
 
 import pytest
 import torch
 
-from kit.boxes.flips import in_flips
+from kit.boxes.augmentation import predict_with_flips
 
 HEIGHT, WIDTH = 40, 60
 WAYS = ["horizontal", "vertical", "both"]
@@ -20,16 +20,18 @@ def brightest(images):
 
 
 @pytest.mark.parametrize("flip", WAYS)
-def test_what_is_exact_stays(flip):
+def test_exact_boxes_stay(flip):
     images = torch.zeros(2, 3, HEIGHT, WIDTH)
     images[0, :, 5:15, 40:52] = 1
     images[1, :, 30:38, 2:30] = 1
-    for there, box in zip(in_flips(brightest, images, [flip], 100), ([40, 5, 52, 15], [2, 30, 30, 38]), strict=True):
+    for there, box in zip(
+        predict_with_flips(brightest, images, [flip], 100), ([40, 5, 52, 15], [2, 30, 30, 38]), strict=True
+    ):
         assert there["boxes"].tolist() == [box]
         assert there["labels"].tolist() == [2] and there["scores"].tolist() == [pytest.approx(0.9)]
 
 
-def test_an_error_to_one_side_averages_out_by_score():
+def test_boxes_are_averaged_by_score():
     def one_to_the_right(images):  # of an object from 20 to 40, in the middle of the image and of its mirror image
         mirrored = images[0, 0, 0, 0] > 0.5
         score = torch.tensor([0.3 if mirrored else 0.9])
@@ -37,13 +39,13 @@ def test_an_error_to_one_side_averages_out_by_score():
 
     images = torch.zeros(1, 1, HEIGHT, WIDTH)
     images[0, 0, 0, -1] = 1  # the upper right corner, which a mirror puts upper left
-    (found,) = in_flips(one_to_the_right, images, ["horizontal"], 100)
+    (found,) = predict_with_flips(one_to_the_right, images, ["horizontal"], 100)
     # From 21 in the image, and in its mirror image, which is from 19 in the image: three votes to one.
     assert torch.allclose(found["boxes"], torch.tensor([[20.5, 10, 40.5, 30]]))
     assert found["scores"].tolist() == [pytest.approx(0.9)]
 
 
-def test_other_classes_and_other_places_stay_apart():
+def test_different_objects_are_not_merged():
     apart = {
         "boxes": torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 0, 15, 10]]),
         "scores": torch.tensor([0.9, 0.8, 0.7]),
@@ -51,7 +53,7 @@ def test_other_classes_and_other_places_stay_apart():
     }
     nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
     views = iter([[apart], [nothing], [nothing], [nothing]])
-    (found,) = in_flips(lambda images: next(views), torch.zeros(1, 3, HEIGHT, WIDTH), WAYS, 100)
+    (found,) = predict_with_flips(lambda images: next(views), torch.zeros(1, 3, HEIGHT, WIDTH), WAYS, 100)
     assert all(torch.allclose(found[key], apart[key]) for key in apart)
-    (none,) = in_flips(lambda images: [nothing], torch.zeros(1, 3, HEIGHT, WIDTH), WAYS, 100)
+    (none,) = predict_with_flips(lambda images: [nothing], torch.zeros(1, 3, HEIGHT, WIDTH), WAYS, 100)
     assert none["boxes"].shape == (0, 4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.samples.metric import frechet_distance, nearest, noise_images, normal_images
+from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
 
 
 def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tensor:
@@ -11,7 +11,7 @@ def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tenso
     return mean + points / points.std(0) * spread
 
 
-def test_the_distance_of_normal_distributions():
+def test_frechet_distance_of_normal_distributions():
     mean, spread = torch.tensor([1.0, -2, 0.5]).double(), torch.tensor([1.0, 2, 0.5]).double()
     one = exactly(mean, spread, 4)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
@@ -23,30 +23,29 @@ def test_the_distance_of_normal_distributions():
     assert frechet_distance(one @ turned, other @ turned) == pytest.approx(13)
 
 
-def test_fewer_points_than_dimensions():
+def test_frechet_distance_with_fewer_points_than_dimensions():
     few = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).double()
     assert frechet_distance(few, few + 1) == pytest.approx(40)
 
 
-def test_the_nearest_image():
+def test_nearest_images():
     known = torch.randint(0, 256, (20, 2, 3, 4), dtype=torch.uint8)
     wanted = known[[7, 3]].clone()
     wanted[1, 0, 0, 0] ^= 255
-    places, distances = nearest(wanted, known)
-    assert places.tolist() == [7, 3]
+    indices, distances = nearest_images(wanted, known)
+    assert indices.tolist() == [7, 3]
     off = abs(int(wanted[1, 0, 0, 0]) - int(known[3, 0, 0, 0])) / 255
     assert distances.tolist() == pytest.approx([0, (off**2 / 24) ** 0.5], rel=1e-4)
 
 
-def test_images_whose_pixels_are_drawn_alone():
+def test_gaussian_images_have_mean_and_spread_of_their_class():
     images = torch.zeros(40, 1, 2, 3, dtype=torch.uint8)
     images[::2] = 60  # mean 30, spread 30
     images[20:] += 150
     classes = torch.arange(40) // 20
-    made = normal_images(images, classes, torch.arange(2).repeat(3000)).float()
+    made = gaussian_images(images, classes, torch.arange(2).repeat(3000)).float()
     for k, mean in enumerate((30, 180)):
         own = made[k::2]
         assert own.shape == (3000, 1, 2, 3)
         assert torch.allclose(own.mean(0), torch.full((1, 2, 3), mean).float(), atol=3)
     assert float(made[1::2].std(0).mean()) == pytest.approx(30, abs=1.5)
-    assert noise_images(3, images.shape[1:]).shape == (3, 1, 2, 3)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from kit.boxes.average_precision import CHUNK, ImageBoxes, precision_by_image
 from kit.boxes.evaluation import BoxEvaluation
-from kit.boxes.exported import to_original
-from kit.boxes.metric import TOGETHER, Seen, precision_by_image
+from kit.boxes.predictions import to_original
 
 NAMES = ["a", "b", "c"]
 
@@ -19,9 +19,9 @@ def annotated(boxes, labels, crowd=None):
             "iscrowd": torch.tensor(crowd or [0] * len(labels)).long()}  # fmt: skip
 
 
-def evaluation(*pairs, limit=100, backwards=False):
+def evaluation(*pairs, max_detections=100, backwards=False):
     """Of images with these detections and annotations, each in a batch of its own."""
-    evaluated = BoxEvaluation(NAMES, limit)
+    evaluated = BoxEvaluation(NAMES, max_detections)
     keyed = list(enumerate(pairs))
     for key, (found, truth) in reversed(keyed) if backwards else keyed:
         target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
@@ -57,7 +57,7 @@ def test_known_answers(found, truth, values):
     assert {key: result[key] for key in values} == pytest.approx(values, abs=1e-6)
 
 
-def test_what_has_nothing_to_measure_is_left_out():
+def test_unmeasurable_metrics_are_left_out():
     result = measured((detected([BOX], [0.9], [1]), annotated([BOX], [1])))
     assert {"map", "map_50", "map_75", "map_medium", "map/a", "map_50/a"} == set(result)
     assert measured((detected([BOX], [0.9], [1]), annotated([], []))) == {}
@@ -65,7 +65,7 @@ def test_what_has_nothing_to_measure_is_left_out():
     assert measured() == {}
 
 
-def test_the_same_as_cocos_own_procedure_whatever_the_order():
+def test_metrics_equal_those_of_coco_in_any_order():
     from faster_coco_eval import COCO, COCOeval_faster
 
     random = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_the_same_as_cocos_own_procedure_whatever_the_order():
     assert evaluation(*pairs, backwards=True).compute(by_class=True) == ours
 
 
-def test_detections_return_to_the_original_image():
+def test_to_original_undoes_fitting():
     """100x200 was fitted into 40x60 as 30x60; what lies below row 30 is padding."""
     found = detected([[3, 6, 33, 30], [50, 20, 80, 38], [0, 31, 9, 40]], [0.9, 0.8, 0.7], [1, 2, 3])
     back = to_original(found, (100, 200), area=(30, 60))
@@ -109,10 +109,10 @@ def test_detections_return_to_the_original_image():
     assert back["labels"].tolist() == [1, 2] and len(back["scores"]) == 2
 
 
-def test_of_each_image_alone_it_is_what_the_image_alone_gives():
+def test_precision_by_image_equals_the_metric_of_one_image():
     """More images than are measured in one call; some without boxes, with crowds, or with other classes detected."""
     images = []
-    for key in range(TOGETHER + 5):
+    for key in range(CHUNK + 5):
         generator = torch.Generator().manual_seed(key)
         boxes = torch.rand(key % 4, 4, generator=generator).cumsum(1) * 40
         found = boxes[: max(0, key % 4 - key % 3)] + 2 * torch.rand(1, generator=generator)
@@ -121,7 +121,7 @@ def test_of_each_image_alone_it_is_what_the_image_alone_gives():
         scores = torch.rand(len(found) + 1, generator=generator)
         guesses = torch.cat([labels[: len(found)], torch.tensor([1 + key % 3])])
         images.append(
-            Seen(
+            ImageBoxes(
                 {"boxes": torch.cat([found, torch.tensor([[1.0, 1, 9, 9]])]), "scores": scores, "labels": guesses},
                 {"boxes": boxes, "labels": labels, "iscrowd": crowd},
             )
@@ -140,17 +140,19 @@ def grid(count: int) -> torch.Tensor:
     return torch.cat([corners, corners + 8], 1)
 
 
-def test_perfect_detections_of_many_objects_are_perfect():
+def test_perfect_detections_of_many_objects_score_1():
     boxes, labels = grid(200), torch.ones(200, dtype=torch.long)
     found, truth = detected(boxes.tolist(), torch.rand(200).tolist(), labels), annotated(boxes.tolist(), labels)
-    evaluated = evaluation((found, truth), limit=200)
+    evaluated = evaluation((found, truth), max_detections=200)
     values = evaluated.compute(by_class=True)
     assert values["map"] == values["map_50"] == values["map/a"] == evaluated.score() == 1
     assert evaluated.details()["by_class"]["map/a"] == 1
-    assert precision_by_image([Seen(found, truth)], 3, 200).tolist() == [1] == evaluated.shares()[:, 0, 0].tolist()
+    assert (
+        precision_by_image([ImageBoxes(found, truth)], 3, 200).tolist() == [1] == evaluated.shares()[:, 0, 0].tolist()
+    )
 
 
-def test_what_counts_no_more_than_a_part_of_the_objects_is_said():
+def test_too_low_limit_of_detections_warns():
     boxes, labels = grid(150), [1] * 150
     with pytest.warns(UserWarning, match="an image has 150 boxes of one class, but only 100 detections"):
         values = measured(

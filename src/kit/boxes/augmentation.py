@@ -1,0 +1,107 @@
+"""Augmentation of images with boxes: `Zoom` in training, and mirror images in evaluation."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.ops import batched_nms, box_iou
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from kit.boxes.targets import select_boxes
+from kit.data.decode import PADDING
+
+Flip = Literal["horizontal", "vertical", "both"]
+FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
+SAME_OBJECT = 0.7  # detections of a class with a higher IoU are of one object
+
+
+class Zoom(v2.Transform):
+    """Zoom in or out by a random factor at a random position. The image keeps its size.
+
+    `ScaleJitter` and `RandomZoomOut` of torchvision change the size of the image, and no transform of torchvision
+    checks how much of a box is left. This one clips boxes, and drops a box with all its rows if too little is left.
+
+    Args:
+        scale: the smallest and the largest factor. The logarithm of the factor is uniform, so 1/2 is as likely as 2.
+        min_visible: the share of the area of a box that must remain.
+        fill: the grey value around an image that was zoomed out.
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.8, 1.25), min_visible: float = 0.4, fill: int = PADDING) -> None:
+        super().__init__()
+        self.scale, self.min_visible, self.fill = tuple(scale), min_visible, fill
+
+    def forward(self, image: tv_tensors.Image, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        height, width = image.shape[-2:]
+        low, high = (math.log(factor) for factor in self.scale)
+        share, across, down = torch.rand(3).tolist()
+        factor = math.exp(low + share * (high - low))
+        part = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
+        top, left = round(down * (height - part[0])), round(across * (width - part[1]))
+        if factor > 1:  # enlarge this part to the size of the image
+            pixels = F.resized_crop(image, top, left, *part, size=[height, width], antialias=True)
+            factors, shift = (width / part[1], height / part[0]), (-left * width / part[1], -top * height / part[0])
+        else:  # shrink the image to this part
+            shrunk = F.resize(image, part, antialias=True)
+            pixels = F.pad(shrunk, [left, top, width - part[1] - left, height - part[0] - top], fill=self.fill)
+            factors, shift = (part[1] / width, part[0] / height), (left, top)
+        boxes = target["boxes"].as_subclass(Tensor)
+        moved = boxes * boxes.new_tensor(factors * 2) + boxes.new_tensor(shift * 2)
+        clipped = moved.clamp(min=0).minimum(moved.new_tensor([width, height] * 2))
+        visible = _area(clipped) >= self.min_visible * _area(moved)
+        wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=(height, width))
+        return tv_tensors.wrap(pixels, like=image), {**select_boxes(target, visible), "boxes": wrapped}
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
+
+
+def predict_with_flips(
+    net: Callable[[Tensor], list[dict[str, Tensor]]], images: Tensor, flips: Sequence[Flip], max_detections: int
+) -> list[dict[str, Tensor]]:
+    """Detect objects in images and in their mirror images, and merge the detections (test-time augmentation).
+
+    A net places boxes on a grid, which has another position in the mirror image. The mean of the boxes is closer to
+    the true edges, most of all for small objects.
+
+    Args:
+        net: returns `boxes`, `scores` and `labels` of each image.
+        images: Float[B C H W].
+        flips: the mirror images.
+        max_detections: the largest number of detections of an image; those with the highest scores are kept.
+
+    Returns:
+        the detections of each image, in pixels of the unflipped images.
+    """
+    views = [net(images)]
+    for flip in flips:
+        mirrored = net(images.flip(FLIPPED_AXES[flip]))
+        views.append([_flip_boxes(detected, flip, images.shape[-2:]) for detected in mirrored])
+    return [_merge(views_of_image, max_detections) for views_of_image in zip(*views, strict=True)]
+
+
+def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) -> dict[str, Tensor]:
+    height, width = size
+    x1, y1, x2, y2 = detected["boxes"].unbind(1)
+    if flip != "vertical":
+        x1, x2 = width - x2, width - x1
+    if flip != "horizontal":
+        y1, y2 = height - y2, height - y1
+    return {**detected, "boxes": torch.stack([x1, y1, x2, y2], 1)}
+
+
+def _merge(views: Sequence[dict[str, Tensor]], max_detections: int) -> dict[str, Tensor]:
+    """Return each object with its best score and the mean of its boxes, weighted by their scores.
+
+    This is box voting (Gidaris and Komodakis 2015).
+    """
+    boxes, scores, labels = (torch.cat([detected[key] for detected in views]) for key in ("boxes", "scores", "labels"))
+    best = batched_nms(boxes, scores, labels, SAME_OBJECT)[:max_detections]  # sorted by score
+    same = (box_iou(boxes[best], boxes) > SAME_OBJECT) & (labels[best, None] == labels)
+    votes = same * scores
+    return {"boxes": votes @ boxes / votes.sum(1, keepdim=True), "scores": scores[best], "labels": labels[best]}

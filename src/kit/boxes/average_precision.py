@@ -1,0 +1,145 @@
+"""Average precision of detections, as COCO defines it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+from torchvision.ops import box_iou
+
+# The thresholds of COCO. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 is then too low.
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
+RECALLS = np.linspace(0, 1, 101).tolist()
+MAX_DETECTIONS = 100  # of a class in an image, as in COCO
+METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+CHUNK = 50  # the number of images whose own average precisions are computed in one call
+
+
+class ImageBoxes(NamedTuple):
+    """The boxes of an image, on the CPU.
+
+    detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
+    annotated: `boxes`, `labels` and `iscrowd` Long[N]. A detection within a crowd is neither right nor wrong.
+    """
+
+    detected: dict[str, Tensor]
+    annotated: dict[str, Tensor]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels of the annotated boxes, without crowds."""
+        return self.annotated["labels"][self.annotated["iscrowd"] == 0]
+
+
+def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str, Tensor]:
+    """Return the extended summary of torchmetrics' `MeanAveragePrecision`.
+
+    Args:
+        images: the boxes of all images.
+        max_detections: the largest number of detections of a class in an image that count; those with the highest
+            scores do.
+    """
+    metric = MeanAveragePrecision(
+        backend="faster_coco_eval",
+        iou_thresholds=IOU_THRESHOLDS,
+        rec_thresholds=RECALLS,
+        max_detection_thresholds=[1, 10, max_detections],
+        extended_summary=True,
+        sync_on_compute=False,
+    )
+    metric.warn_on_many_detections = False
+    metric.update([image.detected for image in images], [image.annotated for image in images])
+    return metric.compute()
+
+
+def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_class: bool = False) -> dict[str, float]:
+    """Return `map`, `map_50`, ... of a summary, and with `by_class` also `map/NAME` and `map_50/NAME`.
+
+    A metric that cannot be measured is left out.
+    """
+    values = {key: float(summary[key]) for key in METRICS}
+    for label, precision, _ in _by_class(summary) if by_class else ():
+        values[f"map/{class_names[label - 1]}"] = _mean(precision)
+        values[f"map_50/{class_names[label - 1]}"] = _mean(precision[0])
+    return {key: value for key, value in values.items() if value >= 0}
+
+
+def compute_curves(
+    images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the precision-recall curve of each class that has boxes, by the name of the class.
+
+    Returns:
+        of each class `curve`, Float[3 101] (scores, precisions and recalls at an IoU of 0.5; the precision is 0 where a
+        recall is not reached), and `positives`, the number of boxes.
+    """
+    counts = torch.cat([torch.arange(len(class_names) + 1), *(image.labels for image in images)]).bincount() - 1
+    curves = {}
+    for label, precision, scores in _by_class(summary):
+        if counts[label]:
+            curve = torch.stack([scores[0], precision[0], torch.tensor(RECALLS).double()])
+            curves[class_names[label - 1]] = {"curve": curve, "positives": int(counts[label])}
+    return curves
+
+
+def error_share(image: ImageBoxes, min_score: float) -> float:
+    """Return the share of errors among the annotated and detected objects of an image, from 0 to 1.
+
+    In order of their scores, detections are matched to free boxes of their class with an IoU of at least 0.5. Errors
+    are the boxes and the detections without a match, except for detections in a crowd.
+    """
+    order = image.detected["scores"].argsort(descending=True)
+    order = order[image.detected["scores"][order] >= min_score]
+    overlaps = box_iou(image.detected["boxes"][order], image.annotated["boxes"])
+    overlaps *= image.detected["labels"][order, None] == image.annotated["labels"]
+    crowd = image.annotated["iscrowd"] == 1
+    in_crowd, free = (overlaps[:, crowd] >= 0.5).any(1).tolist(), overlaps[:, ~crowd]
+    matches = false = 0
+    for row, ignored in zip(free, in_crowd, strict=True):
+        if len(row) and row.max() >= 0.5:
+            matches += 1
+            free[:, row.argmax()] = 0
+        elif not ignored:
+            false += 1
+    total = free.shape[1] + false
+    return 1 - matches / total if total else 0.0
+
+
+def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detections: int = MAX_DETECTIONS) -> Tensor:
+    """Return `map` of each image alone, over its annotated classes, Float[N]; NaN if it has no boxes.
+
+    Each class of each image becomes a class of its own, so that one call measures many images.
+    """
+    values = torch.full((len(images),), float("nan"))
+    for start in range(0, len(images), CHUNK):
+        chunk = [_own_classes(image, i * (num_classes + 1)) for i, image in enumerate(images[start:][:CHUNK])]
+        by_class = _by_class(coco_summary(chunk, max_detections))
+        owners = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])
+        means = torch.tensor([_mean(precision) for _, precision, _ in by_class])
+        for i in owners.unique().tolist():
+            values[start + i] = means[(owners == i) & (means >= 0)].mean()
+    return values
+
+
+def _own_classes(image: ImageBoxes, offset: int) -> ImageBoxes:
+    """Add an offset to the labels, and drop detections of classes that are not annotated in the image."""
+    annotated = torch.isin(image.detected["labels"], image.annotated["labels"])
+    detected = {key: value[annotated] for key, value in image.detected.items()}
+    return ImageBoxes(*({**d, "labels": d["labels"] + offset} for d in (detected, image.annotated)))
+
+
+def _by_class(summary: dict[str, Tensor]) -> list[tuple[int, Tensor, Tensor]]:
+    """Return the label, precisions and scores of each class, Float[10 101] by IoU and recall."""
+    if "precision" not in summary:
+        return []
+    # [IoU, recall, class, area, limit of detections]: take all areas and the highest limit.
+    precision, scores = (summary[key][:, :, :, 0, -1].unbind(2) for key in ("precision", "scores"))
+    return list(zip(summary["classes"].reshape(-1).tolist(), precision, scores, strict=True))
+
+
+def _mean(precision: Tensor) -> float:
+    """Return the mean of the measured precisions, or -1 if there are none, as COCO does."""
+    measured = precision[precision >= 0]
+    return float(measured.mean()) if len(measured) else -1.0

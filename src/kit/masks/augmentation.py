@@ -1,0 +1,73 @@
+"""Augmentation of images with masks that torchvision does not have."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from kit.data.decode import PADDING, resize
+from kit.formats.masks.masks import IGNORED
+
+
+class RandomScaleCrop(v2.Transform):
+    """Scale an image and its mask by a random factor and crop a random part, in one step.
+
+    Only the part is resized. If the scaled image is smaller than the part, the rest is grey in the image and ignored
+    in the mask.
+
+    Args:
+        size: the height and width of the part; by default those of the image.
+        scale: the smallest and the largest factor. The logarithm of the factor is uniform.
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None, scale: tuple[float, float] = (0.75, 1.5)) -> None:
+        super().__init__()
+        self.size, self.scale = None if size is None else tuple(size), tuple(scale)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
+        share, *draws = torch.rand(3).tolist()
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** share
+        sides = zip(image.shape[-2:], self.size or image.shape[-2:], draws, strict=True)
+        rows, columns = (_crop_side(length, target, factor, draw) for length, target, draw in sides)
+        return {"rows": rows, "columns": columns}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, (tv_tensors.Image, tv_tensors.Mask)):
+            return inpt
+        (top, bottom, above, height, below), (left, right, before, width, after) = params["rows"], params["columns"]
+        part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
+        is_mask = isinstance(inpt, tv_tensors.Mask)
+        if part.shape[-2:] != (height, width):
+            # "nearest" takes the corner of a pixel for its centre, which shifts the mask against the image.
+            if is_mask:
+                part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
+            else:
+                part = resize(part, (height, width))
+        part = F.pad(part, (before, after, above, below), value=IGNORED if is_mask else PADDING)
+        return tv_tensors.wrap(part, like=inpt)
+
+
+def _crop_side(length: int, target: int, factor: float, draw: float) -> tuple[int, int, int, int, int]:
+    """Return how to crop, resize and pad one side of an image.
+
+    Args:
+        length: the length of the side, in pixels.
+        target: the length of the result.
+        factor: the factor of the scale.
+        draw: a random number from 0 to 1, which is the position of the crop.
+
+    Returns:
+        the first and the end pixel of the crop, the padding before it, its resized length, and the padding after it.
+    """
+    window = max(1, round(target / factor))
+    start = round(draw * (length - window))  # negative if the side is shorter than the window
+    first, end = max(0, start), min(length, start + window)
+    if end - first == window:
+        return first, end, 0, target, 0
+    resized = min(target, max(1, round((end - first) * target / window)))
+    before = min(target - resized, round((first - start) * target / window))
+    return first, end, before, resized, target - resized - before

@@ -1,0 +1,53 @@
+"""Create nets by their names, and load the weights that they start from."""
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+from torchvision import models
+
+from kit.ground.errors import UserError, did_you_mean
+from kit.training.weights import load_weights
+
+
+def require_known(name: str, known: Iterable[str], what: str) -> None:
+    """Raise a `UserError` with the most similar names if a library does not have this one.
+
+    Args:
+        name: the name that the user gave.
+        known: the names of the library.
+        what: the library and the kind of name, as "timm has no model".
+    """
+    if name not in (names := list(known)):
+        raise UserError(f"{what} '{name}'{did_you_mean(name, names)}")
+
+
+def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, ...] = "", **options: Any) -> Any:
+    """Return a net of torchvision with random weights.
+
+    Args:
+        name: the name of the net in torchvision.
+        module: the module of torchvision that has such nets.
+        prefixes: the beginnings of the names of supported nets.
+        options: arguments of the net.
+    """
+    known = [model for model in models.list_models(module=module) if model.startswith(prefixes)]
+    require_known(name, known, f"{module.__name__} has no model")
+    return models.get_model(name, weights=None, **options)
+
+
+def load_start(net: nn.Module, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]) -> None:
+    """Load a file of weights into a net of torchvision or, if `pretrained` is set, the default weights of torchvision.
+
+    Args:
+        net: the net, with a head for other classes.
+        name: the name of the net in torchvision.
+        weights: the file, or None.
+        pretrained: download the weights of torchvision. A file goes before.
+        head: the beginnings of the names of the head's tensors, which may differ in shape.
+    """
+    if weights:
+        load_weights(net, weights, head)
+    elif pretrained:
+        load_weights(net, models.get_model(name, weights="DEFAULT").state_dict(), head)
