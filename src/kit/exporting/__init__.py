@@ -1,4 +1,4 @@
-"""Export a trained model to a file that needs neither the project nor, except for pt2, PyTorch.
+"""Export a trained model to a file that other programs read without this project and without PyTorch.
 
 Read in this order: `protocol` describes what a task provides; `graph` puts preprocessing and net into one module;
 `file_formats` writes and opens files; `agreement` compares a file's outputs with PyTorch's, on the images that

@@ -3,8 +3,9 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class Cases(NamedTuple):
     """Inputs that a file is tried on.
 
     single: cases that are run one by one.
-    batch: cases that are also run as one batch.
+    batch: cases that are run as one batch.
     description: what they are, as `12 images of test`.
     """
 
@@ -55,19 +56,17 @@ class Comparison(NamedTuple):
 
 def image_cases(model: Predictor, images: Sequence[Tensor], description: str = "") -> Cases:
     """Return cases for images, uint8 [C H W], of any size."""
-    first = images[0]
-    flipped = [first, first.flip(2), first.flip(1)]  # a batch needs images of one size
-
-    def cases(chosen: Sequence[Tensor]) -> list[Case]:
-        return [Case((as_input(image),), partial(predict_image, model, image)) for image in chosen]
-
-    return Cases(cases(images), cases(flipped), description)
+    single, batch = (
+        [Case((as_input(image),), partial(predict_image, model, image)) for image in chosen]
+        for chosen in (images, [images[0], images[0].flip(2), images[0].flip(1)])  # a batch needs images of one size
+    )
+    return Cases(single, batch, description)
 
 
 def generation_cases(model: Predictor, exported: ExportedMaker, count: int) -> Cases:
     """Return cases for a task that generates images."""
-    inputs_of_each = zip(*(tensor.split(1) for tensor in exported.example(model.preprocessing, count)), strict=True)
-    cases = [Case(inputs, partial(exported.answer, model.task, *inputs)) for inputs in inputs_of_each]
+    examples = zip(*(tensor.split(1) for tensor in exported.example(model.preprocessing, count)), strict=True)
+    cases = [Case(inputs, partial(exported.answer, model.task, *inputs)) for inputs in examples]
     return Cases(cases, cases[:BATCH], f"{count} samples")
 
 
@@ -83,13 +82,17 @@ def as_input(image: Tensor) -> Tensor:
 
 
 def compare(run: Run, exported: Exported, cases: Cases) -> Comparison:
-    """Compare a file's outputs with PyTorch's."""
-    expected = [case.expected() for case in cases.single]
-    pairs = zip(cases.single, expected, strict=True)
-    differences = [difference(run, exported, case, prediction) for case, prediction in pairs]
-    if not exported.one_at_a_time:
-        differences.append(_batch_difference(run, exported, cases.batch))
-    return Comparison(_largest(differences), sum(exported.count(prediction) for prediction in expected))
+    """Compare a file's outputs with PyTorch's, for one image at a time and, if the file takes several, for a batch."""
+    differences, counts = [], []
+    for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:
+        outputs = run(*(torch.cat(tensors) for tensors in zip(*(case.inputs for case in batch), strict=True)))
+        for index, case in enumerate(batch):
+            predicted = case.expected()
+            of_case = outputs if exported.one_at_a_time else {name: rows[index] for name, rows in outputs.items()}
+            difference = exported.difference(of_case, predicted)
+            differences.append(math.inf if math.isnan(difference) else difference)
+            counts.append(exported.count(predicted))
+    return Comparison(max(differences), sum(counts[: len(cases.single)]))
 
 
 def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
@@ -99,35 +102,11 @@ def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
     """
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + MAX_SECONDS
-    for number in range(MAX_TIMINGS):
+    for number, case in enumerate(islice(cycle(cases.single), MAX_TIMINGS)):
         if number >= len(cases.single) and time.perf_counter() > end:
             break
-        case = cases.single[number % len(cases.single)]
-        times[0].append(_milliseconds(partial(run, *case.inputs)))
-        times[1].append(_milliseconds(case.expected))
+        for work, milliseconds in zip((partial(run, *case.inputs), case.expected), times, strict=True):
+            started = time.perf_counter()
+            work()
+            milliseconds.append(1000 * (time.perf_counter() - started))
     return statistics.median(times[0]), statistics.median(times[1])
-
-
-def difference(run: Run, exported: Exported, case: Case, expected: object) -> float:
-    """Return the difference between a file's output and PyTorch's for one case, as the task measures it."""
-    outputs = run(*case.inputs)
-    return exported.difference(outputs if exported.one_at_a_time else _select(outputs, 0), expected)
-
-
-def _batch_difference(run: Run, exported: Exported, cases: Sequence[Case]) -> float:
-    outputs = run(*(torch.cat(tensors) for tensors in zip(*(case.inputs for case in cases), strict=True)))
-    return _largest([exported.difference(_select(outputs, i), case.expected()) for i, case in enumerate(cases)])
-
-
-def _select(outputs: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    return {name: tensor[index] for name, tensor in outputs.items()}
-
-
-def _largest(differences: Sequence[float]) -> float:
-    return max((math.inf if math.isnan(value) else value for value in differences), default=0.0)
-
-
-def _milliseconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - started)

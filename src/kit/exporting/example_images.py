@@ -15,7 +15,7 @@ from kit.config.parser import build
 from kit.data import ImageDataModule, Preprocessing, Samples
 from kit.data.decode import decode
 from kit.formats.folders import SPLITS
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import UserError, one_line
 
 NOISE_TIMES = (1, 2, 3)
 
@@ -25,7 +25,7 @@ def read_images(
 ) -> tuple[list[Tensor], str]:
     """Return up to `count` images of the test split (or val), evenly spaced, uint8 [C H W] of their original size.
 
-    If the data cannot be read, return noise, and print a warning.
+    If the data or one of these images cannot be read, return noise, and print a warning.
 
     Args:
         file: the checkpoint.
@@ -40,19 +40,16 @@ def read_images(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # training and `check` have shown them
             data = _data(file, trusted)
-        split, samples = data.evaluated, data.samples.get(data.evaluated)
+        samples = data.samples.get(data.evaluated)
         if not samples:
             raise UserError("neither test nor val has an image")
-        number = min(count, len(samples))
-        indices = [i * len(samples) // number for i in range(number)]
-        images = [image for i in indices if (image := _decoded(data, samples, i, preprocessing)) is not None]
-        if not images:
-            raise UserError(f"no image of {split} can be decoded")
+        indices = sorted({i * len(samples) // count for i in range(count)})
+        images = [_original_image(data, samples, index, preprocessing) for index in indices]
     except (UserError, OSError) as error:  # the data may be gone, or on another machine
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = one_line(error)
         print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
         return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
-    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {split}"
+    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
@@ -67,16 +64,13 @@ def noise(preprocessing: Preprocessing) -> list[Tensor]:
     for times in NOISE_TIMES:
         height, width = times * size[0], times * size[1]
         coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
-        field = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
-        images.append((128 + 60 * field).clamp(0, 255).to(torch.uint8))
+        smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
+        images.append((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
     return images
 
 
 def _data(file: Path, trusted: Sequence[str]) -> Any:
     content, parts = checkpoint.load(file, trusted)
-    arguments = parts["data"]["init_args"]
-    if "download" in arguments:
-        arguments["download"] = False
     with checkpoint.one_line_errors(file, "names data that cannot be opened"):
         data = build(L.LightningDataModule, "data", parts["data"])
     if not isinstance(data, ImageDataModule):
@@ -88,13 +82,10 @@ def _data(file: Path, trusted: Sequence[str]) -> Any:
     return data
 
 
-def _decoded(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor | None:
-    """Return a sample's image: decoded from its file (None if that is broken); without a file, as the net gets it."""
+def _original_image(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor:
+    """Return a sample's image, decoded from its file; without a file, return it as the net gets it."""
     file = samples.file(index)
     if file is not None and Path(file).is_file():
-        try:
-            return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
-        except BrokenFiles:
-            return None
+        return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
     image, _ = data.sample(samples.read(index), samples.targets[index])
     return image.as_subclass(Tensor)

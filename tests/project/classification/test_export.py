@@ -45,12 +45,6 @@ def test_each_net(name, channels, fitted):
     assert difference(settled(task, channels, size), preprocessing(channels, size, fitted), images=images) < 1e-4
 
 
-@pytest.mark.parametrize("channels, fitted", [(3, True), pytest.param(1, False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["CNN", pytest.param("TextbookCNN", marks=pytest.mark.slow)])
-def test_pt2(name, channels, fitted):
-    assert difference(classifier(name, channels), preprocessing(channels, fitted=fitted), "pt2") < 1e-5
-
-
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_readmes_program(channels):
     model, _, file = written(classifier("CNN", channels), preprocessing(channels))
