@@ -206,7 +206,7 @@ def accepted(every: dict[str, Any], place: Place, kind: Any) -> tuple[int, list[
         for value in ({"class_path": path}, path)[: 1 + thorough]:
             checked += 1
             with contextlib.suppress(UserError):
-                trust.check_values({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
+                trust.check_config({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
                 found.setdefault(id(thing), path)
     return checked, list(found.values())
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from kit.checkpoints.run_folder import is_inside
 from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
+from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
 
@@ -22,20 +23,6 @@ PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables
-
-
-class Text(NamedTuple):
-    """A text in a config.
-
-    key: its key, with dots and without `init_args`.
-    is_default: whether it is the default of its argument.
-    is_path: whether its argument is annotated as a `Path`.
-    """
-
-    key: str
-    value: str
-    is_default: bool = False
-    is_path: bool = False
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
@@ -51,37 +38,37 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = list(_given_texts(args, run))
-    for key, value, is_default, is_path in _texts(config, ""):
+    for key, value, is_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        if is_default or not (option in WRITTEN_KEYS or (of_trainer and (is_path or _is_path(option, value)))):
+        is_written = of_trainer and (is_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        if not is_written and option not in WRITTEN_KEYS:
             continue
         if is_inside(value, run) and not NEVER_INSIDE.match(value):
             continue
-        if not any(value == text.value and option.startswith(text.key) for text in given):
+        if not any(value == text and option.startswith(prefix) for prefix, text in given):
             raise UserError(
                 f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder, and this config may be "
                 f"a stranger's; to let the run write there, add --{option} {value}"
             )
 
 
-def _is_path(key: str, value: str) -> bool:
-    return bool(PATH_TEXTS.match(value) or PATH_KEYS.search(key))
-
-
-def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
-    """Yield all texts below a key, except class paths.
+def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
+    """Yield all texts below a key, except class paths and the defaults of arguments.
 
     Args:
-        kind: the class whose arguments `values` are, if they are.
+        kind: the class whose arguments `values` are, or None.
+
+    Yields:
+        the text's key, with dots and without `init_args`; the text; whether its argument is annotated as a `Path`
     """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
-        has_class = isinstance(kind, type)
-        is_path = has_class and Path in (annotation := parameter_annotations(kind).get(name), *get_args(annotation))
-        yield Text(key, values, has_class and default_of(kind, name) == values, is_path)
+        annotation = parameter_annotations(kind).get(name) if isinstance(kind, type) else None
+        if not isinstance(kind, type) or default_of(kind, name) != values:
+            yield key, values, Path in (annotation, *get_args(annotation))
     elif isinstance(values, Path):
-        yield Text(key, str(values), is_path=True)
+        yield key, str(values), True
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _texts(value, f"{key}[{index}]")
@@ -95,22 +82,13 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[Text]:
                 yield from _texts(value, f"{key}.{name}".lstrip("."), kind)
 
 
-def _given_texts(args: list[str], run: Path) -> Iterator[Text]:
-    """Yield the texts on a command line with their keys, and the texts in the configs that it names."""
+def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the values on a command line with their keys, and with "" those in the configs that it names."""
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
-        if not key.startswith("-"):
-            continue
-        name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
-        if name not in ("config", "c"):
-            yield from (Text(name, text) for text in _leaves(parse_value(value)))
-        elif not is_inside(value, run):  # not the config of the run itself
-            yield from (Text("", text) for text in _leaves(read_yaml(Path(value))))
-
-
-def _leaves(values: Any) -> Iterator[str]:
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, dict | list):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from _leaves(value)
+        if key in ("--config", "-c"):
+            values = [] if is_inside(value, run) else read_yaml(Path(value))  # not the config of the run itself
+            yield from (("", text) for text in tree_leaves(values))
+        elif key.startswith("-"):
+            name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
+            yield from ((name, text) for text in tree_leaves(parse_value(value)))

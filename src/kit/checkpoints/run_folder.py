@@ -63,18 +63,11 @@ def refuse_links(target: Path, run: Path) -> None:
     Raises:
         UserError: `target`, or a link below it, leads out of `run`.
     """
-    if not is_inside(target, run):
-        raise _leads_out(target, run)
-    for folder, folders, files in os.walk(target):
-        for path in (Path(folder, name) for name in (*folders, *files)):
-            if not path.is_symlink() or is_inside(path, run):
-                continue
-            if path.is_dir() or not REPLACED.fullmatch(path.relative_to(run).as_posix()):
-                raise _leads_out(path, run)
-
-
-def _leads_out(path: Path, run: Path) -> UserError:
-    return UserError(
-        f"{path} leads to {os.path.realpath(path)}, which is not in the run's folder {run}; a run does not write "
-        "through such a link: replace the link by what it leads to"
-    )
+    paths = [Path(folder, name) for folder, folders, files in os.walk(target) for name in (*folders, *files)]
+    for path in [target, *(path for path in paths if path.is_symlink())]:
+        is_replaced = path != target and not path.is_dir() and REPLACED.fullmatch(path.relative_to(run).as_posix())
+        if not is_replaced and not is_inside(path, run):
+            raise UserError(
+                f"{path} leads to {os.path.realpath(path)}, which is not in the run's folder {run}; a run does not "
+                "write through such a link: replace the link by what it leads to"
+            )

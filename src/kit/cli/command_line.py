@@ -24,6 +24,7 @@ from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, Speed, TensorB
 from kit.ground import app
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
+from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.training.plateau import StepAfterValidation
@@ -143,7 +144,7 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
-            trust.check_config(self.untrusted, parser_annotations(parser), self.trusted)
+            trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
         self.kept_rates = parser.kept_rates
         # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.
