@@ -1,6 +1,6 @@
-"""Make a clone of the template: all of it, or nothing.
+"""Make a clone of the template, completely or not at all.
 
-What a clone gets is decided by names and marks, and by nothing that a text says; docs/cloning.md has the rules.
+File names and marks decide what a clone contains; docs/cloning.md has the rules.
 """
 
 import os
@@ -25,8 +25,12 @@ END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
 
 def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Version:
-    """Write a clone beside `folder`, with a history that begins, then move it there; raise `UserError` if not."""
-    refuse_bad_place(template, folder)
+    """Write a clone beside `folder`, with a git history of one commit, and then move it to `folder`.
+
+    Raises:
+        UserError: no clone can be made there.
+    """
+    refuse_bad_folder(template, folder)
     version, part = template.version(), folder.with_name(f".{folder.name}.part{os.getpid()}")
     try:
         for file, (source, text) in contents(template, name, tasks, version).items():
@@ -38,7 +42,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
         git.run(part, "add", "--all", "--force")
         message = f"Begin from the template {version}: {', '.join(tasks)}"
         git.run(part, "-c", "commit.gpgsign=false", "commit", "--quiet", "--no-verify", "-m", message)
-        part.rename(folder)  # which replaces an empty folder, and no other
+        part.rename(folder)  # this replaces an empty folder, and no other
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
     finally:
@@ -46,7 +50,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
     return version
 
 
-def refuse_bad_place(template: Template, folder: Path) -> None:
+def refuse_bad_folder(template: Template, folder: Path) -> None:
     """Raise `UserError` if no clone can be made in a folder."""
     if not folder.parent.is_dir():
         raise UserError(f"there is no folder {folder.parent} to make it in; choose a folder in one that is there")
@@ -120,7 +124,7 @@ def renamed(text: str, old: str, new: str) -> str:
 
 
 def _format(folder: Path) -> None:
-    """Break lines anew with ruff, if it is installed: another name makes other lines too long, or short enough."""
-    ruff = shutil.which("ruff", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    for words in (["check", "--select", "I", "--fix"], ["format"]) if ruff else ():
-        subprocess.run([str(ruff), *words, "--quiet", "--no-cache", "."], cwd=folder, capture_output=True)
+    """Format the code with ruff, if it is installed: with another name, other lines are too long, or short enough."""
+    for words in (["check", "--select", "I", "--fix"], ["format"]):
+        command = [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache", "."]
+        subprocess.run(command, cwd=folder, capture_output=True)
