@@ -25,8 +25,8 @@ from torch import Tensor
 
 from kit.checkpoints import checkpoint
 from kit.cli import process, verbs
-from kit.exporting import agreement, command, example_images
-from kit.exporting.file_formats import open_onnx, write_onnx
+from kit.exporting import agreement, command
+from kit.exporting.graph import open_onnx, write_onnx
 from kit.prediction import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -87,7 +87,7 @@ def _row(name: str, run_folder: Path, count: int, folder: Path) -> str:
     write_onnx(model.preprocessing, exported, command.metadata(model, exported), made)
     run = open_onnx(made)
     if model.takes_images:
-        cases = agreement.image_cases(model, *example_images.read_images(file, model.preprocessing, count))
+        cases = agreement.image_cases(model, *agreement.read_images(file, model.preprocessing, count))
     else:
         cases = agreement.generation_cases(model, exported, count)
     largest = agreement.compare(run, exported, cases).largest

@@ -1,22 +1,36 @@
-"""Compare the outputs of an exported file with PyTorch's, and measure which is faster."""
+"""Compare the outputs of an exported file with PyTorch's, and measure which is faster.
+
+They are compared on images of the run's test data, or on noise.
+"""
 
 import math
 import statistics
-import time
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.benchmark import Timer
 
-from kit.exporting.file_formats import Run
+from kit.checkpoints import checkpoint
+from kit.config.parser import build
+from kit.data import ImageDataModule, Preprocessing, Samples
+from kit.data.decode import decode
+from kit.exporting.graph import Run
 from kit.exporting.protocol import Exported, ExportedMaker
+from kit.formats.folders import SPLITS
+from kit.ground.errors import UserError, one_line
 from kit.prediction import Predictor
 
 BATCH = 3  # a net that was recorded with one number of images may not accept another
-MAX_TIMINGS, MAX_SECONDS = 60, 10.0
+NOISE_TIMES = (1, 2, 3)
+TURNS = 5  # of timing the file and PyTorch
 
 
 class Case(NamedTuple):
@@ -52,6 +66,77 @@ class Comparison(NamedTuple):
 
     largest: float
     objects: int
+
+
+def read_images(
+    file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
+) -> tuple[list[Tensor], str]:
+    """Return up to `count` images of the test split (or val), evenly spaced, uint8 [C H W] of their original size.
+
+    If the data or one of these images cannot be read, return noise, and print a warning.
+
+    Args:
+        file: the checkpoint.
+        trusted: see `checkpoint.load`.
+
+    Returns:
+        the images, and a description of them, as `12 images of test`
+    """
+    try:
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # it may name any file
+            raise UserError(f"{file} lies in no run's folder: only a run's data are read")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # training and `check` have shown them
+            data = _data(file, trusted)
+        samples = data.samples.get(data.evaluated)
+        if not samples:
+            raise UserError("neither test nor val has an image")
+        indices = sorted({i * len(samples) // count for i in range(count)})
+        images = [_original_image(data, samples, index, preprocessing) for index in indices]
+    except (UserError, OSError) as error:  # the data may be gone, or on another machine
+        why = one_line(error)
+        print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
+        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
+    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated}"
+
+
+def noise(preprocessing: Preprocessing) -> list[Tensor]:
+    """Return smooth noise, which resembles photographs.
+
+    Its sizes are once, twice and three times the size of the net's input. When it is reduced by these factors, no pixel
+    is near a half, where libraries round differently.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = preprocessing.size or (96, 128)
+    images = []
+    for times in NOISE_TIMES:
+        height, width = times * size[0], times * size[1]
+        coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
+        smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0]
+        images.append((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
+    return images
+
+
+def _data(file: Path, trusted: Sequence[str]) -> Any:
+    content, parts = checkpoint.load(file, trusted)
+    with checkpoint.one_line_errors(file, "names data that cannot be opened"):
+        data = build(L.LightningDataModule, "data", parts["data"])
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"{type(data).__name__} is no ImageDataModule")
+    data.load_state_dict(content[type(data).__qualname__])
+    data.cache = "none"  # only a few images are read
+    data.left_out = {split: {} for split in SPLITS}  # so that not every file is decoded
+    data.setup("test")
+    return data
+
+
+def _original_image(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor:
+    """Return a sample's image, decoded from its file; without a file, return it as the net gets it."""
+    file = samples.file(index)
+    if file is not None and Path(file).is_file():
+        return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
+    image, _ = data.sample(samples.read(index), samples.targets[index])
+    return image.as_subclass(Tensor)
 
 
 def image_cases(model: Predictor, images: Sequence[Tensor], description: str = "") -> Cases:
@@ -96,17 +181,15 @@ def compare(run: Run, exported: Exported, cases: Cases) -> Comparison:
 
 
 def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
-    """Return the median time for one image on the CPU in milliseconds, of the file and of PyTorch.
+    """Return the median time for the first image on the CPU in milliseconds, of the file and of PyTorch.
 
     They are timed in turns, so that other programs on the machine slow down both.
     """
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + MAX_SECONDS
-    for number, case in enumerate(islice(cycle(cases.single), MAX_TIMINGS)):
-        if number >= len(cases.single) and time.perf_counter() > end:
-            break
-        for work, milliseconds in zip((partial(run, *case.inputs), case.expected), times, strict=True):
-            started = time.perf_counter()
-            work()
-            milliseconds.append(1000 * (time.perf_counter() - started))
-    return statistics.median(times[0]), statistics.median(times[1])
+    inputs, expected = cases.single[0]
+    timers = [
+        Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+        for work in (partial(run, *inputs), expected)
+    ]
+    times = [[1000 * timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
+    file_ms, torch_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    return file_ms, torch_ms

@@ -1,9 +1,12 @@
-"""Put preprocessing and net into one module that torch can record as ONNX, for images of any size.
+"""Write preprocessing and net as one ONNX graph, for images of any size, and run such a file.
 
 `Fit` and `Pool` are operations that torch's ONNX exporter lacks.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +18,53 @@ from kit.data import Preprocessing
 from kit.data.decode import PADDING, pad, resize
 from kit.exporting.protocol import ExportedMaker
 
+OPSET = 18  # of ONNX, the first whose `Resize` has antialiasing
+Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its outputs by name
 Size = tuple[Any, Any]  # height and width: numbers, or tensors without dimensions while torch records
 Inputs = Mapping[str, Mapping[int, str]]  # the names of a file's inputs, and of their dynamic dimensions by index
 
 
-def make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[nn.Module, Inputs, tuple[Tensor, ...]]:
+def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[str, str], file: Path) -> None:
+    """Write a task's `exported()` as ONNX, with its preprocessing.
+
+    torch records it by tracing, since torch.export does not take torchvision's detectors.
+    """
+    import onnx
+
+    module, inputs, example = _make_graph(preprocessing, exported)
+    axes = {name: dict(axes) for name, axes in {**inputs, **exported.outputs}.items() if axes}
+    names = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
+    module = replace_pools(deepcopy(module))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, **names)
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, file)
+
+
+def open_onnx(file: Path) -> Run:
+    """Return a function that runs the file in onnxruntime, on the CPU, with as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait busily would take the cores from PyTorch, which is timed in turns with the file.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    input_names = [node.name for node in session.get_inputs()]
+    output_names = [node.name for node in session.get_outputs()]
+
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
+        arrays = [tensor.numpy() for tensor in inputs]
+        outputs = session.run(output_names, dict(zip(input_names, arrays, strict=True)))
+        return dict(zip(output_names, map(torch.from_numpy, outputs), strict=True))
+
+    return run
+
+
+def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[nn.Module, Inputs, tuple[Tensor, ...]]:
     """Return the module to record for a task's `exported()`, its inputs, and an example of them.
 
     The inputs are images, or those of `exported` if the task generates images.

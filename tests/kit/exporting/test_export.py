@@ -4,14 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from tiny_run import made_once
 
 from kit.exporting import command, export
-from kit.exporting.agreement import as_input
-from kit.exporting.example_images import noise
-from kit.exporting.file_formats import open_onnx
+from kit.exporting.agreement import as_input, noise
+from kit.exporting.graph import open_onnx
 from kit.ground.errors import UserError
 from kit.prediction import load
 
@@ -42,11 +42,12 @@ def changed(run: Path, **changes) -> Path:
     return file
 
 
-def test_default_file_is_onnx_in_the_run_folder(run, capsys):
+def test_default_file_is_in_the_run_folder(run, capsys):
     export([str(run)])
     file = run / "exports" / "model.onnx"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{file}: ") and len(lines) == 3
+    onnx.checker.check_model(file)
     assert "difference of a probability" in lines[1] and "0.0001 allowed, on 11 images of test" in lines[1]
     assert "onnx " in lines[2] and "PyTorch " in lines[2] and lines[2].count(" ms") == 2
     assert [path.name for path in file.parent.iterdir()] == [file.name]
@@ -57,33 +58,14 @@ def test_default_file_is_onnx_in_the_run_folder(run, capsys):
         assert torch.allclose(run_file(as_input(image))["probabilities"][0], expected, atol=0.01)
 
 
-def test_files_contain_metadata(run):
-    import onnx
-    from safetensors import safe_open
-
-    for form in ("onnx", "safetensors"):
-        export([str(run), "--format", form])
-    of_onnx = {entry.key: entry.value for entry in onnx.load(run / "exports/model.onnx").metadata_props}
-    with safe_open(run / "exports/model.safetensors", "pt") as file:
-        of_weights = file.metadata()
-    for metadata in (of_onnx, of_weights):
-        assert metadata["task"] == "judging"
-        assert json.loads(metadata["class_names"]) == ["dark", "grey", "light"]
-        how = json.loads(metadata["preprocessing"])
-        assert (how["channels"], how["size"], how["keep_aspect"]) == (3, [6, 8], False) and len(how["mean"]) == 3
-
-
-def test_safetensors_file_contains_the_weights(run, capsys):
-    from safetensors.torch import load_file
-
-    export([str(run), "--format", "safetensors", "--out", "weights/mine.safetensors"])
-    file = Path("weights/mine.safetensors")
-    assert capsys.readouterr().out.startswith(f"{file}: ")
-    Path("other").touch()
-    assert file.stat().st_mode == Path("other").stat().st_mode  # others may read it
-    net = torch.nn.Linear(3 * 6 * 8, 3)
-    net.load_state_dict(load_file(file))
-    assert torch.equal(net.weight, load(run, "cpu").task.net.weight)
+def test_file_contains_metadata(run):
+    export([str(run)])
+    metadata = {entry.key: entry.value for entry in onnx.load(run / "exports/model.onnx").metadata_props}
+    assert metadata["task"] == "judging"
+    assert json.loads(metadata["class_names"]) == ["dark", "grey", "light"]
+    assert json.loads(metadata["outputs"]) == ["probabilities"]
+    how = json.loads(metadata["preprocessing"])
+    assert (how["channels"], how["size"], how["keep_aspect"]) == (3, [6, 8], False) and len(how["mean"]) == 3
 
 
 def test_file_that_disagrees_with_pytorch_is_removed(run, monkeypatch):
@@ -92,16 +74,6 @@ def test_file_that_disagrees_with_pytorch_is_removed(run, monkeypatch):
     monkeypatch.setattr(tiny_task.Answer, "forward", lambda self, images, *_: (self.net(images.flatten(1)),))
     with pytest.raises(UserError, match=r"does not agree with PyTorch .* difference of a") as raised:
         export([str(run)])
-    assert raised.value.exit_code == 1
-    assert not list((run / "exports").iterdir())
-
-
-def test_weights_that_disagree_with_the_net_are_removed(run, monkeypatch):
-    from safetensors import torch as safetensors
-
-    monkeypatch.setattr(safetensors, "load_file", lambda file: {"weight": torch.zeros(3, 144), "bias": torch.zeros(3)})
-    with pytest.raises(UserError, match="not the net's") as raised:
-        export([str(run), "--format", "safetensors"])
     assert raised.value.exit_code == 1
     assert not list((run / "exports").iterdir())
 
@@ -184,7 +156,7 @@ def test_file_that_cannot_be_run_is_removed(run, monkeypatch):
         return run
 
     monkeypatch.setattr(command, "open_onnx", open_broken)
-    with pytest.raises(UserError, match=r"^onnx .* Linear .*no such kernel"):
+    with pytest.raises(UserError, match=r"^ONNX .* Linear .*no such kernel"):
         export([str(run)])
     assert not list((run / "exports").iterdir())
 
@@ -198,33 +170,18 @@ def test_bug_in_the_comparison_is_raised(run, monkeypatch):
     assert not list((run / "exports").iterdir())
 
 
-@pytest.mark.parametrize(
-    "args, file",
-    [
-        (["--format", "safetensors", "run"], "run/exports/model.safetensors"),
-        (["--out=x.onnx", "run"], "x.onnx"),
-        (["run", "--out", "weights/x.safetensors"], "weights/x.safetensors"),
-        (["--trust", "tiny_task", "run", "--out", "X.ONNX"], "X.ONNX"),
-    ],
-)
-def test_extension_decides_the_format(run, args, file):
-    import onnx
-    from safetensors.torch import load_file
-
+@pytest.mark.parametrize("args", [["--trust", "tiny_task", "run", "--out", "X.ONNX"], ["--out=X.ONNX", "run"]])
+def test_options_before_and_after_the_run(run, args):
     export(args)
-    if file.endswith("safetensors"):
-        assert load_file(file)
-    else:
-        onnx.checker.check_model(file)
+    assert Path("X.ONNX").is_file()
 
 
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["run", "--out", "run"], "run must end with .onnx or .safetensors"),
+        (["run", "--out", "run"], "run must end with .onnx"),
         (["run", "--out", "folder.onnx"], "folder.onnx cannot be written: it is a folder; give a file's name"),
-        (["run", "--out", "x.safetensors", "--format", "onnx"], "x.safetensors must end with .onnx$"),
-        (["run", "--out", "x.ckpt"], "x.ckpt must end with .onnx or .safetensors"),
+        (["run", "--out", "x.pt2"], "x.pt2 must end with .onnx"),
         (["run", "--out", "run/config.yaml/m.onnx"], "run/config.yaml/m.onnx cannot be written: .*config.yaml is no"),
     ],
 )
@@ -237,10 +194,8 @@ def test_output_path_is_checked_first(run, args, message, monkeypatch):
 
 def test_missing_packages_are_reported(run, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"onnx needs onnx and onnxruntime: pip install -c constraints.txt .*export"):
+    with pytest.raises(UserError, match=r"export needs onnx and onnxruntime: pip install -c constraints.txt .*export"):
         export([str(run)])
-    with pytest.raises(UserError, match="safetensors needs safetensors: "):
-        export([str(run), "--format", "safetensors"])
 
 
 def test_untrusted_run_is_refused(run, monkeypatch, capsys):
@@ -260,7 +215,7 @@ def test_unsupported_operation_is_reported(run, monkeypatch):
         raise RuntimeError("no such operation\nand a page of more")
 
     monkeypatch.setattr(tiny_task.Answer, "forward", forward)
-    with pytest.raises(UserError, match=r"^onnx .* Linear .*no such operation.*--format safetensors") as raised:
+    with pytest.raises(UserError, match=r"^ONNX .* Linear .*no such operation") as raised:
         export([str(run)])
     assert "\n" not in str(raised.value) and not list((run / "exports").iterdir())
 
@@ -269,11 +224,9 @@ def test_unsupported_operation_is_reported(run, monkeypatch):
     "args, message",
     [
         ([], "which run"),
-        (["--format", "onnx"], "which run"),
         (["--out", "x.onnx"], "which run"),
         (["gone"], "no run folder or checkpoint"),
-        (["run", "--format", "onx"], "format.*onx.*onnx"),
-        (["run", "--frmat", "onnx"], "no key 'frmat'; did you mean 'format'"),
+        (["run", "--ot", "x.onnx"], "no key 'ot'; did you mean 'out'"),
         (["run", "--out", "run/config.yaml/model.onnx"], "cannot be written"),
     ],
 )

@@ -11,8 +11,7 @@ from torch import nn
 
 from kit.data.decode import fitted_size
 from kit.exporting.agreement import as_input
-from kit.exporting.file_formats import open_onnx, write_onnx
-from kit.exporting.graph import Graph, Pool, fitted_area, replace_pools
+from kit.exporting.graph import Graph, Pool, fitted_area, open_onnx, replace_pools, write_onnx
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
 HOWS = [

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kit.data import Preprocessing
 from kit.exporting import agreement, command
-from kit.exporting.file_formats import open_onnx, write_onnx
+from kit.exporting.graph import open_onnx, write_onnx
 from kit.prediction import Predictor
 
 # The canvas of `preprocessing` divided by 1, 2 or 4. Enlarging such an image multiplies pixels by multiples of 1 / 32.

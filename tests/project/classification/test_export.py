@@ -9,7 +9,7 @@ from exports import difference, pictures, preprocessing, settled, written
 from PIL import Image
 from readme_programs import example
 
-from kit.exporting import example_images, export
+from kit.exporting import agreement, export
 from kit.zoo import TimmNet, TorchvisionNet
 from project.classification import CNN, Classifier, TextbookCNN
 
@@ -84,7 +84,7 @@ def test_a_run_is_tried_on_its_files(fit, image_folder, repository, capsys):
         "[4]",
     ]
     run = fit("--config", config, "--data.root", str(root), "--trainer.max_epochs", "1", *small)
-    images, _ = example_images.read_images(run / "checkpoints" / "best.ckpt", preprocessing(), 100)
+    images, _ = agreement.read_images(run / "checkpoints" / "best.ckpt", preprocessing(), 100)
     assert [image.shape for image in images] == [(3, 30, 44)] * 3
     capsys.readouterr()
     export([str(run)])

@@ -12,7 +12,7 @@ from torch import nn
 
 from kit.exporting import export
 from kit.exporting.agreement import as_input
-from kit.exporting.file_formats import open_onnx
+from kit.exporting.graph import open_onnx
 from kit.prediction import Predictor
 from kit.zoo import TorchvisionDetector
 from project.detection import CnnFcos, Detector
