@@ -33,9 +33,7 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
         UserError: there is no such checkpoint.
     """
     path = Path(run_or_checkpoint)
-    if path.is_file():
-        return path
-    file = path / "checkpoints" / f"{name}.ckpt"
+    file = path if path.is_file() else path / "checkpoints" / f"{name}.ckpt"
     if file.is_file():
         return file
     if path.is_dir():
@@ -61,11 +59,10 @@ def read(file: Path) -> dict[str, Any]:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
         _require_limits(content, file.stat().st_size)
-    except pickle.UnpicklingError:  # its message advises to load the file with its code
-        why = "it holds more than plain values and tensors, or is damaged"
-        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
+        if isinstance(error, pickle.UnpicklingError):  # its message advises to load the file with its code
+            why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
@@ -180,17 +177,10 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
     Raises:
         UserError: the names and shapes are not exactly those of the model.
     """
-    expected = model.state_dict()
-    stored = tensors if isinstance(tensors, dict) else {}
-    shapes = {name: tensor.shape for name, tensor in stored.items() if isinstance(tensor, Tensor)}
-    mismatches = [name for name, tensor in expected.items() if shapes.get(name) != tensor.shape]
-    mismatches += [str(name)[:100] for name in stored if name not in expected]
-    if mismatches:
-        raise UserError(
-            f"{file}: the weights do not fit the model that it names: {len(mismatches)} of {len(expected)} tensors are "
-            f"missing, of another shape or too many, as {mismatches[0]!r}"
-        )
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except Exception as error:  # a file of unknown origin may raise any exception
+        raise UserError(f"{file}: the weights do not fit the model that it names: {one_line(error)}") from None
 
 
 @contextmanager

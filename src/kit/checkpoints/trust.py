@@ -170,8 +170,9 @@ class _Checker:
         for name, value in values.items():
             if str(name).startswith("__"):
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
-            if "." in str(name) and not expected.values:  # the parser nests such keys
-                self.refuse(key, f"has the key {_shown(name)}, but keys are nested, not written with dots")
+            # The parser nests keys with dots, and appends the value of a key with `+` to a list.
+            if not expected.values and ("." in str(name) or (kinds and name not in kinds)):
+                self.refuse(key, f"has the key {_shown(name)}, which is no argument: nest keys, without dots")
             of_value = [kinds[name]] if name in kinds else expected.values or [Any]
             self.value(value, of_value, _joined(key, name), depth + 1)
 
