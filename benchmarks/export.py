@@ -90,7 +90,7 @@ def _row(name: str, run_folder: Path, count: int, folder: Path) -> str:
         cases = agreement.image_cases(model, *agreement.read_images(file, model.preprocessing, count))
     else:
         cases = agreement.generation_cases(model, exported, count)
-    largest = agreement.compare(run, exported, cases).largest
+    largest, _ = agreement.compare(run, exported, cases)
     same, of = 0.0, 0.0
     for case in cases.single:
         mine, all_of_them = _same(exported, run(*case.inputs), case.expected())

@@ -34,7 +34,7 @@ from torch import nn
 from torchvision.transforms import v2
 from watched import apart
 
-from kit.checkpoints import trust
+from kit.checkpoints import listed_classes, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.cli import process, verbs
 from kit.cli.command_line import CLI
@@ -188,7 +188,7 @@ def shortest(every: dict[str, Any]) -> dict[str, Any]:
     found: dict[Any, str] = {}
     for path in sorted(every, key=len, reverse=True):
         module = path.rpartition(".")[0]
-        found[id(every[path]), module if module in trust.LISTED else None] = path
+        found[id(every[path]), module if module in listed_classes.LISTED else None] = path
     return {path: every[path] for path in found.values()}
 
 

@@ -2,9 +2,9 @@
 
 The parser imports every class path, and every dotted text for which the annotation accepts a class or a function, and
 calls the result. So the values of a file are checked first, by the same annotations. Each name must be that of a class
-of the kind that the annotation requires, and the class must be the application's, this library's, or in `LISTED`.
-Functions are refused, since most can do harm with some arguments. Packages, modules and names that the user gives with
-`--trust` are not restricted.
+of the kind that the annotation requires, and the class must be the application's, this library's, or in
+`listed_classes`. Functions are refused, since most can do harm with some arguments. Packages, modules and names that
+the user gives with `--trust` are not restricted.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -20,36 +20,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-import torch
 
+from kit.checkpoints.listed_classes import LISTED, is_listed
 from kit.config.annotations import ANY_MODULE, Annotations, Expected, parameter_annotations, parse_value
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
 
 PACKAGES = ("kit",)  # all classes of these packages and of the application may be named, each at a key of its kind
-EVERY = None
-# The classes of other libraries that may be named. They write no files, start no programs and download nothing, except
-# those that write a log, a profile or a checkpoint into the run's folder.
-LISTED: dict[str, tuple[str, ...] | None] = {
-    "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
-    "torch.nn": EVERY,
-    "torch.optim": EVERY,
-    "torch.optim.lr_scheduler": EVERY,
-    "torchvision.transforms.v2": EVERY,
-    # Without those that unpack archives, make folders or unpickle files.
-    "torchvision.datasets": (
-        *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
-        *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
-    ),
-    "lightning.pytorch.callbacks": (
-        *("BackboneFinetuning", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
-        *("GradientAccumulationScheduler", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
-        *("OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
-        *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
-    ),
-    "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),
-    "lightning.pytorch.profilers": ("AdvancedProfiler", "SimpleProfiler"),
-}
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name, which is never called here
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -205,7 +182,7 @@ class _Checker:
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in _own_packages() and "._" not in path
-        if not (is_trusted or is_own or _is_listed(module, name)):
+        if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the path decides the name
@@ -224,17 +201,6 @@ class _Checker:
         elif not fits:
             self.refuse(key, f"{names}, which is no {' or '.join(dict.fromkeys(kind.__name__ for kind in classes))}")
         return target
-
-
-def _is_listed(module: str, name: str) -> bool:
-    """Return whether a class is in `LISTED`, by its public path or by that of its module (`torch.optim.sgd.SGD`)."""
-    for listed, names in LISTED.items():
-        inside = f"{module}.".startswith(f"{listed}.")
-        if inside and (name in names if names is not EVERY else not name.startswith("_")):
-            public = getattr(import_module(listed), name, None)  # the path decides the name, which need not exist
-            if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
-                return True
-    return False
 
 
 def _is_of(target: Any, kind: type) -> bool:

@@ -14,8 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
-from kit.checkpoints.foreign_paths import refuse_foreign_paths
-from kit.checkpoints.run_folder import make_next_version, next_version, remove_if_empty
+from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import SavedConfig, in_order
 from kit.config.annotations import import_path, parser_annotations
 from kit.config.mistakes import root_cause

@@ -4,9 +4,7 @@ import argparse
 import keyword
 import re
 import shutil
-import sys
-import sysconfig
-from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,8 +48,6 @@ def new(args: list[str]) -> None:
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
     print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if version.changed:
-        print("the template has changes that are not committed: the clone has them, but an update takes them for yours")
     print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in an empty folder must go to the new one
 
 
@@ -77,8 +73,7 @@ def reason_against(name: str, template: Template) -> str | None:
     folders = {file.split("/")[0] for file in template.files()}  # where Python, started in the root, looks first
     if name in {template.package, "kit", *template.tasks, *folders}:
         return "the name of the template or of one of its folders"
-    if keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        return "Python has a keyword or a module of that name"
-    if PathFinder.find_spec(name, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]) is not None:
-        return "a package of that name is installed here"
+    spec = find_spec(name)
+    if keyword.iskeyword(name) or (spec and spec.origin):  # a folder without __init__.py has no origin
+        return "Python has a keyword of that name, or a module of that name is installed here"
     return None

@@ -15,13 +15,11 @@ class Version:
 
     number: the version in pyproject.toml.
     commit: the hash of the commit.
-    changed: whether files differ from the commit.
     url: the address of the template's repository, or "" if others cannot reach it.
     """
 
     number: str
     commit: str
-    changed: bool = False
     url: str = ""
 
     def __str__(self) -> str:
@@ -57,9 +55,8 @@ class Template:
 
     def version(self) -> Version:
         commit = git.run(self.root, "rev-parse", "HEAD")
-        changed = bool(git.run(self.root, "status", "--porcelain", "-uno"))
         remote = git.output(self.root, "remote", "get-url", "origin") or ""
-        return Version(self.number, commit.strip(), changed, address(remote.strip()))
+        return Version(self.number, commit.strip(), address(remote.strip()))
 
 
 def address(remote: str) -> str:

@@ -57,17 +57,6 @@ class Cases(NamedTuple):
     description: str
 
 
-class Comparison(NamedTuple):
-    """The result of comparing a file's outputs with PyTorch's.
-
-    largest: the largest difference on any image, as the task measures it.
-    objects: the number of objects that the task counts (`Exported.counted`).
-    """
-
-    largest: float
-    objects: int
-
-
 def read_images(
     file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
 ) -> tuple[list[Tensor], str]:
@@ -166,8 +155,13 @@ def as_input(image: Tensor) -> Tensor:
     return image.permute(1, 2, 0)[None].contiguous()
 
 
-def compare(run: Run, exported: Exported, cases: Cases) -> Comparison:
-    """Compare a file's outputs with PyTorch's, for one image at a time and, if the file takes several, for a batch."""
+def compare(run: Run, exported: Exported, cases: Cases) -> tuple[float, int]:
+    """Compare a file's outputs with PyTorch's, for one image at a time and, if the file takes several, for a batch.
+
+    Returns:
+        the largest difference on any image, as the task measures it, and the number of objects that the task counts
+        (see `Exported.counted`)
+    """
     differences, counts = [], []
     for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:
         outputs = run(*(torch.cat(tensors) for tensors in zip(*(case.inputs for case in batch), strict=True)))
@@ -177,7 +171,7 @@ def compare(run: Run, exported: Exported, cases: Cases) -> Comparison:
             difference = exported.difference(of_case, predicted)
             differences.append(math.inf if math.isnan(difference) else difference)
             counts.append(exported.count(predicted))
-    return Comparison(max(differences), sum(counts[: len(cases.single)]))
+    return max(differences), sum(counts[: len(cases.single)])
 
 
 def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
@@ -186,10 +180,8 @@ def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
     They are timed in turns, so that other programs on the machine slow down both.
     """
     inputs, expected = cases.single[0]
-    timers = [
-        Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
-        for work in (partial(run, *inputs), expected)
-    ]
-    times = [[1000 * timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
-    file_ms, torch_ms = (statistics.median(column) for column in zip(*times, strict=True))
-    return file_ms, torch_ms
+    works, threads = (partial(run, *inputs), expected), torch.get_num_threads()
+    timers = [Timer("work()", globals={"work": work}, num_threads=threads) for work in works]
+    seconds = [[timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
+    of_file, of_torch = (statistics.median(column) for column in zip(*seconds, strict=True))
+    return 1000 * of_file, 1000 * of_torch

@@ -1,8 +1,6 @@
 """The verb `export`: write an ONNX file, try it on real images, and keep it only if it agrees with PyTorch."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +14,13 @@ from kit.exporting import agreement
 from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.exporting.protocol import Exported
 from kit.ground import app
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError
 from kit.ground.files import replacing, require_writable
 from kit.prediction import Predictor, load
 from kit.task import as_task
 
 PACKAGES = ("onnx", "onnxruntime")
+NOT_SUPPORTED = "cannot be exported, since ONNX does not support its net"
 IMAGES = 16  # the number of images that a file is tried on, or generates
 
 
@@ -68,9 +67,10 @@ def export(args: list[str]) -> None:
         cases = agreement.generation_cases(model, exported, IMAGES)
     try:
         with replacing(out) as part:
-            with _one_line_errors(model):
+            # The exporter and onnxruntime may raise any exception.
+            with checkpoint.one_line_errors(source, NOT_SUPPORTED):
                 write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-                run = _one_line_errors(model)(open_onnx(part))
+                run = checkpoint.one_line_errors(source, NOT_SUPPORTED)(open_onnx(part))
             summary = _compare(run, exported, cases)
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
@@ -92,36 +92,20 @@ def metadata(model: Predictor, exported: Exported) -> dict[str, str]:
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 
-@contextmanager
-def _one_line_errors(model: Predictor) -> Iterator[None]:
-    """Replace any exception by an error of one line. The exporter and onnxruntime may raise any exception.
-
-    Raises:
-        UserError: the code in the context raised an exception other than an OSError.
-    """
-    try:
-        yield
-    except (UserError, OSError):
-        raise
-    except Exception as error:
-        why = f"{type(error).__name__}: {one_line(error)}"
-        raise UserError(f"ONNX does not support {type(model.task.net).__name__} as it is ({why})") from error
-
-
 def _compare(run: Run, exported: Exported, cases: agreement.Cases) -> str:
     """Compare a file's outputs with PyTorch's, measure the latency of both, and return a summary.
 
     Raises:
         Disagrees: the outputs differ by more than the task allows.
     """
-    result = agreement.compare(run, exported, cases)
-    objects = f"{result.objects:,} {exported.counted} in " if exported.counted else ""
-    details = f"{exported.measured} {result.largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
+    largest, count = agreement.compare(run, exported, cases)
+    objects = f"{count:,} {exported.counted} in " if exported.counted else ""
+    details = f"{exported.measured} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
-    if result.largest > exported.tolerance:
+    if largest > exported.tolerance:
         raise Disagrees(f"the file does not agree with PyTorch and is removed: {details}")
     lines = [f"agrees with PyTorch: {details}"]
-    if not result.objects:
+    if not count:
         nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
         lines = [f"nothing could be compared: {nothing}"]
     if exported.left_out:

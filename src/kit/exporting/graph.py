@@ -33,8 +33,8 @@ def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[st
 
     module, inputs, example = _make_graph(preprocessing, exported)
     axes = {name: dict(axes) for name, axes in {**inputs, **exported.outputs}.items() if axes}
-    names = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
-    module = replace_pools(deepcopy(module))
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
+    module = replace_pools(deepcopy(module).eval())
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, **names)
@@ -64,19 +64,19 @@ def open_onnx(file: Path) -> Run:
     return run
 
 
-def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[nn.Module, Inputs, tuple[Tensor, ...]]:
+def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[Any, Inputs, tuple[Tensor, ...]]:
     """Return the module to record for a task's `exported()`, its inputs, and an example of them.
 
     The inputs are images, or those of `exported` if the task generates images.
     """
     if isinstance(exported, ExportedMaker):
-        return exported.eval(), exported.inputs, exported.example(preprocessing, 2)
+        return exported, exported.inputs, exported.example(preprocessing, 2)
     batch = {} if exported.one_at_a_time else {0: "batch"}
     height, width = preprocessing.size or (131, 197)
     # A size that no net's stride divides.
     shape = (1 if exported.one_at_a_time else 2, height + 13, width + 29, preprocessing.channels)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Graph(preprocessing, exported).eval(), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
+    return Graph(preprocessing, exported), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
 
 
 class Graph(nn.Module):
@@ -89,17 +89,13 @@ class Graph(nn.Module):
         exported: the task's `exported()`: see `kit.exporting.protocol`.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, preprocessing: Preprocessing, exported: nn.Module) -> None:
         super().__init__()
         self.canvas: tuple[int, int] | None = preprocessing.size
         self.keep_aspect = preprocessing.keep_aspect
         self.answer = exported  # the names of weights in exported files begin with this name
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -mean / std)
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)

@@ -63,25 +63,32 @@ def predict(args: list[str]) -> None:
     Raises:
         BrokenFiles: some images cannot be read or drawn. All others have results.
     """
+    usage = f"{app.command('predict')} {ARGUMENTS}"
     words, options = split_words(args)
     if not words:
         if "-h" not in options and "--help" not in options:
-            raise UserError(f"which run? {_usage()}")
-        print(f"usage: {_usage()}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
+            raise UserError(f"which run? {usage}")
+        print(f"usage: {usage}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
         return
     source = checkpoint.find(words[0])
     model = load(source, option_value(options, "--device"), option_values(options, "--trust"))
     kind = as_task(model.task).Predictions
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    parser = _parser()
+    description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
+    parser = PlainParser(usage=usage, description=description)
+    out, device = "folder of the results; RUN/predictions by default", "cpu, cuda or mps; cuda if there is one"
+    parser.add_argument("--out", type=str | None, default=None, help=out)
+    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
+    parser.add_argument("--device", type=str | None, default=None, help=device)
+    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
     names = parser.add_class_arguments(kind, skip={"folder", "class_names"})
     chosen = parser.read(options)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
     if model.takes_images != bool(words[1:]):
         refused = f"{type(model.task).__name__} takes no images, but {' '.join(words[1:2])} is given:"
-        raise UserError(f"{'which images?' if model.takes_images else refused} {_usage()}")
+        raise UserError(f"{'which images?' if model.takes_images else refused} {usage}")
     run = checkpoint.run_folder_of(source)
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
@@ -99,21 +106,6 @@ def predict(args: list[str]) -> None:
         except OSError as error:
             why = error.strerror or one_line(error)
             raise UserError(f"{error.filename or folder} cannot be written: {why}") from None
-
-
-def _usage() -> str:
-    return f"{app.command('predict')} {ARGUMENTS}"
-
-
-def _parser() -> PlainParser:
-    description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
-    parser = PlainParser(usage=_usage(), description=description)
-    out, device = "folder of the results; RUN/predictions by default", "cpu, cuda or mps; cuda if there is one"
-    parser.add_argument("--out", type=str | None, default=None, help=out)
-    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
-    parser.add_argument("--device", type=str | None, default=None, help=device)
-    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
-    return parser
 
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:

@@ -17,8 +17,7 @@ from tiny_run import made_once
 from tiny_task import Judge
 
 from kit.checkpoints import trust
-from kit.checkpoints.foreign_paths import refuse_foreign_paths
-from kit.checkpoints.run_folder import is_inside, make_next_version, next_version, refuse_links
+from kit.checkpoints.run_folder import is_inside, make_next_version, next_version, refuse_foreign_paths, refuse_links
 from kit.cli import command_line as cli
 from kit.cli import process, verbs
 from kit.config.parser import Parser

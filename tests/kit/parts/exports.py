@@ -66,4 +66,4 @@ def difference(task: Any, how: Preprocessing, images: Sequence[torch.Tensor] | N
         cases = agreement.image_cases(model, images or pictures(how.channels))
     else:
         cases = agreement.generation_cases(model, exported, 5)
-    return agreement.compare(open_onnx(file), exported, cases).largest
+    return agreement.compare(open_onnx(file), exported, cases)[0]

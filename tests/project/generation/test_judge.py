@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kit.checkpoints.foreign_paths import refuse_foreign_paths
+from kit.checkpoints.run_folder import refuse_foreign_paths
 from kit.ground.errors import UserError
 from kit.samples.judge import Judge, trained
 
