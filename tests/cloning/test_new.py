@@ -295,15 +295,17 @@ def test_mistake_is_one_line_with_exit_code_2(tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     ended = new(tmp_path / "full", "--name", "my_cells", "--task", TASKS[0])
     assert ended.returncode == 2 and ended.stdout == ""
-    assert re.fullmatch(r"error: .*/full is there already, and not empty; choose a folder that is new\n", ended.stderr)
+    assert re.fullmatch(
+        r"error: .*/full cannot be written \(Directory not empty\); choose a new folder\n", ended.stderr
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
 def test_bad_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for place in (tmp_path / "file", tmp_path / "link", tmp_path / "no" / "folder", ROOT / "my_cells"):
-        with pytest.raises(UserError, match="choose a folder"):
+    for place in (tmp_path / "file", tmp_path / "link", tmp_path / "file" / "folder", ROOT / "my_cells"):
+        with pytest.raises(UserError, match=r"choose a (new )?folder"):
             command.new([str(place), "--name", "my_cells", "--task", TASKS[0]])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"] and not (ROOT / "my_cells").exists()
 

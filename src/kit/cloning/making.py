@@ -30,7 +30,8 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
     Raises:
         UserError: no clone can be made there.
     """
-    refuse_bad_folder(template, folder)
+    if folder.resolve().is_relative_to(template.root.resolve()):
+        raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
     version, part = template.version(), folder.with_name(f".{folder.name}.part{os.getpid()}")
     try:
         for file, (source, text) in contents(template, name, tasks, version).items():
@@ -44,20 +45,10 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
         git.run(part, "-c", "commit.gpgsign=false", "commit", "--quiet", "--no-verify", "-m", message)
         part.rename(folder)  # this replaces an empty folder, and no other
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}); choose a new folder") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return version
-
-
-def refuse_bad_folder(template: Template, folder: Path) -> None:
-    """Raise `UserError` if no clone can be made in a folder."""
-    if not folder.parent.is_dir():
-        raise UserError(f"there is no folder {folder.parent} to make it in; choose a folder in one that is there")
-    if folder.resolve().is_relative_to(template.root.resolve()):
-        raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
-    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise UserError(f"{folder} is there already, and not empty; choose a folder that is new")
 
 
 def contents(template: Template, name: str, tasks: list[str], version: Version) -> dict[str, tuple[str, str]]:

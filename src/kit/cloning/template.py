@@ -2,15 +2,14 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kit.cloning import git
 from kit.ground.errors import UserError
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(NamedTuple):
     """A version of the template.
 
     number: the version in pyproject.toml.

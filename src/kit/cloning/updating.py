@@ -42,8 +42,7 @@ def update(template: Template, folder: Path) -> str:
     """
     origin = _origin(folder)
     then, now = Version(origin["version"], origin["commit"]), template.version()
-    root = git.output(folder, "rev-parse", "--show-toplevel")
-    if root is None or Path(root.strip()).resolve() != folder.resolve():
+    if not (folder / ".git").exists():
         raise UserError(f"{folder} is not the root of a git repository: git init, add and commit there first")
     if git.run(folder, "status", "--porcelain", "--untracked-files=no").strip():
         raise UserError(f"{folder} has changes that are not committed: git commit (or git stash) them first")

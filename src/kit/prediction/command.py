@@ -114,17 +114,18 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     def draw(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Return the name, file and prediction of an image, and why it could not be read or drawn, or ""."""
         name, (file, prediction) = work
-        if isinstance(prediction, UserError):
-            return name, file, prediction, str(prediction)
+        reason = ""
         try:
+            if isinstance(prediction, UserError):
+                raise prediction
             results.picture(file, name, prediction)
-        except BrokenFiles as error:
-            return name, file, prediction, str(error)
+        except UserError as error:
+            reason = str(error)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise
-            return name, file, prediction, f"it has no picture: {one_line(error)}"
-        return name, file, prediction, ""
+            reason = f"it has no picture: {one_line(error)}"
+        return name, file, prediction, reason
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
     drawn = map_in_threads(draw, stream, at_once=4, ahead=8)
