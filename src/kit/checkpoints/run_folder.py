@@ -46,11 +46,11 @@ def make_next_version(folder: Path) -> Path:
         version = next_version(folder)
         try:
             version.mkdir(parents=True)
+            return version
         except FileExistsError:  # another run has made it at the same time
             continue
         except OSError as error:
             raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
-        return version
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -181,7 +181,7 @@ class _Checker:
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
-        is_own = package in _own_packages() and "._" not in path
+        is_own = package in (app.package, *PACKAGES) and "._" not in path
         if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
@@ -197,7 +197,7 @@ class _Checker:
         fits = any(_is_of(target, kind) for kind in classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:
-                self.refuse(key, f"{names}, a function, where a class belongs; {_trust_advice(path)}")
+                self.refuse(key, f"{names}, a function, where a class belongs; if you know it, add --trust {path}")
         elif not fits:
             self.refuse(key, f"{names}, which is no {' or '.join(dict.fromkeys(kind.__name__ for kind in classes))}")
         return target
@@ -220,14 +220,10 @@ def _has_subclass(kind: type, name: str) -> bool:
 def _untrusted(path: str) -> str:
     """Return why a name is refused, and what to add to the command line (nothing for Python's own modules)."""
     package = path.split(".")[0]
-    if package in _own_packages() or any(listed.split(".")[0] == package for listed in LISTED):
-        return f"which is not among what a file may name; {_trust_advice(path)}"
+    if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
+        return f"which is not among what a file may name; if you know what it does, add --trust {path}"
     advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
     return f"and {_shown(package)} is not trusted{advice}"
-
-
-def _trust_advice(path: str) -> str:
-    return f"if you know what it does, add --trust {path}"
 
 
 def _joined(key: str, name: Any) -> str:
@@ -239,7 +235,3 @@ def _shown(value: Any) -> str:
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
     return repr(value if len(value) <= 100 else f"{value[:100]}...")
-
-
-def _own_packages() -> tuple[str, ...]:
-    return app.package, *PACKAGES

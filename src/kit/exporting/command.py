@@ -17,10 +17,9 @@ from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.files import replacing, require_writable
 from kit.prediction import Predictor, load
-from kit.task import as_task
 
 PACKAGES = ("onnx", "onnxruntime")
-NOT_SUPPORTED = "cannot be exported, since ONNX does not support its net"
+FAILED = "cannot be exported as ONNX"
 IMAGES = 16  # the number of images that a file is tried on, or generates
 
 
@@ -56,9 +55,8 @@ def export(args: list[str]) -> None:
         refuse_links(out.parent, run_folder)
     require_writable(out)
     model = load(source, "cpu", chosen.trust)
-    if not as_task(model.task).has("exported"):
-        raise UserError(f"{type(model.task).__name__} has no `exported()`, as Classifier has it")
-    exported = model.task.exported()
+    with checkpoint.one_line_errors(source, FAILED):
+        exported = model.task.exported()
     model = reference_model(model, exported)
     if model.takes_images:
         images = agreement.read_images(source, model.preprocessing, IMAGES, chosen.trust)
@@ -68,9 +66,9 @@ def export(args: list[str]) -> None:
     try:
         with replacing(out) as part:
             # The exporter and onnxruntime may raise any exception.
-            with checkpoint.one_line_errors(source, NOT_SUPPORTED):
+            with checkpoint.one_line_errors(source, FAILED):
                 write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-                run = checkpoint.one_line_errors(source, NOT_SUPPORTED)(open_onnx(part))
+                run = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
             summary = _compare(run, exported, cases)
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
@@ -84,11 +82,8 @@ def reference_model(model: Predictor, exported: Exported) -> Predictor:
 
 def metadata(model: Predictor, exported: Exported) -> dict[str, str]:
     """Return the metadata of a file: `task`, and as JSON `class_names`, `preprocessing` and the names of `outputs`."""
-    values = {
-        "class_names": model.class_names,
-        "preprocessing": asdict(model.preprocessing),
-        "outputs": list(exported.outputs),
-    }
+    values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}
+    values["outputs"] = list(exported.outputs)
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 

@@ -21,7 +21,6 @@ from kit.exporting.protocol import ExportedMaker
 OPSET = 18  # of ONNX, the first whose `Resize` has antialiasing
 Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its outputs by name
 Size = tuple[Any, Any]  # height and width: numbers, or tensors without dimensions while torch records
-Inputs = Mapping[str, Mapping[int, str]]  # the names of a file's inputs, and of their dynamic dimensions by index
 
 
 def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[str, str], file: Path) -> None:
@@ -64,10 +63,12 @@ def open_onnx(file: Path) -> Run:
     return run
 
 
-def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[Any, Inputs, tuple[Tensor, ...]]:
-    """Return the module to record for a task's `exported()`, its inputs, and an example of them.
+def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[Any, Mapping[str, Any], tuple[Tensor, ...]]:
+    """Return what to record for a task's `exported()`.
 
-    The inputs are images, or those of `exported` if the task generates images.
+    Returns:
+        the module; the names of its inputs and of their dynamic dimensions by index; and an example of the inputs,
+        which are images, or those of `exported` if the task generates images
     """
     if isinstance(exported, ExportedMaker):
         return exported, exported.inputs, exported.example(preprocessing, 2)

@@ -239,5 +239,5 @@ def test_task_without_exported_is_refused(run, monkeypatch):
     import tiny_task
 
     monkeypatch.delattr(tiny_task.Carried, "exported")
-    with pytest.raises(UserError, match=r"Carried has no `exported\(\)`"):
+    with pytest.raises(UserError, match=r"best\.ckpt cannot be exported .* no attribute 'exported'"):
         export([str(run)])
