@@ -16,19 +16,23 @@ import argparse
 import contextlib
 import io
 import os
+import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from kit.checkpoints import checkpoint
 from kit.cli import process, verbs
 from kit.exporting import agreement, command
-from kit.exporting.graph import open_onnx, write_onnx
+from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.prediction import load
 
+TURNS = 5  # of timing the file and PyTorch
 REPOSITORY = Path(__file__).resolve().parent.parent
 EMBEDDED = ("classification", "detection", "segmentation", "generation")
 WITH_DATA = {
@@ -96,11 +100,24 @@ def _row(name: str, run_folder: Path, count: int, folder: Path) -> str:
         mine, all_of_them = _same(exported, run(*case.inputs), case.expected())
         same, of = same + mine, of + all_of_them
     share = same / of if of else float("nan")
-    file_ms, torch_ms = agreement.measure_latencies(run, cases)
+    file_ms, torch_ms = _latencies(run, cases)
     return (
         f"{name:24} {len(cases.single):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
         f"{file_ms / torch_ms:6.2f}"
     )
+
+
+def _latencies(run: Run, cases: agreement.Cases) -> tuple[float, float]:
+    """Return the median time for the first image on the CPU in milliseconds, of the file and of PyTorch.
+
+    They are timed in turns, so that other programs on the machine slow down both.
+    """
+    inputs, expected = cases.single[0]
+    works, threads = (partial(run, *inputs), expected), torch.get_num_threads()
+    timers = [Timer("work()", globals={"work": work}, num_threads=threads) for work in works]
+    seconds = [[timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
+    of_file, of_torch = (statistics.median(column) for column in zip(*seconds, strict=True))
+    return 1000 * of_file, 1000 * of_torch
 
 
 def _same(exported: Any, found: dict[str, Tensor], predicted: Any) -> tuple[float, float]:

@@ -146,11 +146,10 @@ def config_of(content: dict[str, Any]) -> dict[str, Any]:
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
-            ignored = ("_instantiator", *MACHINE_ARGUMENTS)
-            arguments = {key: _without_pretrained(value) for key, value in values.items() if key not in ignored}
-            if "features" in values:  # those of a style are not in its checkpoint, so they may have to be downloaded
-                arguments["features"] = values["features"]
-            config[part] = {"class_path": class_path, "init_args": arguments}
+            arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
+            # The features of a style are not in its checkpoint, so they may have to be downloaded.
+            nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
+            config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config
 
 

@@ -60,6 +60,5 @@ class Template:
 
 def address(remote: str) -> str:
     """Return the address of a remote repository without its password, or "" if it is a path on this machine."""
-    if not re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote):
-        return ""
-    return re.sub(r"^(https?://)[^/]*@", r"\1", remote)
+    is_public = re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote)
+    return re.sub(r"^(https?://)[^/]*@", r"\1", remote) if is_public else ""

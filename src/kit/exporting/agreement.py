@@ -1,10 +1,6 @@
-"""Compare the outputs of an exported file with PyTorch's, and measure which is faster.
-
-They are compared on images of the run's test data, or on noise.
-"""
+"""Compare the outputs of an exported file with PyTorch's, on images of the run's test data or on noise."""
 
 import math
-import statistics
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +12,6 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.benchmark import Timer
 
 from kit.checkpoints import checkpoint
 from kit.config.parser import build
@@ -30,7 +25,6 @@ from kit.prediction import Predictor
 
 BATCH = 3  # a net that was recorded with one number of images may not accept another
 NOISE_TIMES = (1, 2, 3)
-TURNS = 5  # of timing the file and PyTorch
 
 
 class Case(NamedTuple):
@@ -172,16 +166,3 @@ def compare(run: Run, exported: Exported, cases: Cases) -> tuple[float, int]:
             differences.append(math.inf if math.isnan(difference) else difference)
             counts.append(exported.count(predicted))
     return max(differences), sum(counts[: len(cases.single)])
-
-
-def measure_latencies(run: Run, cases: Cases) -> tuple[float, float]:
-    """Return the median time for the first image on the CPU in milliseconds, of the file and of PyTorch.
-
-    They are timed in turns, so that other programs on the machine slow down both.
-    """
-    inputs, expected = cases.single[0]
-    works, threads = (partial(run, *inputs), expected), torch.get_num_threads()
-    timers = [Timer("work()", globals={"work": work}, num_threads=threads) for work in works]
-    seconds = [[timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
-    of_file, of_torch = (statistics.median(column) for column in zip(*seconds, strict=True))
-    return 1000 * of_file, 1000 * of_torch

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
 from kit.config.parser import PlainParser
@@ -88,7 +86,7 @@ def metadata(model: Predictor, exported: Exported) -> dict[str, str]:
 
 
 def _compare(run: Run, exported: Exported, cases: agreement.Cases) -> str:
-    """Compare a file's outputs with PyTorch's, measure the latency of both, and return a summary.
+    """Compare a file's outputs with PyTorch's, and return a summary.
 
     Raises:
         Disagrees: the outputs differ by more than the task allows.
@@ -99,13 +97,6 @@ def _compare(run: Run, exported: Exported, cases: agreement.Cases) -> str:
     details += cases.description
     if largest > exported.tolerance:
         raise Disagrees(f"the file does not agree with PyTorch and is removed: {details}")
-    lines = [f"agrees with PyTorch: {details}"]
-    if not count:
-        nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
-        lines = [f"nothing could be compared: {nothing}"]
-    if exported.left_out:
-        lines.append(f"left out, there and here: {exported.left_out}")
-    file_ms, torch_ms = agreement.measure_latencies(run, cases)
-    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    lines.append(f"one image on the CPU, {threads}, median: onnx {file_ms:.2f} ms, PyTorch {torch_ms:.2f} ms")
-    return "\n".join(lines)
+    nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
+    summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {nothing}"
+    return summary + (f"\nleft out, there and here: {exported.left_out}" if exported.left_out else "")

@@ -48,7 +48,7 @@ def open_onnx(file: Path) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait busily would take the cores from PyTorch, which is timed in turns with the file.
+    # Threads that wait busily would take the cores from PyTorch, which computes in turns with the file.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

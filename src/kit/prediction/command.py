@@ -26,7 +26,6 @@ ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
 MAX_PRINTED = 10  # broken images; the file has all
 SECONDS_BETWEEN_LINES = 10  # of the progress, if it is not shown on a terminal
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}  # would occur for every image
 
 
 class Predictions(Protocol):
@@ -122,7 +121,8 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         except UserError as error:
             reason = str(error)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            # PIL's own errors have no number. Most others, such as a full disk, would occur for every image.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
             reason = f"it has no picture: {one_line(error)}"
         return name, file, prediction, reason

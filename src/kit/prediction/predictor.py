@@ -45,14 +45,11 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         checkpoint.load_weights(task, content["state_dict"], file)
         state = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.from_state(state if isinstance(state, dict) else {})
-    predictor = Predictor(task, preprocessing)
-    if not predictor.takes_images and as_task(task).Predictions is None:
-        raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # the device is missing, or its name is unknown
         raise UserError(f"device '{device}' cannot be used: {one_line(error)}") from None
-    return predictor
+    return Predictor(task, preprocessing)
 
 
 class Predictor:
@@ -100,7 +97,7 @@ class Predictor:
         Only a few batches are in memory at a time.
         """
         if not self.takes_images:
-            raise UserError(f"{type(self.task).__name__} takes no images; `model.task.sample` makes some")
+            raise UserError(f"{type(self.task).__name__} takes no images: it has no method `predict`")
         size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
         outcomes = map_in_threads(self._read, images, *self._ahead(size))
         while batch := list(islice(outcomes, size)):

@@ -239,8 +239,10 @@ def test_help(trained, capsys):
 def test_task_without_predict_is_refused(fit):
     Path("config.yaml").write_text(CONFIG.replace("Used", "Judge"))
     run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
-    with pytest.raises(UserError, match="Judge has no `predict"):
-        load(run)
+    with pytest.raises(UserError, match="Judge takes no images: it has no method `predict`"):
+        load(run).predict(["a.png"])
+    with pytest.raises(UserError, match="Judge has no `Predictions`"):
+        predict([str(run), "a.png"])
 
 
 def test_task_that_generates_images(fit, capsys):
