@@ -27,7 +27,7 @@ def new(args: list[str]) -> None:
         UserError: the command line has a mistake, or the clone cannot be made or updated.
     """
     if shutil.which("git") is None:
-        raise UserError("git is not installed, and this needs it")
+        raise UserError("git is not installed; install it first")
     template = Template.here()
     parser = Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the project, new or empty")
@@ -35,20 +35,20 @@ def new(args: list[str]) -> None:
     tasks_help = f"its tasks, one or several of: {', '.join(template.tasks)}"
     parser.add_argument("--task", action="append", default=[], metavar="TASK", help=tasks_help)
     parser.add_argument("--update", action="store_true", help="merge later changes of the template into a clone")
-    given = parser.parse_args(args)
-    folder = given.folder.expanduser().absolute()
-    if given.update:
-        if given.name or given.task:
+    options = parser.parse_args(args)
+    folder = options.folder.expanduser().absolute()
+    if options.update:
+        if options.name or options.task:
             raise UserError("--update takes name and tasks from the clone: leave --name and --task out")
         print(update(template, folder))
         return
-    tasks = _tasks(given.task, template.tasks)
-    name = folder.name if given.name is None else given.name
+    tasks = _tasks(options.task, template.tasks)
+    name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
-    print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in an empty folder must go to the new one
+    print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
+    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in the empty folder must enter the new one
 
 
 def _tasks(given: list[str], known: list[str]) -> list[str]:
@@ -70,7 +70,7 @@ def reason_against(name: str, template: Template) -> str | None:
     """Return why the package of a clone cannot have a name, or None if it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
-    folders = {file.split("/")[0] for file in template.files()}  # where Python, started in the root, looks first
+    folders = {file.split("/")[0] for file in template.files()}  # Python, started in the root, searches them first
     if name in {template.package, "kit", *template.tasks, *folders}:
         return "the name of the template or of one of its folders"
     spec = find_spec(name)

@@ -40,7 +40,7 @@ class Template:
 
     @classmethod
     def here(cls) -> "Template":
-        """Return the template that this code belongs to."""
+        """Return the template that contains this code."""
         return cls(Path(__file__).resolve().parents[3])
 
     @property

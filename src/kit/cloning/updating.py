@@ -62,12 +62,12 @@ def update(template: Template, folder: Path) -> str:
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    """Return the table that `PACKAGE.new` left in pyproject.toml."""
+    """Return the table [tool.template] of the clone's pyproject.toml."""
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
     except (OSError, tomllib.TOMLDecodeError, KeyError):
-        raise UserError(f"{folder} is no clone: no pyproject.toml there that has [tool.template]") from None
+        raise UserError(f"{folder} is no clone: it has no pyproject.toml with [tool.template]") from None
 
 
 def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any], folder: Path) -> str:
@@ -91,9 +91,9 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     # Before the template had a library, its package held this code.
     library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
     words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
-    ended = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
-    if ended.returncode:
-        why = (ended.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
+    process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
+    if process.returncode:
+        why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
         raise UserError(f"the template {commit[:10]} does not make {origin['name']}: {why}")
     git.run(folder, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
@@ -114,11 +114,11 @@ def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
 
 
 def _pick(folder: Path, changes: str, message: str) -> str:
-    ended = git.call(folder, "cherry-pick", changes, **git.author(folder))
-    if ended.returncode == 0:
+    process = git.call(folder, "cherry-pick", changes, **git.author(folder))
+    if process.returncode == 0:
         changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()
         return f"{message}\n{changed}, in a commit of its own; next: cd {folder} && make test"
-    printed = "\n".join(line for line in (ended.stdout + ended.stderr).splitlines() if not line.startswith("hint:"))
+    printed = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
         raise UserError(f"nothing was changed in {folder}: {printed}")
     raise Conflict(

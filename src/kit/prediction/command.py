@@ -24,7 +24,7 @@ from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-MAX_PRINTED = 10  # broken images; the file has all
+MAX_PRINTED = 10  # the number of broken images that are printed; the file has all
 SECONDS_BETWEEN_LINES = 10  # of the progress, if it is not shown on a terminal
 
 
@@ -73,7 +73,7 @@ def predict(args: list[str]) -> None:
     model = load(source, option_value(options, "--device"), option_values(options, "--trust"))
     kind = as_task(model.task).Predictions
     if kind is None:
-        raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
+        raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
     description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
     parser = PlainParser(usage=usage, description=description)
     out, device = "folder of the results; RUN/predictions by default", "cpu, cuda or mps; cuda if there is one"
@@ -85,9 +85,10 @@ def predict(args: list[str]) -> None:
     chosen = parser.read(options)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
-    if model.takes_images != bool(words[1:]):
-        refused = f"{type(model.task).__name__} takes no images, but {' '.join(words[1:2])} is given:"
-        raise UserError(f"{'which images?' if model.takes_images else refused} {usage}")
+    if model.takes_images and not words[1:]:
+        raise UserError(f"which images? {usage}")
+    if words[1:] and not model.takes_images:
+        raise UserError(f"{type(model.task).__name__} takes no images, but {words[1]} is given: {usage}")
     run = checkpoint.run_folder_of(source)
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
@@ -129,9 +130,9 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
     drawn = map_in_threads(draw, stream, at_once=4, ahead=8)
-    rarely = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
+    interval = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
-    for name, file, prediction, reason in tqdm(drawn, total=len(files), unit=" images", dynamic_ncols=True, **rarely):
+    for name, file, prediction, reason in tqdm(drawn, total=len(files), unit=" images", dynamic_ncols=True, **interval):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
         if not isinstance(prediction, UserError):
