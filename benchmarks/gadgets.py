@@ -34,6 +34,7 @@ from torch import nn
 from torchvision.transforms import v2
 from watched import apart
 
+import project  # noqa: F401  # it tells kit its name
 from kit.checkpoints import listed_classes, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.cli import process, verbs
