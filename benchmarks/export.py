@@ -1,7 +1,6 @@
 """An exported file against PyTorch: on a hundred real images the answers, and on one image at a time the latency.
 
-    python benchmarks/export.py [--data FOLDER] [--images 100] [--epochs 2] [--formats onnx pt2] [--only NAME ...]
-        [--keep RUNS]
+    python benchmarks/export.py [--data FOLDER] [--images 100] [--epochs 2] [--only NAME ...] [--keep RUNS]
 
 Trains each task's default config for a few epochs, and with `--data` those of MNIST (FOLDER/mnist), BCCD
 (FOLDER/bccd/BCCD) and CamVid (FOLDER/camvid); exports; and tells, over the images of the test split (val where there is
@@ -17,19 +16,23 @@ import argparse
 import contextlib
 import io
 import os
+import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from kit.checkpoints import checkpoint
 from kit.cli import process, verbs
-from kit.exporting import agreement, command, example_images
-from kit.exporting.graph import make_program
+from kit.exporting import agreement, command
+from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.prediction import load
 
+TURNS = 5  # of timing the file and PyTorch
 REPOSITORY = Path(__file__).resolve().parent.parent
 EMBEDDED = ("classification", "detection", "segmentation", "generation")
 WITH_DATA = {
@@ -37,9 +40,7 @@ WITH_DATA = {
     "detection_bccd": ("bccd/BCCD", []),
     "segmentation_camvid": ("camvid", []),
 }
-HEAD = (
-    f"{'config':24} {'format':6} {'images':>6} {'same':>8} {'largest':>9} {'file ms':>8} {'torch ms':>8} {'ratio':>6}"
-)
+HEAD = f"{'config':24} {'images':>6} {'same':>8} {'largest':>9} {'file ms':>8} {'torch ms':>8} {'ratio':>6}"
 
 
 def main() -> None:
@@ -47,7 +48,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--formats", nargs="+", default=["onnx"], choices=["onnx", "pt2"])
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--keep", type=Path, help="a folder of runs, which are trained where they are missing")
     chosen = parser.parse_args()
@@ -61,9 +61,7 @@ def main() -> None:
             if chosen.only and name not in chosen.only:
                 continue
             run = _run(name, chosen.data, chosen.epochs, chosen.keep or Path(temporary))
-            for form in chosen.formats:
-                if not (form == "pt2" and name.startswith("detection")):
-                    print(_row(name, run, form, chosen.images, Path(temporary)), flush=True)
+            print(_row(name, run, chosen.images, Path(temporary)), flush=True)
 
 
 def _config(name: str) -> Path:
@@ -84,29 +82,42 @@ def _run(name: str, data: Path | None, epochs: int, folder: Path) -> Path:
     return run
 
 
-def _row(name: str, run_folder: Path, form: str, count: int, folder: Path) -> str:
+def _row(name: str, run_folder: Path, count: int, folder: Path) -> str:
     file = checkpoint.find(str(run_folder))
     model = load(file, "cpu")
     task: Any = model.task
     exported = task.exported()
-    made = folder / f"{name}.{form}"
-    command.FORMATS[form].write(make_program(model.preprocessing, exported), command.metadata(model, exported), made)
-    run = command.FORMATS[form].open(made)
+    made = folder / f"{name}.onnx"
+    write_onnx(model.preprocessing, exported, command.metadata(model, exported), made)
+    run = open_onnx(made)
     if model.takes_images:
-        cases = agreement.image_cases(model, *example_images.read_images(file, model.preprocessing, count))
+        cases = agreement.image_cases(model, *agreement.read_images(file, model.preprocessing, count))
     else:
         cases = agreement.generation_cases(model, exported, count)
-    largest = agreement.compare(run, exported, cases).largest
+    largest, _ = agreement.compare(run, exported, cases)
     same, of = 0.0, 0.0
     for case in cases.single:
         mine, all_of_them = _same(exported, run(*case.inputs), case.expected())
         same, of = same + mine, of + all_of_them
     share = same / of if of else float("nan")
-    file_ms, torch_ms = agreement.measure_latencies(run, cases)
+    file_ms, torch_ms = _latencies(run, cases)
     return (
-        f"{name:24} {form:6} {len(cases.single):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
+        f"{name:24} {len(cases.single):6} {share:8.5f} {largest:9.2g} {file_ms:8.2f} {torch_ms:8.2f} "
         f"{file_ms / torch_ms:6.2f}"
     )
+
+
+def _latencies(run: Run, cases: agreement.Cases) -> tuple[float, float]:
+    """Return the median time for the first image on the CPU in milliseconds, of the file and of PyTorch.
+
+    They are timed in turns, so that other programs on the machine slow down both.
+    """
+    inputs, expected = cases.single[0]
+    works, threads = (partial(run, *inputs), expected), torch.get_num_threads()
+    timers = [Timer("work()", globals={"work": work}, num_threads=threads) for work in works]
+    seconds = [[timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
+    of_file, of_torch = (statistics.median(column) for column in zip(*seconds, strict=True))
+    return 1000 * of_file, 1000 * of_torch
 
 
 def _same(exported: Any, found: dict[str, Tensor], predicted: Any) -> tuple[float, float]:

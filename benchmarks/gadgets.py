@@ -34,7 +34,8 @@ from torch import nn
 from torchvision.transforms import v2
 from watched import apart
 
-from kit.checkpoints import trust
+import project  # noqa: F401  # it tells kit its name
+from kit.checkpoints import listed_classes, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.cli import process, verbs
 from kit.cli.command_line import CLI
@@ -188,7 +189,7 @@ def shortest(every: dict[str, Any]) -> dict[str, Any]:
     found: dict[Any, str] = {}
     for path in sorted(every, key=len, reverse=True):
         module = path.rpartition(".")[0]
-        found[id(every[path]), module if module in trust.LISTED else None] = path
+        found[id(every[path]), module if module in listed_classes.LISTED else None] = path
     return {path: every[path] for path in found.values()}
 
 
@@ -206,7 +207,7 @@ def accepted(every: dict[str, Any], place: Place, kind: Any) -> tuple[int, list[
         for value in ({"class_path": path}, path)[: 1 + thorough]:
             checked += 1
             with contextlib.suppress(UserError):
-                trust.check_values({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
+                trust.check_config({place.key: place.wrap(value)}, {place.key: kind}, Path("config.yaml"))
                 found.setdefault(id(thing), path)
     return checked, list(found.values())
 

@@ -1,6 +1,7 @@
 """`python -m project.new DIR --task TASK [--name NAME]`: create a project with the given tasks."""
 
 if __name__ == "__main__":
-    from kit.cloning.command import main
+    from kit.cli.process import main
+    from kit.cloning.command import new
 
-    main()
+    main(new)

@@ -1,4 +1,4 @@
-"""`python -m project.new` as it is called: what a clone has, what it has not, and what is refused."""
+"""`python -m project.new`: what a clone contains, and what is refused."""
 
 import io
 import re
@@ -67,7 +67,7 @@ def words_of_code(code: str) -> set[str]:
     return {token.string for token in tokens if token.type == tokenize.NAME}
 
 
-def test_nothing_of_the_old_name_is_left(clone):
+def test_package_is_renamed_everywhere(clone):
     folder, _ = clone
     meant = re.compile(
         r"""(?<![\w.-])project\\*\.[\w{(]|(?:import|from) project\b|-m project|src/project|["'`/]project["'`/\[]"""
@@ -83,14 +83,14 @@ def test_nothing_of_the_old_name_is_left(clone):
             assert not [cell for cell in code if re.search(r"\bproject\b", cell)], file
 
 
-def test_the_library_is_the_same_byte_by_byte(clone):
+def test_library_is_copied_byte_by_byte(clone):
     folder, _ = clone
     library = [file for file in TEMPLATE.files() if file.startswith(LIBRARY)]
     assert len(library) > 100
     assert all((folder / file).read_bytes() == (ROOT / file).read_bytes() for file in library)
 
 
-def test_nothing_of_other_tasks_is_left(clone):
+def test_other_tasks_are_left_out(clone):
     folder, tasks = clone
     gone = "|".join([*(task for task in TASKS if task not in tasks), "cloning"])
     named = re.compile(
@@ -103,7 +103,7 @@ def test_nothing_of_other_tasks_is_left(clone):
         assert not lines, (file, lines)
 
 
-def test_all_of_its_own_tasks_is_there(clone):
+def test_chosen_tasks_are_complete(clone):
     folder, tasks = clone
     there = set(run("git", "ls-files", cwd=folder).stdout.splitlines())
     for task in tasks:
@@ -116,7 +116,7 @@ def test_all_of_its_own_tasks_is_there(clone):
     assert (folder / ".ci/run").stat().st_mode & 0o100
 
 
-def test_general_pages_and_pictures_are_there(clone):
+def test_docs_pages_and_pictures(clone):
     folder, tasks = clone
     left_out = {"cloning.md", "new_task.md"}
     for file in (ROOT / "docs").iterdir():
@@ -125,7 +125,7 @@ def test_general_pages_and_pictures_are_there(clone):
     assert (folder / "docs/dashboard.png").read_bytes() == (ROOT / "docs/dashboard.png").read_bytes()
 
 
-def test_it_has_a_readme_of_its_own(clone):
+def test_readme(clone):
     folder, tasks = clone
     text = (folder / "README.md").read_text()
     assert text.startswith(f"# {folder.name}\n\nA project for {' and '.join(tasks)} ")
@@ -137,7 +137,7 @@ def test_it_has_a_readme_of_its_own(clone):
         assert (folder / link).is_file(), link
 
 
-def test_it_has_a_workflow_and_issue_forms(clone):
+def test_workflow_and_issue_forms(clone):
     folder, _ = clone
     workflow = yaml.safe_load((folder / ".github/workflows/checks.yml").read_text())
     targets = re.findall(r"^([\w-]+):", (folder / "Makefile").read_text(), re.MULTILINE)
@@ -149,12 +149,12 @@ def test_it_has_a_workflow_and_issue_forms(clone):
         assert all(field["type"] in ("textarea", "input") and field["attributes"]["label"] for field in content["body"])
 
 
-def test_its_quick_tests_are_its_own_and_a_few_of_the_librarys(clone):
+def test_make_test_runs_own_tests_and_a_few_of_the_library(clone):
     folder, _ = clone
-    told = run("make", "--dry-run", "--old-file=.venv/.installed", "test", cwd=folder).stdout
-    places = re.findall(r"\btests/[\w/]+", told)
-    assert places[0] == f"tests/{folder.name}" and all((folder / place).is_dir() for place in places)
-    assert 1 < len(places) < 6 and "tests/kit" not in places
+    commands = run("make", "--dry-run", "--old-file=.venv/.installed", "test", cwd=folder).stdout
+    folders = re.findall(r"\btests/[\w/]+", commands)
+    assert folders[0] == f"tests/{folder.name}" and all((folder / name).is_dir() for name in folders)
+    assert 1 < len(folders) < 6 and "tests/kit" not in folders
 
 
 def test_marked_lines_are_kept_for_their_tasks():
@@ -178,7 +178,7 @@ h # clone: h
     assert without_marks(plain.replace("g\n", ""), ["dogs"]) == plain.replace("g\n", "")
 
 
-def test_whose_file_it_is():
+def test_owner_of_a_file():
     files = {
         "src/project/cats/task.py": "cats",
         "configs/cats.yaml": "cats",
@@ -196,7 +196,7 @@ def test_whose_file_it_is():
         assert owner(f"docs/{name}.png", ["cats", name]) == name  # by then it is a task itself
 
 
-def test_an_address_is_one_that_others_can_reach():
+def test_address_is_public():
     for known in ("https://example.org/a/project.git", "ssh://git@example.org/a", "git@example.org:a/b.git"):
         assert address(known) == known
     assert (
@@ -206,7 +206,7 @@ def test_an_address_is_one_that_others_can_reach():
         assert address(local) == ""
 
 
-def test_it_says_where_it_came_from(clone):
+def test_origin_is_in_pyproject(clone):
     folder, tasks = clone
     pyproject = tomllib.loads((folder / "pyproject.toml").read_text())
     assert pyproject["project"]["name"] == folder.name
@@ -226,7 +226,7 @@ def test_it_says_where_it_came_from(clone):
     )
 
 
-def test_its_makefile_and_its_configs_are_whole(clone):
+def test_makefile_and_configs_are_complete(clone):
     folder, tasks = clone
     makefile = (folder / "Makefile").read_text()
     targets = re.findall(r"^([\w-]+):", makefile, re.MULTILINE)
@@ -246,9 +246,9 @@ BAD = {
     "2cells": "lower-case",
     "_cells": "lower-case",
     "zellen_ü": "lower-case",
-    "class": "a keyword or a module",
+    "class": "a keyword",
     "project": "the template or",
-    "json": "a keyword or a module",
+    "json": "a keyword",
     "torch": "installed here",
     "PIL": "lower-case",
     "sklearn": "installed here",
@@ -265,8 +265,8 @@ def test_a_bad_name_is_refused(name, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_are_there_by_chance_are_no_matter(tmp_path, monkeypatch):
-    """A folder in the working folder is no module, though Python finds it there."""
+def test_folder_of_the_same_name_does_not_matter(tmp_path, monkeypatch):
+    """A folder in the working directory is no installed package, though Python finds it there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_cells").mkdir()
     assert reason_against("my_cells", TEMPLATE) is None
@@ -283,27 +283,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
-def test_what_is_wrong_is_said(words, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_wrong_arguments_are_refused(words, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         command.new([str(tmp_path / "cells"), *words])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+def test_mistake_is_one_line_with_exit_code_2(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     ended = new(tmp_path / "full", "--name", "my_cells", "--task", TASKS[0])
     assert ended.returncode == 2 and ended.stdout == ""
-    assert re.fullmatch(r"error: .*/full is there already, and not empty; choose a folder that is new\n", ended.stderr)
+    assert re.fullmatch(
+        r"error: .*/full cannot be written \(Directory not empty\); choose a new folder\n", ended.stderr
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
-def test_where_there_is_a_file_or_no_folder_or_the_template_itself_it_is_refused(tmp_path):
+def test_bad_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for place in (tmp_path / "file", tmp_path / "link", tmp_path / "no" / "folder", ROOT / "my_cells"):
-        with pytest.raises(UserError, match="choose a folder"):
+    for place in (tmp_path / "file", tmp_path / "link", tmp_path / "file" / "folder", ROOT / "my_cells"):
+        with pytest.raises(UserError, match=r"choose a (new )?folder"):
             command.new([str(place), "--name", "my_cells", "--task", TASKS[0]])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"] and not (ROOT / "my_cells").exists()
 
@@ -313,7 +315,7 @@ FAILURES = [OSError(28, "No space left on device"), KeyboardInterrupt()]
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "empty"])
-def test_a_failure_half_way_leaves_nothing(failure, exists, tmp_path, monkeypatch):
+def test_failure_leaves_nothing(failure, exists, tmp_path, monkeypatch):
     place = tmp_path / "place"
 
     def fail(folder: Path) -> None:
@@ -328,7 +330,7 @@ def test_a_failure_half_way_leaves_nothing(failure, exists, tmp_path, monkeypatc
     assert list(tmp_path.rglob("*")) == [place] * exists
 
 
-def test_what_comes_into_the_folder_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
     (tmp_path / "place").mkdir()
     monkeypatch.setattr(making, "_format", lambda _: (tmp_path / "place/README.md").write_text("mine"))
     with pytest.raises(UserError, match="cannot be written"):
@@ -336,7 +338,7 @@ def test_what_comes_into_the_folder_meanwhile_is_not_overwritten(tmp_path, monke
     assert [(path.name, path.read_text()) for path in tmp_path.rglob("*.md")] == [("README.md", "mine")]
 
 
-def test_an_empty_folder_may_be_there(tmp_path, capsys):
+def test_empty_folder_is_replaced(tmp_path, capsys):
     (tmp_path / "my_cells").mkdir()
     command.new([str(tmp_path / "my_cells"), "--task", ",".join(TASKS[:2])])
     assert capsys.readouterr().out.endswith(f"next: cd {tmp_path / 'my_cells'} && make fit\n")
@@ -344,35 +346,19 @@ def test_an_empty_folder_may_be_there(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["my_cells"]
 
 
-def test_git_is_needed(tmp_path, monkeypatch):
+def test_missing_git_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="git is not installed"):
         command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])
 
 
-@pytest.mark.slow
-def test_without_a_history_all_that_is_not_ignored_is_taken(tmp_path, monkeypatch):
-    copy = tmp_path / "template"
-    for file in TEMPLATE.files():
-        (copy / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, copy / file)
-    for rubbish in (".venv/bin/python", "runs/x/version_0/config.yaml", "src/project/__pycache__/cnn.pyc"):
-        (copy / rubbish).parent.mkdir(parents=True, exist_ok=True)
-        (copy / rubbish).touch()
-    bare = Template(copy)
-    assert bare.files() == TEMPLATE.files()
-    assert bare.version().commit == ""
-    making.make(bare, tmp_path / "my_cells", "my_cells", TASKS[:1])
-    assert 'commit = ""' in (tmp_path / "my_cells" / "pyproject.toml").read_text()
-
-
-def test_from_an_installed_package_it_says_what_is_needed(tmp_path):
-    (tmp_path / "project").mkdir()
+def test_template_outside_of_git_is_refused(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with pytest.raises(UserError, match="no checkout: clone the template with git"):
         Template(tmp_path)
 
 
-def test_it_needs_the_standard_library_alone():
+def test_cloning_imports_only_the_standard_library():
     code = "import sys, kit.cloning.command; print(*{name.split('.')[0] for name in sys.modules})"
     imported = set(
         subprocess.check_output(
@@ -382,7 +368,7 @@ def test_it_needs_the_standard_library_alone():
     assert imported <= {*sys.stdlib_module_names, "kit", "__main__"}
 
 
-def test_what_means_the_package_is_renamed_and_the_word_is_not():
+def test_only_the_package_is_renamed():
     assert (
         renamed("from project import cli, trust  # of this project", "project", "a")
         == "from a import cli, trust  # of this project"

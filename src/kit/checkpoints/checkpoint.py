@@ -33,15 +33,11 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
         UserError: there is no such checkpoint.
     """
     path = Path(run_or_checkpoint)
-    if path.is_file():
-        return path
-    file = path / "checkpoints" / f"{name}.ckpt"
+    file = path if path.is_file() else path / "checkpoints" / f"{name}.ckpt"
     if file.is_file():
         return file
     if path.is_dir():
         raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run end an epoch?")
-    if path.exists():
-        raise UserError(f"{path} is neither a run folder nor a file that holds a checkpoint")
     siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
 
@@ -62,63 +58,52 @@ def read(file: Path) -> dict[str, Any]:
     try:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-        _ContentLimits(file.stat().st_size).check(content)
-    except pickle.UnpicklingError:  # its message advises to load the file with its code
-        why = "it holds more than plain values and tensors, or is damaged"
-        raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
+        _require_limits(content, file.stat().st_size)
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
+        if isinstance(error, pickle.UnpicklingError):  # its message advises to load the file with its code
+            why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
     return content
 
 
-class _ContentLimits:
+def _require_limits(content: Any, size: int) -> None:
     """Check that the content of a checkpoint does not take more memory than its file, also when it is copied.
 
     In a pickle, a tensor can have more numbers than it stores, and a list can contain another one many times.
 
     Args:
         size: the size of the file in bytes.
+
+    Raises:
+        ValueError: the content has too many values, or its tensors are larger than the file.
     """
+    storages: dict[int, int] = {}  # bytes, by address
+    counts: dict[int, int] = {}  # the number of values in each list and mapping, by id; 0 while they are counted
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.storages: dict[int, int] = {}  # bytes, by address
-        self.counted: dict[int, int] = {}  # number of values in each list and mapping, by id; 0 during counting
-
-    def check(self, content: Any) -> None:
-        """Raise an error if the content exceeds the limits.
-
-        Raises:
-            ValueError: it has too many values, or its tensors are larger than the file.
-        """
-        if self._count(content, 0) > MAX_VALUES:
-            raise ValueError(f"it holds more than {MAX_VALUES:,} values, with those that are repeated")
-        if sum(self.storages.values()) > self.size:
-            raise ValueError("its tensors are larger than the file")
-
-    def _count(self, value: Any, depth: int) -> int:
+    def count(value: Any, depth: int) -> int:
         if isinstance(value, Tensor):
-            self._add(value)
+            is_dense = value.layout == torch.strided and not (value.is_meta or value.is_nested)
+            stored = value.untyped_storage().nbytes() if is_dense else 0
+            if not is_dense or value.numel() * value.element_size() > max(stored, MAX_REPEATED_BYTES):
+                raise ValueError("it holds a tensor that does not store all its numbers")
+            storages[value.untyped_storage().data_ptr()] = stored
         if not isinstance(value, dict | list | tuple | set):
             return 1
-        if depth > MAX_DEPTH or self.counted.get(id(value)) == 0:
+        if depth > MAX_DEPTH or counts.get(id(value)) == 0:
             raise ValueError("its values are nested too deeply")
-        if id(value) not in self.counted:
-            self.counted[id(value)] = 0
+        if id(value) not in counts:
+            counts[id(value)] = 0
             items = value.values() if isinstance(value, dict) else value
-            self.counted[id(value)] = 1 + sum(self._count(item, depth + 1) for item in items)
-        return self.counted[id(value)]
+            counts[id(value)] = 1 + sum(count(item, depth + 1) for item in items)
+        return counts[id(value)]
 
-    def _add(self, tensor: Tensor) -> None:
-        if tensor.is_meta or tensor.is_nested or tensor.layout != torch.strided:
-            raise ValueError("it holds a tensor that does not store all its numbers")
-        storage = tensor.untyped_storage()
-        if tensor.numel() * tensor.element_size() > max(storage.nbytes(), MAX_REPEATED_BYTES):
-            raise ValueError("it holds a tensor that does not store all its numbers")
-        self.storages[storage.data_ptr()] = storage.nbytes()
+    if count(content, 0) > MAX_VALUES:
+        raise ValueError(f"it holds more than {MAX_VALUES:,} values, with those that are repeated")
+    if sum(storages.values()) > size:
+        raise ValueError("its tensors are larger than the file")
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -144,32 +129,41 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
                 f"{kind} that does not call save_hyperparameters()"
             )
     for part in config.values():
-        part["init_args"] = _usable_arguments(**part)
+        parameters, arguments = parameter_annotations(import_path(part["class_path"])), part["init_args"]
+        # Lightning stores all arguments that the data set, also those that this model does not have.
+        part["init_args"] = {key: arguments[key] for key in arguments if key in parameters or key not in FROM_DATA}
+        if "download" in parameters:
+            part["init_args"]["download"] = False
     return content, config
 
 
-def _usable_arguments(class_path: str, init_args: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a class that are taken from a checkpoint.
+def config_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`, as in a file.
 
-    Arguments that depend on the machine are left out. So are arguments from the data that the model does not have, as
-    Lightning stores all of them. Downloads are switched off.
+    Arguments that depend on the machine are left out, and the net is not initialised with weights from elsewhere.
     """
-    parameters = parameter_annotations(import_path(class_path))
-    ignored = {*MACHINE_ARGUMENTS, *(key for key in FROM_DATA if key not in parameters)}
-    arguments = {key: value for key, value in init_args.items() if key not in ignored}
-    # The features of a style are not in its checkpoint, so they may have to be downloaded.
-    usable = {key: value if key == "features" else _without_downloads(value) for key, value in arguments.items()}
-    return {**usable, "download": False} if "download" in parameters else usable
+    config = {}
+    for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
+        values = dict(content.get(key) or {})
+        if class_path := values.pop("_class_path", None):
+            arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
+            # The features of a style are not in its checkpoint, so they may have to be downloaded.
+            nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
+            config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
+    return config
 
 
-def _without_downloads(value: Any) -> Any:
-    """Return the same nested values with every `pretrained` set to False."""
-    if isinstance(value, dict):
-        return {
-            key: False if key == "pretrained" and item is True else _without_downloads(item)
-            for key, item in value.items()
-        }
-    return [_without_downloads(item) for item in value] if isinstance(value, list) else value
+def _without_pretrained(value: Any) -> Any:
+    """Return the same nested values, with `pretrained` set to False and `weights` of a file or a name set to None."""
+    if isinstance(value, list):
+        return [_without_pretrained(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    defaults = {"pretrained": False, "weights": None}
+    return {
+        key: defaults[key] if key in defaults and (item is True or isinstance(item, str)) else _without_pretrained(item)
+        for key, item in value.items()
+    }
 
 
 def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
@@ -182,17 +176,10 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
     Raises:
         UserError: the names and shapes are not exactly those of the model.
     """
-    expected = model.state_dict()
-    stored = tensors if isinstance(tensors, dict) else {}
-    shapes = {name: tensor.shape for name, tensor in stored.items() if isinstance(tensor, Tensor)}
-    mismatches = [name for name, tensor in expected.items() if shapes.get(name) != tensor.shape]
-    mismatches += [str(name)[:100] for name in stored if name not in expected]
-    if mismatches:
-        raise UserError(
-            f"{file}: the weights do not fit the model that it names: {len(mismatches)} of {len(expected)} tensors are "
-            f"missing, of another shape or too many, as {mismatches[0]!r}"
-        )
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except Exception as error:  # a file of unknown origin may raise any exception
+        raise UserError(f"{file}: the weights do not fit the model that it names: {one_line(error)}") from None
 
 
 @contextmanager
@@ -217,19 +204,3 @@ def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> It
             raise
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         raise UserError(f"{file} {failed}: {type(error).__name__}: {one_line(error)} [{where}]") from error
-
-
-def config_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`, as in a file."""
-    keys = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-    config = {}
-    for part, key in keys.items():
-        values = dict(content.get(key) or {})
-        values.pop("_instantiator", None)
-        if "_class_path" in values:
-            config[part] = {"class_path": values.pop("_class_path"), "init_args": values}
-    net = config.get("model", {}).get("init_args", {}).get("net")
-    if isinstance(net, dict) and net.get("init_args"):  # its weights are in the checkpoint, not elsewhere
-        defaults = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in net["init_args"]}
-        config["model"]["init_args"]["net"] = {**net, "init_args": {**net["init_args"], **defaults}}
-    return config

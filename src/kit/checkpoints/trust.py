@@ -2,16 +2,17 @@
 
 The parser imports every class path, and every dotted text for which the annotation accepts a class or a function, and
 calls the result. So the values of a file are checked first, by the same annotations. Each name must be that of a class
-of the kind that the annotation requires, and the class must be the application's, this library's, or in `LISTED`.
-Functions are refused, since most can do harm with some arguments. Packages, modules and names that the user gives with
-`--trust` are not restricted.
+of the kind that the annotation requires, and the class must be the application's, this library's, or in
+`listed_classes`. Functions are refused, since most can do harm with some arguments. Packages, modules and names that
+the user gives with `--trust` are not restricted.
 
 A name that is not listed is refused before its module is imported.
 """
 
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
 from inspect import isroutine
@@ -19,37 +20,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-import torch
 
+from kit.checkpoints.listed_classes import LISTED, is_listed
 from kit.config.annotations import ANY_MODULE, Annotations, Expected, parameter_annotations, parse_value
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
-from kit.ground.yaml_files import read_yaml
 
 PACKAGES = ("kit",)  # all classes of these packages and of the application may be named, each at a key of its kind
-EVERY = None
-# The classes of other libraries that may be named. They write no files, start no programs and download nothing, except
-# those that write a log, a profile or a checkpoint into the run's folder.
-LISTED: dict[str, tuple[str, ...] | None] = {
-    "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
-    "torch.nn": EVERY,
-    "torch.optim": EVERY,
-    "torch.optim.lr_scheduler": EVERY,
-    "torchvision.transforms.v2": EVERY,
-    # Without those that unpack archives, make folders or unpickle files.
-    "torchvision.datasets": (
-        *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
-        *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
-    ),
-    "lightning.pytorch.callbacks": (
-        *("BackboneFinetuning", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
-        *("GradientAccumulationScheduler", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
-        *("OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
-        *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
-    ),
-    "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),
-    "lightning.pytorch.profilers": ("AdvancedProfiler", "SimpleProfiler"),
-}
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name, which is never called here
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -71,34 +48,31 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
     """
     checker = _Checker(file, trusted)
     for part, kind in PARTS.items():
-        values = content.get(part)
-        if values is None:
+        if content.get(part) is None:
             continue
-        if not isinstance(values, dict):
-            checker.refuse(part, f"is {_shown(values)}, but must map names to values")
-        instantiator = values.get("_instantiator", INSTANTIATOR)
+        checker.require_mapping(content[part], part)
+        values = {"_instantiator": INSTANTIATOR, **content[part]}
+        instantiator = values.pop("_instantiator")
         if not isinstance(instantiator, str) or instantiator != INSTANTIATOR:
             checker.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
         if "_class_path" in values:
-            rest = {key: value for key, value in values.items() if key not in ("_class_path", "_instantiator")}
-            checker.value({"class_path": values["_class_path"], "init_args": rest}, [kind], part)
+            class_path = values.pop("_class_path")
+            checker.value({"class_path": class_path, "init_args": values}, [kind], part)
 
 
-def check_config(file: Path, kinds: Annotations, trusted: Sequence[str] = ()) -> None:
-    """Check the names in the config.yaml of a run.
+def check_config(config: Any, kinds: Annotations, file: Path, trusted: Sequence[str] = ()) -> None:
+    """Check the names in the config of a run.
 
     Args:
+        config: the content of its config.yaml.
         kinds: the annotations of its keys: see `kit.config.annotations.parser_annotations`.
+        file: its config.yaml, for the error message.
+        trusted: packages, modules or names that the user trusts.
 
     Raises:
-        UserError: the file cannot be read, or names something that is not trusted.
+        UserError: the config names something that is not trusted.
     """
-    check_values(read_yaml(file), kinds, file, trusted)
-
-
-def check_values(config: Any, kinds: Annotations, file: Path, trusted: Sequence[str] = ()) -> None:
-    """Check the names in a config that was read from `file`: see `check_config`."""
-    _Checker(file, trusted).group(config, kinds, "")
+    _Checker(file, trusted).value(config, [kinds], "")
 
 
 class _Checker:
@@ -106,25 +80,23 @@ class _Checker:
 
     def __init__(self, file: Path, trusted: Sequence[str]) -> None:
         self.file, self.trusted = file, trusted
-        self.seen = 0
+        self.count = 0  # of values that were checked
 
     def refuse(self, key: str, why: str) -> NoReturn:
         raise UserError(f"{self.file}: {key or 'the config'} {why}")
 
-    def group(self, values: Any, kinds: Annotations, key: str) -> None:
-        """Check the values of a group of keys, which must all be keys of the parser."""
+    def require_mapping(self, values: Any, key: str) -> None:
         if not isinstance(values, dict):
             self.refuse(key, f"is {_shown(values)}, but must map names to values")
-        for name, value in values.items():
-            if not isinstance(name, str) or name not in kinds:
-                self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` has not")
-            self._nested(value, kinds[name], _joined(key, name), 0)
 
     def value(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
-        """Check a value for which any of several annotations may hold."""
-        self.seen += 1
-        if depth > MAX_DEPTH or self.seen > MAX_VALUES:
+        """Check a value for which any of several annotations may hold. A dict of annotations is that of a group."""
+        self.count += 1
+        if depth > MAX_DEPTH or self.count > MAX_VALUES:
             self.refuse(key[:100], "is nested too deeply, or too large")
+        if isinstance(kinds[0], dict):
+            self._group(value, kinds[0], key, depth)
+            return
         if value is None or isinstance(value, (bool, int, float)):
             return
         expected = Expected.any_of(kinds)
@@ -143,11 +115,13 @@ class _Checker:
         else:
             self._mapping(value, expected, key, depth)
 
-    def _nested(self, value: Any, kind: Any, key: str, depth: int) -> None:
-        if isinstance(kind, dict):
-            self.group(value, kind, key)
-        else:
-            self.value(value, [kind], key, depth)
+    def _group(self, values: Any, kinds: Annotations, key: str, depth: int) -> None:
+        """Check the values of a group of keys, which must all be keys of the parser."""
+        self.require_mapping(values, key)
+        for name, value in values.items():
+            if not isinstance(name, str) or name not in kinds:
+                self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` has not")
+            self.value(value, [kinds[name]], _joined(key, name), depth + 1)
 
     def _text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
         if expected.only_text:
@@ -161,7 +135,7 @@ class _Checker:
             self.refuse(key, f"is {_shown(text)}, where a class path, as package.module.Class, or a list belongs")
         elif any(_has_subclass(kind, text) for kind in expected.classes):
             self.refuse(key, f"is {_shown(text)}, but must be the whole path of that class, as package.module.Class")
-        elif expected.classes and any(_is_file(folder / text) for folder in (Path(), self.file.parent)):
+        elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
             self.refuse(key, f"is {_shown(text)}, a file that the parser would read in its place")
 
     def _mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
@@ -173,12 +147,11 @@ class _Checker:
         for name, value in values.items():
             if str(name).startswith("__"):
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
-            if "." in str(name) and not expected.values:  # the parser nests such keys
-                self.refuse(key, f"has the key {_shown(name)}, but keys are nested, not written with dots")
-            if name in kinds:
-                self._nested(value, kinds[name], _joined(key, name), depth + 1)
-            else:
-                self.value(value, expected.values or [Any], _joined(key, name), depth + 1)
+            # The parser nests keys with dots, and appends the value of a key with `+` to a list.
+            if not expected.values and ("." in str(name) or (kinds and name not in kinds)):
+                self.refuse(key, f"has the key {_shown(name)}, which is no argument: nest keys, without dots")
+            of_value = [kinds[name]] if name in kinds else expected.values or [Any]
+            self.value(value, of_value, _joined(key, name), depth + 1)
 
     def _class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check `{class_path: ..., init_args: ...}`."""
@@ -195,58 +168,45 @@ class _Checker:
                 continue
             if part not in ("init_args", "dict_kwargs"):
                 self.refuse(key, f"has {_shown(part)} beside class_path, where only init_args belong")
-            if not isinstance(arguments, dict):
-                self.refuse(f"{key}.{part}", f"is {_shown(arguments)}, but must map names to values")
+            self.require_mapping(arguments, f"{key}.{part}")
             for name, value in arguments.items():
                 # The parser nests keys with dots, so that `net.class_path` would replace the class of `net`.
                 if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
                     self.refuse(key, f"has an argument {_shown(name)}, which is no name")
-                self._nested(value, kinds.get(name, Any), _joined(key, name), depth + 1)
+                self.value(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
 
     def _import(self, path: str, expected: Expected, key: str) -> Any:
         """Import the object at a path, if it may be named at this key."""
         names = f"names {_shown(path)}"
-        classes = tuple(expected.classes) or (ANY_MODULE,)
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
-        is_own = package in _own_packages() and "._" not in path
-        if not (is_trusted or is_own or _is_listed(module, name)):
+        is_own = package in (app.package, *PACKAGES) and "._" not in path
+        if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
-            target = getattr(import_module(module), name)
+            target = getattr(import_module(module), name)  # the path decides the name
         except (Exception, SystemExit) as error:  # the module is trusted, but may raise any exception
             earlier = "; was it made by an earlier version? Then train it again" if package == app.package else ""
             self.refuse(key, f"{names}, which cannot be imported ({one_line(error)}){earlier}")
-        if isinstance(target, type) or isroutine(target):
+        is_class, classes = isinstance(target, type), tuple(expected.classes) or (ANY_MODULE,)
+        if is_class or isroutine(target):
             home = f"{target.__module__}.{target.__qualname__}"
             if home.split(".")[0] != package:
                 self.refuse(key, f"{names}, but that is {_shown(home)}")
-        if isinstance(target, type):
-            if not any(_is_subclass(target, kind) for kind in classes):
-                self.refuse(key, f"{names}, which is no {_class_names(classes)}")
-        elif isroutine(target) or (callable(target) and not isinstance(target, classes)):
+        fits = any(_is_of(target, kind) for kind in classes)
+        if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:
-                self.refuse(key, f"{names}, a function, where a class belongs; {_trust_advice(path)}")
-        elif not isinstance(target, classes):
-            self.refuse(key, f"{names}, which is no {_class_names(classes)}")
+                self.refuse(key, f"{names}, a function, where a class belongs; if you know it, add --trust {path}")
+        elif not fits:
+            self.refuse(key, f"{names}, which is no {' or '.join(dict.fromkeys(kind.__name__ for kind in classes))}")
         return target
 
 
-def _is_listed(module: str, name: str) -> bool:
-    """Return whether a class is in `LISTED`, by its public path or by that of its module (`torch.optim.sgd.SGD`)."""
-    for listed, names in LISTED.items():
-        inside = f"{module}.".startswith(f"{listed}.")
-        if inside and (name in names if names is not EVERY else not name.startswith("_")):
-            public = getattr(import_module(listed), name, None)
-            if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
-                return True
-    return False
-
-
-def _is_subclass(target: type, kind: type) -> bool:
+def _is_of(target: Any, kind: type) -> bool:
+    """Return whether an object is a subclass or an instance of a class."""
     try:
-        return issubclass(target, kind)
+        return issubclass(target, kind) if isinstance(target, type) else isinstance(target, kind)
     except TypeError:  # a protocol without this check
         return False
 
@@ -260,25 +220,10 @@ def _has_subclass(kind: type, name: str) -> bool:
 def _untrusted(path: str) -> str:
     """Return why a name is refused, and what to add to the command line (nothing for Python's own modules)."""
     package = path.split(".")[0]
-    if package in _own_packages() or any(listed.split(".")[0] == package for listed in LISTED):
-        return f"which is not among what a file may name; {_trust_advice(path)}"
+    if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
+        return f"which is not among what a file may name; if you know what it does, add --trust {path}"
     advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
     return f"and {_shown(package)} is not trusted{advice}"
-
-
-def _trust_advice(path: str) -> str:
-    return f"if you know what it does, add --trust {path}"
-
-
-def _class_names(classes: Iterable[type]) -> str:
-    return " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the name is too long
-        return False
 
 
 def _joined(key: str, name: Any) -> str:
@@ -290,7 +235,3 @@ def _shown(value: Any) -> str:
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
     return repr(value if len(value) <= 100 else f"{value[:100]}...")
-
-
-def _own_packages() -> tuple[str, ...]:
-    return app.package, *PACKAGES

@@ -15,8 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
-from kit.checkpoints.foreign_paths import refuse_foreign_paths
-from kit.checkpoints.run_folder import make_next_version, next_version, remove_if_empty
+from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import SavedConfig, in_order
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.parser import Parser, build
@@ -24,6 +23,7 @@ from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Sp
 from kit.ground import app
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError
+from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 
@@ -124,7 +124,7 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
-            trust.check_config(self.untrusted, parser_annotations(parser), self.trusted)
+            trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
         self.kept_rates = parser.kept_rates
         # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.

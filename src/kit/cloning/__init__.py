@@ -1,5 +1,5 @@
-"""`python -m PACKAGE.new`: a project of its own out of this template, and the template's later fixes for it.
+"""`python -m PACKAGE.new`: make a project from this template, or update one to a later version of the template.
 
-`template.py` is the checkout that is cloned, `making.py` decides what a clone gets and writes it, `updating.py` merges
-later versions, `command.py` is the command line. All of it needs git and the standard library alone.
+`template` describes the checkout that is cloned; `making` decides what a clone contains, and writes it; `updating`
+merges later versions; `command` is the command line; `git` runs git. The room needs only git and the standard library.
 """

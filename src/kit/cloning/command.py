@@ -4,14 +4,11 @@ import argparse
 import keyword
 import re
 import shutil
-import signal
-import sys
-import sysconfig
-from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from kit.cloning.making import make, refuse_bad_place
+from kit.cloning.making import make
 from kit.cloning.template import Template
 from kit.cloning.updating import update
 from kit.ground import app
@@ -23,69 +20,60 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; usage: {app.command('new')} DIR --task TASK[,TASK ...] [--name NAME]")
 
 
-def main() -> None:
-    """Run the command line; a user's mistake ends in one line and exit code 2."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what is half made is removed
-    try:
-        new(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
-
-
 def new(args: list[str]) -> None:
-    """Make a clone of the template, or bring the template's later fixes to one."""
+    """Make a clone of the template, or update one.
+
+    Raises:
+        UserError: the command line has a mistake, or the clone cannot be made or updated.
+    """
     if shutil.which("git") is None:
-        raise UserError("git is not installed, and this needs it")
+        raise UserError("git is not installed; install it first")
     template = Template.here()
     parser = Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="where it goes: a new folder, or an empty one")
-    parser.add_argument("--name", help="of its package; by default the folder's")
-    tasks_help = f"what it is for, one or several: {', '.join(template.tasks)}"
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the project, new or empty")
+    parser.add_argument("--name", help="the name of its package; by default that of the folder")
+    tasks_help = f"its tasks, one or several of: {', '.join(template.tasks)}"
     parser.add_argument("--task", action="append", default=[], metavar="TASK", help=tasks_help)
-    parser.add_argument("--update", action="store_true", help="bring the template's changes since then to a clone")
-    given = parser.parse_args(args)
-    folder = given.folder.expanduser().absolute()
-    if given.update:
-        if given.name or given.task:
+    parser.add_argument("--update", action="store_true", help="merge later changes of the template into a clone")
+    options = parser.parse_args(args)
+    folder = options.folder.expanduser().absolute()
+    if options.update:
+        if options.name or options.task:
             raise UserError("--update takes name and tasks from the clone: leave --name and --task out")
         print(update(template, folder))
         return
-    refuse_bad_place(template, folder)
-    tasks = _tasks(given.task, template.tasks)
-    name = folder.name if given.name is None else given.name
+    tasks = _tasks(options.task, template.tasks)
+    name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
-    print(f"{given.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if version.commit and version.changed:
-        print("the template has changes that are not committed: they are in it, but an update will take them for yours")
-    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in an empty folder must go to the new one
+    print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
+    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in the empty folder must enter the new one
 
 
 def _tasks(given: list[str], known: list[str]) -> list[str]:
-    """Return the chosen tasks, of words that are a task each, or several with commas between."""
-    tasks = ",".join(given).replace(",", " ").split()
+    """Return the chosen tasks.
+
+    Args:
+        given: words of one task, or of several tasks with commas between.
+        known: the tasks of the template.
+    """
+    tasks = sorted({*",".join(given).replace(",", " ").split()})
     if not tasks:
         raise UserError(f"which task? --task TASK, or several with commas between; there are {', '.join(known)}")
-    for task in tasks:
-        if task not in known:
-            raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
-    return sorted(set(tasks))
+    for task in {*tasks} - {*known}:
+        raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
+    return tasks
 
 
 def reason_against(name: str, template: Template) -> str | None:
-    """Return why a clone's package should not have a name, or None."""
+    """Return why the package of a clone cannot have a name, or None if it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
-    folders = {file.split("/")[0] for file in template.files()}  # where Python, started in the root, looks first
+    folders = {file.split("/")[0] for file in template.files()}  # Python, started in the root, searches them first
     if name in {template.package, "kit", *template.tasks, *folders}:
         return "the name of the template or of one of its folders"
-    if keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        return "Python has a keyword or a module of that name"
-    if PathFinder.find_spec(name, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]) is not None:
-        return "a package of that name is installed here"
+    spec = find_spec(name)
+    if keyword.iskeyword(name) or (spec and spec.origin):  # a folder without __init__.py has no origin
+        return "Python has a keyword of that name, or a module of that name is installed here"
     return None

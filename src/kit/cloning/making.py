@@ -1,6 +1,6 @@
-"""Make a clone of the template: all of it, or nothing.
+"""Make a clone of the template, completely or not at all.
 
-What a clone gets is decided by names and marks, and by nothing that a text says; docs/cloning.md has the rules.
+File names and marks decide what a clone contains; docs/cloning.md has the rules.
 """
 
 import os
@@ -15,18 +15,23 @@ from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
 LIBRARY = ("src/kit/", "tests/kit/")  # copied byte by byte
-INSTEAD = "clone/"  # files of clones alone, by their paths below it
-OF_TEMPLATE = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
-KEPT = ("benchmarks/learning.py",)
-OTHER_NAMES = {"basics": "classification", "painting": "style"}  # of a task's files
-CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # where the first task is not an example of any task
+ONLY_IN_CLONES = "clone/"  # a clone has these files at their paths below this folder
+NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
+ALSO_IN_CLONES = ("benchmarks/learning.py",)  # although its folder is left out
+OTHER_NAMES = {"basics": "classification", "painting": "style"}  # files with these names belong to these tasks
+CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # elsewhere, the first task stands for any task
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
 
 def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Version:
-    """Write a clone beside `folder`, with a history that begins, then move it there; raise `UserError` if not."""
-    refuse_bad_place(template, folder)
+    """Write a clone beside `folder`, with a git history of one commit, and then move it to `folder`.
+
+    Raises:
+        UserError: no clone can be made there.
+    """
+    if folder.resolve().is_relative_to(template.root.resolve()):
+        raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
     version, part = template.version(), folder.with_name(f".{folder.name}.part{os.getpid()}")
     try:
         for file, (source, text) in contents(template, name, tasks, version).items():
@@ -38,48 +43,38 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
         git.run(part, "add", "--all", "--force")
         message = f"Begin from the template {version}: {', '.join(tasks)}"
         git.run(part, "-c", "commit.gpgsign=false", "commit", "--quiet", "--no-verify", "-m", message)
-        part.rename(folder)  # which replaces an empty folder, and no other
+        part.rename(folder)  # this replaces an empty folder, and no other
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}); choose a new folder") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return version
 
 
-def refuse_bad_place(template: Template, folder: Path) -> None:
-    """Raise `UserError` if no clone can be made in a folder."""
-    if not folder.parent.is_dir():
-        raise UserError(f"there is no folder {folder.parent} to make it in; choose a folder in one that is there")
-    if folder.resolve().is_relative_to(template.root.resolve()):
-        raise UserError(f"{folder} lies in the template's own folder; choose a folder outside")
-    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise UserError(f"{folder} is there already, and not empty; choose a folder that is new")
-
-
 def contents(template: Template, name: str, tasks: list[str], version: Version) -> dict[str, tuple[str, str]]:
-    """Return for each file of a clone the template's file that it is made of, and its text."""
+    """Return the files of a clone: for each path the template's path and the text."""
     values = {"CLONE_NAME": name, "CLONE_TASKS": " and ".join(tasks), "CLONE_LIST": '", "'.join(tasks)}
     values |= {"TEMPLATE_VERSION": version.number, "TEMPLATE_COMMIT": version.commit, "TEMPLATE_URL": version.url}
-    left_out = (*OF_TEMPLATE, f"src/{template.package}/new.py")
+    left_out = (*NOT_IN_CLONES, f"src/{template.package}/new.py")
     result = {}
     for file in template.files():
-        text = (template.root / file).read_bytes().decode("utf-8", "surrogateescape")  # pictures are no text, and stay
+        text = (template.root / file).read_bytes().decode("utf-8", "surrogateescape")  # keeps the bytes of pictures
         task = owner(file, template.tasks)
         if file.startswith(LIBRARY):
             result[file] = file, text
-        elif task in tasks or file in KEPT or (task is None and not file.startswith(left_out)):
+        elif task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out)):
             text = without_marks(text, tasks)
             if task is None and not file.startswith(CODE):
                 text = re.sub(rf"\b(configs|runs)/{template.tasks[0]}(?=\.yaml|/)", rf"\1/{tasks[0]}", text)
             text = renamed(text, template.package, name)
             for placeholder, value in values.items():
                 text = text.replace(placeholder, value)
-            result[renamed(file.removeprefix(INSTEAD), template.package, name)] = file, text
+            result[renamed(file.removeprefix(ONLY_IN_CLONES), template.package, name)] = file, text
     return result
 
 
 def owner(file: str, tasks: list[str]) -> str | None:
-    """Return the task that a file belongs to by its name or the name of a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
+    """Return the task that a file belongs to, by its name or that of a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
     stems = [part.split(".")[0] for part in Path(file).parts]
     for name, task in (OTHER_NAMES | dict(zip(tasks, tasks, strict=True))).items():
         if any(stem == name or stem.startswith(f"{name}_") for stem in stems):
@@ -88,39 +83,40 @@ def owner(file: str, tasks: list[str]) -> str | None:
 
 
 def without_marks(text: str, tasks: list[str]) -> str:
-    """Leave out lines marked `# only: NAME` or `<!-- only: NAME -->` if no NAME is a task of the clone, and all marks.
+    """Return a text without the marks, and without the lines that are marked for other tasks.
 
-    On a line of its own the mark begins a block, up to `# end only` or `<!-- end only -->`. A line that begins with
-    `# clone: ` goes without these words.
+    A line marked `# only: NAME` or `<!-- only: NAME -->` stays if one of the names is a task of the clone. A mark on a
+    line of its own begins a block, which `# end only` or `<!-- end only -->` ends. `# clone: ` at the beginning of a
+    line is removed.
     """
     lines, in_block = [], True
     for line in text.split("\n"):
         mark = BEGIN.search(line)
-        wanted = mark is None or not {*re.findall(r"\w+", mark[1])}.isdisjoint(tasks)
+        is_kept = mark is None or not {*re.findall(r"\w+", mark[1])}.isdisjoint(tasks)
         if END.fullmatch(line):
             in_block = True
         elif mark and not line[: mark.start()].strip():
-            in_block = wanted
-        elif in_block and wanted:
+            in_block = is_kept
+        elif in_block and is_kept:
             lines.append((line[: mark.start()] if mark else line).removeprefix("# clone: "))
     return "\n".join(lines)
 
 
 def renamed(text: str, old: str, new: str) -> str:
-    """Rename a package where its name means the package, and not an English word or a table of pyproject.toml."""
-    meant = rf"""
-        (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and in expressions project\.(\w+)
+    """Rename a package in a text, but not the same English word, nor a table of pyproject.toml."""
+    pattern = rf"""
+        (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and project\.(\w+) in expressions
       | (?: (?<= src/ ) | (?<= tests/ ) ) {old} \b
       | (?<= ["'`] ) {old} (?= ["'`\[] )                       # "project", "project[zoo]"
       | (?<= \bimport\  ) {old} \b
       | (?<= \bfrom\  ) {old} (?= \ import\b )
       | {old} (?= \ ->\  ) | (?<= ->\  ) {old} \b              # of import-linter
     """
-    return re.sub(meant, new, text, flags=re.VERBOSE | re.MULTILINE)
+    return re.sub(pattern, new, text, flags=re.VERBOSE | re.MULTILINE)
 
 
 def _format(folder: Path) -> None:
-    """Break lines anew with ruff, if it is installed: another name makes other lines too long, or short enough."""
-    ruff = shutil.which("ruff", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    for words in (["check", "--select", "I", "--fix"], ["format"]) if ruff else ():
-        subprocess.run([str(ruff), *words, "--quiet", "--no-cache", "."], cwd=folder, capture_output=True)
+    """Format the code with ruff, if it is installed: with another name, other lines are too long, or short enough."""
+    for words in (["check", "--select", "I", "--fix"], ["format"]):
+        command = [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache", "."]
+        subprocess.run(command, cwd=folder, capture_output=True)

@@ -1,40 +1,46 @@
-"""The checkout that is cloned: its package, its tasks, its files, its version."""
+"""Describe the checkout that is cloned: its package, tasks, files and version."""
 
 import re
-import tempfile
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kit.cloning import git
 from kit.ground.errors import UserError
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version of the template."""
+class Version(NamedTuple):
+    """A version of the template.
 
-    number: str  # in pyproject.toml
-    commit: str = ""  # git's name of it; empty if the checkout has no history
-    changed: bool = False  # whether files differ from what was committed
-    url: str = ""  # where others find the template; empty if that is not known
+    number: the version in pyproject.toml.
+    commit: the hash of the commit.
+    url: the address of the template's repository, or "" if others cannot reach it.
+    """
+
+    number: str
+    commit: str
+    url: str = ""
 
     def __str__(self) -> str:
-        return f"{self.number} ({self.commit[:10]})" if self.commit else self.number
+        return f"{self.number} ({self.commit[:10]})"
 
 
 class Template:
-    """A checkout of the template in the folder `root`. Raise `UserError` if there is none."""
+    """A git checkout of the template in the folder `root`.
+
+    Raises:
+        UserError: there is none.
+    """
 
     def __init__(self, root: Path) -> None:
-        if not all((root / part).exists() for part in ("pyproject.toml", "configs", "src")):
-            raise UserError("this package has no checkout: clone the template with git, and run it from there")
+        if not git.output(root, "ls-files", "pyproject.toml"):
+            raise UserError(f"{root} is no checkout: clone the template with git, and run this command in the clone")
         about = tomllib.loads((root / "pyproject.toml").read_text())["project"]
         self.root, self.package, self.number = root, about["name"], about["version"]
 
     @classmethod
     def here(cls) -> "Template":
-        """Return the template that this code belongs to."""
+        """Return the template that contains this code."""
         return cls(Path(__file__).resolve().parents[3])
 
     @property
@@ -42,26 +48,17 @@ class Template:
         return sorted(file.parent.name for file in (self.root / "src" / self.package).glob("*/task.py"))
 
     def files(self) -> list[str]:
-        """Return the paths that git tracks; without a repository, those that `.gitignore` does not name."""
-        tracked = git.output(self.root, "ls-files", "-z")
-        if not tracked:
-            with tempfile.TemporaryDirectory() as empty:
-                git.run(self.root, "init", "--quiet", "--bare", empty)
-                place = (f"--git-dir={empty}", f"--work-tree={self.root}")
-                tracked = git.run(self.root, *place, "ls-files", "-z", "--others", "--exclude-standard")
-        return sorted(name for name in tracked.split("\0") if name and (self.root / name).is_file())
+        """Return the paths of the files that git tracks."""
+        tracked = git.run(self.root, "ls-files", "-z").split("\0")
+        return sorted(name for name in tracked if name and (self.root / name).is_file())
 
     def version(self) -> Version:
-        if not git.output(self.root, "ls-files", "pyproject.toml"):
-            return Version(self.number)
-        commit = git.output(self.root, "rev-parse", "--verify", "--quiet", "HEAD") or ""
-        changed = bool(git.output(self.root, "status", "--porcelain", "-uno"))
+        commit = git.run(self.root, "rev-parse", "HEAD")
         remote = git.output(self.root, "remote", "get-url", "origin") or ""
-        return Version(self.number, commit.strip(), changed, address(remote.strip()))
+        return Version(self.number, commit.strip(), address(remote.strip()))
 
 
 def address(remote: str) -> str:
-    """Return where others find a remote repository, without passwords; nothing if it is a path on this machine."""
-    if not re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote):
-        return ""
-    return re.sub(r"^(https?://)[^/]*@", r"\1", remote)
+    """Return the address of a remote repository without its password, or "" if it is a path on this machine."""
+    is_public = re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote)
+    return re.sub(r"^(https?://)[^/]*@", r"\1", remote) if is_public else ""

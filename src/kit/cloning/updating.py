@@ -1,8 +1,8 @@
-"""Bring the template's later fixes to a clone, by git's own three-way merge.
+"""Update a clone to the current version of the template, by a three-way merge of git.
 
-A clone is made anew of two versions of the template: the one that the clone was made from, and today's, each by its own
-code. The difference between them is picked, as one commit, onto what the owner has: the owner's changes stay, and where
-both changed the same lines, git marks the conflict.
+The clone is made again from two versions of the template: the version that it was made from, and the current one, each
+by its own code. `git cherry-pick` applies the difference between them to the clone, as one commit. The owner's changes
+stay. If both changed the same lines, git marks the conflict.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-# Run by each version's own code: its command line might refuse the name or the tasks by now.
+# Each version of the template runs this with its own code. Its command line could refuse the name or the tasks.
 MAKE = """\
 import sys
 from pathlib import Path
@@ -28,51 +28,61 @@ making.make(template.Template.here(), Path(sys.argv[1]), sys.argv[2], sys.argv[3
 
 
 class Conflict(UserError):
-    """The template and the owner have changed the same lines, and the owner decides."""
+    """The template and the owner have changed the same lines, so the owner must resolve the conflict."""
 
     exit_code = 1
 
 
 def update(template: Template, folder: Path) -> str:
-    """Add a commit to a clone's history and return what was done; raise `UserError` if nothing was changed."""
+    """Add a commit to a clone's history, and return a summary.
+
+    Raises:
+        Conflict: the files have conflicts, which git has marked.
+        UserError: the update is not possible. Nothing was changed.
+    """
     origin = _origin(folder)
     then, now = Version(origin["version"], origin["commit"]), template.version()
-    root = git.output(folder, "rev-parse", "--show-toplevel")
-    if root is None or Path(root.strip()).resolve() != folder.resolve():
+    if not (folder / ".git").exists():
         raise UserError(f"{folder} is not the root of a git repository: git init, add and commit there first")
     if git.run(folder, "status", "--porcelain", "--untracked-files=no").strip():
         raise UserError(f"{folder} has changes that are not committed: git commit (or git stash) them first")
-    if not (then.commit and now.commit):
-        raise UserError("the template has no history, here or when the clone was made: what has changed is not known")
     if git.output(template.root, "cat-file", "-e", f"{then.commit}^{{commit}}") is None:
         raise UserError(f"the template here does not know its version {then} (yet): git pull")
     if then.commit == now.commit:
         return f"{folder} is up to date with the template {now}"
     message = f"Update from the template: {then} to {now}"
     with tempfile.TemporaryDirectory() as temporary:
-        before, _ = _made_anew(template.root, Path(temporary, "before"), then.commit, origin, folder)
-        after, tasks = _made_anew(template.root, Path(temporary, "after"), now.commit, origin, folder)
-    if gone := [task for task in origin["tasks"] if task not in tasks]:
-        message += f"; no longer in it, and taken out here: {', '.join(gone)}"
+        before = _make_again(template.root, Path(temporary, "before"), then.commit, origin, folder)
+        after = _make_again(template.root, Path(temporary, "after"), now.commit, origin, folder)
+    if removed := [task for task in origin["tasks"] if task not in template.tasks]:
+        message += f"; removed with the template's: {', '.join(removed)}"
     _refuse_to_overwrite(folder, before, after)
     changes = git.run(folder, "commit-tree", f"{after}^{{tree}}", "-p", before, "-m", message).strip()
     return _pick(folder, changes, message)
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    """Return the table that `PACKAGE.new` left in pyproject.toml."""
+    """Return the table [tool.template] of the clone's pyproject.toml."""
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
     except (OSError, tomllib.TOMLDecodeError, KeyError):
-        raise UserError(f"{folder} is no clone: no pyproject.toml there that has [tool.template]") from None
+        raise UserError(f"{folder} is no clone: it has no pyproject.toml with [tool.template]") from None
 
 
-def _made_anew(root: Path, place: Path, commit: str, origin: dict[str, Any], folder: Path) -> tuple[str, list[str]]:
-    """Make the clone anew with a commit's own code; return its commit in the owner's repository, and its tasks."""
-    checkout, made = place / "template", place / "made" / origin["name"]
-    made.parent.mkdir(parents=True)
-    git.run(place, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(checkout))
+def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any], folder: Path) -> str:
+    """Make the clone again with the template of a commit, and return its commit, fetched into the owner's repository.
+
+    Args:
+        root: the template's checkout.
+        temporary: a folder to make it in.
+        commit: the template's commit.
+        origin: the clone's name and tasks.
+        folder: the owner's clone.
+    """
+    checkout, clone = temporary / "template", temporary / "clone" / origin["name"]
+    clone.parent.mkdir(parents=True)
+    git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", commit)
     tasks = [task for task in origin["tasks"] if task in Template(checkout).tasks]
     if not tasks:
@@ -80,38 +90,38 @@ def _made_anew(root: Path, place: Path, commit: str, origin: dict[str, Any], fol
     variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
     # Before the template had a library, its package held this code.
     library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
-    words = [sys.executable, "-c", MAKE.format(library=library), str(made), origin["name"], *tasks]
-    ended = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
-    if ended.returncode:
-        raised = (ended.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
-        raise UserError(f"the template {commit[:10]} does not make {origin['name']}: {raised}")
-    git.run(folder, "fetch", "--quiet", "--no-tags", str(made), "HEAD")
-    return git.run(folder, "rev-parse", "FETCH_HEAD").strip(), tasks
+    words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
+    process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
+    if process.returncode:
+        why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
+        raise UserError(f"the template {commit[:10]} does not make {origin['name']}: {why}")
+    git.run(folder, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
+    return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
 
 
 def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
-    """Refuse an update that would overwrite files that git does not track: git itself overwrites what it ignores."""
+    """Refuse an update that would overwrite files that git does not track. git itself would overwrite ignored files."""
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
     written = names.strip("\0").split("\0")
     parents = {parent for name in written for parent in Path(name).parents}
-    no_folders = sorted(str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file())
+    no_folders = [str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file()]
     untracked = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]
-    if there := git.run(folder, *untracked, *written, *no_folders).strip("\0"):
+    if overwritten := git.run(folder, *untracked, *written, *no_folders).strip("\0"):
         raise UserError(
-            f"nothing was changed in {folder}: the update would overwrite {there.replace(chr(0), ', ')}, "
+            f"nothing was changed in {folder}: the update would overwrite {overwritten.replace(chr(0), ', ')}, "
             "which git does not track; git add --force and commit it, or move it away"
         )
 
 
 def _pick(folder: Path, changes: str, message: str) -> str:
-    ended = git.call(folder, "cherry-pick", changes, **git.author(folder))
-    if ended.returncode == 0:
+    process = git.call(folder, "cherry-pick", changes, **git.author(folder))
+    if process.returncode == 0:
         changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()
         return f"{message}\n{changed}, in a commit of its own; next: cd {folder} && make test"
-    printed = "\n".join(line for line in (ended.stdout + ended.stderr).splitlines() if not line.startswith("hint:"))
+    printed = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
         raise UserError(f"nothing was changed in {folder}: {printed}")
     raise Conflict(
         f"{folder}: the template and you have changed the same lines\n{message}\n{printed}\n"
-        "mend the files, git add them, then: git cherry-pick --continue (or --abort, and all is as it was)"
+        "resolve the conflicts, git add the files, then: git cherry-pick --continue (or --abort to undo the update)"
     )

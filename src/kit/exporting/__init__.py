@@ -1,8 +1,7 @@
-"""Export a trained model to a file that needs neither the project nor, except for pt2, PyTorch.
+"""Export a trained model to an ONNX file that other programs read without this project and without PyTorch.
 
-Read in this order: `protocol` describes what a task provides; `graph` puts preprocessing and net into one module;
-`file_formats` writes and opens files; `agreement` compares a file's outputs with PyTorch's, on the images that
-`example_images` reads; `command` is the verb `export`.
+Read in this order: `protocol` describes what a task provides; `graph` writes preprocessing and net as one ONNX file,
+and runs it; `agreement` compares a file's outputs with PyTorch's; `command` is the verb `export`.
 """
 
 from kit.exporting.command import export

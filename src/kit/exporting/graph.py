@@ -1,10 +1,13 @@
-"""Put preprocessing and net into one module that exporters can record, from images of any size on.
+"""Write preprocessing and net as one ONNX graph, for images of any size, and run such a file.
 
 `Fit` and `Pool` are operations that torch's ONNX exporter lacks.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +16,68 @@ from torch.nn.modules.utils import _pair
 
 from kit.data import Preprocessing
 from kit.data.decode import PADDING, pad, resize
+from kit.exporting.protocol import ExportedMaker
 
-# A height and width: numbers, or a SymInt or a tensor without dimensions while torch records.
-Size = tuple[Any, Any]
-IMAGES = {"images": {0: "batch", 1: "height", 2: "width"}}  # a file's input, and its dynamic dimensions
+OPSET = 18  # of ONNX, the first whose `Resize` has antialiasing
+Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its outputs by name
+Size = tuple[Any, Any]  # height and width: numbers, or tensors without dimensions while torch records
 
 
-class Program(NamedTuple):
-    """What an exporter records, by running `module(*example)`.
+def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[str, str], file: Path) -> None:
+    """Write a task's `exported()` as ONNX, with its preprocessing.
 
-    exported: the task's `exported()`.
-    inputs: the names of the inputs, and of their dynamic dimensions by index.
+    torch records it by tracing, since torch.export does not take torchvision's detectors.
     """
+    import onnx
 
-    module: nn.Module
-    exported: Any
-    inputs: Mapping[str, Mapping[int, str]]
-    example: tuple[Tensor, ...]
+    module, inputs, example = _make_graph(preprocessing, exported)
+    axes = {name: dict(axes) for name, axes in {**inputs, **exported.outputs}.items() if axes}
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
+    module = replace_pools(deepcopy(module).eval())
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, **names)
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, file)
 
 
-def make_program(preprocessing: Preprocessing, exported: Any) -> Program:
-    """Return the program of a task's `exported()`, with images as input, or with inputs of its own if it has any."""
-    if hasattr(exported, "inputs"):
-        return Program(exported.eval(), exported, exported.inputs, exported.example(preprocessing, 2))
-    inputs, batch_size = IMAGES, 2
-    if exported.one_at_a_time:
-        inputs, batch_size = {name: {1: "height", 2: "width"} for name in IMAGES}, 1
-    example = (noise_images(preprocessing, batch_size),)
-    return Program(Graph(preprocessing, exported).eval(), exported, inputs, example)
+def open_onnx(file: Path) -> Run:
+    """Return a function that runs the file in onnxruntime, on the CPU, with as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait busily would take the cores from PyTorch, which computes in turns with the file.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    input_names = [node.name for node in session.get_inputs()]
+    output_names = [node.name for node in session.get_outputs()]
+
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
+        arrays = [tensor.numpy() for tensor in inputs]
+        outputs = session.run(output_names, dict(zip(input_names, arrays, strict=True)))
+        return dict(zip(output_names, map(torch.from_numpy, outputs), strict=True))
+
+    return run
+
+
+def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[Any, Mapping[str, Any], tuple[Tensor, ...]]:
+    """Return what to record for a task's `exported()`.
+
+    Returns:
+        the module; the names of its inputs and of their dynamic dimensions by index; and an example of the inputs,
+        which are images, or those of `exported` if the task generates images
+    """
+    if isinstance(exported, ExportedMaker):
+        return exported, exported.inputs, exported.example(preprocessing, 2)
+    batch = {} if exported.one_at_a_time else {0: "batch"}
+    height, width = preprocessing.size or (131, 197)
+    # A size that no net's stride divides.
+    shape = (1 if exported.one_at_a_time else 2, height + 13, width + 29, preprocessing.channels)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Graph(preprocessing, exported), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
 
 
 class Graph(nn.Module):
@@ -53,17 +90,13 @@ class Graph(nn.Module):
         exported: the task's `exported()`: see `kit.exporting.protocol`.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, preprocessing: Preprocessing, exported: nn.Module) -> None:
         super().__init__()
         self.canvas: tuple[int, int] | None = preprocessing.size
         self.keep_aspect = preprocessing.keep_aspect
         self.answer = exported  # the names of weights in exported files begin with this name
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -mean / std)
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)
@@ -71,45 +104,16 @@ class Graph(nn.Module):
         area = size
         if self.canvas is not None:
             area = fitted_area(size, self.canvas) if self.keep_aspect else self.canvas
-            pixels = _fit(pixels, area, self.canvas)
+            pixels = Fit.apply(pixels, torch.stack([torch.as_tensor(side) for side in area]), self.canvas)
         return self.answer(pixels.float() * self.scale + self.shift, size, area)
 
 
 def fitted_area(inner: Size, outer: tuple[int, int]) -> Size:
     """Do the same as `kit.data.decode.fitted_size`, for an `inner` that is known only when the graph runs."""
-    sides = torch.stack([_as_double(side) for side in inner])
+    sides = torch.stack([torch.as_tensor(side).double() for side in inner])
     factor = (torch.tensor(outer, dtype=torch.double) / sides).min()
     area = (sides * factor).round().clamp(min=1).long()
-    if torch.onnx.is_in_onnx_export():
-        return area[0], area[1]
-    height, width = area[0].item(), area[1].item()
-    for side, limit in zip((height, width), outer, strict=True):
-        torch._check(side >= 1)  # torch.export needs these limits
-        torch._check(side <= limit)
-    return height, width
-
-
-def _as_double(side: Any) -> Tensor:
-    return side.double() if isinstance(side, Tensor) else torch.scalar_tensor(side, dtype=torch.double)
-
-
-def _fit(pixels: Tensor, area: Size, canvas: tuple[int, int]) -> Tensor:
-    """Resize images to `area`, and pad them to `canvas`."""
-    if torch.onnx.is_in_onnx_export():
-        sides = [side if isinstance(side, Tensor) else torch.tensor(side) for side in area]
-        return Fit.apply(pixels, torch.stack(sides), canvas)
-    channels = pixels.shape[1]
-    planes = pixels.expand(-1, max(2, channels), -1, -1)  # torch.export cannot tell the memory format of a single one
-    planes = planes.contiguous(memory_format=torch.channels_last)
-    resized = F.interpolate(planes, area, mode="bilinear", antialias=True)[:, :channels]
-    return F.pad(resized, (0, canvas[1] - area[1], 0, canvas[0] - area[0]), value=PADDING)
-
-
-def noise_images(preprocessing: Preprocessing, batch_size: int, seed: int = 0) -> Tensor:
-    """Return noise to record a graph with, uint8 [B H W C], of a size that no net's stride divides."""
-    height, width = preprocessing.size or (131, 197)
-    shape: Sequence[int] = (batch_size, height + 13, width + 29, preprocessing.channels)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return area[0], area[1]
 
 
 class Fit(torch.autograd.Function):
@@ -126,49 +130,33 @@ class Fit(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, pixels: Any, area: Any, canvas: tuple[int, int]) -> Any:
-        def constant(*values: int) -> Any:
-            return g.op("Constant", value_t=torch.tensor(values))
+        def constant(values: Any, dtype: torch.dtype = torch.long) -> Any:
+            return g.op("Constant", value_t=torch.tensor(values, dtype=dtype))
 
-        outer = g.op("Shape", pixels, start_i=0, end_i=2)
-        none = g.op("Constant", value_t=torch.tensor([], dtype=torch.float))
-        resized = g.op(
-            "Resize",
-            pixels,
-            none,
-            none,
-            g.op("Concat", outer, area, axis_i=0),
-            mode_s="linear",
-            antialias_i=1,
-            coordinate_transformation_mode_s="half_pixel",
-            exclude_outside_i=1,
-        )
-        padding = g.op("Concat", constant(0, 0, 0, 0, 0, 0), g.op("Sub", constant(*canvas), area), axis_i=0)
-        grey = g.op("Constant", value_t=torch.tensor(PADDING, dtype=torch.uint8))
-        return g.op("Pad", resized, padding, grey)
+        size = g.op("Concat", g.op("Shape", pixels, start_i=0, end_i=2), area, axis_i=0)
+        none = constant([], torch.float)
+        resized = g.op("Resize", pixels, none, none, size, mode_s="linear", antialias_i=1, exclude_outside_i=1)
+        padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), area), axis_i=0)
+        return g.op("Pad", resized, padding, constant(PADDING, torch.uint8))
 
 
-class Pool(nn.Module):
-    """`nn.AdaptiveAvgPool2d` as products with matrices, as the exporter supports only sizes that divide the input's.
+class Pool(nn.AdaptiveAvgPool2d):
+    """The same pooling as products with matrices, as the exporter supports only sizes that divide the input's.
 
     The matrices are for the size of the input at the time of recording.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, maps: Tensor) -> Tensor:
-        rows, columns = (_mean_matrix(int(side), size) for side, size in zip(maps.shape[-2:], self.size, strict=True))
-        return rows @ maps @ columns.T
+    def forward(self, input: Tensor) -> Tensor:
+        sides = zip(input.shape[-2:], _pair(self.output_size), strict=True)
+        rows, columns = (_mean_matrix(int(side), size or int(side)) for side, size in sides)
+        return rows @ input @ columns.T
 
 
 def replace_pools(net: nn.Module) -> nn.Module:
     """Replace each `nn.AdaptiveAvgPool2d` with more than one output value in the net by `Pool`, and return the net."""
     for name, module in list(net.named_modules()):
-        if isinstance(module, nn.AdaptiveAvgPool2d):
-            size = _pair(module.output_size)
-            if size != (1, 1) and None not in size:
-                net.set_submodule(name, Pool(size))
+        if isinstance(module, nn.AdaptiveAvgPool2d) and _pair(module.output_size) != (1, 1):
+            net.set_submodule(name, Pool(module.output_size))
     return net
 
 

@@ -1,7 +1,7 @@
 """Describe what a task's `exported()` returns, so that exporting does not depend on the tasks."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -45,6 +45,7 @@ class Exported(Protocol):
         """Return the number of objects (see `counted`) in the task's prediction for an image."""
 
 
+@runtime_checkable
 class ExportedMaker(Protocol):
     """What an `Exported` has in addition if its task generates images.
 

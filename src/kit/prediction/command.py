@@ -3,8 +3,7 @@
 import csv
 import errno
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -23,11 +22,10 @@ from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
 
-ARGUMENTS = "RUN_OR_CHECKPOINT IMAGES... [--out DIR] [--KEY VALUE ...]"
+ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-NAMED = 10  # the number of broken images that are printed; the file has all
-SECONDS_BETWEEN_LINES = 10.0
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}  # would occur for every image
+MAX_PRINTED = 10  # the number of broken images that are printed; the file has all
+SECONDS_BETWEEN_LINES = 10  # of the progress, if it is not shown on a terminal
 
 
 class Predictions(Protocol):
@@ -59,103 +57,82 @@ class Predictions(Protocol):
 
 
 def predict(args: list[str]) -> None:
-    """Apply a run's best checkpoint to images.
+    """Apply a run's best checkpoint to images, or generate images with it.
 
     Raises:
         BrokenFiles: some images cannot be read or drawn. All others have results.
     """
+    usage = f"{app.command('predict')} {ARGUMENTS}"
     words, options = split_words(args)
     if not words:
         if "-h" not in options and "--help" not in options:
-            raise UserError(f"which run? {_usage()}")
-        print(f"usage: {_usage()}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
+            raise UserError(f"which run? {usage}")
+        print(f"usage: {usage}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
         return
-    checkpoint_file = checkpoint.find(words[0])
-    model = load(checkpoint_file, option_value(options, "--device"), split_option(options, "--trust")[0])
+    source = checkpoint.find(words[0])
+    model = load(source, option_value(options, "--device"), split_option(options, "--trust")[0])
     kind = as_task(model.task).Predictions
     if kind is None:
-        raise UserError(f"{type(model.task).__name__} has no `Predictions`, which say what is written")
-    chosen = _parser(kind, model.takes_images).read(options)
+        raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
+    description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
+    parser = PlainParser(usage=usage, description=description)
+    out, device = "folder of the results; RUN/predictions by default", "cpu, cuda or mps; cuda if there is one"
+    parser.add_argument("--out", type=str | None, default=None, help=out)
+    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
+    parser.add_argument("--device", type=str | None, default=None, help=device)
+    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
+    names = parser.add_class_arguments(kind, skip={"folder", "class_names"})
+    chosen = parser.read(options)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
     if model.takes_images and not words[1:]:
-        raise UserError(f"which images? {_usage()}")
-    if not model.takes_images and words[1:]:
-        raise UserError(
-            f"{type(model.task).__name__} takes no images, but {words[1]} is given: {_usage(with_images=False)}"
-        )
-    run = checkpoint.run_folder_of(checkpoint_file)
+        raise UserError(f"which images? {usage}")
+    if words[1:] and not model.takes_images:
+        raise UserError(f"{type(model.task).__name__} takes no images, but {words[1]} is given: {usage}")
+    run = checkpoint.run_folder_of(source)
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
         refuse_links(folder, run)
     files = inputs.find_images(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
-    with checkpoint.one_line_errors(checkpoint_file, "cannot be used"):
+    with checkpoint.one_line_errors(source, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)
-            results = kind(folder, model.class_names, **{key: chosen[key] for key in _option_names(kind)})
+            results = kind(folder, model.class_names, **{name: chosen[name] for name in names})
             if model.takes_images:
                 _write(model, files, chosen.batch_size, results, folder)
             else:
                 print(f"made: {', '.join(map(str, results.make(model, chosen.batch_size)))}")
         except OSError as error:
-            raise UserError(
-                f"{error.filename or folder} cannot be written: {error.strerror or one_line(error)}"
-            ) from None
-
-
-def _usage(with_images: bool = True) -> str:
-    arguments = ARGUMENTS if with_images else ARGUMENTS.replace("IMAGES... ", "")
-    return f"{app.command('predict')} {arguments}"
-
-
-def _parser(kind: Any, takes_images: bool) -> PlainParser:
-    if takes_images:
-        parser = PlainParser(
-            usage=_usage(), description="Apply a run's best checkpoint to images and write the results."
-        )
-    else:
-        parser = PlainParser(
-            usage=_usage(with_images=False), description="Generate images with a run's best checkpoint."
-        )
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="folder of the results; RUN/predictions by default"
-    )
-    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
-    parser.add_argument(
-        "--device", type=str | None, default=None, help="cpu, cuda or mps; by default cuda if there is one"
-    )
-    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
-    parser.add_class_arguments(kind, skip={"folder", "class_names"})
-    return parser
-
-
-def _option_names(kind: type[Predictions]) -> list[str]:
-    """Return the names of the options of a task's `Predictions`."""
-    parser = PlainParser()
-    return [key.split(".")[0] for key in parser.add_class_arguments(kind, skip={"folder", "class_names"})]
+            why = error.strerror or one_line(error)
+            raise UserError(f"{error.filename or folder} cannot be written: {why}") from None
 
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
-    predicted = 0
 
     def draw(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Return the name, file and prediction of an image, and why it could not be read or drawn, or ""."""
         name, (file, prediction) = work
-        if isinstance(prediction, UserError):
-            return name, file, prediction, str(prediction)
+        reason = ""
         try:
+            if isinstance(prediction, UserError):
+                raise prediction
             results.picture(file, name, prediction)
-        except (BrokenFiles, OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        except UserError as error:
+            reason = str(error)
+        except (OSError, ValueError) as error:
+            # PIL's own errors have no number. Most others, such as a full disk, would occur for every image.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
-            reason = str(error) if isinstance(error, BrokenFiles) else f"it has no picture: {one_line(error)}"
-            return name, file, prediction, reason
-        return name, file, prediction, ""
+            reason = f"it has no picture: {one_line(error)}"
+        return name, file, prediction, reason
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
-    for name, file, prediction, reason in _with_progress(map_in_threads(draw, stream, at_once=4, ahead=8), len(files)):
+    drawn = map_in_threads(draw, stream, at_once=4, ahead=8)
+    interval = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
+    predicted = 0
+    for name, file, prediction, reason in tqdm(drawn, total=len(files), unit=" images", dynamic_ncols=True, **interval):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
         if not isinstance(prediction, UserError):
@@ -168,21 +145,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     table = folder / BROKEN
     with replacing(table) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
-    for file, reason in broken[:NAMED]:
+    for file, reason in broken[:MAX_PRINTED]:
         print(escape(f"{file}: {reason}"), file=sys.stderr)
-    raise BrokenFiles(
-        f"{len(broken):,} of {len(files):,} images could not be read or drawn; {table} has them all, with the reasons"
-    )
-
-
-def _with_progress(outcomes: Iterator[Any], total: int) -> Iterator[Any]:
-    """Yield the outcomes, and show the progress: as a bar on a terminal, or as a line every few seconds."""
-    if sys.stderr.isatty():
-        yield from tqdm(outcomes, total=total, unit=" images", dynamic_ncols=True)
-        return
-    since = last = time.monotonic()
-    for number, outcome in enumerate(outcomes, 1):
-        yield outcome
-        if (now := time.monotonic()) - last > SECONDS_BETWEEN_LINES:
-            last = now
-            print(f"{number:,}/{total:,} images, {number / (now - since):,.0f} images/s", flush=True)
+    count = f"{len(broken):,} of {len(files):,} images"
+    raise BrokenFiles(f"{count} could not be read or drawn; {table} has them all, with the reasons")

@@ -4,7 +4,6 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from kit.formats.folders import images
@@ -19,15 +18,9 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         results: folders of results. Images in them are left out, so that results are not used as images.
 
     Raises:
-        UserError: a word names no file, or only results.
+        UserError: a word names no file, or all files are results.
     """
-    result_folders = [folder.resolve() for folder in results if folder.is_dir()]
-    images_by_path: dict[Path, Path] = {}
-
-    @cache
-    def is_result(folder: Path) -> bool:
-        return any(folder.resolve().is_relative_to(other) for other in result_folders)
-
+    by_path: dict[Path, Path] = {}
     for word in words:
         path = Path(word)
         if path.is_dir():
@@ -39,12 +32,13 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         if not files:
             what = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"{word}: {what}")
-        others = [file for file in files if not is_result(file.parent)]
-        if not others:
-            raise UserError(f"{word} lies where results are written; give another folder with --out")
-        for file in others:
-            images_by_path.setdefault(_absolute(file), file)
-    return list(images_by_path.values())
+        for file in files:
+            by_path.setdefault(_absolute(file), file)
+    folders = [folder.resolve() for folder in results if folder.is_dir()]
+    others = [file for path, file in by_path.items() if not any(folder in path.resolve().parents for folder in folders)]
+    if not others:
+        raise UserError(f"{' '.join(words)} lies where results are written; give another folder with --out")
+    return others
 
 
 def output_names(files: Sequence[Path]) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,7 +20,6 @@ from kit.ground.out_of_memory import in_halves
 from kit.ground.threads import available_cores, map_in_threads
 from kit.task import as_task
 
-T = TypeVar("T")
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
 BYTES_AHEAD = 256 << 20  # of pixels that are decoded while the net computes, if these are two batches or more
 BYTES_OF_UNRESIZED = 12 << 20  # assumed for an image that is not resized
@@ -46,14 +45,11 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         checkpoint.load_weights(task, content["state_dict"], file)
         state = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
         preprocessing = Preprocessing.from_state(state if isinstance(state, dict) else {})
-    predictor = Predictor(task, preprocessing)
-    if not predictor.takes_images and not hasattr(as_task(task).Predictions, "make"):
-        raise UserError(f"{file}: {type(task).__name__} has no `predict(images, sizes, areas)`, as Classifier has it")
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # the device is missing, or its name is unknown
         raise UserError(f"device '{device}' cannot be used: {one_line(error)}") from None
-    return predictor
+    return Predictor(task, preprocessing)
 
 
 class Predictor:
@@ -64,16 +60,12 @@ class Predictor:
     """
 
     def __init__(self, task: L.LightningModule, preprocessing: Preprocessing) -> None:
-        self.task, self.preprocessing = task.eval().requires_grad_(False), preprocessing
-
-    @property
-    def _task(self) -> Any:
-        """The task, with methods that a LightningModule does not have."""
-        return self.task
+        self.task: Any = task.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
 
     @property
     def class_names(self) -> list[str]:
-        return list(self._task.class_names)
+        return list(self.task.class_names)
 
     @property
     def takes_images(self) -> bool:
@@ -105,22 +97,21 @@ class Predictor:
         Only a few batches are in memory at a time.
         """
         if not self.takes_images:
-            raise UserError(f"{type(self.task).__name__} takes no images; `model.task.sample` makes some")
+            raise UserError(f"{type(self.task).__name__} takes no images: it has no method `predict`")
         size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
-        for batch in _batched(map_in_threads(self._read, images, *self._ahead(size)), size):
+        outcomes = map_in_threads(self._read, images, *self._ahead(size))
+        while batch := list(islice(outcomes, size)):
             read = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
-            predictions = iter(
-                self.predict_pixels(torch.stack([p for p, _ in read]), [s for _, s in read]) if read else []
-            )
+            pixels, sizes = [pixels for pixels, _ in read], [size for _, size in read]
+            predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if read else [])
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 
     def _ahead(self, batch_size: int) -> tuple[int, int]:
         """Return how many images a thread decodes at a time, and how many such chunks are decoded in advance."""
         preprocessing, workers = self.preprocessing, available_cores() + 2
-        affordable = BYTES_AHEAD // (
-            preprocessing.channels * math.prod(preprocessing.size) if preprocessing.size else BYTES_OF_UNRESIZED
-        )
+        resized = preprocessing.channels * math.prod(preprocessing.size or ())
+        affordable = BYTES_AHEAD // (resized if preprocessing.size else BYTES_OF_UNRESIZED)
         chunk = max(1, min(CHUNK, batch_size, affordable // workers))
         return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, affordable)) / chunk)
 
@@ -147,10 +138,4 @@ class Predictor:
     @torch.inference_mode()
     def _predict_at_once(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
         images = self.preprocessing.normalise(pixels.to(self.task.device))
-        return self._task.predict(images, sizes, [self.preprocessing.area(size) for size in sizes])
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
+        return self.task.predict(images, sizes, [self.preprocessing.area(size) for size in sizes])

@@ -1,4 +1,4 @@
-"""Which file is meant by a run, and what is refused."""
+"""Find and read checkpoints, and refuse what is damaged, unsafe or too large."""
 
 import zipfile
 from pathlib import Path
@@ -17,13 +17,13 @@ def saved(file: str, **content) -> Path:
     return Path(file)
 
 
-def test_a_run_folder_means_its_best_checkpoint_and_a_file_itself():
+def test_find_returns_the_best_checkpoint_or_the_file():
     best, last = saved("run/checkpoints/best.ckpt"), saved("run/checkpoints/last.ckpt")
     assert checkpoint.find("run") == checkpoint.find("run/") == best
     assert checkpoint.find("run", "last") == checkpoint.find(str(last)) == last
 
 
-def test_what_is_not_there():
+def test_missing_checkpoint_is_refused():
     Path("run").mkdir()
     with pytest.raises(UserError, match=r"run/checkpoints/best\.ckpt"):
         checkpoint.find("run")
@@ -34,7 +34,7 @@ def test_what_is_not_there():
 
 
 class Evil:
-    """Runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return Path.touch, (Path("touched"),)
@@ -48,14 +48,14 @@ def test_no_code_is_run():
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\3\4 cut off"])
-def test_files_that_are_no_checkpoints(content):
+def test_other_files_are_refused(content):
     Path("some.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"some\.ckpt cannot be read as a checkpoint") as caught:
         checkpoint.read(Path("some.ckpt"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_that_is_cut_off():
+def test_truncated_checkpoint_is_refused():
     file = saved("cut.ckpt", hyper_parameters={"_class_path": "a.B"}, weights=torch.zeros(1000))
     file.write_bytes(file.read_bytes()[:-500])
     with pytest.raises(UserError, match=r"cut\.ckpt cannot be read"):
@@ -63,12 +63,12 @@ def test_a_checkpoint_that_is_cut_off():
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, {"hyper_parameters": {"lr": 1}}, {"hyper_parameters": None}])
-def test_a_checkpoint_that_does_not_say_what_it_is(content):
+def test_checkpoint_without_class_path_is_refused(content):
     with pytest.raises(UserError, match="does not say of which LightningModule it is"):
         checkpoint.load(saved("other.ckpt", **content))
 
 
-def test_the_config_in_a_checkpoint():
+def test_config_of_a_checkpoint():
     content = {
         "hyper_parameters": {"_class_path": "a.Task", "_instantiator": "x", "width": 3},
         "datamodule_hyper_parameters": {"_class_path": "b.Data", "root": "here"},
@@ -80,7 +80,7 @@ def test_the_config_in_a_checkpoint():
     assert content["hyper_parameters"]["width"] == 3
 
 
-def test_a_nets_weights_are_in_the_checkpoint_and_nowhere_else():
+def test_weights_from_elsewhere_are_switched_off():
     net = {"class_path": "a.Net", "init_args": {"name": "x", "pretrained": True, "weights": "gone.pt"}}
     content = {"hyper_parameters": {"_class_path": "a.Task", "net": net}}
     built = checkpoint.config_of(content)["model"]["init_args"]["net"]
@@ -106,13 +106,13 @@ def repeated(times: int) -> list[Any]:
     ],
     ids=["expanded", "meta", "sparse", "repeated", "deep"],
 )
-def test_what_is_larger_than_its_file_is_refused(value: Any, message: str) -> None:
+def test_content_larger_than_the_file_is_refused(value: Any, message: str) -> None:
     torch.save({"state_dict": {"a": value}}, "some.ckpt")
     with pytest.raises(UserError, match=f"some.ckpt cannot be read as a checkpoint .*{message}"):
         checkpoint.read(Path("some.ckpt"))
 
 
-def test_a_list_within_itself_is_refused() -> None:
+def test_recursive_list_is_refused() -> None:
     values: list[Any] = []
     values.append(values)
     torch.save({"a": values}, "some.ckpt")
@@ -120,7 +120,7 @@ def test_a_list_within_itself_is_refused() -> None:
         checkpoint.read(Path("some.ckpt"))
 
 
-def test_a_tensor_that_is_made_of_a_number_is_refused() -> None:
+def test_tensor_made_by_a_pickled_call_is_refused() -> None:
     torch.save({"a": 1}, "some.ckpt")
     with zipfile.ZipFile("some.ckpt") as inside, zipfile.ZipFile("large.ckpt", "w") as outside:
         for part in inside.namelist():
@@ -130,7 +130,7 @@ def test_a_tensor_that_is_made_of_a_number_is_refused() -> None:
         checkpoint.read(Path("large.ckpt"))
 
 
-def test_what_repeats_a_little_is_read() -> None:
+def test_small_repeated_values_are_read() -> None:
     shared = torch.arange(4.0)
     content = {"a": shared.expand(3, 4), "b": [shared, shared], "c": (1, {"d": [True, None]})}
     torch.save(content, "some.ckpt")

@@ -1,4 +1,4 @@
-"""What a run writes or deletes lies in its own folder, whatever logs, and whoever made the run."""
+"""A run writes and deletes files only in its own folder, whatever logs, and whoever made the run."""
 
 import shutil
 from argparse import Namespace
@@ -17,8 +17,7 @@ from tiny_run import made_once
 from tiny_task import Judge
 
 from kit.checkpoints import trust
-from kit.checkpoints.foreign_paths import refuse_foreign_paths
-from kit.checkpoints.run_folder import is_inside, make_next_version, next_version, refuse_links
+from kit.checkpoints.run_folder import is_inside, make_next_version, next_version, refuse_foreign_paths, refuse_links
 from kit.cli import command_line as cli
 from kit.cli import process, verbs
 from kit.config.parser import Parser
@@ -88,7 +87,7 @@ FAILS = {
 
 
 @pytest.mark.parametrize("how", FAILS)
-def test_a_resume_that_fails_leaves_the_run_as_it_was(how, run, monkeypatch):
+def test_failed_resume_leaves_the_run_unchanged(how, run, monkeypatch):
     if how == "the first step fails":
         monkeypatch.setattr(Judge, "training_step", lambda *_: 1 / 0)
     if how == "the checkpoint does not fit":
@@ -101,7 +100,7 @@ def test_a_resume_that_fails_leaves_the_run_as_it_was(how, run, monkeypatch):
     assert all("tfevents" in name for name in after.keys() - before.keys())
 
 
-def test_averaged_weights_with_a_device_can_go_on(monkeypatch, capfd):
+def test_averaged_weights_can_be_resumed(monkeypatch, capfd):
     average = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"]
     run = fit(*average, "--trainer.max_epochs", "3")
     saved = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"][0]["init_args"]
@@ -128,13 +127,13 @@ def test_averaged_weights_with_a_device_can_go_on(monkeypatch, capfd):
 
 
 class Odd(L.Callback):
-    """A callback whose default no text stands for."""
+    """A callback with a default that YAML cannot express."""
 
     def __init__(self, size: Callable[[int], int] = lambda n: n, name: str = "odd") -> None:
         self.name = name
 
 
-def test_a_default_that_no_text_stands_for_is_left_out(monkeypatch):
+def test_default_without_yaml_is_left_out(monkeypatch):
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, __name__.split(".")[0]))
     run = fit(f"--trainer.callbacks+={__name__}.Odd")
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"][0]["init_args"] == {"name": "odd"}
@@ -147,7 +146,7 @@ def test_a_default_that_no_text_stands_for_is_left_out(monkeypatch):
 
 @pytest.fixture
 def victim(tmp_path) -> Iterator[Path]:
-    """A folder outside of the run, which stays as it is."""
+    """Return a folder outside of the run that must not change."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "precious.ckpt").write_text("precious")
@@ -164,7 +163,7 @@ KEPT = "lightning.pytorch.callbacks.ModelCheckpoint"
 
 
 @pytest.mark.parametrize("where", ["{inside}/../../../victim", "memory://precious"])
-def test_a_state_that_names_foreign_files_removes_none(where, run, victim, capsys):
+def test_callback_state_removes_no_foreign_files(where, run, victim, capsys):
     fsspec.filesystem("memory").pipe("/precious", b"precious")
     inside = run / "checkpoints" / "ModelCheckpoint"
     inside.mkdir()
@@ -204,7 +203,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_a_foreign_path_in_a_runs_config_is_refused_by_its_key(what, run, victim):
+def test_foreign_path_in_a_config_is_refused(what, run, victim):
     edit_config(run, FOREIGN[what])
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("VICTIM", str(victim)))
@@ -214,7 +213,7 @@ def test_a_foreign_path_in_a_runs_config_is_refused_by_its_key(what, run, victim
     assert contents(run) == before
 
 
-def test_the_users_own_path_is_typed_again(run, tmp_path):
+def test_path_on_the_command_line_is_allowed(run, tmp_path):
     edit_config(run, callbacks(KEPT, dirpath=str(tmp_path / "mine")))
     words = ["--trainer.callbacks.dirpath", str(tmp_path / "mine")]
     verbs.fit(["--resume", str(run), *MORE, *words])
@@ -236,7 +235,7 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("args", "allowed"), TYPED)
-def test_what_counts_as_typed(args, allowed):
+def test_paths_that_the_user_gives_are_allowed(args, allowed):
     Path("run").mkdir()
     for file in ("mine.yaml", "run/config.yaml"):
         Path(file).write_text(f"trainer: {{callbacks: [{{class_path: {KEPT}, init_args: {{dirpath: mine}}}}]}}")
@@ -248,7 +247,7 @@ def test_what_counts_as_typed(args, allowed):
             refuse_foreign_paths(config, args, Path("run"))
 
 
-def test_what_a_runs_own_config_has_is_not_refused():
+def test_usual_config_is_allowed():
     arguments = {"filename": "{epoch}-{val/loss:.2f}", "monitor": "val/loss", "dirpath": None}
     harmless = {"trainer": {"default_root_dir": "/scratch", "max_time": "00:01:00:00", "precision": "16-mixed"}}
     harmless["trainer"]["callbacks"] = [{"class_path": KEPT, "init_args": arguments}]
@@ -264,7 +263,7 @@ LINKS = ["checkpoints", "events", "checkpoints/best.ckpt.part", "config.yaml.par
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_nothing_is_written_through_a_link(name, run, victim):
+def test_links_out_of_the_run_are_refused(name, run, victim):
     place = next(run.glob("*tfevents*")) if name == "events" else run / name
     if name == "checkpoints":
         shutil.move(place, run.parent / "moved")
@@ -280,8 +279,8 @@ def test_nothing_is_written_through_a_link(name, run, victim):
     assert not target.is_dir() or contents(target) == before
 
 
-def test_a_link_is_read_through_and_a_runs_folder_may_be_one(run, tmp_path):
-    """A checkpoint that is a link is replaced, and what it links to is kept."""
+def test_checkpoint_and_run_folder_may_be_links(run, tmp_path):
+    """A link to a checkpoint is replaced, and its target is kept."""
     last, elsewhere = run / "checkpoints" / "last.ckpt", tmp_path / "elsewhere.ckpt"
     shutil.move(last, elsewhere)
     before = elsewhere.read_bytes()
@@ -317,7 +316,7 @@ def test_links_that_lead_out_of_a_folder(tmp_path):
     assert next_version(run) == run / "version_0"
 
 
-def test_versions_count_on(tmp_path):
+def test_next_version_follows_the_highest(tmp_path):
     for name in ("version_0", "version_10", "version_2", "version_x"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path).name == "version_11"
@@ -325,19 +324,19 @@ def test_versions_count_on(tmp_path):
     assert make_next_version(tmp_path).name == "version_12"
 
 
-def test_runs_that_start_together_have_a_folder_each(tmp_path):
+def test_simultaneous_runs_get_different_folders(tmp_path):
     with ThreadPoolExecutor(8) as starts:
         made = list(starts.map(make_next_version, [tmp_path / "runs"] * 40))
     assert {folder.name for folder in made} == {f"version_{number}" for number in range(40)}
 
 
-def test_a_start_that_fails_leaves_no_folder():
+def test_failed_start_leaves_no_folder():
     with pytest.raises(UserError, match="gpuu"):
         verbs.fit(["--config", "tiny.yaml", "--trainer.accelerator", "gpuu"])
     assert not [*Path("runs").glob("*/*")]
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "runs").touch()
     with pytest.raises(UserError, match="runs/version_0 cannot be made: "):
         make_next_version(tmp_path / "runs")
@@ -348,7 +347,7 @@ VERBS = {"predictions": predict, "exports": export}
 
 @pytest.mark.parametrize("name", VERBS)
 @pytest.mark.parametrize("below", ["", "masks"])
-def test_predict_and_export_write_through_no_link(name, below, run, victim, capsys):
+def test_predict_and_export_refuse_links_out_of_the_run(name, below, run, victim, capsys):
     image = run.parent / "0.png"
     Image.new("RGB", (8, 6)).save(image)
     place = run / name / below
@@ -362,7 +361,7 @@ def test_predict_and_export_write_through_no_link(name, below, run, victim, caps
 
 
 class Silent(L.pytorch.loggers.logger.Logger):
-    """A logger like wandb's: its folder has a default, and the trainer is told no `log_dir`."""
+    """A logger like that of wandb: its folder has a default, and it has no `log_dir`."""
 
     made: list["Silent"] = []  # noqa: RUF012
 
@@ -392,7 +391,7 @@ LOGGERS = {
 
 
 @pytest.mark.parametrize("how", LOGGERS)
-def test_the_runs_folder_is_its_own_whatever_logs(how, capsys):
+def test_run_folder_does_not_depend_on_the_logger(how, capsys):
     Silent.made.clear()
     runs = [fit("--name", "tiny", *LOGGERS[how]) for _ in range(2 if how == "csv" else 1)]
     for run in runs:
@@ -408,7 +407,7 @@ def test_the_runs_folder_is_its_own_whatever_logs(how, capsys):
         assert {"val/accuracy", "train/loss"} <= set(Silent.made[-1].metrics)
 
 
-def test_our_checkpoint_is_reported_whoever_else_writes_some(monkeypatch):
+def test_own_checkpoint_is_tested_beside_others(monkeypatch):
     others = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor", "train/loss"]
     others += ["--trainer.callbacks.filename", "best", "--trainer.callbacks.save_last", "true"]
     tested = []
@@ -429,8 +428,8 @@ WHERE = [
 
 
 @pytest.mark.parametrize(("words", "folder"), WHERE)
-def test_where_a_logger_writes(words, folder):
-    """Its class is not called: wandb and mlflow need not be installed."""
+def test_save_dir_of_loggers(words, folder):
+    """The classes are not called, so wandb and mlflow need not be installed."""
     parser = Parser()
     parser.add_lightning_class_args(L.Trainer, "trainer")
     config = cli.logging_into(Path("run"), parser.read(words))
@@ -442,7 +441,7 @@ def test_checkpoint_on_exception_is_refused():
         fit("--trainer.callbacks+=OnExceptionCheckpoint", "--trainer.callbacks.dirpath", "failed")
 
 
-def test_a_file_of_weights_may_move_and_another_net_is_another_run():
+def test_weights_file_may_move_but_not_the_net_change():
     before = {"model.init_args.net.init_args.weights": "old.pth", "model.init_args.net.class_path": "One"}
     moved, other = ({**before, key: "another"} for key in before)
     assert restarting.refuse_another_config(Namespace(**before), Namespace(**moved), force=False) is False

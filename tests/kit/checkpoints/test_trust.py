@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint or run may name, and that it ends in one line where it may not."""
+"""Which names a stranger's checkpoint or run may contain; all others are refused in one line."""
 
 import copy
 import random
@@ -35,7 +35,7 @@ def nothing_foreign_runs(monkeypatch):
 
 
 @pytest.fixture
-def only_the_templates(monkeypatch):
+def without_tiny_task(monkeypatch):
     monkeypatch.setattr(trust, "PACKAGES", tuple(name for name in trust.PACKAGES if name != "tiny_task"))
 
 
@@ -67,11 +67,11 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize("model", ALLOWED, ids=str)
-def test_what_is_of_the_kind_that_belongs_there(model):
+def test_classes_of_the_expected_kind_are_accepted(model):
     check(model)
 
 
-def test_transforms_within_transforms():
+def test_nested_transforms_are_accepted():
     inner = [spec(f"{V2}.ColorJitter", brightness=0.2), f"{V2}.RandomHorizontalFlip"]
     check(data={"augment": [spec(f"{V2}.RandomApply", transforms=inner, p=0.5), spec(f"{V2}.Resize", size=[3, 4])]})
 
@@ -133,8 +133,9 @@ REFUSED = [  # the model's values, where, and the error message
     ({"anything": {"__path__": "x"}}, "anything", "'__path__'"),
     ({"net.class_path": "os.system"}, "", "'net.class_path', which is no name"),
     ({"net": spec("strangers.Net", **{"norm.class_path": "os.system"})}, "net", "'norm.class_path', which is no name"),
-    ({"sizes": {"measure.class_path": "os.system"}}, "sizes", "not written with dots"),
-    ({"anything": {"x.class_path": "os.system"}}, "anything", "not written with dots"),
+    ({"sizes": {"measure.class_path": "os.system"}}, "sizes", "'measure.class_path', which is no argument"),
+    ({"sizes": {"measure+": "os.system"}}, "sizes", "'measure+', which is no argument"),
+    ({"anything": {"x.class_path": "os.system"}}, "anything", "'x.class_path', which is no argument"),
     ({"untyped": RULED}, "untyped", "'os'"),
     ({"more": RULED}, "more", "'os'"),
     ({"anything": torch.zeros(2)}, "anything", "a Tensor, which is no plain value"),
@@ -147,7 +148,7 @@ REFUSED = [  # the model's values, where, and the error message
 
 
 @pytest.mark.parametrize(("model", "where", "expected"), REFUSED, ids=lambda part: str(part)[:60])
-def test_what_is_refused_and_where(model, where, expected):
+def test_other_names_are_refused_with_their_key(model, where, expected):
     Path("present").write_text("class_path: os.system")
     with pytest.raises(UserError) as caught:
         check(model)
@@ -157,7 +158,7 @@ def test_what_is_refused_and_where(model, where, expected):
     assert "--trust os" not in message
 
 
-def test_the_data_modules_part():
+def test_names_of_the_data_module_are_checked():
     with pytest.raises(UserError, match=r"datamodule_hyper_parameters\.augment\[0\]\.lambd names 'os\.system'"):
         check(data={"augment": [spec(f"{V2}.Lambda", lambd="os.system")]})
     with pytest.raises(UserError, match=r"datamodule_hyper_parameters\.augment\[0\] .* is no Transform"):
@@ -168,7 +169,7 @@ def test_the_data_modules_part():
         check(datamodule_hyper_parameters=[RULED])
 
 
-def test_a_function_is_vouched_for():
+def test_function_can_be_trusted():
     values = {"_class_path": "strangers.Task", "scale": "torch.nn.functional.relu"}
     with pytest.raises(UserError, match=r"add --trust torch\.nn\.functional"):
         trust.check_checkpoint({"hyper_parameters": values}, FILE, ["strangers"])
@@ -177,11 +178,11 @@ def test_a_function_is_vouched_for():
         check({"scale": "kit.ground.errors.did_you_mean"})
 
 
-def test_a_class_may_be_named_by_the_module_that_defines_it():
+def test_class_can_be_named_by_its_defining_module():
     check({"optimizer": "torch.optim.adamw.AdamW", "net": spec("torch.nn.modules.linear.Linear", in_features=3)})
 
 
-def test_nesting_and_size_have_an_end():
+def test_nesting_and_size_are_limited():
     deep: Any = 1
     for _ in range(3000):
         deep = [deep]
@@ -216,11 +217,11 @@ class Size(Enum):
     ],
     ids=str,
 )
-def test_what_an_annotation_lets_stand(annotation, expected):
+def test_expected_values_of_an_annotation(annotation, expected):
     assert Expected.any_of([annotation]) == expected
 
 
-def test_parameters_behind_keyword_arguments_and_in_groups():
+def test_annotations_of_inherited_parameters():
     from strangers import Task
     from tiny_task import Shades
 
@@ -230,7 +231,7 @@ def test_parameters_behind_keyword_arguments_and_in_groups():
 
 @pytest.fixture
 def run() -> Path:
-    """Of the tiny task, one epoch."""
+    """Train the tiny task for an epoch."""
     tiny = {
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "default_root_dir": "runs"},
         "model": {"class_path": "tiny_task.Judge"},
@@ -241,7 +242,7 @@ def run() -> Path:
     return Path("runs/tiny/version_0")
 
 
-def test_a_net_of_ones_own_is_vouched_for_by_a_flag(run, only_the_templates, capsys):
+def test_own_package_is_trusted_by_an_option(run, without_tiny_task, capsys):
     for verb in (verbs.test, lambda args: verbs.fit(["--resume", *args])):
         with pytest.raises(UserError, match=r"hyper_parameters names 'tiny_task\.Judge', .* add --trust tiny_task"):
             verb([str(run)])
@@ -281,7 +282,7 @@ RUN_CONFIGS = [
 
 
 @pytest.mark.parametrize(("keys", "value", "expected"), RUN_CONFIGS, ids=lambda part: str(part)[:60])
-def test_the_config_of_a_strangers_run(run, keys, value, expected):
+def test_config_of_a_strangers_run_is_checked(run, keys, value, expected):
     (run / "present").write_text(yaml.safe_dump(RULED))
     changed(run, *keys, to=value)
     with pytest.raises(UserError, match=rf"config\.yaml: {expected}") as caught:
@@ -289,7 +290,7 @@ def test_the_config_of_a_strangers_run(run, keys, value, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_what_nobody_trusts_is_refused_on_ones_own_command_line_too(run):
+def test_os_is_refused_on_the_command_line(run):
     with pytest.raises(UserError, match=r"os\.system"):
         verbs.fit(["--config", "tiny.yaml", "--trainer.logger", "os.system"])
 
@@ -298,10 +299,11 @@ def test_weights_that_do_not_fit(run):
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     weight = content["state_dict"]["net.weight"]
     for state, expected in (
-        ({}, "2 of 2 tensors are missing"),
-        (3, "2 of 2"),
-        ({**content["state_dict"], "net.weight": weight.T}, r"1 of 2 .* as 'net\.weight'"),
-        ({**content["state_dict"], "more": weight}, "as 'more'"),
+        ({}, r"net\.weight.*net\.bias"),
+        (3, "TypeError|int"),
+        ({**content["state_dict"], "net.weight": weight.T}, r"net\.weight"),
+        ({**content["state_dict"], "net.weight": 3}, r"net\.weight"),
+        ({**content["state_dict"], "more": weight}, "more"),
     ):
         torch.save({**content, "state_dict": state}, "other.ckpt")
         with pytest.raises(UserError, match=rf"other\.ckpt: the weights do not fit .*{expected}"):
@@ -311,7 +313,7 @@ def test_weights_that_do_not_fit(run):
             verbs.fit(["--resume", str(run)])
 
 
-def test_what_goes_wrong_later_is_said_in_a_line_with_its_place(run):
+def test_later_exceptions_become_one_line(run):
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     for part in ("Shades", "datamodule_hyper_parameters"):
         torch.save({**content, part: None}, "other.ckpt")
@@ -342,30 +344,30 @@ OTHERS = (
 )
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Each (container, key) in nested dicts and lists."""
+def containers(value: Any) -> list[tuple[Any, Any]]:
+    """Return all pairs of a container and a key in nested dicts and lists."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, inside in items for place in ((value, key), *places(inside))]
+    return [pair for key, inside in items for pair in ((value, key), *containers(inside))]
 
 
 @pytest.mark.parametrize("seeds", [range(9), pytest.param(range(9, 39), marks=pytest.mark.slow)], ids=["few", "many"])
 @pytest.mark.parametrize("verb", ["test", "resume"])
-def test_harmed_checkpoints_work_or_end_in_one_line(run, verb, seeds):
+def test_damaged_checkpoints_work_or_end_in_one_line(run, verb, seeds):
     file = run / "checkpoints" / ("best.ckpt" if verb == "test" else "last.ckpt")
-    sound, content = file.read_bytes(), torch.load(file, weights_only=True)
+    intact, content = file.read_bytes(), torch.load(file, weights_only=True)
     refused = 0
     for seed in seeds:
         dice = random.Random(seed)
-        harmed = bytearray(sound)
+        damaged = bytearray(intact)
         if seed % 3 == 0:
-            del harmed[dice.randrange(len(harmed)) :]
+            del damaged[dice.randrange(len(damaged)) :]
         elif seed % 3 == 1:
             for _ in range(200):
-                harmed[dice.randrange(len(harmed))] ^= 1 << dice.randrange(8)
-        file.write_bytes(harmed)
+                damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+        file.write_bytes(damaged)
         if seed % 3 == 2:
             other = copy.deepcopy(content)
-            container, key = dice.choice(places(other))
+            container, key = dice.choice(containers(other))
             container[key] = dice.choice(OTHERS)
             torch.save(other, file)
         try:

@@ -1,6 +1,6 @@
 """Exported files of tasks that nobody trained, against the tasks themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kit.data import Preprocessing
 from kit.exporting import agreement, command
-from kit.exporting.graph import make_program
+from kit.exporting.graph import open_onnx, write_onnx
 from kit.prediction import Predictor
 
 # The canvas of `preprocessing` divided by 1, 2 or 4. Enlarging such an image multiplies pixels by multiples of 1 / 32.
@@ -50,23 +50,20 @@ def settled(task: Any, channels: int = 3, size: tuple[int, int] = (64, 96)) -> A
     return task.eval()
 
 
-def written(task: Any, how: Preprocessing, form: str = "onnx") -> tuple[Predictor, Any, Path]:
+def written(task: Any, how: Preprocessing) -> tuple[Predictor, Any, Path]:
     """The model, the task's `exported()` and the file."""
     exported: Any = task.exported()
-    file = Path(f"model.{form}")
+    file = Path("model.onnx")
     model = command.reference_model(Predictor(task, how), exported)
-    command.FORMATS[form].write(make_program(how, exported), command.metadata(model, exported), file)
+    write_onnx(how, exported, command.metadata(model, exported), file)
     return model, exported, file
 
 
-def difference(
-    task: Any, how: Preprocessing, form: str = "onnx", images: Sequence[torch.Tensor] | None = None
-) -> float:
+def difference(task: Any, how: Preprocessing, images: Sequence[torch.Tensor] | None = None) -> float:
     """The largest, of images of several sizes and of a batch, as the task measures it."""
-    model, exported, file = written(task, how, form)
-    run: Callable = command.FORMATS[form].open(file)
+    model, exported, file = written(task, how)
     if model.takes_images:
         cases = agreement.image_cases(model, images or pictures(how.channels))
     else:
         cases = agreement.generation_cases(model, exported, 5)
-    return agreement.compare(run, exported, cases).largest
+    return agreement.compare(open_onnx(file), exported, cases)[0]

@@ -1,4 +1,4 @@
-"""Which files are meant, and what their results are called."""
+"""Find the images that words name, and name their results."""
 
 import os
 from pathlib import Path
@@ -18,51 +18,51 @@ def images(*names: str) -> None:
         Image.new("L", (4, 3)).save(name)
 
 
-def test_files_folders_and_patterns_each_image_once():
+def test_files_folders_and_patterns_give_each_image_once():
     images("a/1.png", "a/deep/2.jpg", "b.png", "c.bmp")
     Path("a/notes.txt").touch()
-    found = inputs.find_images(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
-    assert list(map(str, found)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
+    files = inputs.find_images(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
+    assert list(map(str, files)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
 
 
 @pytest.mark.parametrize("word", ["gone.png", "*.tif", "empty"])
-def test_what_means_no_file(word):
+def test_word_without_file_is_refused(word):
     Path("empty").mkdir()
     images("a.png")
     with pytest.raises(UserError, match=word.replace("*", r"\*")):
         inputs.find_images(["a.png", word])
 
 
-def test_a_result_is_called_as_its_image():
+def test_results_are_named_after_images():
     files = [Path(name) for name in ("x/a/1.png", "x/a/2.png", "x/b/1.png", "x/b/1.jpg")]
     assert inputs.output_names(files) == ["a/1", "a/2", "b/1.png", "b/1.jpg"]
     assert inputs.output_names([Path("a.png"), Path("a.jpg"), Path("a.png.bmp")]) == ["a.png", "a.jpg", "a.png.bmp"]
     assert inputs.output_names(files[:1]) == ["1"]
 
 
-def test_a_way_that_goes_up_leads_no_result_out_of_its_folder():
+def test_paths_with_parent_folders_give_names_without():
     images("a/1.png", "b/deep/2.png", "3.png")
     Path("link").symlink_to("b/deep", target_is_directory=True)
-    found = inputs.find_images(
+    files = inputs.find_images(
         ["a/../b/deep/../../3.png", "a/1.png", "link/../../a/1.png", "link/../deep/2.png", "3.png"]
     )
-    assert list(map(str, found)) == ["a/../b/deep/../../3.png", "a/1.png", "link/../deep/2.png"]
-    assert inputs.output_names(found) == ["3", "a/1", "b/deep/2"]
+    assert list(map(str, files)) == ["a/../b/deep/../../3.png", "a/1.png", "link/../deep/2.png"]
+    assert inputs.output_names(files) == ["3", "a/1", "b/deep/2"]
 
 
-def test_results_are_not_looked_for():
+def test_results_are_left_out():
     images("in/a.png", "in/out/pictures/a.jpg", "in/pictures/b.png")
     results = [Path("in/out/pictures"), Path("in/out/masks")]
     for word in ("in", "in/**/*.*", str(Path("in").absolute())):
-        found = inputs.find_images([word], results)
-        assert [file.name for file in found] == ["a.png", "b.png"]
+        files = inputs.find_images([word], results)
+        assert [file.name for file in files] == ["a.png", "b.png"]
     for word in ("in/out", "in/out/pictures/*.jpg", "in/pictures/../out/pictures/a.jpg"):
         with pytest.raises(UserError, match="lies where results are written; give another folder with --out"):
             inputs.find_images([word], results)
 
 
 @given(st.lists(st.sampled_from(["a", "b", ".."]), max_size=4), st.data())
-def test_no_two_results_are_called_alike(start, data):
+def test_result_names_are_unique(start, data):
     steps = st.lists(st.sampled_from(["a", "b", "..", "a.png"]), max_size=4)
     ends = st.sampled_from(["a", "a.png", "a.jpg", "a.png.bmp", "b.a.png", ".a"])
     files = data.draw(

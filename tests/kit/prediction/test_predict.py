@@ -1,4 +1,4 @@
-"""A trained model is used from the command line and from Python, by its run folder alone."""
+"""Use a trained model from the command line and from Python, given only its run folder."""
 
 import csv
 import errno
@@ -33,18 +33,18 @@ def trained(once):
 
 @pytest.fixture
 def photos() -> Path:
-    """Nine images of different sizes, whose names tell their shades."""
+    """Make nine images of different sizes, named by their shades."""
     for number, (name, value) in enumerate(list(GREYS.items()) * 3):
         Path("photos").mkdir(exist_ok=True)
         Image.new("RGB", (9 + number, 7), (value,) * 3).save(f"photos/{number}_{name}.png")
     return Path("photos")
 
 
-def told(folder: Path) -> list[str]:
+def written_lines(folder: Path) -> list[str]:
     return (folder / "told.txt").read_text().splitlines()
 
 
-def test_from_python(trained, photos):
+def test_predict_from_python(trained, photos):
     model = load(trained, device="cpu")
     paths = sorted(photos.iterdir())
     pil = [Image.open(path) for path in paths]
@@ -58,43 +58,43 @@ def test_from_python(trained, photos):
     assert not model.task.training and not any(p.requires_grad for p in model.task.parameters())
 
 
-def test_one_image_is_a_list_of_one(trained, photos):
+def test_single_image_is_refused(trained, photos):
     model = load(trained)
     for image in ("photos/0_dark.png", Image.open("photos/0_dark.png"), torch.zeros(3, 5, 5, dtype=torch.uint8)):
         with pytest.raises(UserError, match="takes a list of images"):
             model.predict(image)
 
 
-def test_a_broken_image_from_python(trained, photos):
+def test_broken_image_raises_in_python(trained, photos):
     Path("photos/4_grey.png").write_bytes(b"")
     with pytest.raises(BrokenFiles, match=r"4_grey\.png: an empty file"):
         load(trained).predict(sorted(photos.iterdir()))
 
 
-def test_from_the_command_line(trained, photos, capsys):
+def test_predict_from_the_command_line(trained, photos, capsys):
     predict([str(trained), "photos", "--out", "out"])
-    assert told(Path("out")) == [f"{n}_{name}.png {name}" for n, name in enumerate(list(GREYS) * 3)]
+    assert written_lines(Path("out")) == [f"{n}_{name}.png {name}" for n, name in enumerate(list(GREYS) * 3)]
     assert sum(path.suffix == "" for path in Path("out").iterdir()) == 9
     assert "9 images predicted: out/told.txt" in capsys.readouterr().out
 
 
-def test_by_default_the_results_lie_in_the_run(trained, photos):
+def test_default_folder_is_in_the_run(trained, photos):
     predict([str(trained / "checkpoints" / "best.ckpt"), "photos/0_dark.png"])
-    assert told(trained / "predictions") == ["0_dark.png dark"]
+    assert written_lines(trained / "predictions") == ["0_dark.png dark"]
 
 
-def test_a_task_adds_options_of_its_own(trained, photos):
+def test_options_of_the_task(trained, photos):
     predict([str(trained), "photos/0_dark.png", "--out", "out", "--shout", "true", "--batch_size", "2"])
-    assert told(Path("out")) == ["0_dark.png DARK"]
+    assert written_lines(Path("out")) == ["0_dark.png DARK"]
 
 
-def test_broken_images_are_listed_and_the_rest_goes_on(trained, photos, capsys):
+def test_broken_images_are_listed_and_others_predicted(trained, photos, capsys):
     Path("photos/3_dark.png").write_bytes(b"no image")
     Path("photos/8_light.png").write_bytes(Path("photos/7_grey.png").read_bytes()[:-30])
     with pytest.raises(BrokenFiles, match=r"2 of 9 images could not be read or drawn; out/broken\.csv") as caught:
         predict([str(trained), "photos", "--out", "out", "--batch_size", "2"])
     assert caught.value.exit_code == 1
-    assert len(told(Path("out"))) == 7
+    assert len(written_lines(Path("out"))) == 7
     rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
     assert [row[0] for row in rows] == ["path", "photos/3_dark.png", "photos/8_light.png"]
     assert "photos/3_dark.png: not an image that can be read" in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_broken_images_are_listed_and_the_rest_goes_on(trained, photos, capsys):
     assert not Path("out/broken.csv").exists()
 
 
-def test_all_are_broken(trained):
+def test_only_broken_images(trained):
     Path("a.png").touch()
     with pytest.raises(BrokenFiles, match="1 of 1 images could not be read"):
         predict([str(trained), "a.png", "--out", "out"])
@@ -125,13 +125,13 @@ def test_all_are_broken(trained):
         (["photo"], "photo: no such file, folder or pattern"),
     ],
 )
-def test_mistakes(trained, photos, words, message):
+def test_wrong_arguments_are_refused(trained, photos, words, message):
     with pytest.raises(UserError) as caught:
         predict([str(trained), *words])
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_whose_class_names_are_not_its_nets(trained, photos):
+def test_checkpoint_with_wrong_class_names_is_one_line(trained, photos):
     content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     content["hyper_parameters"]["class_names"] = []
     torch.save(content, "other.ckpt")
@@ -150,17 +150,16 @@ def test_words_and_options_in_any_order(trained, photos):
         1,
     ):
         predict(args)
-        assert told(Path(str(place))) == ["0_dark.png dark", "1_grey.png grey"]
+        assert written_lines(Path(str(place))) == ["0_dark.png dark", "1_grey.png grey"]
 
 
-def test_a_name_with_dashes_after_two_dashes(trained, photos):
+def test_file_name_with_dashes_after_double_dash(trained, photos):
     Path("photos/0_dark.png").rename("--out.png")
     predict([str(trained), "--out", "out", "--", "--out.png"])
-    assert told(Path("out")) == ["--out.png dark"]
+    assert written_lines(Path("out")) == ["--out.png dark"]
 
 
-def test_a_file_name_that_is_no_text(trained, photos):
-    """Bytes of another encoding: written with their numbers, so that the tables can be read."""
+def test_file_name_that_is_not_utf8_is_escaped(trained, photos):
     for name, content in (
         (b"photos/gr\xfc\xdf.png", b""),
         (b"photos/\xfc.png", Path("photos/0_dark.png").read_bytes()),
@@ -169,7 +168,7 @@ def test_a_file_name_that_is_no_text(trained, photos):
     with pytest.raises(BrokenFiles, match="1 of 11 images"):
         predict([str(trained), "photos", "--out", "out"])
     assert Path("out/broken.csv").read_text("utf-8").splitlines()[1] == r"photos/gr\udcfc\udcdf.png,an empty file"
-    assert len(told(Path("out"))) == 10
+    assert len(written_lines(Path("out"))) == 10
 
 
 @pytest.mark.parametrize(
@@ -180,16 +179,16 @@ def test_a_file_name_that_is_no_text(trained, photos):
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "[Errno 36] File name too long: 'x'"),
     ],
 )
-def test_an_image_that_cannot_be_drawn_is_listed_and_has_its_result(trained, photos, monkeypatch, error, reason):
+def test_image_that_cannot_be_drawn_is_listed_and_predicted(trained, photos, monkeypatch, error, reason):
     monkeypatch.setattr(tiny_task.Table, "picture", picture_fails(error))
     with pytest.raises(BrokenFiles, match="1 of 9 images could not be read or drawn"):
         predict([str(trained), "photos", "--out", "out"])
     rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
     assert rows[1:] == [["photos/4_grey.png", f"it has no picture: {reason}"]]
-    assert len(told(Path("out"))) == 9
+    assert len(written_lines(Path("out"))) == 9
 
 
-def test_a_full_disk_ends_it(trained, photos, monkeypatch):
+def test_full_disk_stops(trained, photos, monkeypatch):
     Path("out").mkdir()
     Path("out/broken.csv").write_text("of an earlier call")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/4.jpg")
@@ -207,21 +206,21 @@ def picture_fails(error):
     return picture
 
 
-def test_its_own_pictures_are_no_images(trained, photos, monkeypatch):
+def test_earlier_results_are_not_predicted(trained, photos, monkeypatch):
     monkeypatch.setattr(tiny_task.Table, "FOLDERS", ("pictures",))
     Path("photos/out/pictures").mkdir(parents=True)
     Path("photos/0_dark.png").rename("photos/out/pictures/0_dark.png")
     predict([str(trained), "photos", "--out", "photos/out"])
-    assert len(told(Path("photos/out"))) == 8
+    assert len(written_lines(Path("photos/out"))) == 8
 
 
-def test_which_run():
+def test_missing_run_is_refused():
     for words in ([], ["--out", "x"], ["runs/gone", "a.png"]):
         with pytest.raises(UserError, match=r"which run\?|no run folder"):
             predict(words)
 
 
-def test_a_folder_that_cannot_be_made(trained, photos):
+def test_folder_that_cannot_be_made_is_one_line(trained, photos):
     Path("file").touch()
     with pytest.raises(UserError, match=r"file.* cannot be written: Not a directory|cannot be written: File exists"):
         predict([str(trained), "photos", "--out", "file"])
@@ -237,14 +236,16 @@ def test_help(trained, capsys):
     assert "--shout" in out and "--batch_size" in out and "--print_config" not in out
 
 
-def test_a_task_that_cannot_predict(fit):
+def test_task_without_predict_is_refused(fit):
     Path("config.yaml").write_text(CONFIG.replace("Used", "Judge"))
     run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
-    with pytest.raises(UserError, match="Judge has no `predict"):
-        load(run)
+    with pytest.raises(UserError, match="Judge takes no images: it has no method `predict`"):
+        load(run).predict(["a.png"])
+    with pytest.raises(UserError, match="Judge has no `Predictions`"):
+        predict([str(run), "a.png"])
 
 
-def test_a_task_that_takes_no_images(fit, capsys):
+def test_task_that_generates_images(fit, capsys):
     Path("config.yaml").write_text(CONFIG.replace("Used", "Maker"))
     run = fit("--config", "config.yaml", "--trainer.max_epochs", "1")
     predict([str(run), "--count", "2", "--batch_size", "7", "--out", "out"])
@@ -254,54 +255,51 @@ def test_a_task_that_takes_no_images(fit, capsys):
         predict([str(run), "a.png"])
     with pytest.raises(UserError, match="Maker takes no images"):
         load(run).predict(["a.png"])
-    with pytest.raises(SystemExit):
-        predict([str(run), "--help"])
-    assert "IMAGES" not in capsys.readouterr().out
 
 
-def test_few_images_are_in_memory_at_a_time(trained):
-    """However many there are: of an endless stream, only a few batches are ever asked for."""
-    asked = 0
+def test_few_images_are_read_in_advance(trained):
+    """Only a few batches are read in advance from an endless stream."""
+    count = 0
 
     def endless():
-        nonlocal asked
+        nonlocal count
         while True:
-            asked += 1
+            count += 1
             yield torch.zeros(3, 5, 5, dtype=torch.uint8)
 
     stream = load(trained).stream(endless(), batch_size=4)
     for _ in range(40):
         next(stream)
-    assert asked <= 40 + 4 * (available_cores() + 3)
+    assert count <= 40 + 4 * (available_cores() + 3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 64])
 @pytest.mark.parametrize("size", [None, (6, 8), (1024, 1024), (5000, 5000)])
 @pytest.mark.parametrize("batch_size", [1, 32, 1000])
-def test_of_large_images_fewer_are_decoded_in_advance(trained, monkeypatch, count, size, batch_size):
+def test_fewer_large_images_are_decoded_in_advance(trained, monkeypatch, count, size, batch_size):
     monkeypatch.setattr(predictor, "available_cores", lambda: count)
     model = load(trained)
     monkeypatch.setattr(model, "preprocessing", Preprocessing(3, size, False, [0.5] * 3, [0.5] * 3))
-    piece, times = model._ahead(batch_size)
+    chunk, times = model._ahead(batch_size)
     height, width = size or (2000, 2000)
-    assert 2 * batch_size <= piece * times
-    assert piece * times * 3 * height * width <= max(256 << 20, 3 * batch_size * 3 * height * width)
-    full = (times + 1) * piece * 3 * height * width > 256 << 20
+    assert 2 * batch_size <= chunk * times
+    assert chunk * times * 3 * height * width <= max(256 << 20, 3 * batch_size * 3 * height * width)
+    full = (times + 1) * chunk * 3 * height * width > 256 << 20
     assert times >= min(count, 10) or full  # the cores have something to do
 
 
-def test_large_images_of_which_many_cores_could_decode_more(trained, monkeypatch):
-    """Of 3 MB each; a batch of 8 for each core would be 1.5 GB."""
+def test_large_images_are_limited_on_many_cores(trained, monkeypatch):
+    """Each image has 3 MB, so a batch of 8 for each core would take 1.5 GB."""
     monkeypatch.setattr(predictor, "available_cores", lambda: 64)
-    model, asked = load(trained, device="cpu"), []
+    model, images_read = load(trained, device="cpu"), []
     monkeypatch.setattr(model, "preprocessing", Preprocessing(3, (1024, 1024), False, [0.5] * 3, [0.5] * 3))
     monkeypatch.setattr(model.task, "predict", lambda images, *_: ["light"] * len(images))
-    stream = model.stream((asked.append(1) or torch.zeros(3, 5, 5, dtype=torch.uint8) for _ in range(1000)), 8)
+    stream = model.stream((images_read.append(1) or torch.zeros(3, 5, 5, dtype=torch.uint8) for _ in range(1000)), 8)
     assert next(stream)[1] == "light"
-    assert len(asked) * 3 <= 256 + 8 * 3
+    assert len(images_read) * 3 <= 256 + 8 * 3
 
 
-def test_where_memory_ends_a_batch_is_halved(trained, photos, monkeypatch):
+def test_batch_is_halved_if_memory_runs_out(trained, photos, monkeypatch):
     model, whole, sizes = load(trained), load(trained).task.predict, []
 
     def little(images, *rest):

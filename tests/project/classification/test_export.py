@@ -9,7 +9,7 @@ from exports import difference, pictures, preprocessing, settled, written
 from PIL import Image
 from readme_programs import example
 
-from kit.exporting import example_images, export
+from kit.exporting import agreement, export
 from kit.zoo import TimmNet, TorchvisionNet
 from project.classification import CNN, Classifier, TextbookCNN
 
@@ -43,12 +43,6 @@ def test_exported_file_agrees_with_pytorch(name, channels, fitted):
     if name == "timm vit":  # made for one size
         size, images = (160, 160), pictures(channels, [(80, 40), (160, 160), (20, 32)])
     assert difference(settled(task, channels, size), preprocessing(channels, size, fitted), images=images) < 1e-4
-
-
-@pytest.mark.parametrize("channels, fitted", [(3, True), pytest.param(1, False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["CNN", pytest.param("TextbookCNN", marks=pytest.mark.slow)])
-def test_pt2(name, channels, fitted):
-    assert difference(classifier(name, channels), preprocessing(channels, fitted=fitted), "pt2") < 1e-5
 
 
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -90,7 +84,7 @@ def test_export_of_a_run_compares_its_images(fit, image_folder, repository, caps
         "[4]",
     ]
     run = fit("--config", config, "--data.root", str(root), "--trainer.max_epochs", "1", *small)
-    images, _ = example_images.read_images(run / "checkpoints" / "best.ckpt", preprocessing(), 100)
+    images, _ = agreement.read_images(run / "checkpoints" / "best.ckpt", preprocessing(), 100)
     assert [image.shape for image in images] == [(3, 30, 44)] * 3
     capsys.readouterr()
     export([str(run)])

@@ -12,8 +12,7 @@ from torch import nn
 
 from kit.exporting import export
 from kit.exporting.agreement import as_input
-from kit.exporting.file_formats import Onnx
-from kit.ground.errors import UserError
+from kit.exporting.graph import open_onnx
 from kit.prediction import Predictor
 from kit.zoo import TorchvisionDetector
 from project.detection import CnnFcos, Detector
@@ -62,7 +61,7 @@ def test_exported_file_agrees_with_pytorch(name, channels):
 
 def test_boxes_are_in_pixels_of_the_original_image():
     _, _, file = written(detector("CnnFcos"), preprocessing(fitted=True))
-    run = Onnx.open(file)
+    run = open_onnx(file)
     for image in pictures(3, [(96, 64), (20, 200)]):
         found = run(as_input(image))
         height, width = image.shape[1:]
@@ -78,11 +77,6 @@ def test_flips_are_left_out_with_a_message():
     assert plain.flips == () and plain.net is task.net and task.flips == ["horizontal", "both"]
     assert difference(task, preprocessing(fitted=True)) < 0.01
     assert not detector("CnnFcos").exported().left_out
-
-
-def test_pt2_refuses_detectors():
-    with pytest.raises(UserError, match="detection; ONNX does: --format onnx"):
-        written(detector("CnnFcos"), preprocessing(), "pt2")
 
 
 def found(*boxes):

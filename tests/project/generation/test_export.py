@@ -14,7 +14,7 @@ from readme_programs import printed, program
 
 from kit.data import Preprocessing
 from kit.exporting import export
-from kit.exporting.file_formats import Onnx
+from kit.exporting.graph import open_onnx
 from kit.ground.errors import UserError
 from kit.samples.images import noise
 from project.generation import Euler, Generator, Heun, UNet
@@ -54,15 +54,10 @@ def test_exported_generator(way, patch):
 
 
 @pytest.mark.slow
-def test_exported_generator_as_pt2():
-    assert difference(generator(patch=2, solver=Euler(1), guidance=2.0), how(2, (7, 10)), "pt2") <= 1
-
-
-@pytest.mark.slow
 def test_noise_classes_and_guidance_change_the_output():
     task, start = generator(**WAYS["guided"]), noise(range(4), (1, 2, 8, 6))
     _, _, file = written(task, how(2, (8, 6)))
-    run, classes = Onnx.open(file), torch.tensor([0, 1, 2, 3])
+    run, classes = open_onnx(file), torch.tensor([0, 1, 2, 3])
     (made,) = run(start, classes).values()
     assert made.shape == (4, 8, 6, 2) and made.dtype == torch.uint8 and made.float().std() > 10
     assert (made.permute(0, 3, 1, 2).int() - task.sampler().images(start, classes, task.device).int()).abs().max() <= 1
@@ -109,11 +104,8 @@ def test_export_of_a_run(fit, monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.err == "" and said.out.startswith(f"{run}/exports/model.onnx: ")
     assert re.search(r"largest difference of a pixel, of 255, [01], 1 allowed, on 16 samples\n", said.out)
-    assert said.out.splitlines()[-1].count(" ms") == 2
-    images = Onnx.open(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
+    images = open_onnx(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
     assert images.shape == (1, 8, 8, 1)
-    export([str(run), "--format", "safetensors"])
-    assert "bit for bit those of the net" in capsys.readouterr().out
 
 
 def test_file_that_does_not_agree_is_refused(monkeypatch):

@@ -50,13 +50,6 @@ def test_exported_file_agrees_with_pytorch(name, how):
     assert difference(segmenter(name, HOWS[how].channels), HOWS[how], images=images) <= 0.001
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", HOWS)
-def test_pt2(how):
-    images = pictures(3, ODD) if how == "of any size" else None
-    assert difference(segmenter("CnnUnet", HOWS[how].channels), HOWS[how], "pt2", images) == 0
-
-
 def test_windows_are_left_out_with_a_message():
     task = segmenter("CnnUnet", window=(24, 32))
     exported = task.exported()

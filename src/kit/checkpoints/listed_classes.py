@@ -1,0 +1,41 @@
+"""List the classes of other libraries that a checkpoint or a config of unknown origin may name."""
+
+import sys
+from importlib import import_module
+
+import torch
+
+EVERY = None
+# The classes of other libraries that may be named. They write no files, start no programs and download nothing, except
+# those that write a log, a profile or a checkpoint into the run's folder.
+LISTED: dict[str, tuple[str, ...] | None] = {
+    "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    "torch.nn": EVERY,
+    "torch.optim": EVERY,
+    "torch.optim.lr_scheduler": EVERY,
+    "torchvision.transforms.v2": EVERY,
+    # Without those that unpack archives, make folders or unpickle files.
+    "torchvision.datasets": (
+        *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
+        *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
+    ),
+    "lightning.pytorch.callbacks": (
+        *("BackboneFinetuning", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
+        *("GradientAccumulationScheduler", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
+        *("OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
+        *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
+    ),
+    "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),
+    "lightning.pytorch.profilers": ("AdvancedProfiler", "SimpleProfiler"),
+}
+
+
+def is_listed(module: str, name: str) -> bool:
+    """Return whether a class is in `LISTED`, by its public path or by that of its module (`torch.optim.sgd.SGD`)."""
+    for listed, names in LISTED.items():
+        inside = f"{module}.".startswith(f"{listed}.")
+        if inside and (name in names if names is not EVERY else not name.startswith("_")):
+            public = getattr(import_module(listed), name, None)  # the path decides the name, which need not exist
+            if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
+                return True
+    return False
