@@ -12,7 +12,6 @@ from pathlib import Path
 from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
-from kit.ground.files import MAX_LIST_BYTES, read_text
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
@@ -80,10 +79,15 @@ def _words(name: str) -> set[str]:
 
 def folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without hidden ones."""
-    entries = [entry for entry in os.scandir(folder) if not _hidden(entry.name)]
+    entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
     for entry in entries:
         _warn_of_dead_link(entry)
     return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+
+
+def subfolder(folder: Path, name: str) -> Path | None:
+    """Return the folder of a name in a folder, whatever the case of its letters; None if there is none."""
+    return next((inner for inner in folders(folder) if inner.name.lower() == name.lower()), None)
 
 
 def images(folder: Path) -> list[Path]:
@@ -115,7 +119,7 @@ def files_below(folder: Path) -> Iterator[Path]:
         except OSError as error:
             raise UserError(f"{current}: the folder cannot be listed ({error.strerror})") from None
         for entry in reverse_order:
-            if _hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 (waiting_links if entry.is_symlink() else waiting).append(Path(entry.path))
@@ -130,7 +134,7 @@ def _warn_of_dead_link(entry: os.DirEntry[str]) -> None:
         warnings.warn(f"{entry.path}: the link leads nowhere; if it was a folder, its files are missing", stacklevel=3)
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Return whether a file or folder is hidden, or is one that macOS or Synology's disk stations add."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
@@ -162,18 +166,6 @@ def group_expression(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise UserError(f"data.group '{pattern}' is no regular expression: {error}") from None
-
-
-def unlisted_images(listed: set[Path]) -> list[Path]:
-    """Return the images that are in the folder of a listed image, but are not listed themselves, sorted."""
-    beside = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
-    pictures = {path for path in beside if path.suffix.lower() in EXTENSIONS and not _hidden(path.name)}
-    return sorted(pictures - listed)
-
-
-def read_names(file: Path) -> list[str]:
-    """Return the first word of each line of a text file, as in Pascal VOC's lists of images."""
-    return [line.split()[0] for line in read_text(file, MAX_LIST_BYTES).splitlines() if line.strip()]
 
 
 class FaultCollector:

@@ -15,10 +15,12 @@ from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.boxes import Reading, coco, missing_annotation, unreadable, voc, yolo
+from kit.formats.boxes import Reading, coco, missing_annotation, voc, yolo
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
-from kit.formats.folders import data_folder, groups_by_name, unlisted_images
+from kit.formats.folders import data_folder, groups_by_name
+from kit.formats.paths import unlisted_images
+from kit.formats.text import unreadable
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
@@ -99,7 +101,7 @@ class Annotated(ImageDataModule):
         if split in self.parts and split not in self.readings:
             self.readings[split] = self.read(split)
             for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
-                annotation.crowd = [False] * len(annotation.crowd)
+                annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
         return self.readings.get(split)
 
     def find_class_names(self) -> list[str]:
@@ -204,9 +206,7 @@ class Coco(Annotated):
             try:
                 whole[split] = self.reading(split)
             except UserError as error:
-                place, _, message = str(error).removeprefix(f"{file}:").partition(" ")
-                line = place.rstrip(":")
-                yield unreadable(file, int(line) if line.isdigit() else None, message)
+                yield unreadable(file, error)
         yield from self.faults_of(whole)
         images = {annotation.image for reading in whole.values() for annotation in reading.annotations}
         for image in unlisted_images(images):

@@ -12,11 +12,10 @@ from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels, validate_size
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.coco import Crowds, crowds_alone, find, list_crowds
+from kit.formats.coco import Crowds, Document, crowds_alone, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
 from kit.formats.masks.class_tables import HIGHEST_ID, VOID_NAMES, Entry, find_table, read_table
-from kit.formats.masks.layouts import find_pairs, why_unpaired
 from kit.formats.masks.mask_images import MaskImages, make_reader
 from kit.formats.masks.masks import (
     IGNORED,
@@ -29,13 +28,15 @@ from kit.formats.masks.masks import (
     rarest_classes,
 )
 from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
+from kit.formats.pairs import MASKS, find_pairs, why_unpaired
+from kit.formats.text import unreadable
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.masks import scenes
 
 
 class MaskFolder(ImageDataModule):
-    """Images and mask files in folders of their own, or side by side; for the layouts see `layouts.find_pairs`.
+    """Images and mask files in folders of their own, or side by side; for the layouts see `kit.formats.pairs`.
 
     Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`class_tables.read_table`), or by
     their ids. If all files hold only 0 and 255, the masks are black and white: classes 0 and 1.
@@ -83,7 +84,7 @@ class MaskFolder(ImageDataModule):
                 raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
         if len(set(ids or ())) < len(ids or ()):
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
-        self.pairs = find_pairs(self.root, images, masks)
+        self.pairs = find_pairs(self.root, MASKS, images, masks)
         self._learned: list[Entry] | None = None
 
     @cached_property
@@ -100,7 +101,7 @@ class MaskFolder(ImageDataModule):
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
         if self._learned is not None and (named is None or _without_ids(named) == _without_ids(self._learned)):
             return self._learned
-        masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
+        masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named(self) -> list[Entry] | None:
@@ -109,7 +110,7 @@ class MaskFolder(ImageDataModule):
             return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
-        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.masks[:1], *pairs.images[:1])]
+        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
         table = find_table([self.root, *dict.fromkeys(first)])
         return read_table(table) if table else None
 
@@ -146,7 +147,7 @@ class MaskFolder(ImageDataModule):
         if pairs is None:
             return None
         if not pairs.images and not self._is_unlabelled(split):
-            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs)}; mend it, or take {split} away")
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; mend it, or take {split} away")
         if pairs.lone_images:
             number, first = len(pairs.lone_images), pairs.lone_images[0]
             warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
@@ -154,11 +155,11 @@ class MaskFolder(ImageDataModule):
             return None
         groups = groups_by_name(pairs.images, self.group)
         size, channels = self.image_size, self.in_channels
-        return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
+        return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
         """Whether it is a test set whose masks nobody has published."""
-        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def count_classes(self, samples: Samples) -> list[int]:
         return count_pixels(samples, self.num_classes)
@@ -217,15 +218,15 @@ class CocoMasks(ImageDataModule):
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = validate_size(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
-        self._documents: dict[str, coco.Document] = {}
+        self._documents: dict[str, Document] = {}
 
-    def document(self, split: str) -> coco.Document:
+    def document(self, split: str) -> Document:
         if split not in self._documents:
-            self._documents[split] = coco.read_document(self.files_of_splits[split], self.root, self.images_in)
+            self._documents[split] = coco.read(self.files_of_splits[split], self.root, self.images_in)
         return self._documents[split]
 
     @property
-    def _leading(self) -> coco.Document:
+    def _leading(self) -> Document:
         """Train's, or the first where there is no train: what it lists are the classes."""
         files = self.files_of_splits
         return self.document("train" if "train" in files else next(iter(files)))
@@ -234,7 +235,7 @@ class CocoMasks(ImageDataModule):
         categories = self._leading.categories
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
-    def reader(self, document: coco.Document) -> coco.CocoShapes:
+    def reader(self, document: Document) -> coco.CocoShapes:
         numbers = []
         for id, name in document.categories.items():
             if name not in self.class_names and name.lower() != "background":
@@ -245,34 +246,30 @@ class CocoMasks(ImageDataModule):
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels([drawing.image for drawing in self._leading.drawings])
+        return self.channels or find_channels([image.path for image in self._leading.images])
 
     def load_split(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
             return None
         document = self.document(split)
-        if not any(drawing.shapes for drawing in document.drawings):
-            why = f" ({document.unusable[0].what}: {document.unusable[0].why})" if document.unusable else ""
+        if not any(image.annotations for image in document.images):
+            why = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
-        for message in document.same_names:
-            warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        for unusable in document.unusable:
-            if unusable.kind == "mask-id-unknown":
-                raise UserError(f"{document.file}: {unusable.what}: {unusable.why}")
-        for kind, count in Counter(unusable.kind for unusable in document.unusable).items():
-            first = next(unusable for unusable in document.unusable if unusable.kind == kind)
-            message = f"{count:,} left out ({kind}), the first is {first.what}: {first.why}"
-            warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        if self.crowds == "ignore" and (crowds := document.crowds()):
+        for kind, count in Counter(fault.kind for fault in document.faults).items():
+            first = next(fault for fault in document.faults if fault.kind == kind)
+            if kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {first.message}")
+            warnings.warn(f"{document.file}: {kind} {count:,}, the first: {first.message}", stacklevel=1)
+        if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             alone = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and alone:
                 raise UserError(f"{document.file}: {crowds_alone(alone)}")
             counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
-        paths = [drawing.image for drawing in document.drawings]
+        paths = [image.path for image in document.images]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)
-        return MaskFiles(document.drawings, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
+        return MaskFiles(document.images, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
 
     def count_classes(self, samples: Samples) -> list[int]:
         return count_pixels(samples, self.num_classes)
@@ -286,7 +283,7 @@ class CocoMasks(ImageDataModule):
                 document = self.document(split)
                 reader = self.reader(document)
             except UserError as error:
-                yield Fault("annotation-unreadable", "error", str(file), None, str(error).removeprefix(f"{file}: "))
+                yield unreadable(file, error)
                 continue
             yield from faults.document_faults(document, reader)
         yield from faults.unlisted_image_faults(self._documents.values())

@@ -300,7 +300,7 @@ def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
     assert len(Coco(root=str(tmp_path), train="b.json", images="x").load_split("train")) == 2
     for year in ("VOC2007", "VOC2012"):
         tiny.voc_parts(tmp_path / "kit" / year, {"train": 1})
-    with pytest.raises(UserError, match=r"VOC2007, VOC2012.*--data\.root"):
+    with pytest.raises(UserError, match=r"VOC2007/.*VOC2012/.*--data\.root"):
         Voc(root=str(tmp_path / "kit"))
     yolo_folders(tiny, tmp_path / "y")
     for name in ("a.yaml", "b.yml"):

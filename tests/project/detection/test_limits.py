@@ -16,8 +16,8 @@ from project.detection import DigitScenes
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("names: {999999999: cat}\ntrain: .\n", "data.yaml:1: .*999999999"),
-        ("train: .\nnames: {100000000000000000000: cat}\n", "data.yaml:2: .*class"),
+        ("names: {999999999: cat}\ntrain: .\n", "data.yaml: .*999999999"),
+        ("train: .\nnames: {100000000000000000000: cat}\n", "data.yaml: .*class"),
         (f"train: .\nnames: {'[' * 100}{']' * 100}\n", "data.yaml:2: .*nested"),
         ("train: .\nnc: " + "9" * 5000 + "\nnames: [a]\n", "data.yaml:2: .*digits"),
         ("train: .\nnames: [a]\n" + "# " * 2**20, "bytes"),
@@ -45,7 +45,7 @@ def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MAX_ANNOTATION_BYTES", 2_000_000)
+    monkeypatch.setattr("kit.formats.text.MAX_ANNOTATION_BYTES", 2_000_000)
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
         "bomb": f"<!DOCTYPE a [{entities}]><annotation><object><name>&a9;</name></object></annotation>",

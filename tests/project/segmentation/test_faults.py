@@ -213,7 +213,7 @@ def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicat
 def test_where_the_size_is_no_size_the_image_has_its_own(height):
     coco(change("images", height=height))
     data = CocoMasks(root="root", image_size=None)
-    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.document("train").unusable) <= 1
+    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.document("train").faults) <= 1
 
 
 def test_a_faulty_shape_is_named():

@@ -90,8 +90,8 @@ def test_what_cannot_be_drawn_is_counted_by_kind():
     with pytest.warns(UserWarning) as caught:
         planes(root)
     messages = " ".join(str(warning.message) for warning in caught)
-    assert "2 left out (annotation-unreadable), the first is annotation 2" in messages
-    assert "1 left out (image-missing), the first is annotation 4: it is of image 9" in messages
+    assert "annotation-unreadable 2, the first: annotation 2" in messages
+    assert "image-missing 1, the first: there is no image of id 9" in messages
 
 
 def test_a_category_that_is_not_listed_ends_the_run():

@@ -5,6 +5,6 @@ targets.
 """
 
 from kit.formats.boxes import coco, voc, yolo
-from kit.formats.boxes.annotation import Annotation, Reading, missing_annotation, unreadable
+from kit.formats.boxes.annotation import Annotation, Reading, missing_annotation
 
-__all__ = ["Annotation", "Reading", "coco", "missing_annotation", "unreadable", "voc", "yolo"]
+__all__ = ["Annotation", "Reading", "coco", "missing_annotation", "voc", "yolo"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.formats.masks.layouts import find_pairs
+from kit.formats.pairs import MASKS, find_pairs
 from kit.ground.errors import UserError
 
 
@@ -20,10 +20,10 @@ def write(*names: str) -> Path:
     return Path("root")
 
 
-def found(root: Path, **options: str) -> dict[str, list[tuple[str, str]]]:
+def found(root: Path, *folders: str | None) -> dict[str, list[tuple[str, str]]]:
     return {
-        split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.masks, strict=True)]
-        for split, p in find_pairs(root, **options).items()
+        split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.files, strict=True)]
+        for split, p in find_pairs(root, MASKS, *folders).items()
     }
 
 
@@ -87,7 +87,7 @@ def test_layouts(name):
         assert image in files and mask in files and image != mask
         assert Path(mask).name.lower().startswith(Path(image).name.lower()[0])
         assert "_color" not in mask
-    assert not any(p.lone_masks for p in find_pairs(root).values())
+    assert not any(p.lone_files for p in find_pairs(root, MASKS).values())
 
 
 VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d.jpg", "SegmentationObject/a.png"]
@@ -98,7 +98,7 @@ VOC += ["SegmentationClass/a.png", "SegmentationClass/c.png"]
 def test_voc_by_its_lists(folder):
     lists = [f"{folder}/{split}.txt" for split in ("train", "val", "trainval")]
     root = write(*VOC, *lists)
-    pairs = find_pairs(root)
+    pairs = find_pairs(root, MASKS)
     assert found(root) == {
         "train": [("JPEGImages/a.jpg", "SegmentationClass/a.png")],
         "val": [("JPEGImages/c.jpg", "SegmentationClass/c.png")],
@@ -111,8 +111,8 @@ def test_voc_without_lists():
 
 
 def test_partners_that_are_missing():
-    pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"))["train"]
-    assert [path.name for path in (*pairs.lone_images, *pairs.lone_masks)] == ["a.jpg", "c.png"]
+    pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"), MASKS)["train"]
+    assert [path.name for path in (*pairs.lone_images, *pairs.lone_files)] == ["a.jpg", "c.png"]
 
 
 UNPAIRED = {
@@ -129,16 +129,16 @@ UNPAIRED["lists"] += [f"ImageSets/Segmentation/{split}.txt" for split in ("train
 
 @pytest.mark.parametrize("name", UNPAIRED)
 def test_a_split_without_masks_is_not_dropped(name):
-    pairs = find_pairs(write(*UNPAIRED[name]))
+    pairs = find_pairs(write(*UNPAIRED[name]), MASKS)
     assert list(pairs) == ["train", "val"]
     assert [path.name for path in pairs["train"].images] == ["a.jpg"] and not pairs["val"].images
     assert [path.stem for path in pairs["val"].lone_images] == ["c" if name == "lists" else "b"]
-    assert [path.name for path in pairs["val"].lone_masks] == (["x.png"] if name == "other names" else [])
+    assert [path.name for path in pairs["val"].lone_files] == (["x.png"] if name == "other names" else [])
 
 
 def test_a_named_folder_that_a_split_lacks():
     root = write("train/p/a.jpg", "train/q/a.png", "val/p/b.jpg")
-    assert [path.name for path in find_pairs(root, "p", "q")["val"].lone_images] == ["b.jpg"]
+    assert [path.name for path in find_pairs(root, MASKS, "p", "q")["val"].lone_images] == ["b.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -151,20 +151,20 @@ def test_a_named_folder_that_a_split_lacks():
 )
 def test_no_mask_matches_at_all(files, message):
     with pytest.raises(UserError, match=message) as raised:
-        find_pairs(write(*files))
+        find_pairs(write(*files), MASKS)
     assert "\n" not in str(raised.value)
 
 
 def test_what_could_mean_two_things_is_asked_for():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
-    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; say which: --data.masks FOLDER"):
-        find_pairs(root)
-    assert found(root, masks_in="labels") == {"train": [("images/a.jpg", "labels/a.png")]}
+    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; say which: .*--data.masks FOLDER"):
+        find_pairs(root, MASKS)
+    assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 
 
 def test_folders_of_any_name_by_argument():
     root = write("photos/train/a.jpg", "drawn/train/a.png", "photos/val/b.jpg", "drawn/val/b.png")
-    with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\); expected"):
-        find_pairs(root)
-    assert list(found(root, images_in="photos", masks_in="drawn")) == ["train", "val"]
-    assert list(found(write("train/p/c.jpg", "train/q/c.png"), images_in="p", masks_in="q")) == ["train"]
+    with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\)"):
+        find_pairs(root, MASKS)
+    assert list(found(root, "photos", "drawn")) == ["train", "val"]
+    assert list(found(write("train/p/c.jpg", "train/q/c.png"), "p", "q")) == ["train"]

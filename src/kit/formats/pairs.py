@@ -1,0 +1,250 @@
+"""Match images with their mask files or XML files by the names of folders and files, and divide them into splits.
+
+These layouts are found by the root alone: `images/train` and `masks/train`, `train/images` and `train/masks`, `train`
+and `trainannot`, `train_images` and `train_masks`, each also without splits or in an archive's own folder; Pascal VOC's
+folders with lists of each split's images; and files beside their images, with a mask's name ending in `_mask` or alike.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from kit.data.decode import EXTENSIONS
+from kit.formats.folders import SPLITS, files_below, folders, images, split_folders, split_of
+from kit.formats.paths import Finder, split_lists
+from kit.ground.errors import UserError
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
+IMAGE_FOLDERS += ("701_stillsraw_full",)  # CamVid
+IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
+
+
+class Partners(NamedTuple):
+    """Files that belong to images.
+
+    noun: the files in messages.
+    folders: names of folders for such files, in lower case.
+    extensions: of the files, in lower case.
+    ends: what the name of a file has after that of its image. If an image has several files, the first end is used.
+    lists: the folder in `ImageSets` with the lists for these files, in lower case.
+    layouts: the folders that an error message suggests.
+    remedy: what an error message suggests if several folders may be meant.
+    """
+
+    noun: str
+    folders: tuple[str, ...]
+    extensions: set[str]
+    ends: tuple[str, ...]
+    lists: str
+    layouts: str
+    remedy: str
+
+
+MASKS = Partners(
+    "masks",
+    (
+        *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "targets"),
+        *("segmentationclass", "segmentations", "segmentation", "gtfine", "gt", "ground_truth", "groundtruth"),
+        "labeledapproved_full",  # CamVid
+    ),
+    EXTENSIONS,
+    (
+        *("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt"),
+        *("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask"),
+    ),
+    "segmentation",
+    "images/ and masks/ (each with train/, val/ if divided), or train/ and trainannot/, or JPEGImages/ and "
+    "SegmentationClass/; else name them: --data.images FOLDER --data.masks FOLDER",
+    "say which: --data.images FOLDER or --data.masks FOLDER",
+)
+XML_FILES = Partners(
+    "XML files",
+    ("annotations", "annotation", "xmls", "xml", "labels"),
+    {".xml"},
+    ("",),
+    "main",
+    "JPEGImages/ and Annotations/, or train/ and val/ with both; give the folder of one data set with --data.root",
+    "keep one",
+)
+
+
+class Pairs(NamedTuple):
+    """Images and their files, and images and files without a partner."""
+
+    images: list[Path]
+    files: list[Path]
+    lone_images: list[Path]
+    lone_files: list[Path]
+
+
+class _File(NamedTuple):
+    """A file below the root.
+
+    is_partner: whether it is a mask or an XML file by its folder or extension; None if neither is known.
+    key: its path below the folders that stand for a split or a kind of file, in lower case and without extension.
+    """
+
+    path: Path
+    split: str | None
+    is_partner: bool | None
+    key: str
+
+
+def find_pairs(
+    root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
+) -> dict[str, Pairs]:
+    """Return the images and files of each split that exists. Undivided images are "train".
+
+    A split whose images have no files is in the result, with its images in `lone_images`.
+
+    Args:
+        root: the data set's folder.
+        image_folder, partner_folder: the folders of each, below `root` or below each split's folder; by default they
+            are found by their names.
+
+    Raises:
+        UserError: no image with a file is found, or several folders may be meant.
+    """
+    by_split = _find(root, partners, {False: image_folder, True: partner_folder})
+    if any(pairs.images for pairs in by_split.values()):
+        return by_split
+    if len(inner := folders(root)) == 1:  # the folder that an archive contains
+        return find_pairs(inner[0], partners, image_folder, partner_folder)
+    lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
+    lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
+    why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
+    contents = ", ".join(f"{f.name}/ ({len(images(f))} images)" for f in folders(root)) or "no folders"
+    raise UserError(
+        f"no images with {partners.noun} in {root}, which holds {contents}: {why}; expected {partners.layouts}"
+    )
+
+
+def why_unpaired(pairs: Pairs, partners: Partners) -> str:
+    """Return a message about images of which none has a file."""
+    lone_images, lone_files, noun = pairs.lone_images, sorted(set(pairs.lone_files)), partners.noun
+    if lone_images and lone_files:
+        example = f"{lone_images[0].name} and {lone_files[0].name}"
+        return f"{len(lone_images)} images, {len(lone_files)} {noun}, no names in common, as {example}"
+    if not lone_images and not lone_files:
+        return f"no images and no {noun}"
+    if lone_images:
+        return f"{len(lone_images)} images and no {noun} for them, as for {lone_images[0]}"
+    return f"{len(lone_files)} {noun} and no images for them, as for {lone_files[0]}"
+
+
+def _find(root: Path, partners: Partners, given: dict[bool, str | None]) -> dict[str, Pairs]:
+    files = _classify(root, partners, given)
+    undivided = [file for file in files if file.split is None]
+    groups = {split: [file for file in files if file.split == split] for split in SPLITS}
+    shared = [file for file in undivided if file.is_partner]  # masks in one folder, of images in folders by split
+    kinds = {file.is_partner for file in undivided}
+    if not any(groups.values()) or (not groups["train"] and kinds >= {False, True}):
+        groups["train"] = undivided
+    result = {split: _match(group, shared, partners) for split, group in groups.items() if group}
+    for split in result if shared and any(pairs.images for pairs in result.values()) else ():
+        if groups[split] is not undivided and not any(file.is_partner for file in groups[split]):
+            result[split] = result[split]._replace(lone_files=[])  # they may belong to other splits
+    lists = split_lists(root, partners.lists) if groups["train"] is undivided else {}
+    return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
+
+
+def _classify(root: Path, partners: Partners, given: dict[bool, str | None]) -> list[_File]:
+    """Return the images and partners below a folder, sorted.
+
+    Args:
+        given: the folder of the images (False) and that of the partners (True), or None if names of folders tell.
+    """
+    names = {False: IMAGE_FOLDERS, True: partners.folders}
+    is_partner = {name: kind for kind in names if given[kind] is None for name in names[kind]}
+    words = "|".join(word for spellings in SPLITS.values() for word in spellings)
+    both = re.compile(rf"((?:{words})[\d_-]*?)[_-]?({'|'.join(is_partner) or '$^'})")
+    chosen: dict[tuple[Path, str | None, bool], Path] = {}
+
+    @cache
+    def splits_in(folder: Path) -> dict[Path | None, str]:
+        return {inner: split for split, inner in split_folders(folder).items()}
+
+    @cache
+    def meaning(folder: Path) -> tuple[str | None, bool | None, Path]:
+        """Return the split and the kind of a folder's files, and the last folder of the path that stands for one."""
+        if folder == root:
+            return None, None, root
+        split, kind, start = meaning(folder.parent)
+        new_split, new_kind = None, next((k for k, f in given.items() if f and folder in (root / f, start / f)), None)
+        if new_kind is None:
+            if start != folder.parent:
+                return split, kind, start
+            new_kind = is_partner.get(folder.name.lower())
+            if match := both.fullmatch(folder.name.lower()):
+                new_split, new_kind = split_of(match[1]), is_partner[match[2]]
+            elif new_kind is None:
+                new_split = splits_in(folder.parent).get(folder)
+        if (new_split and split) or (new_kind is not None and kind is not None) or new_split is new_kind is None:
+            return split, kind, start
+        split, kind = new_split or split, new_kind if new_kind is not None else kind
+        if new_kind is not None and (other := chosen.setdefault((folder.parent, split, new_kind), folder)) != folder:
+            noun = partners.noun if new_kind else "images"
+            listed = ", ".join(sorted(f"{path.name}/" for path in (folder, other)))
+            raise UserError(f"{folder.parent} has several folders of {noun}: {listed}; {partners.remedy}")
+        return split, kind, folder
+
+    files = []
+    for path in sorted(files_below(root)):
+        extension = path.suffix.lower()
+        if extension in EXTENSIONS or extension in partners.extensions:
+            split, kind, start = meaning(path.parent)
+            if partners.extensions is not EXTENSIONS:
+                kind = True if extension in partners.extensions else None if kind else kind
+            files.append(_File(path, split, kind, path.relative_to(start).with_suffix("").as_posix().lower()))
+    return files
+
+
+def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs:
+    """Match the images of a split with its partners, or with those of all splits if it has none of its own."""
+    ends = partners.ends
+    pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
+    files = {file.key: file.path for file in [f for f in group if f.is_partner] or shared}
+    if not files:  # images and masks in one folder, as `a.jpg` and `a_mask.png`
+        ends = ends[1:]
+        files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
+        pictures = [file for file in pictures if not file.key.endswith(ends)]
+    pairs, lone_images, known = [], [], set[str]()
+    for picture in pictures:
+        key = picture.key
+        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last: `a.jpg.png`
+        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
+        known.update(bases)
+        if file is None:
+            lone_images.append(picture.path)
+        else:
+            pairs.append((picture.path, file))
+    used = {file for _, file in pairs}
+    known = known if pairs else set()  # if nothing matches, each file may be a mask
+    lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, known)]
+    return Pairs([image for image, _ in pairs], [file for _, file in pairs], lone_images, lone_files)
+
+
+def _belongs(key: str, known: set[str]) -> bool:
+    """Return whether a file belongs to a known image, as `a_gtFine_color` belongs to `a`."""
+    parts = re.split(r"(?=[_.-])", key)
+    return any("".join(parts[:end]) in known for end in range(1, len(parts) + 1))
+
+
+def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, Pairs]:
+    """Divide pairs by lists of images. A listed image that is not there is in `lone_images`."""
+    file_of = dict(zip(pairs.images, pairs.files, strict=True))
+    lone_files = set(pairs.lone_files)
+    find = Finder(lambda: [*pairs.images, *pairs.lone_images, *pairs.lone_files])
+    result = {}
+    for split, lines in lists.items():
+        # Lists of one class have 1 or -1 after the name.
+        listed = [find(line) or find(line.split()[0]) or root / line for line in lines]
+        paired = [path for path in listed if path in file_of]
+        result[split] = Pairs(
+            paired,
+            [file_of[path] for path in paired],
+            [path for path in listed if path not in file_of and path not in lone_files],
+            [path for path in listed if path in lone_files],
+        )
+    return result
