@@ -54,6 +54,15 @@ def _common_end(path: PurePath, other: PurePath) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
+def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
+    """Return the first file in the folders that has one of the names, in any case of letters; None if there is none."""
+    for folder in folders:
+        files = {path.name.lower(): path for path in folder.iterdir() if path.is_file()} if folder.is_dir() else {}
+        if file := next((files[name] for name in names if name in files), None):
+            return file
+    return None
+
+
 def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     """Return the lines of Pascal VOC's lists of images by split: `ImageSets/KIND/train.txt`.
 

@@ -15,7 +15,7 @@ from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document, crowds_alone, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
-from kit.formats.masks.class_tables import HIGHEST_ID, VOID_NAMES, Entry, find_table, read_table
+from kit.formats.masks.class_tables import FILES, HIGHEST_ID, VOID_NAMES, Entry, read_table
 from kit.formats.masks.mask_images import MaskImages, make_reader
 from kit.formats.masks.masks import (
     IGNORED,
@@ -29,6 +29,7 @@ from kit.formats.masks.masks import (
 )
 from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
 from kit.formats.pairs import MASKS, find_pairs, why_unpaired
+from kit.formats.paths import first_file
 from kit.formats.text import unreadable
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
@@ -111,7 +112,7 @@ class MaskFolder(ImageDataModule):
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
         first = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
-        table = find_table([self.root, *dict.fromkeys(first)])
+        table = first_file([self.root, *dict.fromkeys(first)], FILES)
         return read_table(table) if table else None
 
     def find_class_names(self) -> list[str]:

@@ -149,9 +149,7 @@ def test_what_could_mean_two_things_is_asked_for():
 
 def test_boxes_alone_are_no_masks():
     root = write([{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 3, 3]}])
-    with pytest.raises(
-        UserError, match=r"nothing in it can be drawn as a mask \(annotation 4: it has no segmentation"
-    ):
+    with pytest.raises(UserError, match=r"nothing in it can be drawn as a mask \(annotation 4: it has no segmentation"):
         masks(root)
 
 

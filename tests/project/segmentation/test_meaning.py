@@ -61,8 +61,8 @@ def test_black_and_white_are_two_classes_in_every_mode(mode):
 
 
 MEANINGS = [
-    # masks of 8 and of 1 bit, files of several modes
-    ({}, [("L", [0, 255]), ("1", [0, 1]), ("P", [255, 0])], BLACK_AND_WHITE, [[0, 1], [0, 1], [1, 0]]),
+    # files of several modes, and masks of 8 and of 1 bit
+    ({}, [("L", [0, 255]), ("P", [255, 0])], BLACK_AND_WHITE, [[0, 1], [1, 0]]),
     ({}, [("L", [0, 1]), ("1", [0, 1])], ["0", "1"], [[0, 1], [0, 1]]),
     ({"class_names": ["sky", "car"]}, [("P", [0, 255]), ("L", [255, 0])], ["sky", "car"], [[0, 1], [1, 0]]),
     # 255 among smaller ids is ignored
@@ -81,7 +81,7 @@ MEANINGS = [
         ["sky", "car"],
         [[0, 1], [0, 1]],
     ),
-    ({"ids": [0, 65535], "class_names": ["a", "b"]}, [("16", [0, 255]), ("1", [0, 1])], ["a", "b"], [[0, 1], [0, 1]]),
+    ({"ids": [0, 65535], "class_names": ["a", "b"]}, [("16", [0, 255])], ["a", "b"], [[0, 1]]),
     ({"ignore": [255], "ids": [0, 5]}, [("L", [0, 5, 255])], ["0", "5"], [[0, 1, 255]]),
 ]
 
@@ -104,6 +104,7 @@ UNCLEAR = [
         [("L", [0, 1, 0]), ("L", [0, 255, 0])],
         r"1\.png holds 0 and 255 alone.*0\.png holds smaller ids.*--data\.ids",
     ),
+    ({}, [("L", [0, 255]), ("1", [0, 1])], r"0\.png holds 0 and 255 alone.*1\.png holds smaller ids"),
     ({"class_names": ["a", "b"]}, [("L", [0, 1]), ("P", [0, 255])], r"1\.png holds 0 and 255 alone.*0\.png"),
     ({}, [("L", [255, 255])], r"nothing but 255, which is ignored.*--data\.ids"),
     ({"class_names": ["a", "b"]}, [("L", [255, 255])], "nothing but 255"),

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
 from kit.formats.folders import SPLITS, images, split_folders, subfolder
-from kit.formats.paths import Finder
+from kit.formats.paths import Finder, first_file
 from kit.formats.text import read_lines, unreadable, whole_number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
@@ -26,7 +26,6 @@ from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 MAX_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 FARTHEST = 2  # shares of the image's side: a value farther out is in pixels, and a nearer box is clipped
-NO_LABELS = {*CLASS_FILES, "notes.txt", "readme.txt", "readme.roboflow.txt", "readme.dataset.txt"}
 
 
 class Layout(NamedTuple):
@@ -90,7 +89,7 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     for folder, beside in sorted(image_folders.items()):
         stems = {path.stem for other in beside for path in other.iterdir() if path.suffix.lower() in EXTENSIONS}
         for text in sorted(folder.glob("*.txt")):
-            if text.stem not in stems and text.name.lower() not in NO_LABELS and _has_boxes(text):
+            if text.stem not in stems and text.name.lower() not in CLASS_FILES and _has_boxes(text):
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
 
@@ -246,14 +245,12 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 
 def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
     """Return the class names in the first of `CLASS_FILES` that is in `root` or a split's folder."""
-    for folder in (root, root / "labels", *splits, *(split / "labels" for split in splits)):
-        for file in (folder / name for name in CLASS_FILES):
-            if file.is_file():
-                lines = [line.strip() for line in read_text(file, MAX_CONFIG_BYTES).rstrip().splitlines()]
-                if "" in lines or not lines:  # it would shift the numbers of the classes after it
-                    number = lines.index("") + 1 if lines else 1
-                    raise UserError(f"{file}:{number}: no class; a line has a class's name")
-                return lines
+    folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
+    if file := first_file(folders, CLASS_FILES):
+        lines = [line.strip() for line in read_text(file, MAX_CONFIG_BYTES).rstrip().splitlines()]
+        if "" in lines or not lines:  # it would shift the numbers of the classes after it
+            raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
+        return lines
     raise UserError(
         f"nothing in {root} names the classes; add data.yaml or classes.txt, or give them with --data.names '[a, b]'"
     )

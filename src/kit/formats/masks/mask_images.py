@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from kit.data.decode import broken_file_errors, upright
-from kit.formats.masks.class_tables import HIGHEST_ID, Entry
+from kit.formats.masks.class_tables import Entry
 from kit.formats.masks.masks import IGNORED, UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
@@ -19,12 +18,10 @@ class MaskContent(NamedTuple):
     """The content of a mask file.
 
     values: numbers [h w], or colours uint8 [h w 3].
-    one_bit: whether a pixel has one bit, so that a 1 may be the id 1 or white.
     jpeg: whether the file is a JPEG, which changes values.
     """
 
     values: np.ndarray
-    one_bit: bool
     jpeg: bool
 
 
@@ -54,51 +51,35 @@ class MaskImages:
 
     def classes(self, content: MaskContent) -> np.ndarray:
         """Return class numbers, uint8 [h w]."""
-        values = content.values
+        values, table = content.values, self.numbers
         if values.ndim == 3 and self.colours is not None:
-            colours, numbers = np.array(self.colours).T
-            packed = _packed(values)
-            index = np.searchsorted(colours, packed).clip(max=len(colours) - 1)
-            return np.where(colours[index] == packed, numbers[index], UNKNOWN).astype(np.uint8)
-        if values.ndim == 3:
+            values, table = _packed(values), self.colours
+        elif values.ndim == 3:
             if not is_grey(values):
                 return np.full(values.shape[:2], UNKNOWN, np.uint8)
             values = values[..., 0]
-        if content.one_bit:
-            values = values.astype(np.int32) * self._white
-        if values.dtype == np.uint8:
-            return self._table[values]
-        outside = (values < 0) | (values > HIGHEST_ID)
-        return np.where(outside, UNKNOWN, self._table[np.where(outside, 0, values)]).astype(np.uint8)
+        return _look_up(np.arange(256), table)[values] if values.dtype == np.uint8 else _look_up(values, table)
 
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """The class number of each value, uint8 [65536]."""
-        table = np.full(HIGHEST_ID + 1, UNKNOWN, np.uint8)
-        for value, number in self.numbers:
-            table[value] = number
-        return table
-
-    @property
-    def _white(self) -> int:
-        """The pixel value that a 1 stands for in an image of one bit: white if white is a class, else 1."""
-        return next((white for white in (IGNORED, HIGHEST_ID) if self._table[white] < UNKNOWN), 1)
-
-    def describe_unknown(self, content: MaskContent, mask: np.ndarray, most: int = 5) -> str:
-        """Return a message that names the values of no class, at most `most` of them, and says what to do."""
+    def describe_unknown(self, content: MaskContent, mask: np.ndarray, max_count: int = 5) -> str:
+        """Return a message that names the values of no class, at most `max_count` of them, and says what to do."""
         unknown = content.values[mask == UNKNOWN]
         if unknown.ndim == 2 and (self.colours is not None or not is_grey(content.values)):
-            values = np.unique(_packed(unknown))
-            words = [f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in values[:most].tolist()]
+            values = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
             what, remedy = "colour", "give each class's colour with --data.colors"
         else:
-            values = np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown)
-            words = [str(value) for value in values[:most].tolist()]
+            values = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
             what, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
         several = "s" if len(values) > 1 else ""
-        more = f" and {len(values) - most} more" if len(values) > most else ""
+        more = f" and {len(values) - max_count} more" if len(values) > max_count else ""
         lossy = "; JPEG changes values, save masks as PNG" if content.jpeg else ""
-        return f"{what}{several} {', '.join(words)}{more} of no class; {remedy}{lossy}"
+        return f"{what}{several} {', '.join(values[:max_count])}{more} of no class; {remedy}{lossy}"
+
+
+def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the class number of each value, uint8, from a sorted table of values and class numbers."""
+    keys, numbers = np.array(table).T
+    index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+    return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
 
 
 def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
@@ -116,36 +97,28 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
 
 
 def read_content(path: Path) -> MaskContent:
-    """Return the content of a mask file without converting it. Palette images give their indices.
+    """Return the content of a mask file without converting it.
+
+    Palette images give their indices, and images of one bit 0 and 1.
 
     Raises:
         BrokenFiles: the file cannot be read, or has numbers that are not whole.
     """
     with broken_file_errors(path), open_image(path) as image:
-        jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
+        is_jpeg = image.format in ("JPEG", "MPO")
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
-            values = values[..., 0] if values.ndim == 3 else values
-        elif image.mode.startswith("I"):
-            values = np.asarray(image).astype(np.int32)
-        elif image.mode == "F":
-            values = _whole_numbers(np.asarray(image), path)
-        else:
-            values = np.asarray(image.convert("RGB"))
-        return MaskContent(values, one_bit, jpeg)
-
-
-def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Convert float32 to int32.
-
-    Raises:
-        BrokenFiles: a value is not a whole number.
-    """
-    broken = values[~(np.abs(values) < 2**31) | (values != np.rint(values))]
-    if len(broken):
-        raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
-    return values.astype(np.int32)
+            return MaskContent(values[..., 0] if values.ndim == 3 else values, is_jpeg)
+        if image.mode != "F" and not image.mode.startswith("I"):
+            return MaskContent(np.asarray(image.convert("RGB")), is_jpeg)
+        values = np.asarray(image)
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.int32)
+        broken = values[whole != values]
+        if len(broken):
+            raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
+        return MaskContent(whole, is_jpeg)
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:

@@ -17,64 +17,54 @@ LISTED = 8  # the number of values that an error message names
 
 
 class MaskKind(NamedTuple):
-    """What masks have in common. values: the pixel values; None if they are coloured."""
+    """What a mask file contains. values: the pixel values; None if they are coloured."""
 
     values: frozenset[int] | None
-    one_bit: bool
     jpeg: bool
 
 
-class PixelValues(NamedTuple):
-    """The pixel values in a data set's mask files.
+FirstFiles = dict[MaskKind, Path]  # the first file of each kind
 
-    first_files: the first file of each kind. Files of one bit count only if there are no others, since a 1 in them may
-        be an id or white.
-    broken: the error of the first file that cannot be read.
+
+def read_pixel_values(masks: Sequence[Path]) -> FirstFiles:
+    """Return the kinds of all masks that can be read.
+
+    Raises:
+        BrokenFiles: none can be read.
     """
-
-    first_files: dict[MaskKind, Path]
-    broken: BrokenFiles | None
-
-    def first(self, condition: Callable[[MaskKind], bool]) -> Path | None:
-        """Return the first file whose kind meets a condition."""
-        return next((file for kind, file in self.first_files.items() if condition(kind)), None)
-
-    @property
-    def values(self) -> set[int]:
-        return {value for kind in self.first_files for value in kind.values or ()}
-
-
-def read_pixel_values(masks: Sequence[Path]) -> PixelValues:
-    """Read the values in all masks."""
-    first_files: dict[MaskKind, Path] = {}
+    kinds: FirstFiles = {}
     broken = None
     for mask, kind in zip(masks, map_in_threads(_kind_of, masks), strict=True):
         if isinstance(kind, BrokenFiles):
             broken = broken or kind
         else:
-            first_files.setdefault(kind, mask)
-    of_several_bits = {kind: file for kind, file in first_files.items() if not (kind.one_bit and kind.values)}
-    has_values = any(kind.values for kind in of_several_bits)
-    return PixelValues(of_several_bits if has_values else first_files, broken)
+            kinds.setdefault(kind, mask)
+    if broken and not kinds:
+        raise broken
+    return kinds
 
 
 def _kind_of(mask: Path) -> MaskKind | BrokenFiles:
     try:
-        content = read_content(mask)
+        values, is_jpeg = read_content(mask)
     except BrokenFiles as error:
         return error
-    values = content.values
     if values.ndim == 3:
         if not is_grey(values):
-            return MaskKind(None, content.one_bit, content.jpeg)
+            return MaskKind(None, is_jpeg)
         values = values[..., 0]
-    if values.dtype == np.uint8:  # much faster than np.unique
+    if values.dtype == np.uint8:  # much faster than np.unique alone
         values = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    return MaskKind(frozenset(np.unique(values).tolist()), content.one_bit, content.jpeg)
+    return MaskKind(frozenset(np.unique(values).tolist()), is_jpeg)
+
+
+def _first(kinds: FirstFiles, condition: Callable[[MaskKind], bool]) -> Path | None:
+    """Return the first file of a kind that meets a condition."""
+    return next((file for kind, file in kinds.items() if condition(kind)), None)
 
 
 def decide_entries(
-    named: Sequence[Entry] | None, read: Callable[[], PixelValues], ignored: Collection[int], root: Path
+    named: Sequence[Entry] | None, read: Callable[[], FirstFiles], ignored: Collection[int], root: Path
 ) -> list[Entry]:
     """Return which pixel value stands for which class.
 
@@ -94,8 +84,8 @@ def decide_entries(
     only_greys = named is not None and len(greys) == len(named)
     if named is not None and len(named) != 2 and not only_greys:
         return list(named)
-    pixel_values = read()
-    values = pixel_values.values - set(ignored)
+    kinds = read()
+    values = {value for kind in kinds for value in kind.values or ()} - set(ignored)
     if named is not None and only_greys and len(values & set(greys)) > len(values & {entry.id for entry in named}):
         return [entry._replace(id=grey) for entry, grey in zip(named, greys, strict=True)]
     if named is not None and len(named) != 2:
@@ -104,9 +94,9 @@ def decide_entries(
         if values == {0, white}:
             black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
             return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, white), strict=True)]
-    only_white = pixel_values.first(lambda kind: kind.values == {0, IGNORED})
-    with_id = pixel_values.first(lambda kind: _has_id(kind))
-    has_void = pixel_values.first(lambda kind: _has_id(kind) and IGNORED in kind.values)
+    only_white = _first(kinds, lambda kind: kind.values == {0, IGNORED})
+    with_id = _first(kinds, _has_id)
+    has_void = _first(kinds, lambda kind: _has_id(kind) and IGNORED in kind.values)
     if only_white and with_id and not has_void and IGNORED in values:
         raise UserError(
             f"{root}: {only_white} holds 0 and 255 alone, as if 255 were a class, and {with_id} holds smaller ids, as "
@@ -115,30 +105,28 @@ def decide_entries(
         )
     if values == {IGNORED}:
         raise UserError(f"{root}: the masks hold nothing but 255, which is ignored; if it is a class, give --data.ids")
-    return list(named) if named is not None else _numbered(pixel_values, values - {IGNORED}, root)
+    return list(named) if named is not None else _numbered(kinds, values - {IGNORED}, root)
 
 
 def _has_id(kind: MaskKind) -> bool:
     return any(0 < value < IGNORED for value in kind.values or ())
 
 
-def _numbered(pixel_values: PixelValues, ids: set[int], root: Path) -> list[Entry]:
+def _numbered(kinds: FirstFiles, ids: set[int], root: Path) -> list[Entry]:
     """Name the classes by their ids, from 0 to the highest.
 
     Raises:
         UserError: there are no ids, or more than half of the ids up to the highest are missing, as with greys.
     """
     if not ids:
-        if pixel_values.broken and not pixel_values.first(lambda kind: kind.values is None):
-            raise pixel_values.broken
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
-        values = sorted(pixel_values.values)
+        values = sorted({value for kind in kinds for value in kind.values or ()})
         listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
         odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
-        file = pixel_values.first(lambda kind: odd in (kind.values or ()))
-        jpeg = pixel_values.first(lambda kind: kind.jpeg)
+        file = _first(kinds, lambda kind: odd in (kind.values or ()))
+        jpeg = _first(kinds, lambda kind: kind.jpeg)
         lossy = f"; {jpeg} is a JPEG, which changes values: save masks as PNG" if jpeg else ""
         raise UserError(
             f"{root}: the masks hold the values {listed} ({odd} in {file}), and nothing names the classes; list the "
