@@ -99,48 +99,36 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         BrokenFiles: the file is not JSON, or not in COCO's format.
     """
     content = read(file)
-    names = categories(content)
-    by_image: dict[Any, list[dict[str, Any]]] = {entry["id"]: [] for entry in content["images"]}
-    orphans: Counter[Any] = Counter()
+    names, used = categories(content), {entry["category_id"] for entry in content["annotations"]}
+    by_image: dict[Any, list[dict[str, Any]]] = {}
     for entry in content["annotations"]:
-        if entry["image_id"] in by_image:
-            by_image[entry["image_id"]].append(entry)
-        else:
-            orphans[entry["image_id"]] += 1
-    used = {entry["category_id"] for entry in content["annotations"]}
-    ids_of_names: dict[str, list[str]] = {}
-    for id, name in names.items():
-        if id in used:
-            ids_of_names.setdefault(name, []).append(str(id))
+        by_image.setdefault(entry["image_id"], []).append(entry)
+    counts = Counter(name for id, name in names.items() if id in used)
     faults = [
-        fault("class-joined", file, f"categories {' and '.join(ids)} are both named '{name}', and become one class")
-        for name, ids in ids_of_names.items()
-        if len(ids) > 1
-    ]
-    faults += [
         fault(
-            "image-missing", file, f"there is no image of id {id}, which {count} annotation(s) name; they are left out"
+            "class-joined",
+            file,
+            f"{count} categories are named '{name}', and become one class; rename them if they differ",
         )
-        for id, count in orphans.items()
+        for name, count in counts.items()
+        if count > 1
     ]
-    image_folders = _image_folders(file, root, images_folder)
+    for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
+        message = f"there is no image of id {id}, which {len(by_image[id])} annotation(s) name; they are left out"
+        faults.append(fault("image-missing", file, message))
+    if images_folder is not None and not (root / images_folder).is_dir():
+        raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
+    split = split_in(file.stem)
+    near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
+    of_split = [folder for folder in near if split and split_in(folder.name) == split]
+    image_folders = [root / images_folder] if images_folder else of_split or [file.parent, root / "images", root]
     find_image = Finder(lambda: images(image_folders[0] if len(image_folders) == 1 else root), image_folders)
     listed = []
     for entry in content["images"]:
         name, size = entry["file_name"], (entry["height"], entry["width"])
         path = find_image(name) or file.parent / name
-        listed.append(ListedImage(path, name, size if all(size) else None, by_image[entry["id"]]))
+        listed.append(ListedImage(path, name, size if all(size) else None, by_image.get(entry["id"], [])))
     return Document(file, names, listed, faults)
-
-
-def _image_folders(file: Path, root: Path, images_folder: str | None) -> list[Path]:
-    if images_folder is not None:
-        if not (root / images_folder).is_dir():
-            raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
-        return [root / images_folder]
-    split = split_in(file.stem)
-    near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
-    return [f for f in near if split and split_in(f.name) == split] or [file.parent, root / "images", root]
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -173,21 +161,12 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _reference(written: Any) -> int | float | str | None:
-    """Return an id, as a number if it is a number or a text that stands for one, so that 7 and "07" are the same."""
-    value = number(written)
+def _id(written: Any) -> int | float | str:
     if isinstance(written, str):
-        # By way of a float, an id would lose digits.
-        return written if value is None else int(written) if written.strip().isdecimal() else value
-    if written is not None and value is None:
+        return int(written) if written.strip().isdecimal() else written
+    if number(written) is None:
         raise ValueError("a number or text")
     return written
-
-
-def _id(written: Any) -> int | float | str:
-    if (id := _reference(written)) is None:
-        raise ValueError("a number or text")
-    return id
 
 
 def _text(written: Any) -> str:
@@ -213,7 +192,7 @@ def _flag(written: Any) -> bool:
 # The fields that are needed, and the functions that convert and check them.
 FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "images": {"id": _id, "file_name": _text, "height": _pixels, "width": _pixels},
-    "annotations": {"image_id": _reference, "category_id": _reference, "iscrowd": _flag},
+    "annotations": {"image_id": _id, "category_id": _id, "iscrowd": _flag},
     "categories": {"id": _id, "name": _text},
 }
 
@@ -259,8 +238,5 @@ def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault
         counts: for each class name, the number of its crowds and of all its annotations.
         file: the file or folder that has the annotations.
     """
-    ignored = "crowds are neither trained on nor measured; --data.crowds objects uses them as objects"
-    return [
-        fault("crowd", file, f"{crowds:,} of {total:,} annotations of '{name}' are crowds; {ignored}")
-        for name, (crowds, total) in counts.items()
-    ]
+    message = "{:,} of {:,} annotations of '{}' are crowds, which are ignored; use them with --data.crowds objects"
+    return [fault("crowd", file, message.format(*numbers, name)) for name, numbers in counts.items()]

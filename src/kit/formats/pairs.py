@@ -7,7 +7,7 @@ folders with lists of each split's images; and files beside their images, with a
 
 import re
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
@@ -15,8 +15,14 @@ from kit.formats.folders import SPLITS, files_below, folders, images, split_fold
 from kit.formats.paths import Finder, split_lists
 from kit.ground.errors import UserError
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
-IMAGE_FOLDERS += ("701_stillsraw_full",)  # CamVid
+# Names of folders in lower case, as regular expressions. The last of each are CamVid's.
+IMAGE_FOLDERS = "images?|imgs?|jpegimages|leftimg8bit|inputs?|701_stillsraw_full"
+MASK_FOLDERS = "masks?|labels?|annotations?|annots?|targets|segmentationclass|segmentations?|gtfine|gt|ground_?truth"
+MASK_FOLDERS += "|labeledapproved_full"
+XML_FOLDERS = "annotations?|xmls?|labels"
+# What the name of a mask has after that of its image. If an image has several masks, the first of these is used.
+MASK_ENDS = ("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt")
+MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask")
 IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
 
 
@@ -24,49 +30,28 @@ class Partners(NamedTuple):
     """Files that belong to images.
 
     noun: the files in messages.
-    folders: names of folders for such files, in lower case.
-    extensions: of the files, in lower case.
-    ends: what the name of a file has after that of its image. If an image has several files, the first end is used.
+    folders: the names of their folders in lower case, a regular expression.
+    extensions: the extensions of the files in lower case.
+    ends: what the name of a file has after that of its image; the first counts.
     lists: the folder in `ImageSets` with the lists for these files, in lower case.
-    layouts: the folders that an error message suggests.
-    remedy: what an error message suggests if several folders may be meant.
+    remedy: what error messages suggest.
     """
 
     noun: str
-    folders: tuple[str, ...]
+    folders: str
     extensions: set[str]
     ends: tuple[str, ...]
     lists: str
-    layouts: str
     remedy: str
 
 
-MASKS = Partners(
-    "masks",
-    (
-        *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "targets"),
-        *("segmentationclass", "segmentations", "segmentation", "gtfine", "gt", "ground_truth", "groundtruth"),
-        "labeledapproved_full",  # CamVid
-    ),
-    EXTENSIONS,
-    (
-        *("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt"),
-        *("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask"),
-    ),
-    "segmentation",
-    "images/ and masks/ (each with train/, val/ if divided), or train/ and trainannot/, or JPEGImages/ and "
-    "SegmentationClass/; else name them: --data.images FOLDER --data.masks FOLDER",
-    "say which: --data.images FOLDER or --data.masks FOLDER",
+MASK_REMEDY = (
+    "expected images/ and masks/ (each with train/, val/ if divided), or train/ and trainannot/, or JPEGImages/ and "
+    "SegmentationClass/; else name them: --data.images FOLDER --data.masks FOLDER"
 )
-XML_FILES = Partners(
-    "XML files",
-    ("annotations", "annotation", "xmls", "xml", "labels"),
-    {".xml"},
-    ("",),
-    "main",
-    "JPEGImages/ and Annotations/, or train/ and val/ with both; give the folder of one data set with --data.root",
-    "keep one",
-)
+XML_REMEDY = "expected JPEGImages/ and Annotations/, or train/ and val/ with both, of one data set: --data.root FOLDER"
+MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
+XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)
 
 
 class Pairs(NamedTuple):
@@ -100,13 +85,16 @@ def find_pairs(
 
     Args:
         root: the data set's folder.
-        image_folder, partner_folder: the folders of each, below `root` or below each split's folder; by default they
-            are found by their names.
+        image_folder, partner_folder: the folders of each, in `root` or in each split's folder; by default they are
+            found by their names.
 
     Raises:
         UserError: no image with a file is found, or several folders may be meant.
     """
-    by_split = _find(root, partners, {False: image_folder, True: partner_folder})
+    image_folders = re.escape(PurePath(image_folder).name.lower()) if image_folder else IMAGE_FOLDERS
+    if partner_folder:
+        partners = partners._replace(folders=re.escape(PurePath(partner_folder).name.lower()))
+    by_split = _find(root, partners, image_folders)
     if any(pairs.images for pairs in by_split.values()):
         return by_split
     if len(inner := folders(root)) == 1:  # the folder that an archive contains
@@ -115,9 +103,7 @@ def find_pairs(
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
     contents = ", ".join(f"{f.name}/ ({len(images(f))} images)" for f in folders(root)) or "no folders"
-    raise UserError(
-        f"no images with {partners.noun} in {root}, which holds {contents}: {why}; expected {partners.layouts}"
-    )
+    raise UserError(f"no images with {partners.noun} in {root}, which holds {contents}: {why}; {partners.remedy}")
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
@@ -133,8 +119,8 @@ def why_unpaired(pairs: Pairs, partners: Partners) -> str:
     return f"{len(lone_files)} {noun} and no images for them, as for {lone_files[0]}"
 
 
-def _find(root: Path, partners: Partners, given: dict[bool, str | None]) -> dict[str, Pairs]:
-    files = _classify(root, partners, given)
+def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
+    files = _classify(root, partners, image_folders)
     undivided = [file for file in files if file.split is None]
     groups = {split: [file for file in files if file.split == split] for split in SPLITS}
     shared = [file for file in undivided if file.is_partner]  # masks in one folder, of images in folders by split
@@ -149,17 +135,11 @@ def _find(root: Path, partners: Partners, given: dict[bool, str | None]) -> dict
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
 
-def _classify(root: Path, partners: Partners, given: dict[bool, str | None]) -> list[_File]:
-    """Return the images and partners below a folder, sorted.
-
-    Args:
-        given: the folder of the images (False) and that of the partners (True), or None if names of folders tell.
-    """
-    names = {False: IMAGE_FOLDERS, True: partners.folders}
-    is_partner = {name: kind for kind in names if given[kind] is None for name in names[kind]}
+def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
+    """Return the images and partners below a folder, sorted. image_folders: as `Partners.folders`."""
     words = "|".join(word for spellings in SPLITS.values() for word in spellings)
-    both = re.compile(rf"((?:{words})[\d_-]*?)[_-]?({'|'.join(is_partner) or '$^'})")
-    chosen: dict[tuple[Path, str | None, bool], Path] = {}
+    names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
+    folder_of: dict[tuple[Path, str | None, bool], Path] = {}
 
     @cache
     def splits_in(folder: Path) -> dict[Path | None, str]:
@@ -171,22 +151,19 @@ def _classify(root: Path, partners: Partners, given: dict[bool, str | None]) -> 
         if folder == root:
             return None, None, root
         split, kind, start = meaning(folder.parent)
-        new_split, new_kind = None, next((k for k, f in given.items() if f and folder in (root / f, start / f)), None)
-        if new_kind is None:
-            if start != folder.parent:
-                return split, kind, start
-            new_kind = is_partner.get(folder.name.lower())
-            if match := both.fullmatch(folder.name.lower()):
-                new_split, new_kind = split_of(match[1]), is_partner[match[2]]
-            elif new_kind is None:
-                new_split = splits_in(folder.parent).get(folder)
-        if (new_split and split) or (new_kind is not None and kind is not None) or new_split is new_kind is None:
+        if start != folder.parent:
             return split, kind, start
-        split, kind = new_split or split, new_kind if new_kind is not None else kind
-        if new_kind is not None and (other := chosen.setdefault((folder.parent, split, new_kind), folder)) != folder:
-            noun = partners.noun if new_kind else "images"
-            listed = ", ".join(sorted(f"{path.name}/" for path in (folder, other)))
-            raise UserError(f"{folder.parent} has several folders of {noun}: {listed}; {partners.remedy}")
+        match = names.fullmatch(folder.name.lower())
+        new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
+        new_kind = None if match is None else match["partners"] is not None
+        if (split and new_split) or None not in (kind, new_kind) or new_split is new_kind is None:
+            return split, kind, start
+        split, kind = split or new_split, kind if new_kind is None else new_kind
+        if new_kind is not None and (other := folder_of.setdefault((folder.parent, split, kind), folder)) != folder:
+            noun = partners.noun if kind else "images"
+            raise UserError(
+                f"{folder.parent} has several folders of {noun}: {other.name}/, {folder.name}/; {partners.remedy}"
+            )
         return split, kind, folder
 
     files = []

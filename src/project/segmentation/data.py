@@ -15,8 +15,17 @@ from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document, crowds_alone, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
-from kit.formats.masks.class_tables import FILES, HIGHEST_ID, VOID_NAMES, Entry, read_table
-from kit.formats.masks.mask_images import MaskImages, make_reader
+from kit.formats.masks.classes import (
+    FILES,
+    HIGHEST_ID,
+    VOID_NAMES,
+    Entry,
+    decide_entries,
+    make_reader,
+    read_pixel_values,
+    read_table,
+)
+from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import (
     IGNORED,
     MAX_CLASSES,
@@ -27,7 +36,6 @@ from kit.formats.masks.masks import (
     image_and_mask,
     rarest_classes,
 )
-from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
 from kit.formats.pairs import MASKS, find_pairs, why_unpaired
 from kit.formats.paths import first_file
 from kit.formats.text import unreadable
@@ -39,7 +47,7 @@ from kit.masks import scenes
 class MaskFolder(ImageDataModule):
     """Images and mask files in folders of their own, or side by side; for the layouts see `kit.formats.pairs`.
 
-    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`class_tables.read_table`), or by
+    Classes are named by `class_names`, or by `colors`, or by a class table in `root` (`classes.read_table`), or by
     their ids. If all files hold only 0 and 255, the masks are black and white: classes 0 and 1.
 
     Args:
@@ -90,7 +98,7 @@ class MaskFolder(ImageDataModule):
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, also of ignored ones: see `kit.formats.masks.pixel_values`.
+        """The name of each pixel value, also of ignored ones: see `kit.formats.masks.classes`.
 
         Those of a checkpoint are kept, unless the data name other classes.
         """

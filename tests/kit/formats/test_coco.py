@@ -21,18 +21,20 @@ def entries(*ids: Any) -> list[dict[str, Any]]:
     return [{"id": id, "file_name": f"{index}.jpg", "name": f"c{index}"} for index, id in enumerate(ids)]
 
 
+NEEDED = {"image_id": 1, "category_id": 1}
 INVALID = [  # the content, and the entry and value that the message names
-    ({"categories": entries(1, "1.0")}, "categories[1]: id 1.0"),
+    ({"categories": entries(1, " 1")}, "categories[1]: id 1"),
     ({"categories": entries(3, 4, 3)}, "categories[2]: id 3"),
     ({"images": entries(1, 1)}, "images[1]: id 1"),
     ({"images": entries([1])}, "images[0]: id is [1]"),
     ({"images": entries(None)}, "images[0]: id is null"),
     ({"images": [{"id": 1}]}, "images[0]: file_name is null"),
     ({"images": [3]}, "images[0]"),
-    ({"annotations": [{}, {"image_id": [1]}]}, "annotations[1]: image_id is [1]"),
-    ({"annotations": [{"category_id": {}}]}, "annotations[0]: category_id is {}"),
-    ({"annotations": [{}, {"iscrowd": "maybe"}]}, 'annotations[1]: iscrowd is "maybe"'),
-    ({"annotations": [{"iscrowd": 2}]}, "annotations[0]: iscrowd is 2"),
+    ({"annotations": [NEEDED, {"image_id": [1]}]}, "annotations[1]: image_id is [1]"),
+    ({"annotations": [{"image_id": 1}]}, "annotations[0]: category_id is null"),
+    ({"annotations": [{**NEEDED, "category_id": {}}]}, "annotations[0]: category_id is {}"),
+    ({"annotations": [NEEDED, {**NEEDED, "iscrowd": "maybe"}]}, 'annotations[1]: iscrowd is "maybe"'),
+    ({"annotations": [{**NEEDED, "iscrowd": 2}]}, "annotations[0]: iscrowd is 2"),
     ({"categories": [{"id": 1, "name": None}]}, "categories[0]: name is null"),
     ({"categories": [{"id": 1, "name": " "}]}, 'categories[0]: name is " "'),
     *(

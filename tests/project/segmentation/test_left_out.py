@@ -101,6 +101,6 @@ def test_a_category_that_is_not_listed_ends_the_run():
 
 def test_two_categories_of_one_name_are_one_class_and_said():
     root = write([RIM, CELL], categories=[{"id": 3, "name": "rim"}, {"id": 7, "name": " rim "}])
-    with pytest.warns(UserWarning, match="categories 3 and 7 are both named 'rim'"):
+    with pytest.warns(UserWarning, match="2 categories are named 'rim'"):
         assert planes(root)[0].unique().tolist() == [0, 1]
     assert [fault.kind for fault in CocoMasks(root=root).annotation_faults()] == ["class-joined"]

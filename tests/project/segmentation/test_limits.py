@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.formats.masks.class_tables import read_table
+from kit.formats.masks.classes import read_table
 from kit.formats.masks.coco import CocoShapes, read
 from kit.formats.masks.mask_images import read_content
 from kit.ground.errors import BrokenFiles, UserError

@@ -4,18 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from kit.formats import coco
-from kit.formats.boxes.annotation import (
-    Annotation,
-    Box,
-    Corners,
-    Reading,
-    are_shares,
-    are_two_corners,
-    drop_wrong_units,
-    missing_image,
-)
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
 from kit.formats.text import number
 from kit.ground.faults import Fault
+
+CLEARLY = 1.1  # sides of the image; a box that sticks out by less was drawn carelessly, and is clipped
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
@@ -28,8 +21,10 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
             annotations.append(_annotation(image, document, faults))
         else:
             faults.append(missing_image(file, image.name))
-    faults += drop_wrong_units(annotations, are_shares, "shares of the image, not pixels")
-    faults += drop_wrong_units(annotations, are_two_corners, "two corners, not x, y, width and height, in the JSON")
+    if _are_two_corners(annotations):
+        message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
+        faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
+        annotations = [Annotation(annotation.image, annotation.file, annotation.size) for annotation in annotations]
     return Reading(annotations, list(document.categories.values()), faults)
 
 
@@ -54,3 +49,19 @@ def _corners(bbox: Any) -> Corners | None:
         return None
     x, y, width, height = values
     return x, y, x + width, y + height
+
+
+def _are_two_corners(annotations: list[Annotation]) -> bool:
+    """Return whether boxes that were read as a corner and a size look like two corners.
+
+    As two corners, all of them are within their images; as corner and size, a third of them clearly stick out.
+    """
+    count = outside = 0
+    for annotation in annotations:
+        for x, y, right, bottom in (box.corners for box in annotation.boxes if annotation.size):
+            height, width = annotation.size
+            if not (x < right - x <= width + TOLERANCE and y < bottom - y <= height + TOLERANCE):
+                return False
+            count += 1
+            outside += right > width * CLEARLY or bottom > height * CLEARLY
+    return count > 2 and 3 * outside >= count

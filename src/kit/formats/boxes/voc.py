@@ -12,8 +12,6 @@ from kit.formats.boxes.annotation import (
     Annotation,
     Box,
     Reading,
-    are_shares,
-    drop_wrong_units,
     missing_annotation,
     missing_image,
 )
@@ -39,7 +37,6 @@ def read(pairs: Pairs) -> Reading:
     faults += [missing_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
     annotations = [_parse(image, xml, faults) for image, xml in zip(pairs.images, pairs.files, strict=True)]
     names = {box.name for annotation in annotations for box in annotation.boxes}
-    faults += drop_wrong_units(annotations, are_shares, "shares of the image, not pixels")
     return Reading(annotations, sorted(names, key=str.strip), faults)
 
 
@@ -62,12 +59,9 @@ def _parse(image: Path, xml: Path, faults: list[Fault]) -> Annotation:
         name = (node.findtext("name") or "").strip("\n\t")
         corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
         difficult = number((node.findtext("difficult") or "").strip() or 0)
-        if not name.strip() or None in corners:
-            why = "an object without a name, or without a bndbox of four numbers"
-            faults.append(annotation.fault("annotation-unreadable", why, line))
-        elif difficult not in (0, 1):
-            why = f"difficult is {node.findtext('difficult')!r}, but must be 0 or 1"
-            faults.append(annotation.fault("annotation-unreadable", why, line))
-        else:
+        if name.strip() and None not in corners and difficult in (0, 1):
             annotation.boxes.append(Box(corners, name, difficult == 1, line))
+        else:
+            why = "an object needs a name, a bndbox of four numbers, and for `difficult` 0 or 1"
+            faults.append(annotation.fault("annotation-unreadable", why, line))
     return annotation

@@ -25,7 +25,6 @@ from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
-FARTHEST = 2  # shares of the image's side: a value farther out is in pixels, and a nearer box is clipped
 
 
 class Layout(NamedTuple):
@@ -105,34 +104,27 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
         if not line.strip():
             continue
         try:
-            label, *values = (float(word) for word in line.split())
+            label, *values = map(float, line.split())
         except ValueError:
             label, values = math.nan, []
-        values = values[:4] if layout.keypoints else values
-        corners = _corners(values)
-        if not label.is_integer():
-            kind, why = "annotation-unreadable", f"'{line.strip()[:60]}' is not `class x y width height`"
-        elif corners is None or not all(map(math.isfinite, values)):
-            why = f"{len(values)} numbers after the class; a box has 4 finite ones, a polygon 6 or more"
-            kind = "annotation-unreadable"
+        corners = _corners(values[:4] if layout.keypoints else values)
+        if corners is None or not label.is_integer():
+            why = f"'{line.strip()[:60]}' is no box, `class x y width height`, and no polygon of 3 or more points"
+            faults.append(annotation.fault("annotation-unreadable", why, number))
         elif not 0 <= label < count:
-            kind, why = "class-unknown", f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
-        elif (farthest := max(values, key=lambda value: abs(value - 0.5))) > FARTHEST or farthest < 1 - FARTHEST:
-            kind = "box-wrong-unit"
-            why = f"a value of {farthest:g}: all are shares of the image's width or height, 0 to 1; left out"
+            why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
+            faults.append(annotation.fault("class-unknown", why, number))
         else:
             annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=number))
-            continue
-        faults.append(annotation.fault(kind, why, number))
 
 
 def _corners(values: list[float]) -> Corners | None:
+    if not all(map(math.isfinite, values)) or len(values) < 4 or len(values) % 2:
+        return None
     if len(values) == 4:
         x, y, width, height = values
         return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    if len(values) >= 6 and len(values) % 2 == 0:
-        return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-    return None
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
 
 
 def _text_file(image: Path) -> Path:
@@ -165,8 +157,8 @@ def _label_folder(folder: Path) -> Path:
 
 def _has_boxes(text: Path) -> bool:
     try:
-        return read_text(text, MAX_ANNOTATION_BYTES).split(maxsplit=1)[0].isdigit()
-    except (BrokenFiles, IndexError):
+        return read_text(text, MAX_ANNOTATION_BYTES).lstrip()[:1].isdigit()
+    except BrokenFiles:
         return False
 
 

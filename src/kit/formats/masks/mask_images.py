@@ -1,6 +1,6 @@
 """Read mask files: map their pixel values, or the colours of a class table, to class numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.data.decode import broken_file_errors, upright
-from kit.formats.masks.class_tables import Entry
-from kit.formats.masks.masks import IGNORED, UNKNOWN
+from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
@@ -80,20 +79,6 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
     keys, numbers = np.array(table).T
     index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
     return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
-
-
-def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Return the reader for a class table.
-
-    Args:
-        numbers: the class number of each entry; 255 for ignored entries.
-        ignored: pixel values to ignore, which need not be in the table. 255 is ignored too, unless an entry has it.
-    """
-    ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
-    ids |= dict.fromkeys(ignored, IGNORED)
-    colours = {entry.colour: number for entry, number in numbers.items() if entry.colour is not None}
-    packed = {red << 16 | green << 8 | blue: number for (red, green, blue), number in colours.items()}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(packed.items())) or None)
 
 
 def read_content(path: Path) -> MaskContent:

@@ -157,7 +157,7 @@ def test_no_mask_matches_at_all(files, message):
 
 def test_what_could_mean_two_things_is_asked_for():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
-    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; say which: .*--data.masks FOLDER"):
+    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; .*--data.masks FOLDER"):
         find_pairs(root, MASKS)
     assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 
