@@ -87,9 +87,12 @@ def folders(folder: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in visible if entry.is_dir())
 
 
-def subfolder(folder: Path, name: str) -> Path | None:
-    """Return the folder of a name in a folder, whatever the case of its letters; None if there is none."""
-    return next((inner for inner in folders(folder) if inner.name.lower() == name.lower()), None)
+def subfolder(folder: Path, name: str) -> Path:
+    """Return the path of a folder in a folder, in the case of letters that its name has on disk."""
+    exact = folder / name
+    if exact.is_dir() or not folder.is_dir():
+        return exact
+    return next((inner for inner in folders(folder) if inner.name.lower() == name.lower()), exact)
 
 
 def images(folder: Path) -> list[Path]:

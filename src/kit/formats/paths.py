@@ -69,9 +69,8 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     `trainval` and CVAT's `default` are for training if there is no `train`.
     """
     image_sets = subfolder(root, "imagesets")
-    if image_sets is None:
-        return {}
-    files = {path.stem.lower(): path for path in (subfolder(image_sets, kind) or image_sets).glob("*.txt")}
+    folder = subfolder(image_sets, kind)
+    files = {path.stem.lower(): path for path in (folder if folder.is_dir() else image_sets).glob("*.txt")}
     spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
     first = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
     return {split: lines for split, file in first.items() if file is not None and (lines := read_lines(file))}

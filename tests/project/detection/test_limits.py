@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.formats.boxes import coco, voc, yolo
+from kit.formats.boxes import Reading, coco, voc, yolo
 from kit.formats.folders import images
 from kit.ground.errors import UserError
+from kit.ground.faults import Fault
 from project.detection import DigitScenes
+
+
+def faults_of(reading: Reading) -> list[Fault]:
+    return [*reading.faults, *(fault for annotation in reading.annotations for fault in annotation.faults)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> N
     Path("b.txt").write_text("0 0.5 0.5 1 1\n" * 50)
     Path("c.txt").write_text(f"{'9' * 50} 0.5 0.5 1 1\n")
     found = yolo.read(images(Path()), yolo.Layout({}, ["cat"]))
-    assert [(fault.kind, Path(fault.file).name, fault.line) for fault in found.faults] == [
+    assert [(fault.kind, Path(fault.file).name, fault.line) for fault in faults_of(found)] == [
         ("annotation-missing", "a.png", None),
         ("annotation-unreadable", "b.txt", None),
         ("class-unknown", "c.txt", 1),
@@ -59,7 +64,7 @@ def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(f"{name}.xml").write_text(text)
         Image.new("L", (4, 4)).save(f"{name}.png")
     found = voc.read(voc.find(Path())["train"])
-    words = {Path(fault.file).stem: fault.message for fault in found.faults}
+    words = {Path(fault.file).stem: fault.message for fault in faults_of(found)}
     assert {"bomb", "codec", "long", "many"} <= set(words) <= {"bomb", "codec", "long", "many", "size"}
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
 
@@ -71,7 +76,7 @@ def test_numbers_that_no_float_holds() -> None:
     Path("train.json").write_text(json.dumps(parts))
     Image.new("L", (4, 4)).save("a.png")
     found = coco.read(Path("train.json"), Path())
-    assert [fault.kind for fault in found.faults] == ["annotation-unreadable"]
+    assert [fault.kind for fault in faults_of(found)] == ["annotation-unreadable"]
 
 
 def test_more_scenes_than_can_be_drawn_are_refused() -> None:

@@ -6,7 +6,7 @@ cannot be used as they are.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,23 +47,29 @@ class Annotation:
     file: the file that faults of its boxes name: the text file of this image, or the image if a file is about all.
     size: height and width in the annotation, or None.
     relative: whether boxes are in shares of the image's width and height, instead of pixels.
+    faults: the faults of this annotation.
     """
 
     image: Path
     file: Path
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     relative: bool = False
     boxes: list[Box] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
-    def fault(
+    def report(
         self, kind: str, message: str, line: int | None = None, severity: Severity = "error", box: Corners | None = None
-    ) -> Fault:
-        """Return a fault of this annotation. `box`, XYXY in pixels of the upright image, is shown in the image."""
-        return Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box)
+    ) -> None:
+        """Add a fault. `box`, XYXY in pixels of the upright image, is shown in the image."""
+        self.faults.append(Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box))
 
 
 class Reading(NamedTuple):
-    """The annotations of a split. class_names: the names that the format lists, or else those in the annotations."""
+    """The annotations of a split.
+
+    class_names: the names that the format lists, or else those in the annotations.
+    faults: the faults that are not of one annotation.
+    """
 
     annotations: list[Annotation]
     class_names: list[str]
@@ -150,8 +156,9 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     for annotation, header in zip(reading.annotations, map_in_threads(_header, split.paths), strict=True):
         if header is None:
             split.unreadable.append(annotation.image)
-            annotation, header = Annotation(annotation.image, annotation.file), ((1, 1), 1)
-        split.targets.append(_clean(annotation, *header, labels, split.faults))
+            annotation, header = replace(annotation, boxes=[], size=None), ((1, 1), 1)
+        split.targets.append(_target(annotation, *header, labels))
+        split.faults.extend(annotation.faults)
     return split
 
 
@@ -164,47 +171,39 @@ def _header(path: Path) -> tuple[Size, int] | None:
         return None
 
 
-def _clean(
-    annotation: Annotation, size: Size, orientation: int, labels: dict[str, int], faults: list[Fault]
-) -> dict[str, Any]:
-    """Return the target of an image, see `kit.boxes.targets`.
+def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> dict[str, Any]:
+    """Return the target of an image, see `kit.boxes.targets`, and report the faults of its boxes.
 
     Boxes with swapped corners are mended, turned images are taken into account, and boxes are clipped to the image.
-    Boxes without area, wholly outside of the image, or of an unknown class are left out.
+    Boxes without area, wholly outside of the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
         size, orientation: the image's upright height and width, and its EXIF orientation.
         labels: the label of each class name.
-        faults: the faults of the boxes are added to this list.
     """
-    is_turned = _is_turned(annotation, size, orientation, faults)
+    is_turned = _is_turned(annotation, size, orientation)
+    height, width = size if annotation.relative else (1, 1)
     rows: list[tuple[Corners, int, bool]] = []
-    keys: set[tuple[str, ...]] = set()  # classes and rounded corners
+    keys: set[tuple[int, ...]] = set()  # labels and rounded corners
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name.strip(), box.corners
-        height, width = size if annotation.relative else (1, 1)
         corners = x1 * width, y1 * height, x2 * width, y2 * height
         upright = _turned(corners, orientation, size) if is_turned else corners
+        clipped, problems = _clip(upright, size)
         if name not in labels:
-            message = f"no class '{name}'{did_you_mean(name, labels)}"
-            faults.append(annotation.fault("class-unknown", message, box.line, box=upright))
-            continue
-        if _is_wrong_unit(box.corners, annotation.relative):
-            unit, other = (
-                ("pixels", "shares of the image") if annotation.relative else ("shares of the image", "pixels")
-            )
-            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}, not {other}; left out")]
-        else:
-            clipped, problems = _clip(upright, size)
+            clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
+        elif _is_wrong_unit(box.corners, annotation.relative):
+            unit = "pixels" if annotation.relative else "shares of the image"
+            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}; left out here")]
         if clipped is not None:
-            key = (name, *(str(round(2 * value)) for value in clipped))
+            key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
                 problems.append(("box-duplicated", "warning", "is there twice; remove one"))
             keys.add(key)
             rows.append((clipped, labels[name], box.crowd))
         for kind, severity, text in problems:
             message = f"box ({', '.join(f'{value:.6g}' for value in corners)}) of '{name}' {text}"
-            faults.append(annotation.fault(kind, message, box.line, severity, upright))
+            annotation.report(kind, message, box.line, severity, upright)
     return {
         "boxes": torch.tensor([row[0] for row in rows], dtype=torch.float).reshape(-1, 4),
         "labels": torch.tensor([row[1] for row in rows], dtype=torch.long),
@@ -221,29 +220,22 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
     return are_shares and not all(float(value).is_integer() for value in corners)  # 0 0 1 1 may be one pixel
 
 
-def _is_turned(annotation: Annotation, size: Size, orientation: int, faults: list[Fault]) -> bool:
-    """Return whether boxes are for the image as it is stored, before EXIF turns it, and add faults of its size.
+def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
+    """Return whether boxes are for the image as it is stored, before EXIF turns it, and report faults of its size.
 
-    The size in the annotation shows this, but not if the image is square or turned by 180 degrees.
+    The size in the annotation shows this, but not if the image is square, mirrored or turned by 180 degrees.
     """
-    swaps_sides = orientation > 4
-    is_turned = swaps_sides and annotation.size == size[::-1] != size
+    is_turned = orientation > 4 and annotation.size == size[::-1] != size
+    is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
         message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
-        faults.append(annotation.fault("exif-rotated-boxes", message, severity="warning"))
+        annotation.report("exif-rotated-boxes", message, severity="warning")
     elif annotation.size not in (None, size):
-        (height, width), (real_height, real_width) = annotation.size, size
-        real = f"it is {real_width} wide and {real_height} high"
-        faults.append(
-            annotation.fault("size-mismatch", f"made for an image {width} wide and {height} high, but {real}")
-        )
-    elif orientation in range(2, 9) and annotation.boxes:
-        is_known = swaps_sides and annotation.size is not None and size[0] != size[1]
-        if not is_known:
-            message = (
-                "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
-            )
-            faults.append(annotation.fault("exif-rotated-boxes", message, severity="warning"))
+        made, real = (f"{width} wide and {height} high" for height, width in (annotation.size, size))
+        annotation.report("size-mismatch", f"made for an image {made}, but it is {real}")
+    elif orientation != 1 and annotation.boxes and not is_known:
+        message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
+        annotation.report("exif-rotated-boxes", message, severity="warning")
     return is_turned
 
 

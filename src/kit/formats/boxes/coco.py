@@ -18,25 +18,26 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     annotations: list[Annotation] = []
     for image in document.images:
         if image.path.is_file():
-            annotations.append(_annotation(image, document, faults))
+            annotations.append(_annotation(image, document))
         else:
             faults.append(missing_image(file, image.name))
     if _are_two_corners(annotations):
         message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
         faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
-        annotations = [Annotation(annotation.image, annotation.file, annotation.size) for annotation in annotations]
+        for annotation in annotations:
+            annotation.boxes = []
     return Reading(annotations, list(document.categories.values()), faults)
 
 
-def _annotation(image: coco.ListedImage, document: coco.Document, faults: list[Fault]) -> Annotation:
+def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
     annotation = Annotation(image.path, image.path, image.size)
     for entry in image.annotations:
         where = f"annotation {entry.get('id')} of {document.file.name}"
         corners, category = _corners(entry.get("bbox")), entry["category_id"]
         if corners is None:
-            faults.append(annotation.fault("annotation-unreadable", f"{where} has no bbox of four numbers"))
+            annotation.report("annotation-unreadable", f"{where} has no bbox of four numbers")
         elif category not in document.categories:
-            faults.append(annotation.fault("class-unknown", f"{where}: category {category} is not in its list"))
+            annotation.report("class-unknown", f"{where}: category {category} is not in its list")
         else:
             annotation.boxes.append(Box(corners, document.categories[category], entry["iscrowd"]))
     return annotation

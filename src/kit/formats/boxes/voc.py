@@ -35,21 +35,21 @@ def read(pairs: Pairs) -> Reading:
         else:
             faults.append(missing_image(image, f"{image.name}.*, which a list names"))
     faults += [missing_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
-    annotations = [_parse(image, xml, faults) for image, xml in zip(pairs.images, pairs.files, strict=True)]
+    annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
     names = {box.name for annotation in annotations for box in annotation.boxes}
     return Reading(annotations, sorted(names, key=str.strip), faults)
 
 
-def _parse(image: Path, xml: Path, faults: list[Fault]) -> Annotation:
+def _parse(image: Path, xml: Path) -> Annotation:
     annotation = Annotation(image, xml)
     try:
         tree, content = read_xml(xml)
     except BrokenFiles as error:
-        faults.append(unreadable(xml, error))
+        annotation.faults.append(unreadable(xml, error))
         return annotation
     height, width = (number((tree.findtext(f"size/{key}") or "").strip() or 0) for key in ("height", "width"))
     if height is None or width is None or min(height, width) < 0:
-        faults.append(annotation.fault("annotation-unreadable", "its size is not a number of pixels"))
+        annotation.report("annotation-unreadable", "its size is not a number of pixels")
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
@@ -63,5 +63,5 @@ def _parse(image: Path, xml: Path, faults: list[Fault]) -> Annotation:
             annotation.boxes.append(Box(corners, name, difficult == 1, line))
         else:
             why = "an object needs a name, a bndbox of four numbers, and for `difficult` 0 or 1"
-            faults.append(annotation.fault("annotation-unreadable", why, line))
+            annotation.report("annotation-unreadable", why, line)
     return annotation

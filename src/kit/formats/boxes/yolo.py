@@ -19,7 +19,7 @@ from kit.formats.folders import SPLITS, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
 from kit.formats.text import read_lines, unreadable, whole_number
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.faults import Fault, fault
+from kit.ground.faults import fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
@@ -57,12 +57,11 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     for file in (*yamls, root / "obj.data"):
         if file.is_file():
             return _listed_layout(file, names)
-    image_folder = subfolder(root, "images") or root
-    folders = [split_folders(root), split_folders(image_folder)]
-    splits = next((by_split for by_split in folders if any(by_split.values())), {"train": image_folder})
-    splits = {split: folder for split, folder in splits.items() if folder is not None}
-    class_names = list(names) if names is not None else _listed_classes(root, splits.values())
-    return Layout({split: images(folder) for split, folder in splits.items()}, class_names)
+    image_folder = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
+    parents = (image_folder, root)
+    splits = {split: folder for parent in parents for split, folder in split_folders(parent).items() if folder}
+    class_names = list(names or ()) or _listed_classes(root, splits.values())
+    return Layout({split: images(folder) for split, folder in (splits or {"train": image_folder}).items()}, class_names)
 
 
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
@@ -81,7 +80,7 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
         image_folders.setdefault(text.parent, set()).add(image.parent)
         annotation = Annotation(image, text, relative=True)
         if text.is_file():
-            _parse(text, annotation, layout, faults)
+            _parse(annotation, layout)
         else:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
@@ -93,11 +92,11 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     return Reading(annotations, layout.class_names, faults)
 
 
-def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Fault]) -> None:
+def _parse(annotation: Annotation, layout: Layout) -> None:
     try:
-        lines = read_text(text, MAX_ANNOTATION_BYTES).splitlines()
+        lines = read_text(annotation.file, MAX_ANNOTATION_BYTES).splitlines()
     except BrokenFiles as error:
-        faults.append(unreadable(text, error))
+        annotation.faults.append(unreadable(annotation.file, error))
         return
     count = len(layout.class_names)
     for number, line in enumerate(lines, 1):
@@ -110,10 +109,10 @@ def _parse(text: Path, annotation: Annotation, layout: Layout, faults: list[Faul
         corners = _corners(values[:4] if layout.keypoints else values)
         if corners is None or not label.is_integer():
             why = f"'{line.strip()[:60]}' is no box, `class x y width height`, and no polygon of 3 or more points"
-            faults.append(annotation.fault("annotation-unreadable", why, number))
+            annotation.report("annotation-unreadable", why, number)
         elif not 0 <= label < count:
             why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
-            faults.append(annotation.fault("class-unknown", why, number))
+            annotation.report("class-unknown", why, number)
         else:
             annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=number))
 
@@ -150,8 +149,7 @@ def _label_folder(folder: Path) -> Path:
     index = len(parts) - 1 - parts[::-1].index("images")
     result = Path(*folder.parts[:index])
     for name in ("labels", *folder.parts[index + 1 :]):
-        exact = result / name
-        result = exact if exact.is_dir() or not result.is_dir() else subfolder(result, name) or exact
+        result = subfolder(result, name)
     return result
 
 
@@ -170,12 +168,12 @@ def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
     """Read a YAML file, or `obj.data` of lines `key = value`, as CVAT exports it."""
     if file.suffix == ".data":
         content = {key.strip().lower(): value.strip() for key, _, value in (x.partition("=") for x in read_lines(file))}
-        class_names = list(names) if names is not None else _listed_classes(file.parent, [])
+        class_names = list(names or ()) or _listed_classes(file.parent, [])
     else:
         content = read_yaml(file)
         if not _has_names(content):
             raise UserError(f"{file}: no `names`; give the classes there")
-        class_names = list(names) if names is not None else _class_names(file, content)
+        class_names = list(names or ()) or _class_names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     splits: dict[str, list[Path]] = {}
     for split, spellings in SPLITS.items():
@@ -229,8 +227,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
         if path.is_dir():
             return images(path)
         if path.is_file():
-            near = [path.parent, *bases]
-            find_image = Finder(lambda: images(bases[-1]), near)
+            find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
             return [find_image(line) or path.parent / line for line in read_lines(path)]
     return None
 

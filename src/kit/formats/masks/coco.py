@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kit.data.decode import broken_file_errors, upright_size
+from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
-from kit.formats.masks.masks import IGNORED
+from kit.formats.masks.masks import IGNORED, read_sizes
 from kit.formats.text import whole_number
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
-from kit.ground.files import open_image
 
 # Drawing a polygon takes memory and time by its length: 20,000 corners in a zigzag may take 5 GB and a minute.
 MAX_OUTLINE = 2_000_000  # pixels
@@ -28,18 +27,6 @@ class Shape(NamedTuple):
     category: int | str
     crowd: bool
     segmentation: Any
-
-
-class DrawnMask(NamedTuple):
-    """A mask, uint8 [h w], and its problems.
-
-    broken: the shapes that cannot be drawn, each with the reason.
-    empty: the shapes without a pixel.
-    """
-
-    mask: np.ndarray
-    broken: list[tuple[Shape, str]]
-    empty: list[Shape]
 
 
 @dataclass(frozen=True)
@@ -56,31 +43,30 @@ class CocoShapes:
     crowds: Crowds = "ignore"
 
     def read(self, target: ListedImage) -> np.ndarray:
-        drawn = self.draw(target)
-        for _, why in drawn.broken:
+        mask, reasons = self.draw(target)
+        for why in filter(None, reasons):
             raise BrokenFiles(f"{self.file}: an annotation of {target.name} cannot be drawn ({why})")
-        return drawn.mask
+        return mask
 
     def read_known(self, target: ListedImage) -> np.ndarray:
-        return self.draw(target).mask
+        return self.draw(target)[0]
 
-    def draw(self, target: ListedImage) -> DrawnMask:
-        """Draw all annotations that can be drawn."""
+    def draw(self, target: ListedImage) -> tuple[np.ndarray, list[str | None]]:
+        """Return the mask, uint8 [h w], and for each shape why it cannot be drawn, "" if it has no pixel, or None."""
         from faster_coco_eval.core import mask as rle
 
-        size, numbers = target.size or _size_of(target.path), dict(self.numbers)
-        drawn = DrawnMask(np.zeros(size, np.uint8), [], [])
+        with broken_file_errors(target.path):
+            size = target.size or read_sizes(target.path)[0]
+        numbers, reasons, mask = dict(self.numbers), list[str | None](), np.zeros(size, np.uint8)
         for shape in target.annotations:
             try:
                 inside = np.asarray(rle.decode(_as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                drawn.broken.append((shape, str(error)))
+                reasons.append(str(error) or type(error).__name__)
                 continue
-            ignored = shape.crowd and self.crowds == "ignore"
-            drawn.mask[inside] = IGNORED if ignored else numbers[shape.category]
-            if not inside.any():
-                drawn.empty.append(shape)
-        return drawn
+            mask[inside] = IGNORED if shape.crowd and self.crowds == "ignore" else numbers[shape.category]
+            reasons.append(None if inside.any() else "")
+        return mask, reasons
 
     def files(self, targets: Sequence[ListedImage]) -> list[Path]:
         return [self.file]
@@ -181,8 +167,3 @@ def _polygon(written: list[Any]) -> np.ndarray:
         if length > MAX_OUTLINE:
             raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")
     return polygon
-
-
-def _size_of(image: Path) -> tuple[int, int]:
-    with broken_file_errors(image), open_image(image) as header:
-        return upright_size(header)

@@ -67,33 +67,29 @@ def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
 
 def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
-        drawn = reader.draw(image)
+        mask, reasons = reader.draw(image)
     except UserError as error:
         return [unreadable(image.path, error)]
-    faults = [
-        _fault("annotation-unreadable", image.path, f"annotation {shape.id}: cannot be drawn ({why})")
-        for shape, why in drawn.broken
-    ]
-    empty = set(map(id, drawn.empty))
-    for shape in image.annotations:
-        if problem := _shape_problem(shape, id(shape) in empty, drawn.mask.shape):
-            kind, severity, message = problem
+    faults = []
+    for shape, why in zip(image.annotations, reasons, strict=True):
+        problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
+        for kind, severity, message in [*problems, *_shape_problems(shape, why == "", mask.shape)]:
             faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
-    return faults if drawn.broken else faults + _size_and_content_faults(drawn.mask, image.path, exact=True)
+    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, exact=True)
 
 
-def _shape_problem(shape: Shape, is_empty: bool, size: tuple[int, int]) -> tuple[str, Severity, str] | None:
-    """Return the kind, severity and message of a shape's first fault, or None if it has none."""
+def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
+    """Return the kind, severity and message of a shape's first fault, if it has one."""
     if not isinstance(shape.segmentation, dict):
         corners = np.concatenate(shape.segmentation).reshape(-1, 2)
         low, high, (height, width) = corners.min(0), corners.max(0), size
         if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
-            return "mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew"
+            return [("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")]
         if (high <= 0).any() or (low >= (width, height)).any():
-            return "mask-out-of-bounds", "error", f"lies outside of the image, which is {describe_size(size)}"
+            return [("mask-out-of-bounds", "error", f"lies outside of the image, which is {describe_size(size)}")]
         if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
-            return "mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits"
-    return ("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it") if is_empty else None
+            return [("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")]
+    return [("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it")] if is_empty else []
 
 
 def _size_and_content_faults(
