@@ -9,7 +9,7 @@ from PIL import Image
 
 from kit.formats.masks.classes import read_table
 from kit.formats.masks.coco import CocoShapes, read
-from kit.formats.masks.mask_images import read_content
+from kit.formats.masks.mask_images import read_values
 from kit.ground.errors import BrokenFiles, UserError
 from project.segmentation import DigitMasks
 
@@ -20,7 +20,7 @@ def test_what_is_no_mask_is_never_opened() -> None:
     Path("folder.png").mkdir()
     for name, word in {"pipe.png": "named pipe", "zero.png": "device", "folder.png": "folder"}.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
-            read_content(Path(name))
+            read_values(Path(name))
 
 
 def _coco(**annotation: object) -> Path:

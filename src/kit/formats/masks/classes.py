@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import MaskImages, is_grey, read_content
+from kit.formats.masks.mask_images import MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
@@ -88,55 +88,35 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
     return MaskImages(tuple(sorted(ids.items())), tuple(sorted(packed.items())) or None)
 
 
-class MaskKind(NamedTuple):
-    """What a mask file contains. values: the pixel values; None if they are coloured."""
+def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
+    """Return the sets of values that masks have, each with the first file. Coloured masks have no values.
 
-    values: frozenset[int] | None
-    jpeg: bool
-
-
-FirstFiles = dict[MaskKind, Path]  # the first file of each kind
-
-
-def read_pixel_values(masks: Sequence[Path]) -> FirstFiles:
-    """Return the kinds of all masks that can be read.
+    Masks that cannot be read are left out.
 
     Raises:
-        BrokenFiles: none can be read.
+        BrokenFiles: no mask can be read.
     """
-    kinds: FirstFiles = {}
-    broken = None
-    for mask, kind in zip(masks, map_in_threads(_kind_of, masks), strict=True):
-        if isinstance(kind, BrokenFiles):
-            broken = broken or kind
-        else:
-            kinds.setdefault(kind, mask)
-    if broken and not kinds:
-        raise broken
-    return kinds
+    contents = list(map_in_threads(_values_in, masks))
+    readable = [(values, mask) for values, mask in zip(contents, masks, strict=True) if isinstance(values, frozenset)]
+    if not readable:
+        raise contents[0]
+    return dict(reversed(readable))  # of equal sets, the first stays
 
 
-def _kind_of(mask: Path) -> MaskKind | BrokenFiles:
+def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
     try:
-        values, is_jpeg = read_content(mask)
+        values = read_values(mask)
     except BrokenFiles as error:
         return error
     if values.ndim == 3:
-        if not is_grey(values):
-            return MaskKind(None, is_jpeg)
-        values = values[..., 0]
+        values = values[..., 0] if is_grey(values) else np.empty(0, int)
     if values.dtype == np.uint8:  # much faster than np.unique alone
         values = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    return MaskKind(frozenset(np.unique(values).tolist()), is_jpeg)
-
-
-def _first(kinds: FirstFiles, condition: Callable[[MaskKind], bool]) -> Path | None:
-    """Return the first file of a kind that meets a condition."""
-    return next((file for kind, file in kinds.items() if condition(kind)), None)
+    return frozenset(np.unique(values).tolist())
 
 
 def decide_entries(
-    named: Sequence[Entry] | None, read: Callable[[], FirstFiles], ignored: Collection[int], root: Path
+    named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
 ) -> list[Entry]:
     """Return which pixel value stands for which class.
 
@@ -156,8 +136,8 @@ def decide_entries(
     only_greys = named is not None and len(greys) == len(named)
     if named is not None and len(named) != 2 and not only_greys:
         return list(named)
-    kinds = read()
-    values = {value for kind in kinds for value in kind.values or ()} - set(ignored)
+    files = read()
+    values = frozenset().union(*files) - set(ignored)
     if named is not None and only_greys and len(values & set(greys)) > len(values & {entry.id for entry in named}):
         return [entry._replace(id=grey) for entry, grey in zip(named, greys, strict=True)]
     if named is not None and len(named) != 2:
@@ -166,25 +146,20 @@ def decide_entries(
         if values == {0, white}:
             black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
             return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, white), strict=True)]
-    only_white = _first(kinds, lambda kind: kind.values == {0, IGNORED})
-    with_id = _first(kinds, _has_id)
-    has_void = _first(kinds, lambda kind: _has_id(kind) and IGNORED in kind.values)
-    if only_white and with_id and not has_void and IGNORED in values:
+    with_ids = [found for found in files if any(0 < value < IGNORED for value in found)]
+    only_white = files.get(frozenset({0, IGNORED}))
+    if IGNORED in values and only_white and with_ids and not any(IGNORED in found for found in with_ids):
         raise UserError(
-            f"{root}: {only_white} holds 0 and 255 alone, as if 255 were a class, and {with_id} holds smaller ids, as "
-            "if 255 were ignored; write all masks alike, or ignore 255 with --data.ids '[0, 1]', or make it a class "
+            f"{root}: {only_white} holds 0 and 255 alone, as if 255 were a class, and {files[with_ids[0]]} holds smaller "
+            "ids, as if 255 were ignored; write all masks alike, or ignore 255 with --data.ids '[0, 1]', or make it a class "
             "with --data.ids '[0, 1, 255]' --data.class_names '[background, foreground, foreground]'"
         )
     if values == {IGNORED}:
         raise UserError(f"{root}: the masks hold nothing but 255, which is ignored; if it is a class, give --data.ids")
-    return list(named) if named is not None else _numbered(kinds, values - {IGNORED}, root)
+    return list(named) if named is not None else _numbered(files, values - {IGNORED}, root)
 
 
-def _has_id(kind: MaskKind) -> bool:
-    return any(0 < value < IGNORED for value in kind.values or ())
-
-
-def _numbered(kinds: FirstFiles, ids: set[int], root: Path) -> list[Entry]:
+def _numbered(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
     """Name the classes by their ids, from 0 to the highest.
 
     Raises:
@@ -194,15 +169,13 @@ def _numbered(kinds: FirstFiles, ids: set[int], root: Path) -> list[Entry]:
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
-        values = sorted({value for kind in kinds for value in kind.values or ()})
+        values = sorted(frozenset().union(*files))
         listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
         odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
-        file = _first(kinds, lambda kind: odd in (kind.values or ()))
-        jpeg = _first(kinds, lambda kind: kind.jpeg)
-        lossy = f"; {jpeg} is a JPEG, which changes values: save masks as PNG" if jpeg else ""
+        file = next(file for found, file in files.items() if odd in found)
         raise UserError(
             f"{root}: the masks hold the values {listed} ({odd} in {file}), and nothing names the classes; list the "
             f"values that are classes with --data.ids '[{listed}]' (255 is ignored unless it is listed), and name them "
-            f"with --data.class_names{lossy}"
+            "with --data.class_names"
         )
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Shape, crowds
-from kit.formats.masks.mask_images import MaskImages, read_content
+from kit.formats.masks.mask_images import MaskImages, read_values
 from kit.formats.masks.masks import IGNORED, UNKNOWN, describe_size, has_other_aspect, read_sizes, turn_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
@@ -34,16 +34,16 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
+    if mask.suffix.lower() in (".jpg", ".jpeg"):
+        return [_fault("mask-is-jpeg", mask, "JPEG changes the ids near edges; save masks as PNG")]
     try:
-        content = read_content(mask)
+        values = read_values(mask)
     except UserError as error:
         return [unreadable(mask, error)]
-    if content.jpeg:
-        return [_fault("mask-is-jpeg", mask, "JPEG changes the ids near edges; save masks as PNG")]
-    classes, faults = reader.classes(content), []
+    classes, faults = reader.classes(values), []
     if (classes == UNKNOWN).any():
-        kind = "mask-colour-unknown" if content.values.ndim == 3 else "mask-id-unknown"
-        faults.append(_fault(kind, mask, reader.describe_unknown(content, classes)))
+        kind = "mask-colour-unknown" if values.ndim == 3 else "mask-id-unknown"
+        faults.append(_fault(kind, mask, reader.describe_unknown(values, classes)))
     return faults + _size_and_content_faults(classes, image, mask)
 
 

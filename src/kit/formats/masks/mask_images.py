@@ -3,25 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from kit.data.decode import broken_file_errors, upright
+from kit.data.decode import JPEGS, broken_file_errors, upright
 from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
-
-
-class MaskContent(NamedTuple):
-    """The content of a mask file.
-
-    values: numbers [h w], or colours uint8 [h w 3].
-    jpeg: whether the file is a JPEG, which changes values.
-    """
-
-    values: np.ndarray
-    jpeg: bool
 
 
 @dataclass(frozen=True)
@@ -36,42 +24,40 @@ class MaskImages:
     colours: tuple[tuple[int, int], ...] | None = None
 
     def read(self, target: Path) -> np.ndarray:
-        content = read_content(target)
-        mask = self.classes(content)
+        values = read_values(target)
+        mask = self.classes(values)
         if (mask == UNKNOWN).any():
-            raise UserError(f"{target}: {self.describe_unknown(content, mask)}")
+            raise UserError(f"{target}: {self.describe_unknown(values, mask)}")
         return mask
 
     def read_known(self, target: Path) -> np.ndarray:
-        return self.classes(read_content(target))
+        return self.classes(read_values(target))
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def classes(self, content: MaskContent) -> np.ndarray:
-        """Return class numbers, uint8 [h w]."""
-        values, table = content.values, self.numbers
+    def classes(self, values: np.ndarray) -> np.ndarray:
+        """Return class numbers, uint8 [h w], for the result of `read_values`."""
         if values.ndim == 3 and self.colours is not None:
-            values, table = _packed(values), self.colours
-        elif values.ndim == 3:
-            if not is_grey(values):
-                return np.full(values.shape[:2], UNKNOWN, np.uint8)
-            values = values[..., 0]
-        return _look_up(np.arange(256), table)[values] if values.dtype == np.uint8 else _look_up(values, table)
+            return _look_up(_packed(values), self.colours)
+        if values.ndim == 3:
+            return np.full(values.shape[:2], UNKNOWN, np.uint8) if not is_grey(values) else self.classes(values[..., 0])
+        if values.dtype == np.uint8:
+            return _look_up(np.arange(256), self.numbers)[values]
+        return _look_up(values, self.numbers)
 
-    def describe_unknown(self, content: MaskContent, mask: np.ndarray, max_count: int = 5) -> str:
+    def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
         """Return a message that names the values of no class, at most `max_count` of them, and says what to do."""
-        unknown = content.values[mask == UNKNOWN]
-        if unknown.ndim == 2 and (self.colours is not None or not is_grey(content.values)):
-            values = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
+        unknown = values[mask == UNKNOWN]
+        if unknown.ndim == 2 and (self.colours is not None or not is_grey(values)):
+            words = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
             what, remedy = "colour", "give each class's colour with --data.colors"
         else:
-            values = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
+            words = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
             what, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        several = "s" if len(values) > 1 else ""
-        more = f" and {len(values) - max_count} more" if len(values) > max_count else ""
-        lossy = "; JPEG changes values, save masks as PNG" if content.jpeg else ""
-        return f"{what}{several} {', '.join(values[:max_count])}{more} of no class; {remedy}{lossy}"
+        several = "s" if len(words) > 1 else ""
+        more = f" and {len(words) - max_count} more" if len(words) > max_count else ""
+        return f"{what}{several} {', '.join(words[:max_count])}{more} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -81,29 +67,30 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
     return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
 
 
-def read_content(path: Path) -> MaskContent:
-    """Return the content of a mask file without converting it.
+def read_values(path: Path) -> np.ndarray:
+    """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
 
     Palette images give their indices, and images of one bit 0 and 1.
 
     Raises:
-        BrokenFiles: the file cannot be read, or has numbers that are not whole.
+        BrokenFiles: the file cannot be read, is a JPEG, or has numbers that are not whole.
     """
     with broken_file_errors(path), open_image(path) as image:
-        is_jpeg = image.format in ("JPEG", "MPO")
+        if image.format in JPEGS:
+            raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
-            return MaskContent(values[..., 0] if values.ndim == 3 else values, is_jpeg)
+            return values[..., 0] if values.ndim == 3 else values
         if image.mode != "F" and not image.mode.startswith("I"):
-            return MaskContent(np.asarray(image.convert("RGB")), is_jpeg)
+            return np.asarray(image.convert("RGB"))
         values = np.asarray(image)
         with np.errstate(invalid="ignore"):
             whole = values.astype(np.int32)
         broken = values[whole != values]
         if len(broken):
             raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
-        return MaskContent(whole, is_jpeg)
+        return whole
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:

@@ -130,8 +130,6 @@ def describe_size(size: Sequence[int]) -> str:
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize uint8 [H W] to uint8 [size]. Each pixel gets the value of the nearest one, by the centres of pixels."""
-    if tuple(mask.shape) == tuple(size):
-        return mask
     return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
 
 
