@@ -59,9 +59,8 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         UserError: no file is found, or several may be meant.
     """
     given = {split: root / name for split, name in files_of_splits.items() if name is not None}
-    for split, file in given.items():
-        if not file.is_file():
-            raise UserError(f"no file at {file.absolute()} (data.{split})")
+    if missing := [split for split, file in given.items() if not file.is_file()]:
+        raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
     if given:
         return given
     split_of = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
@@ -104,15 +103,8 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
     counts = Counter(name for id, name in names.items() if id in used)
-    faults = [
-        fault(
-            "class-joined",
-            file,
-            f"{count} categories are named '{name}', and become one class; rename them if they differ",
-        )
-        for name, count in counts.items()
-        if count > 1
-    ]
+    message = "{} categories are named '{}', and become one class; rename them if they differ"
+    faults = [fault("class-joined", file, message.format(count, name)) for name, count in counts.items() if count > 1]
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
         message = f"there is no image of id {id}, which {len(by_image[id])} annotation(s) name; they are left out"
         faults.append(fault("image-missing", file, message))

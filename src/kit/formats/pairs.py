@@ -102,21 +102,15 @@ def find_pairs(
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
-    contents = ", ".join(f"{f.name}/ ({len(images(f))} images)" for f in folders(root)) or "no folders"
+    contents = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in inner) or "no folders"
     raise UserError(f"no images with {partners.noun} in {root}, which holds {contents}: {why}; {partners.remedy}")
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
-    """Return a message about images of which none has a file."""
-    lone_images, lone_files, noun = pairs.lone_images, sorted(set(pairs.lone_files)), partners.noun
-    if lone_images and lone_files:
-        example = f"{lone_images[0].name} and {lone_files[0].name}"
-        return f"{len(lone_images)} images, {len(lone_files)} {noun}, no names in common, as {example}"
-    if not lone_images and not lone_files:
-        return f"no images and no {noun}"
-    if lone_images:
-        return f"{len(lone_images)} images and no {noun} for them, as for {lone_images[0]}"
-    return f"{len(lone_files)} {noun} and no images for them, as for {lone_files[0]}"
+    """Return a message about images and files without a partner."""
+    examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
+    counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
+    return f"{counts} without a partner of the same name{', as ' if examples else ''}{examples}"
 
 
 def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
@@ -128,9 +122,6 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
     if not any(groups.values()) or (not groups["train"] and kinds >= {False, True}):
         groups["train"] = undivided
     result = {split: _match(group, shared, partners) for split, group in groups.items() if group}
-    for split in result if shared and any(pairs.images for pairs in result.values()) else ():
-        if groups[split] is not undivided and not any(file.is_partner for file in groups[split]):
-            result[split] = result[split]._replace(lone_files=[])  # they may belong to other splits
     lists = split_lists(root, partners.lists) if groups["train"] is undivided else {}
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
@@ -160,10 +151,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
             return split, kind, start
         split, kind = split or new_split, kind if new_kind is None else new_kind
         if new_kind is not None and (other := folder_of.setdefault((folder.parent, split, kind), folder)) != folder:
-            noun = partners.noun if kind else "images"
-            raise UserError(
-                f"{folder.parent} has several folders of {noun}: {other.name}/, {folder.name}/; {partners.remedy}"
-            )
+            both = f"{other.name}/ and {folder.name}/ both have {partners.noun if kind else 'images'}"
+            raise UserError(f"{folder.parent}: {both}; {partners.remedy}")
         return split, kind, folder
 
     files = []
@@ -181,7 +170,8 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
     """Match the images of a split with its partners, or with those of all splits if it has none of its own."""
     ends = partners.ends
     pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
-    files = {file.key: file.path for file in [f for f in group if f.is_partner] or shared}
+    own = [file for file in group if file.is_partner]
+    files = {file.key: file.path for file in own or shared}
     if not files:  # images and masks in one folder, as `a.jpg` and `a_mask.png`
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
@@ -199,6 +189,8 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
     used = {file for _, file in pairs}
     known = known if pairs else set()  # if nothing matches, each file may be a mask
     lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, known)]
+    if shared and not own:
+        lone_files = []  # they may belong to other splits
     return Pairs([image for image, _ in pairs], [file for _, file in pairs], lone_images, lone_files)
 
 

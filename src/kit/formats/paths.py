@@ -55,12 +55,8 @@ def _common_end(path: PurePath, other: PurePath) -> int:
 
 
 def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
-    """Return the first file in the folders that has one of the names, in any case of letters; None if there is none."""
-    for folder in folders:
-        files = {path.name.lower(): path for path in folder.iterdir() if path.is_file()} if folder.is_dir() else {}
-        if file := next((files[name] for name in names if name in files), None):
-            return file
-    return None
+    """Return the first file in the folders that has one of the names, or None if there is none."""
+    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
 
 
 def split_lists(root: Path, kind: str) -> dict[str, list[str]]:

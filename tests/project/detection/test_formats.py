@@ -528,7 +528,7 @@ def test_training_on_no_box_at_all_ends_the_run(tiny, tmp_path):
 
 def test_a_labels_folder_is_found_in_either_case_of_letters(tiny, tmp_path):
     tiny.save(tmp_path / "Images" / "TRAIN", tiny.pictures(3))
-    tiny.yolo(tmp_path / "Labels" / "train", tiny.pictures(3))
+    tiny.yolo(tmp_path / "Labels" / "TRAIN", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
     assert found(Yolo(root=str(tmp_path))) == written(tiny.pictures(3))
 

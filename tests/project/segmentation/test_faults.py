@@ -68,12 +68,12 @@ def test_a_split_whose_masks_do_not_match(root):
     wanted = [("mask-missing", "error", f"{n}.png") for n in range(3)]
     wanted += [("image-missing", "warning", f"x{n}.png") for n in range(3)]
     assert kinds(root) == wanted
-    with pytest.raises(UserError, match=r"val of scenes: 3 images, 3 masks, no names in common, as 0\.png and x0\.png"):
+    with pytest.raises(UserError, match=r"val of scenes: 3 images and 3 masks.*0\.png.*x0\.png"):
         MaskFolder(root=str(root)).setup("fit")
     for path in (root / "valannot").iterdir():
         path.unlink()
     assert kinds(root) == wanted[:3]
-    with pytest.raises(UserError, match=r"val of scenes: 3 images and no masks for them, as for .*val/0\.png"):
+    with pytest.raises(UserError, match=r"val of scenes: 3 images and 0 masks.*val/0\.png"):
         MaskFolder(root=str(root)).setup("fit")
 
 

@@ -21,9 +21,7 @@ from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
 MAX_SHARE = 1.001  # a box in pixels of which no value is larger is in shares of the image, with a rounding error
-FARTHEST = (
-    2  # shares of the image's side from its centre: a value farther out is in pixels, and a nearer box is clipped
-)
+FARTHEST = 2  # shares of the image, from its centre: a value farther out is in pixels, and a nearer box is clipped
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 Corners = tuple[float, float, float, float]  # XYXY
@@ -109,11 +107,8 @@ class BoxSplit(NamedTuple):
 
     def crowds(self) -> dict[str, tuple[int, int]]:
         """Return, for each class with crowds, the number of its crowds and of all its boxes."""
-        return count_crowds(
-            (self.class_names[label - 1], crowd)
-            for target in self.targets
-            for label, crowd in zip(target["labels"].tolist(), target["crowd"].tolist(), strict=True)
-        )
+        boxes = (zip(t["labels"].tolist(), t["crowd"].tolist(), strict=True) for t in self.targets)
+        return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
 
     def why_unusable(self, split: str) -> str:
         """Return why too few boxes are left to train on or to measure.

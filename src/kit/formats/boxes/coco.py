@@ -57,12 +57,12 @@ def _are_two_corners(annotations: list[Annotation]) -> bool:
 
     As two corners, all of them are within their images; as corner and size, a third of them clearly stick out.
     """
-    count = outside = 0
-    for annotation in annotations:
-        for x, y, right, bottom in (box.corners for box in annotation.boxes if annotation.size):
-            height, width = annotation.size
-            if not (x < right - x <= width + TOLERANCE and y < bottom - y <= height + TOLERANCE):
-                return False
-            count += 1
-            outside += right > width * CLEARLY or bottom > height * CLEARLY
-    return count > 2 and 3 * outside >= count
+    boxes = [
+        (*box.corners, *annotation.size) for annotation in annotations if annotation.size for box in annotation.boxes
+    ]
+    are_within = all(
+        x < right - x <= width + TOLERANCE and y < bottom - y <= height + TOLERANCE
+        for x, y, right, bottom, height, width in boxes
+    )
+    outside = sum(right > width * CLEARLY or bottom > height * CLEARLY for _, _, right, bottom, height, width in boxes)
+    return len(boxes) > 2 and are_within and 3 * outside >= len(boxes)

@@ -8,13 +8,7 @@ as in the evaluation of Pascal VOC.
 import re
 from pathlib import Path
 
-from kit.formats.boxes.annotation import (
-    Annotation,
-    Box,
-    Reading,
-    missing_annotation,
-    missing_image,
-)
+from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
 from kit.formats.pairs import XML_FILES, Pairs, find_pairs
 from kit.formats.text import number, read_xml, unreadable
 from kit.ground.errors import BrokenFiles

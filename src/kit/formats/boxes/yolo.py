@@ -7,7 +7,6 @@ becomes its bounding box.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +70,6 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     message = "several classes are named '{}', and become one class"
     faults = [fault("class-joined", "", message.format(name)) for name in repeated]
     image_folders: dict[Path, set[Path]] = {}  # by the folder of the text files
-    _label_folder.cache_clear()  # folders may have been moved since the last time
     for image in pictures:
         if not image.is_file():
             faults.append(missing_image(image, "though it is listed"))
@@ -86,8 +84,9 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
         annotations.append(annotation)
     for folder, beside in sorted(image_folders.items()):
         stems = {path.stem for other in beside for path in other.iterdir() if path.suffix.lower() in EXTENSIONS}
-        for text in sorted(folder.glob("*.txt")):
-            if text.stem not in stems and text.name.lower() not in CLASS_FILES and _has_boxes(text):
+        # Beside images, text files may be anything.
+        for text in sorted(folder.glob("*.txt")) if folder not in beside else ():
+            if text.stem not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
 
@@ -131,33 +130,13 @@ def _text_file(image: Path) -> Path:
 
     If there is none, return the first of these paths.
     """
-    name = f"{image.stem}.txt"
-    usual = _label_folder(image.parent) / name
-    others = [image.with_name(name), *(folder / "labels" / name for folder in image.parents[:2])]
-    return next((text for text in (usual, *others) if text.is_file()), usual)
-
-
-@cache
-def _label_folder(folder: Path) -> Path:
-    """Return the folder with `labels` instead of the last `images`, in the case of letters that it has on disk.
-
-    So `Images/TRAIN` gives `labels/train` or `Labels/train`. A path without `images` is returned as it is.
-    """
-    parts = [part.lower() for part in folder.parts]
-    if "images" not in parts:
-        return folder
-    index = len(parts) - 1 - parts[::-1].index("images")
-    result = Path(*folder.parts[:index])
-    for name in ("labels", *folder.parts[index + 1 :]):
-        result = subfolder(result, name)
-    return result
-
-
-def _has_boxes(text: Path) -> bool:
-    try:
-        return read_text(text, MAX_ANNOTATION_BYTES).lstrip()[:1].isdigit()
-    except BrokenFiles:
-        return False
+    parts = image.parent.parts
+    index = max((i for i, part in enumerate(parts) if part.lower() == "images"), default=None)
+    names = ("labels", "Labels") if index is not None else ()
+    usual = [Path(*parts[:index], name, *parts[index + 1 :]) for name in names]
+    near = [image.parent, image.parent / "labels", image.parent.parent / "labels"]
+    texts = [folder / f"{image.stem}.txt" for folder in (*usual, *near)]
+    return next((text for text in texts if text.is_file()), texts[0])
 
 
 def _has_names(content: Any) -> bool:
@@ -206,10 +185,8 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
             raise UserError(f"{file}: names has the class number {max(by_number)}; give numbers below {MAX_CLASSES:,}")
         names = [by_number.get(number, str(number)) for number in range(1 + max(by_number))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        written = content["names"]
-        raise UserError(
-            f"{file}: names is {written!r}, but must be a list, [cat, dog], or by number, {{0: cat, 1: dog}}"
-        )
+        expected = "a list, [cat, dog], or by number, {0: cat, 1: dog}"
+        raise UserError(f"{file}: names is {content['names']!r}, but must be {expected}")
     if content.get("nc") is not None and whole_number(content["nc"]) != len(names):
         raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names; which is right?")
     return names
@@ -240,6 +217,4 @@ def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
         if "" in lines or not lines:  # it would shift the numbers of the classes after it
             raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
         return lines
-    raise UserError(
-        f"nothing in {root} names the classes; add data.yaml or classes.txt, or give them with --data.names '[a, b]'"
-    )
+    raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

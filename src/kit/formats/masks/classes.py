@@ -149,11 +149,8 @@ def decide_entries(
     with_ids = [found for found in files if any(0 < value < IGNORED for value in found)]
     only_white = files.get(frozenset({0, IGNORED}))
     if IGNORED in values and only_white and with_ids and not any(IGNORED in found for found in with_ids):
-        raise UserError(
-            f"{root}: {only_white} holds 0 and 255 alone, as if 255 were a class, and {files[with_ids[0]]} holds smaller "
-            "ids, as if 255 were ignored; write all masks alike, or ignore 255 with --data.ids '[0, 1]', or make it a class "
-            "with --data.ids '[0, 1, 255]' --data.class_names '[background, foreground, foreground]'"
-        )
+        both = f"{only_white} holds 0 and 255 alone, and {files[with_ids[0]]} holds smaller ids, as if 255 were ignored"
+        raise UserError(f"{root}: {both}; write all masks alike, or list the values that are classes with --data.ids")
     if values == {IGNORED}:
         raise UserError(f"{root}: the masks hold nothing but 255, which is ignored; if it is a class, give --data.ids")
     return list(named) if named is not None else _numbered(files, values - {IGNORED}, root)
@@ -173,9 +170,7 @@ def _numbered(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path
         listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
         odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
         file = next(file for found, file in files.items() if odd in found)
-        raise UserError(
-            f"{root}: the masks hold the values {listed} ({odd} in {file}), and nothing names the classes; list the "
-            f"values that are classes with --data.ids '[{listed}]' (255 is ignored unless it is listed), and name them "
-            "with --data.class_names"
-        )
+        held = f"the masks hold the values {listed} ({odd} in {file}), and nothing names the classes"
+        remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
+        raise UserError(f"{root}: {held}; {remedy}")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

@@ -75,7 +75,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
         problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
         for kind, severity, message in [*problems, *_shape_problems(shape, why == "", mask.shape)]:
             faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
-    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, exact=True)
+    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, image.path)
 
 
 def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
@@ -92,16 +92,9 @@ def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list
     return [("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it")] if is_empty else []
 
 
-def _size_and_content_faults(
-    mask: np.ndarray, image: Path, file: Path | None = None, exact: bool = False
-) -> list[Fault]:
-    """Return the faults of a mask's size and content.
-
-    Args:
-        file: the mask's file, if it has one of its own.
-        exact: whether a mask of another size is an error even if it has the image's aspect.
-    """
-    faults, file = [], file or image
+def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
+    """Return the faults of a mask's size and content. file: the mask's file, or the image if it is drawn."""
+    faults = []
     if (mask == IGNORED).all():
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored: nothing is learned here", "warning"))
     try:
@@ -110,7 +103,7 @@ def _size_and_content_faults(
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
     if upright_mask.shape != size:
-        severity: Severity = "error" if exact or has_other_aspect(upright_mask, size) else "warning"
+        severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
         what = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(_fault("mask-size-mismatch", file, f"{what}; draw it at the image's size", severity))
     if orientation != 1 and (mask.shape == stored or stored == upright):

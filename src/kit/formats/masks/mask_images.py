@@ -73,7 +73,7 @@ def read_values(path: Path) -> np.ndarray:
     Palette images give their indices, and images of one bit 0 and 1.
 
     Raises:
-        BrokenFiles: the file cannot be read, is a JPEG, or has numbers that are not whole.
+        BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.
     """
     with broken_file_errors(path), open_image(path) as image:
         if image.format in JPEGS:
@@ -82,15 +82,9 @@ def read_values(path: Path) -> np.ndarray:
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
             return values[..., 0] if values.ndim == 3 else values
-        if image.mode != "F" and not image.mode.startswith("I"):
-            return np.asarray(image.convert("RGB"))
-        values = np.asarray(image)
-        with np.errstate(invalid="ignore"):
-            whole = values.astype(np.int32)
-        broken = values[whole != values]
-        if len(broken):
-            raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
-        return whole
+        if image.mode == "F":
+            raise BrokenFiles(f"{path}: a mask of floating-point numbers; save ids as whole numbers")
+        return np.asarray(image).astype(np.int32) if image.mode[0] == "I" else np.asarray(image.convert("RGB"))
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:

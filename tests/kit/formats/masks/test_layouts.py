@@ -144,9 +144,9 @@ def test_a_named_folder_that_a_split_lacks():
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["images/a.png", "masks/a_Q.png"], "1 images, 1 masks, no names in common, as a.png and a_Q.png"),
-        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images, 1 masks, no names in common"),
-        (["train/a.png", "trainannot/x.png"], "1 images, 1 masks, no names in common, as a.png and x.png"),
+        (["images/a.png", "masks/a_Q.png"], r"1 images and 1 masks.*a\.png.*a_Q\.png"),
+        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images and 0 masks"),
+        (["train/a.png", "trainannot/x.png"], r"1 images and 1 masks.*a\.png.*x\.png"),
     ],
 )
 def test_no_mask_matches_at_all(files, message):
@@ -157,7 +157,7 @@ def test_no_mask_matches_at_all(files, message):
 
 def test_what_could_mean_two_things_is_asked_for():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
-    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; .*--data.masks FOLDER"):
+    with pytest.raises(UserError, match=r"labels/ and masks/ both.*--data.masks FOLDER"):
         find_pairs(root, MASKS)
     assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 
