@@ -22,10 +22,9 @@ def data_folder(root: str) -> Path:
     Raises:
         UserError: `root` is not a folder.
     """
-    if Path(root).is_file():
-        raise UserError(f"{root} is a file; give the data's folder with --data.root FOLDER")
     if not Path(root).is_dir():
-        raise UserError(f"no data folder at {Path(root).absolute()}; give yours with --data.root FOLDER")
+        what = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
+        raise UserError(f"{what}; give the data's folder with --data.root FOLDER")
     return Path(root)
 
 

@@ -46,8 +46,7 @@ class Partners(NamedTuple):
 
 
 MASK_REMEDY = (
-    "expected images/ and masks/ (each with train/, val/ if divided), or train/ and trainannot/, or JPEGImages/ and "
-    "SegmentationClass/; else name them: --data.images FOLDER --data.masks FOLDER"
+    "expected images/ and masks/, both with train/, val/ or none; or give --data.images FOLDER --data.masks FOLDER"
 )
 XML_REMEDY = "expected JPEGImages/ and Annotations/, or train/ and val/ with both, of one data set: --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
@@ -176,22 +175,22 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
-    pairs, lone_images, known = [], [], set[str]()
+    file_of: dict[Path, Path] = {}
+    lone_images, known = [], set[str]()
     for picture in pictures:
         key = picture.key
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last: `a.jpg.png`
-        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         known.update(bases)
+        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         if file is None:
             lone_images.append(picture.path)
         else:
-            pairs.append((picture.path, file))
-    used = {file for _, file in pairs}
-    known = known if pairs else set()  # if nothing matches, each file may be a mask
+            file_of[picture.path] = file
+    used = set(file_of.values())
+    known = known if file_of else set()  # if nothing matches, each file may be a mask
     lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, known)]
-    if shared and not own:
-        lone_files = []  # they may belong to other splits
-    return Pairs([image for image, _ in pairs], [file for _, file in pairs], lone_images, lone_files)
+    is_shared = bool(shared) and not own  # the other files may belong to other splits
+    return Pairs(list(file_of), list(file_of.values()), lone_images, [] if is_shared else lone_files)
 
 
 def _belongs(key: str, known: set[str]) -> bool:
@@ -208,12 +207,9 @@ def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, 
     result = {}
     for split, lines in lists.items():
         # Lists of one class have 1 or -1 after the name.
-        listed = [find(line) or find(line.split()[0]) or root / line for line in lines]
-        paired = [path for path in listed if path in file_of]
-        result[split] = Pairs(
-            paired,
-            [file_of[path] for path in paired],
-            [path for path in listed if path not in file_of and path not in lone_files],
-            [path for path in listed if path in lone_files],
-        )
+        listed = [find(line) or find(line.rsplit(maxsplit=1)[0]) or root / line for line in lines]
+        images = [path for path in listed if path in file_of]
+        lone_images = [path for path in listed if path not in file_of and path not in lone_files]
+        files = [file_of[path] for path in images]
+        result[split] = Pairs(images, files, lone_images, [path for path in listed if path in lone_files])
     return result

@@ -1,9 +1,9 @@
 """Find the images that an annotation file or a list names, and those that nothing names."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import takewhile
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.folders import SPLITS, is_hidden, subfolder
@@ -36,7 +36,9 @@ class Finder:
             matches = [path for path in self._by_stem.get(name.stem, ()) if path.name == name.name]
         else:
             matches = self._by_stem.get(name.name, [])
-        shared = [_common_end(name.parent, path.parent) for path in matches]
+        parents = [list(reversed(path.parent.parts)) for path in (name, *matches)]
+        # The number of parts, not of characters, since these are lists.
+        shared = [len(os.path.commonprefix([parents[0], others])) for others in parents[1:]]  # noqa: RUF071
         best = [path for path, length in zip(matches, shared, strict=True) if length == max(shared)]
         return best[0] if len(best) == 1 else None
 
@@ -46,12 +48,6 @@ class Finder:
         for path in self.files():
             by_stem.setdefault(path.stem, []).append(path)
         return by_stem
-
-
-def _common_end(path: PurePath, other: PurePath) -> int:
-    """Return the number of parts, counted from the end, in which two paths agree."""
-    pairs = zip(reversed(path.parts), reversed(other.parts), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:

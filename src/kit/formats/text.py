@@ -25,12 +25,6 @@ def number(written: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def whole_number(written: Any) -> int | None:
-    """Return a value such as `12`, `12.0` or `"12"` as an int; None if it is not a whole number."""
-    value = number(written)
-    return int(value) if value is not None and value.is_integer() else None
-
-
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file, stripped and without empty ones."""
     lines = [line.strip() for line in read_text(file, MAX_LIST_BYTES).splitlines()]

@@ -15,7 +15,8 @@ from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.boxes import BoxSplit, Reading, clean_split, coco, missing_annotation, voc, yolo
+from kit.formats.boxes import coco, voc, yolo
+from kit.formats.boxes.annotation import BoxSplit, Reading, clean_split, missing_annotation
 from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.paths import unlisted_images

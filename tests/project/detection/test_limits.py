@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.formats.boxes import Reading, coco, voc, yolo
+from kit.formats.boxes import coco, voc, yolo
+from kit.formats.boxes.annotation import Reading
 from kit.formats.folders import images
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault

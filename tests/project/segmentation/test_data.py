@@ -117,13 +117,16 @@ def test_ids_in_three_equal_channels_are_ids(tiny):
     assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size=None)))[0][1], torch.from_numpy(mask))
 
 
-def test_grey_masks_by_their_table(tiny):
+def test_grey_masks_need_ids(tiny):
     root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
     (root / "classes.txt").write_text("ground 0 0 0\nwater 100 100 100\nland 200 200 200\n")
     mask = tiny.picture(18, 26)[1]
     for split in ("train", "val"):
         Image.fromarray(mask * 100).save(root / f"{split}annot" / "0.png")
-    assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size=None)))[0][1], torch.from_numpy(mask))
+    with pytest.raises(UserError, match=r"ids 100, 200 of no class.*--data\.ids"):
+        samples(ready(MaskFolder(root=str(root), image_size=None)))
+    data = ready(MaskFolder(root=str(root), image_size=None, ids=[0, 100, 200]))
+    assert torch.equal(samples(data)[0][1], torch.from_numpy(mask))
 
 
 def test_classes_are_the_ids_where_nothing_names_them(tiny):

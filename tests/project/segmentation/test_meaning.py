@@ -51,7 +51,7 @@ def read(root: str, split: str = "train", **options) -> tuple[list[str], list[li
 BLACK_AND_WHITE = ["background", "foreground"]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", sorted(MODES.keys() - {"16"}))
 def test_black_and_white_are_two_classes_in_every_mode(mode):
     names, masks = read(folder([(mode, [0, 255, 0]), (mode, [0, 0, 0]), (mode, [255, 255, 255])]))
     assert masks == [[0, 1, 0], [0, 0, 0], [1, 1, 1]]
@@ -95,6 +95,7 @@ def test_one_meaning_for_all_files(options, masks, names, numbers):
 
 
 UNCLEAR = [
+    ({}, [("16", [0, 255])], r"values 0, 65535 .*--data\.ids '\[0, 65535\]'"),
     ({}, [("L", [0, 128, 255])], r"values 0, 128, 255 \(128 in .*0\.png\).*--data\.ids '\[0, 128, 255\]'"),
     ({}, [("P", [0, 255, 0]), ("P", [0, 254, 255])], r"254 in .*1\.png.*--data\.ids"),
     (
@@ -135,12 +136,10 @@ def test_masks_of_fractions_are_no_ids():
         read(root)
 
 
-def test_a_table_of_greys_names_greys_or_ids_in_every_mode():
+def test_table_of_greys_names_colours_or_ids():
     table = "ground 0 0 0\nsea 100 100 100\nland 255 255 255\n"
-    for mode in ("L", "P", "RGB"):
-        root = folder([(mode, [0, 100, 255])], root=mode)
-        Path(f"{root}/classes.txt").write_text(table)
-        assert read(root) == (["ground", "sea", "land"], [[0, 1, 2]])
+    Path(f"{folder([('RGB', [0, 100, 255])], root='greys')}/classes.txt").write_text(table)
+    assert read("greys") == (["ground", "sea", "land"], [[0, 1, 2]])
     Path(f"{folder([('P', [0, 1, 2, 255])], root='ids')}/classes.txt").write_text(table)
     assert read("ids") == (["ground", "sea", "land"], [[0, 1, 2, 255]])
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kit.formats import coco
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
 from kit.formats.text import number
@@ -57,12 +59,9 @@ def _are_two_corners(annotations: list[Annotation]) -> bool:
 
     As two corners, all of them are within their images; as corner and size, a third of them clearly stick out.
     """
-    boxes = [
-        (*box.corners, *annotation.size) for annotation in annotations if annotation.size for box in annotation.boxes
-    ]
-    are_within = all(
-        x < right - x <= width + TOLERANCE and y < bottom - y <= height + TOLERANCE
-        for x, y, right, bottom, height, width in boxes
-    )
-    outside = sum(right > width * CLEARLY or bottom > height * CLEARLY for _, _, right, bottom, height, width in boxes)
-    return len(boxes) > 2 and are_within and 3 * outside >= len(boxes)
+    rows = [(*box.corners, *image.size) for image in annotations if image.size for box in image.boxes]
+    x, y, right, bottom, height, width = np.array(rows, float).reshape(-1, 6).T
+    are_within_x = (x < right - x) & (right - x <= width + TOLERANCE)
+    are_within_y = (y < bottom - y) & (bottom - y <= height + TOLERANCE)
+    outside = (right > width * CLEARLY) | (bottom > height * CLEARLY)
+    return len(rows) > 2 and bool((are_within_x & are_within_y).all()) and 3 * outside.sum() >= len(rows)

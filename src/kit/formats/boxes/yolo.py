@@ -16,7 +16,7 @@ from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
 from kit.formats.folders import SPLITS, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
-from kit.formats.text import read_lines, unreadable, whole_number
+from kit.formats.text import number, read_lines, unreadable
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, read_text
@@ -49,7 +49,8 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     """
     if root.is_file():
         return _listed_layout(root, names)
-    yamls = [path for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if _has_names(read_yaml(path))]
+    files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+    yamls = [file for file in files if isinstance(content := read_yaml(file), dict) and "names" in content]
     if len(yamls) > 1:
         listed = ", ".join(path.name for path in yamls)
         raise UserError(f"several YAML files in {root} ({listed}); give one of them with --data.root {yamls[0]}")
@@ -66,9 +67,9 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     """Read the text files of a split's images."""
     annotations: list[Annotation] = []
-    repeated = [name for name, count in Counter(map(str.strip, layout.class_names)).items() if count > 1]
-    message = "several classes are named '{}', and become one class"
-    faults = [fault("class-joined", "", message.format(name)) for name in repeated]
+    counts = Counter(map(str.strip, layout.class_names))
+    message = "{} classes are named '{}', and become one class"
+    faults = [fault("class-joined", "", message.format(count, name)) for name, count in counts.items() if count > 1]
     image_folders: dict[Path, set[Path]] = {}  # by the folder of the text files
     for image in pictures:
         if not image.is_file():
@@ -98,7 +99,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
         annotation.faults.append(unreadable(annotation.file, error))
         return
     count = len(layout.class_names)
-    for number, line in enumerate(lines, 1):
+    for line_number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -108,12 +109,12 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
         corners = _corners(values[:4] if layout.keypoints else values)
         if corners is None or not label.is_integer():
             why = f"'{line.strip()[:60]}' is no box, `class x y width height`, and no polygon of 3 or more points"
-            annotation.report("annotation-unreadable", why, number)
+            annotation.report("annotation-unreadable", why, line_number)
         elif not 0 <= label < count:
             why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
-            annotation.report("class-unknown", why, number)
+            annotation.report("class-unknown", why, line_number)
         else:
-            annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=number))
+            annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=line_number))
 
 
 def _corners(values: list[float]) -> Corners | None:
@@ -139,10 +140,6 @@ def _text_file(image: Path) -> Path:
     return next((text for text in texts if text.is_file()), texts[0])
 
 
-def _has_names(content: Any) -> bool:
-    return isinstance(content, dict) and "names" in content
-
-
 def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
     """Read a YAML file, or `obj.data` of lines `key = value`, as CVAT exports it."""
     if file.suffix == ".data":
@@ -150,7 +147,7 @@ def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
         class_names = list(names or ()) or _listed_classes(file.parent, [])
     else:
         content = read_yaml(file)
-        if not _has_names(content):
+        if not isinstance(content, dict) or "names" not in content:
             raise UserError(f"{file}: no `names`; give the classes there")
         class_names = list(names or ()) or _class_names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
@@ -183,11 +180,11 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
         by_number = {int(key): name for key, name in names.items()}
         if max(by_number) >= MAX_CLASSES:
             raise UserError(f"{file}: names has the class number {max(by_number)}; give numbers below {MAX_CLASSES:,}")
-        names = [by_number.get(number, str(number)) for number in range(1 + max(by_number))]
+        names = [by_number.get(i, str(i)) for i in range(1 + max(by_number))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         expected = "a list, [cat, dog], or by number, {0: cat, 1: dog}"
         raise UserError(f"{file}: names is {content['names']!r}, but must be {expected}")
-    if content.get("nc") is not None and whole_number(content["nc"]) != len(names):
+    if content.get("nc") is not None and number(content["nc"]) != len(names):
         raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names; which is right?")
     return names
 

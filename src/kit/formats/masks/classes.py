@@ -20,7 +20,6 @@ HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 LONGEST = 1000  # characters of a line
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default
 
-WHITES = (IGNORED, HIGHEST_ID)  # white in images of 8 bits, and of 16
 LISTED = 8  # the number of values that an error message names
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
@@ -120,8 +119,7 @@ def decide_entries(
 ) -> list[Entry]:
     """Return which pixel value stands for which class.
 
-    If all masks have only 0 and 255, they are black and white: classes 0 and 1. Otherwise 255 is ignored. If all
-    colours of a table are greys, the masks may contain these greys or the ids; whichever occurs more often is used.
+    If all masks have only 0 and 255, they are black and white: classes 0 and 1. Otherwise 255 is ignored.
 
     Args:
         named: the classes that a table or the user names, whose ids are their indices; None if nothing names them.
@@ -132,20 +130,13 @@ def decide_entries(
     Raises:
         UserError: the values are ambiguous. The message asks for `--data.ids`.
     """
-    greys = [entry.colour[0] for entry in named or () if entry.colour and len(set(entry.colour)) == 1]
-    only_greys = named is not None and len(greys) == len(named)
-    if named is not None and len(named) != 2 and not only_greys:
+    if named is not None and len(named) != 2:
         return list(named)
     files = read()
     values = frozenset().union(*files) - set(ignored)
-    if named is not None and only_greys and len(values & set(greys)) > len(values & {entry.id for entry in named}):
-        return [entry._replace(id=grey) for entry, grey in zip(named, greys, strict=True)]
-    if named is not None and len(named) != 2:
-        return list(named)
-    for white in WHITES:
-        if values == {0, white}:
-            black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
-            return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, white), strict=True)]
+    if values == {0, IGNORED}:
+        black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
+        return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, IGNORED), strict=True)]
     with_ids = [found for found in files if any(0 < value < IGNORED for value in found)]
     only_white = files.get(frozenset({0, IGNORED}))
     if IGNORED in values and only_white and with_ids and not any(IGNORED in found for found in with_ids):

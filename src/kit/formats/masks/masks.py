@@ -71,7 +71,8 @@ class MaskFiles(Files):
         if has_other_aspect(mask, upright):
             raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
-        plane = resize_mask(torch.from_numpy(mask), size)
+        # Each pixel gets the value of the nearest one, by the centres of pixels.
+        plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
         height, width = pixels.shape[1:]
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
@@ -126,11 +127,6 @@ def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
 def describe_size(size: Sequence[int]) -> str:
     """Return a height and width in words."""
     return f"{size[0]} high and {size[1]} wide"
-
-
-def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 [H W] to uint8 [size]. Each pixel gets the value of the nearest one, by the centres of pixels."""
-    return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
 
 
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
