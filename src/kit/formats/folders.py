@@ -6,7 +6,7 @@ A folder stands for a split if its name is one of `SPLITS`, as `valid`, or conta
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -158,9 +158,7 @@ class FaultCollector:
         self.faults.append(Fault(kind, "error", str(file), line, message))
 
 
-def groups_by_name(
-    paths: Sequence[Path], pattern: str | None, report: FaultCollector | None = None
-) -> list[str] | None:
+def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:
     """Return the group of each file: the first group of a regular expression, searched in the file's name.
 
     Args:

@@ -117,8 +117,7 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
     undivided = [file for file in files if file.split is None]
     groups = {split: [file for file in files if file.split == split] for split in SPLITS}
     shared = [file for file in undivided if file.is_partner]  # masks in one folder, of images in folders by split
-    kinds = {file.is_partner for file in undivided}
-    if not any(groups.values()) or (not groups["train"] and kinds >= {False, True}):
+    if not any(groups.values()) or (not groups["train"] and {False, True} <= {f.is_partner for f in undivided}):
         groups["train"] = undivided
     result = {split: _match(group, shared, partners) for split, group in groups.items() if group}
     lists = split_lists(root, partners.lists) if groups["train"] is undivided else {}

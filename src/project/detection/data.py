@@ -19,6 +19,7 @@ from kit.formats.boxes import coco, voc, yolo
 from kit.formats.boxes.annotation import BoxSplit, Reading, clean_split, missing_annotation
 from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
+from kit.formats.pairs import XML_FILES, find_pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import unreadable
 from kit.ground.errors import BrokenFiles, UserError
@@ -226,7 +227,7 @@ class Voc(Annotated):
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.crowds = crowds
-        self.parts = voc.find(self.root)
+        self.parts = find_pairs(self.root, XML_FILES)
 
     def read(self, split: str) -> Reading:
         return voc.read(self.parts[split])

@@ -10,6 +10,7 @@ from PIL import Image
 from kit.formats.boxes import coco, voc, yolo
 from kit.formats.boxes.annotation import Reading
 from kit.formats.folders import images
+from kit.formats.pairs import XML_FILES, find_pairs
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 from project.detection import DigitScenes
@@ -64,7 +65,7 @@ def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in texts.items():
         Path(f"{name}.xml").write_text(text)
         Image.new("L", (4, 4)).save(f"{name}.png")
-    found = voc.read(voc.find(Path())["train"])
+    found = voc.read(find_pairs(Path(), XML_FILES)["train"])
     words = {Path(fault.file).stem: fault.message for fault in faults_of(found)}
     assert {"bomb", "codec", "long", "many"} <= set(words) <= {"bomb", "codec", "long", "many", "size"}
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]

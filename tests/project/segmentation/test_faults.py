@@ -260,8 +260,8 @@ def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():
 
 TURNED = [  # the stored size, orientation, and the mask's size
     ((18, 26), 1, (18, 26), ""),
-    ((18, 26), 3, (18, 26), "taken for after"),
-    ((20, 20), 6, (20, 20), "taken for after"),
+    ((18, 26), 3, (18, 26), "after that, as assumed"),
+    ((20, 20), 6, (20, 20), "after that, as assumed"),
     ((18, 26), 6, (26, 18), ""),
     ((18, 26), 6, (18, 26), "turned too"),
 ]

@@ -102,8 +102,7 @@ class BoxSplit(NamedTuple):
 
     def count_faults(self) -> str:
         """Return the kinds of faults and their numbers, the most frequent first: `box-out-of-bounds 7, crowd 1`."""
-        kinds = Counter(fault.kind for fault in self.faults)
-        return ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        return ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in self.faults).most_common())
 
     def crowds(self) -> dict[str, tuple[int, int]]:
         """Return, for each class with crowds, the number of its crowds and of all its boxes."""

@@ -1,4 +1,4 @@
-"""Read boxes from Pascal VOC's files: an XML file for each image.
+"""Read boxes from Pascal VOC's files: an XML file for each image, which `kit.formats.pairs` finds.
 
 Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last; others count from 0. The
 difference is at most one pixel, and no file says which it is. `difficult` objects are read as crowds: they are ignored,
@@ -9,15 +9,10 @@ import re
 from pathlib import Path
 
 from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
-from kit.formats.pairs import XML_FILES, Pairs, find_pairs
+from kit.formats.pairs import Pairs
 from kit.formats.text import number, read_xml, unreadable
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
-
-
-def find(root: Path) -> dict[str, Pairs]:
-    """Return the images and XML files of each split; for the layouts see `kit.formats.pairs`."""
-    return find_pairs(root, XML_FILES)
 
 
 def read(pairs: Pairs) -> Reading:

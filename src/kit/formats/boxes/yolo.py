@@ -57,11 +57,10 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     for file in (*yamls, root / "obj.data"):
         if file.is_file():
             return _listed_layout(file, names)
-    image_folder = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
-    parents = (image_folder, root)
-    splits = {split: folder for parent in parents for split, folder in split_folders(parent).items() if folder}
+    inner = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
+    splits = {split: folder for parent in (inner, root) for split, folder in split_folders(parent).items() if folder}
     class_names = list(names or ()) or _listed_classes(root, splits.values())
-    return Layout({split: images(folder) for split, folder in (splits or {"train": image_folder}).items()}, class_names)
+    return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
 
 
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
@@ -133,8 +132,8 @@ def _text_file(image: Path) -> Path:
     """
     parts = image.parent.parts
     index = max((i for i, part in enumerate(parts) if part.lower() == "images"), default=None)
-    names = ("labels", "Labels") if index is not None else ()
-    usual = [Path(*parts[:index], name, *parts[index + 1 :]) for name in names]
+    labels = () if index is None else ("labels", "Labels")
+    usual = [Path(*parts[:index], name, *parts[index + 1 :]) for name in labels]
     near = [image.parent, image.parent / "labels", image.parent.parent / "labels"]
     texts = [folder / f"{image.stem}.txt" for folder in (*usual, *near)]
     return next((text for text in texts if text.is_file()), texts[0])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import MaskImages, is_grey, read_values
+from kit.formats.masks.mask_images import PACKING, MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
@@ -52,8 +52,7 @@ def read_table(file: Path) -> list[Entry]:
     """
     entries: list[Entry] = []
     names: dict[int, str] = {}
-    for number, raw in enumerate(read_text(file, MAX_CONFIG_BYTES).splitlines(), 1):
-        line = raw.strip()
+    for number, line in enumerate(map(str.strip, read_text(file, MAX_CONFIG_BYTES).splitlines()), 1):
         if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
             continue
         if len(line) > LONGEST:
@@ -82,9 +81,8 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
     """
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
-    colours = {entry.colour: number for entry, number in numbers.items() if entry.colour is not None}
-    packed = {red << 16 | green << 8 | blue: number for (red, green, blue), number in colours.items()}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(packed.items())) or None)
+    colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
+    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())) or None)
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:

@@ -107,8 +107,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
         what = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(_fault("mask-size-mismatch", file, f"{what}; draw it at the image's size", severity))
     if orientation != 1 and (mask.shape == stored or stored == upright):
-        how = "the mask has the size before that, and is turned too"
-        if stored == upright:
-            how = "its size does not show if the mask was drawn before or after that; it is taken for after"
+        by_size = "the mask has the size before that, and is turned too"
+        how = by_size if stored != upright else "its size does not show if the mask was drawn after that, as assumed"
         faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {how}; look at one", "warning"))
     return faults

@@ -11,13 +11,15 @@ from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
+PACKING = np.array([1 << 16, 1 << 8, 1])  # a colour @ PACKING is its red, green and blue in one number
+
 
 @dataclass(frozen=True)
 class MaskImages:
     """Read mask files by a table of pixel values. Values that are not in the table have no class.
 
     numbers: `(pixel value, class number)` of index, palette and grey masks; the class number is 255 for ignored values.
-    colours: `(red << 16 | green << 8 | blue, class number)`, sorted; None if no colours are known.
+    colours: `(colour @ PACKING, class number)`, sorted; None if no colours are known.
     """
 
     numbers: tuple[tuple[int, int], ...]
@@ -39,7 +41,7 @@ class MaskImages:
     def classes(self, values: np.ndarray) -> np.ndarray:
         """Return class numbers, uint8 [h w], for the result of `read_values`."""
         if values.ndim == 3 and self.colours is not None:
-            return _look_up(_packed(values), self.colours)
+            return _look_up(values @ PACKING, self.colours)
         if values.ndim == 3:
             return np.full(values.shape[:2], UNKNOWN, np.uint8) if not is_grey(values) else self.classes(values[..., 0])
         if values.dtype == np.uint8:
@@ -85,12 +87,6 @@ def read_values(path: Path) -> np.ndarray:
         if image.mode == "F":
             raise BrokenFiles(f"{path}: a mask of floating-point numbers; save ids as whole numbers")
         return np.asarray(image).astype(np.int32) if image.mode[0] == "I" else np.asarray(image.convert("RGB"))
-
-
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Pack colours uint8 [... 3] into int32 [...]: red << 16 | green << 8 | blue."""
-    wide = colours.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def is_grey(colours: np.ndarray) -> bool:

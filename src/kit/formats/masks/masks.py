@@ -78,9 +78,8 @@ class MaskFiles(Files):
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def is_truncated(self, index: int) -> bool:
-        truncated = super().is_truncated(index)
         self.reader.read_known(self.targets[index])
-        return truncated
+        return super().is_truncated(index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
