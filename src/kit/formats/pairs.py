@@ -117,7 +117,7 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
     undivided = [file for file in files if file.split is None]
     groups = {split: [file for file in files if file.split == split] for split in SPLITS}
     shared = [file for file in undivided if file.is_partner]  # masks in one folder, of images in folders by split
-    if not any(groups.values()) or (not groups["train"] and {False, True} <= {f.is_partner for f in undivided}):
+    if not any(groups.values()) or (not groups["train"] and _match(undivided, [], partners).images):
         groups["train"] = undivided
     result = {split: _match(group, shared, partners) for split, group in groups.items() if group}
     lists = split_lists(root, partners.lists) if groups["train"] is undivided else {}
@@ -128,7 +128,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     """Return the images and partners below a folder, sorted. image_folders: as `Partners.folders`."""
     words = "|".join(word for spellings in SPLITS.values() for word in spellings)
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
-    folder_of: dict[tuple[Path, str | None, bool], Path] = {}
+    folder_of: dict[tuple[str | None, bool], Path] = {}
 
     @cache
     def splits_in(folder: Path) -> dict[Path | None, str]:
@@ -148,9 +148,9 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if (split and new_split) or None not in (kind, new_kind) or new_split is new_kind is None:
             return split, kind, start
         split, kind = split or new_split, kind if new_kind is None else new_kind
-        if new_kind is not None and (other := folder_of.setdefault((folder.parent, split, kind), folder)) != folder:
-            both = f"{other.name}/ and {folder.name}/ both have {partners.noun if kind else 'images'}"
-            raise UserError(f"{folder.parent}: {both}; {partners.remedy}")
+        if kind is not None and (other := folder_of.setdefault((split, kind), folder)) != folder:
+            both = f"{other.relative_to(root)}/ and {folder.relative_to(root)}/"
+            raise UserError(f"{root}: {both} both have {partners.noun if kind else 'images'}; {partners.remedy}")
         return split, kind, folder
 
     files = []
