@@ -80,7 +80,7 @@ def scenes(draw):
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(scenes(), min_size=1, max_size=3))
-def test_one_scene_in_every_format_gives_the_same_samples(tiny, drawn):
+def test_all_formats_give_the_same_samples(tiny, drawn):
     some = [tiny.Picture(name=f"{number}.jpg", **scene) for number, scene in enumerate(drawn)]
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as root:
@@ -93,7 +93,7 @@ def test_one_scene_in_every_format_gives_the_same_samples(tiny, drawn):
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize("kind", [Coco, Voc])
-def test_boxes_made_on_the_unturned_image_turn_with_it(tiny, tmp_path, kind, orientation):
+def test_boxes_drawn_before_exif_rotation_are_rotated(tiny, tmp_path, kind, orientation):
     """Identity by pixels: the box is where the white rectangle is that was painted into the file."""
     box = (3, 5, 9, 16)  # of an image that lies in its file 20 high and 30 wide
     raw = np.zeros((20, 30, 3), np.uint8)
@@ -130,7 +130,7 @@ def test_boxes_made_on_the_unturned_image_turn_with_it(tiny, tmp_path, kind, ori
         (Yolo, (24, 30), 0, 0),
     ],
 )
-def test_where_no_size_says_which_way_up_boxes_are_it_is_said(tiny, tmp_path, kind, size, orientation, faults):
+def test_unknown_orientation_of_boxes_is_reported(tiny, tmp_path, kind, size, orientation, faults):
     some = [tiny.Picture("1.jpg", size, orientation=orientation), tiny.Picture("2.jpg", size)]
     some.append(tiny.Picture("3.jpg", size, [], [], orientation))
     write(tiny, kind, tmp_path, some)
@@ -276,7 +276,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("kind", "layout"), LAYOUTS, ids=lambda value: getattr(value, "__name__", None))
-def test_the_layout_is_found_by_its_root_alone(tiny, tmp_path, kind, layout):
+def test_each_layout_is_found_from_its_root(tiny, tmp_path, kind, layout):
     layout(tiny, tmp_path)
     data = kind(root=str(tmp_path))
     assert data.class_names == tiny.CLASSES
@@ -291,7 +291,7 @@ def test_the_layout_is_found_by_its_root_alone(tiny, tmp_path, kind, layout):
     assert list(data.annotation_faults()) == []
 
 
-def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
+def test_ambiguous_layouts_are_refused(tiny, tmp_path):
     for name in ("a.json", "b.json"):
         tiny.coco(tmp_path / name, tiny.pictures(2))
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? --data\.train FILE"):
@@ -315,7 +315,7 @@ def test_what_is_ambiguous_is_asked_for(tiny, tmp_path):
     assert Yolo(root=str(tmp_path / "y"), names=["a", "b", "c"]).class_names == ["a", "b", "c"]
 
 
-def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
+def test_boxes_slightly_outside_are_not_taken_for_corners(tiny, tmp_path):
     """Each would lie in the image were its size a corner, but taken so, two stick out by three pixels alone."""
     boxes = [(5, 5, 25, 25), (4, 3, 67, 43), (6, 5, 67, 51)]
     some = [tiny.Picture("1.jpg", (48, 64), boxes, ["cat"] * 3)]
@@ -326,7 +326,7 @@ def test_boxes_that_stick_out_a_little_are_no_corners(tiny, tmp_path):
     assert [fault.kind for fault in data.annotation_faults()] == ["box-out-of-bounds"] * 2
 
 
-def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path):
+def test_coco_crowds_id_gaps_parents_and_empty_images(tiny, tmp_path):
     some = [tiny.Picture("1.jpg", crowd=[True, False]), tiny.Picture("2.jpg", boxes=[], names=[])]
     some.append(tiny.Picture("3.jpg"))
     tiny.save(tmp_path, some)
@@ -342,7 +342,7 @@ def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path
     assert found(Voc(root=str(tmp_path))) == written(some)  # difficult objects are ignored as crowds are
 
 
-def test_a_yolo_line_may_be_a_polygon_and_pose_points_are_none(tiny, tmp_path):
+def test_yolo_polygons_and_keypoints(tiny, tmp_path):
     tiny.Picture("1.jpg", (20, 40)).save(tmp_path)
     (tmp_path / "1.txt").write_text("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n")
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
@@ -459,7 +459,7 @@ FAULTS = [  # format, kind, change, where, line
 
 
 @pytest.mark.parametrize(("kind", "fault", "change", "file", "line"), FAULTS)
-def test_every_fault_is_found_where_it_is_and_no_other(tiny, tmp_path, kind, fault, change, file, line):
+def test_each_planted_fault_is_found_alone(tiny, tmp_path, kind, fault, change, file, line):
     write(tiny, kind, tmp_path, tiny.pictures(6))
     assert list(kind(root=str(tmp_path)).annotation_faults()) == []
     change(tmp_path)
@@ -487,7 +487,7 @@ def test_every_fault_is_found_where_it_is_and_no_other(tiny, tmp_path, kind, fau
             assert len(boxes) == len(target["labels"]) == len(target["crowd"])
 
 
-def test_where_nothing_sensible_is_left_the_run_ends(tiny, tmp_path):
+def test_unusable_data_stop_the_run(tiny, tmp_path):
     write(tiny, Yolo, tmp_path, tiny.pictures(3))
     for number in range(3):
         text(number, "0 12 10 4 8\n0 13 10 4 8\n")(tmp_path)
@@ -515,7 +515,7 @@ def test_where_nothing_sensible_is_left_the_run_ends(tiny, tmp_path):
             kind(root="empty").class_names  # noqa: B018
 
 
-def test_training_on_no_box_at_all_ends_the_run(tiny, tmp_path):
+def test_training_without_boxes_stops_the_run(tiny, tmp_path):
     yolo_halves(tiny, tmp_path, "images/{}", "elsewhere/{}")
     (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog, owl]\n")
     with pytest.raises(
@@ -526,7 +526,7 @@ def test_training_on_no_box_at_all_ends_the_run(tiny, tmp_path):
     assert sum(Yolo(root=str(tmp_path)).class_counts) == 7
 
 
-def test_a_labels_folder_is_found_in_either_case_of_letters(tiny, tmp_path):
+def test_labels_folder_may_be_capitalised(tiny, tmp_path):
     tiny.save(tmp_path / "Images" / "TRAIN", tiny.pictures(3))
     tiny.yolo(tmp_path / "Labels" / "TRAIN", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
@@ -549,7 +549,7 @@ def test_a_labels_folder_is_found_in_either_case_of_letters(tiny, tmp_path):
         ("names: [katze, b\xe4r]", ":2: not UTF-8; save the file in that encoding"),
     ],
 )
-def test_what_is_wrong_in_a_yaml_file_is_one_line(tiny, tmp_path, names, said):
+def test_invalid_yaml_is_reported_in_one_line(tiny, tmp_path, names, said):
     yolo_halves(tiny, tmp_path, "images/{}", "labels/{}")
     (tmp_path / "data.yaml").write_bytes(f"train: images/train\n{names}\n".encode("latin-1"))
     with pytest.raises(UserError, match=rf"data\.yaml.*{said}") as raised:
@@ -557,7 +557,7 @@ def test_what_is_wrong_in_a_yaml_file_is_one_line(tiny, tmp_path, names, said):
     assert "\n" not in str(raised.value)
 
 
-def test_a_mark_of_windows_and_an_export_without_val(tiny, tmp_path):
+def test_byte_order_mark_and_missing_val(tiny, tmp_path):
     yolo_halves(tiny, tmp_path, "{}/images", "{}/labels")
     content = "names: [cat, dog, owl]\ntrain: ../train/images\nval: ../valid/images\n"
     (tmp_path / "data.yaml").write_text(content, encoding="utf-8-sig")
@@ -574,7 +574,7 @@ def test_a_mark_of_windows_and_an_export_without_val(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_report_shows_the_image_and_the_box(tiny, tmp_path, kind):
+def test_report_shows_image_and_box(tiny, tmp_path, kind):
     """A picture as small as this one keeps its size, and the box has a red frame."""
     some = [tiny.Picture("1.png", (24, 30), [(3, 4, 14, 18), (10, 8, 34, 20)])]
     write(tiny, kind, tmp_path, some)

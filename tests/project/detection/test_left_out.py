@@ -35,7 +35,7 @@ def test_crowds_are_counted_by_class(tiny, kind):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", [Coco, Voc])
-def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind):
+def test_class_with_only_crowds_is_an_error_unless_used_as_objects(tiny, kind):
     root = crowded(tiny, kind, [[True, False], [True, False]])
     with pytest.raises(UserError, match=r"all annotations of 'cat' are crowds.*--data\.crowds objects"):
         _ = kind(root=root, **STATISTICS).class_counts
@@ -45,7 +45,7 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects(tiny, kind)
     assert "crowd" not in {one.kind for one in kind(root=root, crowds="objects", **STATISTICS).annotation_faults()}
 
 
-def test_numbers_as_text_are_numbers_in_coco(tiny):
+def test_coco_numbers_may_be_text(tiny):
     file = tiny.coco(Path("data/all.json"), tiny.pictures(6))
     tiny.save(Path("data"), tiny.pictures(6))
     numbers = Coco(root="data", **STATISTICS).load_split("train").targets
@@ -56,7 +56,7 @@ def test_numbers_as_text_are_numbers_in_coco(tiny):
 
 
 @pytest.mark.parametrize("bbox", ["1234", [1, 2, 3, "four"], [1, 2, 3, True], {"x": 1, "y": 2, "w": 3, "h": 4}])
-def test_a_bbox_that_is_no_four_numbers_is_named(tiny, bbox):
+def test_invalid_bbox_is_named(tiny, bbox):
     file = tiny.coco(Path("data/all.json"), tiny.pictures(2))
     tiny.save(Path("data"), tiny.pictures(2))
     content = json.loads(file.read_text())
@@ -66,7 +66,7 @@ def test_a_bbox_that_is_no_four_numbers_is_named(tiny, bbox):
         Coco(root="data", **STATISTICS).load_split("train")
 
 
-def test_two_categories_of_one_name_are_one_class_and_said(tiny):
+def test_categories_of_one_name_are_joined_and_reported(tiny):
     file = tiny.coco(Path("data/all.json"), tiny.pictures(6))
     tiny.save(Path("data"), tiny.pictures(6))
     file.write_text(file.read_text().replace('"name": "dog"', '"name": "cat "'))
@@ -109,7 +109,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("names", "wanted"), NAMES)
-def test_class_names_in_yaml_are_text(tiny, names, wanted):
+def test_yaml_class_names_stay_text(tiny, names, wanted):
     tiny.save(Path("data"), tiny.pictures(3))
     tiny.yolo(Path("data"), tiny.pictures(3))
     Path("data/data.yaml").write_text(f"train: .\nnames: {names}\nnc: '3'\n")
@@ -120,7 +120,7 @@ def test_class_names_in_yaml_are_text(tiny, names, wanted):
         Yolo(root="data")
 
 
-def test_one_name_twice_in_yaml_is_one_class_and_said(tiny):
+def test_repeated_yaml_name_is_joined_and_reported(tiny):
     tiny.save(Path("data"), tiny.pictures(6))
     tiny.yolo(Path("data"), tiny.pictures(6))
     Path("data/data.yaml").write_text("train: .\nnames: [cat, cat, owl]\n")
@@ -139,7 +139,7 @@ LINES = [  # on an image of 40 by 20
 
 
 @pytest.mark.parametrize(("line", "box", "kind"), LINES)
-def test_what_sticks_out_of_an_image_in_yolo_is_cut_on_every_side(tiny, line, box, kind):
+def test_yolo_boxes_outside_are_clipped_on_every_side(tiny, line, box, kind):
     tiny.Picture("1.jpg", (20, 40)).save(Path("data"))
     Path("data/1.txt").write_text(f"{line}\n0 0.5 0.5 0.5 0.5\n")
     Path("data/classes.txt").write_text("cat\n")

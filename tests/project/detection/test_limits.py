@@ -30,13 +30,13 @@ def faults_of(reading: Reading) -> list[Fault]:
         ("train: .\nnames: [a]\n" + "# " * 2**20, "bytes"),
     ],
 )
-def test_a_data_yaml_beyond_a_limit(text: str, word: str) -> None:
+def test_data_yaml_beyond_limits_is_refused(text: str, word: str) -> None:
     Path("data.yaml").write_text(text)
     with pytest.raises(UserError, match=word):
         yolo.find(Path())
 
 
-def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_files_beyond_limits_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yolo, "MAX_ANNOTATION_BYTES", 100)
     for name in ("a", "b", "c"):
         Image.new("L", (4, 4)).save(f"{name}.png")
@@ -51,7 +51,7 @@ def test_labels_that_are_pipes_or_too_long(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xml_beyond_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kit.formats.text.MAX_ANNOTATION_BYTES", 2_000_000)
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
@@ -71,7 +71,7 @@ def test_xml_beyond_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
 
 
-def test_numbers_that_no_float_holds() -> None:
+def test_huge_number_is_reported() -> None:
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 10**400, 1]}
     image = {"id": 1, "file_name": "a.png", "height": 4, "width": 4}
     parts = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
@@ -81,7 +81,7 @@ def test_numbers_that_no_float_holds() -> None:
     assert [fault.kind for fault in faults_of(found)] == ["annotation-unreadable"]
 
 
-def test_more_scenes_than_can_be_drawn_are_refused() -> None:
+def test_too_many_scenes_are_refused() -> None:
     for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000))):
         with pytest.raises(UserError, match="too many to draw"):
             data.load_split("train")

@@ -72,7 +72,7 @@ def test_polygons_and_run_lengths_draw_the_same(form):
     assert (second == 0).all()
 
 
-def test_later_annotations_lie_over_earlier_ones_and_crowds_are_ignored():
+def test_later_annotations_cover_earlier_ones_and_crowds_are_ignored():
     left = np.zeros((6, 8), np.uint8)
     left[:, :3] = 1
     later = [
@@ -95,7 +95,7 @@ def test_class_names_and_counts():
     assert data.class_counts == [2 * 48 - 12, 0, 12] and data.in_channels == 3
 
 
-def test_the_classes_are_those_of_train():
+def test_classes_come_from_train():
     for split, listed in (("test", CATEGORIES[:1]), ("train", CATEGORIES)):  # the test has no rim
         file = f"root/annotations/instances_{split}.json"
         root = write([annotation(7, [SQUARE])], file, f"root/{split}", categories=listed)
@@ -120,7 +120,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts(name):
+def test_each_layout_is_found(name):
     for file, images in LAYOUTS[name]:
         root = write([annotation(7, [SQUARE])], file, images)
     if name == "archive":
@@ -136,7 +136,7 @@ def test_layouts(name):
     assert list(data.annotation_faults()) == []
 
 
-def test_what_could_mean_two_things_is_asked_for():
+def test_ambiguous_json_files_are_refused():
     root = write([], "root/a.json")
     write([], "root/b.json")
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? --data\.train FILE"):
@@ -147,14 +147,14 @@ def test_what_could_mean_two_things_is_asked_for():
         CocoMasks(root="empty")
 
 
-def test_boxes_alone_are_no_masks():
+def test_boxes_without_segmentation_are_refused():
     root = write([{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 3, 3]}])
     with pytest.raises(UserError, match=r"nothing in it can be drawn as a mask \(annotation 4: it has no segmentation"):
         masks(root)
 
 
 @pytest.mark.parametrize("text", ["{", '{"images": []}', "[]", '{"images": 3, "annotations": [], "categories": []}'])
-def test_what_is_not_coco_is_said(text):
+def test_file_that_is_not_coco_is_reported(text):
     Path("root").mkdir()
     Path("root/x.json").write_text(text)
     with pytest.raises(BrokenFiles, match=r"x\.json.*(broken JSON|no list of)"):
@@ -163,7 +163,7 @@ def test_what_is_not_coco_is_said(text):
     assert [fault.kind for fault in faults] == ["annotation-unreadable"]
 
 
-def test_an_image_turned_by_exif_has_its_annotations_where_they_were_drawn():
+def test_annotations_of_exif_rotated_images():
     for size in ((6, 8), (8, 6)):
         root = write([annotation(7, [[1.0, 1.0, 4.0, 1.0, 4.0, 4.0, 1.0, 4.0]])])
         content = json.loads((root / "annotations.json").read_text())

@@ -24,7 +24,7 @@ def kinds(root: Path, **options) -> list[tuple[str, str, str]]:
     return [(fault.kind, fault.severity, Path(fault.file).name) for fault in faults]
 
 
-def test_clean_masks_have_none(root):
+def test_clean_masks_have_no_faults(root):
     assert kinds(root) == []
 
 
@@ -56,13 +56,13 @@ PLANTS = {
 
 
 @pytest.mark.parametrize("kind", PLANTS)
-def test_each_is_found(root, kind):
+def test_each_planted_mask_fault_is_found(root, kind):
     plant, severity, name = PLANTS[kind]
     plant(root / "trainannot" / "4.png")
     assert kinds(root) == [(kind, severity, name)]
 
 
-def test_a_split_whose_masks_do_not_match(root):
+def test_split_whose_masks_do_not_match(root):
     for path in (root / "valannot").iterdir():
         path.rename(path.with_name(f"x{path.name}"))
     wanted = [("mask-missing", "error", f"{n}.png") for n in range(3)]
@@ -77,7 +77,7 @@ def test_a_split_whose_masks_do_not_match(root):
         MaskFolder(root=str(root)).setup("fit")
 
 
-def test_a_test_split_without_masks_is_left_out_and_said(root):
+def test_test_split_without_masks_is_left_out_with_a_warning(root):
     (root / "val").rename(root / "test")
     for path in (root / "valannot").iterdir():
         path.unlink()
@@ -86,18 +86,18 @@ def test_a_test_split_without_masks_is_left_out_and_said(root):
         assert MaskFolder(root=str(root)).load_split("test") is None
 
 
-def test_a_smaller_mask_of_the_same_aspect_is_a_warning(root):
+def test_smaller_mask_of_the_same_aspect_is_a_warning(root):
     Image.fromarray(ids(9, 13)).save(root / "trainannot" / "4.png")
     assert kinds(root) == [("mask-size-mismatch", "warning", "4.png")]
 
 
-def test_the_message_names_the_ids(root):
+def test_message_names_the_unknown_ids(root):
     Image.fromarray(ids(value=7, corner=77)).save(root / "trainannot" / "4.png")
     (fault,) = MaskFolder(root=str(root)).annotation_faults()
     assert fault.message == "ids 7, 77 of no class; give --data.class_names or --data.ids, or add them to --data.ignore"
 
 
-def test_colours_that_no_table_tells_are_found_in_every_mask(root):
+def test_unknown_colours_are_found_in_every_mask(root):
     (root / "classes.txt").unlink()
     for path in root.glob("*annot/*.png"):
         Image.new("RGB", (26, 18), (1, 2, 3)).save(path)
@@ -190,11 +190,11 @@ COCO_PLANTS.append((change("annotations", segmentation=EMPTY), [("mask-empty", "
 
 
 @pytest.mark.parametrize(("plant", "wanted"), COCO_PLANTS)
-def test_each_is_found_in_coco(plant, wanted):
+def test_each_planted_coco_fault_is_found(plant, wanted):
     assert coco(plant) == wanted
 
 
-def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicate(root):
+def test_copies_of_an_image_are_conflicts_or_duplicates_by_their_masks(root):
     for folder in (root / "train", root / "trainannot"):
         for name in ("7.png", "8.png", "9.png"):
             (folder / name).write_bytes((folder / "1.png").read_bytes())
@@ -210,20 +210,20 @@ def test_one_image_with_two_masks_is_a_conflict_and_with_the_same_one_a_duplicat
 
 
 @pytest.mark.parametrize("height", [None, 0, 10**9])
-def test_where_the_size_is_no_size_the_image_has_its_own(height):
+def test_invalid_size_in_json_is_replaced_by_the_image_size(height):
     coco(change("images", height=height))
     data = CocoMasks(root="root", image_size=None)
     assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.document("train").faults) <= 1
 
 
-def test_a_faulty_shape_is_named():
+def test_faulty_shape_is_named():
     folder = Path("root/images")
     coco(change("annotations", segmentation=[[2, 2, 2, 2, 2, 2]]))
     (fault,) = CocoMasks(root="root").annotation_faults()
     assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: not one pixel is inside")
 
 
-def test_a_class_that_few_masks_show_is_not_missing(tiny, monkeypatch):
+def test_class_in_few_masks_is_not_missing(tiny, monkeypatch):
     monkeypatch.setattr(masks, "COUNTED", 3)  # of 7 those at 0, 3 and 6
     root = tiny.folders(Path("few"), {"train": 7}, size=(4, 6))
     for number in range(7):
@@ -234,7 +234,7 @@ def test_a_class_that_few_masks_show_is_not_missing(tiny, monkeypatch):
     assert min(MaskFolder(root=str(root)).class_counts) > 0  # 99 is no class's, the others there count
 
 
-def test_masks_of_unknown_ids_make_no_class_missing(root):
+def test_unknown_ids_do_not_make_classes_missing(root):
     for path in root.glob("*annot/*.png"):
         Image.fromarray(ids(value=9, corner=1)).save(path)
     data = MaskFolder(root=str(root), class_names=["a", "b", "c"], mean=[0.5] * 3, std=[1.0] * 3)
@@ -247,7 +247,7 @@ def test_masks_of_unknown_ids_make_no_class_missing(root):
         _ = MaskFolder(root=str(root), class_names=["a", "b", "c"]).class_counts
 
 
-def test_classes_beside_a_shape_that_cannot_be_drawn_are_counted():
+def test_classes_beside_an_undrawable_shape_are_counted():
     def second(content, _):
         content["categories"].append({"id": 6, "name": "rim"})
         content["annotations"][1] |= {"category_id": 6}
@@ -268,7 +268,7 @@ TURNED = [  # the stored size, orientation, and the mask's size
 
 
 @pytest.mark.parametrize(("stored", "orientation", "drawn", "said"), TURNED)
-def test_what_exif_turns_is_said(root, stored, orientation, drawn, said):
+def test_masks_of_exif_rotated_images_are_reported(root, stored, orientation, drawn, said):
     image = Image.new("RGB", stored[::-1])
     image.getexif()[0x0112] = orientation
     image.save(root / "train" / "4.png", exif=image.getexif())

@@ -54,7 +54,7 @@ def test_crowds_are_counted_by_class():
     ]
 
 
-def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects():
+def test_class_with_only_crowds_is_an_error_unless_used_as_objects():
     """As CVAT writes every brush mask."""
     root = write([RIM, {**CELL, "iscrowd": 1}])
     with pytest.raises(UserError, match=r"all annotations of 'cell' are crowds.*--data\.crowds objects"):
@@ -66,7 +66,7 @@ def test_a_class_of_crowds_alone_is_an_error_unless_they_are_objects():
 
 
 @pytest.mark.filterwarnings("ignore:.*crowds are neither")
-def test_a_cache_on_disk_of_crowds_ignored_is_not_taken_for_objects():
+def test_disk_cache_depends_on_how_crowds_are_used():
     root = write([RIM, CELL, {**CELL, "image_id": 2, "iscrowd": 1}])
     for crowds, number in (("ignore", 255), ("objects", 2)):
         data = CocoMasks(root=root, crowds=crowds, cache="disk", **{**STATISTICS, "image_size": (6, 8)})
@@ -75,7 +75,7 @@ def test_a_cache_on_disk_of_crowds_ignored_is_not_taken_for_objects():
         assert data.samples["test"].read(1)[-1].unique().tolist() == [0, number]
 
 
-def test_numbers_as_text_are_numbers():
+def test_numbers_may_be_text():
     annotations = [
         {**RIM, "iscrowd": 0},
         {**CELL, "iscrowd": 0, "segmentation": {"size": [6, 8.0], "counts": [30, 18]}},
@@ -85,7 +85,7 @@ def test_numbers_as_text_are_numbers():
     assert torch.equal(planes("data"), numbers) and numbers[0].unique().tolist() == [0, 1, 2]
 
 
-def test_what_cannot_be_drawn_is_counted_by_kind():
+def test_undrawable_annotations_are_counted_by_kind():
     root = write([RIM, CELL, {**RIM, "segmentation": []}, {**RIM, "segmentation": []}, {**RIM, "image_id": 9}])
     with pytest.warns(UserWarning) as caught:
         planes(root)
@@ -94,12 +94,12 @@ def test_what_cannot_be_drawn_is_counted_by_kind():
     assert "image-missing 1, the first: there is no image of id 9" in messages
 
 
-def test_a_category_that_is_not_listed_ends_the_run():
+def test_unlisted_category_stops_the_run():
     with pytest.raises(UserError, match=r"all\.json: annotation 1: its category 4 is not listed"):
         planes(write([RIM, {**RIM, "category_id": 4}]))
 
 
-def test_two_categories_of_one_name_are_one_class_and_said():
+def test_categories_of_one_name_are_joined_and_reported():
     root = write([RIM, CELL], categories=[{"id": 3, "name": "rim"}, {"id": 7, "name": " rim "}])
     with pytest.warns(UserWarning, match="2 categories are named 'rim'"):
         assert planes(root)[0].unique().tolist() == [0, 1]

@@ -14,7 +14,7 @@ from kit.ground.errors import BrokenFiles, UserError
 from project.segmentation import DigitMasks
 
 
-def test_what_is_no_mask_is_never_opened() -> None:
+def test_special_files_are_not_opened_as_masks() -> None:
     os.mkfifo("pipe.png")
     Path("zero.png").symlink_to("/dev/zero")
     Path("folder.png").mkdir()
@@ -32,7 +32,7 @@ def _coco(**annotation: object) -> Path:
     return Path("train.json")
 
 
-def test_polygons_and_run_lengths_that_would_fill_memory() -> None:
+def test_shapes_that_would_fill_memory_are_refused() -> None:
     for segmentation, word in (
         ([[0, 0, 6000, 6000] * 2000], "outline"),
         ([[0, 0, 1e300, 5, 5, 5]], "outline"),
@@ -45,14 +45,14 @@ def test_polygons_and_run_lengths_that_would_fill_memory() -> None:
     assert not read(_coco(segmentation=many), Path()).faults
 
 
-def test_json_of_anyones() -> None:
+def test_hostile_json_is_refused() -> None:
     for text, word in (("[" * 5000, "nested"), ('{"images": ' + "9" * 5000 + "}", "digits"), ("é", "UTF-8")):
         Path("train.json").write_bytes(text.encode("latin-1"))
         with pytest.raises(BrokenFiles, match=word):
             read(Path("train.json"), Path())
 
 
-def test_a_class_table_beyond_a_limit() -> None:
+def test_class_table_beyond_limits_is_refused() -> None:
     Path("classes.txt").write_text("0, cat\n999999999, dog\n")
     with pytest.raises(UserError, match=r"classes\.txt:2: .*999999999"):
         read_table(Path("classes.txt"))
@@ -61,6 +61,6 @@ def test_a_class_table_beyond_a_limit() -> None:
         read_table(Path("classes.txt"))
 
 
-def test_more_scenes_than_can_be_drawn_are_refused() -> None:
+def test_too_many_scenes_are_refused() -> None:
     with pytest.raises(UserError, match="too many to draw"):
         DigitMasks(train=10**9).load_split("train")

@@ -85,7 +85,7 @@ MEANINGS = [
 
 
 @pytest.mark.parametrize(("options", "masks", "names", "numbers"), MEANINGS)
-def test_one_meaning_for_all_files(options, masks, names, numbers):
+def test_values_mean_the_same_in_all_files(options, masks, names, numbers):
     root = folder(masks)
     if numbers is None:
         with pytest.raises(UserError, match=r"1\.png: id 7 of no class"):
@@ -111,7 +111,7 @@ UNCLEAR = [
 
 
 @pytest.mark.parametrize(("options", "masks", "message"), UNCLEAR)
-def test_what_could_mean_two_things_is_asked_for_by_fit_and_by_check(options, masks, message):
+def test_ambiguous_values_are_refused_by_fit_and_check(options, masks, message):
     root = folder(masks)
     with pytest.raises(UserError, match=message) as raised:
         read(root, **options)
@@ -120,7 +120,7 @@ def test_what_could_mean_two_things_is_asked_for_by_fit_and_by_check(options, ma
     assert str(raised.value) in fault.message
 
 
-def test_every_file_is_looked_at():
+def test_every_mask_is_examined():
     """Not some, evenly spaced."""
     masks = [("L", [0, 1])] * 40
     masks[27] = ("L", [0, 255])
@@ -128,7 +128,7 @@ def test_every_file_is_looked_at():
         read(folder(masks))
 
 
-def test_masks_of_fractions_are_no_ids():
+def test_floating_point_masks_are_refused():
     root = folder([("L", [0, 1])])
     Path(f"{root}/trainannot/0.png").unlink()
     Image.fromarray(np.full((3, 2), 0.5, np.float32)).save(f"{root}/trainannot/0.tif")
@@ -148,14 +148,14 @@ def test_table_of_greys_names_colours_or_ids():
     ("table", "message"),
     [("0, sky\n70000, car\n", r"classes\.txt:2: .*70000"), ("0, sky\n3, car\n3, road\n", r":3: id 3 .*'car'")],
 )
-def test_ids_in_a_table_that_no_mask_can_tell_apart_are_said(table, message):
+def test_invalid_ids_in_a_table_are_refused(table, message):
     root = folder([("L", [0, 3])])
     Path(f"{root}/classes.txt").write_text(table)
     with pytest.raises(UserError, match=message):
         read(root)
 
 
-def test_a_checkpoint_keeps_the_meaning():
+def test_checkpoint_keeps_the_meaning_of_values():
     """Trained on black and white, tested on masks that are white alone, or that hold other ids."""
     options = {"image_size": None, "mean": [0.5] * 3, "std": [1.0] * 3}
     trained = MaskFolder(root=folder([("P", [0, 255]), ("P", [255, 0])]), **options)
@@ -171,7 +171,7 @@ def test_a_checkpoint_keeps_the_meaning():
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_on_ids_that_are_given(fit, tiny):
+def test_training_with_given_ids(fit, tiny):
     """Greys of 0, 128 and 255 are refused, and with `--data.ids` three classes are measured."""
     root = tiny.folders(Path("scenes"), {"train": 4, "val": 2}, size=(16, 16))
     (root / "classes.txt").unlink()
