@@ -52,7 +52,7 @@ class MaskFolder(ImageDataModule):
 
     Args:
         root: the data set's folder.
-        images, masks: the folders of each, below `root` or below each split's folder, where they are not found.
+        images, masks: the names of the folders of each, in `root` or in each split's folder, where they are not found.
         image_size: height and width; None keeps each image's own, and training then needs an augmentation that crops
             to one size. Evaluation then takes the images one at a time.
         keep_aspect: images are fitted into `image_size` and padded, instead of stretched.
