@@ -45,9 +45,7 @@ class Partners(NamedTuple):
     remedy: str
 
 
-MASK_REMEDY = (
-    "expected images/ and masks/, both with train/, val/ or none; or give --data.images FOLDER --data.masks FOLDER"
-)
+MASK_REMEDY = "expected images/ and masks/, both with train/, val/ or none; or --data.images NAME --data.masks NAME"
 XML_REMEDY = "expected JPEGImages/ and Annotations/, or train/ and val/ with both, of one data set: --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)
@@ -168,8 +166,8 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
     """Match the images of a split with its partners, or with those of all splits if it has none of its own."""
     ends = partners.ends
     pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
-    own = [file for file in group if file.is_partner]
-    files = {file.key: file.path for file in own or shared}
+    of_split = [file for file in group if file.is_partner]
+    files = {file.key: file.path for file in of_split or shared}
     if not files:  # images and masks in one folder, as `a.jpg` and `a_mask.png`
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
@@ -188,7 +186,7 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
     used = set(file_of.values())
     known = known if file_of else set()  # if nothing matches, each file may be a mask
     lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, known)]
-    is_shared = bool(shared) and not own  # the other files may belong to other splits
+    is_shared = bool(shared) and not of_split  # the other files may belong to other splits
     return Pairs(list(file_of), list(file_of.values()), lone_images, [] if is_shared else lone_files)
 
 

@@ -157,7 +157,7 @@ def test_error_if_no_mask_matches(files, message):
 
 def test_two_mask_folders_are_refused():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
-    with pytest.raises(UserError, match=r"labels/ and masks/ both.*--data.masks FOLDER"):
+    with pytest.raises(UserError, match=r"labels/ and masks/ both.*--data.masks NAME"):
         find_pairs(root, MASKS)
     assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 

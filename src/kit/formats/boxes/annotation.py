@@ -110,11 +110,7 @@ class BoxSplit(NamedTuple):
         return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
 
     def why_unusable(self, split: str) -> str:
-        """Return why too few boxes are left to train on or to measure.
-
-        Returns:
-            the reason, or an empty string if enough are left or no image can be read
-        """
+        """Return why too few boxes are left to use, or "" if enough are left or no image can be read."""
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # the search for images that cannot be decoded gives a better message
         counts = f" ({self.count_faults()})" if self.faults else ""

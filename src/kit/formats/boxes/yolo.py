@@ -156,14 +156,14 @@ def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
         entries = entry if isinstance(entry, list) else [entry]
         if not all(isinstance(path, str) for path in entries):
             raise UserError(f"{file}: {split} is {entry}, but must be a folder or a list of folders")
-        found = [_images_at(path, bases) for path in entries]
-        missing = [path for path, paths in zip(entries, found, strict=True) if paths is None]
+        listings = [_images_at(path, bases) for path in entries]
+        missing = [path for path, paths in zip(entries, listings, strict=True) if paths is None]
         if missing and (split == "train" or len(missing) < len(entries)):
             raise UserError(f"{file}: {split} is {missing[0]}, but nothing is at {(bases[0] / missing[0]).absolute()}")
         if missing:  # exports name all splits, even missing ones
             rank_zero_warn(f"{file}: no {split} images at {entry}")
         elif entries:
-            splits[split] = [image for paths in found for image in paths]
+            splits[split] = [image for paths in listings for image in paths]
     if "train" not in splits:
         raise UserError(f"{file}: no `train`; give its folder there")
     return Layout(splits, class_names, "kpt_shape" in content)

@@ -135,9 +135,9 @@ def decide_entries(
     if values == {0, IGNORED}:
         black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
         return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, IGNORED), strict=True)]
-    with_ids = [found for found in files if any(0 < value < IGNORED for value in found)]
+    with_ids = [content for content in files if any(0 < value < IGNORED for value in content)]
     only_white = files.get(frozenset({0, IGNORED}))
-    if IGNORED in values and only_white and with_ids and not any(IGNORED in found for found in with_ids):
+    if IGNORED in values and only_white and with_ids and not any(IGNORED in content for content in with_ids):
         both = f"{only_white} holds 0 and 255 alone, and {files[with_ids[0]]} holds smaller ids, as if 255 were ignored"
         raise UserError(f"{root}: {both}; write all masks alike, or list the values that are classes with --data.ids")
     if values == {IGNORED}:
@@ -158,8 +158,8 @@ def _numbered(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path
         values = sorted(frozenset().union(*files))
         listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
         odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
-        file = next(file for found, file in files.items() if odd in found)
-        held = f"the masks hold the values {listed} ({odd} in {file}), and nothing names the classes"
+        file = next(file for content, file in files.items() if odd in content)
+        problem = f"the masks hold the values {listed} ({odd} in {file}), and nothing names the classes"
         remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
-        raise UserError(f"{root}: {held}; {remedy}")
+        raise UserError(f"{root}: {problem}; {remedy}")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]
