@@ -1,6 +1,7 @@
 """Read data sets in the formats that people have: folders of images, COCO, Pascal VOC, YOLO and mask files.
 
 A reader lists the faults in a data set instead of raising them, so that `check` can report all of them. Read in this
-order: `folders` (finding images and splits by the names of folders), `coco` (COCO's JSON, for boxes and masks), the
-room `boxes` (COCO, VOC and YOLO) and the room `masks` (mask files, class tables and COCO).
+order: `folders` (finding images and splits by the names of folders), `text` (values, lines and XML), `paths` (finding
+the images that a file names), `pairs` (matching images with XML files or masks), `coco` (COCO's JSON, for boxes and
+masks), the room `boxes` (COCO, VOC and YOLO) and the room `masks` (mask files and COCO).
 """

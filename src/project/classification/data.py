@@ -1,7 +1,7 @@
 """Data modules of labelled images. The target of a sample is the index of its class in `class_names`."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from io import StringIO
@@ -19,7 +19,7 @@ from kit.formats.folders import (
     FaultCollector,
     data_folder,
     folders,
-    group_expression,
+    groups_by_name,
     images,
     images_beside_classes,
     split_folders,
@@ -90,18 +90,8 @@ class ImageFolder(ImageDataModule):
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
-        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=self._groups(paths))
-
-    def _groups(self, paths: Sequence[Path]) -> list[str] | None:
-        if self.group is None:
-            return None
-        expression, groups = group_expression(self.group), list[str]()
-        for path in paths:
-            match = expression.search(path.name)
-            if match is None or not match.groups():
-                self.complain("no-group", path, f"data.group '{self.group}' finds no group in the file name")
-            groups.append(match.group(1) if match and match.groups() else path.name)
-        return groups
+        groups = groups_by_name(paths, self.group, self.complain)
+        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
         self.complain.faults = faults = []  # from now on, faults are collected instead of raised

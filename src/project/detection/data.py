@@ -16,10 +16,13 @@ from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.boxes import Reading, coco, missing_annotation, unreadable, voc, yolo
-from kit.formats.boxes.cleaning import BoxSplit, clean_split
+from kit.formats.boxes import coco, voc, yolo
+from kit.formats.boxes.annotation import BoxSplit, Reading, clean_split, missing_annotation
 from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
-from kit.formats.folders import data_folder, groups_by_name, unlisted_images
+from kit.formats.folders import data_folder, groups_by_name
+from kit.formats.pairs import XML_FILES, find_pairs
+from kit.formats.paths import unlisted_images
+from kit.formats.text import unreadable
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
@@ -102,7 +105,7 @@ class Annotated(ImageDataModule):
         if split in self.sources and split not in self.readings:
             self.readings[split] = self.read(split)
             for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
-                annotation.crowd = [False] * len(annotation.crowd)
+                annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
         return self.readings.get(split)
 
     def find_class_names(self) -> list[str]:
@@ -207,9 +210,7 @@ class Coco(Annotated):
             try:
                 readings[split] = self.reading(split)
             except UserError as error:
-                line, _, message = str(error).removeprefix(f"{file}:").partition(" ")
-                line = line.rstrip(":")
-                yield unreadable(file, int(line) if line.isdigit() else None, message)
+                yield unreadable(file, error)
         yield from self.faults_of(readings)
         images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
@@ -229,7 +230,7 @@ class Voc(Annotated):
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.crowds = crowds
-        self.sources = voc.find(self.root)
+        self.sources = find_pairs(self.root, XML_FILES)
 
     def read(self, split: str) -> Reading:
         return voc.read(self.sources[split])

@@ -12,12 +12,20 @@ from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels, validate_size
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.coco import Crowds, crowds_alone, find, list_crowds
+from kit.formats.coco import Crowds, Document, crowds_alone, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
-from kit.formats.masks.class_tables import HIGHEST_ID, VOID_NAMES, Entry, find_table, read_table
-from kit.formats.masks.layouts import find_pairs, why_unpaired
-from kit.formats.masks.mask_images import MaskImages, make_reader
+from kit.formats.masks.classes import (
+    FILES,
+    HIGHEST_ID,
+    VOID_NAMES,
+    Entry,
+    decide_entries,
+    make_reader,
+    read_pixel_values,
+    read_table,
+)
+from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import (
     IGNORED,
     MAX_CLASSES,
@@ -28,7 +36,9 @@ from kit.formats.masks.masks import (
     image_and_mask,
     rarest_classes,
 )
-from kit.formats.masks.pixel_values import decide_entries, read_pixel_values
+from kit.formats.pairs import MASKS, find_pairs, why_unpaired
+from kit.formats.paths import first_file
+from kit.formats.text import unreadable
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
@@ -47,15 +57,15 @@ class MaskDataModule(ImageDataModule):
 
 
 class MaskFolder(MaskDataModule):
-    """Images and mask files, in separate folders or side by side. `layouts.find_pairs` describes the layouts.
+    """Images and mask files, in separate folders or side by side. See `kit.formats.pairs` for the layouts.
 
     The names of the classes come from `class_names`, from `colors`, from a class table in `root` (see
-    `class_tables.read_table`), or are their ids. If all files contain only 0 and 255, these are the classes 0 and 1.
+    `classes.read_table`), or are their ids. If all files contain only 0 and 255, these are the classes 0 and 1.
 
     Args:
         root: the folder of the data set.
-        images, masks: the folders of the images and masks, below `root` or the folder of each split, if they are not
-            found.
+        images, masks: the names of the folders of images and masks, in `root` or in the folder of each split, if they
+            are not found.
         image_size: the height and width; None keeps the size of each image. Training then needs an augmentation that
             crops to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
@@ -94,12 +104,12 @@ class MaskFolder(MaskDataModule):
                 raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
         if len(set(ids or ())) < len(ids or ()):
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
-        self.pairs = find_pairs(self.root, images, masks)
+        self.pairs = find_pairs(self.root, MASKS, images, masks)
         self._entries_of_checkpoint: list[Entry] | None = None
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, including ignored ones, see `kit.formats.masks.pixel_values`.
+        """The name of each pixel value, including ignored ones, see `kit.formats.masks.classes`.
 
         The names of a checkpoint are used, unless the data name other classes.
         """
@@ -113,7 +123,7 @@ class MaskFolder(MaskDataModule):
             named is None or _without_ids(named) == _without_ids(self._entries_of_checkpoint)
         ):
             return self._entries_of_checkpoint
-        masks = [mask for pairs in self.pairs.values() for mask in pairs.masks]
+        masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named(self) -> list[Entry] | None:
@@ -122,8 +132,8 @@ class MaskFolder(MaskDataModule):
             return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
-        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.masks[:1], *pairs.images[:1])]
-        table = find_table([self.root, *dict.fromkeys(first)])
+        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
+        table = first_file([self.root, *dict.fromkeys(first)], FILES)
         return read_table(table) if table else None
 
     def find_class_names(self) -> list[str]:
@@ -159,7 +169,7 @@ class MaskFolder(MaskDataModule):
         if pairs is None:
             return None
         if not pairs.images and not self._is_unlabelled(split):
-            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs)}; mend it, or take {split} away")
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; mend it, or take {split} away")
         if pairs.lone_images:
             number, first = len(pairs.lone_images), pairs.lone_images[0]
             warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
@@ -167,11 +177,11 @@ class MaskFolder(MaskDataModule):
             return None
         groups = groups_by_name(pairs.images, self.group)
         size, channels = self.image_size, self.in_channels
-        return MaskFiles(pairs.masks, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
+        return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
         """Return whether a split is a test set without published masks."""
-        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_masks
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pixel_values": [tuple(entry) for entry in self.entries]}
@@ -221,15 +231,15 @@ class CocoMasks(MaskDataModule):
         self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = validate_size(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
-        self._documents: dict[str, coco.Document] = {}
+        self._documents: dict[str, Document] = {}
 
-    def document(self, split: str) -> coco.Document:
+    def document(self, split: str) -> Document:
         if split not in self._documents:
-            self._documents[split] = coco.read_document(self.files_of_splits[split], self.root, self.images_in)
+            self._documents[split] = coco.read(self.files_of_splits[split], self.root, self.images_in)
         return self._documents[split]
 
     @property
-    def _main_document(self) -> coco.Document:
+    def _main_document(self) -> Document:
         """The document that lists the classes: that of train, or the first one if there is no train."""
         files = self.files_of_splits
         return self.document("train" if "train" in files else next(iter(files)))
@@ -238,7 +248,7 @@ class CocoMasks(MaskDataModule):
         categories = self._main_document.categories
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
-    def reader(self, document: coco.Document) -> coco.CocoShapes:
+    def reader(self, document: Document) -> coco.CocoShapes:
         numbers = []
         for id, name in document.categories.items():
             if name not in self.class_names and name.lower() != "background":
@@ -248,34 +258,30 @@ class CocoMasks(MaskDataModule):
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels([drawing.image for drawing in self._main_document.drawings])
+        return self.channels or find_channels([image.path for image in self._main_document.images])
 
     def load_split(self, split: str) -> Samples | None:
         if split not in self.files_of_splits:
             return None
         document = self.document(split)
-        if not any(drawing.shapes for drawing in document.drawings):
-            why = f" ({document.unusable[0].what}: {document.unusable[0].why})" if document.unusable else ""
+        if not any(image.annotations for image in document.images):
+            why = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
-        for message in document.same_names:
-            warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        for unusable in document.unusable:
-            if unusable.kind == "mask-id-unknown":
-                raise UserError(f"{document.file}: {unusable.what}: {unusable.why}")
-        for kind, count in Counter(unusable.kind for unusable in document.unusable).items():
-            first = next(unusable for unusable in document.unusable if unusable.kind == kind)
-            message = f"{count:,} left out ({kind}), the first is {first.what}: {first.why}"
-            warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        if self.crowds == "ignore" and (crowds := document.crowds()):
+        for kind, count in Counter(fault.kind for fault in document.faults).items():
+            first = next(fault for fault in document.faults if fault.kind == kind)
+            if kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {first.message}")
+            warnings.warn(f"{document.file}: {kind} {count:,}, the first: {first.message}", stacklevel=1)
+        if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             alone = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and alone:
                 raise UserError(f"{document.file}: {crowds_alone(alone)}")
             counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
-        paths = [drawing.image for drawing in document.drawings]
+        paths = [image.path for image in document.images]
         groups = groups_by_name(paths, self.group)
         size, channels, reader = self.image_size, self.in_channels, self.reader(document)
-        return MaskFiles(document.drawings, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
+        return MaskFiles(document.images, paths, channels, size, self.keep_aspect, reader=reader, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
         for split, file in self.files_of_splits.items():
@@ -283,7 +289,7 @@ class CocoMasks(MaskDataModule):
                 document = self.document(split)
                 reader = self.reader(document)
             except UserError as error:
-                yield Fault("annotation-unreadable", "error", str(file), None, str(error).removeprefix(f"{file}: "))
+                yield unreadable(file, error)
                 continue
             yield from faults.document_faults(document, reader)
         yield from faults.unlisted_image_faults(self._documents.values())

@@ -1,4 +1,4 @@
-"""What the names of folders say, and which of them are looked into."""
+"""Finding images and splits by the names of folders."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ NAMES = [  # a name, what it stands for, what a word of it stands for
 
 
 @pytest.mark.parametrize(("name", "alone", "within"), NAMES)
-def test_names(name, alone, within):
+def test_split_of_a_folder_name(name, alone, within):
     assert (split_of(name), split_in(name)) == (alone, within)
 
 
@@ -41,7 +41,7 @@ DIVISIONS = [  # the folders there are, and which of them are train, val and tes
 
 
 @pytest.mark.parametrize(("there", "meant"), DIVISIONS, ids=[" ".join(there) for there, _ in DIVISIONS])
-def test_divisions(there, meant):
+def test_folders_by_split(there, meant):
     for name in there:
         Path("root", name).mkdir(parents=True)
     found = split_folders(Path("root"))
@@ -50,14 +50,14 @@ def test_divisions(there, meant):
 
 
 @pytest.mark.parametrize("both", [("val", "validation"), ("train2014", "train2017")])
-def test_two_folders_for_one_part(both):
+def test_two_folders_for_one_split_are_refused(both):
     for name in both:
         Path("root", name).mkdir(parents=True)
     with pytest.raises(UserError, match=f"^root: {both[0]}/ and {both[1]}/ both stand for [^\n]*$"):
         split_folders(Path("root"))
 
 
-def test_hidden_folders_are_not_looked_into():
+def test_hidden_folders_are_skipped():
     for name in ("a/1.jpg", "a/.2.jpg", ".ipynb_checkpoints/3.jpg", "a/.ipynb_checkpoints/4.jpg", "__MACOSX/a/._1.jpg"):
         Path(".root", name).parent.mkdir(parents=True, exist_ok=True)
         Path(".root", name).touch()
@@ -65,7 +65,7 @@ def test_hidden_folders_are_not_looked_into():
     assert folders(Path(".root")) == [Path(".root/a")]
 
 
-def test_a_root_that_is_no_folder():
+def test_root_must_be_a_folder():
     Path("a.json").touch()
     with pytest.raises(UserError, match=r"a\.json is a file; give the data's folder with --data\.root FOLDER"):
         data_folder("a.json")
@@ -73,7 +73,7 @@ def test_a_root_that_is_no_folder():
         data_folder("nowhere")
 
 
-def test_groups():
+def test_groups_by_name():
     paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
     assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
     for pattern, message in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
@@ -81,7 +81,7 @@ def test_groups():
             groups_by_name(paths, pattern)
 
 
-def test_links_to_folders_are_followed_and_no_circle_is():
+def test_links_to_folders_are_followed_without_cycles():
     for name in ("root/a/1.jpg", "elsewhere/below/2.jpg", "root/a/@eaDir/1.jpg/THUMB.jpg", "root/a/old.jpg/3.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -92,7 +92,7 @@ def test_links_to_folders_are_followed_and_no_circle_is():
     assert folders(Path("root/a")) == [Path("root/a") / name for name in ("again", "more", "old.jpg")]
 
 
-def test_a_link_that_leads_nowhere_is_named():
+def test_dead_link_is_reported():
     Path("root/a").mkdir(parents=True)
     for name in ("root/a/more", "root/b", "root/a/1.jpg"):
         Path(name).symlink_to("nowhere")

@@ -83,4 +83,4 @@ def test_fit_test_predict_export_and_resume(kind, name, way, fit, repository, im
     if name:
         _, tensors = of("timm" if kind == "TimmNet" else "torchvision", name)
         net = {"name": name, **starts.arguments(way, tensors, monkeypatch)}
-    starts.goes_all_the_way(fit, capsys, monkeypatch, given, net)
+    starts.goes_all_the_way(fit, capsys, given, net)

@@ -300,7 +300,7 @@ def test_ambiguous_layouts_are_refused(tiny, tmp_path):
     assert len(Coco(root=str(tmp_path), train="b.json", images="x").load_split("train")) == 2
     for year in ("VOC2007", "VOC2012"):
         tiny.voc_parts(tmp_path / "kit" / year, {"train": 1})
-    with pytest.raises(UserError, match=r"VOC2007, VOC2012.*--data\.root"):
+    with pytest.raises(UserError, match=r"VOC2007/.*VOC2012/.*--data\.root"):
         Voc(root=str(tmp_path / "kit"))
     yolo_folders(tiny, tmp_path / "y")
     for name in ("a.yaml", "b.yml"):
@@ -326,7 +326,7 @@ def test_slightly_too_large_boxes_are_not_corners(tiny, tmp_path):
     assert [fault.kind for fault in data.annotation_faults()] == ["box-out-of-bounds"] * 2
 
 
-def test_crowds_holes_in_the_ids_parents_and_images_without_boxes(tiny, tmp_path):
+def test_coco_crowds_id_gaps_parents_and_empty_images(tiny, tmp_path):
     some = [tiny.Picture("1.jpg", crowd=[True, False]), tiny.Picture("2.jpg", boxes=[], names=[])]
     some.append(tiny.Picture("3.jpg"))
     tiny.save(tmp_path, some)
@@ -372,15 +372,12 @@ def bbox(*values):
     return lambda root: change_json(root, lambda content: content["annotations"][0].update(bbox=list(values)))
 
 
-def corners(*images: int):
-    """Of the boxes of some images."""
-
+def corners(root: Path) -> None:
     def change(content):
         for number, one in enumerate(content["annotations"]):
-            if one["image_id"] in images:
-                one["bbox"] = [10 + number, 8, 17 + number, 20]
+            one["bbox"] = [10 + number, 8, 17 + number, 20]
 
-    return lambda root: change_json(root, change)
+    change_json(root, change)
 
 
 def shares(root: Path) -> None:
@@ -426,9 +423,8 @@ FAULTS = [  # format, kind, change, where, line
     (Coco, "box-out-of-bounds", bbox(120, 3, 30, 5), "0.jpg", None),
     (Coco, "box-without-area", bbox(20, 3, 0, 5), "0.jpg", None),
     (Coco, "box-corners-swapped", bbox(20, 3, -5, 5), "0.jpg", None),
-    (Coco, "box-wrong-unit", corners(*range(6)), "0.jpg", None),
-    (Coco, "box-wrong-unit", corners(1), "1.jpg", None),
-    (Coco, "box-wrong-unit", shares, "0.jpg", None),
+    (Coco, "box-wrong-unit", corners, "instances_default.json", None),
+    (Coco, "box-wrong-unit", shares, "1.jpg", None),
     (Coco, "box-duplicated", lambda root: change_json(root, lambda c: c["annotations"].append(c["annotations"][0])),
      "0.jpg", None),
     (Coco, "image-missing", lose_image, "instances_default.json", None),
@@ -532,7 +528,7 @@ def test_run_without_boxes_stops(tiny, tmp_path):
 
 def test_labels_folder_in_upper_or_lower_case(tiny, tmp_path):
     tiny.save(tmp_path / "Images" / "TRAIN", tiny.pictures(3))
-    tiny.yolo(tmp_path / "Labels" / "train", tiny.pictures(3))
+    tiny.yolo(tmp_path / "Labels" / "TRAIN", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
     assert found(Yolo(root=str(tmp_path))) == written(tiny.pictures(3))
 

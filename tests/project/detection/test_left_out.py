@@ -73,13 +73,13 @@ def test_categories_with_the_same_name_are_merged_with_a_message(tiny):
     with pytest.warns(UserWarning, match="class-joined 1"):
         assert Coco(root="data", **STATISTICS).class_counts == [8, 4]
     (fault,) = Coco(root="data").annotation_faults()
-    assert "categories 1 and 2 are both named 'cat'" in fault.message
+    assert "2 categories are named 'cat'" in fault.message
 
 
 XML = [
     ("<difficult>0", "<difficult>1.0", None),
     ("<difficult>0", "<difficult>", None),
-    ("<difficult>0", "<difficult>yes", r"0\.xml:8: difficult is 'yes', but must be 0 or 1"),
+    ("<difficult>0", "<difficult>yes", r"0\.xml:8: .*difficult"),
     ("<width>30", "<width> 30.0 ", None),
     ("<width>30", "<width>wide", r"0\.xml: its size is not a number of pixels"),
 ]
@@ -109,7 +109,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("names", "wanted"), NAMES)
-def test_class_names_in_yaml_are_text(tiny, names, wanted):
+def test_yaml_class_names_stay_text(tiny, names, wanted):
     tiny.save(Path("data"), tiny.pictures(3))
     tiny.yolo(Path("data"), tiny.pictures(3))
     Path("data/data.yaml").write_text(f"train: .\nnames: {names}\nnc: '3'\n")

@@ -8,16 +8,23 @@ import pytest
 from PIL import Image
 
 from kit.formats.boxes import coco, voc, yolo
+from kit.formats.boxes.annotation import Reading
 from kit.formats.folders import images
+from kit.formats.pairs import XML_FILES, find_pairs
 from kit.ground.errors import UserError
+from kit.ground.faults import Fault
 from project.detection import DigitScenes
+
+
+def faults_of(reading: Reading) -> list[Fault]:
+    return [*reading.faults, *(fault for annotation in reading.annotations for fault in annotation.faults)]
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("names: {999999999: cat}\ntrain: .\n", "data.yaml:1: .*999999999"),
-        ("train: .\nnames: {100000000000000000000: cat}\n", "data.yaml:2: .*class"),
+        ("names: {999999999: cat}\ntrain: .\n", "data.yaml: .*999999999"),
+        ("train: .\nnames: {100000000000000000000: cat}\n", "data.yaml: .*class"),
         (f"train: .\nnames: {'[' * 100}{']' * 100}\n", "data.yaml:2: .*nested"),
         ("train: .\nnc: " + "9" * 5000 + "\nnames: [a]\n", "data.yaml: .*digits"),
         ("train: .\nnames: [a]\n" + "# " * 2**20, "bytes"),
@@ -37,15 +44,15 @@ def test_pipes_and_too_large_labels_are_refused(monkeypatch: pytest.MonkeyPatch)
     Path("b.txt").write_text("0 0.5 0.5 1 1\n" * 50)
     Path("c.txt").write_text(f"{'9' * 50} 0.5 0.5 1 1\n")
     found = yolo.read(images(Path()), yolo.Layout({}, ["cat"]))
-    assert [(fault.kind, Path(fault.file).name, fault.line) for fault in found.faults] == [
+    assert [(fault.kind, Path(fault.file).name, fault.line) for fault in faults_of(found)] == [
         ("annotation-missing", "a.png", None),
         ("annotation-unreadable", "b.txt", None),
         ("class-unknown", "c.txt", 1),
     ]
 
 
-def test_too_large_xml_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MAX_ANNOTATION_BYTES", 2_000_000)
+def test_xml_beyond_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.formats.text.MAX_ANNOTATION_BYTES", 2_000_000)
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
         "bomb": f"<!DOCTYPE a [{entities}]><annotation><object><name>&a9;</name></object></annotation>",
@@ -58,8 +65,8 @@ def test_too_large_xml_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in texts.items():
         Path(f"{name}.xml").write_text(text)
         Image.new("L", (4, 4)).save(f"{name}.png")
-    found = voc.read(voc.find(Path())["train"])
-    words = {Path(fault.file).stem: fault.message for fault in found.faults}
+    found = voc.read(find_pairs(Path(), XML_FILES)["train"])
+    words = {Path(fault.file).stem: fault.message for fault in faults_of(found)}
     assert {"bomb", "codec", "long", "many"} <= set(words) <= {"bomb", "codec", "long", "many", "size"}
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
 
@@ -71,10 +78,10 @@ def test_too_large_numbers_are_refused() -> None:
     Path("train.json").write_text(json.dumps(parts))
     Image.new("L", (4, 4)).save("a.png")
     found = coco.read(Path("train.json"), Path())
-    assert [fault.kind for fault in found.faults] == ["annotation-unreadable"]
+    assert [fault.kind for fault in faults_of(found)] == ["annotation-unreadable"]
 
 
-def test_more_scenes_than_can_be_drawn_are_refused() -> None:
+def test_too_many_scenes_are_refused() -> None:
     for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000))):
         with pytest.raises(UserError, match="too many to draw"):
             data.load_split("train")

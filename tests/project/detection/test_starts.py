@@ -81,4 +81,4 @@ def test_fit_test_predict_export_and_resume(name, way, fit, repository, tiny, mo
     net = {"widths": [4, 8], "depth": 1, "level": 1, "neck": 32, "score_thresh": 0.5}  # untrained, all score alike
     if name:
         net = {"name": name, "pretrained": False, **starts.arguments(way, tensors_of(name), monkeypatch)}
-    starts.goes_all_the_way(fit, capsys, monkeypatch, given, net)
+    starts.goes_all_the_way(fit, capsys, given, net)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kit.cli import verbs
-from kit.exporting import agreement, export
+from kit.exporting import export
 from kit.prediction.command import predict
 
 WAYS = ("scratch", "weights", "pretrained")
@@ -79,7 +79,6 @@ def same_net(make: Callable[..., nn.Module], start: dict[str, Any], source: dict
 def goes_all_the_way(
     fit: Callable[..., Path],
     capsys: pytest.CaptureFixture,
-    patch: pytest.MonkeyPatch,
     given: list[str],
     net: dict[str, Any],
     images: bool = True,
@@ -88,7 +87,6 @@ def goes_all_the_way(
 
     Args:
         fit: the fixture.
-        patch: has the exported file timed as briefly as can be.
         given: the command line of `fit`, without the net's arguments.
         net: the net's arguments.
         images: whether the task takes images.
@@ -104,7 +102,6 @@ def goes_all_the_way(
     Image.new("RGB", (40, 50), "red").save("one.png")
     predict([str(run), "one.png"] if images else [str(run), "--num_samples", "2"])
     assert any((run / "predictions").iterdir())
-    patch.setattr(agreement, "MAX_SECONDS", 0)
     export([str(run)])
     assert (run / "exports" / "model.onnx").is_file()  # it is kept if it agrees with PyTorch
     fit("--resume", str(run), "--trainer.max_epochs", "2")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import project
 from kit.data import Preprocessing
-from kit.formats.masks.class_tables import read_table
+from kit.formats.masks.classes import read_table
 from kit.masks.predictions import MaskPredictions
 from kit.prediction import Predictor, predict
 from project.segmentation.task import Segmenter, predicted_classes

@@ -84,4 +84,4 @@ def test_fit_test_predict_export_and_resume(name, way, fit, repository, monkeypa
         )
         given += ["--model.net", f"kit.zoo.{kind}"]
         net = {**named, "pretrained": False, **start}
-    starts.goes_all_the_way(fit, capsys, monkeypatch, given, net)
+    starts.goes_all_the_way(fit, capsys, given, net)

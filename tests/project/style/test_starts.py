@@ -23,4 +23,4 @@ def test_fit_test_predict_export_and_resume(features, fit, repository, tiny, tmp
         given += ["--model.features", "kit.samples.TorchvisionFeatures"]
         given += ["--model.features.name", "mobilenet_v3_small"]
         given += [word for key, value in start.items() for word in (f"--model.features.{key}", str(value).lower())]
-    starts.goes_all_the_way(fit, capsys, monkeypatch, given, {"widths": [4, 8]})
+    starts.goes_all_the_way(fit, capsys, given, {"widths": [4, 8]})

@@ -1,10 +1,5 @@
 """Read boxes from COCO, Pascal VOC and YOLO. Faults are listed, not raised.
 
-`coco`, `voc` and `yolo` read a format into the `Annotation` and `Reading` of `annotation`. `cleaning` turns these into
-targets.
+`coco`, `voc` and `yolo` read a format into the `Annotation` and `Reading` of `annotation`, where `clean_split` makes
+targets of these.
 """
-
-from kit.formats.boxes import coco, voc, yolo
-from kit.formats.boxes.annotation import Annotation, Reading, missing_annotation, unreadable
-
-__all__ = ["Annotation", "Reading", "coco", "missing_annotation", "unreadable", "voc", "yolo"]

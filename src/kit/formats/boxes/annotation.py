@@ -1,14 +1,40 @@
-"""The boxes of an image as a file describes them: what every format is read into."""
+"""The boxes of an image as a file describes them, and the targets that are made from them.
 
+Every format is read into `Annotation` and `Reading`. `clean_split` makes targets, and lists the faults of boxes that
+cannot be used as they are.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
+
+from kit.data.decode import orientation_of, upright_size
+from kit.formats.coco import count_crowds, crowds_alone
+from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
+from kit.ground.files import open_image
+from kit.ground.threads import map_in_threads
 
-ROUNDING = 1e-3  # by which a share of the image may be below 0 or above 1
-Box = tuple[float, float, float, float]
+TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
+MAX_SHARE = 1.001  # a box in pixels of which no value is larger is in shares of the image, with a rounding error
+FARTHEST = 2  # shares of the image, from its centre: a value farther out is in pixels, and a nearer box is clipped
+DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
+UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
+Corners = tuple[float, float, float, float]  # XYXY
+Size = tuple[int, int]
+
+
+class Box(NamedTuple):
+    """A box as it is annotated. line: its line in the text file, from 1."""
+
+    corners: Corners
+    name: str
+    crowd: bool = False
+    line: int | None = None
 
 
 @dataclass
@@ -19,73 +45,215 @@ class Annotation:
     file: the file that faults of its boxes name: the text file of this image, or the image if a file is about all.
     size: height and width in the annotation, or None.
     relative: whether boxes are in shares of the image's width and height, instead of pixels.
-    boxes: XYXY; `names`, `crowd` and `lines` (of the text file, from 1) have an entry for each box.
+    faults: the faults of this annotation.
     """
 
     image: Path
     file: Path
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     relative: bool = False
     boxes: list[Box] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    crowd: list[bool] = field(default_factory=list)
-    lines: list[int | None] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
-    def add(self, box: Box, name: str, crowd: bool = False, line: int | None = None) -> None:
-        self.boxes.append(box)
-        self.names.append(name)
-        self.crowd.append(crowd)
-        self.lines.append(line)
-
-    def without_boxes(self) -> "Annotation":
-        return Annotation(self.image, self.file, self.size)
-
-    def fault(self, kind: str, severity: Severity, line: int | None, message: str, box: Box | None = None) -> Fault:
-        """Return a fault of this annotation. `box`, XYXY in pixels of the upright image, is shown in the image."""
-        return Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box)
+    def report(
+        self, kind: str, message: str, line: int | None = None, severity: Severity = "error", box: Corners | None = None
+    ) -> None:
+        """Add a fault. `box`, XYXY in pixels of the upright image, is shown in the image."""
+        self.faults.append(Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box))
 
 
 class Reading(NamedTuple):
-    """The annotations of a split. class_names: the names that the format lists, or else those in the annotations."""
+    """The annotations of a split.
+
+    class_names: the names that the format lists, or else those in the annotations.
+    faults: the faults that are not of one annotation.
+    """
 
     annotations: list[Annotation]
     class_names: list[str]
     faults: list[Fault]
 
 
-def missing_image(file: Path, line: int | None, name: str) -> Fault:
-    return Fault("image-missing", "error", str(file), line, f"there is no image {name}; add it, or remove its boxes")
+def missing_image(file: Path, name: str) -> Fault:
+    return Fault("image-missing", "error", str(file), None, f"there is no image {name}; add it, or remove its boxes")
 
 
 def missing_annotation(image: Path, consequence: str) -> Fault:
     return Fault("annotation-missing", "warning", str(image), None, f"nothing is annotated; {consequence}")
 
 
-def unreadable(file: Path, line: int | None, why: str) -> Fault:
-    return Fault("annotation-unreadable", "error", str(file), line, why)
+class BoxSplit(NamedTuple):
+    """The annotated images of a split.
+
+    targets: the target of each annotation, see `kit.boxes.targets`; without boxes if the image cannot be read.
+    unreadable: the images that cannot be read.
+    class_names: the names of the labels 1 to K.
+    """
+
+    annotations: list[Annotation]
+    targets: list[dict[str, Any]]
+    faults: list[Fault]
+    unreadable: list[Path]
+    class_names: Sequence[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [annotation.image for annotation in self.annotations]
+
+    def count_faults(self) -> str:
+        """Return the kinds of faults and their numbers, the most frequent first: `box-out-of-bounds 7, crowd 1`."""
+        return ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in self.faults).most_common())
+
+    def crowds(self) -> dict[str, tuple[int, int]]:
+        """Return, for each class with crowds, the number of its crowds and of all its boxes."""
+        boxes = (zip(t["labels"].tolist(), t["crowd"].tolist(), strict=True) for t in self.targets)
+        return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
+
+    def why_unusable(self, split: str) -> str:
+        """Return why too few boxes are left to use, or "" if enough are left or no image can be read."""
+        if self.annotations and len(self.unreadable) == len(self.annotations):
+            return ""  # the search for images that cannot be decoded gives a better message
+        counts = f" ({self.count_faults()})" if self.faults else ""
+        boxes = sum(len(target["boxes"]) for target in self.targets)
+        if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
+            return f"most of {split} cannot be used{counts or ' (no images)'}"
+        if split != "train":
+            return ""
+        if alone := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
+            return crowds_alone(alone)
+        first = self.annotations[0]
+        where = f"; the first image's were looked for in {first.file}" if first.file != first.image else ""
+        return "" if boxes else f"{split} has no box to learn from{counts}{where}"
+
+    def stop_if_unusable(self, split: str, root: Path) -> None:
+        """Raise an error if the split cannot be used.
+
+        Raises:
+            UserError: an annotation cannot be used, or hardly any box is left.
+        """
+        for fault in self.faults:
+            if fault.kind in UNUSABLE:
+                line = f":{fault.line}" if fault.line else ""
+                raise UserError(f"{fault.file}{line}: {fault.message}")
+        if reason := self.why_unusable(split):
+            raise UserError(f"{root}: {reason}")
 
 
-def drop_relative_boxes(annotations: list[Annotation], faults: list[Fault]) -> list[Annotation]:
-    """Drop boxes in shares of the image, 0 to 1, where pixels are expected: of single images, or of all.
+def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
+    """Return the targets of a split, and all of its faults. An image that cannot be read gets no boxes."""
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # 0 is the background
+    split = BoxSplit(reading.annotations, [], list(reading.faults), [], class_names)
+    for annotation, header in zip(reading.annotations, map_in_threads(_header, split.paths), strict=True):
+        if header is None:
+            split.unreadable.append(annotation.image)
+            annotation, header = replace(annotation, boxes=[], size=None), ((1, 1), 1)
+        split.targets.append(_target(annotation, *header, labels))
+        split.faults.extend(annotation.faults)
+    return split
+
+
+def _header(path: Path) -> tuple[Size, int] | None:
+    """Return an image's upright height and width and its EXIF orientation, or None if it cannot be read."""
+    try:
+        with open_image(path) as image:
+            return upright_size(image), orientation_of(image)
+    except Exception:  # broken files make PIL raise nearly anything; decoding the file later says what is wrong
+        return None
+
+
+def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> dict[str, Any]:
+    """Return the target of an image, see `kit.boxes.targets`, and report the faults of its boxes.
+
+    Boxes with swapped corners are mended, turned images are taken into account, and boxes are clipped to the image.
+    Boxes without area, wholly outside of the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
-        faults: a fault for each dropped box is added to this list.
+        size, orientation: the image's upright height and width, and its EXIF orientation.
+        labels: the label of each class name.
     """
-    all_relative = _are_relative([box for annotation in annotations for box in annotation.boxes])
-    result = []
-    for annotation in annotations:
-        if all_relative or _are_relative(annotation.boxes):
-            for box, name, line in zip(annotation.boxes, annotation.names, annotation.lines, strict=True):
-                values = ", ".join(f"{value:.6g}" for value in box)
-                message = f"box ({values}) of '{name}' looks like shares of the image, not pixels; left out"
-                faults.append(annotation.fault("box-wrong-unit", "error", line, message))
-            annotation = annotation.without_boxes()
-        result.append(annotation)
-    return result
+    is_turned = _is_turned(annotation, size, orientation)
+    height, width = size if annotation.relative else (1, 1)
+    rows: list[tuple[Corners, int, bool]] = []
+    keys: set[tuple[int, ...]] = set()  # labels and rounded corners
+    for box in annotation.boxes:
+        name, (x1, y1, x2, y2) = box.name.strip(), box.corners
+        corners = x1 * width, y1 * height, x2 * width, y2 * height
+        upright = _turned(corners, orientation, size) if is_turned else corners
+        clipped, problems = _clip(upright, size)
+        if name not in labels:
+            clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
+        elif _is_wrong_unit(box.corners, annotation.relative):
+            unit = "pixels" if annotation.relative else "shares of the image"
+            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}; left out here")]
+        if clipped is not None:
+            key = (labels[name], *(round(2 * value) for value in clipped))
+            if key in keys:
+                problems.append(("box-duplicated", "warning", "is there twice; remove one"))
+            keys.add(key)
+            rows.append((clipped, labels[name], box.crowd))
+        for kind, severity, text in problems:
+            message = f"box ({', '.join(f'{value:.6g}' for value in corners)}) of '{name}' {text}"
+            annotation.report(kind, message, box.line, severity, upright)
+    return {
+        "boxes": torch.tensor([row[0] for row in rows], dtype=torch.float).reshape(-1, 4),
+        "labels": torch.tensor([row[1] for row in rows], dtype=torch.long),
+        "crowd": torch.tensor([row[2] for row in rows], dtype=torch.bool),
+        "size": size,
+    }
 
 
-def _are_relative(boxes: Sequence[Box]) -> bool:
-    """Return whether boxes look like shares of the image. Whole numbers alone could be boxes of one pixel."""
-    values = [value for box in boxes for value in box]
-    within = all(-ROUNDING <= value <= 1 + ROUNDING for value in values)
-    return within and not all(value.is_integer() for value in values)
+def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
+    """Return whether a box in shares of the image is rather in pixels, or a box in pixels rather in shares."""
+    if relative:
+        return max(abs(value - 0.5) for value in corners) > FARTHEST
+    are_shares = min(corners) >= 1 - MAX_SHARE and max(corners) <= MAX_SHARE
+    return are_shares and not all(float(value).is_integer() for value in corners)  # 0 0 1 1 may be one pixel
+
+
+def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
+    """Return whether boxes are for the image as it is stored, before EXIF turns it, and report faults of its size.
+
+    The size in the annotation shows this, but not if the image is square, mirrored or turned by 180 degrees.
+    """
+    is_turned = orientation > 4 and annotation.size == size[::-1] != size
+    is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
+    if is_turned:
+        message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
+        annotation.report("exif-rotated-boxes", message, severity="warning")
+    elif annotation.size not in (None, size):
+        made, real = (f"{width} wide and {height} high" for height, width in (annotation.size, size))
+        annotation.report("size-mismatch", f"made for an image {made}, but it is {real}")
+    elif orientation != 1 and annotation.boxes and not is_known:
+        message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
+        annotation.report("exif-rotated-boxes", message, severity="warning")
+    return is_turned
+
+
+def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
+    """Return the box within the image, or None, and its problems: the kind, severity and message of each."""
+    problems: list[tuple[str, Severity, str]] = []
+    x1, x2 = sorted(box[::2])
+    y1, y2 = sorted(box[1::2])
+    if (x1, y1, x2, y2) != box:
+        problems.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
+    if x2 <= x1 or y2 <= y1:
+        return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
+    height, width = size
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    image = f"the image, {width} wide and {height} high"
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        return None, [*problems, ("box-out-of-bounds", "error", f"lies outside {image}; left out here")]
+    if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
+        problems.append(("box-out-of-bounds", "warning", f"sticks out of {image}; cut here"))
+    return clipped, problems
+
+
+def _turned(box: Corners, orientation: int, size: Size) -> Corners:
+    """Turn a box of the stored image upright, by an EXIF orientation from 5 to 8."""
+    height, width = size  # upright
+    y1, x1, y2, x2 = box  # orientation 5 swaps x and y
+    if orientation in (6, 7):
+        x1, x2 = width - x2, width - x1
+    if orientation in (7, 8):
+        y1, y2 = height - y2, height - y1
+    return x1, y1, x2, y2

@@ -1,124 +1,67 @@
 """Read boxes from COCO's JSON: one file for all images of a split, boxes as x, y, width and height in pixels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kit.formats import coco
-from kit.formats.boxes.annotation import (
-    Annotation,
-    Box,
-    Reading,
-    drop_relative_boxes,
-    missing_image,
-    unreadable,
-)
-from kit.formats.boxes.cleaning import TOLERANCE
-from kit.formats.coco import number
-from kit.ground.faults import Fault, fault
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
+from kit.formats.text import number
+from kit.ground.faults import Fault
 
 CLEARLY = 1.1  # sides of the image; a box that sticks out by less was drawn carelessly, and is clipped
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
-    """Read a JSON file.
-
-    Args:
-        root: the folder of the data set.
-        images_folder: the folder below `root` that has the images, if the user has given it.
-
-    Raises:
-        BrokenFiles: the file is not JSON, or not in COCO's format.
-    """
-    content = coco.read(file)
-    names = coco.categories(content)
-    faults = [fault("class-joined", file, message) for message in coco.same_names(content, names)]
-    by_image: dict[Any, list[dict[str, Any]]] = {}
-    for annotation in content["annotations"]:
-        by_image.setdefault(annotation.get("image_id"), []).append(annotation)
-    find_image = coco.image_finder(file, root, images_folder)
+    """Read a JSON file; for the arguments and errors see `kit.formats.coco.read_document`."""
+    document = coco.read_document(file, root, images_folder)
+    faults = list(document.faults)
     annotations: list[Annotation] = []
-    for entry in content["images"]:
-        image = find_image(str(entry["file_name"]))
-        if image is None:
-            faults.append(missing_image(file, None, f"{entry['file_name']} (id {entry['id']})"))
+    for image in document.images:
+        if image.path.is_file():
+            annotations.append(_annotation(image, document))
         else:
-            annotations.append(_image(image, entry, by_image.get(entry["id"], []), names, file, faults))
-    ids = {entry["id"] for entry in content["images"]}
-    for id in sorted(set(by_image) - ids, key=str):
-        faults.append(missing_image(file, None, f"of id {id}, which {len(by_image[id])} annotation(s) name"))
-    annotations = _drop_corner_boxes(drop_relative_boxes(annotations, faults), file, faults)
-    return Reading(annotations, list(names.values()), faults)
+            faults.append(missing_image(file, image.name))
+    if _are_two_corners(annotations):
+        message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
+        faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
+        for annotation in annotations:
+            annotation.boxes = []
+    return Reading(annotations, list(document.categories.values()), faults)
 
 
-def _image(
-    image: Path,
-    entry: dict[str, Any],
-    boxes: list[dict[str, Any]],
-    names: dict[int, str],
-    file: Path,
-    faults: list[Fault],
-) -> Annotation:
-    annotation = Annotation(image, image, (entry["height"], entry["width"]) if entry["height"] else None)
-    for entry in boxes:
-        where = f"annotation {entry.get('id')} of {file.name}"
-        box = _box(entry)
-        if box is None:
-            faults.append(unreadable(image, None, f"{where} has no bbox of four numbers"))
-        elif entry.get("category_id") not in names:
-            message = f"{where}: category {entry.get('category_id')} is not in its list"
-            faults.append(Fault("class-unknown", "error", str(image), None, message))
+def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
+    annotation = Annotation(image.path, image.path, image.size)
+    for entry in image.annotations:
+        where = f"annotation {entry.get('id')} of {document.file.name}"
+        corners, category = _corners(entry.get("bbox")), entry["category_id"]
+        if corners is None:
+            annotation.report("annotation-unreadable", f"{where} has no bbox of four numbers")
+        elif category not in document.categories:
+            annotation.report("class-unknown", f"{where}: category {category} is not in its list")
         else:
-            annotation.add(box, names[entry["category_id"]], entry["iscrowd"])
+            annotation.boxes.append(Box(corners, document.categories[category], entry["iscrowd"]))
     return annotation
 
 
-def _box(annotation: dict[str, Any]) -> Box | None:
-    """Return the bbox as XYXY, or the box around the polygons if there is no bbox; None if these are not numbers."""
-    bbox, polygons = annotation.get("bbox"), annotation.get("segmentation")
-    if bbox:
-        entries = bbox if isinstance(bbox, list) and len(bbox) == 4 else [None]
-    else:
-        are_lists = isinstance(polygons, list) and all(isinstance(polygon, list) for polygon in polygons)
-        entries = [value for polygon in polygons for value in polygon] if are_lists and polygons else [None]
-    values = [value for value in map(number, entries) if value is not None]
-    if len(values) != len(entries):
+def _corners(bbox: Any) -> Corners | None:
+    """Return a bbox as XYXY, or None if it is not four numbers."""
+    values = [number(value) for value in bbox] if isinstance(bbox, list) else []
+    if len(values) != 4 or None in values:
         return None
-    if bbox:
-        x, y, width, height = values
-        return x, y, x + width, y + height
-    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    x, y, width, height = values
+    return x, y, x + width, y + height
 
 
-def _drop_corner_boxes(annotations: list[Annotation], file: Path, faults: list[Fault]) -> list[Annotation]:
-    """Drop boxes that are written as two corners instead of a corner and a size: of single images, or of all.
+def _are_two_corners(annotations: list[Annotation]) -> bool:
+    """Return whether boxes that were read as a corner and a size look like two corners.
 
-    They are recognised so: as two corners, all boxes are within the image; as corner and size, many clearly stick out
-    of it, namely at least half of an image's boxes and more than one, or at least a third of all boxes in the file.
+    As two corners, all of them are within their images; as corner and size, a third of them clearly stick out.
     """
-    sized = [annotation for annotation in annotations if annotation.size is not None and annotation.boxes]
-    outside = {id(annotation): _count_outside(annotation.boxes, annotation.size) for annotation in sized}
-    boxes = sum(len(annotation.boxes) for annotation in sized)
-    all_corners = boxes > 2 and None not in outside.values() and 3 * sum(outside.values()) >= boxes
-    result = []
-    for annotation in annotations:
-        count = outside.get(id(annotation)) or 0
-        if (annotation.boxes and all_corners) or (count > 1 and 2 * count >= len(annotation.boxes)):
-            for (x, y, right, bottom), name in zip(annotation.boxes, annotation.names, strict=True):
-                bbox = f"{x:g}, {y:g}, {right - x:g}, {bottom - y:g}"
-                message = f"bbox [{bbox}] of '{name}' in {file.name} looks like two corners, not x, y, width, height"
-                faults.append(Fault("box-wrong-unit", "error", str(annotation.file), None, f"{message}; left out"))
-            annotation = annotation.without_boxes()
-        result.append(annotation)
-    return result
-
-
-def _count_outside(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
-    """Return how many boxes clearly stick out of the image; None if some are not within it as two corners either."""
-    count = 0
-    for x, y, right, bottom in boxes:
-        width, height = right - x, bottom - y
-        if not (x < width <= size[1] + TOLERANCE and y < height <= size[0] + TOLERANCE):
-            return None
-        count += right > size[1] * CLEARLY or bottom > size[0] * CLEARLY
-    return count
+    rows = [(*box.corners, *image.size) for image in annotations if image.size for box in image.boxes]
+    x, y, right, bottom, height, width = np.array(rows, float).reshape(-1, 6).T
+    are_within_x = (x < right - x) & (right - x <= width + TOLERANCE)
+    are_within_y = (y < bottom - y) & (bottom - y <= height + TOLERANCE)
+    outside = (right > width * CLEARLY) | (bottom > height * CLEARLY)
+    return len(rows) > 2 and bool((are_within_x & are_within_y).all()) and 3 * outside.sum() >= len(rows)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.formats.coco import crowd_faults
-from kit.formats.folders import unlisted_images
-from kit.formats.masks.coco import CocoShapes, Document, Drawing, Shape
-from kit.formats.masks.layouts import Pairs
-from kit.formats.masks.mask_images import MaskImages, read_content
+from kit.formats.coco import Document, ListedImage, crowd_faults
+from kit.formats.masks.coco import CocoShapes, Shape, crowds
+from kit.formats.masks.mask_images import MaskImages, read_values
 from kit.formats.masks.masks import IGNORED, UNKNOWN, describe_size, has_other_aspect, read_sizes, turn_upright
+from kit.formats.pairs import Pairs
+from kit.formats.paths import unlisted_images
+from kit.formats.text import unreadable
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault, Severity, fault
+from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since programs round
@@ -21,111 +22,92 @@ TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since p
 def pair_faults(pairs: Pairs, reader: MaskImages, no_mask: Severity = "error") -> Iterator[Fault]:
     """Yield the faults of a split's images and mask files. no_mask: the severity of an image without a mask."""
     for image in pairs.lone_images:
-        yield Fault("mask-missing", no_mask, str(image), None, "an image without a mask; add it, or remove the image")
-    for mask in pairs.lone_masks:
-        yield Fault("image-missing", "warning", str(mask), None, "a mask without an image; add it, or remove the mask")
-    for faults in map_in_threads(lambda pair: _mask_faults(*pair, reader), zip(pairs.images, pairs.masks, strict=True)):
+        yield _fault("mask-missing", image, "an image without a mask; add it, or remove the image", no_mask)
+    for mask in pairs.lone_files:
+        yield _fault("image-missing", mask, "a mask without an image; add it, or remove the mask", "warning")
+    for faults in map_in_threads(lambda pair: _mask_faults(*pair, reader), zip(pairs.images, pairs.files, strict=True)):
         yield from faults
 
 
+def _fault(kind: str, file: Path, message: str, severity: Severity = "error") -> Fault:
+    return Fault(kind, severity, str(file), None, message)
+
+
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
+    if mask.suffix.lower() in (".jpg", ".jpeg"):
+        return [_fault("mask-is-jpeg", mask, "JPEG changes the ids near edges; save masks as PNG")]
     try:
-        content = read_content(mask)
+        values = read_values(mask)
     except UserError as error:
-        return [Fault("annotation-unreadable", "error", str(mask), None, _without_file(error, mask))]
-    if content.jpeg:
-        return [Fault("mask-is-jpeg", "error", str(mask), None, "JPEG changes the ids near edges; save masks as PNG")]
-    classes, faults = reader.classes(content), []
+        return [unreadable(mask, error)]
+    classes, faults = reader.classes(values), []
     if (classes == UNKNOWN).any():
-        coloured = content.values.ndim == 3
-        kind = "mask-colour-unknown" if coloured else "mask-id-unknown"
-        faults.append(Fault(kind, "error", str(mask), None, reader.describe_unknown(content, classes)))
-    return faults + _size_and_content_faults(classes, image, str(mask))
+        kind = "mask-colour-unknown" if values.ndim == 3 else "mask-id-unknown"
+        faults.append(_fault(kind, mask, reader.describe_unknown(values, classes)))
+    return faults + _size_and_content_faults(classes, image, mask)
 
 
 def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
     """Yield the faults of a split's JSON file."""
-    file = str(document.file)
-    for unusable in document.unusable:
-        yield Fault(unusable.kind, "error", file, None, f"{unusable.what}: {unusable.why}; it is left out")
-    for message in document.same_names:
-        yield fault("class-joined", file, message)
+    yield from document.faults
     if reader.crowds == "ignore":
-        yield from crowd_faults(document.crowds(), file)
-    for drawing in document.drawings:
-        if not drawing.image.is_file():
-            yield Fault("image-missing", "error", str(drawing.image), None, f"no such file, but {file} lists it")
-    present = [drawing for drawing in document.drawings if drawing.image.is_file()]
-    for faults in map_in_threads(lambda drawing: _drawing_faults(drawing, reader), present):
+        yield from crowd_faults(crowds(document), document.file)
+    present = [image for image in document.images if image.path.is_file()]
+    for path in sorted({image.path for image in document.images} - {image.path for image in present}):
+        yield _fault("image-missing", path, f"no such file, but {document.file} lists it")
+    for faults in map_in_threads(lambda image: _drawing_faults(image, reader), present):
         yield from faults
 
 
 def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
     """Yield a fault for each image that is in the folder of a listed one, but in no JSON file."""
-    listed = {drawing.image for document in documents for drawing in document.drawings}
-    for image in unlisted_images(listed):
-        yield Fault("mask-missing", "warning", str(image), None, "an image that no annotation file lists")
+    for path in unlisted_images({image.path for document in documents for image in document.images}):
+        yield _fault("mask-missing", path, "an image that no annotation file lists", "warning")
 
 
-def _drawing_faults(drawing: Drawing, reader: CocoShapes) -> list[Fault]:
-    file = str(drawing.image)
+def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
-        drawn = reader.draw(drawing)
+        mask, reasons = reader.draw(image)
     except UserError as error:
-        return [Fault("annotation-unreadable", "error", file, None, str(error))]
-    faults = [
-        Fault("annotation-unreadable", "error", file, None, f"annotation {shape.id}: cannot be drawn ({why})")
-        for shape, why in drawn.broken
-    ]
-    empty = set(map(id, drawn.empty))
-    for shape in drawing.shapes:
-        faults += _shape_faults(shape, id(shape) in empty, drawn.mask.shape, file)
-    if drawn.broken:
-        return faults
-    return faults + _size_and_content_faults(drawn.mask, drawing.image, file, exact=True)
+        return [unreadable(image.path, error)]
+    faults = []
+    for shape, why in zip(image.annotations, reasons, strict=True):
+        problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
+        for kind, severity, message in [*problems, *_shape_problems(shape, why == "", mask.shape)]:
+            faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
+    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, image.path)
 
 
-def _shape_faults(shape: Shape, empty: bool, size: tuple[int, int], file: str) -> list[Fault]:
-    def fault(kind: str, severity: Severity, message: str) -> list[Fault]:
-        return [Fault(kind, severity, file, None, f"annotation {shape.id}: {message}")]
-
+def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
+    """Return the kind, severity and message of a shape's first fault, if it has one."""
     if not isinstance(shape.segmentation, dict):
         corners = np.concatenate(shape.segmentation).reshape(-1, 2)
         low, high, (height, width) = corners.min(0), corners.max(0), size
         if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
-            return fault("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")
+            return [("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")]
         if (high <= 0).any() or (low >= (width, height)).any():
-            return fault("mask-out-of-bounds", "error", f"lies outside of the image, which is {describe_size(size)}")
+            return [("mask-out-of-bounds", "error", f"lies outside of the image, which is {describe_size(size)}")]
         if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
-            return fault("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")
-    return fault("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it") if empty else []
+            return [("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")]
+    return [("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it")] if is_empty else []
 
 
-def _size_and_content_faults(mask: np.ndarray, image: Path, file: str, exact: bool = False) -> list[Fault]:
-    """Return the faults of a mask's size and content. exact: whether a mask of another size is an error."""
+def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
+    """Return the faults of a mask's size and content. file: the mask's file, or the image if it is drawn."""
     faults = []
     if (mask == IGNORED).all():
-        faults.append(
-            Fault("mask-all-ignored", "warning", file, None, "all pixels are ignored: nothing is learned here")
-        )
-    mask_size = mask.shape
+        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored: nothing is learned here", "warning"))
     try:
         upright, stored, orientation = read_sizes(image)
-        size, mask = turn_upright(mask, image)
+        size, upright_mask = turn_upright(mask, image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
-    if mask.shape != size:
-        severity = "error" if exact or has_other_aspect(mask, size) else "warning"
-        what = f"the mask is {describe_size(mask.shape)}, its image {describe_size(size)}"
-        faults.append(Fault("mask-size-mismatch", severity, file, None, f"{what}; draw it at the image's size"))
-    if orientation != 1 and mask_size == stored != upright:
-        how = "the mask has the size before that, and is turned too; look at one"
-        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
-    elif orientation != 1 and stored == upright:
-        how = "its size does not show if the mask was drawn before or after that; it is taken for after, look at one"
-        faults.append(Fault("exif-rotated-mask", "warning", file, None, f"EXIF turns the image: {how}"))
+    if upright_mask.shape != size:
+        severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
+        what = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
+        faults.append(_fault("mask-size-mismatch", file, f"{what}; draw it at the image's size", severity))
+    if orientation != 1 and (mask.shape == stored or stored == upright):
+        by_size = "the mask has the size before that, and is turned too"
+        how = by_size if stored != upright else "its size does not show if the mask was drawn after that, as assumed"
+        faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {how}; look at one", "warning"))
     return faults
-
-
-def _without_file(error: UserError, file: Path) -> str:
-    return str(error).removeprefix(f"{file}: ")

@@ -1,31 +1,17 @@
 """Read mask files: map their pixel values, or the colours of a class table, to class numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from kit.data.decode import broken_file_errors, upright
-from kit.formats.masks.class_tables import HIGHEST_ID, Entry
-from kit.formats.masks.masks import IGNORED, UNKNOWN
+from kit.data.decode import JPEGS, broken_file_errors, upright
+from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
-
-class MaskContent(NamedTuple):
-    """The content of a mask file.
-
-    values: numbers [h w], or colours uint8 [h w 3].
-    one_bit: whether a pixel has one bit, so that a 1 may be the id 1 or white.
-    jpeg: whether the file is a JPEG, which changes values.
-    """
-
-    values: np.ndarray
-    one_bit: bool
-    jpeg: bool
+PACKING = np.array([1 << 16, 1 << 8, 1])  # a colour @ PACKING is its red, green and blue in one number
 
 
 @dataclass(frozen=True)
@@ -33,125 +19,74 @@ class MaskImages:
     """Read mask files by a table of pixel values. Values that are not in the table have no class.
 
     numbers: `(pixel value, class number)` of index, palette and grey masks; the class number is 255 for ignored values.
-    colours: `(red << 16 | green << 8 | blue, class number)`, sorted; None if no colours are known.
+    colours: `(colour @ PACKING, class number)`, sorted; None if no colours are known.
     """
 
     numbers: tuple[tuple[int, int], ...]
     colours: tuple[tuple[int, int], ...] | None = None
 
     def read(self, target: Path) -> np.ndarray:
-        content = read_content(target)
-        mask = self.classes(content)
+        values = read_values(target)
+        mask = self.classes(values)
         if (mask == UNKNOWN).any():
-            raise UserError(f"{target}: {self.describe_unknown(content, mask)}")
+            raise UserError(f"{target}: {self.describe_unknown(values, mask)}")
         return mask
 
     def read_known(self, target: Path) -> np.ndarray:
-        return self.classes(read_content(target))
+        return self.classes(read_values(target))
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def classes(self, content: MaskContent) -> np.ndarray:
-        """Return class numbers, uint8 [h w]."""
-        values = content.values
+    def classes(self, values: np.ndarray) -> np.ndarray:
+        """Return class numbers, uint8 [h w], for the result of `read_values`."""
         if values.ndim == 3 and self.colours is not None:
-            colours, numbers = np.array(self.colours).T
-            packed = _packed(values)
-            index = np.searchsorted(colours, packed).clip(max=len(colours) - 1)
-            return np.where(colours[index] == packed, numbers[index], UNKNOWN).astype(np.uint8)
+            return _look_up(values @ PACKING, self.colours)
         if values.ndim == 3:
-            if not is_grey(values):
-                return np.full(values.shape[:2], UNKNOWN, np.uint8)
-            values = values[..., 0]
-        if content.one_bit:
-            values = values.astype(np.int32) * self._white
+            return np.full(values.shape[:2], UNKNOWN, np.uint8) if not is_grey(values) else self.classes(values[..., 0])
         if values.dtype == np.uint8:
-            return self._table[values]
-        outside = (values < 0) | (values > HIGHEST_ID)
-        return np.where(outside, UNKNOWN, self._table[np.where(outside, 0, values)]).astype(np.uint8)
+            return _look_up(np.arange(256), self.numbers)[values]
+        return _look_up(values, self.numbers)
 
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """The class number of each value, uint8 [65536]."""
-        table = np.full(HIGHEST_ID + 1, UNKNOWN, np.uint8)
-        for value, number in self.numbers:
-            table[value] = number
-        return table
-
-    @property
-    def _white(self) -> int:
-        """The pixel value that a 1 stands for in an image of one bit: white if white is a class, else 1."""
-        return next((white for white in (IGNORED, HIGHEST_ID) if self._table[white] < UNKNOWN), 1)
-
-    def describe_unknown(self, content: MaskContent, mask: np.ndarray, most: int = 5) -> str:
-        """Return a message that names the values of no class, at most `most` of them, and says what to do."""
-        unknown = content.values[mask == UNKNOWN]
-        if unknown.ndim == 2 and (self.colours is not None or not is_grey(content.values)):
-            values = np.unique(_packed(unknown))
-            words = [f"({c >> 16} {c >> 8 & 255} {c & 255})" for c in values[:most].tolist()]
+    def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
+        """Return a message that names the values of no class, at most `max_count` of them, and says what to do."""
+        unknown = values[mask == UNKNOWN]
+        if unknown.ndim == 2 and (self.colours is not None or not is_grey(values)):
+            words = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
             what, remedy = "colour", "give each class's colour with --data.colors"
         else:
-            values = np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown)
-            words = [str(value) for value in values[:most].tolist()]
+            words = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
             what, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        several = "s" if len(values) > 1 else ""
-        more = f" and {len(values) - most} more" if len(values) > most else ""
-        lossy = "; JPEG changes values, save masks as PNG" if content.jpeg else ""
-        return f"{what}{several} {', '.join(words)}{more} of no class; {remedy}{lossy}"
+        several = "s" if len(words) > 1 else ""
+        more = f" and {len(words) - max_count} more" if len(words) > max_count else ""
+        return f"{what}{several} {', '.join(words[:max_count])}{more} of no class; {remedy}"
 
 
-def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Return the reader for a class table.
-
-    Args:
-        numbers: the class number of each entry; 255 for ignored entries.
-        ignored: pixel values to ignore, which need not be in the table. 255 is ignored too, unless an entry has it.
-    """
-    ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
-    ids |= dict.fromkeys(ignored, IGNORED)
-    colours = {entry.colour: number for entry, number in numbers.items() if entry.colour is not None}
-    packed = {red << 16 | green << 8 | blue: number for (red, green, blue), number in colours.items()}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(packed.items())) or None)
+def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the class number of each value, uint8, from a sorted table of values and class numbers."""
+    keys, numbers = np.array(table).T
+    index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+    return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
 
 
-def read_content(path: Path) -> MaskContent:
-    """Return the content of a mask file without converting it. Palette images give their indices.
+def read_values(path: Path) -> np.ndarray:
+    """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
+
+    Palette images give their indices, and images of one bit 0 and 1.
 
     Raises:
-        BrokenFiles: the file cannot be read, or has numbers that are not whole.
+        BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.
     """
     with broken_file_errors(path), open_image(path) as image:
-        jpeg, one_bit = image.format in ("JPEG", "MPO"), image.mode == "1"
+        if image.format in JPEGS:
+            raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
-            values = values[..., 0] if values.ndim == 3 else values
-        elif image.mode.startswith("I"):
-            values = np.asarray(image).astype(np.int32)
-        elif image.mode == "F":
-            values = _whole_numbers(np.asarray(image), path)
-        else:
-            values = np.asarray(image.convert("RGB"))
-        return MaskContent(values, one_bit, jpeg)
-
-
-def _whole_numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Convert float32 to int32.
-
-    Raises:
-        BrokenFiles: a value is not a whole number.
-    """
-    broken = values[~(np.abs(values) < 2**31) | (values != np.rint(values))]
-    if len(broken):
-        raise BrokenFiles(f"{path}: a mask that holds {broken[0]:g}, but ids are whole numbers")
-    return values.astype(np.int32)
-
-
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Pack colours uint8 [... 3] into int32 [...]: red << 16 | green << 8 | blue."""
-    wide = colours.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+            return values[..., 0] if values.ndim == 3 else values
+        if image.mode == "F":
+            raise BrokenFiles(f"{path}: a mask of floating-point numbers; save ids as whole numbers")
+        return np.asarray(image).astype(np.int32) if image.mode[0] == "I" else np.asarray(image.convert("RGB"))
 
 
 def is_grey(colours: np.ndarray) -> bool:

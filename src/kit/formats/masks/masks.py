@@ -71,19 +71,21 @@ class MaskFiles(Files):
         if has_other_aspect(mask, upright):
             raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
-        plane = resize_mask(torch.from_numpy(mask), size)
+        # Each pixel gets the value of the nearest one, by the centres of pixels.
+        plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
         height, width = pixels.shape[1:]
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def is_truncated(self, index: int) -> bool:
-        truncated = super().is_truncated(index)
         self.reader.read_known(self.targets[index])
-        return truncated
+        return super().is_truncated(index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.channels + 1, *(self.size or _common_size(self.paths))
+        if self.size is None:
+            raise UserError("a cache needs images of one size; give --data.image_size '[H, W]', or --data.cache none")
+        return self.channels + 1, *self.size
 
     @property
     def one_size(self) -> bool:
@@ -126,13 +128,6 @@ def describe_size(size: Sequence[int]) -> str:
     return f"{size[0]} high and {size[1]} wide"
 
 
-def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 [H W] to uint8 [size]. Each pixel gets the value of the nearest one, by the centres of pixels."""
-    if tuple(mask.shape) == tuple(size):
-        return mask
-    return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
-
-
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
     """Split uint8 [C+1 H W] into an image, uint8 [C H W], and a mask, uint8 [H W]: for `ImageDataModule.sample`."""
     return tv_tensors.Image(pixels[:-1]), tv_tensors.Mask(pixels[-1])
@@ -161,44 +156,20 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
     return mask.shape, hashlib.sha1(mask.tobytes()).digest()
 
 
-def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """Return the height and width of all images.
-
-    Raises:
-        UserError: their sizes differ.
-    """
-    first: tuple[int, int] | None = None
-    for path in paths:
-        with open_image(path) as header:
-            size = upright_size(header)
-        first = first or size
-        if size != first:
-            raise UserError(
-                f"{paths[0]} is {describe_size(first)}, {path} {describe_size(size)}: a cache needs one size; "
-                "give --data.image_size '[H, W]', or --data.cache none"
-            )
-    return first or (0, 0)
-
-
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     """Count the pixels of each class in `COUNTED` masks, or in all masks if these do not show every class.
 
     The count is -1 for a class that no mask shows, if some pixels are of no known class.
     """
     step = math.ceil(len(samples) / COUNTED) or 1
-    counts = _sum_counts(samples, range(0, len(samples), step))
+    pixel_counts = _pixel_counts(samples)
+    counts = sum(map_in_threads(pixel_counts, range(0, len(samples), step)), np.zeros(256, int))
     if not counts[:num_classes].all():
-        counts += _sum_counts(samples, [index for index in range(len(samples)) if index % step])
+        others = [index for index in range(len(samples)) if index % step]
+        counts = sum(map_in_threads(pixel_counts, others), counts)
     if counts[UNKNOWN]:
         counts[counts == 0] = -1
     return counts[:num_classes].tolist()
-
-
-def _sum_counts(samples: Samples, indices: Sequence[int]) -> np.ndarray:
-    counts = np.zeros(256, int)
-    for pixels in map_in_threads(_pixel_counts(samples), indices):
-        counts += pixels
-    return counts
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:

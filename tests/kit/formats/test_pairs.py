@@ -1,11 +1,11 @@
-"""Every layout is found by its root alone, and what could mean two things is asked for."""
+"""Images and their masks or XML files are found from the root in every layout; ambiguous layouts are refused."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from kit.formats.masks.layouts import find_pairs
+from kit.formats.pairs import MASKS, XML_FILES, find_pairs
 from kit.ground.errors import UserError
 
 
@@ -20,10 +20,10 @@ def write(*names: str) -> Path:
     return Path("root")
 
 
-def found(root: Path, **options: str) -> dict[str, list[tuple[str, str]]]:
+def found(root: Path, *folders: str | None) -> dict[str, list[tuple[str, str]]]:
     return {
-        split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.masks, strict=True)]
-        for split, p in find_pairs(root, **options).items()
+        split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.files, strict=True)]
+        for split, p in find_pairs(root, MASKS, *folders).items()
     }
 
 
@@ -78,7 +78,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts(name):
+def test_masks_are_found_in_each_layout(name):
     files, splits = LAYOUTS[name]
     root = write(*files)
     pairs = found(root)
@@ -87,7 +87,7 @@ def test_layouts(name):
         assert image in files and mask in files and image != mask
         assert Path(mask).name.lower().startswith(Path(image).name.lower()[0])
         assert "_color" not in mask
-    assert not any(p.lone_masks for p in find_pairs(root).values())
+    assert not any(p.lone_files for p in find_pairs(root, MASKS).values())
 
 
 VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d.jpg", "SegmentationObject/a.png"]
@@ -95,10 +95,10 @@ VOC += ["SegmentationClass/a.png", "SegmentationClass/c.png"]
 
 
 @pytest.mark.parametrize("folder", ["ImageSets/Segmentation", "imagesets/segmentation"])
-def test_voc_by_its_lists(folder):
+def test_voc_lists_divide_the_images(folder):
     lists = [f"{folder}/{split}.txt" for split in ("train", "val", "trainval")]
     root = write(*VOC, *lists)
-    pairs = find_pairs(root)
+    pairs = find_pairs(root, MASKS)
     assert found(root) == {
         "train": [("JPEGImages/a.jpg", "SegmentationClass/a.png")],
         "val": [("JPEGImages/c.jpg", "SegmentationClass/c.png")],
@@ -110,9 +110,9 @@ def test_voc_without_lists():
     assert list(found(write(*VOC))) == ["train"]
 
 
-def test_partners_that_are_missing():
-    pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"))["train"]
-    assert [path.name for path in (*pairs.lone_images, *pairs.lone_masks)] == ["a.jpg", "c.png"]
+def test_images_and_masks_without_a_partner():
+    pairs = find_pairs(write("images/a.jpg", "images/b.jpg", "masks/b.png", "masks/c.png"), MASKS)["train"]
+    assert [path.name for path in (*pairs.lone_images, *pairs.lone_files)] == ["a.jpg", "c.png"]
 
 
 UNPAIRED = {
@@ -128,43 +128,73 @@ UNPAIRED["lists"] += [f"ImageSets/Segmentation/{split}.txt" for split in ("train
 
 
 @pytest.mark.parametrize("name", UNPAIRED)
-def test_a_split_without_masks_is_not_dropped(name):
-    pairs = find_pairs(write(*UNPAIRED[name]))
+def test_split_without_masks_is_kept(name):
+    pairs = find_pairs(write(*UNPAIRED[name]), MASKS)
     assert list(pairs) == ["train", "val"]
     assert [path.name for path in pairs["train"].images] == ["a.jpg"] and not pairs["val"].images
     assert [path.stem for path in pairs["val"].lone_images] == ["c" if name == "lists" else "b"]
-    assert [path.name for path in pairs["val"].lone_masks] == (["x.png"] if name == "other names" else [])
+    assert [path.name for path in pairs["val"].lone_files] == (["x.png"] if name == "other names" else [])
 
 
-def test_a_named_folder_that_a_split_lacks():
+def test_split_without_the_given_folder():
     root = write("train/p/a.jpg", "train/q/a.png", "val/p/b.jpg")
-    assert [path.name for path in find_pairs(root, "p", "q")["val"].lone_images] == ["b.jpg"]
+    assert [path.name for path in find_pairs(root, MASKS, "p", "q")["val"].lone_images] == ["b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["images/a.png", "masks/a_Q.png"], "1 images, 1 masks, no names in common, as a.png and a_Q.png"),
-        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images, 1 masks, no names in common"),
-        (["train/a.png", "trainannot/x.png"], "1 images, 1 masks, no names in common, as a.png and x.png"),
+        (["images/a.png", "masks/a_Q.png"], r"1 images and 1 masks.*a\.png.*a_Q\.png"),
+        (["images/train/a.png", "images/val/b.png", "masks/x.png"], "2 images and 0 masks"),
+        (["train/a.png", "trainannot/x.png"], r"1 images and 1 masks.*a\.png.*x\.png"),
     ],
 )
-def test_no_mask_matches_at_all(files, message):
+def test_error_if_no_mask_matches(files, message):
     with pytest.raises(UserError, match=message) as raised:
-        find_pairs(write(*files))
+        find_pairs(write(*files), MASKS)
     assert "\n" not in str(raised.value)
 
 
-def test_what_could_mean_two_things_is_asked_for():
+def test_two_mask_folders_are_refused():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
-    with pytest.raises(UserError, match=r"several folders of masks: labels/, masks/; say which: --data.masks FOLDER"):
-        find_pairs(root)
-    assert found(root, masks_in="labels") == {"train": [("images/a.jpg", "labels/a.png")]}
+    with pytest.raises(UserError, match=r"labels/ and masks/ both.*--data.masks NAME"):
+        find_pairs(root, MASKS)
+    assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 
 
-def test_folders_of_any_name_by_argument():
+def test_folder_names_can_be_given():
     root = write("photos/train/a.jpg", "drawn/train/a.png", "photos/val/b.jpg", "drawn/val/b.png")
-    with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\); expected"):
-        find_pairs(root)
-    assert list(found(root, images_in="photos", masks_in="drawn")) == ["train", "val"]
-    assert list(found(write("train/p/c.jpg", "train/q/c.png"), images_in="p", masks_in="q")) == ["train"]
+    with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\)"):
+        find_pairs(root, MASKS)
+    assert list(found(root, "photos", "drawn")) == ["train", "val"]
+    assert list(found(write("train/p/c.jpg", "train/q/c.png"), "p", "q")) == ["train"]
+
+
+def test_two_image_folders_of_one_split_are_refused():
+    files = ["images/val/a.jpg", "masks/val/a.png", "val/images/b.jpg", "val/masks/b.png"]
+    with pytest.raises(UserError, match="images/val/ and val/images/ both have images"):
+        find_pairs(write(*files), MASKS)
+
+
+def test_undivided_pairs_beside_a_test_folder_are_for_training():
+    root = write("a.jpg", "a_mask.png", "test/b.jpg")
+    assert found(root) == {"train": [("a.jpg", "a_mask.png")], "test": []}
+
+
+def test_xml_files():
+    root = write("images/train/a.jpg", "images/train/b.jpg", "images/val/c.jpg", "SegmentationClass/a.png")
+    for name in ("train/a", "train/lone", "val/c"):
+        Path("root/Annotations", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("root/Annotations", f"{name}.xml").touch()
+    pairs = find_pairs(root, XML_FILES)
+    assert [path.name for path in (*pairs["train"].images, *pairs["train"].files)] == ["a.jpg", "a.xml"]
+    assert [path.name for path in (*pairs["train"].lone_images, *pairs["train"].lone_files)] == ["b.jpg", "lone.xml"]
+    assert [path.name for path in (*pairs["val"].images, *pairs["val"].files)] == ["c.jpg", "c.xml"]
+
+
+def test_listed_image_that_does_not_exist_is_kept():
+    root = write("JPEGImages/a.jpg", "ImageSets/Main/train.txt")
+    Path("root/Annotations").mkdir()
+    Path("root/Annotations/a.xml").touch()
+    pairs = find_pairs(root, XML_FILES)["train"]
+    assert [path.name for path in pairs.images] == ["a.jpg"] and [path.name for path in pairs.lone_images] == ["b"]

@@ -1,0 +1,165 @@
+"""Decide which pixel value of mask files is which class, for a whole data set: by a class table, or by all masks."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.formats.masks.mask_images import PACKING, MaskImages, is_grey, read_values
+from kit.formats.masks.masks import IGNORED
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.files import MAX_CONFIG_BYTES, read_text
+from kit.ground.threads import map_in_threads
+
+# Names of class tables.
+FILES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
+FILES += ("codes.txt",)  # fastai
+HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
+LONGEST = 1000  # characters of a line
+VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default
+
+LISTED = 8  # the number of values that an error message names
+
+_COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
+_LINES = (  # the first that matches
+    re.compile(rf"(?P<name>[^:]+):(?:{_COLOUR})?:.*"),  # CVAT
+    re.compile(rf"{_COLOUR}[\s,;]+(?P<name>\S.*)"),  # CamVid
+    re.compile(rf"(?P<name>.*\S)[\s,;]+{_COLOUR}"),
+    re.compile(r"(?P<id>\d+)\s*[,;]\s*(?P<name>\S.*)"),  # Roboflow
+    re.compile(r"(?P<name>.*)"),
+)
+_HEADER = re.compile(r"\W*(name|class|label|pixel value|id|r|red)\W*[,;]", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """A class: its pixel value in masks, its name, and its colour (red, green, blue) in coloured masks."""
+
+    id: int
+    name: str
+    colour: tuple[int, int, int] | None
+
+
+def read_table(file: Path) -> list[Entry]:
+    """Read a class table.
+
+    Each line has a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, the first
+    class has the id 0.
+
+    Raises:
+        UserError: a line is not valid, an id is too large for a mask or has two names, or the file is empty.
+    """
+    entries: list[Entry] = []
+    names: dict[int, str] = {}
+    for number, line in enumerate(map(str.strip, read_text(file, MAX_CONFIG_BYTES).splitlines()), 1):
+        if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
+            continue
+        if len(line) > LONGEST:
+            raise UserError(f"{file}:{number}: a line of {len(line):,} characters, but a class has at most {LONGEST:,}")
+        parts = next(match for pattern in _LINES if (match := pattern.fullmatch(line))).groupdict()
+        colour = tuple(int(parts[part]) for part in ("red", "green", "blue")) if parts.get("red") else None
+        if colour and max(colour) > 255:
+            raise UserError(f"{file}:{number}: a colour is three numbers from 0 to 255, and this is '{line}'")
+        entry = Entry(int(parts.get("id") or len(entries)), parts["name"].strip(" \t,;"), colour)
+        if entry.id > HIGHEST_ID:
+            raise UserError(f"{file}:{number}: id {entry.id}, but an id is from 0 to {HIGHEST_ID}")
+        if (other := names.setdefault(entry.id, entry.name)) != entry.name:
+            raise UserError(f"{file}:{number}: id {entry.id} already belongs to '{other}'; give each class its own")
+        entries.append(entry)
+    if not entries:
+        raise UserError(f"{file}: no classes in it; expected one a line, NAME or NAME R G B")
+    return entries
+
+
+def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
+    """Return the reader for a class table.
+
+    Args:
+        numbers: the class number of each entry; 255 for ignored entries.
+        ignored: pixel values to ignore, which need not be in the table. 255 is ignored too, unless an entry has it.
+    """
+    ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
+    ids |= dict.fromkeys(ignored, IGNORED)
+    colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
+    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())) or None)
+
+
+def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
+    """Return the sets of values that masks have, each with the first file. Coloured masks have no values.
+
+    Masks that cannot be read are left out.
+
+    Raises:
+        BrokenFiles: no mask can be read.
+    """
+    contents = list(map_in_threads(_values_in, masks))
+    readable = [(values, mask) for values, mask in zip(contents, masks, strict=True) if isinstance(values, frozenset)]
+    if not readable:
+        raise contents[0]
+    return dict(reversed(readable))  # of equal sets, the first stays
+
+
+def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
+    try:
+        values = read_values(mask)
+    except BrokenFiles as error:
+        return error
+    if values.ndim == 3:
+        values = values[..., 0] if is_grey(values) else np.empty(0, int)
+    if values.dtype == np.uint8:  # much faster than np.unique alone
+        values = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    return frozenset(np.unique(values).tolist())
+
+
+def decide_entries(
+    named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
+) -> list[Entry]:
+    """Return which pixel value stands for which class.
+
+    If all masks have only 0 and 255, they are black and white: classes 0 and 1. Otherwise 255 is ignored.
+
+    Args:
+        named: the classes that a table or the user names, whose ids are their indices; None if nothing names them.
+        read: reads the masks; called only if their values decide.
+        ignored: the values that the user ignores.
+        root: the data set's folder, for messages.
+
+    Raises:
+        UserError: the values are ambiguous. The message asks for `--data.ids`.
+    """
+    if named is not None and len(named) != 2:
+        return list(named)
+    files = read()
+    values = frozenset().union(*files) - set(ignored)
+    if values == {0, IGNORED}:
+        black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
+        return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, IGNORED), strict=True)]
+    with_ids = [content for content in files if any(0 < value < IGNORED for value in content)]
+    only_white = files.get(frozenset({0, IGNORED}))
+    if IGNORED in values and only_white and with_ids and not any(IGNORED in content for content in with_ids):
+        both = f"{only_white} holds 0 and 255 alone, and {files[with_ids[0]]} holds smaller ids, as if 255 were ignored"
+        raise UserError(f"{root}: {both}; write all masks alike, or list the values that are classes with --data.ids")
+    if values == {IGNORED}:
+        raise UserError(f"{root}: the masks hold nothing but 255, which is ignored; if it is a class, give --data.ids")
+    return list(named) if named is not None else _numbered(files, values - {IGNORED}, root)
+
+
+def _numbered(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
+    """Name the classes by their ids, from 0 to the highest.
+
+    Raises:
+        UserError: there are no ids, or more than half of the ids up to the highest are missing, as with greys.
+    """
+    if not ids:
+        remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
+        raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
+    if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
+        values = sorted(frozenset().union(*files))
+        listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
+        odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
+        file = next(file for content, file in files.items() if odd in content)
+        problem = f"the masks hold the values {listed} ({odd} in {file}), and nothing names the classes"
+        remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
+        raise UserError(f"{root}: {problem}; {remedy}")
+    return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

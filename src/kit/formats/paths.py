@@ -1,0 +1,75 @@
+"""Find the images that an annotation file or a list names, and those that nothing names."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from kit.data.decode import EXTENSIONS
+from kit.formats.folders import SPLITS, is_hidden, subfolder
+from kit.formats.text import read_lines
+
+
+class Finder:
+    """Find files by their names in an annotation file or a list, which may have been written on another machine.
+
+    A name is looked up in each of the folders first. If it is not there, the file is taken whose path shares the
+    longest end with the name, if there is only one such file: `cam0/1.png` for `/home/me/cam0/1.png`. A name without
+    the extension of an image stands for a file with any extension.
+
+    Args:
+        files: returns the files to choose from; called when a name is not in the folders.
+        folders: the folders in which names are looked up.
+    """
+
+    def __init__(self, files: Callable[[], Iterable[Path]], folders: Sequence[Path] = ()) -> None:
+        self.files, self.folders = files, folders
+
+    def __call__(self, written: str) -> Path | None:
+        """Return the file of a name, or None if there is none or several may be meant."""
+        # Label Studio writes the path after `?d=`; what follows another `?` belongs to a URL.
+        name = PurePosixPath(written.rpartition("?d=")[2].split("?")[0].replace("\\", "/"))
+        for folder in self.folders:
+            if (path := folder / name).is_file():
+                return path
+        if name.suffix.lower() in EXTENSIONS:
+            matches = [path for path in self._by_stem.get(name.stem, ()) if path.name == name.name]
+        else:
+            matches = self._by_stem.get(name.name, [])
+        parents = [list(reversed(path.parent.parts)) for path in (name, *matches)]
+        # The number of parts, not of characters, since these are lists.
+        shared = [len(os.path.commonprefix([parents[0], others])) for others in parents[1:]]  # noqa: RUF071
+        best = [path for path, length in zip(matches, shared, strict=True) if length == max(shared)]
+        return best[0] if len(best) == 1 else None
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Path]]:
+        by_stem: dict[str, list[Path]] = {}
+        for path in self.files():
+            by_stem.setdefault(path.stem, []).append(path)
+        return by_stem
+
+
+def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
+    """Return the first file in the folders that has one of the names, or None if there is none."""
+    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+
+
+def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
+    """Return the lines of Pascal VOC's lists of images by split: `ImageSets/KIND/train.txt`.
+
+    `trainval` and CVAT's `default` are for training if there is no `train`.
+    """
+    image_sets = subfolder(root, "imagesets")
+    folder = subfolder(image_sets, kind)
+    files = {path.stem.lower(): path for path in (folder if folder.is_dir() else image_sets).glob("*.txt")}
+    spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
+    first = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
+    return {split: lines for split, file in first.items() if file is not None and (lines := read_lines(file))}
+
+
+def unlisted_images(listed: set[Path]) -> list[Path]:
+    """Return the images that are in the folder of a listed image, but are not listed themselves, sorted."""
+    beside = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
+    pictures = {path for path in beside if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name)}
+    return sorted(pictures - listed)

@@ -1,0 +1,53 @@
+"""Read the values, lines and XML of annotation files, within limits of size.
+
+All formats read text, JSON and YAML with `kit.ground.files` and `kit.ground.yaml_files`; what is missing there is here.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.faults import Fault
+from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, read_bytes, read_text
+
+
+def number(written: Any) -> float | None:
+    """Return a value of JSON or XML as a float, also if it is a text; None if it is not a finite number."""
+    if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
+        return None  # Python would read True as 1 and "1_000" as 1000
+    try:
+        value = float(written)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file, stripped and without empty ones."""
+    lines = [line.strip() for line in read_text(file, MAX_LIST_BYTES).splitlines()]
+    return [line for line in lines if line]
+
+
+def read_xml(file: Path) -> tuple[ElementTree.Element, bytes]:
+    """Return the root element of an XML file, and the file's content.
+
+    Raises:
+        BrokenFiles: the file is not XML, names an unknown encoding, declares entities, or is too large.
+    """
+    content = read_bytes(file, MAX_ANNOTATION_BYTES)
+    if b"<!ENTITY" in content:  # a few of them may expand to gigabytes
+        raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
+    try:
+        return ElementTree.fromstring(content), content
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: a wrong or unknown encoding
+        line = f":{error.position[0]}" if isinstance(error, ElementTree.ParseError) else ""
+        raise BrokenFiles(f"{file}{line}: broken XML ({error}); write the file anew, or remove it") from None
+
+
+def unreadable(file: Path, error: UserError) -> Fault:
+    """Return a fault for the error of reading a file. The error's message begins with the file, and perhaps a line."""
+    line, message = re.fullmatch(rf"(?:{re.escape(str(file))}:(\d+)?:? *)?(.*)", str(error), re.DOTALL).groups()
+    return Fault("annotation-unreadable", "error", str(file), int(line) if line else None, message)
