@@ -5,7 +5,7 @@ import starts
 
 
 @pytest.mark.slow
-def test_fit_test_predict_export_and_resume(fit, repository, monkeypatch, capsys):
+def test_fit_test_predict_export_and_resume(fit, repository, capsys):
     given = ["--config", str(repository / "configs" / "generation.yaml"), "--trainer.callbacks", "[]"]
     given += ["--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "2", "--model.samples", "20"]
     given += ["--model.solver.steps", "2"]

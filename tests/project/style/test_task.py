@@ -14,7 +14,6 @@ from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
 from kit.samples import ClassifierFeatures, TorchvisionFeatures
-from kit.samples import strokes as drawn
 from project.style import StyleNet, Stylizer
 from project.style.losses import relative_distance, statistics
 from project.style.model import Layer, pad_mirrored
@@ -234,17 +233,3 @@ def test_grey_transparent_and_small_styles(tiny):
         other.setup("fit")
         for mine, yours in zip(one._style_statistics, other._style_statistics, strict=True):
             assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
-
-
-def test_strokes_program(monkeypatch):
-    monkeypatch.setattr(drawn, "STROKES", 40)
-    monkeypatch.setattr("sys.argv", ["strokes", "style.png", "--seed", "3"])
-    drawn.main()
-    with Image.open("style.png") as image:
-        pixels = np.asarray(image)
-        assert pixels.shape == (512, 512, 3) and np.array_equal(pixels, np.asarray(drawn.strokes(3)))
-    assert not np.array_equal(pixels, np.asarray(drawn.strokes(4)))
-    for wrong in (["style.none"], ["style.png", "--seed", "-1"], ["missing/style.png"]):
-        monkeypatch.setattr("sys.argv", ["strokes", *wrong])
-        with pytest.raises(SystemExit, match="2"):
-            drawn.main()
