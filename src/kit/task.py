@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 import lightning as L
 from torch import Tensor, nn
 
-from kit.data import Batch
+from kit.data import Batch, Preprocessing
 from kit.evaluation import Evaluation
 from kit.ground.errors import NotMeasured
 
@@ -165,15 +165,37 @@ class Task(L.LightningModule):
 
 
 class ExportedModule(nn.Module):
-    """A base class for what `Task.exported` returns. `kit.exporting.protocol.Exported` describes all members.
+    """The base class for what `Task.exported` returns: a module that can be exported, with a description.
 
-    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `forward` and `difference`.
+    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `difference` and `forward`. `forward` takes
+
+    - `images`, Float[B C H W], normalised,
+    - `size`, the original images' height and width, and
+    - `area`, the height and width of their part of `images`, from the top left,
+
+    and returns a tuple of tensors. The module of a task that generates images has `inputs`, `example` and `expected`
+    instead, and its `forward` takes these inputs.
 
     Args:
         net: the net of the task.
-        left_out: a description of what the task does in evaluation and this module does not, or "".
+        left_out: a description of what the task does in evaluation and this module does not, or "". If there is such a
+            thing, the task's method `plain()` returns a copy without it, with which the file is compared.
+
+    Attributes:
+        task: the name of the task, as `classification`, which is written into the file.
+        inputs: the names of the inputs of `forward`, and of their dynamic dimensions by index, if they are not images.
+        outputs: the names of the outputs of `forward`, and of their dynamic dimensions by index, as `{0: "batch"}`.
+        measured: a description of `difference`.
+        tolerance: the largest allowed difference on any image.
+        one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
+        counted: the objects that are compared, as `boxes`, if an image may have none; or "".
     """
 
+    task: str
+    inputs: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    outputs: ClassVar[Mapping[str, Mapping[int, str]]]
+    measured: str
+    tolerance: float
     one_at_a_time = False
     counted = ""
 
@@ -188,6 +210,14 @@ class ExportedModule(nn.Module):
     def count(self, predicted: Any) -> int:
         """Return the number of objects, see `counted`, in the prediction of the task for one image."""
         return 1
+
+    def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
+        """Return inputs for `count` images like the training images. The first ones do not depend on `count`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
+
+    def expected(self, task: Any, *inputs: Tensor) -> Any:
+        """Return the task's own output for the inputs of one image, for `difference`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define expected(task, *inputs)")
 
 
 class _Plain:

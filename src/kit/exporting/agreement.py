@@ -18,10 +18,10 @@ from kit.config.parser import build
 from kit.data import ImageDataModule, Preprocessing, Samples
 from kit.data.decode import decode
 from kit.exporting.graph import Run
-from kit.exporting.protocol import Exported, ExportedMaker
 from kit.formats.folders import SPLITS
 from kit.ground.errors import UserError, one_line
 from kit.prediction import Predictor
+from kit.task import ExportedModule
 
 BATCH = 3  # a net that was recorded with one number of images may not accept another
 NOISE_TIMES = (1, 2, 3)
@@ -131,10 +131,10 @@ def image_cases(model: Predictor, images: Sequence[Tensor], description: str = "
     return Cases(single, batch, description)
 
 
-def generation_cases(model: Predictor, exported: ExportedMaker, count: int) -> Cases:
+def generation_cases(model: Predictor, exported: ExportedModule, count: int) -> Cases:
     """Return cases for a task that generates images."""
     examples = zip(*(tensor.split(1) for tensor in exported.example(model.preprocessing, count)), strict=True)
-    cases = [Case(inputs, partial(exported.answer, model.task, *inputs)) for inputs in examples]
+    cases = [Case(inputs, partial(exported.expected, model.task, *inputs)) for inputs in examples]
     return Cases(cases, cases[:BATCH], f"{count} samples")
 
 
@@ -149,12 +149,12 @@ def as_input(image: Tensor) -> Tensor:
     return image.permute(1, 2, 0)[None].contiguous()
 
 
-def compare(run: Run, exported: Exported, cases: Cases) -> tuple[float, int]:
+def compare(run: Run, exported: ExportedModule, cases: Cases) -> tuple[float, int]:
     """Compare a file's outputs with PyTorch's, for one image at a time and, if the file takes several, for a batch.
 
     Returns:
         the largest difference on any image, as the task measures it, and the number of objects that the task counts
-        (see `Exported.counted`)
+        (see `ExportedModule.counted`)
     """
     differences, counts = [], []
     for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:

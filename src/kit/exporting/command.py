@@ -10,11 +10,11 @@ from kit.checkpoints.run_folder import refuse_links
 from kit.config.parser import PlainParser
 from kit.exporting import agreement
 from kit.exporting.graph import Run, open_onnx, write_onnx
-from kit.exporting.protocol import Exported
 from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.files import replacing, require_writable
 from kit.prediction import Predictor, load
+from kit.task import ExportedModule
 
 PACKAGES = ("onnx", "onnxruntime")
 FAILED = "cannot be exported as ONNX"
@@ -73,19 +73,19 @@ def export(args: list[str]) -> None:
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
 
 
-def reference_model(model: Predictor, exported: Exported) -> Predictor:
+def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
     """Return the model that an exported file is compared with: a copy without what the file leaves out, if anything."""
     return Predictor(model.task.plain(), model.preprocessing) if exported.left_out else model
 
 
-def metadata(model: Predictor, exported: Exported) -> dict[str, str]:
+def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
     """Return the metadata of a file: `task`, and as JSON `class_names`, `preprocessing` and the names of `outputs`."""
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}
     values["outputs"] = list(exported.outputs)
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 
-def _compare(run: Run, exported: Exported, cases: agreement.Cases) -> str:
+def _compare(run: Run, exported: ExportedModule, cases: agreement.Cases) -> str:
     """Compare a file's outputs with PyTorch's, and return a summary.
 
     Raises:

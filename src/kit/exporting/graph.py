@@ -16,7 +16,7 @@ from torch.nn.modules.utils import _pair
 
 from kit.data import Preprocessing
 from kit.data.decode import PADDING, pad, resize
-from kit.exporting.protocol import ExportedMaker
+from kit.task import ExportedModule
 
 OPSET = 18  # of ONNX, the first whose `Resize` has antialiasing
 Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its outputs by name
@@ -63,14 +63,16 @@ def open_onnx(file: Path) -> Run:
     return run
 
 
-def _make_graph(preprocessing: Preprocessing, exported: Any) -> tuple[Any, Mapping[str, Any], tuple[Tensor, ...]]:
+def _make_graph(
+    preprocessing: Preprocessing, exported: ExportedModule
+) -> tuple[nn.Module, Mapping[str, Any], tuple[Tensor, ...]]:
     """Return what to record for a task's `exported()`.
 
     Returns:
         the module; the names of its inputs and of their dynamic dimensions by index; and an example of the inputs,
         which are images, or those of `exported` if the task generates images
     """
-    if isinstance(exported, ExportedMaker):
+    if exported.inputs:
         return exported, exported.inputs, exported.example(preprocessing, 2)
     batch = {} if exported.one_at_a_time else {0: "batch"}
     height, width = preprocessing.size or (131, 197)
@@ -87,10 +89,10 @@ class Graph(nn.Module):
 
     Args:
         preprocessing: that of the model; it is done as in `Preprocessing.read`.
-        exported: the task's `exported()`: see `kit.exporting.protocol`.
+        exported: what the task's `exported()` returns.
     """
 
-    def __init__(self, preprocessing: Preprocessing, exported: nn.Module) -> None:
+    def __init__(self, preprocessing: Preprocessing, exported: ExportedModule) -> None:
         super().__init__()
         self.canvas: tuple[int, int] | None = preprocessing.size
         self.keep_aspect = preprocessing.keep_aspect

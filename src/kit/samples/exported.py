@@ -52,7 +52,7 @@ class ExportedGenerator(ExportedImages):
         shape = (self.num_noises, preprocessing.channels, *size_of_samples(preprocessing))
         return noise(range(count), shape), torch.arange(count) % self.num_classes
 
-    def answer(self, task: Any, noise: Tensor, classes: Tensor) -> Tensor:
+    def expected(self, task: Any, noise: Tensor, classes: Tensor) -> Tensor:
         return task.sampler().images(noise, classes, task.device)[0]
 
 

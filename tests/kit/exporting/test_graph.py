@@ -12,6 +12,7 @@ from torch import nn
 from kit.data.decode import fitted_size
 from kit.exporting.agreement import as_input
 from kit.exporting.graph import Graph, Pool, fitted_area, open_onnx, replace_pools, write_onnx
+from kit.task import ExportedModule
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
 HOWS = [
@@ -23,10 +24,10 @@ HOWS = [
 ]
 
 
-class Pixels(nn.Module):
+class Pixels(ExportedModule):
     """A task that returns its input."""
 
-    task, one_at_a_time = "looking", False
+    task = "looking"
     outputs: ClassVar = {"pixels": {0: "batch", 2: "height", 3: "width"}}
 
     def forward(self, images, size, area):
@@ -45,13 +46,13 @@ def test_fitted_area_equals_fitted_size(height, width, outer):
 def test_graph_preprocesses_as_preprocessing_does(how):
     for image in pictures(how.channels, SIZES):
         expected = how.normalise(how.read(image)[0][None])
-        assert torch.allclose(Graph(how, Pixels())(as_input(image))[0], expected, atol=1e-5)
+        assert torch.allclose(Graph(how, Pixels(nn.Identity()))(as_input(image))[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", HOWS, ids=str)
 def test_file_preprocesses_as_preprocessing_does(how, tmp_path):
     """onnxruntime rounds halves differently, so that some pixels differ by one or two."""
-    write_onnx(how, Pixels(), {}, tmp_path / "file")
+    write_onnx(how, Pixels(nn.Identity()), {}, tmp_path / "file")
     run = open_onnx(tmp_path / "file")
     std = torch.tensor(how.std).view(-1, 1, 1)
     for image in pictures(how.channels, SIZES):
@@ -64,7 +65,7 @@ def test_file_preprocesses_as_preprocessing_does(how, tmp_path):
 
 def test_enlarging_by_whole_numbers_is_exact(tmp_path):
     how = preprocessing(3, (64, 96), fitted=True)
-    write_onnx(how, Pixels(), {}, tmp_path / "file")
+    write_onnx(how, Pixels(nn.Identity()), {}, tmp_path / "file")
     run = open_onnx(tmp_path / "file")
     for image in pictures(3, [(64, 96), (32, 48), (16, 24), (16, 8), (1, 1)]):
         expected = how.normalise(how.read(image)[0][None])[0]

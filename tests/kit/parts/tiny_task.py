@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from kit.data import ImageDataModule, Tensors
 from kit.evaluation import Evaluation
-from kit.task import Task
+from kit.task import ExportedModule, Task
 
 
 class Shades(ImageDataModule):
@@ -191,16 +191,12 @@ class Drawn(Judged):
         return image
 
 
-class Answer(nn.Module):
+class Answer(ExportedModule):
     """What the verb `export` needs of a task."""
 
-    task, one_at_a_time, left_out = "judging", False, ""
+    task = "judging"
     outputs: ClassVar = {"probabilities": {0: "batch"}}
-    measured, tolerance, counted = "difference of a probability", 1e-4, ""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
+    measured, tolerance = "difference of a probability", 1e-4
 
     def forward(self, images, size, area):
         return (self.net(images.flatten(1)).softmax(1),)
