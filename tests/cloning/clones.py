@@ -26,7 +26,11 @@ TEMPLATE = Template(Path(__file__).resolve().parents[2])
 NAME = "my_cells"
 LAST_LINES = 60  # of a check that has failed
 SMOKE = ("tests/kit/data", "tests/kit/training", "tests/kit/ground")  # of the library, as `make test` of a clone
-WALKING = ("configs", "house", "mistakes", "notebooks", "readme")  # tests of all that is there
+OWN = (f"tests/{NAME}", "tests/end_to_end")  # the tests of the project's tasks
+WALKING = [  # tests of all that is there
+    f"tests/{NAME}/test_configs.py",
+    *(f"tests/end_to_end/test_{part}.py" for part in ("house", "mistakes", "notebooks", "readme")),
+]
 
 
 def by_size() -> list[str]:
@@ -34,7 +38,7 @@ def by_size() -> list[str]:
 
     def size(task: str) -> tuple[bool, int]:
         needs_data = "root:" in (TEMPLATE.root / "configs" / f"{task}.yaml").read_text()
-        tests = (TEMPLATE.root / "tests/project" / task).glob("*.py")
+        tests = (TEMPLATE.root / "tests").glob(f"*/{task}/*.py")
         return needs_data, sum(file.stat().st_size for file in tests)
 
     return sorted(TEMPLATE.tasks, key=size)
@@ -67,7 +71,7 @@ def requirements(folder: Path) -> set[str]:
 
 
 def has_same_task(clone: Path, other: Path, task: str) -> bool:
-    folders = (f"src/{NAME}/{task}", f"tests/{NAME}/{task}")
+    folders = (f"src/{NAME}/{task}", *(f"{folder}/{task}" for folder in OWN))
     return all(contents(clone, folder) == contents(other, folder) for folder in folders)
 
 
@@ -78,16 +82,15 @@ def tests_left(clone: Path, tasks: Sequence[str], earlier: Mapping[Path, Sequenc
         earlier: the clones before it, with their tasks. The first of them runs all of its tests.
     """
     if not earlier:
-        return [f"tests/{NAME}", *SMOKE]
+        return [*OWN, *SMOKE]
     first, tasks_of_first = next(iter(earlier.items()))
     if contents(clone, "src", without=tasks) != contents(first, "src", without=tasks_of_first):
-        return [f"tests/{NAME}", *SMOKE]
-    own = f"tests/{NAME}"
-    walking = [f"{own}/test_{part}.py" for part in WALKING]
-    others = [f"{own}/{part.name}" for part in sorted((clone / own).iterdir()) if part.name not in tasks]
-    changed = [part for part in others if part not in walking and contents(clone, part) != contents(first, part)]
-    new = [f"{own}/{task}" for task in tasks if not any(has_same_task(clone, other, task) for other in earlier)]
-    return walking + changed + new
+        return [*OWN, *SMOKE]
+    parts = [f"{own}/{part.name}" for own in OWN for part in sorted((clone / own).iterdir()) if part.name not in tasks]
+    changed = [part for part in parts if part not in WALKING and contents(clone, part) != contents(first, part)]
+    new = [task for task in tasks if not any(has_same_task(clone, other, task) for other in earlier)]
+    folders = [f"{own}/{task}" for own in OWN for task in new if (clone / own / task).is_dir()]
+    return [*WALKING, *changed, *folders]
 
 
 def checks(tests: list[str], first: bool) -> dict[str, list[str]]:

@@ -62,8 +62,9 @@ def test_style_of_the_page(copy):
 @pytest.mark.slow
 def test_tests_of_the_page_and_of_all_tasks_pass(copy):
     task = next(file.split("/")[2] for file in FILES if file.endswith("/task.py"))
+    words = [f"tests/project/{task}", f"tests/project/test_configs.py::test_config_runs_a_step[{task}]"]
     house = ["test_house.py::test_no_slice_imports_another", "test_readme.py::test_readme_lists_all_rooms"]
-    words = [f"tests/project/{part}" for part in [*house, task, f"test_configs.py::test_config_runs_a_step[{task}]"]]
+    words += [f"tests/end_to_end/{test}" for test in house]
     said = run(copy, "-m", "pytest", "-p", "no:cacheprovider", *words)
     assert " passed" in said and "skipped" not in said
     tool = Path(sys.executable).with_name("lint-imports")

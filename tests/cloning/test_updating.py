@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = Template(ROOT).tasks
 TASK = TASKS[0]
+BEFORE = "class ConvBlock(nn.Sequential):"  # a line that the template and the clone change
 IDENTITY = {f"GIT_{who}_{what}": f"{what}@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -79,9 +80,7 @@ def pair(first, tmp_path) -> tuple[Path, Path]:
 
 def grow(template: Path) -> str:
     """The template's later fixes: in shared code, in the clones' README, a file more, one less."""
-    changed(
-        template / "src/project/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, and a fix in project.cnn."
-    )
+    changed(template / "src/project/cnn.py", BEFORE, f"{BEFORE}  # a fix in project.cnn.")
     changed(template / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
     changed(template / "clone/README.md", "\n## Pages\n", "\n## Pages\n\nNew: `python -m project.fit` does more.\n")
     (template / "src/project/later.py").write_text('"""Came later; see project.cnn."""\n')
@@ -117,7 +116,7 @@ def test_changes_of_both_sides_are_merged(pair):
     author = "NAME@localhost <EMAIL@localhost>"
     assert set(git(clone, "log", "--format=%an <%ae>%n%cn <%ce>").splitlines()) == {author}
     cnn = (clone / "src/my_cells/cnn.py").read_text()
-    assert "and a fix in my_cells.cnn." in cnn and "# mine" in cnn
+    assert "a fix in my_cells.cnn." in cnn and "# mine" in cnn
     readme = (clone / "README.md").read_text()
     assert "My own words." in readme and "New: `python -m my_cells.fit` does more." in readme
     assert "see my_cells.cnn" in (clone / "src/my_cells/later.py").read_text()
@@ -141,7 +140,7 @@ def test_changes_of_both_sides_are_merged(pair):
 
 def test_conflict_can_be_resolved_or_undone(pair):
     template, clone = pair
-    changed(clone / "src/my_cells/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, as I like it.")
+    changed(clone / "src/my_cells/cnn.py", BEFORE, f"{BEFORE}  # as I like it")
     mine = commit(clone, "Mine")
     grow(template)
     ended = new(template, clone, "--update")
@@ -149,7 +148,7 @@ def test_conflict_can_be_resolved_or_undone(pair):
     assert "CONFLICT (content): Merge conflict in src/my_cells/cnn.py" in ended.stderr
     assert "git cherry-pick --continue" in ended.stderr and "Traceback" not in ended.stderr
     text = (clone / "src/my_cells/cnn.py").read_text()
-    assert re.search(r"<{7} HEAD\n.*as I like it\..*\n={7}\n.*a fix in my_cells\.cnn\..*\n>{7} ", text)
+    assert re.search(r"<{7} HEAD\n.*as I like it.*\n={7}\n.*a fix in my_cells\.cnn\..*\n>{7} ", text)
     assert "UU src/my_cells/cnn.py" in git(clone, "status", "--porcelain")
     assert "see my_cells.cnn" in (clone / "src/my_cells/later.py").read_text()
 
@@ -179,9 +178,9 @@ def test_refused_update_changes_nothing(pair, tmp_path):
     refused(tmp_path / "nothing", "is no clone")
     refused(template, "is no clone")
     grow(template)
-    changed(clone / "src/my_cells/cnn.py", "nothing else.", "nothing else!")
+    changed(clone / "src/my_cells/cnn.py", BEFORE, f"{BEFORE}  # mine")
     refused(clone, "has changes that are not committed")
-    assert "nothing else!" in (clone / "src/my_cells/cnn.py").read_text()
+    assert "# mine" in (clone / "src/my_cells/cnn.py").read_text()
     git(clone, "checkout", "--quiet", "--", ".")
     (clone / "src/my_cells/later.py").write_text("mine, and not committed\n")
     overwritten = "nothing was changed in {}: the update would overwrite {}, which git does not track; git add --force"
@@ -208,7 +207,7 @@ def test_refused_update_changes_nothing(pair, tmp_path):
     git(clone, "commit", "--quiet", "-m", "Mine alone")
     refused(clone, overwritten.format(clone, "src/my_cells/cnn.py"))
     git(clone, "reset", "--quiet", "--hard", "HEAD~1")
-    assert "and nothing else." in (clone / "src/my_cells/cnn.py").read_text()
+    assert BEFORE in (clone / "src/my_cells/cnn.py").read_text()
 
     changed(
         clone / "pyproject.toml",
@@ -256,7 +255,7 @@ def test_clone_with_a_name_that_is_now_refused_is_updated(pair, tmp_path):
     assert not (both / "src/my_own" / TASK).exists() and (both / "src/my_own" / TASKS[1] / "task.py").is_file()
     url, pyproject = "https://example.org/project.git", (both / "pyproject.toml").read_text()
     assert f'url = "{url}"\nname = "my_own"\ntasks = ["{TASKS[1]}"]\n' in pyproject
-    assert "and a fix in my_own.cnn." in (both / "src/my_own/cnn.py").read_text()
+    assert "a fix in my_own.cnn." in (both / "src/my_own/cnn.py").read_text()
 
     ended = new(template, clone, "--update")  # it has no other task
     assert ended.returncode == 2 and re.search(rf"error: the template \w{{10}} has no task {TASK}\n", ended.stderr)

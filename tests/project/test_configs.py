@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from of_slice import tiny
+from fixtures import tiny_of
 
 from kit.cli import verbs
 from kit.cli.command_line import CLI
@@ -25,13 +25,13 @@ EACH = [
 
 @pytest.mark.parametrize("config", EACH)
 def test_config_runs_a_step(config, fit, capsys, tmp_path):
-    of_slice = tiny(config.stem.split("_")[0])
+    tiny = tiny_of(config.stem.split("_")[0])
     folder = tmp_path / "data"
     folder.mkdir()
-    run = fit("--config", str(config), *TINY, *of_slice.arguments(yaml.safe_load(config.read_text()), folder))
+    run = fit("--config", str(config), *TINY, *tiny.arguments(yaml.safe_load(config.read_text()), folder))
     assert run.parent.name == config.stem
     assert (run / "checkpoints" / "best.ckpt").is_file()
-    assert f"{of_slice.METRIC} " in capsys.readouterr().out
+    assert f"{tiny.METRIC} " in capsys.readouterr().out
     weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in weights.values())
 

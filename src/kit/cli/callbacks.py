@@ -17,18 +17,24 @@ UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an obj
 
 
 class SavedConfig(L.Callback):
-    """Write the run's `config.yaml` after the first step, so that the run can be resumed.
+    """Write the run's `config.yaml` when training starts, so that a run that is killed can be resumed.
 
-    It is not written earlier, so that a `--resume` that fails does not replace the file of the run.
+    A resumed run replaces the file only after its first step, so that a `--resume` that fails leaves it unchanged.
     """
 
-    def __init__(self, parser: Parser, config: Namespace) -> None:
-        self.parser, self.config = parser, config
+    def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
+        self.parser, self.config, self.resumed = parser, config, resumed
         self.is_saved = False
 
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if not self.resumed:
+            self._save(trainer)
+
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if self.is_saved:
-            return
+        if not self.is_saved:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
         self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
         if trainer.is_global_zero:
             with replacing(folder / "config.yaml") as part:

@@ -161,7 +161,7 @@ class CLI(LightningCLI):
             self.report_page = ReportPage(self.config_init.overfitting)
             callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
-                callbacks.append(SavedConfig(self.parser, self.saved_config))
+                callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         try:

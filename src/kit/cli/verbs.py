@@ -23,6 +23,7 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import require_writable
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
+from kit.safeguards.resume.writing import LAST
 
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files are not complete runs
@@ -99,6 +100,10 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         if trainer.interrupted:  # Lightning ends the program on Ctrl-C
             raise KeyboardInterrupt from None
         raise
+    except BrokenFiles as error:  # the file could be decoded when the run began
+        if not cli.folder or not (cli.folder / "checkpoints" / LAST).is_file():
+            raise
+        raise type(error)(f"{error}; restore it, then run {app.command('fit')} --resume {cli.folder}") from None
     except Exception:
         exact_resume = cli.config_init.exact_resume
         if exact_resume.signals.received:  # another process ended first

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from fixtures import tiny_of
 from in_parts import TRAINER
-from of_slice import tiny
 from torch import nn
 
 from kit.cli import command_line as cli
@@ -28,7 +28,7 @@ def task_and_batch(config: Path):
     """The task of a config, in double precision and with its batch normalisation fixed, and a batch of its data."""
     folder = Path("data")
     folder.mkdir()
-    few = tiny(config.stem.split("_")[0]).arguments(yaml.safe_load(config.read_text()), folder)
+    few = tiny_of(config.stem.split("_")[0]).arguments(yaml.safe_load(config.read_text()), folder)
     run = cli.CLI(["--config", str(config), *few, "--data.batch_size", "5", "--trainer.logger", "false"])
     run.datamodule.setup("fit")
     batch = next(iter(run.datamodule.train_dataloader()))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from of_slice import tiny
+from fixtures import tiny_of
 
 from kit.cli import verbs
 from kit.config.mistakes import explain
@@ -33,7 +33,7 @@ MISTAKES = [  # the command line, and words of the message
 @pytest.mark.parametrize(("args", "words"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
 def test_mistake_is_explained_in_one_line(args, words):
     Path("data").mkdir()
-    data = tiny(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
+    data = tiny_of(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
     with pytest.raises(UserError) as caught:
         verbs.fit(args if "--config" in args else ["--config", RUN, *data, *args])
     message = str(caught.value)
