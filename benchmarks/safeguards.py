@@ -1,9 +1,8 @@
 """What the guards cost, and what they save: all that is promised of them, measured.
 
-    python benchmarks/safeguards.py [--only step gradient] [--root FOLDER] [--runs 20] [--widths 32 64 128]
+    python benchmarks/safeguards.py [--only step saving] [--root FOLDER] [--runs 20] [--widths 32 64 128]
 
 step        The step time with guards and without, in one process, in turns of ten steps, on images as MNIST's.
-gradient    Of each task's default net, BatchNorm frozen, in float64: in micro-batches against the whole batch's.
 saving      How long a checkpoint stops training.
 nan         Runs of two epochs of MNIST into each of which a NaN is put, at a random step, into the input, the loss, a
             gradient or a weight: all are wanted to end with finite weights and a test accuracy near that of a run that
@@ -11,7 +10,7 @@ nan         Runs of two epochs of MNIST into each of which a NaN is put, at a ra
 resume      Runs that are killed and resumed, of each task and of two processes: see `resume.py`.
 strangers   Checkpoints with hostile content: see `hostile.py`.
 
-All of it takes an hour on two cores; the first three take a minute.
+All of it takes an hour on two cores; the first two take a minute.
 """
 
 import argparse
@@ -33,13 +32,12 @@ from kit.cli import process
 from kit.safeguards import ExactResume, MemoryGuard, NanGuard, Overfitting
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path += [str(REPOSITORY / "tests/kit/parts"), str(REPOSITORY / "tests/kit/safeguards")]
+sys.path.append(str(REPOSITORY / "tests/kit/parts"))
 from poison import Poison  # noqa: E402
-from test_micro_batches import error  # noqa: E402
 
 CONFIG = REPOSITORY / "configs/classification_mnist.yaml"
 GUARDS = (ExactResume, MemoryGuard, NanGuard, Overfitting)
-ROWS = ("step", "gradient", "saving", "nan", "resume", "strangers")
+ROWS = ("step", "saving", "nan", "resume", "strangers")
 PLACES = ("input", "loss", "gradient", "weight")
 TURN = 10  # steps
 
@@ -120,14 +118,6 @@ def poisoned(root: Path, folder: Path, widths: list[int], runs: int) -> None:
     print(f"{ended} of {runs} finite, accuracy off by {worst:.4f} at most   wanted all, <= 0.003")
 
 
-def gradients() -> None:
-    """Prints the error of each task's."""
-    for config in sorted(REPOSITORY.glob("configs/*.yaml")):
-        if "_" not in config.stem:
-            worst = max(error(config, parts) for parts in (2, 3, 5))
-            print(f"gradient in micro-batches, {config.stem}: relative error {worst:.1e}   wanted <= 1e-10", flush=True)
-
-
 class Large(L.LightningModule):
     """100 MB of weights whose steps take a fifth of a second or so: what a checkpoint costs is seen beside them."""
 
@@ -188,8 +178,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if "step" in options.only:
             step_time(Path(folder), options.widths)
-        if "gradient" in options.only:
-            gradients()
         if "saving" in options.only:
             saving()
         if "nan" in options.only:
