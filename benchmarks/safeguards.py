@@ -140,10 +140,11 @@ class Timed(ExactResume):
         super().__init__(every_minutes=0)
         self.seconds: list[float] = []
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
         begun = time.perf_counter()
-        super()._save(trainer)
-        self.seconds.append(time.perf_counter() - begun)
+        super()._save_or_stop(trainer, save, stop)
+        if save:
+            self.seconds.append(time.perf_counter() - begun)
 
 
 def saving() -> None:
