@@ -182,7 +182,7 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     from kit.checks.survey import quick_survey
 
     _ = data.fingerprint  # computing it finds the files that are left out
-    survey = quick_survey(data, whole=strict)
+    survey = quick_survey(data, all_files=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
     if text := words.brief_text(survey, command):
         print(f"{text}\n", flush=True)
