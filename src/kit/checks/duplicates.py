@@ -29,18 +29,18 @@ MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar
 
 
 class Match(NamedTuple):
-    """An earlier image (its index) that a later image resembles. is_equal: whether their pixels are equal."""
+    """An earlier image that a later image resembles. The best match of an image is the smallest tuple.
 
-    index: int
-    is_equal: bool
-
-
-class Candidate(NamedTuple):
-    """An earlier image (its index) that may be a match. The smallest tuple is the best candidate."""
+    is_same_split: whether both images are in one split.
+    difference: the mean absolute difference of their thumbnails, 0 to 255.
+    index: the index of the earlier image.
+    is_equal: whether their pixels are equal.
+    """
 
     is_same_split: bool
     difference: float
     index: int
+    is_equal: bool = False
 
 
 def group_equal(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
@@ -85,7 +85,7 @@ def duplicate_faults(
     matches = dict(similar)
     for group in groups:
         for position, j in enumerate(group[1:], 1):
-            matches[j] = Match(min(group[:position], key=lambda i: images[i].split == images[j].split), True)
+            matches[j] = min(Match(images[i].split == images[j].split, 0, i, True) for i in group[:position])
     faults: list[Fault] = []
     for j, match in matches.items():
         faults += _pair_faults(images[match.index], images[j], match.is_equal, class_names)
@@ -133,7 +133,7 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
     Args:
         indices: the images to compare, ascending.
     """
-    best: dict[int, Candidate] = {}
+    best: dict[int, Match] = {}
     table = statistics.table
     pairs = indices[near_pairs(table["hash"][indices])]
     for start in range(0, len(pairs), PAIRS_PER_BLOCK):
@@ -142,12 +142,12 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
         differences = thumbnail_difference(table["thumbnail"][earlier], table["thumbnail"][later], distances)
         for i, j, difference in zip(earlier.tolist(), later.tolist(), differences.tolist(), strict=True):
             if difference < np.inf:
-                candidate = Candidate(files[i].split == files[j].split, difference, i)
-                best[j] = min(best.get(j, candidate), candidate)
+                match = Match(files[i].split == files[j].split, difference, i)
+                best[j] = min(best.get(j, match), match)
     results = map_in_threads(
         lambda j: compare_files(files[best[j].index].path, files[j].path, best[j].difference < 1), best
     )
-    return {j: Match(best[j].index, result == "same") for j, result in zip(best, results, strict=True) if result}
+    return {j: best[j]._replace(is_equal=result == "same") for j, result in zip(best, results, strict=True) if result}
 
 
 def near_pairs(hashes: np.ndarray) -> np.ndarray:

@@ -27,8 +27,7 @@ _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype
 # p1, p5, p99: percentiles of the brightness, 0 to 255. entropy: of the grey values, in bits.
 # sharpness: see `sharpness`. hash: see `perceptual_hash`. thumbnail: in grey. file_hash: of all bytes.
 FLOATS = [(name, "f4") for name in ("p1", "p5", "p99", "entropy", "sharpness")]
-THUMBNAIL = ("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), THUMBNAIL, ("file_hash", "u8")])
+STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), ("thumbnail", "u1", (THUMBNAIL_SIDE,) * 2), ("file_hash", "u8")])
 
 
 class ImageStatistics(NamedTuple):

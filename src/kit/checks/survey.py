@@ -42,7 +42,7 @@ class Survey(NamedTuple):
 
 
 def quick_survey(datamodule: ImageDataModule, all_files: bool = False) -> Survey:
-    """Check the classes, and the names, headers and bytes of image files, if there are any.
+    """Check the classes, and the names, headers and bytes of image files. Data in memory are not checked.
 
     Args:
         all_files: check all files and the annotations. By default, check at most `MAX_FILES` files, evenly spaced.

@@ -199,7 +199,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
     """
     cli.datamodule.setup("test")
     evaluate = cli.trainer.test
-    if isinstance(cli.datamodule, ImageDataModule) and cli.datamodule.evaluated == "val":
+    if isinstance(cli.datamodule, ImageDataModule) and cli.datamodule.evaluated_split == "val":
         rank_zero_only(print)(
             "there is no test split: these are validation figures, and the checkpoint was chosen by them; expect "
             "slightly lower ones on new data"
