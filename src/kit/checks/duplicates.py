@@ -101,11 +101,8 @@ def _pair_faults(earlier: ListedImage, later: ListedImage, is_equal: bool, class
         faults.append(fault(f"{prefix}leak", later, message, earlier))
     conflict = ""
     if earlier.label is None or later.label is None:
-        if (
-            is_equal
-            and None not in (targets := {earlier.hashable_target(), later.hashable_target()})
-            and len(targets) > 1
-        ):
+        targets = {earlier.hashable_target(), later.hashable_target()} if is_equal else set()
+        if len(targets) > 1 and None not in targets:
             conflict = f"{copy}, but labelled differently"
     elif earlier.label != later.label:
         conflict = f"'{class_names[later.label]}', but {copy}, which is '{class_names[earlier.label]}'"

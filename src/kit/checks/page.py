@@ -10,7 +10,7 @@ from PIL import ImageDraw
 
 from kit.checks.report import by_kind, location, own_text, shared_text, shorten, summary, write
 from kit.checks.survey import Survey
-from kit.data.decode import load_pixels, upright, upright_size
+from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
 from kit.ground.html import html_page, image_element
@@ -91,12 +91,12 @@ def thumbnail(file: str, box: Box | None = None) -> bytes:
     try:
         with open_image(Path(file)) as opened:
             size = upright_size(opened)
-            shown = upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
-            shown.thumbnail((SIDE, SIDE))
-            small, stream = shown.convert("RGB"), io.BytesIO()
+            small = turn_upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            small.thumbnail((SIDE, SIDE))
+            picture, stream = small.convert("RGB"), io.BytesIO()
             if box is not None:
-                _draw_box(small, box, size)
-            small.save(stream, "JPEG", quality=80)
+                _draw_box(picture, box, size)
+            picture.save(stream, "JPEG", quality=80)
     except Exception:  # the file may be on the page because it is broken
         return b""
     return stream.getvalue()

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import ListedImage
-from kit.data.decode import load_pixels, to_tensor, upright
+from kit.data.decode import load_pixels, to_tensor, turn_upright
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
@@ -86,7 +86,7 @@ def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
     draft = "L", (image.width * SIDE // longer, image.height * SIDE // longer)
     decoded, truncated = load_pixels(image, content, draft)
     if decoded.mode in ("L", "RGB") and "transparency" not in decoded.info:
-        shades = upright(decoded.convert("L"))
+        shades = turn_upright(decoded.convert("L"))
     else:
         shades = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
     factor = max(shades.size) // SIDE

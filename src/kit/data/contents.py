@@ -32,7 +32,7 @@ class Contents(L.LightningDataModule):
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
-    # Subclasses define these.
+    # Subclasses define the first three methods, and override the others if needed.
 
     def find_class_names(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers."""

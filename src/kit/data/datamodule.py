@@ -87,7 +87,7 @@ class ImageDataModule(Contents):
             self._is_preparing = False
 
     def setup(self, stage: str) -> None:
-        """Split off a tenth of train if the data have no val, fill the cache, and compute mean and std, all only once.
+        """At the first call, split off a tenth of train if the data have no val, fill the cache, compute mean and std.
 
         Raises:
             BrokenFiles: the processes have left out different files.
@@ -120,7 +120,7 @@ class ImageDataModule(Contents):
             self.mean, self.std = mean_and_std(self._require("train"), self.sample)
         first = next(filter(None, self.samples.values()), None)
         self._size = first.shape[1:] if first and first.one_size else None
-        _ = self.preprocessing  # raises if the values do not fit each other
+        _ = self.preprocessing  # raises an error if a value is invalid
         self._loaded.clear()  # frees memory, since `samples` may have copies
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
@@ -249,4 +249,4 @@ class ImageDataModule(Contents):
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
-        _ = self.preprocessing  # raises if the values do not fit each other
+        _ = self.preprocessing  # raises an error if a value is invalid

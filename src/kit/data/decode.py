@@ -173,7 +173,7 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
     Raises:
         ValueError: a pixel is not finite.
     """
-    image = upright(image)
+    image = turn_upright(image)
     if is_deep(image.mode):
         image = to_eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
@@ -232,16 +232,16 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as viewers do."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":
-        image.load()  # `getexif` loads PNGs, too, but there errors in pixels would be ignored like errors in EXIF data
+        image.load()  # `getexif` would do this below, where errors in pixels are suppressed
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation
     return 1
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """Turn an image upright by its EXIF orientation."""
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

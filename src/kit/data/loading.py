@@ -144,12 +144,12 @@ def balancing_weights(strata: Tensor) -> Tensor:
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:
-    """Stack images [C H W] to [B C H W] with channels last in memory, as decoded images and fast convolutions have."""
+    """Stack images [C H W] to [B C H W] with channels last in memory, the layout of decoded images."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def default_num_workers(trainer: L.Trainer | None, samples: Samples) -> int:
-    """Return the number of workers of this process: its share of the machine's cores less one, at most 16.
+    """Return the number of workers of this process: its share of the machine's cores minus one, but at most 16.
 
     It is 0 if the images are in memory and training is on the CPU, since workers would only slow down training.
     """

@@ -28,7 +28,7 @@ class Preprocessing:
     size: the height and width that images are resized to; None keeps the size of each image.
     keep_aspect: fit images into `size` and pad their right or bottom, instead of stretching them.
     mean, std: one number for each channel, for pixels from 0 to 1.
-    levels: the values that become black and white in images of more than 8 bits: see `kit.data.decode.decode`.
+    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
 
     Raises:
         UserError: a value is invalid.
@@ -123,7 +123,7 @@ class Preprocessing:
 def mean_and_std(
     samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
 ) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of each channel, for pixels from 0 to 1.
+    """Return the mean and the standard deviation of each channel in about `MAX_IMAGES` images, for pixels from 0 to 1.
 
     Args:
         sample: the data module's method: see `kit.data.contents`.

@@ -115,7 +115,7 @@ class Files(Samples):
 
     size: height and width.
     keep_aspect: fit each image into `size` and pad its right or bottom, instead of stretching it.
-    levels: the values that become black and white in images of more than 8 bits: see `kit.data.decode.decode`.
+    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
     """
 
     paths: Sequence[Path]
