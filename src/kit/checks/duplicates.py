@@ -33,13 +33,13 @@ class Match(NamedTuple):
 
     is_same_split: whether both images are in one split.
     difference: the mean absolute difference of their thumbnails, 0 to 255.
-    index: the index of the earlier image.
+    earlier: the index of the earlier image.
     is_equal: whether their pixels are equal.
     """
 
     is_same_split: bool
     difference: float
-    index: int
+    earlier: int
     is_equal: bool = False
 
 
@@ -88,7 +88,7 @@ def duplicate_faults(
             matches[j] = min(Match(images[i].split == images[j].split, 0, i, True) for i in group[:position])
     faults: list[Fault] = []
     for j, match in matches.items():
-        faults += _pair_faults(images[match.index], images[j], match.is_equal, class_names)
+        faults += _pair_faults(images[match.earlier], images[j], match.is_equal, class_names)
     return faults
 
 
@@ -142,7 +142,7 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
                 match = Match(files[i].split == files[j].split, difference, i)
                 best[j] = min(best.get(j, match), match)
     results = map_in_threads(
-        lambda j: compare_files(files[best[j].index].path, files[j].path, best[j].difference < 1), best
+        lambda j: compare_files(files[best[j].earlier].path, files[j].path, best[j].difference < 1), best
     )
     return {j: best[j]._replace(is_equal=result == "same") for j, result in zip(best, results, strict=True) if result}
 
