@@ -121,15 +121,15 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
             yield kind, is_faulty, message
     is_grey = np.array([header.mode.split("+")[0] in GREY_MODES or header.mode.startswith("I;") for header in headers])
     if is_grey.sum() * 2 > len(headers):
-        yield "mixed-colour", ~is_grey, "in colour, unlike most images; --data.channels decides for all"
+        yield "mixed-colour", ~is_grey, "in colour, unlike most images; --data.channels 1 or 3 converts all"
     else:
         yield "mixed-colour", is_grey, "grey, unlike most images; if that is not intended, find the original"
 
 
 def _size_checks(headers: list[Header]) -> Iterator[Check]:
-    """Yield checks for sizes and aspect ratios that are far from the quartiles and differ from the median by a factor.
+    """Yield checks for sizes and aspect ratios that are far from the median.
 
-    Without that factor, nearly equal sizes, whose quartiles coincide, would give false alarms.
+    The limits are three times the interquartile range, but at least a fixed factor, since quartiles may coincide.
     """
     if len(headers) < 4:
         return

@@ -67,9 +67,9 @@ def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
         content = read_image_bytes(file.path)
         with open_image(file.path, content) as image:
             header = header_of(image, file, len(content))
-            shades, truncated = to_grey(image, content)
+            grey, truncated = to_grey(image, content)
         digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
-        return header._replace(is_truncated=truncated), (*statistics_of(shades), digest)
+        return header._replace(is_truncated=truncated), (*statistics_of(grey), digest)
     except Exception as error:
         return read_error(file, error)
 
@@ -86,11 +86,11 @@ def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
     draft = "L", (image.width * SIDE // longer, image.height * SIDE // longer)
     decoded, truncated = load_pixels(image, content, draft)
     if decoded.mode in ("L", "RGB") and "transparency" not in decoded.info:
-        shades = turn_upright(decoded.convert("L"))
+        grey = turn_upright(decoded.convert("L"))
     else:
-        shades = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
-    factor = max(shades.size) // SIDE
-    return (shades.reduce(factor) if factor > 1 else shades), truncated
+        grey = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
+    factor = max(grey.size) // SIDE
+    return (grey.reduce(factor) if factor > 1 else grey), truncated
 
 
 def statistics_of(picture: Pillow.Image) -> tuple:
@@ -105,8 +105,7 @@ def statistics_of(picture: Pillow.Image) -> tuple:
 def sharpness(picture: Pillow.Image) -> float:
     """Return the standard deviation of the Laplacian over eight neighbours, with negative values set to 0.
 
-    Blurred images have low values (after Pech-Pacheco et al., Diatom autofocusing in
-    brightfield microscopy, 2000).
+    Blurred images have low values (after Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
     """
     edges = np.asarray(picture.filter(ImageFilter.FIND_EDGES))[1:-1, 1:-1]
     return float(edges.std()) if edges.size else 0.0
