@@ -15,23 +15,24 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
-# Extensions and PIL's names of formats, to one name for each format. Cameras write MPO files with the extension jpg.
+# One name for each format, by its extensions and PIL's names for it. Cameras give MPO files the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
-GREY = {"1", "L", "LA", "La", "I", "F"}
-Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, Bool[N] whether a file has it, and the message
+GREY_MODES = {"1", "L", "LA", "La", "I", "F"}
+Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, Bool[N] (which files have it), and its message
 
 
 class Header(NamedTuple):
     """The header of an image file.
 
-    bytes: the file's length.
-    format, mode: PIL's names, with `+alpha` after a mode with transparency.
+    file_size: the number of bytes.
     suffix: the extension of the file's name, in lower case.
+    format: PIL's name of the file's format.
+    mode: PIL's name of the mode, with `+alpha` if the image has transparent pixels.
     has_frames: whether the file has several images.
-    is_truncated: whether the file is a JPEG that lacks its last bytes; known only after it has been decoded.
+    is_truncated: whether the file is a JPEG that lacks its last bytes. Only decoding shows this.
     """
 
-    bytes: int
+    file_size: int
     suffix: str
     format: str
     mode: str
@@ -46,21 +47,21 @@ class Header(NamedTuple):
         return self.suffix in EXTENSIONS and FORMATS.get(name, name) != FORMATS.get(self.format, self.format)
 
 
-# The kinds of faults that a header alone shows: a kind, whether a header has it, and the message.
+# Checks of a single header: a kind of fault, whether a header has it, and its message.
 MISNAMED = "is a {0.format} by its content; give it that extension, since other programs trust the name"
 HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
     ("wrong-extension", lambda header: header.is_misnamed, MISNAMED),
     ("cut-off", lambda header: header.is_truncated, "lacks its last bytes, and is read without them; restore it"),
-    ("several-frames", lambda header: header.has_frames, "holds several images, of which the first is used"),
-    ("cmyk", lambda header: header.mode == "CMYK", "in the colours of print, which come out wrong; save it as RGB"),
+    ("several-frames", lambda header: header.has_frames, "has several images; only the first is used"),
+    ("cmyk", lambda header: header.mode == "CMYK", "has print colours, which may come out wrong; save it as RGB"),
     ("sixteen-bit", lambda header: header.mode[0] in "IF", "has more than 8 bits, unlike others; check its brightness"),
-    ("alpha", lambda header: "alpha" in header.mode, "is partly transparent, unlike others; it is laid on white"),
+    ("alpha", lambda header: "alpha" in header.mode, "is partly transparent, unlike others; it is put on white"),
 )
-ONLY_MIXED = {"sixteen-bit", "alpha"}  # kinds that are faults only if some of the files lack them
+ONLY_MIXED = {"sixteen-bit", "alpha"}  # not faults if all files have them
 
 
 def read_headers(files: Sequence[ListedImage]) -> tuple[dict[int, Header], list[Fault]]:
-    """Return the headers of files, by the file's index, and the faults of files that cannot be read."""
+    """Return the header of each readable file, by the file's index, and the faults of the other files."""
     results = dict(enumerate(map_in_threads(read_header, files)))
     headers = {i: result for i, result in results.items() if isinstance(result, Header)}
     return headers, [result for result in results.values() if isinstance(result, Fault)]
@@ -75,35 +76,35 @@ def read_header(file: ListedImage) -> Header | Fault:
         return read_error(file, error)
 
 
-def header_of(image: Pillow.Image, file: ListedImage, length: int) -> Header:
-    """Return the header of an image that is open and not yet decoded, in a file of `length` bytes."""
+def header_of(image: Pillow.Image, file: ListedImage, file_size: int) -> Header:
+    """Return the header of an image that was opened from a file and is not decoded yet."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
-    # Only some of PIL's formats have the attribute. Cameras add a preview to MPO files.
+    # Some of PIL's formats lack the attribute. In MPO files, the further images are previews.
     has_frames = getattr(image, "is_animated", False) and image.format != "MPO"
     suffix = file.path.suffix.lower()
-    return Header(length, suffix, image.format or "", mode, image.height, image.width, has_frames)
+    return Header(file_size, suffix, image.format or "", mode, image.height, image.width, has_frames)
 
 
 def read_error(file: ListedImage, error: Exception) -> Fault:
-    """Return the fault for an exception that reading a file raised. A broken file may raise any exception."""
+    """Return the fault for an exception while a file is read. A broken file may raise any exception."""
     if isinstance(error, FileNotFoundError):
-        return fault("image-missing", file, "no such file; restore it, or take it out of the annotations")
+        return fault("image-missing", file, "no such file; restore it, or remove it from the annotations")
     if isinstance(error, UnidentifiedImageError):
         if not file.path.stat().st_size:
             return fault("empty", file, "an empty file; restore or remove it")
-        return fault("not-an-image", file, "not an image that can be read; restore or remove it")
+        return fault("not-an-image", file, "not a readable image; restore or remove it")
     return fault("unreadable", file, f"cannot be read ({str(error) or type(error).__name__}); restore or remove it")
 
 
 def header_faults(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[Fault]:
-    """Return the faults that headers show. headers: by the index of the file."""
+    """Return the faults that headers show. The headers' keys are indices of files."""
     values = list(headers.values())
-    return faults_where(files, headers, chain(_mode_checks(values), _size_checks(values)))
+    return failed_checks(files, headers, chain(_mode_checks(values), _size_checks(values)))
 
 
-def faults_where(files: Sequence[ListedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:
-    """Return the faults of the files for which a check is true, and put values of their headers into the messages."""
+def failed_checks(files: Sequence[ListedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:
+    """Return the faults that checks found, with values of the files' headers in the messages."""
     return [
         fault(kind, files[i], message.format(header))
         for kind, is_faulty, message in checks
@@ -118,29 +119,29 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
         is_faulty = [test(header) for header in headers]
         if kind not in ONLY_MIXED or not all(is_faulty):
             yield kind, is_faulty, message
-    is_grey = np.array([header.mode.split("+")[0] in GREY or header.mode.startswith("I;") for header in headers])
+    is_grey = np.array([header.mode.split("+")[0] in GREY_MODES or header.mode.startswith("I;") for header in headers])
     if is_grey.sum() * 2 > len(headers):
-        yield "mixed-colour", ~is_grey, "in colour, among grey images; --data.channels says which"
+        yield "mixed-colour", ~is_grey, "in colour, unlike most images; --data.channels 1 or 3 converts all"
     else:
-        yield "mixed-colour", is_grey, "grey, among colour images; fine if it is meant, else find its original"
+        yield "mixed-colour", is_grey, "grey, unlike most images; if that is not intended, find the original"
 
 
 def _size_checks(headers: list[Header]) -> Iterator[Check]:
-    """Yield checks for sizes and aspects far outside the quartiles.
+    """Yield checks for sizes and aspect ratios that are far from the median.
 
-    If nearly all are equal, the quartiles coincide, and an odd size differs by a fixed factor.
+    The limits are three times the interquartile range, but at least a fixed factor, since quartiles may coincide.
     """
     if len(headers) < 4:
         return
     sides = np.log([[header.height, header.width] for header in headers])
     area, aspect = sides.sum(1) / 2, sides[:, 1] - sides[:, 0]
     distance, spread = _from_median(area)
-    usual, _ = Counter(f"{header.width}x{header.height}" for header in headers).most_common(1)[0]
-    message = f"{{0.width}}x{{0.height}} pixels, unlike most ({usual} above all); is it a thumbnail, or uncropped?"
+    usual_size, _ = Counter(f"{header.width}x{header.height}" for header in headers).most_common(1)[0]
+    message = f"{{0.width}}x{{0.height}} pixels, unlike most (often {usual_size}); is it a thumbnail, or not cropped?"
     yield "odd-size", distance > np.maximum(spread, np.log(1.6)), message
     distance, spread = _from_median(aspect)
     is_odd = (distance > spread) & ((distance > np.log(2.5)) | (np.abs(aspect) > -np.log(0.35)) & (distance > 0.4))
-    message = "{0.width}x{0.height} pixels, a shape unlike the others'; crop it, or expect distortion"
+    message = "{0.width}x{0.height} pixels, an unusual aspect ratio; crop it, or resizing distorts it"
     yield "odd-aspect", is_odd, message
 
 

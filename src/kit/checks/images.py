@@ -12,10 +12,10 @@ from kit.data import ImageDataModule, Samples
 class ListedImage(NamedTuple):
     """One image in one split.
 
-    path: the file, or a description if the image is not a file.
-    label: the class number, or None if an image does not have exactly one class.
+    path: the file, or a description such as `sample 7 of train` if the image is not a file.
+    label: the class number, or None if the task does not give each image exactly one class.
     key: the index in the samples of the split.
-    hashable_target: returns a value by which targets can be compared, if there is no label: see `ImageDataModule`.
+    hashable_target: returns a value that is equal for equal targets: see `ImageDataModule.hashable_target`.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class ImageList(NamedTuple):
     """The images of all splits, in the order train, val, test.
 
     files: the images that are files.
-    in_memory: the images that are not.
+    in_memory: the other images.
     samples: the samples of each split.
     """
 
@@ -47,7 +47,7 @@ class ImageList(NamedTuple):
         """List the images of a data module.
 
         Raises:
-            UserError: the data module cannot read its splits.
+            UserError: the data module cannot load its splits.
         """
         images = cls([], [], datamodule.splits(), datamodule.class_names)
         for split, samples in images.samples.items():

@@ -8,31 +8,33 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from kit.checks.report import by_kind, common_advice, location, shorten, summary, write
+from kit.checks.report import by_kind, location, own_text, shared_text, shorten, summary, write
 from kit.checks.survey import Survey
-from kit.data.decode import load_pixels, upright, upright_size
+from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
-from kit.ground.html import image, page
+from kit.ground.html import html_page, image_element
 
-PICTURES = 6  # the number of pictures for each kind
-LINES = 200  # the number of lines for each kind; the JSON has all
-SIDE = 200  # pixels of a picture's longer side
-FRAME = "#ff2d20"  # the colour of a box
+FIGURES_PER_KIND = 6  # the number of faults of a kind that are shown with pictures
+MAX_LOADED = 24  # the number of faults of a kind whose pictures are loaded, since some may be broken
+LINES_PER_KIND = 200  # the number of faults of a kind that are listed without pictures
+SIDE = 200  # pixels: the longer side of a picture
+BOX_COLOUR = "#ff2d20"
 Box = tuple[float, float, float, float]
 
 
 def save_html(survey: Survey, file: Path) -> None:
-    write(file, html(survey))
+    write(file, survey_page(survey))
 
 
-def html(survey: Survey) -> str:
-    """Return the page."""
-    title = f"Check of {Path(survey.root).resolve().name}" if survey.root.strip("./") else "Check of the data"
+def survey_page(survey: Survey) -> str:
+    """Return the HTML page."""
+    has_name = survey.root.strip("./")  # not "", `.`, `..` or `/`
+    title = f"Check of {Path(survey.root).resolve().name}" if has_name else "Check of the data"
     counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
     notes = "".join(f"<br>{escape(note)}" for note in survey.notes)
     images = f"{sum(survey.counts.values()):,} images ({escape(counts)}), {survey.seconds:.1f} s"
-    return page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
+    return html_page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
 
 
 def faults_html(survey: Survey) -> str:
@@ -45,75 +47,67 @@ def faults_html(survey: Survey) -> str:
         for group in groups
     )
     sections = "".join(_section(group, survey.root) for group in groups)
-    verdict = "" if groups else " class=good"
-    return f"<p{verdict}>{escape(summary(survey))}</p>{f'<table>{rows}</table>' if rows else ''}{sections}"
+    css_class = "" if groups else " class=good"
+    return f"<p{css_class}>{escape(summary(survey))}</p>{f'<table>{rows}</table>' if rows else ''}{sections}"
 
 
 def _section(faults: list[Fault], root: str) -> str:
-    advice = common_advice(faults)
-    message = faults[0].message if len({fault.message for fault in faults}) == 1 else advice.removeprefix("; ")
-    pictured = [(fault, pictures) for fault in faults[: 4 * PICTURES] if (pictures := _pictures(fault))][:PICTURES]
+    shared = shared_text(faults)
+    loaded = [(fault, pictures) for fault in faults[:MAX_LOADED] if (pictures := _pictures(fault))]
+    pictured = loaded[:FIGURES_PER_KIND]
     figures = "".join(
-        f"<figure><div>{''.join(pictures)}</div>"
-        f"<figcaption>{_details(fault, message, advice, root)}</figcaption></figure>"
+        f"<figure><div>{''.join(pictures)}</div><figcaption>{_details(fault, shared, root)}</figcaption></figure>"
         for fault, pictures in pictured
     )
     shown = {id(fault) for fault, _ in pictured}
-    rest = [
-        details for fault in faults if id(fault) not in shown and (details := _details(fault, message, advice, root))
-    ]
-    listed = "".join(f"<li>{details}</li>" for details in rest[:LINES])
-    more = f"<li class=soft>and {len(rest) - LINES:,} more</li>" if len(rest) > LINES else ""
+    rest = [details for fault in faults if id(fault) not in shown and (details := _details(fault, shared, root))]
+    listed = "".join(f"<li>{details}</li>" for details in rest[:LINES_PER_KIND])
+    more = f"<li class=soft>and {len(rest) - LINES_PER_KIND:,} more</li>" if len(rest) > LINES_PER_KIND else ""
     listing = f"<ul>{listed}{more}</ul>" if rest else ""
     if figures and rest:
         listing = f"<details><summary>{len(rest):,} more</summary>{listing}</details>"
     return (
         f"<section id='{escape(faults[0].kind)}'><div class=head><h2>{escape(faults[0].kind)}</h2>"
         f"<span class={faults[0].severity}>{faults[0].severity}</span><span class=soft>{len(faults):,}</span></div>"
-        f"<p>{escape(shorten(message, root))}</p><div class=pictures>{figures}</div>{listing}</section>"
+        f"<p>{escape(shorten(shared, root))}</p><div class=pictures>{figures}</div>{listing}</section>"
     )
 
 
-def _details(fault: Fault, common: str, advice: str, root: str) -> str:
-    """Return the file and the message of a fault, without what its section says about all faults."""
-    message = "" if fault.message == common else shorten(fault.message.removesuffix(advice), root)
-    parts = [f"<code>{escape(location(fault, root))}</code>" if fault.file else "", escape(message)]
-    return " ".join(part for part in parts if part)
+def _details(fault: Fault, shared: str, root: str) -> str:
+    """Return the file of a fault, and its message without the text that the faults of its section share."""
+    file = f"<code>{escape(location(fault, root))}</code>" if fault.file else ""
+    return " ".join(filter(None, (file, escape(own_text(fault, shared, root)))))
 
 
 def _pictures(fault: Fault) -> list[str]:
-    """Return the image of a fault and the image that it is compared with, without those that cannot be shown."""
+    """Return elements with the image of a fault and the image that it is compared with, if they can be shown."""
     thumbnails = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
-    return [image(content) for content in thumbnails if content]
+    return [image_element(content) for content in thumbnails if content]
 
 
 @cache
 def thumbnail(file: str, box: Box | None = None) -> bytes:
-    """Return the content of a small JPEG, with the box drawn into it; empty if the file cannot be shown."""
+    """Return a small JPEG of an image file, with a box drawn into it; empty if the file cannot be decoded."""
     try:
         with open_image(Path(file)) as opened:
             size = upright_size(opened)
-            shown = upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
-            shown.thumbnail((SIDE, SIDE))
-            small, stream = shown.convert("RGB"), io.BytesIO()
+            small = turn_upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            small.thumbnail((SIDE, SIDE))
+            picture, stream = small.convert("RGB"), io.BytesIO()
             if box is not None:
-                _draw_box(small, box, size)
-            small.save(stream, "JPEG", quality=80)
+                _draw_box(picture, box, size)
+            picture.save(stream, "JPEG", quality=80)
     except Exception:  # the file may be on the page because it is broken
         return b""
     return stream.getvalue()
 
 
 def _draw_box(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:
-    """Draw a frame around the box, clipped to the picture.
-
-    Args:
-        size: height and width of the image in whose pixels the box is given.
-    """
+    """Draw a box, clipped to the picture. size: height and width of the original image, which the box refers to."""
     limits = picture.width - 1, picture.height - 1
     factors = picture.width / size[1], picture.height / size[0]
     xs, ys = (
         sorted(min(max(value * factors[axis], 0), limits[axis]) for value in (box[axis], box[axis + 2]))
         for axis in (0, 1)
     )
-    ImageDraw.Draw(picture).rectangle((xs[0], ys[0], xs[1], ys[1]), outline=FRAME, width=2)
+    ImageDraw.Draw(picture).rectangle((xs[0], ys[0], xs[1], ys[1]), outline=BOX_COLOUR, width=2)

@@ -1,4 +1,4 @@
-"""Check the pixels of images. Each is decoded once, in grey and at a small size."""
+"""Check the pixels of images, which are decoded once, in grey and at a small size."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,31 +11,31 @@ from PIL import ImageFilter
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from kit.checks.headers import Header, faults_where, header_of, read_error
+from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import ListedImage
-from kit.data.decode import load_pixels, to_tensor, upright
+from kit.data.decode import load_pixels, to_tensor, turn_upright
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
 
-SIDE = 128  # pixels: the longer side of the grey image is from this to below twice this
-THUMB = 16  # height and width of the thumbnails
+SIDE = 128  # pixels; the longer side of the grey image is at least this and less than twice this
+THUMBNAIL_SIDE = 16  # pixels; the height and width of the thumbnails
 CHUNK = 32  # the number of files that a worker reads at a time
 _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype(np.float32)
 
-# The statistics of an image. They take 350 bytes, so that those of a million images fit into memory.
-# low, dim, high: the percentiles 1, 5 and 99 of brightness, 0 to 255. entropy: of the grey values, in bits.
-# sharpness: see `sharpness`. hash: see `perceptual_hash`. thumb: the grey image in small. bytes: a hash of the file.
-FLOATS = ("low", "dim", "high", "entropy", "sharpness")
-STATISTICS = np.dtype([*((name, "f4") for name in FLOATS), ("hash", "u8"), ("thumb", "u1", (16, 16)), ("bytes", "u8")])
+# The statistics of an image, in about 300 bytes, so that a million images fit into memory.
+# p1, p5, p99: percentiles of the brightness, 0 to 255. entropy: of the grey values, in bits.
+# sharpness: see `sharpness`. hash: see `perceptual_hash`. thumbnail: in grey. file_hash: of all bytes.
+FLOATS = [(name, "f4") for name in ("p1", "p5", "p99", "entropy", "sharpness")]
+STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), ("thumbnail", "u1", (THUMBNAIL_SIDE,) * 2), ("file_hash", "u8")])
 
 
 class ImageStatistics(NamedTuple):
     """The headers and statistics of image files.
 
-    headers: the headers of the files that can be read, by the file's index.
+    headers: the header of each readable file, by the file's index.
     faults: the faults of the other files.
-    table: STATISTICS[N]; the row of a file that cannot be read is 0.
+    table: STATISTICS[N]; the rows of unreadable files are 0.
     """
 
     headers: dict[int, Header]
@@ -45,7 +45,7 @@ class ImageStatistics(NamedTuple):
 
 def read_statistics(files: Sequence[ListedImage]) -> ImageStatistics:
     """Read the headers and statistics of all files, with a process for each core and a progress bar."""
-    workers = available_cores() if len(files) > 20 * CHUNK else 0  # starting them takes as long as decoding that many
+    workers = available_cores() if len(files) > 20 * CHUNK else 0  # fewer are decoded before workers have started
     chunks: DataLoader = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
     statistics = ImageStatistics({}, [], np.zeros(len(files), STATISTICS))
     results = chain.from_iterable(chunks)
@@ -67,9 +67,9 @@ def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
         content = read_image_bytes(file.path)
         with open_image(file.path, content) as image:
             header = header_of(image, file, len(content))
-            shades, truncated = to_grey(image, content)
+            grey, truncated = to_grey(image, content)
         digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
-        return header._replace(is_truncated=truncated), (*statistics_of(shades), digest)
+        return header._replace(is_truncated=truncated), (*statistics_of(grey), digest)
     except Exception as error:
         return read_error(file, error)
 
@@ -77,46 +77,44 @@ def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
 def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
     """Return the image upright and in mode L, and whether it is a JPEG that lacks its last bytes.
 
-    All bytes of a JPEG are decoded, but only its brightness, and at a fraction of its size.
+    A JPEG's brightness is decoded at a fraction of its size.
 
     Args:
-        content: the bytes of the file that the image was opened from.
+        content: the bytes of the image's file.
     """
     longer = max(image.size)
     draft = "L", (image.width * SIDE // longer, image.height * SIDE // longer)
     decoded, truncated = load_pixels(image, content, draft)
     if decoded.mode in ("L", "RGB") and "transparency" not in decoded.info:
-        shades = upright(decoded.convert("L"))
+        grey = turn_upright(decoded.convert("L"))
     else:
-        shades = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
-    factor = max(shades.size) // SIDE
-    return (shades.reduce(factor) if factor > 1 else shades), truncated
+        grey = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
+    factor = max(grey.size) // SIDE
+    return (grey.reduce(factor) if factor > 1 else grey), truncated
 
 
 def statistics_of(picture: Pillow.Image) -> tuple:
-    """Return a row of STATISTICS without its last entry, for an image in mode L."""
+    """Return the row of STATISTICS for an image in mode L, without `file_hash`."""
     counts = np.cumsum(picture.histogram())
-    low, dim, high = np.searchsorted(counts, counts[-1] * np.array([0.01, 0.05, 0.99 - 1e-9]))
+    p1, p5, p99 = np.searchsorted(counts, counts[-1] * np.array([0.01, 0.05, 0.99 - 1e-9]))
     square = np.asarray(picture.resize((32, 32), Pillow.Resampling.BILINEAR), dtype=np.float32)
-    thumb = square.reshape(THUMB, 2, THUMB, 2).mean((1, 3)).round()
-    return low, dim, high, picture.entropy(), sharpness(picture), perceptual_hash(square), thumb
+    thumbnail = square.reshape(THUMBNAIL_SIDE, 2, THUMBNAIL_SIDE, 2).mean((1, 3)).round()
+    return p1, p5, p99, picture.entropy(), sharpness(picture), perceptual_hash(square), thumbnail
 
 
 def sharpness(picture: Pillow.Image) -> float:
     """Return the standard deviation of the Laplacian over eight neighbours, with negative values set to 0.
 
-    Blurring removes high frequencies and so reduces this value (after Pech-Pacheco et al., Diatom autofocusing in
-    brightfield microscopy, 2000).
+    Blurred images have low values (after Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
     """
     edges = np.asarray(picture.filter(ImageFilter.FIND_EDGES))[1:-1, 1:-1]
     return float(edges.std()) if edges.size else 0.0
 
 
 def perceptual_hash(square: np.ndarray) -> int:
-    """Return a hash of 64 bits of Float[32 32]: which of the 64 lowest cosine frequencies are above their median.
+    """Return the 64-bit pHash of Float[32 32]: which of the lowest 8x8 DCT coefficients exceed their median.
 
-    The hashes of similar images differ in few bits, whatever their size, compression and brightness (pHash, Zauner
-    2010).
+    Similar images have hashes that differ in few bits, whatever their size, compression and brightness (Zauner 2010).
     """
     frequencies = (_DCT @ square @ _DCT.T).ravel()
     bits = frequencies > np.median(frequencies[1:])
@@ -124,24 +122,25 @@ def perceptual_hash(square: np.ndarray) -> int:
 
 
 def pixel_faults(files: Sequence[ListedImage], statistics: ImageStatistics) -> list[Fault]:
-    """Return the faults of single images. Most limits depend on the medians of the data set."""
+    """Return the faults that the statistics of single images show. Most limits depend on the data set's medians."""
     table = statistics.table[list(statistics.headers)]
     if not len(table):
         return []
-    median = {name: float(np.median(table[name])) for name in ("dim", "high", "entropy", "sharpness")}
-    constant = table["high"] - table["low"] <= 2
-    # The absolute limits are those of CleanVision. The others avoid alarms in a data set of documents or at night.
-    dark = table["high"] < min(0.32 * 255, 0.6 * median["high"])
-    bright = table["dim"] > max(0.95 * 255, (median["dim"] + 255) / 2)
-    poor = table["entropy"] < min(3.0, 0.4 * median["entropy"])
-    # An image of an even surface has few edges too, but also few shades, so it does not count as blurred.
-    soft = (table["sharpness"] < min(34.0, 0.43 * median["sharpness"])) & (table["entropy"] > 0.77 * median["entropy"])
+    median = {name: float(np.median(table[name])) for name in ("p5", "p99", "entropy", "sharpness")}
+    constant = table["p99"] - table["p1"] <= 2
+    # The absolute limits are CleanVision's. The relative ones avoid false alarms for documents and night scenes.
+    dark = table["p99"] < min(0.32 * 255, 0.6 * median["p99"])
+    bright = table["p5"] > max(0.95 * 255, (median["p5"] + 255) / 2)
+    few_shades = table["entropy"] < min(3.0, 0.4 * median["entropy"])
+    # A plain surface has few edges, too, but also low entropy, so it does not count as blurred.
+    blurred = table["sharpness"] < min(34.0, 0.43 * median["sharpness"])
+    blurred &= table["entropy"] > 0.77 * median["entropy"]
     not_constant, well_exposed = ~constant, ~constant & ~dark & ~bright
     checks = [
         ("constant", constant, "one colour all over; restore or remove it"),
         ("dark", not_constant & dark, "nearly black all over; lighten or remove it"),
         ("bright", not_constant & bright, "nearly white all over; darken or remove it"),
-        ("low-information", well_exposed & poor, "few shades, hardly a picture; look at it"),
-        ("blurred", well_exposed & soft, "much less sharp than the others; look at it, and remove it if in doubt"),
+        ("low-information", well_exposed & few_shades, "has few shades; check whether it shows anything"),
+        ("blurred", well_exposed & blurred, "much less sharp than most images; look at it, and remove it if in doubt"),
     ]
-    return faults_where(files, statistics.headers, checks)
+    return failed_checks(files, statistics.headers, checks)

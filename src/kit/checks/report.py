@@ -10,16 +10,16 @@ from kit.ground.faults import Fault
 from kit.ground.files import replacing
 from kit.ground.terminal import escape
 
-FEW = 3  # the number of files that are named for each kind
-WORST = 5  # the number of kinds that are named at the start of a run
+FILES_PER_KIND = 3  # the number of files that the full text names for each kind
+MAX_KINDS = 5  # the number of kinds in the brief text
 JSON_KEYS = ("kind", "severity", "file", "line", "message")
 
 
 def full_text(survey: Survey) -> str:
-    """Return a text about all kinds of faults, the worst first, with a few files of each."""
+    """Return a text that lists all kinds of faults, the worst first, with a few files for each kind."""
     counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
-    where = f" of {survey.root}" if survey.root else ""
-    lines = [f"{sum(survey.counts.values()):,} images{where} ({counts}) checked in {survey.seconds:.1f} s", ""]
+    source = f" of {survey.root}" if survey.root else ""
+    lines = [f"{sum(survey.counts.values()):,} images{source} ({counts}) checked in {survey.seconds:.1f} s", ""]
     for faults in by_kind(survey):
         lines += _kind_lines(faults, survey.root)
     lines += ["", summary(survey)]
@@ -27,11 +27,11 @@ def full_text(survey: Survey) -> str:
 
 
 def brief_text(survey: Survey, command: str) -> str:
-    """Return a line for each of the worst kinds of faults, and the command that shows all; "" if there are none."""
+    """Return a line for each of the worst kinds, and the command that shows all faults; "" if there are no faults."""
     groups = by_kind(survey)
     if not groups:
         return ""
-    lines = [_headline(faults) + _describe(faults[0], survey.root) for faults in groups[:WORST]]
+    lines = [_headline(faults) + _describe(faults[0], survey.root) for faults in groups[:MAX_KINDS]]
     return "\n".join([*lines, f"{summary(survey)}: {command}", *survey.notes])
 
 
@@ -41,26 +41,33 @@ def by_kind(survey: Survey) -> list[list[Fault]]:
 
 
 def summary(survey: Survey) -> str:
-    """Return the number of errors and warnings, as `2 errors and 1 warning`."""
+    """Return the number of errors and warnings, such as `2 errors and 1 warning`."""
     if not survey.faults:
         return "nothing is wrong"
     counts = {"error": survey.errors, "warning": len(survey.faults) - survey.errors}
     return " and ".join(f"{number:,} {severity}{'s' * (number != 1)}" for severity, number in counts.items())
 
 
-def common_advice(faults: Sequence[Fault]) -> str:
-    """Return the advice at the end of the messages, as `; remove one of them`, if it is the same for all."""
-    advice = {fault.message.rpartition("; ")[2] for fault in faults if "; " in fault.message}
-    return f"; {advice.pop()}" if len(advice) == 1 and all("; " in fault.message for fault in faults) else ""
+def shared_text(faults: Sequence[Fault]) -> str:
+    """Return the text that all messages end with: a whole message, or the advice after its last semicolon, or ""."""
+    texts = {fault.message for fault in faults}
+    if len(texts) > 1:
+        texts = {text.rpartition("; ")[2] for text in texts}
+    return texts.pop() if len(texts) == 1 else ""
 
 
-def shorten(path: str, root: str) -> str:
-    """Return a path, or a sentence with paths, as one line and without the root of the data."""
-    return escape(path.replace(root.rstrip("/") + "/", "") if root.strip("./") else path)
+def own_text(fault: Fault, shared: str, root: str) -> str:
+    """Return a message without the text that it shares with other messages."""
+    return shorten(fault.message.removesuffix(shared).removesuffix("; "), root)
+
+
+def shorten(text: str, root: str) -> str:
+    """Return a text with paths as one line, without the root of the data (unless that is `.`, `..` or `/`)."""
+    return escape(text.replace(root.rstrip("/") + "/", "") if root.strip("./") else text)
 
 
 def location(fault: Fault, root: str) -> str:
-    """Return the file and line of a fault, as `labels.csv:7`."""
+    """Return the file and line of a fault, such as `labels.csv:7`."""
     file = shorten(fault.file, root)
     return file if fault.line is None else f"{file}:{fault.line}"
 
@@ -72,27 +79,25 @@ def save_json(survey: Survey, file: Path) -> None:
 
 
 def write(file: Path, content: str) -> None:
-    """Write a text file, which is whole or absent."""
+    """Write a text file. If this fails, no part of it is left."""
     with replacing(file) as part:
         part.write_text(content, encoding="utf-8")
 
 
 def _kind_lines(faults: list[Fault], root: str) -> list[str]:
-    """Return lines about a kind: a headline and a few faults, or their files if all have the same message."""
+    """Return a headline with the text that the faults share, and the files and own texts of the first few faults."""
     if len(faults) == 1:
         return [_headline(faults) + _describe(faults[0], root)]
-    more = [f"and {len(faults) - FEW:,} more"] if len(faults) > FEW else []
-    files = [location(fault, root) for fault in faults[:FEW]]
-    if len({fault.message for fault in faults}) == 1 and files[0]:
-        return [_headline(faults) + escape(faults[0].message), "    " + " ".join([", ".join(files), *more])]
-    advice = common_advice(faults)
-    lines = [_describe(fault, root, advice) for fault in faults[:FEW]]
-    return [_headline(faults) + escape(advice.removeprefix("; ")), *(f"    {line}" for line in [*lines, *more])]
+    shared = shared_text(faults)
+    lines = [_describe(fault, root, shared) for fault in faults[:FILES_PER_KIND]]
+    more = [f"and {len(faults) - FILES_PER_KIND:,} more"] if len(faults) > FILES_PER_KIND else []
+    if all(fault.message == shared for fault in faults):
+        lines, more = [" ".join([", ".join(lines), *more])], []
+    return [_headline(faults) + shorten(shared, root), *(f"    {line}" for line in [*lines, *more])]
 
 
-def _describe(fault: Fault, root: str, advice: str = "") -> str:
-    """Return the file and the message of a fault, without the advice that a headline gives."""
-    return ": ".join(filter(None, (location(fault, root), shorten(fault.message.removesuffix(advice), root))))
+def _describe(fault: Fault, root: str, shared: str = "") -> str:
+    return ": ".join(filter(None, (location(fault, root), own_text(fault, shared, root))))
 
 
 def _headline(faults: list[Fault]) -> str:

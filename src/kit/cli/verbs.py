@@ -187,7 +187,7 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     from kit.checks.survey import quick_survey
 
     _ = data.fingerprint  # computing it finds the files that are left out
-    survey = quick_survey(data, whole=strict)
+    survey = quick_survey(data, all_files=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
     if text := words.brief_text(survey, command):
         print(f"{text}\n", flush=True)
@@ -204,7 +204,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
     """
     cli.datamodule.setup("test")
     evaluate = cli.trainer.test
-    if isinstance(cli.datamodule, ImageDataModule) and cli.datamodule.evaluated == "val":
+    if isinstance(cli.datamodule, ImageDataModule) and cli.datamodule.evaluated_split == "val":
         rank_zero_only(print)(
             "there is no test split: these are validation figures, and the checkpoint was chosen by them; expect "
             "slightly lower ones on new data"

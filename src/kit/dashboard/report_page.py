@@ -24,7 +24,7 @@ from kit.dashboard.tensorboard import encoded
 from kit.data import ImageDataModule
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
-from kit.ground.html import image, page
+from kit.ground.html import html_page, image_element
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import judged_by
 from kit.task import as_task
@@ -145,14 +145,14 @@ class ReportPage(L.Callback):
             _table(main),
             f"<details><summary>for each class</summary>{_table(by_class)}</details>" if by_class else "",
             _section("training and validation", f"<div class=charts>{self._charts()}</div>"),
-            *(_section(title, image(content, "wide")) for title, content in self._pictures.items()),
+            *(_section(title, image_element(content, "wide")) for title, content in self._pictures.items()),
             _section("faults of the data", faults_html(self.survey) if self.survey else "<p>not checked</p>"),
         ]
         config = folder / "config.yaml"
         if config.is_file():
             parts.append(_section("config", f"<pre>{escape(config.read_text())}</pre>"))
         with replacing(folder / "report.html") as part:
-            part.write_text(page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
+            part.write_text(html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
 
     def _charts(self) -> str:
         """Return a chart for each metric, with the curves of training and validation."""

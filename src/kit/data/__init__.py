@@ -1,11 +1,10 @@
 """Data modules: read, split, cache, sample, augment and batch the images of any task.
 
-Read in this order: `decode` and `levels` turn a file into a uint8 tensor; `preprocessing` describes how an image
-becomes the net's input; `samples` holds the images and targets of a split, and defines `Batch`; `cache` keeps decoded
-images; `broken` finds files that cannot be decoded; `splitting` splits samples; `loading` picks and makes batches;
-`contents` has what each data module defines, and `datamodule` puts all of these together in `ImageDataModule`, the base
-class of every data module. `digits` and `torchvision_data` are such data modules, and `augment` has transforms that
-keep an image's size.
+Read in this order: `decode` and `levels` turn a file into a uint8 tensor. `preprocessing` turns an image into the net's
+input. `samples` has the images and targets of a split, and `Batch`. `cache` stores decoded images. `broken` finds files
+that cannot be decoded. `splitting` splits samples. `loading` makes batches. `contents` has the methods that each data
+module defines. `datamodule` combines all of these in `ImageDataModule`, the base class of every data module. `digits`
+and `torchvision_data` define data modules. `augment` has transforms that keep an image's size.
 """
 
 from kit.data.augment import RandomShift, RandomZoomIn

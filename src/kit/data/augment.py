@@ -1,6 +1,6 @@
 """Random crops that keep an image's size, so that training images always have the size `data.image_size`.
 
-The crops of torchvision's v2 have a size of their own, which users would have to change together with `image_size`.
+Torchvision's v2 crops take a size, which users would have to change together with `image_size`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 
 class RandomShift(v2.Transform):
-    """Shift an image vertically and horizontally by random amounts; the uncovered border is black.
+    """Shift an image vertically and horizontally by random amounts, and fill the uncovered border with black.
 
     This is v2's `RandomCrop` with `padding`, for images of any size.
 
@@ -35,7 +35,7 @@ class RandomShift(v2.Transform):
 
 
 class RandomZoomIn(v2.RandomResizedCrop):
-    """Cut a random part out of an image and enlarge it to the image's own size.
+    """Cut a random part out of an image and enlarge it to the image's size.
 
     This is v2's `RandomResizedCrop`, for images of any size.
 

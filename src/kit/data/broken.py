@@ -1,4 +1,4 @@
-"""Find files that cannot be decoded before training starts, so that they are left out of every split."""
+"""Before training, find the files that cannot be decoded, so that they can be left out of every split."""
 
 import json
 import sys
@@ -16,17 +16,17 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles
 from kit.ground.files import replacing
 from kit.ground.threads import map_in_threads
 
-MAX_BROKEN = 0.05  # the largest share of a split that may be left out; one file always may be
-NAMED = 10  # the number of files that a message names
-SECONDS = 1.0  # the result of a search that takes longer is stored
-TRUNCATED = "lacks its last bytes"  # the problem of a JPEG that is read nevertheless
+MAX_BROKEN = 0.05  # the largest share of a split that may be broken; a single file may always be
+MAX_NAMED = 10  # the number of files that a message names
+MIN_SECONDS = 1.0  # the result of a search is stored if the search takes longer
+TRUNCATED = "lacks its last bytes"  # the problem of JPEGs that can be read nevertheless
 
 
 def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
-    """Return the files of a split that cannot be decoded, with what is wrong, and print warnings about them.
+    """Return the files of a split that cannot be decoded, with their problems, and print warnings.
 
     Args:
-        folder: the folder for the result of a long search: see `find_problems`.
+        folder: the folder that stores the results of long searches: see `find_problems`.
 
     Raises:
         BrokenFiles: too many files cannot be decoded.
@@ -36,21 +36,19 @@ def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
     broken = {file: problem for file, problem in problems.items() if problem != TRUNCATED}
     truncated = {file: problem for file, problem in problems.items() if problem == TRUNCATED}
     stop_if_many(split, broken, len(samples))
-    for files, what in (
-        (broken, "cannot be decoded and are left out"),
-        (truncated, "lack their last bytes and are read without them"),
-    ):
+    consequences = "cannot be decoded and are left out", "lack their last bytes and are read without them"
+    for files, consequence in zip((broken, truncated), consequences, strict=True):
         if files:
-            message = f"warning: {split}: {len(files):,} of {len(samples):,} images {what}:{_list(files)}"
+            message = f"warning: {split}: {len(files):,} of {len(samples):,} images {consequence}:{_list(files)}"
             rank_zero_only(print)(message, file=sys.stderr, flush=True)
     return broken
 
 
 def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
-    """Decode every file once, and return what is wrong with those that are damaged.
+    """Decode every file once, and return the damaged files with their problems.
 
     This takes a third to a half of the time of reading the samples. If it takes more than a second, the result is
-    stored in a file in `folder`, and used until one of the files changes.
+    stored in `folder` and used until one of the files changes.
 
     Raises:
         UnreachableFiles: the system cannot read a file.
@@ -65,14 +63,14 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
             return str(error).removeprefix(f"{samples.file(index)}: ")
 
     file = folder / f"{samples.files_digest(PIL.__version__)}.broken.json"
-    with suppress(OSError, ValueError, TypeError, RecursionError):  # there is no such file, or it is damaged
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # the result is not stored, or damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))
     results = tqdm(
         map_in_threads(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None
     )
     problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
-    if time.monotonic() - started > SECONDS:
+    if time.monotonic() - started > MIN_SECONDS:
         with suppress(OSError), replacing(file) as part:  # without the file, the next run searches again
             part.write_text(json.dumps(problems), encoding="utf-8")
     return problems
@@ -91,7 +89,7 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return a line of the report for each split from which files are left out."""
+    """Return a line for each split with left-out files."""
     return [
         f"left out of {split}, because they cannot be decoded: {len(files):,} ({', '.join(_first(list(files)))})"
         for split, files in left_out.items()
@@ -105,5 +103,5 @@ def _list(problems: Mapping[str, str]) -> str:
 
 def _first(lines: Sequence[str]) -> list[str]:
     """Return the first few lines, and how many more there are."""
-    more = len(lines) - NAMED
-    return [*lines[:NAMED], *([f"and {more:,} more"] if more > 0 else [])]
+    more = len(lines) - MAX_NAMED
+    return [*lines[:MAX_NAMED], *([f"and {more:,} more"] if more > 0 else [])]

@@ -1,4 +1,4 @@
-"""Cache decoded and resized images, as one uint8 tensor in memory or as one memory-mapped file on disk."""
+"""Cache decoded and resized images as one uint8 tensor in memory or one memory-mapped file on disk."""
 
 import math
 import os
@@ -14,11 +14,10 @@ from kit.ground.files import replacing, require_regular
 from kit.ground.threads import map_in_threads
 
 
-def cached(samples: Samples, folder: Path | None = None, description: str = "images") -> Tensors:
+def cache_images(samples: Samples, folder: Path | None = None, description: str = "images") -> Tensors:
     """Read all images into memory, or into a memory-mapped file in `folder`.
 
-    The file is used again if no source file has changed. It is written under another name and then renamed. If its
-    length is wrong, it is written again.
+    The file is reused while no image file changes. If its length is wrong, it is written again.
     """
     paths = samples.paths if isinstance(samples, Files) else None
     channels, height, width = samples.shape
@@ -36,7 +35,7 @@ def cached(samples: Samples, folder: Path | None = None, description: str = "ima
                 images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
                 _fill(images.view(shape), samples, description)
                 with part.open("r+b") as stream:
-                    os.fsync(stream)  # otherwise, a power failure after the renaming could leave a file of zeros
+                    os.fsync(stream)  # a power failure after the renaming could leave zeros otherwise
         images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
 
@@ -60,13 +59,13 @@ def _is_complete(file: Path, size: int) -> bool:
 
 
 def _fill(images: Tensor, samples: Samples, description: str) -> None:
-    """Read all images into uint8 [N H W C]."""
+    """Read all images of `samples` into `images`, uint8 [N H W C]."""
 
     def read(index: int) -> None:
         images[index] = samples.read(index).permute(1, 2, 0)
 
     indices = range(len(samples))
-    # A data set of another library may not be safe to read from several threads.
+    # Data sets of other libraries may not be thread-safe.
     done = map_in_threads(read, indices) if isinstance(samples, Files) else map(read, indices)
     for _ in tqdm(done, f"reading {description}", len(samples), leave=False, disable=None):
         pass

@@ -1,4 +1,4 @@
-"""What a data module contains: the names of its classes, its channels, and the samples of each split."""
+"""The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
@@ -20,19 +20,19 @@ SPLITS = ("train", "val", "test")
 
 
 class Contents(L.LightningDataModule):
-    """The part of `ImageDataModule` that its subclasses define, and what can be asked before `setup`.
+    """The part of `ImageDataModule` that subclasses define or that is available before `setup`.
 
-    Subclasses that read files set `root`, their folder, and `image_size`, the height and width that the images are
-    resized to.
+    Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width that images
+    are resized to.
     """
 
     root: Any = ""
     image_size: Any = None
     cache_dir: Path
-    left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, and why
-    _divided: dict[str, Samples | None]  # the splits as the user divided them, until `setup` is done
+    left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
+    _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
-    # What subclasses define.
+    # Subclasses define the first three methods, and override the others if needed.
 
     def find_class_names(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers."""
@@ -43,32 +43,32 @@ class Contents(L.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
 
     def load_split(self, split: str) -> Samples | None:
-        """Return the samples of "train", "val" or "test" as the user divided them; None if there is no such split."""
+        """Return the samples of the split "train", "val" or "test", or None if the data have no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
 
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: the number of images, boxes or pixels.
 
-        Targets that are no class numbers count for every class.
+        By default, each sample counts for its class, or for every class if targets are not class numbers.
         """
         if not samples.has_class_numbers:
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
     def strata(self, samples: Samples) -> Tensor:
-        """Return each sample's stratum, Long[N]. Splitting keeps their proportions, and `balanced` equalises them.
+        """Return each sample's stratum, Long[N]. Splits keep the strata's shares, and `balanced` makes them equal.
 
-        All samples are of one stratum if the targets are no class numbers.
+        By default, the strata are the classes. If targets are not class numbers, there is a single stratum.
         """
         return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        """Yield the faults in the annotations of all splits, for the verb `check`. Nothing is raised for them."""
+        """Yield the faults in the annotations of all splits, for `check`, without raising exceptions for them."""
         return ()
 
     @staticmethod
     def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
-        """Return the image and the target for augmentation, from uint8 [C H W] and an entry of `samples.targets`."""
+        """Convert pixels, uint8 [C H W], and an entry of `samples.targets` to an image and a target to augment."""
         return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
 
     @staticmethod
@@ -78,10 +78,10 @@ class Contents(L.LightningDataModule):
 
     @staticmethod
     def hashable_target(samples: Samples, index: int) -> Hashable:
-        """Return a value that is equal for two copies of an image with the same annotation, or None if unknown."""
+        """Return a value that is equal for equal targets, or None if targets cannot be compared."""
         return None
 
-    # What the data contain.
+    # These are available before `setup`.
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -97,8 +97,8 @@ class Contents(L.LightningDataModule):
 
     @cached_property
     def class_counts(self) -> list[int]:
-        """The result of `count_classes` for training, before a validation part is split off."""
-        train = self.usable("train")
+        """The class counts of train, before `setup` splits off a validation part."""
+        train = self.usable_samples("train")
         if train is None:
             raise UserError(f"there are no training images for {type(self).__name__}")
         return self.count_classes(train)
@@ -109,21 +109,21 @@ class Contents(L.LightningDataModule):
         return 0
 
     def split(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, or None if there is no such split."""
+        """Return the result of `load_split`, which is kept until `setup` ends."""
         validate_size(self.image_size, "data.image_size")
-        if split not in self._divided:
-            self._divided[split] = self.load_split(split)
-        return self._divided[split]
+        if split not in self._loaded:
+            self._loaded[split] = self.load_split(split)
+        return self._loaded[split]
 
     def splits(self) -> dict[str, Samples]:
-        """Return the splits as the user divided them, in the order train, val, test."""
+        """Return the existing splits in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
-    def usable(self, split: str) -> Samples | None:
-        """Return the samples of a split as the user divided them, without those whose files cannot be decoded.
+    def usable_samples(self, split: str) -> Samples | None:
+        """Return the samples of a split, without those whose files cannot be decoded.
 
-        The first call decodes every file to find these, and names them: see `kit.data.broken`. It does not if
-        `left_out` has an entry for the split already.
+        The first call decodes every file and prints those that fail (see `kit.data.broken`), unless `left_out` already
+        has an entry for the split.
 
         Raises:
             BrokenFiles: too many files cannot be decoded.
@@ -141,5 +141,5 @@ class Contents(L.LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> dict[str, dict[str, int]]:
-        """For each split, a few numbers that change if the data change: see `Samples.fingerprint`."""
-        return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable(split)) is not None}
+        """The fingerprint of each split, which changes if the data change: see `Samples.fingerprint`."""
+        return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable_samples(split)) is not None}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
 from kit.data import loading
-from kit.data.cache import cached
+from kit.data.cache import cache_images
 from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
@@ -27,22 +27,22 @@ VAL_FRACTION = 0.1
 class ImageDataModule(Contents):
     """The base class of data modules.
 
-    A subclass defines `find_class_names()`, `find_in_channels()` and `load_split(split)`. If a target is more than a
-    class number, it also overrides `sample`, `collate`, `strata`, `count_classes` and `hashable_target`: see
-    `kit.data.contents`. If images are fitted into their size instead of stretched, it sets `keep_aspect`.
+    Subclasses define `find_class_names()`, `find_in_channels()` and `load_split(split)`. If targets are not class
+    numbers, they also override `sample`, `collate`, `strata`, `count_classes` and `hashable_target`: see
+    `kit.data.contents`. They set `keep_aspect` if images are fitted into `image_size` instead of stretched.
 
     Args:
         batch_size: the number of samples in a batch of one process, in training and evaluation.
-        augment: torchvision v2 transforms of a training image (uint8 [C H W]), drawn for each sample and epoch.
-            `kit.data.augment` has crops that follow `image_size`.
-        cache: `ram` keeps the decoded images in memory; `disk` keeps them in one memory-mapped file below `cache_dir`,
-            which the next run uses too; `none` decodes them in every epoch.
-        mean, std: one number for each channel, for pixels from 0 to 1. They are computed from the training images by
-            default.
+        augment: torchvision v2 transforms of a training image (uint8 [C H W]), random for each sample and epoch.
+            `kit.data.augment` has crops that keep `image_size`.
+        cache: `ram` keeps the decoded images in memory; `disk` keeps them in a memory-mapped file in `cache_dir`, also
+            for later runs; `none` decodes them in every epoch.
+        mean, std: one number for each channel, for pixels from 0 to 1. By default, they are computed from the training
+            images.
         balanced: draw all classes equally often in training.
-        num_workers: the number of processes that read and augment; by default, as many as help (see
-            `kit.data.loading.default_num_workers`).
-        seed: the seed of the split, of the order and of the augmentation. The command line sets it to the run's seed.
+        num_workers: the number of processes that read and augment; by default,
+            `kit.data.loading.default_num_workers` chooses it.
+        seed: the seed of splitting, shuffling and augmentation. The command line sets it to the run's seed.
     """
 
     keep_aspect = False
@@ -65,37 +65,37 @@ class ImageDataModule(Contents):
                 raise UserError(f"data.{name} is {value}, but must be at least {least}")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
-        # Lightning's command line passes plain values, which a checkpoint can hold and anyone can load.
+        # Lightning's command line passes plain values, which checkpoints can contain.
         self.save_hyperparameters(logger=False, ignore=["augment"])
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
         self._size: tuple[int, int] | None = None
-        self.samples: dict[str, Samples | None] = {}  # the splits as they are used; set by `setup`
-        self.left_out, self._divided = {}, {}
-        self.all_is_test = False  # the verb `test` on other data evaluates an undivided folder as a whole
-        self._is_ready = self._is_alone = False  # whether `setup` is done; whether only this process runs it now
+        self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
+        self.left_out, self._loaded = {}, {}
+        self.all_is_test = False  # whether all images are for testing if the data have no val and no test
+        self._is_set_up = self._is_preparing = False  # whether `setup` has ended; whether `prepare_data` runs
 
     # Setup.
 
     def prepare_data(self) -> None:
-        """Fill the cache on disk in one process of each machine, before the others look for it."""
+        """Fill the cache on disk. Lightning calls this in one process of each machine, before `setup`."""
         if self.cache == "disk":
-            self._is_alone = True
+            self._is_preparing = True
             self.setup(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
-            self._is_alone = False
+            self._is_preparing = False
 
     def setup(self, stage: str) -> None:
-        """Split off a tenth of train if there is no val, fill the cache, and compute mean and std; only once.
+        """At the first call, split off a tenth of train if the data have no val, fill the cache, compute mean and std.
 
         Raises:
-            BrokenFiles: the processes leave out different files.
+            BrokenFiles: the processes have left out different files.
         """
-        if not self._is_ready:
+        if not self._is_set_up:
             self._set_up(stage)
-            self._is_ready = True
-        if self.trainer is not None and not self._is_alone and torch.distributed.is_initialized():
+            self._is_set_up = True
+        if self.trainer is not None and not self._is_preparing and torch.distributed.is_initialized():
             strategy, files = self.trainer.strategy, {split: sorted(files) for split, files in self.left_out.items()}
             agrees = strategy.broadcast(files) == files
             if not strategy.reduce_boolean_decision(agrees, all=True):
@@ -103,36 +103,36 @@ class ImageDataModule(Contents):
 
     def _set_up(self, stage: str) -> None:
         if stage == "fit":
-            _ = self.fingerprint  # computed before the data are divided and cached
-        val, test = self.usable("val"), self.usable("test")
+            _ = self.fingerprint  # computed before the images are split and cached
+        val, test = self.usable_samples("val"), self.usable_samples("test")
         train_is_unused = stage == "test" and self.mean is not None and test is not None
-        train = None if train_is_unused else self.usable("train")
+        train = None if train_is_unused else self.usable_samples("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
         elif val is None and train is not None:
-            larger, smaller = stratified_split(self.strata(train), VAL_FRACTION, self.seed, train.groups)
-            train, val = train.subset(larger), train.subset(smaller)
+            train_indices, val_indices = stratified_split(self.strata(train), VAL_FRACTION, self.seed, train.groups)
+            train, val = train.subset(train_indices), train.subset(val_indices)
         splits = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
         self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
         for split, samples in splits.items():
-            self.samples[split] = self._cached(samples, split) if samples else None
+            self.samples[split] = self._cache(samples, split) if samples else None
         if self.mean is None or self.std is None:
-            self.mean, self.std = mean_and_std(self._used("train"), self.sample)
+            self.mean, self.std = mean_and_std(self._require("train"), self.sample)
         first = next(filter(None, self.samples.values()), None)
         self._size = first.shape[1:] if first and first.one_size else None
-        _ = self.preprocessing  # raises if the values do not fit each other
-        self._divided.clear()  # `samples` may hold copies, so this frees memory
+        _ = self.preprocessing  # raises an error if a value is invalid
+        self._loaded.clear()  # frees memory, since `samples` may have copies
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
             self._report_augmented_size(train)
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Give all splits the levels of a checkpoint, or else those of the first split (train, if there is one)."""
+        """Set the levels of all splits: those of the checkpoint if it has been loaded, or those of the first split."""
         if splits and self.levels is None:
             self.levels = find_levels(splits[0].paths)
             if self.levels is not None:
                 black, white = self.levels
-                rank_zero_only(print)(f"in images of more than 8 bits, {black:,g} becomes black and {white:,g} white")
+                rank_zero_only(print)(f"in images with more than 8 bits, {black:,g} becomes black and {white:,g} white")
         for samples in splits:
             samples.levels = self.levels
 
@@ -140,55 +140,52 @@ class ImageDataModule(Contents):
         """Print the size of training images if augmentation changes it."""
         size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
         if augmented != size:
-            (height, width), (rows, columns) = size, augmented
-            message = f"evaluated images are {height}x{width} (data.image_size)"
-            rank_zero_only(print)(f"training images are {rows}x{columns} (data.augment), {message}", flush=True)
+            evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"
+            message = f"training images are {augmented[0]}x{augmented[1]} (data.augment), {evaluated}"
+            rank_zero_only(print)(message, flush=True)
 
-    def _cached(self, samples: Samples, split: str) -> Samples:
+    def _cache(self, samples: Samples, split: str) -> Samples:
         if isinstance(samples, Tensors) or self.cache == "none":
             return samples
-        return cached(samples, self.cache_dir if self.cache == "disk" else None, f"{split} images")
+        return cache_images(samples, self.cache_dir if self.cache == "disk" else None, f"{split} images")
 
-    # What can be used after `setup`.
+    # These are available after `setup`.
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What is done to an image before the net gets it."""
+        """The conversion of an image to the net's input."""
         statistics = self.mean or [], self.std or []
         return Preprocessing(self.in_channels, self._size, self.keep_aspect, *statistics, self.levels)
 
-    def _used(self, split: str) -> Samples:
+    def _require(self, split: str) -> Samples:
         samples = self.samples.get(split)
         if samples is None:
             raise UserError(f"there are no {split} images for {type(self).__name__}")
         return samples
 
     def files(self, keys: Tensor, split: str) -> list[str]:
-        """Return the file of each sample, or its number if it has none."""
-        samples = self._used(split)
+        """Return the file of each sample, or a description such as `sample 7 of train`."""
+        samples = self._require(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
     def examples(self, split: str, keys: Sequence[int], batch_size: int = 1) -> list[Batch]:
-        """Return samples as they are evaluated, read in several threads, in batches of uint8 images on the CPU.
-
-        This draws no random number.
-        """
-        dataset = self._dataset(self._used(split))
+        """Return batches of samples as in evaluation, with uint8 images on the CPU. No random numbers are drawn."""
+        dataset = self._dataset(self._require(split))
         parts = [[(key, 0) for key in keys[start : start + batch_size]] for start in range(0, len(keys), batch_size)]
         return list(map_in_threads(dataset.__getitems__, parts))
 
     def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return samples as they are evaluated: images of one size, uint8 [N C H W], and their class numbers."""
+        """Return images as in evaluation, uint8 [N C H W], and their class numbers, Long[N]. All have the same size."""
         batches = self.examples(split, keys, self.batch_size)
         return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
 
     @property
-    def evaluated(self) -> Literal["test", "val"]:
-        """The split that reports describe: test, or val if there is no test split."""
+    def evaluated_split(self) -> Literal["test", "val"]:
+        """The split that reports describe: test, or val if the data have no test split."""
         return "test" if self.samples.get("test") is not None else "val"
 
-    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.Split:
-        return loading.Split(samples, augment, self.sample, self.collate)
+    def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.SplitDataset:
+        return loading.SplitDataset(samples, augment, self.sample, self.collate)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", train=True)
@@ -200,13 +197,13 @@ class ImageDataModule(Contents):
         return self._loader("test")
 
     def train_part_dataloader(self) -> DataLoader:
-        """Return a loader of a fixed random part of train, as large as val, without augmentation."""
+        """Return a loader of a fixed random part of train, of the size of val, without augmentation."""
         generator = torch.Generator().manual_seed(self.seed)
-        indices = torch.randperm(len(self._used("train")), generator=generator)[: len(self._used("val"))]
+        indices = torch.randperm(len(self._require("train")), generator=generator)[: len(self._require("val"))]
         return self._loader("train", indices=indices.sort().values)
 
     def _loader(self, split: str, train: bool = False, indices: Tensor | None = None) -> DataLoader:
-        samples, trainer = self._used(split), self.trainer
+        samples, trainer = self._require(split), self.trainer
         sampler = loading.BatchSampler(
             len(samples) if indices is None else len(indices),
             self.batch_size if train or samples.one_size else 1,
@@ -224,22 +221,18 @@ class ImageDataModule(Contents):
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
-            persistent_workers=workers > 0 and indices is None,  # a part of train is read only now and then
+            persistent_workers=workers > 0 and indices is None,  # a part of train is read rarely
             collate_fn=loading.keep_batch,
             worker_init_fn=loading.ignore_signals,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 into normalised floats, on the device."""
-        return batch._replace(images=self.normalise(batch.images))
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """See `Preprocessing.normalise`."""
-        return self.preprocessing.normalise(images)
+        """Normalise the images on the device."""
+        return batch._replace(images=self.preprocessing.normalise(batch.images))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what using the model needs, so that a checkpoint can be used without the training data."""
+        """Return the values with which a checkpoint's model can be used without the training data."""
         return {
             "class_names": self.class_names,
             "in_channels": self.in_channels,
@@ -256,4 +249,4 @@ class ImageDataModule(Contents):
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
-        _ = self.preprocessing  # raises if the values do not fit each other
+        _ = self.preprocessing  # raises an error if a value is invalid

@@ -23,9 +23,9 @@ from kit.ground.files import open_image
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
-MAX_PIXELS = 100_000_000  # of an image size that the user gives
+MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
 PADDING = 114  # a grey near the mean of most images
-UPRIGHT = {  # EXIF orientation to the operation that turns the image upright; 1 is upright already
+UPRIGHT = {  # the operation that turns an image of an EXIF orientation upright; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -43,15 +43,15 @@ GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add
 def decode(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool = False, levels: Levels | None = None
 ) -> Tensor:
-    """Return the image upright, with 8 bits, and with white for transparent parts.
+    """Decode an image file to 8 bits, turn it upright, and replace transparent parts by white.
 
-    A JPEG that lacks its last bytes is read as browsers read it: see `load_pixels`.
+    A JPEG that lacks its last bytes is read nevertheless: see `load_pixels`.
 
     Args:
         path: a file of any format that PIL reads. If it has several frames, the first is read.
-        channels: 1 grey, 3 RGB, 4 RGBA.
-        size: height and width to resize to; None keeps the size of the image.
-        keep_aspect: fit the image into `size` and pad it at its right or bottom, instead of stretching it.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA, which keeps transparency.
+        size: height and width to resize to; None keeps the image's size.
+        keep_aspect: fit the image into `size` and pad its right or bottom, instead of stretching it.
         levels: the values that become black and white if pixels have more than 8 bits; None finds them in the image.
 
     Returns:
@@ -59,7 +59,7 @@ def decode(
 
     Raises:
         BrokenFiles: the file is cut off, empty or not an image.
-        UnreachableFiles: the system cannot read the file, so nothing is known about the image.
+        UnreachableFiles: the system cannot read the file, which may be intact.
     """
     return decode_with_size(path, channels, size, keep_aspect, levels)[0]
 
@@ -67,7 +67,7 @@ def decode(
 def decode_with_size(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the image as `decode` does, and its original height and width, upright."""
+    """Return the result of `decode`, and the upright image's original height and width."""
     with broken_file_errors(path), open_image(path) as image:
         if image.format not in JPEGS:  # only JPEGs have drafts, and the EXIF data of a PNG may follow its pixels
             load_pixels(image, path)
@@ -75,9 +75,9 @@ def decode_with_size(
         target = fitted_size(original, size) if size and keep_aspect else size
         draft = None
         if target and image.mode in ("RGB", "L"):
-            # A draft is never smaller than the size given here. Turning an image upright may swap its sides.
-            turned = orientation_of(image) != 1
-            draft = image.mode, (max(target), max(target)) if turned else (target[1], target[0])
+            # PIL never makes a draft smaller than its size. Turning an image upright may swap its sides.
+            is_turned = orientation_of(image) != 1
+            draft = image.mode, (max(target), max(target)) if is_turned else (target[1], target[0])
         decoded, _ = load_pixels(image, path, draft)
         return pad(to_tensor(decoded, channels, target, levels), size or original), original
 
@@ -85,13 +85,11 @@ def decode_with_size(
 def is_truncated(path: Path) -> bool:
     """Return whether a file is a JPEG that lacks its last bytes and can be read nevertheless.
 
-    The file is decoded in the cheapest way that shows whether it can be decoded at all.
-
     Raises:
-        BrokenFiles, UnreachableFiles: as `decode`.
+        BrokenFiles, UnreachableFiles: the file cannot be decoded: see `decode`.
     """
     with broken_file_errors(path), open_image(path) as image:
-        decoded, truncated = load_pixels(image, path, ("L", (1, 1)))  # a JPEG at an eighth of its size, without colours
+        decoded, truncated = load_pixels(image, path, ("L", (1, 1)))  # fastest: grey, and an eighth of the size
         if is_deep(decoded.mode):
             to_eight_bits(decoded, None)
         return truncated
@@ -99,14 +97,14 @@ def is_truncated(path: Path) -> bool:
 
 @contextmanager
 def broken_file_errors(path: Path) -> Iterator[None]:
-    """Turn what PIL raises while it reads a file into a `BrokenFiles` or an `UnreachableFiles` that names the file."""
+    """Turn PIL's exceptions for a file into `BrokenFiles` or `UnreachableFiles` that name the file."""
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError:
         if not path.parent.is_dir():  # a disk or a network share is gone
-            raise UnreachableFiles(f"{path}: its folder is not there") from None
+            raise UnreachableFiles(f"{path}: its folder does not exist") from None
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
@@ -122,9 +120,9 @@ def load_pixels(
 ) -> tuple[Image.Image, bool]:
     """Decode the pixels of an image that was just opened.
 
-    A JPEG that lacks its last bytes is read as browsers read it: the missing pixels are grey. If more than
-    `MAX_LINES_MISSING` of its lines are missing, it counts as broken. PIL's own switch for this
-    (`ImageFile.LOAD_TRUNCATED_IMAGES`) is global, and accepts truncated files of all other formats, too.
+    If a JPEG lacks its last bytes, the missing pixels become grey, as in browsers. If more than `MAX_LINES_MISSING` of
+    its lines are missing, it is broken. PIL's switch `ImageFile.LOAD_TRUNCATED_IMAGES` is not used, since it is global
+    and also accepts truncated files of other formats.
 
     Args:
         source: the path or the bytes that the image was opened from.
@@ -138,7 +136,7 @@ def load_pixels(
     """
     if draft:
         image.draft(*draft)
-    # Only images that PIL opened from a file have tiles.
+    # Images that were not opened from a file have no tiles.
     has_deep_colours = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not is_deep(image.mode)
     try:
         image.load()
@@ -155,7 +153,7 @@ def load_pixels(
 
 
 def _is_nearly_complete(jpeg: bytes) -> bool:
-    """Return whether the file has data for all but `MAX_LINES_MISSING` of a JPEG's lines, at its bottom."""
+    """Return whether a JPEG has data for all its lines, except at most `MAX_LINES_MISSING` of them at the bottom."""
     with Image.open(io.BytesIO(jpeg)) as image:
         image.draft("L", (1, 1))
         shades = np.asarray(image.convert("L"), dtype=int)
@@ -164,18 +162,18 @@ def _is_nearly_complete(jpeg: bytes) -> bool:
 
 
 def pad(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pad uint8 [C h w] to uint8 [C size] with grey, at its right and bottom."""
+    """Pad uint8 [C H W] with grey at its right and bottom to `size`, a height and width."""
     right, bottom = size[1] - pixels.shape[2], size[0] - pixels.shape[1]
     return F.pad(pixels, (0, right, 0, bottom), value=PADDING) if right or bottom else pixels
 
 
 def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, levels: Levels | None = None) -> Tensor:
-    """Convert a PIL image of any mode to uint8 [channels H W]; for `levels` see `decode`.
+    """Turn a PIL image of any mode upright and convert it to uint8 [channels H W]; for the arguments see `decode`.
 
     Raises:
         ValueError: a pixel is not finite.
     """
-    image = upright(image)
+    image = turn_upright(image)
     if is_deep(image.mode):
         image = to_eight_bits(image, levels)
     if channels < 4 and (image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info):
@@ -190,16 +188,16 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, l
 
 
 def fitted_size(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest height and width with the aspect of `inner` that fit into `outer`, at least 1 pixel each."""
+    """Scale the height and width `inner` to fit into `outer`, keeping the aspect ratio, with at least 1 pixel each."""
     factor = min(outer[0] / inner[0], outer[1] / inner[1])
     return max(1, round(inner[0] * factor)), max(1, round(inner[1] * factor))
 
 
 def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | None:
-    """Return a height and width that the user gave, or None.
+    """Return the image size in the config entry `name` as a tuple (height, width), or None.
 
     Raises:
-        UserError: a side is not a whole number above 0, or there are more than `MAX_PIXELS` pixels.
+        UserError: a side is not a whole number above 0, or the image would have more than `MAX_PIXELS` pixels.
     """
     if size is None:
         return None
@@ -210,18 +208,18 @@ def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | No
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 [C H W] to uint8 [C size], bilinearly, with antialiasing."""
+    """Resize uint8 [C H W] to `size`, a height and width, bilinearly, with antialiasing."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
-    # Channels last, as files are decoded. The other kernel fails for an output of one pixel (torch 2.14).
+    # Decoded files have channels last. The kernel for channels first fails for an output of one pixel (torch 2.14).
     planes = pixels[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(planes, size, mode="bilinear", antialias=True)[0]
 
 
 def find_channels(paths: Sequence[Path]) -> int:
-    """Return 1 if the images are grey and 3 if any is coloured, by the headers of 32 of them, evenly spaced."""
+    """Return 3 if any of about 32 images, evenly spaced, is coloured by its header; else 1."""
     for path in paths[:: max(1, len(paths) // 32)]:
-        with suppress(Exception), open_image(path) as image:  # decoding a broken file later names it
+        with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
             if image.mode not in ("1", "L", "LA") and not is_deep(image.mode):
                 return 3
     return 1
@@ -234,16 +232,16 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if it cannot be read, since viewers show such an image as it is stored."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":
-        image.load()  # `getexif` does this below, where an error of the pixels would look like one of EXIF
+        image.load()  # `getexif` would do this below, where errors in pixels are suppressed
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation
     return 1
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return the image, turned upright by its EXIF orientation."""
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Turn an image upright by its EXIF orientation."""
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits, a data set that needs no download.
 
-They are the test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers.
+It is the test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers.
 """
 
 import gzip
@@ -16,13 +16,13 @@ from kit.data.samples import Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import UserError
 
-MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # of scenes that are drawn of digits, all in memory
+MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # limits for scenes of digits, which are kept in memory
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Return the digits' images, uint8 [1797 1 8 8] from 0 to 255, and their labels, Long[1797].
+    """Return the images, uint8 [1797 1 8 8] from 0 to 255, and labels, Long[1797], from scikit-learn's file.
 
-    This reads scikit-learn's file without importing scikit-learn, which alone would take two thirds of a second.
+    scikit-learn is not imported, since this takes two thirds of a second.
     """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
@@ -34,9 +34,9 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 class DigitsDataModule(ImageDataModule):
-    """1,797 handwritten digits of 8x8 pixels and their classes. A fifth is the test split.
+    """1,797 handwritten digits of 8x8 pixels and their classes. The test split is a fifth of them.
 
-    Train and test are the same for each `seed`, so that runs can be compared; only `val` depends on it.
+    The test split does not depend on `seed`, so that runs can be compared. The validation split does.
     """
 
     def find_class_names(self) -> list[str]:
@@ -54,7 +54,7 @@ class DigitsDataModule(ImageDataModule):
 
 
 def require_drawable(count: int, height: int, width: int) -> None:
-    """Refuse a number of scenes that would take too much memory or time, since all are drawn at the start.
+    """Refuse scenes that would take too much memory or time to draw.
 
     Raises:
         UserError: there are too many scenes, or too many pixels in all.

@@ -1,4 +1,4 @@
-"""Convert images of more than 8 bits to 8 bits: find the values that become black and white, their levels."""
+"""Convert images with more than 8 bits to 8 bits, and find their levels: the values that become black and white."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,19 @@ from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the values that become black and white
-WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, else the largest integer of some bits
-MAX_FILES = 200  # the number of files, evenly spaced, that are searched for the lowest and the highest value
+WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, or the largest integer of so many bits
+MAX_FILES = 200  # the number of files, evenly spaced, in which the lowest and the highest value are searched
 
 
 def is_deep(mode: str) -> bool:
-    """Return whether an image of a PIL mode has one channel of more than 8 bits."""
+    """Return whether images of a PIL mode have one channel with more than 8 bits."""
     return mode.startswith("I") or mode == "F"
 
 
 def levels_of_range(low: float, high: float) -> Levels:
-    """Return the levels for values from `low` to `high`.
+    """Return 0 and the smallest of `WHITES` that is at least `high`, or `low` and `high` if values exceed that range.
 
-    Cameras and scanners write 10, 12 or 14 bits into files of 16 bits. The files do not say so, but their largest value
-    does. If values are negative or above 32 bits, the levels are the lowest and the highest value.
+    Cameras and scanners write 10, 12 or 14 bits into 16-bit files. Only the largest value shows their number.
     """
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))
@@ -31,17 +30,16 @@ def levels_of_range(low: float, high: float) -> Levels:
 
 
 def find_levels(paths: Sequence[Path]) -> Levels | None:
-    """Return the levels of a data set, from the lowest and highest value in `MAX_FILES` of its images.
+    """Return the levels of a data set, or None if no readable image has more than 8 bits.
 
-    Returns:
-        the levels, or None if none of these images has more than 8 bits and can be read
+    At most about `MAX_FILES` images are read.
     """
-    ranges = [ends for ends in map_in_threads(_range, paths[:: max(1, len(paths) // MAX_FILES)]) if ends is not None]
+    ranges = [limits for limits in map_in_threads(_range, paths[:: max(1, len(paths) // MAX_FILES)]) if limits]
     return levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Convert an image to mode L; values outside `levels` become black or white. None finds the levels in the image.
+    """Convert an image to mode L. Values outside `levels` become black or white; None finds levels in the image.
 
     Raises:
         ValueError: a pixel is not finite.
@@ -55,24 +53,24 @@ def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
 
 
 def require_upper_bits(image: Image.Image) -> None:
-    """Refuse a colour image of 16 bits that hardly uses its upper 8 bits. PIL keeps only these.
+    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits, which are all that PIL reads.
 
     Raises:
-        ValueError: fewer than 16 shades are left.
+        ValueError: all values are below 16.
     """
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:
-        raise ValueError(f"only {largest + 1} levels of its 16-bit colours would be left; save the image with 8 bits")
+        raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save the image with 8 bits")
 
 
 def _range(path: Path) -> tuple[float, float] | None:
-    """Return the lowest and the highest value of an image of more than 8 bits, or None for any other file."""
+    """Return the lowest and the highest value of an image with more than 8 bits, or None for any other file."""
     try:
         with open_image(path) as image:
             if not is_deep(image.mode):
                 return None
             values = np.asarray(image)
-    except Exception:  # decoding the file later names it and says what is wrong
+    except Exception:  # decoding reports the file later
         return None
     low, high = float(values.min()), float(values.max())
     return (low, high) if np.isfinite([low, high]).all() else None

@@ -1,4 +1,4 @@
-"""Turn an image into the input of the net, in the same way in training, evaluation and use."""
+"""Convert an image to the net's input in the same way in training, evaluation and prediction."""
 
 import math
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from kit.data.levels import Levels
 from kit.data.samples import Samples
 from kit.ground.errors import UserError
 
-MAX_IMAGES = 5000  # the number of images, evenly spaced, whose mean and standard deviation are computed
-LARGEST, SMALLEST = 1e6, 1e-6  # limits of mean and standard deviation, beyond those of any image, finite as float32
+MAX_IMAGES = 5000  # the number of images, evenly spaced, from which mean and standard deviation are computed
+MAX_VALUE, MIN_STD = 1e6, 1e-6  # limits of mean and standard deviation, which prevent infinite inputs
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """All that is done to an image before the net gets it.
+    """The conversion of an image to the net's input.
 
-    channels: 1 grey, 3 RGB, 4 RGBA. With another number, images must be tensors.
+    channels: 1 for grey, 3 for RGB, 4 for RGBA. With another number, images must be tensors.
     size: the height and width that images are resized to; None keeps the size of each image.
-    keep_aspect: fit images into `size` and pad them at their right or bottom, instead of stretching them.
+    keep_aspect: fit images into `size` and pad their right or bottom, instead of stretching them.
     mean, std: one number for each channel, for pixels from 0 to 1.
-    levels: the values that become black and white in images of more than 8 bits: see `kit.data.decode.decode`.
+    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
 
     Raises:
-        UserError: the values do not fit each other.
+        UserError: a value is invalid.
     """
 
     channels: int
@@ -46,17 +46,17 @@ class Preprocessing:
             raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
         decode.validate_size(self.size, "data.image_size")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            are_finite = all(type(number) in (int, float) and -LARGEST < number < LARGEST for number in values)
+            are_finite = all(type(number) in (int, float) and -MAX_VALUE < number < MAX_VALUE for number in values)
             if not are_finite or len(values) != self.channels:
                 raise UserError(f"data.{name} must be {self.channels} finite numbers, one for each channel")
-        if min(self.std) < SMALLEST:
+        if min(self.std) < MIN_STD:
             raise UserError(f"data.std is {list(self.std)}, but must be above 0")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
             raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Create it from the state of a data module in a checkpoint.
+        """Create a `Preprocessing` from the state of a data module in a checkpoint.
 
         Raises:
             UserError: a value is missing.
@@ -66,33 +66,28 @@ class Preprocessing:
             levels = None if state.get("levels") is None else tuple(state["levels"])
             return cls(state["in_channels"], size, bool(state["keep_aspect"]), state["mean"], state["std"], levels)
         except (KeyError, TypeError):
-            raise UserError("the checkpoint does not say how its images were made; train it anew") from None
+            raise UserError("the checkpoint does not contain the preprocessing of its images; train again") from None
 
     def read(self, image: str | Path | Image.Image | Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return the pixels, uint8 [C H W], and the image's original height and width.
+        """Return the resized pixels, uint8 [C H W], and the image's original height and width.
 
         Args:
-            image: a file, a PIL image, or a tensor uint8 [c H W] with the channels of the net, or 1 (grey), 3 (RGB) or
-                4 (RGBA).
+            image: a file, a PIL image, or a tensor uint8 [C H W]. C may differ from `channels` if it is 1 (grey), 3
+                (RGB) or 4 (RGBA).
 
         Raises:
-            BrokenFiles: the file, or the file of the PIL image, cannot be read.
-            UserError: `image` is none of these.
+            BrokenFiles: the file, or the PIL image's file, cannot be read.
+            UserError: `image` is of another type or shape.
         """
         if isinstance(image, Tensor):
-            if (
-                image.ndim != 3
-                or not image.numel()
-                or image.dtype != torch.uint8
-                or len(image) not in (self.channels, *decode.MODES)
-            ):
+            is_image = image.ndim == 3 and image.numel() > 0 and image.dtype == torch.uint8
+            if not is_image or len(image) not in (self.channels, *decode.MODES):
                 given = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
-                raise UserError(
-                    f"an image is {given}, but must be uint8 [C, H, W] with C of {self.channels}, 1, 3 or 4"
-                )
+                expected = f"uint8 [C, H, W] with C of {self.channels}, 1, 3 or 4"
+                raise UserError(f"an image is {given}, but must be {expected}")
             size = int(image.shape[1]), int(image.shape[2])
             if len(image) == self.channels:
-                return decode.pad(decode.resize(image.cpu(), self.area(size)), self.size or size), size
+                return decode.pad(decode.resize(image.cpu(), self.content_size(size)), self.size or size), size
             image = to_pil_image(image.cpu(), decode.MODES[len(image)])
         if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
@@ -100,26 +95,26 @@ class Preprocessing:
             return decode.decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
-        # Only images that PIL has read from a file have a name. PIL reads the pixels only when they are used.
+        # PIL images from files have a name. Their pixels may not be read yet.
         with decode.broken_file_errors(Path(getattr(image, "filename", "") or "a PIL image")):
             size = decode.upright_size(image)
-            pixels = decode.to_tensor(image, self.channels, self.area(size), self.levels)
+            pixels = decode.to_tensor(image, self.channels, self.content_size(size), self.levels)
             return decode.pad(pixels, self.size or size), size
 
-    def area(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width that an image of `size` takes of the resized pixels, from their top left."""
+    def content_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width to which an image of `size` is resized, before it is padded."""
         return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Convert normalised Float[B C H W] back to uint8 [B C H W]: the reverse of `normalise`."""
+        """Convert Float[B C H W] to uint8 [B C H W]: the reverse of `normalise`."""
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
         return (images.float() * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Convert uint8 [B C H W] to Float[B C H W], channels last, of mean 0 and standard deviation 1 in training."""
+        """Subtract `mean` and divide by `std`: uint8 [B C H W] to Float[B C H W], with channels last in memory."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         width, channels = images.shape[3], images.shape[1]
-        # Whole rows at a time: a loop over three channels is too short for vector instructions, and five times as slow.
+        # Computing with whole rows is five times as fast: loops over three channels are too short to be vectorised.
         rows = images.permute(0, 2, 3, 1).flatten(2).float()  # [B H W*C]
         rows.mul_((1 / (255 * std)).repeat(width)).sub_((mean / std).repeat(width))
         return rows.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
@@ -128,10 +123,10 @@ class Preprocessing:
 def mean_and_std(
     samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
 ) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of each channel of `MAX_IMAGES` images, for pixels from 0 to 1.
+    """Return the mean and the standard deviation of each channel in about `MAX_IMAGES` images, for pixels from 0 to 1.
 
     Args:
-        sample: the method of the data module, which makes an image and a target.
+        sample: the data module's method: see `kit.data.contents`.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for index in range(0, len(samples), math.ceil(len(samples) / MAX_IMAGES)):
@@ -139,5 +134,5 @@ def mean_and_std(
         pixels = image.flatten(1).double() / 255
         count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # 1e-6, so that constant images do not divide by 0
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # so that constant images have no std of 0
     return mean.tolist(), std.tolist()

@@ -1,4 +1,4 @@
-"""The images and targets of a split, which can be read and divided, and the batches made of them."""
+"""The images and targets of a split, and batches of them."""
 
 import hashlib
 import zlib
@@ -15,11 +15,11 @@ from kit.data.levels import Levels
 
 
 class Batch(NamedTuple):
-    """A batch of samples, as a task gets it.
+    """A batch of samples.
 
-    images: Float[B C H W] on the device; uint8 before the batch is moved there.
+    images: uint8 [B C H W] on the CPU; normalised Float[B C H W] on the device.
     targets: the targets, whose type depends on the task; Long[B] in classification.
-    keys: Long[B], the index of each sample in its split. `datamodule.files(keys, split)` returns the files.
+    keys: Long[B], the samples' indices in their split. `datamodule.files(keys, split)` returns their files.
     """
 
     images: Tensor
@@ -29,23 +29,23 @@ class Batch(NamedTuple):
 
 @dataclass
 class Samples:
-    """The samples of a split. Subclasses define how the pixels are read.
+    """The samples of a split. Subclasses define how images are read.
 
-    targets: one for each sample, as the data module's `sample` takes it; Long[N] in classification.
-    groups: the name of each sample's group (a patient, a video), which must not be divided between splits.
-    PER_SAMPLE: the fields that have an entry for each sample.
+    targets: an entry for each sample, which the data module's `sample` converts; Long[N] in classification.
+    groups: the name of each sample's group (a patient, a video). Splitting keeps a group together.
+    FIELDS_OF_SAMPLES: the names of the fields that have an entry for each sample.
     """
 
     targets: Any
     groups: Sequence[str] | None = field(default=None, kw_only=True)
-    PER_SAMPLE: ClassVar[tuple[str, ...]] = ("targets", "groups")
+    FIELDS_OF_SAMPLES: ClassVar[tuple[str, ...]] = ("targets", "groups")
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
     def has_class_numbers(self) -> bool:
-        """Whether each sample is of exactly one class, so that the targets are Long[N]."""
+        """Whether the targets are Long[N]: one class for each sample."""
         return isinstance(self.targets, Tensor) and self.targets.ndim == 1 and not self.targets.is_floating_point()
 
     def read(self, index: int) -> Tensor:
@@ -53,7 +53,7 @@ class Samples:
         raise NotImplementedError(f"{type(self).__name__} does not define `read`")
 
     def fetch(self, indices: Sequence[int]) -> Sequence[Tensor]:
-        """Return several images, each uint8 [C H W]. The caller may change them."""
+        """Return several images, each uint8 [C H W], which the caller may change."""
         return [self.read(index) for index in indices]
 
     @property
@@ -64,18 +64,18 @@ class Samples:
 
     @property
     def one_size(self) -> bool:
-        """Whether all images have the same size. If not, evaluation takes them one at a time, without padding."""
+        """Whether all images have the same size. If not, evaluation batches contain one image each."""
         return True
 
     def file(self, index: int) -> str | None:
-        """Return the path of a sample's file, or None if it has none."""
+        """Return the path of a sample's file, or None if the sample has no file."""
         return None
 
     def fingerprint(self) -> dict[str, int]:
         """Return the number of samples and checksums, which change if the data change.
 
-        The checksums are of the names, of some files' sizes, and of the labels if they are numbers. A name consists of
-        the file's and its folder's name, so that the data may be moved.
+        The checksums are of the names (of each file and its folder, so that the data may be moved), of the sizes of
+        about a thousand files, and of targets that are a tensor.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
@@ -87,7 +87,7 @@ class Samples:
 
     def subset(self, indices: Tensor) -> Self:
         """Return the samples at some indices, Long[N]."""
-        given = [name for name in self.PER_SAMPLE if vars(self)[name] is not None]
+        given = [name for name in self.FIELDS_OF_SAMPLES if vars(self)[name] is not None]
         return replace(self, **{name: select(vars(self)[name], indices) for name in given})
 
 
@@ -97,7 +97,7 @@ class Tensors(Samples):
 
     images: Tensor
     paths: Sequence[Path] | None = None
-    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "images", "paths")
+    FIELDS_OF_SAMPLES: ClassVar = (*Samples.FIELDS_OF_SAMPLES, "images", "paths")
 
     def read(self, index: int) -> Tensor:
         return self.images[index]
@@ -111,11 +111,11 @@ class Tensors(Samples):
 
 @dataclass
 class Files(Samples):
-    """Samples whose images are files, decoded when they are read.
+    """Samples whose images are files, which `read` decodes.
 
     size: height and width.
-    keep_aspect: fit each image into `size` and pad it at its right or bottom, instead of stretching it.
-    levels: the values that become black and white in images of more than 8 bits: see `kit.data.decode.decode`.
+    keep_aspect: fit each image into `size` and pad its right or bottom, instead of stretching it.
+    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
     """
 
     paths: Sequence[Path]
@@ -123,7 +123,7 @@ class Files(Samples):
     size: tuple[int, int]
     keep_aspect: bool = False
     levels: Levels | None = field(default=None, kw_only=True)
-    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "paths")
+    FIELDS_OF_SAMPLES: ClassVar = (*Samples.FIELDS_OF_SAMPLES, "paths")
 
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
@@ -132,7 +132,7 @@ class Files(Samples):
         """Return whether the image is a JPEG that lacks its last bytes: see `kit.data.decode.is_truncated`.
 
         Raises:
-            BrokenFiles: one of the sample's files cannot be decoded.
+            BrokenFiles: a file of the sample cannot be decoded.
         """
         return is_truncated(self.paths[index])
 
@@ -147,24 +147,24 @@ class Files(Samples):
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """All other values that the pixels depend on, except the shape."""
+        """All values that the pixels depend on, except `sources` and `shape`."""
         return self.keep_aspect, self.levels
 
     def file(self, index: int) -> str:
         return str(self.paths[index])
 
     def files_digest(self, *settings: Any) -> str:
-        """Return a name for what is computed from the files with some settings; it changes if a file changes."""
+        """Return a hash of the settings and of the files' paths, lengths and times of change."""
         digest = hashlib.sha256(repr((type(self).__qualname__, *settings)).encode())
         for path in self.sources:
             line = f"{path.absolute()}\n"
-            with suppress(OSError):  # reading the file raises an error that says what is wrong
+            with suppress(OSError):  # reading reports the file later
                 stat = path.stat()
                 line += f"{stat.st_size}|{stat.st_mtime_ns}\n"
-            digest.update(line.encode(errors="surrogateescape"))  # a file's name may be bytes that are not UTF-8
+            digest.update(line.encode(errors="surrogateescape"))  # file names need not be UTF-8
         return digest.hexdigest()[:32]
 
 
 def select(values: Any, indices: Tensor) -> Any:
-    """Return the values of a tensor or of a list at `indices`."""
+    """Return the values of a tensor or a list at `indices`."""
     return values[indices] if isinstance(values, Tensor) else [values[i] for i in indices.tolist()]

@@ -1,4 +1,4 @@
-"""Split samples into two parts with the same share of each label, reproducibly, and without dividing groups."""
+"""Split samples reproducibly into two parts with equal shares of each label, without dividing groups."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ def stratified_split(
 ) -> tuple[Tensor, Tensor]:
     """Return the indices of the larger and of the smaller part, each in ascending order.
 
-    scikit-learn's `StratifiedGroupKFold` does the same, but takes a quarter of a second to import.
+    scikit-learn's `StratifiedGroupKFold` is similar, but takes a quarter of a second to import.
 
     Args:
         labels: Long[N].
-        fraction: the share of each label for the smaller part, rounded. A label with two samples or more has at least
-            one in each part.
-        groups: the group of each sample. Whole groups go to the smaller part, in random order, each if it brings the
-            label counts nearer to their targets.
+        fraction: the share of each label's samples in the smaller part. The number is rounded, but each part gets at
+            least one sample of a label with two or more.
+        groups: the group of each sample. Groups are visited in random order, and a whole group goes to the smaller part
+            if that brings the label counts there nearer to `fraction`.
 
     Raises:
-        UserError: all samples are in one group, or there are fewer than two.
+        UserError: all samples are in one group, or the number of samples is below 2.
     """
     if len(labels) < 2:
         raise UserError(f"{len(labels)} image(s) cannot be split into train and val; add images or a val folder")
@@ -32,27 +32,27 @@ def stratified_split(
     target_counts = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
     is_small = torch.zeros(len(labels), dtype=torch.bool)
     if groups is None:
-        for label, number in enumerate(target_counts.tolist()):
+        for label, count in enumerate(target_counts.tolist()):
             members = (labels == label).nonzero()[:, 0]
-            is_small[members[torch.randperm(len(members), generator=generator)[:number]]] = True
+            is_small[members[torch.randperm(len(members), generator=generator)[:count]]] = True
         if not is_small.any():  # every label has a single sample
             is_small[torch.randint(len(labels), (1,), generator=generator)] = True
     else:
-        numbers = {name: i for i, name in enumerate(sorted(set(groups)))}
-        if len(numbers) < 2:
+        group_indices = {name: i for i, name in enumerate(sorted(set(groups)))}
+        if len(group_indices) < 2:
             raise UserError(f"all images belong to one group ({groups[0]!r}), so they cannot be split by group")
-        group_of = torch.tensor([numbers[name] for name in groups])
-        per_group = torch.zeros(len(numbers), len(counts), dtype=torch.long)
+        group_of = torch.tensor([group_indices[name] for name in groups])
+        per_group = torch.zeros(len(group_indices), len(counts), dtype=torch.long)
         per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
         small_counts = torch.zeros_like(target_counts)
         chosen: list[int] = []
-        for group in torch.randperm(len(numbers), generator=generator).tolist():
+        for group in torch.randperm(len(group_indices), generator=generator).tolist():
             after = small_counts + per_group[group]
             is_nearer = (target_counts - after).abs().sum() < (target_counts - small_counts).abs().sum()
-            if len(chosen) < len(numbers) - 1 and is_nearer:
+            if len(chosen) < len(group_indices) - 1 and is_nearer:
                 small_counts = after
                 chosen.append(group)
-        if not chosen:  # each group alone is larger than the smaller part should be: take the smallest
+        if not chosen:  # every group is too large, so the smallest is taken
             chosen = [int(per_group.sum(1).argmin())]
         is_small = torch.isin(group_of, torch.tensor(chosen))
     return (~is_small).nonzero()[:, 0], is_small.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""Use the data sets of torchvision as samples."""
+"""Use torchvision's data sets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from kit.ground.errors import UserError, one_line
 
 
 class TorchvisionDataModule(ImageDataModule):
-    """A data set of torchvision with images and classes, named by its class path, as `torchvision.datasets.MNIST`.
+    """A data set of torchvision with an image and a class for each sample.
 
     Args:
-        dataset: the class, with its own arguments if it needs any. The data module sets the split.
-        root: the folder of its files, as torchvision understands it.
-        image_size: height and width. None keeps the images as they are, if the data set has them in memory (MNIST).
+        dataset: a class such as `torchvision.datasets.MNIST`, and possibly arguments, but neither the split nor those
+            below.
+        root: the data set's argument `root`, a folder.
+        image_size: height and width. None keeps the images' size, if they are in memory, such as MNIST's.
         download: download missing files.
     """
 
@@ -41,12 +42,12 @@ class TorchvisionDataModule(ImageDataModule):
 
     def find_class_names(self) -> list[str]:
         dataset = open_split(self.dataset, "train", self.root, self.download)
-        # Some data sets do not name their classes, and others name them in their class.
+        # Some data sets do not name their classes. Others have the names as an attribute of their Python class.
         names = getattr(dataset, "classes", None) or range(int(read_labels(dataset).max()) + 1)
         return [str(name) for name in names]
 
     def find_in_channels(self) -> int:
-        return self.splits()["train"].shape[0]  # `open_split` raises if there is no such split
+        return self.splits()["train"].shape[0]  # `open_split` raises if the data have no train
 
     def load_split(self, split: str) -> Samples | None:
         dataset = open_split(self.dataset, split, self.root, self.download)
@@ -55,16 +56,16 @@ class TorchvisionDataModule(ImageDataModule):
 
 @dataclass
 class Indexed(Samples):
-    """Samples of another library's data set, which returns `(PIL image or uint8 tensor, target)` at an index.
+    """Samples of a data set whose items are `(PIL image or uint8 tensor, target)`.
 
-    indices: the samples' indices in `dataset`.
+    indices: the samples' indices in the data set.
     """
 
     dataset: Any
     channels: int
     size: tuple[int, int]
     indices: Sequence[int]
-    PER_SAMPLE: ClassVar = (*Samples.PER_SAMPLE, "indices")
+    FIELDS_OF_SAMPLES: ClassVar = (*Samples.FIELDS_OF_SAMPLES, "indices")
 
     def read(self, index: int) -> Tensor:
         image = self.dataset[self.indices[index]][0]
@@ -74,26 +75,27 @@ class Indexed(Samples):
 
 
 def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, download: bool) -> VisionDataset | None:
-    """Create the data set of a split, or return None if it has no such split.
+    """Create the data set of a split, or return None if the split does not exist.
 
-    Data sets of torchvision name their splits either by `split="train"` or by `train=True`.
+    Torchvision's data sets take either `split="train"` or `train=True`.
 
     Raises:
-        UserError: the files are not in `root`, or the data set has no training split.
+        UserError: the files are not in `root`, or the training data set cannot be created.
     """
-    spellings: list[dict[str, Any]] = [{"split": split}]
+    choices: list[dict[str, Any]] = [{"split": split}]
     if split != "val":
-        spellings.append({"train": split == "train"})
-    for spelling, options in product(spellings, ({"download": download}, {})):
+        choices.append({"train": split == "train"})
+    problems: dict[str, str] = {}
+    for choice, options in product(choices, ({"download": download}, {})):
         try:
-            return dataset(root=root, **spelling, **options)
-        except (TypeError, ValueError):
-            continue  # the data set does not have one of these arguments, or not this split
+            return dataset(root=root, **choice, **options)
+        except (TypeError, ValueError) as error:  # the data set lacks this argument or this split
+            problems[str(choice)] = one_line(error)
         except (RuntimeError, OSError) as error:
             advice = "give its folder with --data.root" + ("" if download else ", or --data.download true")
             raise UserError(f"no data set in {Path(root).absolute()} ({one_line(error)}); {advice}") from None
     if split == "train":
-        raise UserError("data.dataset has neither a `train` nor a `split` argument: write a data module for it")
+        raise UserError(f"data.dataset accepts neither `split` nor `train` ({'; '.join(problems.values())})")
     return None
 
 
@@ -101,16 +103,16 @@ def to_samples(dataset: Any, size: tuple[int, int] | None) -> Samples:
     """Return the images and labels of a data set.
 
     Args:
-        size: height and width. None keeps the images as they are, if the data set has them in memory.
+        size: height and width. None keeps the size of images in memory.
 
     Raises:
-        UserError: `size` is None, and the data set does not have its images in memory.
+        UserError: `size` is None, and the images are not in memory.
     """
     images = _images_in_memory(dataset)
     if images is not None and (size is None or images.shape[-2:] == size):
         return Tensors(read_labels(dataset), images)
     if size is None:
-        raise UserError("data.image_size is needed: this data set reads its images one by one, of any size")
+        raise UserError("data.image_size is needed, since the images of this data set are files and may differ in size")
     channels = 1 if dataset[0][0].mode in ("L", "1") else 3
     return Indexed(read_labels(dataset), dataset, channels, size, range(len(dataset)))
 
@@ -123,7 +125,7 @@ def read_labels(dataset: Any) -> Tensor:
 
 
 def _images_in_memory(dataset: Any) -> Tensor | None:
-    """Return uint8 [N C H W] if the data set has all of its pixels in memory, as MNIST, CIFAR and SVHN do."""
+    """Return uint8 [N C H W] if the data set has its images in memory, such as MNIST, CIFAR and SVHN, else None."""
     data = vars(dataset).get("data")
     images = torch.as_tensor(data) if isinstance(data, (np.ndarray, Tensor)) else None
     if images is None or images.dtype != torch.uint8:

@@ -71,7 +71,7 @@ def read_images(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # training and `check` have shown them
             data = _data(file, trusted)
-        samples = data.samples.get(data.evaluated)
+        samples = data.samples.get(data.evaluated_split)
         if not samples:
             raise UserError("neither test nor val has an image")
         indices = sorted({i * len(samples) // count for i in range(count)})
@@ -80,7 +80,7 @@ def read_images(
         why = one_line(error)
         print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
         return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
-    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated}"
+    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated_split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:

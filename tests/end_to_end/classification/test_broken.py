@@ -84,7 +84,7 @@ def test_missing_file_is_left_out_but_missing_folder_stops_the_run(image_folder)
 
 
 def test_result_of_the_search_is_stored_until_a_file_changes(image_folder, monkeypatch):
-    monkeypatch.setattr(broken, "SECONDS", -1)
+    monkeypatch.setattr(broken, "MIN_SECONDS", -1)
     root = image_folder({"train": {"a": 3, "b": 3}})
     bad = root / "train" / "a" / "1.png"
     whole = bad.read_bytes()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.checks.page import html
+from kit.checks.page import survey_page
 from kit.checks.survey import Survey
 from kit.data.decode import decode
 from kit.ground.errors import BrokenFiles, UserError
@@ -581,7 +581,7 @@ def test_report_shows_image_and_box(tiny, tmp_path, kind):
     (fault,) = kind(root=str(tmp_path)).annotation_faults()
     assert fault.kind == "box-out-of-bounds" and fault.box == pytest.approx((10, 8, 34, 20))
     assert Path(fault.image or fault.file).name == "1.png"
-    page = html(Survey([fault], {"train": 1}, str(tmp_path), 0.1, []))
+    page = survey_page(Survey([fault], {"train": 1}, str(tmp_path), 0.1, []))
     (shown,) = re.findall(r"data:image/jpeg;base64,([^']+)", page)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown)))).astype(int)
     assert pixels.shape == (24, 30, 3)

@@ -203,7 +203,7 @@ def test_copies_with_different_masks_are_a_conflict(root):
     data = MaskFolder(root=str(root), class_names=["sky", "road", "car"], mean=[0.5] * 3, std=[1.0] * 3)
     conflicts = [fault for fault in quick_survey(data).faults if fault.kind == "label-conflict"]
     assert [(Path(fault.file).name, Path(fault.other).name) for fault in conflicts] == [("8.png", "1.png")]
-    assert "annotated otherwise" in conflicts[0].message
+    assert "labelled differently" in conflicts[0].message
     (root / "trainannot" / "9.png").unlink()
     kinds = {(fault.kind, Path(fault.file).name) for fault in full_survey(MaskFolder(root=str(root))).faults}
     assert ("label-conflict", "8.png") in kinds and ("duplicate", "7.png") in kinds

@@ -61,7 +61,7 @@ def test_exit_code_is_1_for_errors_and_0_for_warnings(capsys):
         copied(f"train/dog/{number}.jpg", f"val/dog/x{number}.jpg")
     assert check() == 1
     lines = capsys.readouterr().out.splitlines()
-    at = lines.index("error    leak                   5  remove one of them, or the val figures flatter")
+    at = lines.index("error    leak                   5  remove one of them, or val scores are inflated")
     assert lines[at + 1] == "    val/dog/x0.jpg: the same image as train/dog/0.jpg of train"
     assert lines[at + 4] == "    and 2 more"
     assert "5 errors and 1 warning" in lines

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from photos import CLEAN, Photos, picture, write
 from PIL import Image, ImageEnhance, ImageFilter
 from tiny_task import Shades
@@ -150,7 +151,7 @@ def test_planted_fault_is_found_at_its_file_and_no_other(kind):
 
 
 def test_clean_images_have_no_faults():
-    assert full_survey(Photos()).faults == quick_survey(Photos(), whole=True).faults == []
+    assert full_survey(Photos()).faults == quick_survey(Photos(), all_files=True).faults == []
 
 
 def test_quick_survey_of_many_files_checks_some_of_them(monkeypatch):
@@ -159,7 +160,7 @@ def test_quick_survey_of_many_files_checks_some_of_them(monkeypatch):
         picture(number).save(path, "PNG")
     quick = quick_survey(Photos())
     assert 1 <= len(quick.faults) < 10 and "10 of 30 files" in quick.notes[0]
-    assert [fault.kind for fault in quick_survey(Photos(), whole=True).faults].count("wrong-extension") == 12
+    assert [fault.kind for fault in quick_survey(Photos(), all_files=True).faults].count("wrong-extension") == 12
 
 
 def test_same_pixels_in_another_format_are_a_leak():
@@ -195,7 +196,7 @@ def test_images_in_memory_are_checked():
         def load_split(self, split):
             samples = super().load_split(split)
             if split == "train":
-                samples.images[4] = 7
+                samples.images[4] = torch.tensor([200, 0, 0], dtype=torch.uint8)[:, None, None]  # red all over
                 samples.images[8] = samples.images[2]
             elif split == "val":
                 samples.images[1] = super().load_split("train").images[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kit.data import Files, ImageDataModule, cache
-from kit.data.cache import cached
+from kit.data.cache import cache_images
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -19,18 +19,18 @@ def test_all_caches_give_the_same_pixels(image_folder):
     samples = files(image_folder({"": {"a": 3, "b": 2}}))
     none = torch.stack(samples.fetch([0, 1, 2, 3, 4]))
     assert none.shape == (5, 3, 6, 8)
-    assert torch.equal(cached(samples).images, none)
-    assert torch.equal(cached(samples, Path("cache")).images, none)
-    assert torch.equal(torch.stack(cached(samples, Path("cache")).fetch([4, 0])), none[[4, 0]])
+    assert torch.equal(cache_images(samples).images, none)
+    assert torch.equal(cache_images(samples, Path("cache")).images, none)
+    assert torch.equal(torch.stack(cache_images(samples, Path("cache")).fetch([4, 0])), none[[4, 0]])
     assert len(list(Path("cache").iterdir())) == 1
 
 
 def test_changed_file_is_read_again(image_folder):
     samples = files(image_folder({"": {"a": 2}}))
-    before = cached(samples, Path("cache")).images.clone()
+    before = cache_images(samples, Path("cache")).images.clone()
     samples.paths[0].write_bytes(samples.paths[1].read_bytes())
     os.utime(samples.paths[0], ns=(1, 1))
-    after = cached(samples, Path("cache")).images
+    after = cache_images(samples, Path("cache")).images
     assert torch.equal(after[0], before[1])
     assert not torch.equal(after[0], before[0])
 
@@ -39,17 +39,17 @@ def test_broken_file_is_named_and_nothing_is_left_behind(image_folder):
     samples = files(image_folder({"": {"a": 4}}))
     samples.paths[1].write_bytes(b"")
     with pytest.raises(BrokenFiles, match=r"1\.png"):
-        cached(samples, Path("cache"))
+        cache_images(samples, Path("cache"))
     assert list(Path("cache").iterdir()) == []
     with pytest.raises(BrokenFiles, match=r"1\.png"):
-        cached(samples)
+        cache_images(samples)
 
 
 def test_missing_file_is_named(image_folder):
     samples = files(image_folder({"": {"a": 2}}))
     samples.paths[1].unlink()
     with pytest.raises(BrokenFiles, match=r"1\.png: no such file"):
-        cached(samples, Path("cache"))
+        cache_images(samples, Path("cache"))
 
 
 class Folder(ImageDataModule):
@@ -78,21 +78,21 @@ def test_prepare_data_fills_the_disk_cache_for_the_other_processes(image_folder,
 @pytest.mark.parametrize("length", [0, 0.5, 1.1])
 def test_file_of_a_wrong_length_is_written_again(image_folder, capsys, length):
     samples = files(image_folder({"": {"a": 3}}))
-    before = cached(samples, Path("cache")).images.clone()
+    before = cache_images(samples, Path("cache")).images.clone()
     (file,) = Path("cache").iterdir()
     os.truncate(file, int(length * before.numel()))
     capsys.readouterr()
-    assert torch.equal(cached(samples, Path("cache")).images, before)
+    assert torch.equal(cache_images(samples, Path("cache")).images, before)
     assert f"{file} is cut off or damaged" in capsys.readouterr().out
-    assert torch.equal(cached(samples, Path("cache")).images, before)
+    assert torch.equal(cache_images(samples, Path("cache")).images, before)
     assert not capsys.readouterr().out
 
 
 def test_folder_with_the_name_of_the_cache_is_named(image_folder):
     samples = files(image_folder({"": {"a": 3}}))
-    cached(samples, Path("cache"))
+    cache_images(samples, Path("cache"))
     (file,) = Path("cache").iterdir()
     file.unlink()
     file.mkdir()
     with pytest.raises(UserError, match=f"{file.name}: a folder"):
-        cached(samples, Path("cache"))
+        cache_images(samples, Path("cache"))

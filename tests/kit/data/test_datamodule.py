@@ -33,12 +33,12 @@ def test_tenth_of_train_is_split_off_for_validation():
     assert (len(train), len(val)) == (36, 4)
     assert data.samples["val"].targets.tolist().count(0) == 2
     assert len(torch.cat([train, val]).flatten(1).unique(dim=0)) == 40
-    assert data.evaluated == "val"
+    assert data.evaluated_split == "val"
 
 
 def test_normalised_images_have_mean_0_and_deviation_1():
     data = ready()
-    images = data.normalise(data.samples["train"].images)
+    images = data.preprocessing.normalise(data.samples["train"].images)
     assert images.mean((0, 2, 3)).abs().max() < 1e-5
     assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
     assert images.is_contiguous(memory_format=torch.channels_last)

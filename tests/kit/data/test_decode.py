@@ -233,7 +233,7 @@ def test_dark_sixteen_bit_colours_are_refused():
         return Path("deep.png")
 
     assert decode(png(65535), 3, None).max() == 255
-    with pytest.raises(BrokenFiles, match="16 levels"):
+    with pytest.raises(BrokenFiles, match="16 shades"):
         decode(png(4095), 3, None)
 
 

@@ -88,7 +88,7 @@ def test_reports_and_pages_escape_names() -> None:
     for message in (full_text(survey), brief_text(survey, "check")):
         assert r"\x1b]0;title" in message and not set(message) & set("\x1b\x07\x9b\u202e\r")
         assert "error: all is well" not in message.splitlines()
-    assert "\x1b" not in page.html(survey) and "<script>" not in page.html(survey)
+    assert "\x1b" not in page.survey_page(survey) and "<script>" not in page.survey_page(survey)
 
 
 def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:

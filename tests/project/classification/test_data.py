@@ -57,7 +57,7 @@ def test_folders_with_splits_and_a_class_missing_in_val(image_folder):
 @pytest.mark.parametrize("val", ["valid", "validation", "Val"])
 def test_other_names_of_splits(image_folder, val):
     data = ready(ImageFolder(root=str(image_folder({"Train": {"a": 3, "b": 3}, val: {"a": 1, "b": 1}}))))
-    assert len(data.samples["val"]) == 2 and data.samples["test"] is None and data.evaluated == "val"
+    assert len(data.samples["val"]) == 2 and data.samples["test"] is None and data.evaluated_split == "val"
 
 
 def test_folder_without_splits_is_split_by_seed(image_folder):

@@ -64,7 +64,7 @@ def test_batches_of_files(tiny, tmp_path, cache, workers):
     )
     batch = next(iter(ready(data).train_dataloader()))
     assert batch.images.shape == (3, 3, 20, 40) and len(batch.targets) == 3
-    assert data.normalise(batch.images).is_contiguous(memory_format=torch.channels_last)
+    assert data.preprocessing.normalise(batch.images).is_contiguous(memory_format=torch.channels_last)
     val = next(iter(data.val_dataloader()))
     # 22x30 into 20x40: by 20/22, 27 wide
     assert torch.allclose(val.targets[0]["boxes"], val.targets[0]["annotated"] * torch.tensor([27 / 30, 20 / 22] * 2))

@@ -60,7 +60,7 @@ def test_images_without_class_folders(below):
     data.setup("fit")
     assert data.class_names == ["image"]
     assert len(data.samples["train"]) == 8 and len(data.samples["val"]) == 1
-    assert data.evaluated == "val"
+    assert data.evaluated_split == "val"
 
 
 def test_invalid_folders_are_one_line():

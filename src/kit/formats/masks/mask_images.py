@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.decode import JPEGS, broken_file_errors, upright
+from kit.data.decode import JPEGS, broken_file_errors, turn_upright
 from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
@@ -80,7 +80,7 @@ def read_values(path: Path) -> np.ndarray:
     with broken_file_errors(path), open_image(path) as image:
         if image.format in JPEGS:
             raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
-        image = upright(image)
+        image = turn_upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
             return values[..., 0] if values.ndim == 3 else values
