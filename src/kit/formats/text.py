@@ -1,6 +1,6 @@
 """Read the values, lines and XML of annotation files, within limits of size.
 
-All formats read text, JSON and YAML with `kit.ground.files` and `kit.ground.yaml_files`; what is missing there is here.
+Plain text, JSON and YAML are read by `kit.ground.files` and `kit.ground.yaml_files`.
 """
 
 import math
@@ -15,7 +15,7 @@ from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, read_bytes, r
 
 
 def number(written: Any) -> float | None:
-    """Return a value of JSON or XML as a float, also if it is a text; None if it is not a finite number."""
+    """Convert a number from JSON or XML, perhaps written as text, to a float; None if it is not finite."""
     if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
         return None  # Python would read True as 1 and "1_000" as 1000
     try:
@@ -26,7 +26,7 @@ def number(written: Any) -> float | None:
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file, stripped and without empty ones."""
+    """Return the stripped lines of a text file, without empty lines."""
     lines = [line.strip() for line in read_text(file, MAX_LIST_BYTES).splitlines()]
     return [line for line in lines if line]
 
@@ -42,12 +42,12 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, bytes]:
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
     try:
         return ElementTree.fromstring(content), content
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: a wrong or unknown encoding
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # ValueError, LookupError: encodings
         line = f":{error.position[0]}" if isinstance(error, ElementTree.ParseError) else ""
-        raise BrokenFiles(f"{file}{line}: broken XML ({error}); write the file anew, or remove it") from None
+        raise BrokenFiles(f"{file}{line}: broken XML ({error}); export the file again, or remove it") from None
 
 
-def unreadable(file: Path, error: UserError) -> Fault:
-    """Return a fault for the error of reading a file. The error's message begins with the file, and perhaps a line."""
+def unreadable_fault(file: Path, error: UserError) -> Fault:
+    """Return the fault for an error in reading a file. The error's message begins with `FILE:` or `FILE:LINE:`."""
     line, message = re.fullmatch(rf"(?:{re.escape(str(file))}:(\d+)?:? *)?(.*)", str(error), re.DOTALL).groups()
     return Fault("annotation-unreadable", "error", str(file), int(line) if line else None, message)

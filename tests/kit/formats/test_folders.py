@@ -76,7 +76,11 @@ def test_root_must_be_a_folder():
 def test_groups_by_name():
     paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
     assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
-    for pattern, message in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
+    for pattern, message in (
+        (r"^(p", "is not a regular expression"),
+        ("p1", "finds no group"),
+        ("(q)", "finds no group"),
+    ):
         with pytest.raises(UserError, match=rf"data\.group '.*' {message}"):
             groups_by_name(paths, pattern)
 
@@ -96,8 +100,8 @@ def test_dead_link_is_reported():
     Path("root/a").mkdir(parents=True)
     for name in ("root/a/more", "root/b", "root/a/1.jpg"):
         Path(name).symlink_to("nowhere")
-    with pytest.warns(UserWarning, match="root/a/more: the link leads nowhere") as warned:
+    with pytest.warns(UserWarning, match="root/a/more: the link is broken") as warned:
         assert images(Path("root/a")) == [Path("root/a/1.jpg")]  # decoding names it
     assert len(warned) == 1
-    with pytest.warns(UserWarning, match="root/b: the link leads nowhere"):
+    with pytest.warns(UserWarning, match="root/b: the link is broken"):
         assert folders(Path("root")) == [Path("root/a")]

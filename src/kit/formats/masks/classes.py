@@ -112,7 +112,7 @@ def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
     return frozenset(np.unique(values).tolist())
 
 
-def decide_entries(
+def infer_entries(
     named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
 ) -> list[Entry]:
     """Return which pixel value stands for which class.

@@ -11,7 +11,7 @@ from kit.formats.masks.mask_images import MaskImages, read_values
 from kit.formats.masks.masks import IGNORED, UNKNOWN, describe_size, has_other_aspect, read_sizes, turn_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
-from kit.formats.text import unreadable
+from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_in_threads
@@ -39,7 +39,7 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     try:
         values = read_values(mask)
     except UserError as error:
-        return [unreadable(mask, error)]
+        return [unreadable_fault(mask, error)]
     classes, faults = reader.classes(values), []
     if (classes == UNKNOWN).any():
         kind = "mask-colour-unknown" if values.ndim == 3 else "mask-id-unknown"
@@ -69,7 +69,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
         mask, reasons = reader.draw(image)
     except UserError as error:
-        return [unreadable(image.path, error)]
+        return [unreadable_fault(image.path, error)]
     faults = []
     for shape, why in zip(image.annotations, reasons, strict=True):
         problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
