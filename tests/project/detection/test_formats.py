@@ -136,7 +136,7 @@ def test_unknown_orientation_of_boxes_is_reported(tiny, tmp_path, kind, size, or
     write(tiny, kind, tmp_path, some)
     data = kind(root=str(tmp_path))
     said = [fault for fault in data.annotation_faults() if fault.kind == "exif-rotated-boxes"]
-    assert len(said) == faults and all("taken as drawn on the upright image" in fault.message for fault in said)
+    assert len(said) == faults and all("assumed to fit the upright image" in fault.message for fault in said)
     assert found(data) == written(some)
 
 
