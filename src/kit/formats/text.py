@@ -5,6 +5,7 @@ Plain text, JSON and YAML are read by `kit.ground.files` and `kit.ground.yaml_fi
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,10 +26,14 @@ def number(written: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def describe_size(size: Sequence[int]) -> str:
+    """Return a height and width in words."""
+    return f"{size[0]} high and {size[1]} wide"
+
+
 def read_lines(file: Path) -> list[str]:
     """Return the stripped lines of a text file, without empty lines."""
-    lines = [line.strip() for line in read_text(file, MAX_LIST_BYTES).splitlines()]
-    return [line for line in lines if line]
+    return [line for line in map(str.strip, read_text(file, MAX_LIST_BYTES).splitlines()) if line]
 
 
 def read_xml(file: Path) -> tuple[ElementTree.Element, bytes]:

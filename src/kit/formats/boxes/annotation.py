@@ -13,6 +13,7 @@ import torch
 
 from kit.data.decode import orientation_of, upright_size
 from kit.formats.coco import count_crowds, only_crowds_message
+from kit.formats.text import describe_size
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
@@ -121,7 +122,7 @@ class BoxSplit(NamedTuple):
         if only_crowds := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
             return only_crowds_message(only_crowds)
         first = self.annotations[0]
-        where = f"; those of the first image should be in {first.file}" if first.file != first.image else ""
+        where = f"; the first image's should be in {first.file}" if first.file != first.image else ""
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
@@ -136,7 +137,7 @@ class BoxSplit(NamedTuple):
 
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     """Return the targets and all faults of a split. An image that cannot be read gets no boxes."""
-    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # of equal names, the first
     split = BoxSplit(reading.annotations, [], list(reading.faults), [], class_names)
     for annotation, header in zip(reading.annotations, map_in_threads(_header, split.paths), strict=True):
         if header is None:
@@ -177,10 +178,7 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
-            clipped, problems = (
-                None,
-                [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")],
-            )
+            clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
             unit = "pixels" if annotation.relative else "shares of the image"
             clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}; left out here")]
@@ -220,8 +218,8 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
         message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
         annotation.report("exif-rotated-boxes", message, severity="warning")
     elif annotation.size not in (None, size):
-        annotated, actual = (f"{width} wide and {height} high" for height, width in (annotation.size, size))
-        annotation.report("size-mismatch", f"drawn on an image {annotated}, but it is {actual}")
+        message = f"drawn on an image {describe_size(annotation.size)}, but it is {describe_size(size)}"
+        annotation.report("size-mismatch", message)
     elif orientation != 1 and annotation.boxes and not is_known:
         message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
         annotation.report("exif-rotated-boxes", message, severity="warning")
@@ -239,7 +237,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
         return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
     height, width = size
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-    image = f"the image, {width} wide and {height} high"
+    image = f"the image, {describe_size(size)}"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         return None, [*problems, ("box-out-of-bounds", "error", f"lies outside {image}; left out here")]
     if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:

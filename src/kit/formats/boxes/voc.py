@@ -42,8 +42,7 @@ def _parse(image: Path, xml: Path) -> Annotation:
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
-    text_lines = enumerate(content.split(b"\n"), 1)
-    lines = [line_number for line_number, text in text_lines for _ in re.findall(rb"<object\b", text)]
+    lines = [index for index, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for i, node in enumerate(objects):
         line = lines[i] if len(lines) == len(objects) else None  # comments may contain objects
         name = (node.findtext("name") or "").strip("\n\t")

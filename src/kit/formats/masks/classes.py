@@ -13,9 +13,9 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.threads import map_in_threads
 
-FILES = (  # the names of class tables
-    *("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt", "codes.txt"),
-)
+# Names of class tables.
+FILES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
+FILES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 MAX_LINE = 1000  # characters
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default

@@ -10,7 +10,8 @@ from PIL import Image
 
 from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
-from kit.formats.masks.masks import IGNORED, describe_size, read_sizes
+from kit.formats.masks.masks import IGNORED, read_sizes
+from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
 

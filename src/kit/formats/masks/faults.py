@@ -8,10 +8,10 @@ import numpy as np
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages, read_values
-from kit.formats.masks.masks import IGNORED, UNKNOWN, describe_size, has_other_aspect, read_sizes, turn_upright
+from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
-from kit.formats.text import unreadable_fault
+from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_in_threads

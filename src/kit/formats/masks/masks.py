@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 from kit.data import Files, Samples
 from kit.data.decode import PADDING, UPRIGHT, decode, fitted_size, orientation_of, upright_size
 from kit.data.loading import stack
+from kit.formats.text import describe_size
 from kit.ground.errors import UserError
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
@@ -120,11 +121,6 @@ def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
     """Return whether a mask and a height and width differ in aspect ratio. They may differ in size."""
     return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > ASPECT_TOLERANCE
-
-
-def describe_size(size: Sequence[int]) -> str:
-    """Return a height and width in words."""
-    return f"{size[0]} high and {size[1]} wide"
 
 
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
