@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from kit.formats.folders import SPLITS, folders, folders_by_split, images, split_in
 from kit.formats.paths import Finder
-from kit.formats.text import number
+from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
@@ -103,9 +103,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     by_image: dict[Any, list[dict[str, Any]]] = {}
     for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
-    counts = Counter(name for id, name in names.items() if id in used)
-    message = "{} categories are named '{}', and become one class; rename them if they differ"
-    faults = [fault("class-joined", file, message.format(count, name)) for name, count in counts.items() if count > 1]
+    faults = joined_class_faults((name for id, name in names.items() if id in used), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
         message = f"no image has the id {id} of {len(by_image[id])} annotation(s), which are left out"
         faults.append(fault("image-missing", file, message))

@@ -120,32 +120,34 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
     if not any(by_split.values()) or (not by_split["train"] and _match(undivided, [], partners).images):
         by_split["train"] = undivided
     result = {split: _match(group, shared, partners) for split, group in by_split.items() if group}
-    lists = split_lists(root, partners.lists) if by_split["train"] is undivided else {}
+    lists = split_lists(root, partners.lists) if by_split["train"] is undivided else {}  # by Pascal VOC's lists
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
 
 def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
     """Return the images and partners below a folder, sorted. `image_folders` is a regular expression."""
     words = "|".join(word for spellings in SPLITS.values() for word in spellings)
+    # Such as `train`, `train_images`, `trainannot` or `masks`.
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
-    folder_of: dict[tuple[str | None, bool], Path] = {}
+    folder_of: dict[tuple[str | None, bool], Path] = {}  # the folder of each split's images or partners
 
     @cache
     def splits_in(folder: Path) -> dict[Path | None, str]:
         return {inner: split for split, inner in split_folders(folder).items()}
 
     @cache
-    def classify(folder: Path) -> tuple[str | None, bool | None, Path]:
+    def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
         """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this."""
         if folder == root:
             return None, None, root
-        split, is_partner, start = classify(folder.parent)
-        if start != folder.parent:
+        split, is_partner, start = interpret(folder.parent)
+        if start != folder.parent:  # below a folder that tells nothing, no folder does
             return split, is_partner, start
         match = names.fullmatch(folder.name.lower())
         new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
         has_partners = None if match is None else match["partners"] is not None
         if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
+            # The name repeats what is known, or tells nothing.
             return split, is_partner, start
         split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
         if is_partner is not None and (other := folder_of.setdefault((split, is_partner), folder)) != folder:
@@ -157,8 +159,9 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     for path in sorted(files_below(root)):
         extension = path.suffix.lower()
         if extension in EXTENSIONS or extension in partners.extensions:
-            split, is_partner, start = classify(path.parent)
+            split, is_partner, start = interpret(path.parent)
             if partners.extensions is not EXTENSIONS:
+                # The extension tells XML files. A folder of XML files does not tell what its images are for.
                 is_partner = True if extension in partners.extensions else None if is_partner else is_partner
             files.append(_File(path, split, is_partner, path.relative_to(start).with_suffix("").as_posix().lower()))
     return files
@@ -187,9 +190,8 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
             file_of[picture.path] = file
     used = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, report all files
-    lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, image_keys)]
-    if shared and not of_split:
-        lone_files = []  # they may belong to other splits
+    candidates = {} if shared and not of_split else files  # shared files may belong to other splits
+    lone_files = [path for key, path in candidates.items() if path not in used and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 

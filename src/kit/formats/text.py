@@ -5,13 +5,14 @@ Plain text, JSON and YAML are read by `kit.ground.files` and `kit.ground.yaml_fi
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, read_bytes, read_text
 
 
@@ -50,6 +51,13 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, bytes]:
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # ValueError, LookupError: encodings
         line = f":{error.position[0]}" if isinstance(error, ElementTree.ParseError) else ""
         raise BrokenFiles(f"{file}{line}: broken XML ({error}); export the file again, or remove it") from None
+
+
+def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
+    """Return a fault for each name that several classes have. file: the file that names the classes."""
+    message = "{} classes are named '{}', and become one class; rename them if they differ"
+    joined = [(count, name) for name, count in Counter(names).items() if count > 1]
+    return [fault("class-joined", file, message.format(*numbers)) for numbers in joined]
 
 
 def unreadable_fault(file: Path, error: UserError) -> Fault:

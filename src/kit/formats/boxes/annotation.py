@@ -218,8 +218,7 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
         message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
         annotation.report("exif-rotated-boxes", message, severity="warning")
     elif annotation.size not in (None, size):
-        message = f"drawn on an image {describe_size(annotation.size)}, but it is {describe_size(size)}"
-        annotation.report("size-mismatch", message)
+        annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
     elif orientation != 1 and annotation.boxes and not is_known:
         message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
         annotation.report("exif-rotated-boxes", message, severity="warning")

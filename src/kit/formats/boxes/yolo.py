@@ -5,7 +5,6 @@ becomes its bounding box.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,8 @@ from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
 from kit.formats.folders import SPLITS, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
-from kit.formats.text import number, read_lines, unreadable_fault
+from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.faults import fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
@@ -65,9 +63,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 def read(pictures: Sequence[Path], layout: Layout) -> Reading:
     """Read the text files of a split's images."""
     annotations: list[Annotation] = []
-    counts = Counter(map(str.strip, layout.class_names))
-    message = "{} classes are named '{}', and become one class"
-    faults = [fault("class-joined", "", message.format(count, name)) for name, count in counts.items() if count > 1]
+    faults = joined_class_faults(map(str.strip, layout.class_names), "")
     image_folders: dict[Path, set[Path]] = {}  # for each folder of text files
     for image in pictures:
         if not image.is_file():

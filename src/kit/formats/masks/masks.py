@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,7 +158,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     If some pixels belong to no class, a class without pixels has the count -1, which stands for unknown.
     """
     step = math.ceil(len(samples) / COUNTED_MASKS) or 1
-    pixel_counts = _pixel_counts(samples)
+    pixel_counts = partial(_pixel_counts, samples)
     counts = sum(map_in_threads(pixel_counts, range(0, len(samples), step)), np.zeros(256, int))
     if not counts[:num_classes].all():
         others = [index for index in range(len(samples)) if index % step]
@@ -169,24 +170,21 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     """Return the class in each image that the fewest images contain, Long[N]; K for an image without classes."""
-    counts = list(map_in_threads(_pixel_counts(samples), range(len(samples))))
+    counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
     rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
     return torch.where(shown.any(1), rarity.argmin(1), num_classes)
 
 
-def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
-    """Return a function that counts the pixels of each value in a sample's mask.
+def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
+    """Count the pixels of each value in a sample's mask, Long[256].
 
     An unreadable mask counts as one `UNKNOWN` pixel. Reading the sample later raises the error.
     """
 
-    def pixel_counts(index: int) -> np.ndarray:
-        if not isinstance(samples, MaskFiles):
-            return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
-        try:
-            return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
-        except UserError:
-            return np.bincount([UNKNOWN], minlength=256)
-
-    return pixel_counts
+    if not isinstance(samples, MaskFiles):
+        return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
+    try:
+        return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
+    except UserError:
+        return np.bincount([UNKNOWN], minlength=256)
