@@ -13,8 +13,8 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
 
-Crowds = Literal["ignore", "objects"]  # what to do with crowds: regions of many objects, `iscrowd` 1
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how names of files without objects begin
+Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how the names of other JSON files begin
 
 
 class ListedImage(NamedTuple):
@@ -48,8 +48,8 @@ class Document(NamedTuple):
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its `annotations/` and the folders of the splits are searched. The folder or else the file's name tells the
-    split. If a split has several files, the one that begins with `instances` or `_annotations` is used.
+    `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else its own
+    name, says which split it is for. If a split has several files, the one that begins with `instances` or `_annotations` is used.
 
     Args:
         files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
@@ -63,13 +63,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
     if given:
         return given
-    split_of = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
-    inside = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
+    split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
+    others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
     by_split: dict[str | None, list[Path]] = {}
-    for folder in (root, *inside, *split_of):
+    for folder in (root, *others, *split_folders):
         for file in sorted(folder.glob("*.json")):
             if not file.name.startswith(NOT_INSTANCES):
-                by_split.setdefault(split_of.get(folder) or split_in(file.stem), []).append(file)
+                by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
     if unnamed := by_split.pop(None, []):
         by_split.setdefault("train", unnamed)
     for split, files in by_split.items():
@@ -110,9 +110,9 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
     split = split_in(file.stem)
-    near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
-    of_split = [folder for folder in near if split and split_in(folder.name) == split]
-    image_folders = [root / images_folder] if images_folder else of_split or [file.parent, root / "images", root]
+    candidates = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
+    split_folders = [folder for folder in candidates if split and split_in(folder.name) == split]
+    image_folders = [root / images_folder] if images_folder else split_folders or [file.parent, root / "images", root]
     find_image = Finder(lambda: images(image_folders[0] if len(image_folders) == 1 else root), image_folders)
     listed = []
     for entry in content["images"]:

@@ -29,7 +29,7 @@ def data_folder(root: str) -> Path:
 
 
 def split_folders(root: Path) -> dict[str, Path | None]:
-    """Return the folder in `root` for each of "train", "val" and "test", or None; see `folders_by_split`.
+    """Return the folder of each split in `root`, found by `folders_by_split`; None for a split without a folder.
 
     Raises:
         UserError: several folders stand for the same split.

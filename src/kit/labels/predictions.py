@@ -90,10 +90,8 @@ def draw_labels(
     Returns:
         uint8 [3 H' W'].
     """
-    lines = []
     name = None if target is None else _name_of(target, class_names)
-    if name is not None:
-        lines.append((name, WHITE))
+    lines = [] if name is None else [(name, WHITE)]
     if predicted is not None:
         ink = GREY if name is None else GREEN if predicted.label == name else RED
         lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))

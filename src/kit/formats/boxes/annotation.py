@@ -171,7 +171,7 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
     rows: list[tuple[Corners, int, bool]] = []
-    keys: set[tuple[int, ...]] = set()  # labels and rounded corners
+    keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name.strip(), box.corners
         corners = x1 * width, y1 * height, x2 * width, y2 * height

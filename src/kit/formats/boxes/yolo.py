@@ -60,12 +60,12 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
 
 
-def read(pictures: Sequence[Path], layout: Layout) -> Reading:
+def read(image_files: Sequence[Path], layout: Layout) -> Reading:
     """Read the text files of a split's images."""
     annotations: list[Annotation] = []
     faults = joined_class_faults(map(str.strip, layout.class_names), "")
-    image_folders: dict[Path, set[Path]] = {}  # for each folder of text files
-    for image in pictures:
+    image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
+    for image in image_files:
         if not image.is_file():
             faults.append(missing_image(image, "at this path, but a list names it"))
             continue
@@ -77,10 +77,10 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
         else:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
-    for folder, beside in sorted(image_folders.items()):
-        stems = {path.stem for other in beside for path in other.iterdir() if path.suffix.lower() in EXTENSIONS}
+    for text_folder, folders in sorted(image_folders.items()):
+        stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS}
         # Text files in a folder of images may have any purpose.
-        for text in sorted(folder.glob("*.txt")) if folder not in beside else ():
+        for text in sorted(text_folder.glob("*.txt")) if text_folder not in folders else ():
             if text.stem not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
