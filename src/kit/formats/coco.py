@@ -49,7 +49,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
     `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else its own
-    name, says which split it is for. If a split has several files, the one that begins with `instances` or `_annotations` is used.
+    name, says which split it is for. Of several files, the one that begins with `instances` or `_annotations` is used.
 
     Args:
         files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is

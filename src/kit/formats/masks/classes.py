@@ -117,28 +117,29 @@ def infer_entries(
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    If all masks have only 0 and 255, they are black and white: classes 0 and 1. Otherwise 255 is ignored.
+    Named classes keep their ids, unless there are two and the masks are black and white: if all masks have only 0 and
+    255, these are the two classes. Otherwise 255 is ignored.
 
     Args:
         named: the classes that a table or the user names, or None.
-        read: returns `read_pixel_values` of all masks; called only if their values matter.
+        read: returns `read_pixel_values` of all masks; called only if it matters.
         ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
 
     Raises:
-        UserError: the values are ambiguous. The message asks for `--data.ids`.
+        UserError: the values are ambiguous. The message suggests `--data.ids`.
     """
     if named is not None and len(named) != 2:
         return list(named)
     files = read()
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
-        black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
-        return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, IGNORED), strict=True)]
+        classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))
+        return [entry._replace(id=id) for entry, id in zip(classes, (0, IGNORED), strict=True)]
     with_ids = [content for content in files if any(0 < value < IGNORED for value in content)]
-    only_white = files.get(frozenset({0, IGNORED}))
-    if IGNORED in values and only_white and with_ids and not any(IGNORED in content for content in with_ids):
-        both = f"{only_white} has only 0 and 255, but {files[with_ids[0]]} has other ids and no 255"
+    black_and_white_file = files.get(frozenset({0, IGNORED}))
+    if black_and_white_file and with_ids and IGNORED in values - frozenset().union(*with_ids):
+        both = f"{black_and_white_file} has only 0 and 255, but {files[with_ids[0]]} has other ids and no 255"
         raise UserError(f"{root}: {both}; use the same values in all masks, or list those of classes with --data.ids")
     if values == {IGNORED}:
         raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
