@@ -8,7 +8,7 @@ import numpy as np
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages, read_values
-from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_upright
+from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_mask_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
@@ -99,7 +99,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
     try:
         upright, stored, orientation = read_sizes(image)
-        size, upright_mask = turn_upright(mask, image)
+        size, upright_mask = turn_mask_upright(mask, image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
     if upright_mask.shape != size:

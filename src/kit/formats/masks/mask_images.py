@@ -79,7 +79,7 @@ def read_values(path: Path) -> np.ndarray:
     """
     with broken_file_errors(path), open_image(path) as image:
         if image.format in JPEGS:
-            raise BrokenFiles(f"{path}: a JPEG, whose compression changes ids near edges; save masks as PNG")
+            raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)

@@ -69,7 +69,7 @@ class MaskFiles(Files):
     def read(self, index: int) -> Tensor:
         path = self.paths[index]
         pixels = decode(path, self.channels, self.size, self.keep_aspect, self.levels)
-        upright, mask = turn_upright(self.reader.read(self.targets[index]), path)
+        upright, mask = turn_mask_upright(self.reader.read(self.targets[index]), path)
         if has_other_aspect(mask, upright):
             raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
@@ -102,7 +102,7 @@ class MaskFiles(Files):
         return *super().settings, repr(self.reader)
 
 
-def turn_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
+def turn_mask_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
     """Return an image's upright height and width, and its mask turned upright.
 
     A mask in the size of the stored image is turned like the image. A mask in the upright size is upright already.
@@ -146,7 +146,7 @@ def collate_masks(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Te
 def hashable_target(samples: MaskFiles, index: int) -> Hashable:
     """Return the upright mask's size and hash, or None if it cannot be read: see `ImageDataModule.hashable_target`."""
     try:
-        mask = turn_upright(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
+        mask = turn_mask_upright(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
     except (UserError, OSError, ValueError, SyntaxError):
         return None
     return mask.shape, hashlib.sha1(mask.tobytes()).digest()
