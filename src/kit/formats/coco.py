@@ -105,7 +105,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         by_image.setdefault(entry["image_id"], []).append(entry)
     faults = joined_class_faults((name for id, name in names.items() if id in used), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
-        message = f"there is no image of id {id}, so that {len(by_image[id])} annotation(s) are left out"
+        message = f"no image has the id {id} of {len(by_image[id])} annotation(s), which are left out"
         faults.append(fault("image-missing", file, message))
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
