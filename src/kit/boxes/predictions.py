@@ -101,7 +101,7 @@ class ExportedDetector(ExportedModule):
     task = "detection"
     outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
     one_at_a_time = True  # images differ in their number of boxes
-    measured = "largest 1 - IoU, or difference of the score, of a box and PyTorch's of the same class"
+    measured = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
     tolerance = 0.01
     counted = "boxes"
 
@@ -129,22 +129,22 @@ class ExportedDetector(ExportedModule):
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
         """Return the net's score threshold or, if it returned its largest number of detections, their lowest score."""
         # The attributes are torchvision's. Nets without them have the threshold 0.
-        ends = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
-        threshold = max((float(end.score_thresh) for end in ends), default=0.0)
-        limit = min((int(end.detections_per_img) for end in ends), default=0)
+        heads = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
+        threshold = max((float(head.score_thresh) for head in heads), default=0.0)
+        limit = min((int(head.detections_per_img) for head in heads), default=0)
         is_full = len(detected["scores"]) >= limit > 0
         return max(threshold, float(detected["scores"].min())) if is_full else threshold
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
-    """Return the distance of each detection above `min_score` to the nearest of `others` that is not taken yet."""
+    """Return the distance of each detection above `min_score` to the nearest unmatched one of `others`."""
     boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
-    table = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
-    table[labels[:, None] != others["labels"]] = 1
-    distances = torch.ones(len(table))
-    for row in range(min(table.shape)):
-        distances[row], nearest = table[row].min(0)
-        table[:, nearest] = 1
+    costs = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
+    costs[labels[:, None] != others["labels"]] = 1
+    distances = torch.ones(len(costs))
+    for row in range(min(costs.shape)):
+        distances[row], nearest = costs[row].min(0)
+        costs[:, nearest] = 1
     return distances
 
 

@@ -189,9 +189,9 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     Exports may write `../train/images` and `data/train.txt` for paths beside the YAML file. Listed images that do not
     exist are included, and reported by `read`.
     """
-    plain = Path(entry.replace("\\", "/"))
-    beside = [plain.name] if plain.suffix == ".txt" else []
-    for path in (base / name for base in bases for name in (str(plain).removeprefix("../"), plain, *beside)):
+    relative = Path(entry.replace("\\", "/"))
+    names = [str(relative).removeprefix("../"), relative, *([relative.name] if relative.suffix == ".txt" else [])]
+    for path in (base / name for base in bases for name in names):
         if path.is_dir():
             return images(path)
         if path.is_file():
