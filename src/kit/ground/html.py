@@ -37,7 +37,7 @@ summary { cursor: pointer; color: var(--soft) }
 """
 
 
-def page(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
     """Return a document. The title is escaped; the body is HTML."""
     return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
@@ -46,7 +46,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def image(content: bytes, css_class: str = "") -> str:
+def image_element(content: bytes, css_class: str = "") -> str:
     """Return an image element that holds the content of a PNG or JPEG file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"<img class='{css_class}' src='data:image/{kind};base64,{base64.b64encode(content).decode()}' alt=''>"

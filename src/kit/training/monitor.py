@@ -29,7 +29,7 @@ def require_logged(key: str, logged: dict[str, Tensor], option: str) -> None:
         raise UserError(f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (there are {logged_keys})")
 
 
-def watched(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
+def resolve_monitor(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
     """Return the log key to monitor and whether the lower or the higher value is the better.
 
     Args:

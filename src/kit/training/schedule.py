@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
-from kit.training.monitor import watched
+from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
 Interval = Literal["step", "epoch"]
@@ -96,7 +96,7 @@ def optimizer_and_schedule(
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-        monitor, filled["mode"] = watched(task, None, None)
+        monitor, filled["mode"] = resolve_monitor(task, None, None)
         every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitored = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
     length = next((name for name in RUN_LENGTHS if name in parameters), "")

@@ -114,7 +114,7 @@ def _for_channels(weight: Tensor, channels: int) -> Tensor:
     return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
 
 
-def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
+def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
     """Freeze a net outside of its `head`: no gradients, and batch normalisation keeps its statistics.
 
     Args:
@@ -132,7 +132,7 @@ def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
         parameter.requires_grad_(not frozen or id(parameter) in heads)
 
 
-def require_epochs(freeze_epochs: int) -> None:
+def check_freeze_epochs(freeze_epochs: int) -> None:
     """Check `freeze_epochs`.
 
     Raises:
@@ -142,7 +142,7 @@ def require_epochs(freeze_epochs: int) -> None:
         raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
 
 
-def allow_freezing(trainer: Trainer) -> None:
+def check_freezing(trainer: Trainer) -> None:
     """Check that distributed training does not wait for the gradients of frozen parameters.
 
     Raises:

@@ -183,7 +183,7 @@ def test_completed_batches_are_not_repeated(killed, monkeypatch):
 def test_more_epochs_give_a_longer_schedule(killed, capsys):
     run = fit("run", "--early_stopping.patience", "null")
     verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
-    assert "the schedule is computed anew, for 42 steps in all" in capsys.readouterr().out
+    assert "the schedule is computed again, for 42 steps in all" in capsys.readouterr().out
     rates = {step: value for tag, step, value in log(run) if tag == "learning_rate"}
     straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
     planned = {step: value for tag, step, value in log(straight) if tag == "learning_rate"}
@@ -224,7 +224,7 @@ def test_other_data_are_refused(killed, monkeypatch):
         Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(9, -1, -1))
     )
     monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
-    with pytest.raises(UserError, match="classes has other names"):
+    with pytest.raises(UserError, match="classes has different names"):
         verbs.fit(["--resume", str(run)])
 
 
@@ -250,7 +250,9 @@ def test_signal_saves_and_prints_the_command_to_resume(number, code, said, whole
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(Restless, "training_step", interrupted)
-        with pytest.raises(Stopped, match=f"{said}; to go on: python -m tiny_app.fit --resume runs/stopped") as stopped:
+        with pytest.raises(
+            Stopped, match=f"{said}; to continue: python -m tiny_app.fit --resume runs/stopped"
+        ) as stopped:
             fit("stopped")
     assert stopped.value.exit_code == code
     assert signal.getsignal(number) == before
