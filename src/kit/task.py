@@ -90,15 +90,13 @@ class Task(L.LightningModule):
         assert self.measured is not None
         self.measure(self.measured, batch)
 
+    test_step = validation_step
+
     def on_validation_epoch_end(self) -> None:
         self.report("val")
 
     def on_test_epoch_start(self) -> None:
         self.measured = self.evaluation("test")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self.measured is not None
-        self.measure(self.measured, batch)
 
     def on_test_epoch_end(self) -> None:
         self.report("test")

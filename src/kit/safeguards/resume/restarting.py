@@ -135,9 +135,7 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """
     cores = available_cores()
     if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
-        raise UserError(
-            f"the run has {trainer.num_devices} devices, but this machine has {most}: add --trainer.devices N"
-        )
+        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores

@@ -43,9 +43,7 @@ class Renewal:
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
         ]
         if any(steps > MAX_STEPS for _, _, steps in schedules):
-            raise UserError(
-                f"the schedule in the checkpoint has made more than {MAX_STEPS:,} steps, too many to repeat"
-            )
+            raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
         scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
         cut = 1.0
         for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):
