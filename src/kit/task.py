@@ -22,8 +22,8 @@ class Task(L.LightningModule):
         monitor: the log key of the metric that chooses the best checkpoint.
         mode: whether a higher (`max`) or a lower (`min`) metric is better; by default `min` for a loss, else `max`.
         class_names: the names of the classes.
-        additive: whether the sums and divisors of `loss_terms` for the parts of a batch add up exactly to those of the
-            whole batch. If not, micro-batches give only nearly the same gradient, and the run prints this.
+        additive: whether the results of `loss_terms` for the parts of a batch add up exactly to the result for the
+            batch. If not, the gradient of micro-batches is only close to the batch's, and the run prints this.
         has_known_maximum: whether the best possible score is known to be 1. If it is unknown, the verdict is
             `underfits` only if the model has learned almost nothing.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.

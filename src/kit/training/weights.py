@@ -47,7 +47,7 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
 
 
 def _of_net(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict without the prefix that keeps most of its names from matching the net's names."""
+    """Remove the prefix from a state dict's names that makes most of them match the net's names."""
     renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
     return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
 

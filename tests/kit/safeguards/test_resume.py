@@ -218,7 +218,7 @@ def test_other_data_are_refused(killed, monkeypatch):
     load_split = Shades.load_split
     monkeypatch.setattr(Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(10)))
     told = "train had 37 samples and now has 10; val had 12 samples and now has 10; test had 11 samples and now has 10"
-    with pytest.raises(UserError, match=f"--resume with another data is another run: {told}"):
+    with pytest.raises(UserError, match=f"--resume needs the same data: {told}"):
         verbs.fit(["--resume", str(run)])
     monkeypatch.setattr(
         Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(9, -1, -1))

@@ -68,5 +68,5 @@ def _is_list_of_samples(batch: Any) -> bool:
     return isinstance(batch, list) and bool(batch) and isinstance(batch[0], (tuple, dict))
 
 
-def _cannot_divide(what: str) -> DoesNotFit:
-    return DoesNotFit(f"out of memory, and {what} cannot be divided: lower data.batch_size")
+def _cannot_divide(value: str) -> DoesNotFit:
+    return DoesNotFit(f"out of memory, and {value} cannot be divided: lower data.batch_size")

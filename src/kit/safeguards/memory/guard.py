@@ -82,11 +82,10 @@ class MemoryGuard(L.Callback):
 
         self._replaced.enter_context(replace_method(owner, name, step))
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def teardown(self, *_: Any) -> None:
         self._replaced.close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._replaced.close()
+    on_exception = teardown
 
     def state_dict(self) -> dict[str, Any]:
         return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}
@@ -108,10 +107,10 @@ class MemoryGuard(L.Callback):
             for limit, size in zip(self.limits.values(), smallest, strict=True):
                 limit.size = size if size < NO_LIMIT else None
 
-    def _announce(self, trainer: L.Trainer, what: str, how: str) -> None:
+    def _announce(self, trainer: L.Trainer, stage: str, how: str) -> None:
         """Print how training or evaluation continues, and write it to TensorBoard."""
         process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-        message = f"memory_guard: out of memory; {what}{process} continues {how}"
+        message = f"memory_guard: out of memory; {stage}{process} continues {how}"
         print(message, flush=True)
         if trainer.is_global_zero:
             log_text(trainer, "memory_guard", message)

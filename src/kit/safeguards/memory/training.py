@@ -90,7 +90,7 @@ def _exactness(pl_module: L.LightningModule) -> str:
     if not task.has("loss_terms"):
         message += " if the loss is a mean over its samples"
     elif not task.additive:
-        message = "with a gradient that is only close to the whole batch's: the loss is not a sum over its samples"
+        message = "with a gradient close to that of the whole batch: the loss is not a sum over its samples"
     return f"{message}; batch normalisation uses a micro-batch" if training_norms(pl_module) else message
 
 

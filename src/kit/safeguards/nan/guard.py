@@ -10,7 +10,7 @@ from kit.ground.errors import UserError
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure, save_buffers, scaler, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, loss_scaler, measure_step, save_buffers, skip_step
 
 
 class Diverged(UserError):
@@ -64,8 +64,8 @@ class NanGuard(L.Callback):
         self._buffers: SavedBuffers = []
         self._batch: tuple[Any, int] = (None, 0)  # the batch to report, and its index
         self._batch_is_bad = False
-        self.snapshots.begin_with(None)
-        self.snapshots.begin_anew(trainer, pl_module)
+        self.snapshots.reset(None)
+        self.snapshots.reset_to_current(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -79,11 +79,11 @@ class NanGuard(L.Callback):
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1:  # else do not wait for the GPU here
+        if trainer.accumulate_grad_batches > 1:  # otherwise, there is no need to wait for the GPU here
             self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        numbers = measure(trainer, self._losses)
+        numbers = measure_step(trainer, self._losses)
         self._losses = []
         if numbers is None:
             return
@@ -91,18 +91,18 @@ class NanGuard(L.Callback):
         self._judge(trainer, pl_module, numbers.tolist())
 
     def _judge(self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float]) -> None:
-        """Decide what to do before an optimizer step, given the numbers that `measure` returns."""
+        """Decide what to do before an optimizer step, given the numbers that `measure_step` returns."""
         is_bad, loss_is_bad, loss, _ = numbers
         if not is_bad:
-            self.streak, self.snapshots.good = 0, self.snapshots.good + 1
+            self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
                 self.reporter.report("the loss has stayed far above its median", trainer, pl_module, *self._batch)
                 self._go_back("the loss has diverged", trainer, pl_module)
-            elif self.snapshots.good >= self.snapshot_every and not self.detector.high_count:
+            elif self.snapshots.good_steps >= self.snapshot_every and not self.detector.high_count:
                 self.snapshots.take(trainer, pl_module)
             return
-        # Gradients that overflow are normal while the loss scale of fp16 is 1 or more: the scaler will lower it.
-        is_alarm = scaler(trainer) is None or scaler(trainer).get_scale() < 1
+        # While the loss scale of fp16 is 1 or more, gradients may overflow: the scaler then lowers its scale.
+        is_alarm = loss_scaler(trainer) is None or loss_scaler(trainer).get_scale() < 1
         if is_alarm:
             self.streak, self.skipped = self.streak + 1, self.skipped + 1
             if self.streak == 1:
@@ -111,7 +111,7 @@ class NanGuard(L.Callback):
         skip_step(trainer, self._buffers)
         if not is_alarm:
             return
-        # The learning rate is rarely why weights become infinite, so it is lowered only from the second time on.
+        # A step with finite gradients rarely makes weights infinite, so the first time the learning rate is kept.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
             self._go_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
@@ -141,10 +141,9 @@ class NanGuard(L.Callback):
             log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A resumed run has no snapshot but its checkpoint. This run must not go back further, to give the same result.
-        # While the loss is high, it keeps its earlier snapshots.
+        # Keep no snapshot from before the checkpoint, since a resumed run has none, unless the loss is high.
         if trainer.state.fn == "fit" and not self.detector.high_count:
-            self.snapshots.begin_anew(trainer, pl_module)
+            self.snapshots.reset_to_current(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Report what was wrong with a step: one line on the console and in TensorBoard, and a JSON file in the run folder."""
+"""Report a bad step: one line on the console and in TensorBoard, and a JSON file in the run folder."""
 
 import json
 import math

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kit.ground._torch import inner_schedules
 from kit.ground.host_memory import HostMemory
 
-TRUSTED = 20  # a snapshot is trusted after this many good steps
+MIN_GOOD_STEPS = 20  # the number of good steps after which a snapshot is trusted
 RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # keys of a parameter group in which schedules store rates
 SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # attributes in which schedules store rates
 
@@ -25,27 +25,27 @@ class Snapshots:
     """
 
     def __init__(self) -> None:
-        self.begin_with(None)
+        self.reset(None)
 
-    def begin_with(self, state: dict[str, Any] | None) -> None:
+    def reset(self, state: dict[str, Any] | None) -> None:
         """Keep only the given snapshot, or none."""
         self._latest = state
         self._previous: dict[str, Any] | None = None
-        self.good = 0  # the number of good steps since the latest snapshot
+        self.good_steps = 0  # the number of good steps since the latest snapshot
         self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may be in one of the old ones
 
     @property
     def trusted(self) -> dict[str, Any] | None:
         """The latest snapshot after enough good steps, else the one before it."""
-        return self._latest if self.good >= TRUSTED or self._previous is None else self._previous
+        return self._latest if self.good_steps >= MIN_GOOD_STEPS or self._previous is None else self._previous
 
     def take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take a snapshot. It overwrites the older of the two."""
         self._memories.reverse()
         self._latest, self._previous = snapshot(trainer, pl_module, self._memories[0]), self._latest
-        self.good = 0
+        self.good_steps = 0
 
-    def begin_anew(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def reset_to_current(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep only a snapshot of the current state."""
         if self._latest is None or self._latest["step"] != trainer.global_step or self._previous is not None:
             self.take(trainer, pl_module)
@@ -56,11 +56,11 @@ class Snapshots:
         state = self.trusted
         assert state is not None
         restore(state, trainer, pl_module)
-        self.begin_with(state)
+        self.reset(state)
         return state["step"]
 
 
-def averages(trainer: L.Trainer) -> Iterator[WeightAveraging]:
+def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
     """Yield the callbacks that average the weights (EMA)."""
     return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
@@ -68,7 +68,7 @@ def averages(trainer: L.Trainer) -> Iterator[WeightAveraging]:
 def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemory) -> dict[str, Any]:
     """Copy weights, optimizer state, averaged weights and the loss scale of fp16, without waiting for the GPU."""
     state = {"step": trainer.global_step, "state_dict": pl_module.state_dict()}
-    for callback in averages(trainer):
+    for callback in averaging_callbacks(trainer):
         callback.on_save_checkpoint(trainer, pl_module, state)
     state["optimizer"] = trainer.optimizers[0].state_dict().get("state", {})
     state["precision"] = trainer.precision_plugin.state_dict()
@@ -80,7 +80,7 @@ def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningMod
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize()  # the copies may not be complete yet
     pl_module.load_state_dict(state.get("current_model_state", state["state_dict"]))
-    for callback in averages(trainer):
+    for callback in averaging_callbacks(trainer):
         callback.on_load_checkpoint(trainer, pl_module, state)
     optimizer = trainer.optimizers[0]
     # The optimizer would change the snapshot's tensors in place.

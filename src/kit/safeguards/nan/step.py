@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from kit.ground._torch import buffers_by_owner
-from kit.safeguards.nan.rollback import averages
+from kit.safeguards.nan.rollback import averaging_callbacks
 
 # The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
 # batch. Only a divergence gives fifty batches in a row with ten times the median loss.
@@ -50,7 +50,7 @@ class DivergenceDetector:
         return middle + HIGH_FACTOR * max(abs(middle), spread)
 
 
-def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
+def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     """Return four numbers about a step, averaged over all processes.
 
     Args:
@@ -64,7 +64,7 @@ def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
     if not losses or not gradients:
         return None
-    scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
+    scale = loss_scaler(trainer).get_scale() if loss_scaler(trainer) else 1.0
     loss = torch.stack(losses).sum().float() / scale
     norm = get_total_norm(gradients).float()
     loss_is_bad = ~loss.isfinite()
@@ -75,7 +75,7 @@ def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     return trainer.strategy.reduce(numbers, reduce_op="mean")
 
 
-def scaler(trainer: L.Trainer) -> Any:
+def loss_scaler(trainer: L.Trainer) -> Any:
     """Return the loss scaler of fp16, or None."""
     return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
 
@@ -96,7 +96,7 @@ def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
         buffers: the buffers from before the step's first forward pass.
     """
     optimizer = trainer.optimizers[0]
-    if scaler(trainer) is not None and _unscales_itself(optimizer):
+    if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
                 parameter.grad.fill_(float("inf"))  # so the scaler skips the step; it fails without gradients
@@ -104,7 +104,7 @@ def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
         optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
     for owner, name, saved in buffers:
         owner[name].copy_(saved)  # type: ignore[union-attr]
-    for callback in averages(trainer):  # mark this step as already averaged
+    for callback in averaging_callbacks(trainer):  # mark this step as already averaged
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 
 

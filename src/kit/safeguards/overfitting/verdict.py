@@ -77,8 +77,7 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     """Return the first of these verdicts that applies to the best checkpoint.
 
     *Overfits*: the gap between the training and the validation score is above `GAP_THAT_MATTERS` and above its margin
-    of error. The verdict is the same if only the last validations show such a gap, but then it names the best
-    checkpoint as earlier. These must be at least two, to exclude chance.
+    of error. This verdict also applies if only the last validations, at least two, show such a gap.
     *Underfits*: the training score is below 1 - `LOW_SCORE` by more than its margin of error. Networks can fit even
     random labels (Zhang et al. 2017, Understanding deep learning requires rethinking generalization, section 2), so a
     low score shows a lack of training time or capacity. If the best possible score is unknown, the limit is

@@ -20,8 +20,8 @@ from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
 
 NET = "model.init_args.net.init_args"
-# Config keys that may change when a run is resumed: they set where and how long it computes, and what it shows.
-FREE = (
+# Config keys that may change when a run is resumed, since they do not affect the weights after a step.
+CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
@@ -53,7 +53,7 @@ def choose(run_or_checkpoint: str) -> Path | None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
-        raise UserError(f"no checkpoint of {path} is undamaged: start the run anew with --config {path}/config.yaml")
+        raise UserError(f"all checkpoints of {path} are damaged: start the run again with --config {path}/config.yaml")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
@@ -95,7 +95,7 @@ def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> boo
     differences = [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in old | new
-        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in CHANGEABLE)
     ]
     return _refuse("config", differences, force)
 
@@ -169,14 +169,14 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
     trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
 
 
-def _refuse(what: str, differences: list[str], force: bool) -> bool:
+def _refuse(kind: str, differences: list[str], force: bool) -> bool:
     if differences and not force:
         raise UserError(
-            f"--resume with another {what} is another run: {'; '.join(differences)}. Start a new one, or continue "
+            f"--resume needs the same {kind}: {'; '.join(differences)}. Start a new run, or continue "
             "anyway with --force true"
         )
     if differences:
-        _warn(f"another {what} is used from here on: {'; '.join(differences)}")
+        _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
     return bool(differences)
 
 

@@ -18,7 +18,7 @@ from kit.ground import app
 from kit.ground._lightning import finish_restart, is_accumulating, restart_loader, restore_metrics
 from kit.ground.errors import Stopped
 from kit.safeguards.checkpoints import Checkpoint
-from kit.safeguards.resume.schedules import Renewal
+from kit.safeguards.resume.schedules import InitialState
 from kit.safeguards.resume.signals import Agreement, Signals
 from kit.safeguards.resume.writing import KEY, LAST, Writer
 
@@ -78,7 +78,7 @@ class ExactResume(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
-            self._renewal = Renewal(trainer)
+            self._initial_state = InitialState(trainer)
             if trainer.is_global_zero:
                 for part in (self.folder / "checkpoints").glob("*.part*"):  # left by a run that was killed
                     part.unlink()
@@ -94,11 +94,11 @@ class ExactResume(L.Callback):
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restore the state that Lightning does not restore."""
+        """Restore schedules, metrics and the position in the epoch, which Lightning does not restore exactly."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         if self._planned_steps != self._resumed["planned"] or self.changed:
-            self._renewal.apply(trainer, self.changed, by_epochs=self._resumed["processes"] != trainer.world_size)
+            self._initial_state.apply(trainer, self.changed, by_epochs=self._resumed["processes"] != trainer.world_size)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         restore_metrics(trainer, self._resumed["metrics"])
@@ -120,7 +120,7 @@ class ExactResume(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
             _, idle, stop = self._ask_processes(trainer)
-            has_stepped = trainer.global_step > max(0, self._saved_step)  # False after a validation, which saves
+            has_stepped = trainer.global_step > max(0, self._saved_step)  # a validation has saved already
             self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
             self._seed(trainer, 0)
 
@@ -180,11 +180,8 @@ class ExactResume(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned_steps:
             _complete_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
-            checkpoint[KEY] = {
-                "processes": trainer.world_size,
-                "planned": self._planned_steps,
-                "metrics": dict(trainer.callback_metrics),
-            }
+            metrics = dict(trainer.callback_metrics)
+            checkpoint[KEY] = {"processes": trainer.world_size, "planned": self._planned_steps, "metrics": metrics}
 
     def _seed(self, trainer: L.Trainer, moment: int) -> None:
         """Seed all random numbers.

@@ -13,8 +13,8 @@ from kit.safeguards.nan.rollback import cut_learning_rates
 MAX_STEPS = 10_000_000  # steps of a schedule, which take about a minute
 
 
-class Renewal:
-    """The arguments of newly made optimizers and schedules, stored before a checkpoint overwrites them."""
+class InitialState:
+    """The initial state of new optimizers and schedules, stored before a checkpoint overwrites it."""
 
     def __init__(self, trainer: L.Trainer) -> None:
         self._groups = [

@@ -70,7 +70,7 @@ class Writer(TorchCheckpointIO):
         except Exception as error:  # a full disk is a RuntimeError in torch, and pickling an object may raise anything
             self._failed = True
             why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-            message = f"warning: {path} could not be written ({why}); the old file is kept, and training goes on"
+            message = f"warning: {path} could not be written ({why}); the old file stays, and training goes on"
             print(message, file=sys.stderr, flush=True)
 
 
@@ -93,8 +93,8 @@ def find_damage(file: Path) -> str | None:
     """Return a description of the damage to a checkpoint file, or None if the file is intact.
 
     The files of `torch.save` are zip files. The function compares the CRC-32 of each member. Then it lets torch open
-    the file without reading the tensors, since torch checks more headers than Python. It also refuses members with
-    attributes, which torch never sets: torch takes such a member for a folder and returns uninitialised memory.
+    the file without reading the tensors, since torch checks more headers than Python. A member with
+    attributes counts as damaged as well: torch never sets them, and could return uninitialised memory for it.
     """
     try:
         require_stored(file)
