@@ -79,7 +79,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         with checkpoint.one_line_errors(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if not last:
-        restarting.refuse_foreign_start(trainer)
+        restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     is_cuda = trainer.strategy.root_device.type == "cuda"

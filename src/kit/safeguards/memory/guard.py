@@ -85,7 +85,7 @@ class MemoryGuard(L.Callback):
     def teardown(self, *_: Any) -> None:
         self._replaced.close()
 
-    on_exception = teardown
+    on_exception = teardown  # type: ignore[assignment]
 
     def state_dict(self) -> dict[str, Any]:
         return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}

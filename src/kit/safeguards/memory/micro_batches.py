@@ -47,7 +47,7 @@ def step_in_parts(
         return loss.reshape(1) * samples, loss.new_full((1,), samples)
 
     task: Any = as_task(pl_module)
-    with slower_norms(pl_module, parts):
+    with lowered_momentum(pl_module, parts):
         if task.has("loss_terms"):
             with replace_method(pl_module, "loss_terms", partial(sum_up, task.loss_terms)):
                 return loss_of(batch)
@@ -61,7 +61,7 @@ def add_up(
     """Return the sums and divisors of a batch, Float[J] both, computed part by part.
 
     The function also computes the gradients of each part, so that only one part's activations are in memory. The J
-    sums need separate backward passes, since their divisors are known only after the last part.
+    sums have separate backward passes, since their divisors are known only after the last part.
 
     Args:
         terms: `loss_terms`, called with a part.
@@ -123,9 +123,9 @@ class _KnownGradients(torch.autograd.Function):
 
 
 @contextmanager
-def slower_norms(module: nn.Module, parts: int) -> Iterator[None]:
+def lowered_momentum(module: nn.Module, parts: int) -> Iterator[None]:
     """Lower the momentum of batch normalisation, so that its running statistics move about as far as in one step."""
-    moving = [(norm, norm.momentum) for norm in training_norms(module) if norm.momentum is not None]
+    moving = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
     for norm, momentum in moving:
         norm.momentum = 1 - (1 - momentum) ** (1 / parts)
     try:
@@ -135,6 +135,6 @@ def slower_norms(module: nn.Module, parts: int) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def training_norms(module: nn.Module) -> list[BatchNorm]:
+def batch_norms_in_training(module: nn.Module) -> list[BatchNorm]:
     """Return the batch normalisation layers that are in training mode."""
     return [norm for norm in module.modules() if isinstance(norm, BatchNorm) and norm.training]

@@ -10,7 +10,7 @@ from torch import Tensor
 from kit.ground._torch import version_of
 from kit.ground.out_of_memory import SampleLimit
 from kit.safeguards.memory.batches import count_samples
-from kit.safeguards.memory.micro_batches import Parameters, Step, step_in_parts, training_norms
+from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
 from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
@@ -91,7 +91,7 @@ def _exactness(pl_module: L.LightningModule) -> str:
         message += " if the loss is a mean over its samples"
     elif not task.additive:
         message = "with a gradient close to that of the whole batch: the loss is not a sum over its samples"
-    return f"{message}; batch normalisation uses a micro-batch" if training_norms(pl_module) else message
+    return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message
 
 
 def _log_nothing(*_: Any, **__: Any) -> None:

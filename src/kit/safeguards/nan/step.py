@@ -44,7 +44,7 @@ class DivergenceDetector:
         return self.high_count >= MAX_HIGH_LOSSES
 
     def _limit(self) -> float:
-        """Return the largest loss that is not high. For losses around zero it follows from their spread."""
+        """Return the largest loss that is not high. The spread sets it if losses are around zero."""
         middle = median(self.losses)
         spread = median(abs(loss - middle) for loss in self.losses)
         return middle + HIGH_FACTOR * max(abs(middle), spread)

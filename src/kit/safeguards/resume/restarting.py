@@ -68,7 +68,7 @@ def without_pretraining(config: JsonNamespace) -> JsonNamespace:
     return config
 
 
-def refuse_foreign_start(trainer: L.Trainer) -> None:
+def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
     """Raise `UserError` if the trainer has an `OnExceptionCheckpoint`.
 
     With this callback, Lightning would start a new run from a checkpoint of an earlier one.
@@ -150,7 +150,7 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
         raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")
 
 
-def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
+def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
     """Let callbacks remove files only in the run's folder and in the folders that the config names.
 
     The state of a callback in a checkpoint names files that the callback removes later. A checkpoint from a stranger

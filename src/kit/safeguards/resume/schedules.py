@@ -23,29 +23,29 @@ class InitialState:
         ]
         self._schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
-    def apply(self, trainer: L.Trainer, with_optimizer: bool, by_epochs: bool = False) -> None:
+    def apply(self, trainer: L.Trainer, with_optimizer: bool, epoch_length_changed: bool = False) -> None:
         """Reset the schedules to their new arguments, and repeat as many steps as the run has made.
 
         Args:
-            with_optimizer: also set the optimizers' new arguments. This undoes the NaN guard's cuts of the learning
-                rate. Otherwise the cuts are applied again.
-            by_epochs: the number of steps in an epoch has changed, so that a schedule that steps with the optimizer
-                continues at the start of the current epoch.
+            with_optimizer: whether the optimizers also get their new arguments. This undoes the NaN guard's cuts of
+                the learning rate. Otherwise, the cuts are applied to the new schedules.
+            epoch_length_changed: whether the number of steps in an epoch has changed. A schedule that steps with
+                the optimizer then continues at the start of the current epoch.
 
         Raises:
             UserError: a schedule has made too many steps.
         """
         # Many schedules compute each rate from the one before it, so all steps must be repeated.
         schedules = [
-            (config.scheduler, state, _steps_before_epoch(trainer) if by_steps else _steps_of(config.scheduler))
+            (config.scheduler, state, _steps_before_epoch(trainer) if restarts else _steps_of(config.scheduler))
             for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
-            for by_steps in [by_epochs and config.interval == "step"]
+            for restarts in [epoch_length_changed and config.interval == "step"]
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
         ]
         if any(steps > MAX_STEPS for _, _, steps in schedules):
             raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
         scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
-        cut = 1.0
+        cut = 1.0  # the product of the NaN guard's cuts
         for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):
             if with_optimizer or id(optimizer) in scheduled:
                 cut = 1.0 if with_optimizer else optimizer.param_groups[0]["initial_lr"] / groups[0]["initial_lr"]

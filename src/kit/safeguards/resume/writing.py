@@ -30,7 +30,7 @@ class Writer(TorchCheckpointIO):
         self._memory = HostMemory()
         self._thread: threading.Thread | None = None
         self._failed = False  # whether the latest file could not be written
-        self._has_checked_last = False  # whether the first `last.ckpt` was read again
+        self._has_checked_last = False  # whether a `last.ckpt` of this run was checked
 
     @property
     def busy(self) -> bool:
@@ -65,7 +65,7 @@ class Writer(TorchCheckpointIO):
             write(content, path)
             if path.name == LAST and not self._has_checked_last:
                 self._has_checked_last = True
-                if why := find_damage(path):  # such as an object of a class that torch does not load
+                if why := find_damage(path):  # such as an object that torch refuses to load
                     print(f"warning: --resume rejects {path} ({why})", file=sys.stderr, flush=True)
         except Exception as error:  # a full disk is a RuntimeError in torch, and pickling an object may raise anything
             self._failed = True
@@ -93,8 +93,8 @@ def find_damage(file: Path) -> str | None:
     """Return a description of the damage to a checkpoint file, or None if the file is intact.
 
     The files of `torch.save` are zip files. The function compares the CRC-32 of each member. Then it lets torch open
-    the file without reading the tensors, since torch checks more headers than Python. A member with
-    attributes counts as damaged as well: torch never sets them, and could return uninitialised memory for it.
+    the file without reading the tensors, since torch checks more headers than Python. A member with attributes
+    counts as damaged as well: torch never writes them, and could return uninitialised memory for this member.
     """
     try:
         require_stored(file)
@@ -105,4 +105,4 @@ def find_damage(file: Path) -> str | None:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the file may hold any bytes, and zipfile raises exceptions of all kinds
         return one_line(error)
-    return None if bad is None else f"its part {bad} is damaged"
+    return None if bad is None else f"its member {bad} is damaged"
