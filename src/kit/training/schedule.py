@@ -45,10 +45,10 @@ class WarmupCosine(torch_schedules.LambdaLR):
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
         if not 0 <= warmup <= 1 or not 0 <= final <= 1:
             raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
-        super().__init__(optimizer, partial(_factor, steps=total_steps, warmup=warmup, final=final))
+        super().__init__(optimizer, partial(_warmup_cosine, steps=total_steps, warmup=warmup, final=final))
 
 
-def _factor(step: int, steps: int, warmup: float, final: float) -> float:
+def _warmup_cosine(step: int, steps: int, warmup: float, final: float) -> float:
     up = max(1.0, warmup * steps)
     if step < up:
         return (step + 1) / (up + 1)
@@ -82,31 +82,31 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    built = _make("model.optimizer", optimizer, groups)
+    new_optimizer = _make("model.optimizer", optimizer, groups)
     if schedule is None:
-        return built
-    called, given = _class_and_arguments(schedule)
-    parameters = inspect.signature(called).parameters
+        return new_optimizer
+    schedule_class, arguments = _class_and_arguments(schedule)
+    parameters = inspect.signature(schedule_class).parameters
     filled: dict[str, Any] = {}
-    monitored: dict[str, Any] = {}
-    if called is torch_schedules.ReduceLROnPlateau:
+    monitoring: dict[str, Any] = {}
+    if schedule_class is torch_schedules.ReduceLROnPlateau:
         if interval is not None:
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
         monitor, filled["mode"] = resolve_monitor(task, None, None)
         every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
-        monitored = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
+        monitoring = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
     length = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = given.get(length) is not None
-    has_length |= all(given.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
+    has_length = arguments.get(length) is not None
+    has_length |= all(arguments.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
     needs_length = bool(length) and not has_length
     interval = interval or ("step" if needs_length or length == "total_steps" else "epoch")
     if needs_length:
         filled[length] = _run_length(task, interval)
-    if "max_lr" in parameters and given.get("max_lr") is None:
-        filled["max_lr"] = float(built.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, built, **filled)
+    if "max_lr" in parameters and arguments.get("max_lr") is None:
+        filled["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, new_optimizer, **filled)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
@@ -114,9 +114,10 @@ def optimizer_and_schedule(
         )
     if task.trainer.is_global_zero:
         over = f" over {filled[length]:,} {interval}s" if needs_length else ""
-        when = "optimizer step" if interval == "step" else "validated epoch" if monitored else "epoch"
+        when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
         print(f"schedule: {type(scheduler).__name__}{over}, stepped after each {when}")
-    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": interval, **monitored}}  # type: ignore[return-value]
+    config = {"scheduler": scheduler, "interval": interval, **monitoring}
+    return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
 
 def refuse_wrapper(kind: type) -> None:

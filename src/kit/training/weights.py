@@ -31,32 +31,32 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
     Raises:
         UserError: there is no such file, it holds no weights, or tensors outside of the head do not fit.
     """
-    own = net.state_dict()
-    state = _of_net(_read(weights) if isinstance(weights, str) else weights, own)
+    net_state = net.state_dict()
+    state = _without_prefix(_read_state_dict(weights) if isinstance(weights, str) else weights, net_state)
     first = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
     if first in state and state[first].ndim == 4:
-        state = {**state, first: _for_channels(state[first], own[first].shape[1])}
-    fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    wrong = [key for key in own if key not in fits and not key.startswith(head)]
-    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]  # missing in old files
-    if wrong:
+        state = {**state, first: _for_channels(state[first], net_state[first].shape[1])}
+    fitting = {key: value for key, value in state.items() if key in net_state and net_state[key].shape == value.shape}
+    unfit = [key for key in net_state if key not in fitting and not key.startswith(head)]
+    unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
+    if unfit:
         source = weights if isinstance(weights, str) else "the downloaded file"
-        problem = f"{len(wrong)} of {len(own)} tensors are missing or have another shape"
-        raise UserError(f"{source} does not fit: {problem}, such as {wrong[0]}")
-    net.load_state_dict(fits, strict=False)
+        problem = f"{len(unfit)} of {len(net_state)} tensors are missing or have another shape"
+        raise UserError(f"{source} does not fit: {problem}, such as {unfit[0]}")
+    net.load_state_dict(fitting, strict=False)
 
 
-def _of_net(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(state: dict[str, Tensor], net_state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Remove the prefix from a state dict's names that makes most of them match the net's names."""
     renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
-    return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
+    return max(renamed, key=lambda tensors: len(tensors.keys() & net_state.keys()))
 
 
-def _read(file: str) -> dict[str, Tensor]:
+def _read_state_dict(file: str) -> dict[str, Tensor]:
     if not Path(file).is_file():
         raise UserError(f"no file of weights at {file}")
     try:
-        content = _content(file)
+        content = _load_file(file)
     except ImportError:
         raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
     except Exception:  # a damaged file may raise exceptions of many kinds
@@ -70,7 +70,7 @@ def _read(file: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _content(file: str) -> Any:
+def _load_file(file: str) -> Any:
     if file.endswith(".safetensors"):
         from safetensors.torch import load_file
 

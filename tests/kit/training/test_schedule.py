@@ -110,9 +110,9 @@ def test_warmup_cosine_steps_with_the_optimizer(capsys):
 
 
 def test_interval_can_be_chosen_and_changes_the_length(capsys):
-    epoch_length_changed = made("--schedule", f"{TORCH}.CosineAnnealingLR", "--schedule_interval", "epoch")
-    assert epoch_length_changed["interval"] == "epoch"
-    assert epoch_length_changed["scheduler"].T_max == EPOCHS
+    by_epochs = made("--schedule", f"{TORCH}.CosineAnnealingLR", "--schedule_interval", "epoch")
+    assert by_epochs["interval"] == "epoch"
+    assert by_epochs["scheduler"].T_max == EPOCHS
     assert "CosineAnnealingLR over 3 epochs, stepped after each epoch" in capsys.readouterr().out
     by_steps = made("--schedule", f"{TORCH}.ExponentialLR", "--schedule.gamma", "0.9", "--schedule_interval", "step")
     assert by_steps["interval"] == "step"

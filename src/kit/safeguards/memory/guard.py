@@ -82,10 +82,11 @@ class MemoryGuard(L.Callback):
 
         self._replaced.enter_context(replace_method(owner, name, step))
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._replaced.close()
 
-    on_exception = teardown  # type: ignore[assignment]
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._replaced.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}

@@ -47,7 +47,7 @@ def step_in_parts(
         return loss.reshape(1) * samples, loss.new_full((1,), samples)
 
     task: Any = as_task(pl_module)
-    with lowered_momentum(pl_module, parts):
+    with lower_momentum(pl_module, parts):
         if task.has("loss_terms"):
             with replace_method(pl_module, "loss_terms", partial(sum_up, task.loss_terms)):
                 return loss_of(batch)
@@ -123,7 +123,7 @@ class _KnownGradients(torch.autograd.Function):
 
 
 @contextmanager
-def lowered_momentum(module: nn.Module, parts: int) -> Iterator[None]:
+def lower_momentum(module: nn.Module, parts: int) -> Iterator[None]:
     """Lower the momentum of batch normalisation, so that its running statistics move about as far as in one step."""
     moving = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
     for norm, momentum in moving:

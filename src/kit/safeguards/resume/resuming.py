@@ -98,9 +98,8 @@ class ExactResume(L.Callback):
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         if self._planned_steps != self._resumed["planned"] or self.changed:
-            self._initial_state.apply(
-                trainer, self.changed, epoch_length_changed=self._resumed["processes"] != trainer.world_size
-            )
+            epoch_length_changed = self._resumed["processes"] != trainer.world_size
+            self._initial_state.apply(trainer, self.changed, epoch_length_changed)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         restore_metrics(trainer, self._resumed["metrics"])
