@@ -293,7 +293,7 @@ DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 ENDLESS = ["--trainer.max_epochs", "100000", "--early_stopping.patience", "null", "--model", "tiny_task.Judge"]
 
 
-def resumes_alone(run: Path, said: str, ranks) -> None:
+def assert_one_process_resumes(run: Path, said: str, ranks) -> None:
     assert said.count("stopped by SIGTERM; to continue") == 1 and "Traceback" not in said
     epochs = contents(run, "last")["epoch"] + 2
     words = ["--resume", str(run), "--trust", "tiny_task", "--trust", "poison", "--trainer.devices", "1"]
@@ -308,7 +308,7 @@ def test_two_processes_stop_together_and_one_resumes(ranks):
     ended = ranks("tiny_app.fit", "--config", "tiny.yaml", "--name", "two", *DDP, *ENDLESS,
                   "--trainer.callbacks+=poison.Terminated", "--trainer.callbacks.step", "5")  # fmt: skip
     assert ended.returncode == 143, ended.stderr
-    resumes_alone(Path("runs/two/version_0"), ended.stderr, ranks)
+    assert_one_process_resumes(Path("runs/two/version_0"), ended.stderr, ranks)
 
 
 @pytest.mark.slow
@@ -326,7 +326,7 @@ def test_two_processes_stop_together_if_one_has_started_the_other(ranks):
         os.killpg(started.pid, signal.SIGTERM)
         _, said = started.communicate(timeout=120)
     assert started.returncode == 143, said
-    resumes_alone(run, said, ranks)
+    assert_one_process_resumes(run, said, ranks)
 
 
 @pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (1, 2)), 3])
