@@ -107,7 +107,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
-        figures = {**cli.speed.figures(trainer), **overfitting.best_figures()}
+        figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
         report(metrics, figures, folder, notes)

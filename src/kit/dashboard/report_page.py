@@ -90,7 +90,7 @@ class ReportPage(L.Callback):
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
         if self._loss_count:
             values["train/loss"] = float(self._loss_sum) / self._loss_count
-        values |= {key: v for key, v in self.overfitting.latest_figures().items() if "/train_" in key}
+        values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._loss_sum, self._loss_count = torch.zeros(()), 0
         for key, value in values.items():
             curve = self._curves.setdefault(key, [])

@@ -43,11 +43,6 @@ class Checkpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io.teardown()
             trainer.strategy.barrier()  # all processes read the file next
 
-    @staticmethod
-    def of(trainer: L.Trainer) -> "Checkpoint | None":
-        """Return the trainer's callback of this class, or None."""
-        return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)), None)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the scores only, not the paths.
 
@@ -71,7 +66,7 @@ def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[
     the same.
     """
     modes: dict[str, str] = dict([resolve_monitor(pl_module, None, None)])
-    callback = Checkpoint.of(trainer)
-    if callback and callback.monitor:
-        modes[callback.monitor] = callback.mode
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, Checkpoint) and callback.monitor:
+            modes[callback.monitor] = callback.mode
     return modes

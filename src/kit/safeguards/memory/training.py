@@ -1,6 +1,7 @@
 """Divide training steps once memory has run out."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import lightning as L
@@ -75,7 +76,7 @@ class GuardedTraining:
 
     def _halve(self, torch_message: str) -> None:
         samples = count_samples(self.arguments[0])
-        self.limit.halve(-(-samples // self.limit.parts(samples)), self.arguments[0], torch_message)
+        self.limit.halve(ceil(samples / self.limit.parts(samples)), self.arguments[0], torch_message)
 
 
 def _gradient_versions(parameters: Parameters) -> list[int]:

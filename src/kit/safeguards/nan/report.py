@@ -122,7 +122,7 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
 
 
 def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return, on all processes, the facts of the process with the most telling batch."""
+    """Return the facts of the process whose batch has the clearest fault. All processes get the same facts."""
     all_facts = [facts]
     if torch.distributed.is_initialized():
         all_facts *= torch.distributed.get_world_size()

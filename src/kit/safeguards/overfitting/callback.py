@@ -95,7 +95,7 @@ class Overfitting(L.Callback):
         if value > self._best_value:
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:
-            logger.log_metrics(self.latest_figures(), trainer.global_step)
+            logger.log_metrics(self.figures(-1), trainer.global_step)
         if verdict := self._verdict():
             log_text(trainer, "overfitting/verdict", str(verdict))
 
@@ -110,16 +110,10 @@ class Overfitting(L.Callback):
         suggestions = advice(verdict, pl_module.hparams_initial, bool(self._data.augment))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 
-    def best_figures(self) -> dict[str, float]:
-        """Return the scores of the best checkpoint by log key; {} if its training images were not scored."""
-        return self._figures_of(self.history[self.best]) if self.history else {}
-
-    def latest_figures(self) -> dict[str, float]:
-        """Return the scores of the latest validation by log key; {} if no training images were scored."""
-        return self._figures_of(self.history[-1]) if self.history else {}
-
-    def _figures_of(self, scores: Scores) -> dict[str, float]:
-        if scores.train is None:
+    def figures(self, index: int) -> dict[str, float]:
+        """Return the scores in `history[index]` by log key; {} if no training images were scored."""
+        scores = self.history[index] if self.history else None
+        if scores is None or scores.train is None:
             return {}
         values = {f"train_{self._score_name}": scores.train, "gap": scores.gap, "gap_margin": scores.gap_margin}
         return {f"overfitting/{key}": value for key, value in values.items()}
