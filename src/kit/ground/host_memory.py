@@ -23,17 +23,17 @@ class HostMemory:
         Tensors that are views of the same memory are copied once.
         """
         unused, copies = iter(self.buffers), dict[Any, Tensor]()
-        content = _copied(content, unused, copies)
+        content = _copy(content, unused, copies)
         self.buffers = list(copies.values())
         return content
 
 
-def _copied(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> Any:
+def _copy(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> Any:
     """Return a copy of nested values.
 
     Args:
         unused: the buffers of the previous copy.
-        copies: the tensors that were copied so far. The key describes the memory of the original.
+        copies: the copies so far, by a key that describes the original's memory.
     """
     if isinstance(value, Tensor):
         key = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
@@ -46,8 +46,8 @@ def _copied(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> 
     if isinstance(value, dict):
         copied = copy(value)  # keeps the class and the attribute `_metadata` of a state dict
         for key, item in value.items():
-            copied[key] = _copied(item, unused, copies)
+            copied[key] = _copy(item, unused, copies)
         return copied
     if type(value) in (list, tuple):
-        return type(value)(_copied(item, unused, copies) for item in value)
+        return type(value)(_copy(item, unused, copies) for item in value)
     return value

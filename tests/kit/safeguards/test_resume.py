@@ -133,7 +133,7 @@ def assert_same(run: Path, other: Path) -> None:
 
 STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
 
-MOMENTS = [*((at, "training_step") for at in (1, 4, 8, 15)), *((at, "validation_step") for at in (2, 4))]
+MOMENTS = [*((at, "training_step") for at in (2, 4, 8, 15)), *((at, "validation_step") for at in (2, 4))]
 KILLS = [
     ("every step", [(15, "training_step"), (2, "validation_step")]),
     *(pytest.param(how, MOMENTS, marks=pytest.mark.slow, id=f"{how}, more moments") for how in STEPS),
