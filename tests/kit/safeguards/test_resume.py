@@ -195,7 +195,7 @@ def test_more_epochs_give_a_longer_schedule(killed, capsys):
 
 def test_another_config_needs_force(killed, capsys):
     run = killed("killed", 10, "training_step")
-    with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new one, or .* --force true"):
+    with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new run, or .* --force true"):
         verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
     verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
     said = capsys.readouterr()
