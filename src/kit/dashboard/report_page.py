@@ -26,7 +26,7 @@ from kit.ground.errors import one_line
 from kit.ground.files import replacing
 from kit.ground.html import html_page, image_element
 from kit.safeguards import Overfitting
-from kit.safeguards.checkpoints import judged_by
+from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
 MAX_POINTS = 500  # of a curve; beyond that every second one is dropped
@@ -86,11 +86,11 @@ class ReportPage(L.Callback):
         self._draw_images(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        keys = {"val/loss", *judged_by(trainer, pl_module)}
+        keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
         if self._loss_count:
             values["train/loss"] = float(self._loss_sum) / self._loss_count
-        values |= {key: v for key, v in self.overfitting.latest_figures().items() if "/train_" in key}
+        values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._loss_sum, self._loss_count = torch.zeros(()), 0
         for key, value in values.items():
             curve = self._curves.setdefault(key, [])

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: the style and all pictures are in the file."""
+"""Build HTML pages that contain their style and pictures."""
 
 import base64
 from html import escape
@@ -38,7 +38,7 @@ summary { cursor: pointer; color: var(--soft) }
 
 
 def html_page(title: str, body: str) -> str:
-    """Return a document with a title (plain text) and a body (HTML)."""
+    """Return an HTML page. The title is plain text; the body is HTML."""
     return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style></head><body><main>"
@@ -47,6 +47,6 @@ def html_page(title: str, body: str) -> str:
 
 
 def image_element(content: bytes, css_class: str = "") -> str:
-    """Return an `<img>` element that contains a PNG or JPEG file."""
+    """Return an HTML image element that contains a PNG or JPEG file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"<img class='{css_class}' src='data:image/{kind};base64,{base64.b64encode(content).decode()}' alt=''>"

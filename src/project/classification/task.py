@@ -16,7 +16,7 @@ from kit.labels.evaluation import LabelEvaluation
 from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
+from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
 
 
 class Classifier(Task):
@@ -55,7 +55,7 @@ class Classifier(Task):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        require_epochs(freeze_epochs)
+        check_freeze_epochs(freeze_epochs)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}, but must be at least 0 and below 1")
         self.save_hyperparameters(logger=False)
@@ -72,7 +72,7 @@ class Classifier(Task):
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:
-            allow_freezing(self.trainer)
+            check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] to logits Float[B K]."""
@@ -80,7 +80,7 @@ class Classifier(Task):
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
+            set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mix:  # the targets become Float[B K]

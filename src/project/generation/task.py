@@ -48,7 +48,7 @@ class Generator(Task):
     """
 
     monitor, mode = "val/explained", "max"
-    up_to_one = False  # at an early time, only the mean velocity over all images can be known
+    has_known_maximum = False  # at an early time, only the mean velocity over all images can be known
     Predictions = SampleFiles
 
     def __init__(

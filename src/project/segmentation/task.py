@@ -17,7 +17,7 @@ from kit.masks.losses import CrossEntropy, MeanLoss
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import allow_freezing, freeze_all_but_head, require_epochs
+from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
 from kit.zoo.segmentation import predict_in_windows, upsample
 
 
@@ -60,7 +60,7 @@ class Segmenter(Task):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        require_epochs(freeze_epochs)
+        check_freeze_epochs(freeze_epochs)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
@@ -74,7 +74,7 @@ class Segmenter(Task):
         if self.compiled:
             self.net.compile()
         if self.freeze_epochs:
-            allow_freezing(self.trainer)
+            check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float[B C H W] to logits Float[B K H W]."""
@@ -84,7 +84,7 @@ class Segmenter(Task):
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            freeze_all_but_head(self.net, self.current_epoch < self.freeze_epochs)
+            set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum and the divisor of each loss, Float[J] both. They add up over the parts of a batch."""
