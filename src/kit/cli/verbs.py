@@ -14,7 +14,7 @@ from kit.checks.survey import Survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import option_value, split_option
 from kit.config.mistakes import missing_config
-from kit.dashboard import report, require_measured, show_report
+from kit.dashboard import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.formats.folders import SPLITS
 from kit.ground import app
@@ -115,7 +115,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
             print(conclusion)
         cli.report_page.write(folder, metrics, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
-            show_report(metrics, figures, conclusion, trainer, notes)
+            log_report(metrics, figures, conclusion, trainer, notes)
         cli.config_init.early_stopping.require_finite()
         require_measured(metrics)
 

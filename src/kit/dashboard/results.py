@@ -1,4 +1,4 @@
-"""The report at the end: a table, and `results.json` in the run folder."""
+"""Report the metrics of a run: on the terminal, in `results.json`, and as TensorBoard's text."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def report(
 
     Args:
         metrics: log key to value.
-        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
+        figures: the known ones of `train_seconds`, `images_per_second`, `peak_memory_bytes` and `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
@@ -41,10 +41,10 @@ def report(
 
 
 def require_measured(metrics: dict[str, float]) -> None:
-    """Check that there is a metric, and that all metrics are finite.
+    """Check that there are metrics, and that all are finite.
 
     Raises:
-        NotMeasured: they are not.
+        NotMeasured: there is no metric, or one is not finite.
     """
     if not metrics:
         raise NotMeasured("nothing was measured: the test steps logged no metric")
@@ -57,14 +57,14 @@ def require_measured(metrics: dict[str, float]) -> None:
         )
 
 
-def show_report(
+def log_report(
     metrics: dict[str, float],
     figures: dict[str, float],
     conclusion: str,
     trainer: L.Trainer,
     notes: Sequence[str] = (),
 ) -> None:
-    """Write the report to TensorBoard as text, with the verdict first."""
+    """Log the report as text in TensorBoard, with the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             rows = [f"| {key} | {metric_text(value)} |" for key, value in metrics.items()]
@@ -75,14 +75,14 @@ def show_report(
 
 
 def metric_text(value: float) -> str:
-    """Return the value of a metric with four decimals."""
+    """Return the text of a metric's value, with four decimals."""
     if math.isnan(value):
         return "not a number"
     return f"{value:.4f}" if math.isfinite(value) else "infinite"
 
 
 def figure_texts(figures: dict[str, float]) -> list[str]:
-    """Return the run's figures in words, as `trained in 12.3 s`."""
+    """Return texts such as `trained in 12.3 s` for the run's figures."""
     words = {
         "train_seconds": "trained in {:.1f} s",
         "images_per_second": "{:,.0f} images/s",

@@ -232,8 +232,8 @@ def test_full_disk_ends_no_run(monkeypatch, capsys):
 
 
 def test_drawing_stays_within_the_budget():
-    assert dashboard.is_due(elapsed=100, last=0, spent=1, budget=0.01)
-    assert not dashboard.is_due(elapsed=99, last=0, spent=1, budget=0.01)
+    assert dashboard.is_due(elapsed=100, last_drawing=0, drawing_seconds=1, budget=0.01)
+    assert not dashboard.is_due(elapsed=99, last_drawing=0, drawing_seconds=1, budget=0.01)
 
 
 @pytest.mark.parametrize(("every", "seconds"), [(5, 0.3), (20, 0.8), (60, 1.3)])
