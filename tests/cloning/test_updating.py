@@ -176,8 +176,8 @@ def test_refused_update_changes_nothing(pair, tmp_path):
         assert ended.returncode == 2 and message in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
         assert git(clone, "rev-parse", "HEAD") == before
 
-    refused(tmp_path / "nothing", "is no clone")
-    refused(template, "is no clone")
+    refused(tmp_path / "nothing", "is not a clone")
+    refused(template, "is not a clone")
     grow(template)
     changed(clone / "src/my_cells/cnn.py", "nothing else.", "nothing else!")
     refused(clone, "has changes that are not committed")
@@ -216,7 +216,7 @@ def test_refused_update_changes_nothing(pair, tmp_path):
         f'commit = "{"0" * 40}"',
     )
     commit(clone, "From another template")
-    refused(clone, "does not know its version")
+    refused(clone, "does not contain the version")
     shutil.move(clone / ".git", tmp_path / "history")
     changed(
         clone / "pyproject.toml", f'commit = "{"0" * 40}"', f'commit = "{git(template, "rev-parse", "HEAD~1").strip()}"'

@@ -1,4 +1,4 @@
-"""The callbacks of a run, and the order that they need."""
+"""Save the config of a run, and put the run's callbacks in order."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an obj
 class SavedConfig(L.Callback):
     """Write the run's `config.yaml` after the first step, so that the run can be resumed.
 
-    It is not written earlier, so that a `--resume` that fails does not replace the file of the run.
+    A `--resume` that fails earlier leaves the old file unchanged.
     """
 
     def __init__(self, parser: Parser, config: Namespace) -> None:
@@ -43,18 +43,18 @@ def _savable(values: Any) -> Any:
     return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
-# Lightning calls callbacks in the order of its list. The first of each row must come before the second.
+# Lightning calls callbacks in the order of its list. In each row, the first class must come before the others.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
-    (Overfitting, (ReportPage,), "the report's page shows what `Overfitting` has measured at the same validation"),
-    (Speed, (Bar, Lines), "they print what `Speed` has measured"),
-    (L.Callback, (Checkpoint,), "it saves the state that the others leave; Lightning moves it to the end"),
+    (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),
+    (Speed, (Bar, Lines), "they print the speed that `Speed` has measured"),
+    (L.Callback, (Checkpoint,), "it saves the state of all others; Lightning moves it to the end"),
 )
 
 
-def in_order(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows, if the guards already come before the dashboard."""
+def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
+    """Return callbacks in an order that `ORDER` allows. The guards must already come before the dashboard."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
     return sorted(callbacks, key=lambda callback: [not isinstance(callback, kind) for kind in first])

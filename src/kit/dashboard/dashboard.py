@@ -10,14 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
 from kit.dashboard.charts import log_details
-from kit.dashboard.samples import (
-    batch_samples,
-    draw_samples,
-    evenly_spaced,
-    has_whole_net,
-    predict_samples,
-    worst_samples,
-)
+from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, worst_samples
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import logged_step
@@ -52,7 +45,9 @@ class Dashboard(L.Callback):
 
     def __init__(self, enabled: bool = True, samples: int = 8, budget: float = 0.01) -> None:
         if samples < 1 or budget < 0:
-            raise UserError("dashboard: samples must be above 0 and budget 0 or more; --dashboard.enabled false turns it off")
+            raise UserError(
+                "dashboard: samples must be above 0, and budget 0 or more (to turn it off: --dashboard.enabled false)"
+            )
         self.enabled, self.samples, self.budget = enabled, samples, budget
         self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None
@@ -130,8 +125,7 @@ class Dashboard(L.Callback):
         with self._drawing():
             groups = {}
             if self._task.has("predict"):
-                keys = evenly_spaced(len(self._data.samples["val"] or ()), self.samples)
-                groups["validation"] = predict_samples(trainer, self._task, self._data, keys)
+                groups["validation"] = fixed_samples(trainer, self._task, self._data, self.samples)
                 groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
             pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
             if self._data.preprocessing.size and self._task.has("sampled"):

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from kit.checks.page import faults_html
 from kit.checks.survey import Survey
 from kit.dashboard.charts import class_charts
-from kit.dashboard.results import figure_texts, metric_text
+from kit.dashboard.results import figure_texts
 from kit.dashboard.samples import draw_samples, has_whole_net, worst_samples
 from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
@@ -181,14 +181,14 @@ def line_chart(curves: Mapping[str, Curve]) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in xy)
         shapes.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='1.8'/>")
         shapes += [f"<circle cx='{x:.1f}' cy='{y:.1f}' r='2.5' fill='{colour}'/>" for x, y in xy[-1:]]
-        name = f"{escape(key)} {metric_text(curve[-1][1])}" if curve else escape(key)
+        name = f"{escape(key)} {curve[-1][1]:.4f}"
         shapes.append(f"<text x='{left + 8 + 200 * index}' y='14' style='fill: {colour}'>{name}</text>")
     return f"<svg width='{WIDTH}' height='{HEIGHT}' role='img'>{''.join(shapes)}</svg>"
 
 
 def _table(metrics: Mapping[str, float]) -> str:
-    cells = ((escape(key), metric_text(value)) for key, value in metrics.items())
-    return f"<table>{''.join(f'<tr><td>{key}</td><td class=number>{text}</td></tr>' for key, text in cells)}</table>"
+    rows = (f"<tr><td>{escape(key)}</td><td class=number>{value:.4f}</td></tr>" for key, value in metrics.items())
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _section(title: str, body: str) -> str:

@@ -29,7 +29,7 @@ def report(
     width = max((len(escape(key)) for key in metrics), default=0)
     print()
     for key, value in metrics.items():
-        print(f"{escape(key):<{width}}  {metric_text(value)}")
+        print(f"{escape(key):<{width}}  {value:.4f}")
     for note in notes:
         print(note)
     if folder is None:
@@ -67,26 +67,18 @@ def log_report(
     """Log the report as text in TensorBoard, with the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
-            rows = [f"| {key} | {metric_text(value)} |" for key, value in metrics.items()]
+            rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
             parts = [conclusion.replace("\n", "\n\n"), ", ".join(figure_texts(figures)), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")
 
 
-def metric_text(value: float) -> str:
-    """Return the text of a metric's value, with four decimals."""
-    if math.isnan(value):
-        return "not a number"
-    return f"{value:.4f}" if math.isfinite(value) else "infinite"
-
-
 def figure_texts(figures: dict[str, float]) -> list[str]:
     """Return texts such as `trained in 12.3 s` for the run's figures."""
-    words = {
-        "train_seconds": "trained in {:.1f} s",
-        "images_per_second": "{:,.0f} images/s",
-        "peak_memory_bytes": "peak memory {:,.0f} MB",
+    texts = {
+        "train_seconds": ("trained in {:.1f} s", 1),
+        "images_per_second": ("{:,.0f} images/s", 1),
+        "peak_memory_bytes": ("peak memory {:,.0f} MB", 1e-6),
     }
-    scale = {"peak_memory_bytes": 1e-6}
-    return [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]
+    return [text.format(scale * figures[key]) for key, (text, scale) in texts.items() if key in figures]

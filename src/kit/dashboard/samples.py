@@ -91,6 +91,11 @@ def predict_samples(
     return samples
 
 
+def fixed_samples(trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
+    """Return evenly spaced validation samples with predictions, the same ones in every call."""
+    return predict_samples(trainer, task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
+
+
 def has_whole_net(trainer: L.Trainer) -> bool:
     """Return whether each process has the whole net, so that one process can run it alone."""
     return isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))

@@ -46,7 +46,7 @@ def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's logger, which only warns if the disk is full. It writes no `hparams.yaml`: `config.yaml` has the same.
+    """Lightning's logger, but a full disk only causes a warning, and `config.yaml` replaces `hparams.yaml`.
 
     Args:
         save_dir: the folder of the event files; by default the run's folder.

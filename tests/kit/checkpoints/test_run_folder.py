@@ -432,7 +432,7 @@ def test_save_dir_of_loggers(words, folder):
     """The classes are not called, so wandb and mlflow need not be installed."""
     parser = Parser()
     parser.add_lightning_class_args(L.Trainer, "trainer")
-    config = cli.logging_into(Path("run"), parser.read(words))
+    config = cli.set_log_folder(Path("run"), parser.read(words))
     assert config.trainer.logger.init_args.save_dir == folder
 
 

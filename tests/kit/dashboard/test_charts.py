@@ -26,7 +26,8 @@ def test_row_of_class_without_samples_is_empty():
 
 def test_picture_of_many_classes_is_limited():
     for classes in (2, 30, 200, 1000):
-        drawn = draw_confusion(torch.eye(classes).long(), [f"a class with a rather long name {k}" for k in range(classes)])
+        names = [f"a class with a rather long name {k}" for k in range(classes)]
+        drawn = draw_confusion(torch.eye(classes).long(), names)
         assert drawn.shape[0] == 3 and max(drawn.shape[1:]) < 1100 and drawn.dtype == torch.uint8
         assert where(drawn, WARM).any()
 
