@@ -49,7 +49,7 @@ def run_folder_of(file: Path) -> Path:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint, on the CPU. It consists of plain values and tensors only.
+    """Return the content of a checkpoint: plain values, and tensors on the CPU.
 
     Raises:
         UserError: the file is not a checkpoint or is cut off, contains objects that would run code, or would take more
@@ -61,7 +61,7 @@ def read(file: Path) -> dict[str, Any]:
         _require_limits(content, file.stat().st_size)
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
-        if isinstance(error, pickle.UnpicklingError):  # its message advises to load the file with its code
+        if isinstance(error, pickle.UnpicklingError):  # its message recommends `weights_only=False`
             why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
@@ -111,7 +111,7 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 
     Args:
         file: the checkpoint.
-        trusted: packages that the user trusts, beside the application's own.
+        trusted: further packages, modules or names that the user trusts.
 
     Returns:
         the results of `read` and `config_of`

@@ -6,8 +6,8 @@ from importlib import import_module
 import torch
 
 EVERY = None  # every class whose name has no leading underscore
-# Module to names. The classes write no files, start no programs and download nothing, except
-# those that write a log, a profile or a checkpoint into the run's folder.
+# Module to names of classes. They start no programs, download nothing and write no files, except for logs, profiles
+# and checkpoints in the run's folder.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,

@@ -1,6 +1,6 @@
 """Make the folder of a run, and ensure that the run writes and deletes files only in it.
 
-The config of a run from elsewhere could otherwise make the run write or delete any file.
+Otherwise a config of unknown origin could make the run write or delete any file.
 """
 
 import os
@@ -36,7 +36,7 @@ def next_version(folder: Path) -> Path:
 
 
 def make_next_version(folder: Path) -> Path:
-    """Make the next `folder/version_N` and return it. Runs that start at the same moment get a folder each.
+    """Make the next `folder/version_N` and return it. Runs that start at the same time get different folders.
 
     Raises:
         UserError: the folder cannot be made.
@@ -59,12 +59,12 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def is_inside(path: Path | str, folder: Path | str) -> bool:
-    """Return whether a path is inside of a folder after all links are followed. A URL never is."""
+    """Return whether a path is inside of a folder after all links are followed. A URL is never inside."""
     if URL.match(str(path)):
         return False
     try:
         return Path(path).resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, RuntimeError, ValueError):  # links that form a circle; names that no file can have
+    except (OSError, RuntimeError, ValueError):  # circular links; invalid file names
         return False
 
 
@@ -147,7 +147,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
 
 
 def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
-    """Yield key and value of each option of a command line, and "" and each value of the configs that it names."""
+    """Yield (key, value) for each option of a command line, and ("", value) for each value in its configs."""
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
         if key in ("--config", "-c"):

@@ -30,9 +30,9 @@ PACKAGES = ("kit",)  # a file may name any class of these and of the application
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name, which is never called here
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-MAX_DEPTH, MAX_VALUES = 50, 100_000  # of all nested values
-MAX_ITEMS, MAX_CLASSES = 1_000, 10_000  # the length of a list; the parser takes quadratic time
-CLASS_KEYS = ("class_names", "class_counts")  # of lists with up to `MAX_CLASSES` items
+MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
+MAX_ITEMS, MAX_CLASSES = 1_000, 10_000  # in a list, which the parser reads in quadratic time
+CLASS_KEYS = ("class_names", "class_counts")  # of lists that may have `MAX_CLASSES` items
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -176,7 +176,7 @@ class _Checker:
                 self.check(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
 
     def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
-        """Import the object at a path, or refuse it if this key must not name it."""
+        """Import the object at a path if this key may name it, or refuse it."""
         names = f"names {_shown(path)}"
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
@@ -186,7 +186,7 @@ class _Checker:
             self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
-        except (Exception, SystemExit) as error:  # the module is trusted, but may raise any exception
+        except (Exception, SystemExit) as error:  # importing a module may raise any exception
             earlier = "; was it made by an earlier version? Then train it again" if package == app.package else ""
             self.refuse(key, f"{names}, which cannot be imported ({one_line(error)}){earlier}")
         is_class, classes = isinstance(target, type), tuple(expected.classes) or (ANY_MODULE,)

@@ -1,4 +1,4 @@
-"""The command line. Its commands are called verbs: functions of the arguments, such as `fit`.
+"""The command line. A verb is one of its commands, such as `fit`.
 
 `process` runs a verb and ends the process. `verbs` defines `fit`, `test` and `check`. `command_line` reads configs and
 arguments, and builds the trainer, the model and the data. `callbacks` puts a run's callbacks in order.

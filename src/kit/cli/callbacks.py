@@ -13,13 +13,13 @@ from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground.files import replacing
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 
-UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
+UNSAVED = "Unable to serialize instance "  # jsonargparse dumps this text for an object that has no text
 
 
 class SavedConfig(L.Callback):
     """Write the run's `config.yaml` after the first step, so that the run can be resumed.
 
-    A `--resume` that fails earlier leaves the old file unchanged.
+    If `--resume` fails before that, the old file stays unchanged.
     """
 
     def __init__(self, parser: Parser, config: Namespace) -> None:
@@ -37,13 +37,13 @@ class SavedConfig(L.Callback):
 
 
 def _savable(values: Any) -> Any:
-    """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
+    """Return a config without objects that have no text. They are defaults, so nothing is lost."""
     if isinstance(values, dict):
         return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
     return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
-# Lightning calls callbacks in the order of its list. In each row, the first class must come before the others.
+# Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),

@@ -43,13 +43,13 @@ class Trainer(L.Trainer):
 
 
 class CLI(LightningCLI):
-    """The command line of `fit` and `test`. Its keys are `trainer`, `model`, `data`, and a group for each callback.
+    """The command line of `fit` and `test`. It has keys for trainer, model, data and callbacks.
 
     Args:
         args: the command line.
         base: the config of a checkpoint, `{"model": ..., "data": ...}`, which the command line overrides. It includes
             the arguments that a model otherwise gets from the data.
-        untrusted: a config file whose names are checked before they are imported.
+        untrusted: a config file whose class paths are checked before they are imported.
         trusted: packages that the user trusts.
         budget: a context that limits the size of the model while it is created.
     """
@@ -88,11 +88,11 @@ class CLI(LightningCLI):
             trainer_defaults={
                 "default_root_dir": "runs",
                 "logger": False if base else [{"class_path": "kit.dashboard.TensorBoard"}],
-                "use_distributed_sampler": False,  # the data module's own sampler counts each sample once
+                "use_distributed_sampler": False,  # the data module has one that repeats no sample
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 20,
-                "num_sanity_val_steps": 0,  # the first validation comes soon, and checks the same
+                "num_sanity_val_steps": 0,  # the first real validation comes soon enough
             },
             args=args,
         )
@@ -137,7 +137,7 @@ class CLI(LightningCLI):
             self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
             self.config = set_log_folder(self.resumed, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
-            if self.budget is not None:  # there is a checkpoint
+            if self.budget is not None:  # a checkpoint is loaded, so pretrained weights are not needed
                 self.config = restarting.without_pretraining(self.config)
 
     def instantiate_classes(self) -> None:

@@ -39,18 +39,18 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except KeyboardInterrupt:
         code, message = 130, "stopped by Ctrl-C"
     except BrokenPipeError:  # such as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python prints when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python prints once more when it ends
         code, message = 141, "stopped: the program that reads the output has ended"
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # its threads must end before Python deletes objects that they use
+        torch.distributed.destroy_process_group()  # before Python deletes objects that its threads use
     sys.exit(code)
 
 
 def prepare() -> None:
     """Set up garbage collection, memory allocation and messages."""
-    gc.freeze()  # from now on ignore imported objects: no time to scan them, and no copies in workers
+    gc.freeze()  # the collector ignores imported objects: this saves time, and memory in workers
     gc.enable()
     _keep_freed_memory()
     quiet()
@@ -78,13 +78,13 @@ def quiet() -> None:
     warnings.formatwarning = lambda message, *_: f"warning: {escape(' '.join(str(message).split()))}\n"
     for text in (
         "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's own code
-        ".*does not have many workers",  # `default_num_workers` has chosen the number
+        ".*does not have many workers",  # `default_num_workers` chose the number
         "The number of training batches .* is smaller than the logging interval",
         "It is recommended to use `self.log(",  # all processes log the same values
         "Checkpoint directory .* exists and is not empty",  # the run is resumed
         "You're resuming from a checkpoint that ended before the epoch ended",  # `ExactResume` continues in the epoch
         "Found .* in eval mode at the start of training",  # frozen batch norm, see `TorchvisionDetector`
         ".*litlogger|.*litmodels",
-        r"\s*Unable to serialize instance",  # a default, which config.yaml leaves out
+        r"\s*Unable to serialize instance",  # see `SavedConfig`
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))

@@ -25,9 +25,9 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 
 CONFIGS = Path("configs")
-OVERLAYS = "trainer"  # a folder in CONFIGS whose files only change some keys of a run
+OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 TEST_HELP = """\
-RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file; nothing else is needed
+RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file
 --data.root FOLDER    test on other data: on the test split, or on all images if there are no splits
 --trust PACKAGE       also use classes of this package, such as a net of your own; may be repeated
 --KEY VALUE           any other key of `fit`: --data.batch_size 16, --trainer.accelerator cpu"""
@@ -93,15 +93,15 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed:
-            checkpoint.read(best)  # it may be older than this run, and of unknown origin
+            checkpoint.read(best)  # it may be from before the resume, and of unknown origin
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
-        if trainer.interrupted:  # Lightning ends the program on Ctrl-C
+        if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
             raise KeyboardInterrupt from None
         raise
     except Exception:
         exact_resume = cli.config_init.exact_resume
-        if exact_resume.signals.received:  # another process ended first
+        if exact_resume.signals.received:  # this process got a signal, but another one ended first
             raise exact_resume.stopped() from None
         raise
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir

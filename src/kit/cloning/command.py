@@ -48,7 +48,7 @@ def new(args: list[str]) -> None:
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in the empty folder must enter the new one
+    print(f"next: cd {folder} && make fit")  # not `cd .`, which would stay in the empty folder that was replaced
 
 
 def _split_tasks(given: list[str], known: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ LIBRARY = ("src/kit/", "tests/kit/")  # copied unchanged
 ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
-OTHER_NAMES = {"basics": "classification"}  # name of a file to its task
+OTHER_NAMES = {"basics": "classification"}  # other file names that belong to a task
 CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # other files use the template's first task as their example
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
@@ -43,7 +43,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
         git.run(part, "add", "--all", "--force")
         message = f"Begin from the template {version}: {', '.join(tasks)}"
         git.run(part, "-c", "commit.gpgsign=false", "commit", "--quiet", "--no-verify", "-m", message)
-        part.rename(folder)  # this replaces an empty folder, and no other
+        part.rename(folder)  # only an empty folder is replaced
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}); choose a new folder") from None
     finally:
@@ -74,7 +74,7 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
 
 
 def owner(file: str, tasks: list[str]) -> str | None:
-    """Return the task whose name begins the name of a file or its folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
+    """Return the task of a file by the name of the file or a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
     stems = [part.split(".")[0] for part in Path(file).parts]
     for name, task in (OTHER_NAMES | dict(zip(tasks, tasks, strict=True))).items():
         if any(stem == name or stem.startswith(f"{name}_") for stem in stems):

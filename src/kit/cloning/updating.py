@@ -16,7 +16,7 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-# Each version of the template runs this with its own code. Its command line might refuse the name or the tasks.
+# Each version of the template runs this with its own code, since its command line might refuse the name or the tasks.
 MAKE = """\
 import sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
 
     Args:
         root: the template's checkout.
-        temporary: a folder to make it in.
+        temporary: an empty folder for both.
         commit: the template's commit.
         origin: the clone's name and tasks.
         folder: the owner's clone.
@@ -91,7 +91,7 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")
     variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
-    # Before the template had a library, its package held this code.
+    # Older versions have this code in the template's package.
     library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
     words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
     process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)

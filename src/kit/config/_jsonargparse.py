@@ -15,16 +15,16 @@ DISCARD = "discard_init_args_on_class_path_change"
 
 @contextmanager
 def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
-    """Make an optimizer or a schedule that replaces another start with its own defaults, within this context.
+    """Within this context, give an optimizer or a schedule that replaces another its own defaults.
 
     jsonargparse would keep each argument that both classes have, so Adam would get the weight decay of AdamW. Here an
     optimizer keeps only the learning rate. Other classes, such as nets, keep all arguments that both have.
 
     Yields:
-        class path of each optimizer that keeps a learning rate -> (class path of the replaced optimizer, rate)
+        class path of each optimizer that keeps a learning rate, to the replaced optimizer's class path and the rate
     """
     kept_rates: dict[str, tuple[str, float]] = {}
-    discard = getattr(_typehints, DISCARD)  # by its name, which a test looks for
+    discard = getattr(_typehints, DISCARD)  # a test looks for this name
 
     def discard_arguments(parser_or_action: Any, before: Any, now: Any) -> None:
         if before and "init_args" in before and before["class_path"] != now["class_path"]:

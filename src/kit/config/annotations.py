@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace, get_loader
-from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # not public: how it reads annotations
+from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private names
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
@@ -24,7 +24,7 @@ def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
     annotations = Namespace()
     for action in parser._actions:
-        if isinstance(action, ActionTypeHint):  # not for --help
+        if isinstance(action, ActionTypeHint):  # options such as --help have none
             annotations[action.dest] = action._typehint
     return annotations.as_dict()
 
@@ -53,7 +53,7 @@ def import_path(path: str) -> Any:
 
 
 def default_of(kind: type, name: str) -> Any:
-    """Return the default of a class's argument, which may be one of a base; None if it has no default."""
+    """Return the default of a constructor argument, which a base class may define; None if it has no default."""
     signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__]  # type: ignore[misc]
     default = next((parameters[name].default for parameters in signatures if name in parameters), None)
     return None if default is inspect.Parameter.empty else default

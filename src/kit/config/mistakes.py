@@ -1,4 +1,4 @@
-"""Turn the error messages of jsonargparse, which describe its internals, into one line for the user."""
+"""Replace error messages of jsonargparse, which describe its internals, by one line for the user."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +26,10 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
     Args:
         message: the text of the error.
         keys: the keys of the parser, such as `trainer.max_epochs`.
-        configs: the config files, in which the line of the mistake is searched.
+        configs: the config files, to find the line of the mistake.
         args: the rest of the command line.
     """
-    # The search takes quadratic time in the length of a word, which may be as long as the config.
+    # Shorten long words, since the searches below may take quadratic time.
     message = re.sub(rf"(\S{{{MAX_WORD}}})\S+", r"\1...", message)
     message = re.sub(r"Type .*? expects a function or a callable class: ", "", message)
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))

@@ -27,7 +27,7 @@ from kit.training.schedule import FILLED_IN, refuse_wrapper
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 
-# torchvision annotates transforms with `Number`, as in `RandomRotation(degrees: Number | Sequence)`.
+# torchvision annotates transforms with `Number`, such as `RandomRotation(degrees: Number | Sequence)`.
 register_type(
     Number,
     serializer=lambda number: number,
@@ -63,7 +63,7 @@ class PlainParser(ArgumentParser):
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.
 
-        If this fails, jsonargparse tries other ways to read the value. Only the first exception is raised.
+        If this fails, jsonargparse tries other ways to read a value. Their exceptions are not shown, only the first.
         """
         try:
             return super().instantiate(*args, **kwargs)

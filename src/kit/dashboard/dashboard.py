@@ -19,7 +19,7 @@ from kit.safeguards import NanGuard
 from kit.task import as_task
 from kit.training.monitor import watched
 
-GROWTH = 1.15  # least factor from the run's time at one drawing to that at the next: about 70 drawings in a day
+GROWTH = 1.15  # draw again after the run's time has grown by this factor: about 70 drawings in a day
 
 
 class Dashboard(L.Callback):
@@ -30,8 +30,8 @@ class Dashboard(L.Callback):
     samples, and `details` for the charts of classes.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
-    validations are drawn if the budget allows, and more rarely as the run goes on, so equal runs may draw different
-    ones. The curves of equal runs are equal.
+    validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
+    equal runs may draw different validations.
 
     In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
     drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If it raises an

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Speed(L.Callback):
-    """Measure `train_seconds`, and `images_per_second` of all processes without validations and the first steps.
+    """Measure `train_seconds`, and `images_per_second` of all processes, excluding validations and the first steps.
 
     After each validation, log `speed/images_per_second` and `speed/waiting_share` (the share of the time that training
     waited for images) since the validation before, and the run's `speed/peak_memory_gb`.

@@ -29,17 +29,17 @@ from kit.safeguards.checkpoints import judged_by
 from kit.task import as_task
 
 MAX_POINTS = 500  # a curve with more points loses every second one
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24  # pixels: a chart, its left margin, and its lower and upper margins
+WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24  # pixels of a chart, its left margin, its lower and upper margins
 COLOURS = ("var(--first)", "var(--second)")
-PICTURE_WIDTH = 1250  # pixels
+PICTURE_WIDTH = 1250  # pixels, of the picture of the worst images
 Curve = list[tuple[int, float]]  # step and value of each validation
 
 
 class ReportPage(L.Callback):
     """Collect curves and images during training and testing, and write the page.
 
-    Checkpoints hold the curves, so a resumed run shows the whole curves. The random state is left untouched. If drawing
-    raises an exception, the callback warns, and the page has no images.
+    Checkpoints hold the curves, so the page of a resumed run has them from the start. Drawing leaves the random state
+    untouched. If it raises an exception, the callback warns, and the page lacks images.
 
     Args:
         overfitting: the callback that scores training images.

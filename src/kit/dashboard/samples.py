@@ -18,8 +18,8 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import GREY, add_caption, grid
 
-WIDTH = 1600  # the largest width of a picture of several samples, in pixels
-MAX_PIXELS = 1.2e6  # the approximate limit of the pixels of such a picture
+MAX_WIDTH = 1600  # pixels, of a picture of several samples
+MAX_PIXELS = 1.2e6  # approximate limit for such a picture
 
 
 class Sample(NamedTuple):
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
     caption: str = ""
 
 
-def draw_samples(task: Any, samples: Sequence[Sample], width: int = WIDTH) -> Tensor:
+def draw_samples(task: Any, samples: Sequence[Sample], width: int = MAX_WIDTH) -> Tensor:
     """Return a picture of samples in rows, uint8 [3 H W]."""
     cells = []
     for image, target, prediction, caption in samples:

@@ -27,7 +27,7 @@ THRESHOLDS = 101  # points of a precision-recall curve
 
 
 def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
-    """Make a method run in the first process only, and warn, instead of raising, if it cannot write to the disk."""
+    """Make a method run only in the first process, and only warn if the disk is full."""
 
     @rank_zero_only
     @functools.wraps(method)

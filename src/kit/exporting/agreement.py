@@ -23,12 +23,12 @@ from kit.ground.errors import UserError, one_line
 from kit.prediction import Predictor
 from kit.task import ExportedModule
 
-BATCH = 3  # images in a batch; not 2, the number in the traced example, to find a graph that accepts only that number
+BATCH = 3  # images in a batch, unlike the 2 images of tracing: the graph must accept any number
 NOISE_SCALES = (1, 2, 3)  # multiples of the size of the net's input
 
 
 class Case(NamedTuple):
-    """One image, or one generated image.
+    """The inputs for one image, and its expected output.
 
     inputs: the inputs of the exported file, each with a batch dimension of 1.
     expected: a function that returns PyTorch's output.
@@ -66,7 +66,7 @@ def read_images(
         the images, and a description such as `12 images of test`
     """
     try:
-        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # this file's config may name any data
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # another file's config may name any data
             raise UserError(f"{file} is not in a run's folder, and only a run's data are read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # training and `check` have printed them
@@ -86,7 +86,7 @@ def read_images(
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
     """Return images of smooth noise, which resembles photographs, uint8 [C H W], in the sizes of `NOISE_SCALES`.
 
-    At these scales, no resized pixel is near a half, where libraries round differently.
+    Resized from these scales, no pixel is near a half, where libraries round differently.
     """
     generator = torch.Generator().manual_seed(0)
     size = preprocessing.size or (96, 128)

@@ -18,7 +18,7 @@ from kit.task import ExportedModule
 
 PACKAGES = ("onnx", "onnxruntime")
 FAILED = "cannot be exported as ONNX"
-NUM_IMAGES = 16  # images on which a file is compared with PyTorch, or which it generates
+NUM_IMAGES = 16  # the number of images in the comparison with PyTorch
 
 
 class Disagreement(UserError):

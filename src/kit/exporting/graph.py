@@ -18,7 +18,7 @@ from kit.data import Preprocessing
 from kit.data.decode import PADDING, pad, resize
 from kit.task import ExportedModule
 
-OPSET = 18  # the first version of ONNX's operators in which `Resize` has antialiasing
+OPSET = 18  # ONNX's first operator set whose `Resize` has antialiasing
 Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its named outputs
 Size = tuple[Any, Any]  # height and width: integers, or scalar tensors during tracing
 
@@ -75,7 +75,7 @@ def _make_graph(
         return exported, exported.inputs, exported.example(preprocessing, 2)
     batch = {} if exported.one_at_a_time else {0: "batch"}
     height, width = preprocessing.size or (131, 197)
-    # No stride of a net divides this height or width.
+    # For usual input sizes, no stride of a net divides these sides.
     shape = (1 if exported.one_at_a_time else 2, height + 13, width + 29, preprocessing.channels)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Graph(preprocessing, exported), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
@@ -120,8 +120,8 @@ def fitted_area(inner: Size, outer: tuple[int, int]) -> Size:
 class ResizeAndPad(torch.autograd.Function):
     """Resize uint8 [B C H W] to `area`, Long[2], and pad it at the right and bottom to uint8 [B C canvas].
 
-    On uint8 and with `exclude_outside`, ONNX's antialiased `Resize` is the method of PIL and torch. Pixels of
-    onnxruntime differ by at most 2, due to rounding.
+    ONNX's antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime
+    changes pixels by at most 2.
     """
 
     @staticmethod

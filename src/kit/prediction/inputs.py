@@ -51,7 +51,7 @@ def output_names(files: Sequence[Path]) -> list[str]:
     common = Path(os.path.commonpath([file.parent for file in full]))
     paths = [file.relative_to(common).as_posix() for file in full]
     stems = [str(Path(name).with_suffix("").as_posix()) for name in paths]
-    counts = Counter([*stems, *paths])  # the stem of `a.png.bmp` is the path of `a.png`
+    counts = Counter([*stems, *paths])  # `a.png.bmp` without its extension is `a.png`, which may also exist
     return [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
 
 

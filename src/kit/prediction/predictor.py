@@ -73,11 +73,11 @@ class Predictor:
         return as_task(self.task).has("predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
-        """Return the predictions for images, in the same order.
+        """Return a prediction for each image, in order.
 
         Args:
             images: files, PIL images of any mode, or tensors uint8 [C H W], all of any size.
-            batch_size: the number of images that the net gets at a time.
+            batch_size: the number of images in a batch.
 
         Raises:
             UserError: an image cannot be read.

@@ -164,7 +164,7 @@ def test_large_pictures_are_scaled_down():
     task = tiny_task.Drawn(3, 3)
     large = samples.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
     picture = samples.draw_samples(task, [large] * 4)
-    assert picture.shape[2] <= samples.WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
+    assert picture.shape[2] <= samples.MAX_WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
     small = samples.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
     assert samples.draw_samples(task, [small]).shape == (3, 6, 8)
 
