@@ -200,10 +200,7 @@ class _Checker:
                 self.refuse(key, f"{names}, a function, where a class belongs; if you know it, add --trust {path}")
         elif not fits:
             required = " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
-            self.refuse(
-                key,
-                f"{names}, which is not of the class {required}",
-            )
+            self.refuse(key, f"{names}, which is not of the class {required}")
         return target
 
 

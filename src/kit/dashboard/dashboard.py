@@ -45,9 +45,7 @@ class Dashboard(L.Callback):
 
     def __init__(self, enabled: bool = True, samples: int = 8, budget: float = 0.01) -> None:
         if samples < 1 or budget < 0:
-            raise UserError(
-                "dashboard: samples must be above 0, and budget 0 or more (to turn it off: --dashboard.enabled false)"
-            )
+            raise UserError("dashboard: samples must be >= 1 and budget >= 0; --dashboard.enabled false turns it off")
         self.enabled, self.samples, self.budget = enabled, samples, budget
         self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None

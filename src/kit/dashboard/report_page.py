@@ -103,27 +103,20 @@ class ReportPage(L.Callback):
             return
         try:
             if task.measured:
-                charts = class_charts(task.measured.details(), task.measured.class_names)
-                for name, chart in charts.items():
+                for name, chart in class_charts(task.measured.details(), task.measured.class_names).items():
                     title = "confusion matrix" if name == "confusion" else f"{name} of each class"
                     self._pictures[title] = encode(chart)
-            if task.has("predict") and task.has("draw"):
-                samples = worst_samples(trainer, task, data, self.samples, split)
-                if samples:
-                    picture = draw_samples(task, samples, PICTURE_WIDTH)
-                    self._pictures[f"the worst {split} images"] = encode(picture, photograph=True)
+            can_draw = task.has("predict") and task.has("draw")
+            if can_draw and (samples := worst_samples(trainer, task, data, self.samples, split)):
+                picture = draw_samples(task, samples, PICTURE_WIDTH)
+                self._pictures[f"the worst {split} images"] = encode(picture, photograph=True)
             if task.has("sampled") and data.preprocessing.size:
                 self._pictures["generated images"] = encode(task.sampled(data.preprocessing.size), photograph=True)
         except Exception as error:  # a task of any author may raise any exception
             rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
 
     def write(
-        self,
-        folder: Path,
-        metrics: Mapping[str, float],
-        figures: dict[str, float],
-        conclusion: str,
-        notes: Sequence[str],
+        self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
     ) -> None:
         """Write `folder/report.html`.
 

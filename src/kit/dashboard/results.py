@@ -58,11 +58,7 @@ def require_measured(metrics: dict[str, float]) -> None:
 
 
 def log_report(
-    metrics: dict[str, float],
-    figures: dict[str, float],
-    conclusion: str,
-    trainer: L.Trainer,
-    notes: Sequence[str] = (),
+    metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer, notes: Sequence[str] = ()
 ) -> None:
     """Log the report as text in TensorBoard, with the verdict first."""
     for logger in trainer.loggers:
