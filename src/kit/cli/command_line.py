@@ -130,20 +130,20 @@ class CLI(LightningCLI):
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
-        self.saved_config, self.resumed, self.changed = self.config, None, False
+        self.saved_config, self.resumed_folder, self.has_new_config = self.config, None, False
         if resume:
-            self.resumed = restarting.run_folder(resume)
-            before = parser.read(["--config", str(self.resumed / "config.yaml")])
-            self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
-            self.config = set_log_folder(self.resumed, self.config)
-            refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
+            folder = self.resumed_folder = restarting.run_folder(resume)
+            old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
+            self.has_new_config = restarting.refuse_another_config(old, new, self.force)
+            self.config = set_log_folder(folder, self.config)
+            refuse_foreign_paths(self.config.as_dict(), args, folder)
             if self.budget is not None:  # a checkpoint is loaded, so pretrained weights are not needed
                 self.config = restarting.without_pretraining(self.config)
 
     def instantiate_classes(self) -> None:
         self.parser.model_context = self.budget or nullcontext()
-        self.folder = self.resumed
-        if not self.base and not self.resumed:
+        self.folder = self.resumed_folder
+        if not self.base and not self.resumed_folder:
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
             self.config = set_log_folder(self.folder, self.config)
@@ -168,10 +168,10 @@ class CLI(LightningCLI):
             trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         except (ValueError, MisconfigurationException) as error:  # the accelerator is unknown, or this machine lacks it
             raise UserError(f"trainer: {error}") from None
-        self.config_init.exact_resume.changed = self.changed
+        self.config_init.exact_resume.changed = self.has_new_config
         trainer.folder = self.folder
-        if self.resumed:
-            restarting.keep_foreign_files(trainer, self.resumed)
+        if self.resumed_folder:
+            restarting.keep_foreign_files(trainer, self.resumed_folder)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)

@@ -75,8 +75,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     for line in cli.rate_messages:
         rank_zero_only(print)(line)
-    if cli.resumed:
-        with checkpoint.one_line_errors(ckpt_path or cli.resumed, "cannot be resumed"):
+    if cli.resumed_folder:
+        with checkpoint.one_line_errors(ckpt_path or cli.resumed_folder, "cannot be resumed"):
             restarting.check(trainer, data, ckpt_path, cli.force)
     if not ckpt_path:
         restarting.refuse_foreign_start(trainer)
@@ -92,7 +92,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         best = Path(cli.config_init.checkpoint.best_model_path)
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
-        if cli.resumed:
+        if cli.resumed_folder:
             checkpoint.read(best)  # it may be from before the resume, and of unknown origin
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
