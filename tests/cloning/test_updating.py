@@ -59,6 +59,8 @@ def first(tmp_path_factory) -> tuple[Path, Path]:
     for file in Template(ROOT).files():
         (template / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, template / file)
+    cnn = template / "src/project/cnn.py"
+    cnn.write_text(cnn.read_text().replace('"""', '"""Conv-BN-ReLU, and nothing else.\n\n', 1))  # for `changed`
     git(template, "init", "--quiet", "--initial-branch=main")
     subprocess.run(["git", "add", "--all", "--force"], cwd=template, check=True)
     subprocess.run(
