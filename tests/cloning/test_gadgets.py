@@ -44,7 +44,7 @@ def stage(tmp_path) -> Path:
     return tmp_path / "stage"
 
 
-def test_no_function_is_accepted_and_only_classes_that_are_listed(gadgets):
+def test_only_listed_classes_are_accepted(gadgets):
     own = {
         f"{module}.{name}": value
         for module, content in sorted(sys.modules.items())
@@ -84,7 +84,7 @@ def leave() -> None:
     subprocess.Popen(["sleep", "60"])
 
 
-SEEN = {
+SIDE_EFFECTS = {
     "written": (partial(Path.write_text, Path("other"), "x"), ["open ", "another content: other"]),
     "written in C++": (partial(torch.save, {}, "other.pt"), ["another content: other.pt"]),
     "deleted": (partial(os.remove, "precious"), ["os.remove", "another content: precious"]),
@@ -95,14 +95,14 @@ SEEN = {
 }
 
 
-def test_what_a_job_does_outside_of_the_runs_folder_is_seen(gadgets, stage):
-    for done in gadgets.apart(lambda name: SEEN[name][0](), SEEN, stage):
-        for effect in SEEN[done.job][1]:
+def test_side_effects_outside_of_the_run_folder_are_reported(gadgets, stage):
+    for done in gadgets.apart(lambda name: SIDE_EFFECTS[name][0](), SIDE_EFFECTS, stage):
+        for effect in SIDE_EFFECTS[done.job][1]:
             assert any(effect in one for one in done.effects), done
     assert (stage / "precious").read_text() == "precious"
 
 
-def test_what_a_job_does_in_the_runs_folder_is_its_own(gadgets, stage):
+def test_files_in_the_run_folder_are_not_reported(gadgets, stage):
     def work(name: str) -> str:
         Path(name).mkdir()
         Path(name, "file").write_text("x")
@@ -112,12 +112,12 @@ def test_what_a_job_does_in_the_runs_folder_is_its_own(gadgets, stage):
     assert sorted((one.job, one.result, one.effects) for one in done) == [(".cache", ".cache", []), ("run", "run", [])]
 
 
-def test_a_job_that_hangs_is_ended(gadgets, stage):
+def test_job_that_hangs_is_ended(gadgets, stage):
     (done,) = gadgets.apart(time.sleep, [60], stage, seconds=0.2)
     assert any("ended by signal 9" in effect for effect in done.effects)
 
 
-def test_a_job_that_takes_too_much_memory_is_seen(gadgets, stage, monkeypatch):
+def test_job_that_takes_too_much_memory_is_reported(gadgets, stage, monkeypatch):
     monkeypatch.setattr("watched.GIGABYTES", 0.05)
     jobs = {done.job: done.effects for done in gadgets.apart(lambda count: len(b"x" * count), [10, 10**8], stage)}
     assert jobs == {10: [], 10**8: ["took 0.1 GB"]}
@@ -129,7 +129,7 @@ class Evil(L.Callback):
 
 
 @pytest.mark.slow
-def test_a_class_that_does_harm_is_seen_where_it_is_used(gadgets, stage, monkeypatch):
+def test_harmful_class_is_reported(gadgets, stage, monkeypatch):
     monkeypatch.setattr(gadgets.trust, "PACKAGES", (*gadgets.trust.PACKAGES, __name__.split(".")[0]))
     place = next(place for place in gadgets.places() if place.key == "trainer.callbacks")
     gadget = gadgets.Gadget(place, f"{__name__}.Evil", Evil)

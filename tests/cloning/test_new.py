@@ -16,7 +16,7 @@ import yaml
 
 from kit.cloning import command, making
 from kit.cloning.command import reason_against
-from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, renamed, without_marks
+from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
 
@@ -110,7 +110,7 @@ def test_chosen_tasks_are_complete(clone):
         own = [
             file for file in TEMPLATE.files() if f"/{task}/" in file or re.match(rf"(?:configs|docs)/{task}[_.]", file)
         ]
-        assert len(own) > 10 and {renamed(file, "project", folder.name) for file in own} <= there
+        assert len(own) > 10 and {rename_package(file, "project", folder.name) for file in own} <= there
         for file in (f"notebooks/{task}.ipynb", f"docs/{task}.md"):
             assert file in there or not (ROOT / file).exists()
     assert (folder / ".ci/run").stat().st_mode & 0o100
@@ -172,10 +172,10 @@ f  # only the best
 # clone: g
 h # clone: h
 """
-    plain = without_marks(text, ["cats"])
+    plain = remove_marks(text, ["cats"])
     assert plain == "a\nb\nc\nf  # only the best\ng\nh # clone: h\n"
-    assert without_marks(text, ["dogs"]) == "a\nc\ne\ng\nh # clone: h\n"
-    assert without_marks(plain.replace("g\n", ""), ["dogs"]) == plain.replace("g\n", "")
+    assert remove_marks(text, ["dogs"]) == "a\nc\ne\ng\nh # clone: h\n"
+    assert remove_marks(plain.replace("g\n", ""), ["dogs"]) == plain.replace("g\n", "")
 
 
 def test_owner_of_a_file():
@@ -279,7 +279,7 @@ WRONG = [
     (["--task", ","], "which task"),
     (["--task"], "expected one argument; usage: "),
     (["--tasks", "detection"], "unrecognized arguments|following arguments"),
-    (["--update", "--name", "x"], "leave --name and --task out"),
+    (["--update", "--name", "x"], "leave out --name and --task"),
 ]
 
 
@@ -354,7 +354,7 @@ def test_missing_git_is_reported(tmp_path, monkeypatch):
 
 def test_template_outside_of_git_is_refused(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with pytest.raises(UserError, match="no checkout: clone the template with git"):
+    with pytest.raises(UserError, match="not a git checkout: git clone the template"):
         Template(tmp_path)
 
 
@@ -370,7 +370,7 @@ def test_cloning_imports_only_the_standard_library():
 
 def test_only_the_package_is_renamed():
     assert (
-        renamed("from project import cli, trust  # of this project", "project", "a")
+        rename_package("from project import cli, trust  # of this project", "project", "a")
         == "from a import cli, trust  # of this project"
     )
     kept = [
@@ -381,7 +381,7 @@ def test_only_the_package_is_renamed():
         "my-project.x",
         "projects.y",
     ]
-    assert [renamed(text, "project", "a") for text in kept] == kept
+    assert [rename_package(text, "project", "a") for text in kept] == kept
     meant = {
         'find_spec("project.x")': 'find_spec("a.x")',
         "list[project.Batch]": "list[a.Batch]",
@@ -394,4 +394,4 @@ def test_only_the_package_is_renamed():
         "import project, sys; project.load()": "import a, sys; a.load()",
         'containers = ["project.*"]': 'containers = ["a.*"]',
     }
-    assert [renamed(text, "project", "a") for text in meant] == list(meant.values())
+    assert [rename_package(text, "project", "a") for text in meant] == list(meant.values())

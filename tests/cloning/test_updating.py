@@ -60,6 +60,8 @@ def first(tmp_path_factory) -> tuple[Path, Path]:
     for file in Template(ROOT).files():
         (template / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, template / file)
+    cnn = template / "src/project/cnn.py"
+    cnn.write_text(cnn.read_text().replace('"""', '"""Conv-BN-ReLU, and nothing else.\n\n', 1))  # for `changed`
     git(template, "init", "--quiet", "--initial-branch=main")
     subprocess.run(["git", "add", "--all", "--force"], cwd=template, check=True)
     subprocess.run(
@@ -175,8 +177,8 @@ def test_refused_update_changes_nothing(pair, tmp_path):
         assert ended.returncode == 2 and message in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
         assert git(clone, "rev-parse", "HEAD") == before
 
-    refused(tmp_path / "nothing", "is no clone")
-    refused(template, "is no clone")
+    refused(tmp_path / "nothing", "is not a clone")
+    refused(template, "is not a clone")
     grow(template)
     changed(clone / "src/my_cells/cnn.py", BEFORE, f"{BEFORE}  # mine")
     refused(clone, "has changes that are not committed")
@@ -215,7 +217,7 @@ def test_refused_update_changes_nothing(pair, tmp_path):
         f'commit = "{"0" * 40}"',
     )
     commit(clone, "From another template")
-    refused(clone, "does not know its version")
+    refused(clone, "does not contain the version")
     shutil.move(clone / ".git", tmp_path / "history")
     changed(
         clone / "pyproject.toml", f'commit = "{"0" * 40}"', f'commit = "{git(template, "rev-parse", "HEAD~1").strip()}"'

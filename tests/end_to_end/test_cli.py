@@ -286,7 +286,7 @@ def test_two_processes_count_each_sample_once(val, test, ranks, capsys):
 
 HELP = [  # the command: what it must say
     (["fit", "--help"], ["--config", "python -m project.fit"]),
-    (["check", "--help"], ["python -m project.check", "--html FILE", "what is wrong with the data"]),
+    (["check", "--help"], ["python -m project.check", "--html FILE", "faults of the data"]),
     (["fit", "--model.help", "tiny_task.Judge"], ["--model.lr LR"]),
     (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root", "--data.batch_size 16"]),
 ]

@@ -1,5 +1,5 @@
-"""Read runs and checkpoints, whoever made them, without running their code.
+"""Read runs and checkpoints of unknown origin without running their code.
 
 Read in this order: `checkpoint` finds and reads a checkpoint; `trust` decides which names in it may be imported and
-called, of other libraries those in `listed_classes`; `run_folder` keeps a run inside of its own folder.
+called; `listed_classes` lists such names of other libraries; `run_folder` ensures that a run writes only in its folder.
 """

@@ -17,13 +17,13 @@ from kit.ground import app
 from kit.ground.checkpoint_limits import require_stored
 from kit.ground.errors import UserError, did_you_mean, one_line
 
-# The arguments of a model that the data set.
+# Arguments that a model gets from the data.
 FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
-# Arguments that depend on the machine. They are not taken from a checkpoint, but from the user or the defaults.
+# Arguments that depend on the machine. They come from the user or the defaults, never from a checkpoint.
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
-MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of lists and mappings; repeated ones count each time
-MAX_REPEATED_BYTES = 2**20  # of a tensor with more numbers than it stores, as by `expand`
-RESTORING = "checkpoint_connector.py"  # the file of Lightning that restores a checkpoint
+MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of nested lists and mappings; repeated values count each time
+MAX_REPEATED_BYTES = 2**20  # of a tensor that repeats its stored numbers, such as by `expand`
+RESTORING_FILE = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
@@ -37,19 +37,19 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
     if file.is_file():
         return file
     if path.is_dir():
-        raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run end an epoch?")
+        raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run complete an epoch?")
     siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
 
 
 def run_folder_of(file: Path) -> Path:
-    """Return the folder of a checkpoint's run if the file is in or below `checkpoints`, else its own folder."""
+    """Return the run folder of a checkpoint that is in or below `checkpoints`, or else the folder of the file."""
     runs = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
     return runs[0] if runs else file.parent
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint, on the CPU. It consists of plain values and tensors only.
+    """Return the content of a checkpoint: plain values, and tensors on the CPU.
 
     Raises:
         UserError: the file is not a checkpoint or is cut off, contains objects that would run code, or would take more
@@ -61,27 +61,27 @@ def read(file: Path) -> dict[str, Any]:
         _require_limits(content, file.stat().st_size)
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
-        if isinstance(error, pickle.UnpicklingError):  # its message advises to load the file with its code
+        if isinstance(error, pickle.UnpicklingError):  # its message recommends `weights_only=False`
             why = "it holds more than plain values and tensors, or is damaged"
         raise UserError(f"{file} cannot be read as a checkpoint ({why})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{file} is no checkpoint: it holds a {type(content).__name__}")
+        raise UserError(f"{file} is not a checkpoint: it holds a {type(content).__name__}")
     return content
 
 
-def _require_limits(content: Any, size: int) -> None:
-    """Check that the content of a checkpoint does not take more memory than its file, also when it is copied.
+def _require_limits(content: Any, file_bytes: int) -> None:
+    """Check that the content of a checkpoint takes no more memory than its file, even when it is copied.
 
-    In a pickle, a tensor can have more numbers than it stores, and a list can contain another one many times.
+    In a pickle, a tensor can repeat its stored numbers, and a list can contain the same list many times.
 
     Args:
-        size: the size of the file in bytes.
+        file_bytes: the size of the file.
 
     Raises:
         ValueError: the content has too many values, or its tensors are larger than the file.
     """
-    storages: dict[int, int] = {}  # bytes, by address
-    counts: dict[int, int] = {}  # the number of values in each list and mapping, by id; 0 while they are counted
+    storages: dict[int, int] = {}  # address to bytes
+    counts: dict[int, int] = {}  # id of a list or mapping to the number of its values; 0 during counting
 
     def count(value: Any, depth: int) -> int:
         if isinstance(value, Tensor):
@@ -102,7 +102,7 @@ def _require_limits(content: Any, size: int) -> None:
 
     if count(content, 0) > MAX_VALUES:
         raise ValueError(f"it holds more than {MAX_VALUES:,} values, with those that are repeated")
-    if sum(storages.values()) > size:
+    if sum(storages.values()) > file_bytes:
         raise ValueError("its tensors are larger than the file")
 
 
@@ -111,13 +111,13 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 
     Args:
         file: the checkpoint.
-        trusted: packages that the user trusts, beside the application's own.
+        trusted: further packages, modules or names that the user trusts.
 
     Returns:
         the results of `read` and `config_of`
 
     Raises:
-        UserError: see `read`; or the file names something that is not trusted, or no model or no data module.
+        UserError: see `read`; also, the file names something that is not trusted, or lacks the model or the data.
     """
     content = read(file)
     trust.check_checkpoint(content, file, trusted)
@@ -125,12 +125,12 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
     for key, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
         if key not in config:
             raise UserError(
-                f"{file} does not say of which {kind} it is: it was not made by `{app.command('fit')}`, or with a "
+                f"{file} does not name its {kind}: it was not made by `{app.command('fit')}`, or with a "
                 f"{kind} that does not call save_hyperparameters()"
             )
     for part in config.values():
         parameters, arguments = parameter_annotations(import_path(part["class_path"])), part["init_args"]
-        # Lightning stores all arguments that the data set, also those that this model does not have.
+        # Lightning stores all arguments of `FROM_DATA`, even those that this model does not have.
         part["init_args"] = {key: arguments[key] for key in arguments if key in parameters or key not in FROM_DATA}
         if "download" in parameters:
             part["init_args"]["download"] = False
@@ -138,23 +138,23 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 
 
 def config_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`, as in a file.
+    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`.
 
-    Arguments that depend on the machine are left out, and the net is not initialised with weights from elsewhere.
+    Arguments that depend on the machine are left out, and pretrained weights are turned off.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
             arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
-            # The features of a style are not in its checkpoint, so they may have to be downloaded.
+            # Except for a style's features: they are not in the checkpoint, and may have to be downloaded.
             nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
             config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config
 
 
 def _without_pretrained(value: Any) -> Any:
-    """Return the same nested values, with `pretrained` set to False and `weights` of a file or a name set to None."""
+    """Return the same nested values, but with `pretrained` False, and `weights` None instead of a name or a file."""
     if isinstance(value, list):
         return [_without_pretrained(item) for item in value]
     if not isinstance(value, dict):
@@ -184,11 +184,11 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
 
 @contextmanager
 def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> Iterator[None]:
-    """Replace any exception by a `UserError` of one line that names a checkpoint.
+    """Replace any exception by a `UserError` with one line that names a checkpoint.
 
     Args:
         file: the checkpoint, or the run.
-        failed: what failed, as `cannot be tested`.
+        failed: a text such as `cannot be tested`.
         only_restoring: replace exceptions only if Lightning raises them while it restores a checkpoint.
 
     Raises:
@@ -200,7 +200,7 @@ def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> It
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        if only_restoring and not any(frame.filename.endswith(RESTORING) for frame in frames):
+        if only_restoring and not any(frame.filename.endswith(RESTORING_FILE) for frame in frames):
             raise
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         raise UserError(f"{file} {failed}: {type(error).__name__}: {one_line(error)} [{where}]") from error

@@ -5,16 +5,16 @@ from importlib import import_module
 
 import torch
 
-EVERY = None
-# The classes of other libraries that may be named. They write no files, start no programs and download nothing, except
-# those that write a log, a profile or a checkpoint into the run's folder.
+EVERY = None  # every class whose name has no leading underscore
+# Module to names of classes. They start no programs, download nothing and write no files, except for logs, profiles
+# and checkpoints in the run's folder.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,
     "torch.optim": EVERY,
     "torch.optim.lr_scheduler": EVERY,
     "torchvision.transforms.v2": EVERY,
-    # Without those that unpack archives, make folders or unpickle files.
+    # Without data sets that unpack archives, make folders or unpickle files.
     "torchvision.datasets": (
         *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
         *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
@@ -31,11 +31,11 @@ LISTED: dict[str, tuple[str, ...] | None] = {
 
 
 def is_listed(module: str, name: str) -> bool:
-    """Return whether a class is in `LISTED`, by its public path or by that of its module (`torch.optim.sgd.SGD`)."""
+    """Return whether a class is in `LISTED`. Its path may be public, or include a submodule: `torch.optim.sgd.SGD`."""
     for listed, names in LISTED.items():
-        inside = f"{module}.".startswith(f"{listed}.")
-        if inside and (name in names if names is not EVERY else not name.startswith("_")):
-            public = getattr(import_module(listed), name, None)  # the path decides the name, which need not exist
+        is_inside = f"{module}.".startswith(f"{listed}.")
+        if is_inside and (name in names if names is not EVERY else not name.startswith("_")):
+            public = getattr(import_module(listed), name, None)  # None if there is no such name
             if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
                 return True
     return False

@@ -1,6 +1,6 @@
 """Make the folder of a run, and ensure that the run writes and deletes files only in it.
 
-The config of a run from elsewhere could otherwise make the run write or delete any file.
+Otherwise a config of unknown origin could make the run write or delete any file.
 """
 
 import os
@@ -16,16 +16,15 @@ from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
 
-# Lightning opens these texts with fsspec and not as paths, as `file:///etc` or `simplecache::s3://bucket`.
+# Lightning opens such texts with fsspec: `file:///etc`, `simplecache::s3://bucket`.
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
-# Files that are replaced by new ones and never written in place, so that a link at their path does no harm.
+# Files that are replaced and never written in place, so a link at their path is harmless.
 REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
-# The keys of data and model whose paths are written to; other paths of these are only read. All paths of the trainer
-# count.
+# Keys of data and model whose paths are written to; their other paths are only read. All paths of the trainer count.
 WRITTEN_KEYS = ("data.cache_dir",)
 UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
-# Texts that count as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.
+# Texts that are treated as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables
 
@@ -37,7 +36,7 @@ def next_version(folder: Path) -> Path:
 
 
 def make_next_version(folder: Path) -> Path:
-    """Make the next `folder/version_N` and return it. Runs that start at the same moment get a folder each.
+    """Make the next `folder/version_N` and return it. Runs that start at the same time get different folders.
 
     Raises:
         UserError: the folder cannot be made.
@@ -60,12 +59,12 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def is_inside(path: Path | str, folder: Path | str) -> bool:
-    """Return whether a path is inside of a folder after all links are followed. A URL is inside of no folder."""
+    """Return whether a path is inside of a folder after all links are followed. A URL is never inside."""
     if URL.match(str(path)):
         return False
     try:
         return Path(path).resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, RuntimeError, ValueError):  # links that form a circle; names that no file can have
+    except (OSError, RuntimeError, ValueError):  # circular links; invalid file names
         return False
 
 
@@ -75,7 +74,7 @@ def refuse_links(target: Path, run: Path) -> None:
     The run's folder may itself be a link. Links between paths inside of the folder are allowed.
 
     Args:
-        target: a file or folder in `run`, which need not exist. Links below it are checked too.
+        target: a file or folder in `run`, which need not exist. Links below it are also checked.
 
     Raises:
         UserError: `target`, or a link below it, leads out of `run`.
@@ -86,7 +85,7 @@ def refuse_links(target: Path, run: Path) -> None:
         if not is_replaced and not is_inside(path, run):
             raise UserError(
                 f"{path} leads to {os.path.realpath(path)}, which is not in the run's folder {run}; a run does not "
-                "write through such a link: replace the link by what it leads to"
+                "write through such a link: replace the link by a real file or folder"
             )
 
 
@@ -105,8 +104,8 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
     given = list(_given_texts(args, run))
     for key, value, is_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
-        of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_written = of_trainer and (is_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        is_of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
+        is_written = is_of_trainer and (is_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         if not is_written and option not in WRITTEN_KEYS:
             continue
         if is_inside(value, run) and not NEVER_INSIDE.match(value):
@@ -125,7 +124,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
         kind: the class whose arguments `values` are, or None.
 
     Yields:
-        the text's key, with dots and without `init_args`; the text; whether its argument is annotated as a `Path`
+        key (with dots and without `init_args`); text; whether the argument is annotated as a `Path`
     """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
@@ -148,7 +147,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
 
 
 def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the values on a command line with their keys, and with "" those in the configs that it names."""
+    """Yield (key, value) for each option of a command line, and ("", value) for each value in its configs."""
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
         if key in ("--config", "-c"):

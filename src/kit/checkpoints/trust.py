@@ -1,10 +1,10 @@
 """Decide which names in a checkpoint or a config of unknown origin may be imported and called.
 
 The parser imports every class path, and every dotted text for which the annotation accepts a class or a function, and
-calls the result. So the values of a file are checked first, by the same annotations. Each name must be that of a class
-of the kind that the annotation requires, and the class must be the application's, this library's, or in
-`listed_classes`. Functions are refused, since most can do harm with some arguments. Packages, modules and names that
-the user gives with `--trust` are not restricted.
+calls the result. So the values of a file are checked first, by the same annotations. Each name must belong to a class
+that the annotation accepts, and the class must be defined in the application, in this library or in `listed_classes`.
+Functions are refused, since most can do harm with some arguments. Packages, modules and names that the user gives with
+`--trust` are not restricted.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -26,13 +26,13 @@ from kit.config.annotations import ANY_MODULE, Annotations, Expected, parameter_
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
 
-PACKAGES = ("kit",)  # all classes of these packages and of the application may be named, each at a key of its kind
+PACKAGES = ("kit",)  # a file may name any class of these and of the application
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name, which is never called here
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-MAX_DEPTH, MAX_VALUES = 50, 100_000
-MAX_ITEMS, MAX_CLASSES = 1_000, 10_000  # of a list: the parser's time grows with the square of its length
-CLASS_KEYS = ("class_names", "class_counts")
+MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
+MAX_ITEMS, MAX_CLASSES = 1_000, 10_000  # in a list, which the parser reads in quadratic time
+CLASS_KEYS = ("class_names", "class_counts")  # of lists that may have `MAX_CLASSES` items
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -57,7 +57,7 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
             checker.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
         if "_class_path" in values:
             class_path = values.pop("_class_path")
-            checker.value({"class_path": class_path, "init_args": values}, [kind], part)
+            checker.check({"class_path": class_path, "init_args": values}, [kind], part)
 
 
 def check_config(config: Any, kinds: Annotations, file: Path, trusted: Sequence[str] = ()) -> None:
@@ -72,7 +72,7 @@ def check_config(config: Any, kinds: Annotations, file: Path, trusted: Sequence[
     Raises:
         UserError: the config names something that is not trusted.
     """
-    _Checker(file, trusted).value(config, [kinds], "")
+    _Checker(file, trusted).check(config, [kinds], "")
 
 
 class _Checker:
@@ -80,7 +80,7 @@ class _Checker:
 
     def __init__(self, file: Path, trusted: Sequence[str]) -> None:
         self.file, self.trusted = file, trusted
-        self.count = 0  # of values that were checked
+        self.count = 0  # the number of checked values
 
     def refuse(self, key: str, why: str) -> NoReturn:
         raise UserError(f"{self.file}: {key or 'the config'} {why}")
@@ -89,59 +89,59 @@ class _Checker:
         if not isinstance(values, dict):
             self.refuse(key, f"is {_shown(values)}, but must map names to values")
 
-    def value(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
-        """Check a value for which any of several annotations may hold. A dict of annotations is that of a group."""
+    def check(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
+        """Check a value that must match one of several annotations, or the dict of annotations of a group of keys."""
         self.count += 1
         if depth > MAX_DEPTH or self.count > MAX_VALUES:
             self.refuse(key[:100], "is nested too deeply, or too large")
         if isinstance(kinds[0], dict):
-            self._group(value, kinds[0], key, depth)
+            self._check_group(value, kinds[0], key, depth)
             return
         if value is None or isinstance(value, (bool, int, float)):
             return
         expected = Expected.any_of(kinds)
         if isinstance(value, str):
-            self._text(value, expected, kinds, key, depth)
+            self._check_text(value, expected, kinds, key, depth)
         elif isinstance(value, (list, tuple)):
             limit = MAX_CLASSES if key.endswith(CLASS_KEYS) else MAX_ITEMS
             if len(value) > limit:
-                self.refuse(key, f"is a list of {len(value):,} values, but {limit:,} are the most")
+                self.refuse(key, f"is a list of {len(value):,} values, but may have at most {limit:,}")
             for i, item in enumerate(value):
-                self.value(item, expected.items or [Any], f"{key}[{i}]", depth + 1)
+                self.check(item, expected.items or [Any], f"{key}[{i}]", depth + 1)
         elif not isinstance(value, dict):
-            self.refuse(key, f"is {_shown(value)}, which is no plain value")
+            self.refuse(key, f"is {_shown(value)}, which is not a plain value")
         elif "class_path" in value:
-            self._class(value, expected, key, depth)
+            self._check_class(value, expected, key, depth)
         else:
-            self._mapping(value, expected, key, depth)
+            self._check_mapping(value, expected, key, depth)
 
-    def _group(self, values: Any, kinds: Annotations, key: str, depth: int) -> None:
-        """Check the values of a group of keys, which must all be keys of the parser."""
+    def _check_group(self, values: Any, kinds: Annotations, key: str, depth: int) -> None:
+        """Check a group of keys, which must all be keys of the parser, and their values."""
         self.require_mapping(values, key)
         for name, value in values.items():
             if not isinstance(name, str) or name not in kinds:
-                self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` has not")
-            self.value(value, [kinds[name]], _joined(key, name), depth + 1)
+                self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` does not have")
+            self.check(value, [kinds[name]], _joined(key, name), depth + 1)
 
-    def _text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
+    def _check_text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
         if expected.only_text:
             return
         value = parse_value(text)
-        if isinstance(value, (dict, list)):  # the parser reads it so too
-            self.value(value, kinds, key, depth + 1)
+        if isinstance(value, (dict, list)):  # the parser reads it in the same way
+            self.check(value, kinds, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
-            self._import(text, expected, key)
+            self._import_allowed(text, expected, key)
         elif not expected.text:
-            self.refuse(key, f"is {_shown(text)}, where a class path, as package.module.Class, or a list belongs")
+            self.refuse(key, f"is {_shown(text)}, but must be a class path, such as package.module.Class, or a list")
         elif any(_has_subclass(kind, text) for kind in expected.classes):
-            self.refuse(key, f"is {_shown(text)}, but must be the whole path of that class, as package.module.Class")
+            self.refuse(key, f"is {_shown(text)}, but must be the whole path, such as package.module.Class")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
-            self.refuse(key, f"is {_shown(text)}, a file that the parser would read in its place")
+            self.refuse(key, f"is {_shown(text)}, a file that the parser would read instead")
 
-    def _mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
+    def _check_mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         kinds: Annotations = {}
         for kind in expected.classes:
-            if not is_dataclass(kind):  # the only classes that need no path
+            if not is_dataclass(kind):  # only dataclasses need no path
                 self.refuse(key, "must say its class_path")
             kinds |= parameter_annotations(kind)
         for name, value in values.items():
@@ -149,19 +149,19 @@ class _Checker:
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
             # The parser nests keys with dots, and appends the value of a key with `+` to a list.
             if not expected.values and ("." in str(name) or (kinds and name not in kinds)):
-                self.refuse(key, f"has the key {_shown(name)}, which is no argument: nest keys, without dots")
-            of_value = [kinds[name]] if name in kinds else expected.values or [Any]
-            self.value(value, of_value, _joined(key, name), depth + 1)
+                self.refuse(key, f"has the key {_shown(name)}, which is not an argument: nest keys, without dots")
+            annotations = [kinds[name]] if name in kinds else expected.values or [Any]
+            self.check(value, annotations, _joined(key, name), depth + 1)
 
-    def _class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
+    def _check_class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check `{class_path: ..., init_args: ...}`."""
         path = values["class_path"]
         if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
-            self.refuse(key, f"names {_shown(path)}, which is no class path, as package.module.Class")
-        target = self._import(path, expected, key)
+            self.refuse(key, f"names {_shown(path)}, which is not a class path, such as package.module.Class")
+        target = self._import_allowed(path, expected, key)
         try:
             kinds = parameter_annotations(target)
-        except Exception as error:  # the class may be anyone's, and have any signature
+        except Exception as error:  # a class of unknown origin may have any signature
             self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({one_line(error)})")
         for part, arguments in values.items():
             if part == "class_path":
@@ -172,11 +172,11 @@ class _Checker:
             for name, value in arguments.items():
                 # The parser nests keys with dots, so that `net.class_path` would replace the class of `net`.
                 if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
-                    self.refuse(key, f"has an argument {_shown(name)}, which is no name")
-                self.value(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
+                    self.refuse(key, f"has an argument {_shown(name)}, which is not a name")
+                self.check(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
 
-    def _import(self, path: str, expected: Expected, key: str) -> Any:
-        """Import the object at a path, if it may be named at this key."""
+    def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
+        """Import the object at a path if this key may name it, or refuse it."""
         names = f"names {_shown(path)}"
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
@@ -185,8 +185,8 @@ class _Checker:
         if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{names}, {_untrusted(path)}")
         try:
-            target = getattr(import_module(module), name)  # the path decides the name
-        except (Exception, SystemExit) as error:  # the module is trusted, but may raise any exception
+            target = getattr(import_module(module), name)  # the name is known only at run time
+        except (Exception, SystemExit) as error:  # importing a module may raise any exception
             earlier = "; was it made by an earlier version? Then train it again" if package == app.package else ""
             self.refuse(key, f"{names}, which cannot be imported ({one_line(error)}){earlier}")
         is_class, classes = isinstance(target, type), tuple(expected.classes) or (ANY_MODULE,)
@@ -199,7 +199,8 @@ class _Checker:
             if not is_trusted:
                 self.refuse(key, f"{names}, a function, where a class belongs; if you know it, add --trust {path}")
         elif not fits:
-            self.refuse(key, f"{names}, which is no {' or '.join(dict.fromkeys(kind.__name__ for kind in classes))}")
+            required = " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
+            self.refuse(key, f"{names}, which is not of the class {required}")
         return target
 
 
@@ -218,10 +219,10 @@ def _has_subclass(kind: type, name: str) -> bool:
 
 
 def _untrusted(path: str) -> str:
-    """Return why a name is refused, and what to add to the command line (nothing for Python's own modules)."""
+    """Return why a name is refused, and the option that allows it (none for Python's own modules)."""
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
-        return f"which is not among what a file may name; if you know what it does, add --trust {path}"
+        return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
     advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
     return f"and {_shown(package)} is not trusted{advice}"
 
@@ -231,7 +232,7 @@ def _joined(key: str, name: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in one short line."""
+    """Return a short text for a value, in one line."""
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
     return repr(value if len(value) <= 100 else f"{value[:100]}...")

@@ -1,4 +1,4 @@
-"""The callbacks of a run, and the order that they need."""
+"""Save the config of a run, and put the run's callbacks in order."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground.files import replacing
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 
-UNSAVED = "Unable to serialize instance "  # jsonargparse writes this for an object that it cannot write as text
+UNSAVED = "Unable to serialize instance "  # jsonargparse dumps this text for an object that has no text
 
 
 class SavedConfig(L.Callback):
@@ -43,24 +43,24 @@ class SavedConfig(L.Callback):
 
 
 def _savable(values: Any) -> Any:
-    """Return a config without the objects that cannot be written as text. These are defaults, so nothing is lost."""
+    """Return a config without objects that have no text. They are defaults, so nothing is lost."""
     if isinstance(values, dict):
         return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
     return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
-# Lightning calls callbacks in the order of its list. The first of each row must come before the second.
+# Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
-    (Overfitting, (ReportPage,), "the report's page shows what `Overfitting` has measured at the same validation"),
-    (Speed, (Bar, Lines), "they print what `Speed` has measured"),
-    (L.Callback, (Checkpoint,), "it saves the state that the others leave; Lightning moves it to the end"),
+    (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),
+    (Speed, (Bar, Lines), "they print the speed that `Speed` has measured"),
+    (L.Callback, (Checkpoint,), "it saves the state of all others; Lightning moves it to the end"),
 )
 
 
-def in_order(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows, if the guards already come before the dashboard."""
+def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
+    """Return callbacks in an order that `ORDER` allows. The guards must already come before the dashboard."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
     return sorted(callbacks, key=lambda callback: [not isinstance(callback, kind) for kind in first])

@@ -1,4 +1,4 @@
-"""The LightningCLI with which the verbs read configs and the command line, and build the objects that these name."""
+"""Read configs and the command line with LightningCLI, and build the trainer, the model and the data."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
-from kit.cli.callbacks import SavedConfig, in_order
+from kit.cli.callbacks import SavedConfig, sort_callbacks
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
@@ -29,7 +29,7 @@ from kit.safeguards.resume import restarting
 
 
 class Trainer(L.Trainer):
-    """Lightning's trainer, with a folder for the run that does not depend on the loggers.
+    """Lightning's trainer, with a run folder that does not depend on the loggers.
 
     folder: the run's folder.
     """
@@ -38,18 +38,18 @@ class Trainer(L.Trainer):
 
     @property
     def log_dir(self) -> str | None:
-        """The run's folder, as the first process has it. All processes must read this property together."""
+        """The first process's run folder. All processes must read this property at the same time."""
         return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
 
 
 class CLI(LightningCLI):
-    """The keys `trainer`, `model` and `data`, and a group of keys for each callback that is on by default.
+    """The command line of `fit` and `test`. It has keys for trainer, model, data and callbacks.
 
     Args:
         args: the command line.
-        base: the config of a checkpoint, `{"model": ..., "data": ...}`, which the command line overrides. The model
-            then has its arguments from the data already.
-        untrusted: a config whose class paths are checked before the command line is read.
+        base: the config of a checkpoint, `{"model": ..., "data": ...}`, which the command line overrides. It includes
+            the arguments that a model otherwise gets from the data.
+        untrusted: a config file whose class paths are checked before they are imported.
         trusted: packages that the user trusts.
         budget: a context that limits the size of the model while it is created.
     """
@@ -81,18 +81,18 @@ class CLI(LightningCLI):
             trainer_class=Trainer,
             parser_kwargs={
                 "usage": f"{app.command(self.verb)} {self.arguments}",
-                "description": f"{self.purpose} Keys are written with dots, as they nest in a config: "
+                "description": f"{self.purpose} A dot separates the levels of a config: "
                 "--trainer.max_epochs 3, --model.net.widths '[8, 16]', --data.batch_size 32. "
-                "--print_config shows them all with their values.",
+                "--print_config shows all keys with their values.",
             },
             trainer_defaults={
                 "default_root_dir": "runs",
                 "logger": False if base else [{"class_path": "kit.dashboard.TensorBoard"}],
-                "use_distributed_sampler": False,  # the data module's own sampler counts each sample once
+                "use_distributed_sampler": False,  # the data module has one that repeats no sample
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 20,
-                "num_sanity_val_steps": 0,  # the first epoch is validated soon, and the run starts faster
+                "num_sanity_val_steps": 0,  # the first real validation comes soon enough
             },
             args=args,
         )
@@ -100,8 +100,8 @@ class CLI(LightningCLI):
     def __deepcopy__(self, memo: dict[int, Any]) -> "CLI":
         """Return self.
 
-        A model's factories of optimizer and schedule refer to this object. Without this method, copying a model, as for
-        averaged weights, would also copy the trainer and all images in memory.
+        A model's factories of optimizer and schedule refer to this object. Without this method, a copy of the model,
+        such as for averaged weights, would include the trainer and all images in memory.
         """
         return self
 
@@ -126,27 +126,27 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
-        self.kept_rates = parser.kept_rates
-        # Not saved, since `--config RUN/config.yaml` would otherwise resume that run.
+        self.rate_messages = parser.rate_messages
+        # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
-        self.saved_config, self.resumed, self.changed = self.config, None, False
+        self.saved_config, self.resumed_folder, self.has_new_config = self.config, None, False
         if resume:
-            self.resumed = restarting.run_folder(resume)
-            before = parser.read(["--config", str(self.resumed / "config.yaml")])
-            self.changed = restarting.refuse_another_config(before.as_flat(), self.config.as_flat(), self.force)
-            self.config = logging_into(self.resumed, self.config)
-            refuse_foreign_paths(self.config.as_dict(), args, self.resumed)
-            if self.budget is not None:  # there is a checkpoint
+            folder = self.resumed_folder = restarting.run_folder(resume)
+            old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
+            self.has_new_config = restarting.refuse_another_config(old, new, self.force)
+            self.config = set_log_folder(folder, self.config)
+            refuse_foreign_paths(self.config.as_dict(), args, folder)
+            if self.budget is not None:  # a checkpoint is loaded, so pretrained weights are not needed
                 self.config = restarting.without_pretraining(self.config)
 
     def instantiate_classes(self) -> None:
         self.parser.model_context = self.budget or nullcontext()
-        self.folder = self.resumed
-        if not self.base and not self.resumed:
+        self.folder = self.resumed_folder
+        if not self.base and not self.resumed_folder:
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
-            self.config = logging_into(self.folder, self.config)
+            self.config = set_log_folder(self.folder, self.config)
         try:
             super().instantiate_classes()
         except BaseException:
@@ -161,18 +161,18 @@ class CLI(LightningCLI):
             self.report_page = ReportPage(self.config_init.overfitting)
             callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
-                callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed is not None))
+                callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         try:
             trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         except (ValueError, MisconfigurationException) as error:  # the accelerator is unknown, or this machine lacks it
             raise UserError(f"trainer: {error}") from None
-        self.config_init.exact_resume.changed = self.changed
+        self.config_init.exact_resume.changed = self.has_new_config
         trainer.folder = self.folder
-        if self.resumed:
-            restarting.limit_file_removal(trainer, self.resumed)
-        trainer.callbacks[:] = in_order(trainer.callbacks)
+        if self.resumed_folder:
+            restarting.limit_file_removal(trainer, self.resumed_folder)
+        trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
@@ -181,11 +181,11 @@ class CLI(LightningCLI):
 
 
 class Inspection(CLI):
-    """The command line of `check`, which builds the data module and neither the model nor the trainer."""
+    """The command line of `check`, which builds only the data module."""
 
     verb = "check"
     arguments = "[--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
-    purpose = "Print what is wrong with the data, the worst first. The exit code is 1 if there are errors."
+    purpose = "Print the faults of the data, worst first. The exit code is 1 if there are errors."
 
     def add_arguments_to_parser(self, parser: Parser) -> None:
         super().add_arguments_to_parser(parser)
@@ -193,22 +193,22 @@ class Inspection(CLI):
         parser.add_argument("--json", type=str | None, default=None, help="file for the list of all faults")
 
     def instantiate_classes(self) -> None:
-        # The whole parser would ask the data for the arguments of the model, and stop at the first fault.
+        # LightningCLI would compute the model's arguments from the data, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
 
 
 def key_of(callback: type) -> str:
-    """Return the config key of a callback: `early_stopping` of `EarlyStopping`."""
+    """Return the config key of a callback, such as `early_stopping` for `EarlyStopping`."""
     return re.sub(r"\B(?=[A-Z])", "_", callback.__name__).lower()
 
 
-def logging_into(folder: Path, config: Namespace) -> Namespace:
-    """Return the config with the run's folder as the `save_dir` of each logger that the user gave none."""
+def set_log_folder(folder: Path, config: Namespace) -> Namespace:
+    """Return a copy of the config in which loggers without a `save_dir` write into the run's folder."""
     config = config.clone()
     loggers = config.trainer.logger
     for spec in loggers if isinstance(loggers, list) else [loggers]:
         if isinstance(spec, Namespace) and "save_dir" in spec.init_args:
             default = str(default_of(import_path(spec.class_path), "save_dir") or ".")
             if spec.init_args.save_dir in (None, default):
-                spec.init_args.save_dir = str(folder / default)  # that of mlflow is `./mlruns`
+                spec.init_args.save_dir = str(folder / default)  # mlflow's default is `./mlruns`
     return config

@@ -1,4 +1,4 @@
-"""The verbs `fit`, `test` and `check`. Each takes the arguments of its command line."""
+"""The verbs `fit`, `test` and `check`. Each takes the arguments of the command line."""
 
 import shlex
 import sys
@@ -12,9 +12,9 @@ from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
 from kit.checks.survey import Survey
 from kit.cli.command_line import CLI, Inspection
-from kit.config.arguments import option_value, split_option
+from kit.config.arguments import extract_option, option_value
 from kit.config.mistakes import missing_config
-from kit.dashboard import report, require_measured, show_report
+from kit.dashboard import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.formats.folders import SPLITS
 from kit.ground import app
@@ -26,10 +26,10 @@ from kit.safeguards.resume import restarting
 from kit.safeguards.resume.writing import LAST
 
 CONFIGS = Path("configs")
-OVERLAYS = "trainer"  # a folder in CONFIGS; its files are not complete runs
+OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 TEST_HELP = """\
-RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file; nothing else is needed
---data.root FOLDER    test on other data; if they are not split, on all of them
+RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file
+--data.root FOLDER    test on other data: on the test split, or on all images if there are no splits
 --trust PACKAGE       also use classes of this package, such as a net of your own; may be repeated
 --KEY VALUE           any other key of `fit`: --data.batch_size 16, --trainer.accelerator cpu"""
 
@@ -37,49 +37,49 @@ RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint f
 def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
     resumed = option_value(args, "--resume")
-    trusted, args = split_option(args, "--trust")
+    trusted, args = extract_option(args, "--trust")
     with checkpoint.one_line_errors(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
-        last = restarting.choose(resumed) if resumed else None
-        cli = _resumed_cli(resumed, last, args, trusted) if resumed else CLI(_with_config(args))
+        ckpt_path = restarting.choose(resumed) if resumed else None
+        cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else CLI(_with_config(args))
         try:
-            _train(cli, last, args)
+            _train(cli, ckpt_path, args)
         finally:
             remove_if_empty(cli.folder)
 
 
-def _resumed_cli(resumed: str, last: Path | None, args: list[str], trusted: list[str]) -> CLI:
+def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
     """Return the command line of a resumed run, after a check that building it runs no foreign code.
 
     Args:
         resumed: the run, or one of its checkpoints.
-        last: the checkpoint from which it continues.
+        ckpt_path: the checkpoint from which it continues, if there is one.
     """
     run = restarting.run_folder(resumed)
     refuse_links(run, run)
     config, budget = run / "config.yaml", None
-    if last:
-        content = checkpoint.read(last)
-        trust.check_checkpoint(content, last, trusted)
-        budget = Budget(content.get("state_dict"), last)
+    if ckpt_path:
+        content = checkpoint.read(ckpt_path)
+        trust.check_checkpoint(content, ckpt_path, trusted)
+        budget = Budget(content.get("state_dict"), ckpt_path)
     with checkpoint.one_line_errors(config, "cannot be resumed"):
         return CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
 
 
-def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
+def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     """Train, test and report.
 
     Args:
         cli: the objects that the command line describes.
-        last: the checkpoint from which a resumed run continues.
+        ckpt_path: the checkpoint from which a resumed run continues.
         args: the command line.
     """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    for line in cli.kept_rates:
+    for line in cli.rate_messages:
         rank_zero_only(print)(line)
-    if cli.resumed:
-        with checkpoint.one_line_errors(last or cli.resumed, "cannot be resumed"):
-            restarting.check(trainer, data, last, cli.force)
-    if not last:
+    if cli.resumed_folder:
+        with checkpoint.one_line_errors(ckpt_path or cli.resumed_folder, "cannot be resumed"):
+            restarting.check(trainer, data, ckpt_path, cli.force)
+    if not ckpt_path:
         restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
@@ -87,17 +87,17 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
     if is_cuda and trainer.precision == "32-true" and torch.cuda.is_bf16_supported(including_emulation=False):
         rank_zero_only(print)("this GPU is faster in bfloat16: add --config configs/trainer/bf16.yaml")
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         if trainer.fast_dev_run:
             return
         best = Path(cli.config_init.checkpoint.best_model_path)
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
-        if cli.resumed:
-            checkpoint.read(best)  # it may still be that of a stranger
+        if cli.resumed_folder:
+            checkpoint.read(best)  # it may be from before the resume, and of unknown origin
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
-        if trainer.interrupted:  # Lightning ends the program on Ctrl-C
+        if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
             raise KeyboardInterrupt from None
         raise
     except BrokenFiles as error:  # the file could be decoded when the run began
@@ -106,7 +106,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         raise type(error)(f"{error}; restore it, then run {app.command('fit')} --resume {cli.folder}") from None
     except Exception:
         exact_resume = cli.config_init.exact_resume
-        if exact_resume.signals.received:  # another process ended first
+        if exact_resume.signals.received:  # this process got a signal, but another one ended first
             raise exact_resume.stop_exception() from None
         raise
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
@@ -120,7 +120,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
             print(conclusion)
         cli.report_page.write(folder, metrics, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
-            show_report(metrics, figures, conclusion, trainer, notes)
+            log_report(metrics, figures, conclusion, trainer, notes)
         cli.config_init.early_stopping.require_finite()
         require_measured(metrics)
 
@@ -131,7 +131,7 @@ def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
 
 
 def test(args: list[str]) -> None:
-    """Test the best checkpoint of a run, or a checkpoint file, which is all that this needs."""
+    """Test the best checkpoint of a run, or a checkpoint file, and report."""
     usage = f"{app.command('test')} RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
     if "-h" in args or "--help" in args:
         print(f"usage: {usage}\n\n{TEST_HELP}")
@@ -139,7 +139,7 @@ def test(args: list[str]) -> None:
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])
-    trusted, options = split_option(args[1:], "--trust")
+    trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
     with checkpoint.one_line_errors(file, "cannot be tested"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
@@ -155,9 +155,9 @@ def test(args: list[str]) -> None:
 
 
 def check(args: list[str]) -> None:
-    """Print what is wrong with the data. The exit code is 1 if there are errors."""
+    """Print the faults of the data. The exit code is 1 if there are errors."""
     from kit.checks import page
-    from kit.checks import report as words
+    from kit.checks import report as check_report
     from kit.checks.survey import full_survey
 
     cli = Inspection(_with_config(args))
@@ -165,12 +165,12 @@ def check(args: list[str]) -> None:
         require_writable(Path(file))
     data = cli.datamodule
     if not isinstance(data, ImageDataModule):
-        raise UserError(f"{type(data).__name__} is no ImageDataModule, so it cannot be checked")
-    data.left_out = {split: {} for split in SPLITS}  # leave nothing out, so that broken files are among the faults
+        raise UserError(f"{type(data).__name__} is not an ImageDataModule, so it cannot be checked")
+    data.left_out = {split: {} for split in SPLITS}  # so that broken files are reported as faults
     survey = full_survey(data)
-    print(words.full_text(survey))
+    print(check_report.full_text(survey))
     if cli.config.json:
-        words.save_json(survey, Path(cli.config.json))
+        check_report.save_json(survey, Path(cli.config.json))
     if cli.config.html:
         page.save_html(survey, Path(cli.config.html))
     if survey.errors:
@@ -178,18 +178,18 @@ def check(args: list[str]) -> None:
 
 
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Survey:
-    """Print the worst faults of the data, and return all.
+    """Print the worst faults of the data, and return all faults.
 
     Raises:
-        BrokenFiles: `strict` is true, and there are errors, or files that cannot be decoded.
+        BrokenFiles: `strict` is True, and there are errors or files that cannot be decoded.
     """
-    from kit.checks import report as words
+    from kit.checks.report import brief_text
     from kit.checks.survey import quick_survey
 
-    _ = data.fingerprint  # computing it finds the files that are left out
+    _ = data.fingerprint  # this sets `data.left_out`
     survey = quick_survey(data, all_files=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
-    if text := words.brief_text(survey, command):
+    if text := brief_text(survey, command):
         print(f"{text}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
@@ -200,7 +200,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
     """Return the metrics of the test split, or those of the validation split if there is no test split.
 
     Args:
-        ckpt_path: a checkpoint whose weights are loaded before.
+        ckpt_path: a checkpoint whose weights are loaded first.
     """
     cli.datamodule.setup("test")
     evaluate = cli.trainer.test
@@ -214,14 +214,14 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
 
 
 def _with_config(args: list[str]) -> list[str]:
-    """Add the default config if the command line names none of a run, and `--name` if there is none.
+    """Add the default config to a command line without a run's config, and `--name` to one without a name.
 
     Raises:
         UserError: a config does not exist or is not valid YAML.
     """
     if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
         return args
-    files = [Path(file) for file in split_option(args, "--config", "-c")[0]]
+    files = [Path(file) for file in extract_option(args, "--config", "-c")[0]]
     runs = [file for file in files if file.parent.name != OVERLAYS]
     for file in files:
         if not file.exists():

@@ -15,7 +15,7 @@ from kit.ground import app
 from kit.ground.errors import UserError, did_you_mean
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; usage: {app.command('new')} DIR --task TASK[,TASK ...] [--name NAME]")
 
@@ -29,7 +29,7 @@ def new(args: list[str]) -> None:
     if shutil.which("git") is None:
         raise UserError("git is not installed; install it first")
     template = Template.here()
-    parser = Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
+    parser = _Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the project, new or empty")
     parser.add_argument("--name", help="the name of its package; by default that of the folder")
     tasks_help = f"its tasks, one or several of: {', '.join(template.tasks)}"
@@ -39,38 +39,38 @@ def new(args: list[str]) -> None:
     folder = options.folder.expanduser().absolute()
     if options.update:
         if options.name or options.task:
-            raise UserError("--update takes name and tasks from the clone: leave --name and --task out")
+            raise UserError("--update takes name and tasks from the clone: leave out --name and --task")
         print(update(template, folder))
         return
-    tasks = _tasks(options.task, template.tasks)
+    tasks = _split_tasks(options.task, template.tasks)
     name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    print(f"next: cd {folder} && make fit")  # not `cd .`: a shell in the empty folder must enter the new one
+    print(f"next: cd {folder} && make fit")  # not `cd .`, which would stay in the empty folder that was replaced
 
 
-def _tasks(given: list[str], known: list[str]) -> list[str]:
-    """Return the chosen tasks.
+def _split_tasks(given: list[str], known: list[str]) -> list[str]:
+    """Return the chosen tasks, sorted.
 
     Args:
-        given: words of one task, or of several tasks with commas between.
+        given: names of tasks, or several names separated by commas.
         known: the tasks of the template.
     """
     tasks = sorted({*",".join(given).replace(",", " ").split()})
     if not tasks:
-        raise UserError(f"which task? --task TASK, or several with commas between; there are {', '.join(known)}")
+        raise UserError(f"which task? --task TASK, or several separated by commas; there are {', '.join(known)}")
     for task in {*tasks} - {*known}:
         raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
     return tasks
 
 
 def reason_against(name: str, template: Template) -> str | None:
-    """Return why the package of a clone cannot have a name, or None if it can."""
+    """Return why a clone's package cannot have this name, or None if it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
-    folders = {file.split("/")[0] for file in template.files()}  # Python, started in the root, searches them first
+    folders = {file.split("/")[0] for file in template.files()}  # Python finds these first
     if name in {template.package, "kit", *template.tasks, *folders}:
         return "the name of the template or of one of its folders"
     spec = find_spec(name)

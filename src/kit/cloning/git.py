@@ -8,13 +8,13 @@ from kit.ground.errors import UserError
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without the variables of a git hook, which name another repository."""
+    """Return the environment without variables of a git hook, which would select another repository."""
     local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
     return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
 
 
 def call(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a folder, with more variables of the environment."""
+    """Run git in a folder, with additional environment variables."""
     return subprocess.run(
         ["git", *words], cwd=folder, env={**environment(), **variables, "LC_ALL": "C"}, capture_output=True, text=True
     )
@@ -30,7 +30,7 @@ def run(folder: Path, *words: str) -> str:
     """Return the output of git.
 
     Raises:
-        UserError: git fails; with the first line of its message.
+        UserError: git fails. The error has the first line of git's message.
     """
     process = call(folder, *words, **author(folder))
     if process.returncode:
@@ -40,7 +40,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 def author(folder: Path) -> dict[str, str]:
-    """Return variables of the environment that name the author of a commit, if git knows none."""
+    """Return environment variables with a placeholder author if git knows no author."""
     people = ("AUTHOR", "COMMITTER")
     if all(output(folder, "var", f"GIT_{who}_IDENT") for who in people):
         return {}

@@ -14,12 +14,12 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-LIBRARY = ("src/kit/", "tests/kit/")  # copied byte by byte
-ONLY_IN_CLONES = "clone/"  # a clone has these files at their paths below this folder
+LIBRARY = ("src/kit/", "tests/kit/")  # copied unchanged
+ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
-ALSO_IN_CLONES = ("benchmarks/learning.py",)  # although its folder is left out
-OTHER_NAMES = {"basics": "classification"}  # files with these names belong to these tasks
-CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # elsewhere, the first task stands for any task
+ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
+OTHER_NAMES = {"basics": "classification"}  # other file names that belong to a task
+CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # other files use the template's first task as their example
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
@@ -43,7 +43,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
         git.run(part, "add", "--all", "--force")
         message = f"Begin from the template {version}: {', '.join(tasks)}"
         git.run(part, "-c", "commit.gpgsign=false", "commit", "--quiet", "--no-verify", "-m", message)
-        part.rename(folder)  # this replaces an empty folder, and no other
+        part.rename(folder)  # only an empty folder is replaced
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}); choose a new folder") from None
     finally:
@@ -52,7 +52,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
 
 
 def contents(template: Template, name: str, tasks: list[str], version: Version) -> dict[str, tuple[str, str]]:
-    """Return the files of a clone: for each path the template's path and the text."""
+    """Return the files of a clone: path to (path in the template, text)."""
     values = {"CLONE_NAME": name, "CLONE_TASKS": " and ".join(tasks), "CLONE_LIST": '", "'.join(tasks)}
     values |= {"TEMPLATE_VERSION": version.number, "TEMPLATE_COMMIT": version.commit, "TEMPLATE_URL": version.url}
     left_out = (*NOT_IN_CLONES, f"src/{template.package}/new.py")
@@ -63,18 +63,18 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
         if file.startswith(LIBRARY):
             result[file] = file, text
         elif task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out)):
-            text = without_marks(text, tasks)
+            text = remove_marks(text, tasks)
             if task is None and not file.startswith(CODE):
                 text = re.sub(rf"\b(configs|runs)/{template.tasks[0]}(?=\.yaml|/)", rf"\1/{tasks[0]}", text)
-            text = renamed(text, template.package, name)
+            text = rename_package(text, template.package, name)
             for placeholder, value in values.items():
                 text = text.replace(placeholder, value)
-            result[renamed(file.removeprefix(ONLY_IN_CLONES), template.package, name)] = file, text
+            result[rename_package(file.removeprefix(ONLY_IN_CLONES), template.package, name)] = file, text
     return result
 
 
 def owner(file: str, tasks: list[str]) -> str | None:
-    """Return the task that a file belongs to, by its name or that of a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
+    """Return the task of a file by the name of the file or a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
     stems = [part.split(".")[0] for part in Path(file).parts]
     for name, task in (OTHER_NAMES | dict(zip(tasks, tasks, strict=True))).items():
         if any(stem == name or stem.startswith(f"{name}_") for stem in stems):
@@ -82,8 +82,8 @@ def owner(file: str, tasks: list[str]) -> str | None:
     return None
 
 
-def without_marks(text: str, tasks: list[str]) -> str:
-    """Return a text without the marks, and without the lines that are marked for other tasks.
+def remove_marks(text: str, tasks: list[str]) -> str:
+    """Remove marks from a text, and lines that are marked for other tasks.
 
     A line marked `# only: NAME` or `<!-- only: NAME -->` stays if one of the names is a task of the clone. A mark on a
     line of its own begins a block, which `# end only` or `<!-- end only -->` ends. `# clone: ` at the beginning of a
@@ -102,21 +102,21 @@ def without_marks(text: str, tasks: list[str]) -> str:
     return "\n".join(lines)
 
 
-def renamed(text: str, old: str, new: str) -> str:
-    """Rename a package in a text, but not the same English word, nor a table of pyproject.toml."""
+def rename_package(text: str, old: str, new: str) -> str:
+    """Rename a package in a text, but leave the same English word and tables of pyproject.toml unchanged."""
     pattern = rf"""
         (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and project\.(\w+) in expressions
       | (?: (?<= src/ ) | (?<= tests/ ) ) {old} \b
       | (?<= ["'`] ) {old} (?= ["'`\[] )                       # "project", "project[zoo]"
       | (?<= \bimport\  ) {old} \b
       | (?<= \bfrom\  ) {old} (?= \ import\b )
-      | {old} (?= \ ->\  ) | (?<= ->\  ) {old} \b              # of import-linter
+      | {old} (?= \ ->\  ) | (?<= ->\  ) {old} \b              # import-linter's arrows
     """
     return re.sub(pattern, new, text, flags=re.VERBOSE | re.MULTILINE)
 
 
 def _format(folder: Path) -> None:
-    """Format the code with ruff, if it is installed: with another name, other lines are too long, or short enough."""
+    """Format the code with ruff if it is installed, since the new name changes the lengths of lines."""
     for words in (["check", "--select", "I", "--fix"], ["format"]):
         command = [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache", "."]
         subprocess.run(command, cwd=folder, capture_output=True)

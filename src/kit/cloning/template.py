@@ -29,12 +29,12 @@ class Template:
     """A git checkout of the template in the folder `root`.
 
     Raises:
-        UserError: there is none.
+        UserError: the folder is not a git checkout.
     """
 
     def __init__(self, root: Path) -> None:
         if not git.output(root, "ls-files", "pyproject.toml"):
-            raise UserError(f"{root} is no checkout: clone the template with git, and run this command in the clone")
+            raise UserError(f"{root} is not a git checkout: git clone the template, and run this command there")
         about = tomllib.loads((root / "pyproject.toml").read_text())["project"]
         self.root, self.package, self.number = root, about["name"], about["version"]
 
@@ -59,6 +59,6 @@ class Template:
 
 
 def address(remote: str) -> str:
-    """Return the address of a remote repository without its password, or "" if it is a path on this machine."""
+    """Return the address of a remote repository without a password, or "" if it is a path on this machine."""
     is_public = re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote)
     return re.sub(r"^(https?://)[^/]*@", r"\1", remote) if is_public else ""

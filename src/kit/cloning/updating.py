@@ -1,7 +1,7 @@
 """Update a clone to the current version of the template, by a three-way merge of git.
 
-The clone is made again from two versions of the template: the version that it was made from, and the current one, each
-by its own code. `git cherry-pick` applies the difference between them to the clone, as one commit. The owner's changes
+The clone is made again twice: from the version of the template that it came from, and from the current version, each
+with the code of that version. `git cherry-pick` applies the difference to the clone as one commit. The owner's changes
 stay. If both changed the same lines, git marks the conflict.
 """
 
@@ -16,7 +16,7 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-# Each version of the template runs this with its own code. Its command line could refuse the name or the tasks.
+# Each version of the template runs this with its own code, since its command line might refuse the name or the tasks.
 MAKE = """\
 import sys
 from pathlib import Path
@@ -38,27 +38,27 @@ def update(template: Template, folder: Path) -> str:
 
     Raises:
         Conflict: the files have conflicts, which git has marked.
-        UserError: the update is not possible. Nothing was changed.
+        UserError: the update is not possible, and nothing was changed.
     """
     origin = _origin(folder)
-    then, now = Version(origin["version"], origin["commit"]), template.version()
+    old, new = Version(origin["version"], origin["commit"]), template.version()
     if not (folder / ".git").exists():
         raise UserError(f"{folder} is not the root of a git repository: git init, add and commit there first")
     if git.run(folder, "status", "--porcelain", "--untracked-files=no").strip():
         raise UserError(f"{folder} has changes that are not committed: git commit (or git stash) them first")
-    if git.output(template.root, "cat-file", "-e", f"{then.commit}^{{commit}}") is None:
-        raise UserError(f"the template here does not know its version {then} (yet): git pull")
-    if then.commit == now.commit:
-        return f"{folder} is up to date with the template {now}"
-    message = f"Update from the template: {then} to {now}"
+    if git.output(template.root, "cat-file", "-e", f"{old.commit}^{{commit}}") is None:
+        raise UserError(f"the template here does not contain the version {old}: git pull")
+    if old.commit == new.commit:
+        return f"{folder} is up to date with the template {new}"
+    message = f"Update from the template: {old} to {new}"
     with tempfile.TemporaryDirectory() as temporary:
-        before = _make_again(template.root, Path(temporary, "before"), then.commit, origin, folder)
-        after = _make_again(template.root, Path(temporary, "after"), now.commit, origin, folder)
+        before = _make_again(template.root, Path(temporary, "before"), old.commit, origin, folder)
+        after = _make_again(template.root, Path(temporary, "after"), new.commit, origin, folder)
     if removed := [task for task in origin["tasks"] if task not in template.tasks]:
-        message += f"; removed with the template's: {', '.join(removed)}"
+        message += f"; removed as in the template: {', '.join(removed)}"
     _refuse_to_overwrite(folder, before, after)
     changes = git.run(folder, "commit-tree", f"{after}^{{tree}}", "-p", before, "-m", message).strip()
-    return _pick(folder, changes, message)
+    return _cherry_pick(folder, changes, message)
 
 
 def _origin(folder: Path) -> dict[str, Any]:
@@ -67,18 +67,21 @@ def _origin(folder: Path) -> dict[str, Any]:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
     except (OSError, tomllib.TOMLDecodeError, KeyError):
-        raise UserError(f"{folder} is no clone: it has no pyproject.toml with [tool.template]") from None
+        raise UserError(f"{folder} is not a clone: it has no pyproject.toml with [tool.template]") from None
 
 
 def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any], folder: Path) -> str:
-    """Make the clone again with the template of a commit, and return its commit, fetched into the owner's repository.
+    """Make the clone again from a commit of the template, and fetch it into the owner's repository.
 
     Args:
         root: the template's checkout.
-        temporary: a folder to make it in.
+        temporary: an empty folder for both.
         commit: the template's commit.
         origin: the clone's name and tasks.
         folder: the owner's clone.
+
+    Returns:
+        the hash of the fetched commit
     """
     checkout, clone = temporary / "template", temporary / "clone" / origin["name"]
     clone.parent.mkdir(parents=True)
@@ -88,13 +91,13 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")
     variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
-    # Before the template had a library, its package held this code.
+    # Older versions have this code in the template's package.
     library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
     words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
     process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
     if process.returncode:
         why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
-        raise UserError(f"the template {commit[:10]} does not make {origin['name']}: {why}")
+        raise UserError(f"the template {commit[:10]} cannot make {origin['name']}: {why}")
     git.run(folder, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
 
@@ -104,16 +107,16 @@ def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
     written = names.strip("\0").split("\0")
     parents = {parent for name in written for parent in Path(name).parents}
-    no_folders = [str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file()]
+    files_as_parents = [str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file()]
     untracked = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]
-    if overwritten := git.run(folder, *untracked, *written, *no_folders).strip("\0"):
+    if overwritten := git.run(folder, *untracked, *written, *files_as_parents).strip("\0"):
         raise UserError(
             f"nothing was changed in {folder}: the update would overwrite {overwritten.replace(chr(0), ', ')}, "
             "which git does not track; git add --force and commit it, or move it away"
         )
 
 
-def _pick(folder: Path, changes: str, message: str) -> str:
+def _cherry_pick(folder: Path, changes: str, message: str) -> str:
     process = git.call(folder, "cherry-pick", changes, **git.author(folder))
     if process.returncode == 0:
         changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()

@@ -1,4 +1,4 @@
-"""The only place where private names of jsonargparse are replaced. Tested with jsonargparse 4.53."""
+"""Replace a private function of jsonargparse. Tested with jsonargparse 4.53."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,22 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 # jsonargparse calls this function when a class replaces another, in a config or on the command line. It removes the
-# arguments of the old class that the new class does not accept. jsonargparse passes the others to the new class.
+# arguments that the new class does not accept. jsonargparse passes the others to the new class.
 DISCARD = "discard_init_args_on_class_path_change"
 
 
 @contextmanager
 def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
-    """Give an optimizer or a schedule its own defaults if it replaces another, while jsonargparse reads a config.
+    """Within this context, give an optimizer or a schedule that replaces another its own defaults.
 
-    Without this, jsonargparse keeps each argument that both classes have, so that Adam would get the weight decay of
-    AdamW. An optimizer keeps only the learning rate. Other classes, such as nets and data modules, keep all arguments
-    that both have.
+    jsonargparse would keep each argument that both classes have, so Adam would get the weight decay of AdamW. Here an
+    optimizer keeps only the learning rate. Other classes, such as nets, keep all arguments that both have.
 
     Yields:
-        for each optimizer that keeps a learning rate, by its class path: the class path of the one before, and the rate
+        class path of each optimizer that keeps a learning rate, to the replaced optimizer's class path and the rate
     """
     kept_rates: dict[str, tuple[str, float]] = {}
-    discard = getattr(_typehints, DISCARD)  # by its name, which a test looks for
+    discard = getattr(_typehints, DISCARD)  # a test looks for this name
 
     def discard_arguments(parser_or_action: Any, before: Any, now: Any) -> None:
         if before and "init_args" in before and before["class_path"] != now["class_path"]:

@@ -1,4 +1,4 @@
-"""Find the annotation of each key of a config, and the values that an annotation accepts, as jsonargparse reads it."""
+"""Find the annotations of config keys, and the values that jsonargparse accepts for an annotation."""
 
 import functools
 import inspect
@@ -11,27 +11,27 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace, get_loader
-from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # not public: how it reads annotations
+from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private names
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
-ANY_MODULE = nn.Module  # the base class of nets, losses and transforms, required if an annotation names no other
+ANY_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
 
-Annotations = dict[str, Any]  # the annotation of each key; for a group of keys, a dict like this
+Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
 
 
 def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
     annotations = Namespace()
     for action in parser._actions:
-        if isinstance(action, ActionTypeHint):  # not for --help
+        if isinstance(action, ActionTypeHint):  # options such as --help have none
             annotations[action.dest] = action._typehint
     return annotations.as_dict()
 
 
 @functools.cache
 def parameter_annotations(target: Any) -> Annotations:
-    """Return the annotation of each parameter of a class or a function, also of those behind its `**kwargs`."""
+    """Return the annotations of the parameters of a class or a function, including those of its `**kwargs`."""
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if isinstance(target, type) else parser.add_function_arguments
     add(target, fail_untyped=False)
@@ -39,10 +39,10 @@ def parameter_annotations(target: Any) -> Annotations:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of a text in a config or on the command line, as the parser reads it: as YAML, or as text."""
+    """Parse a text of a config or a command line as YAML; return it unchanged if it is not valid YAML."""
     try:
         return get_loader("yaml")(text)
-    except Exception:  # the parser then uses the text too
+    except Exception:  # the parser does the same
         return text
 
 
@@ -53,11 +53,7 @@ def import_path(path: str) -> Any:
 
 
 def default_of(kind: type, name: str) -> Any:
-    """Return the default of an argument of a class, or of the first of its bases that has the argument.
-
-    Returns:
-        the default, or None if there is none
-    """
+    """Return the default of a constructor argument, which a base class may define; None if it has no default."""
     signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__]  # type: ignore[misc]
     default = next((parameters[name].default for parameters in signatures if name in parameters), None)
     return None if default is inspect.Parameter.empty else default
@@ -67,10 +63,10 @@ def default_of(kind: type, name: str) -> Any:
 class Expected:
     """The values that an annotation accepts.
 
-    text: any text.
-    anything: any value. The parser creates an object from a mapping with `class_path`.
-    classes: a text may be the path of one of these classes, of a subclass, or of an object of one. For a `Callable`,
-        these are the classes of what it returns, as the parser creates a factory of such a class.
+    text: whether any text is accepted.
+    anything: whether any value is accepted. The parser then creates an object from a mapping with `class_path`.
+    classes: paths of these classes, their subclasses and their instances are accepted. For a `Callable`, these are the
+        classes that it returns, since the parser creates a factory of such a class.
     items: the annotations of the items of a list.
     values: the annotations of the values of a mapping.
     """
@@ -83,7 +79,7 @@ class Expected:
 
     @classmethod
     def any_of(cls, annotations: Iterable[Any]) -> "Expected":
-        """Return the values that any of several annotations accepts."""
+        """Return the values that at least one of the annotations accepts."""
         expected = cls()
         for annotation in annotations:
             expected._add(annotation)

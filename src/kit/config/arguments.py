@@ -6,7 +6,7 @@ from itertools import islice
 from kit.ground.errors import UserError
 
 
-def split_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
+def extract_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
     """Return the values of an option, and the command line without it.
 
     Args:
@@ -25,15 +25,15 @@ def split_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
 
 
 def option_value(args: list[str], *flags: str) -> str | None:
-    """Return the last value of an option, which is the one that counts, or None."""
-    return (split_option(args, *flags)[0] or [None])[-1]
+    """Return the last value of an option, or None."""
+    return (extract_option(args, *flags)[0] or [None])[-1]
 
 
 def split_words(args: list[str]) -> tuple[list[str], list[str]]:
     """Split a command line into words (positional arguments) and options with their values.
 
-    Words may stand between options, which argparse does not allow. Each option but `--help` has one value. After `--`,
-    all arguments are words.
+    Words may stand between options, which argparse does not allow. Each option except `--help` has one value. After
+    `--`, all arguments are words.
     """
     words: list[str] = []
     options: list[str] = []

@@ -1,4 +1,4 @@
-"""Explain a user's mistake in one line, since the error messages of jsonargparse describe its internals."""
+"""Replace error messages of jsonargparse, which describe its internals, by one line for the user."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ MAX_WORD = 200  # characters; a longer word in a message is cut
 MAX_LINE = 400  # characters
 WRONG_KEY = r"(?:unrecognized arguments: (?:--)?|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.]+)"
 WRONG_TYPE = r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(?:\w+\.)*(?!NoneType)(\w+)'>)"
-# Lines of a message that say nothing about the mistake.
+# Lines of a message that do not help the user.
 NOISE = re.compile(
     r"Parser key|Does not validate against|Subtypes:|Errors:|Problem with given class_path|Expected a path but|"
     r"Expected a <class 'NoneType'>|Given value|$"
@@ -25,11 +25,11 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
 
     Args:
         message: the text of the error.
-        keys: the keys of the parser itself, such as `trainer.max_epochs`.
-        configs: the config files that were read. The message names the file and the line of the mistake.
+        keys: the keys of the parser, such as `trainer.max_epochs`.
+        configs: the config files, to find the line of the mistake.
         args: the rest of the command line.
     """
-    # The time of a search may grow with the square of a word's length, and a word may be as long as the config.
+    # Shorten long words, since the searches below may take quadratic time.
     message = re.sub(rf"(\S{{{MAX_WORD}}})\S+", r"\1...", message)
     message = re.sub(r"Type .*? expects a function or a callable class: ", "", message)
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
@@ -60,7 +60,7 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
 
 
 def _location(key: str, configs: Sequence[str], args: Sequence[str]) -> str:
-    """Return where a key or a class stands, as ` [configs/mine.yaml:7]`; empty if the command line has it."""
+    """Return the location of a key or a class, such as ` [configs/mine.yaml:7]`, or "" if it is not in a config."""
     word = key.rpartition(".")[2]
     if not any(word in arg.split("=")[0] for arg in args if arg.startswith("--")):
         for file in reversed(configs):

@@ -1,4 +1,4 @@
-"""Parse configs and command lines with LightningCLI's parser, with errors of one line, and build what they name."""
+"""Parse configs and command lines with LightningCLI's parser, and build models and data modules from them."""
 
 import functools
 from argparse import ArgumentError
@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.arguments import split_option
+from kit.config.arguments import extract_option
 from kit.config.mistakes import explain, explain_kept_rates
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml
@@ -27,7 +27,7 @@ from kit.training.schedule import FILLED_IN, refuse_wrapper
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 
-# torchvision annotates transforms with `Number`, as in `RandomRotation(degrees: Number | Sequence)`.
+# torchvision annotates transforms with `Number`, such as `RandomRotation(degrees: Number | Sequence)`.
 register_type(
     Number,
     serializer=lambda number: number,
@@ -42,28 +42,28 @@ class PlainParser(ArgumentParser):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
-        self.kept_rates: list[str] = []  # lines for the user, see `explain_kept_rates`
+        self.rate_messages: list[str] = []  # see `explain_kept_rates`
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line. Its keys override those of the configs that it names, in any order.
+        """Parse a command line. Its keys override the configs that it names, whatever their order.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
-        configs, others = split_option(args, "--config", "-c")
+        configs, others = extract_option(args, "--config", "-c")
         try:
             with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             keys = [action.dest for action in self._actions if action.option_strings]
             raise UserError(explain(str(error), keys, configs, others)) from None
-        self.kept_rates = explain_kept_rates(kept_rates, vars(config.as_flat()))
+        self.rate_messages = explain_kept_rates(kept_rates, vars(config.as_flat()))
         return config
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.
 
-        If that raises an exception, jsonargparse tries other ways to read the value; their exceptions are left out.
+        If this fails, jsonargparse tries other ways to read a value. Their exceptions are not shown, only the first.
         """
         try:
             return super().instantiate(*args, **kwargs)
@@ -77,9 +77,9 @@ class PlainParser(ArgumentParser):
 class Parser(PlainParser, LightningArgumentParser):
     """The parser of a run's config and command line.
 
-    A logger needs no `save_dir`: without one, it writes into the run's folder. A schedule needs no length.
+    A logger needs no `save_dir`, and a schedule no length: these are filled in later.
 
-    model_context: a context in which each `LightningModule` is created; it can be entered again.
+    model_context: a reusable context in which each `LightningModule` is created.
     """
 
     model_context: AbstractContextManager[Any] = nullcontext()
@@ -90,11 +90,11 @@ class Parser(PlainParser, LightningArgumentParser):
             with self.model_context:
                 return instantiator(*values, **options)
 
-        chosen = create_in_context if class_type is L.LightningModule else instantiator
-        super().add_instantiator(chosen, class_type, *args, **kwargs)
+        create = create_in_context if class_type is L.LightningModule else instantiator
+        super().add_instantiator(create, class_type, *args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        """Add the arguments of a class. Arguments that are filled in later are not required.
+        """Add the arguments of a class.
 
         Raises:
             UserError: a config cannot describe schedules of this class.

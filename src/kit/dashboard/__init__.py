@@ -1,15 +1,14 @@
-"""Show a run in TensorBoard and on the terminal, with callbacks that know no task.
+"""Show a run in TensorBoard, on the terminal and on a page. The callbacks work with any task.
 
-`tensorboard` has the logger, and logs a row of TensorBoard's table of runs. `dashboard` is the callback that logs
-pictures and curves while the run trains: pictures of `samples`, and `charts` of classes. `progress` measures the speed
-of a run, and prints it with the metrics. `results` reports the metrics at the end, and
-`report_page` writes the page that shows all of it.
+`tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
+curves, pictures of samples (`samples`) and charts of classes (`charts`) during training. `progress` measures the run's
+speed, and prints it with the metrics. At the end, `results` reports the metrics, and `report_page` writes the page.
 """
 
 from kit.dashboard.dashboard import Dashboard
 from kit.dashboard.progress import Bar, Lines, Speed
 from kit.dashboard.report_page import ReportPage
-from kit.dashboard.results import report, require_measured, show_report
+from kit.dashboard.results import log_report, report, require_measured
 from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
 __all__ = [
@@ -20,7 +19,7 @@ __all__ = [
     "ReportPage",
     "Speed",
     "TensorBoard",
+    "log_report",
     "report",
     "require_measured",
-    "show_report",
 ]

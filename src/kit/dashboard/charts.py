@@ -1,4 +1,4 @@
-"""Charts of an evaluation's classes: a confusion matrix and bars, as pictures uint8 [3 H W], and curves."""
+"""Draw an evaluation's classes: a confusion matrix and bars, as pictures uint8 [3 H W], and curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,18 +12,18 @@ from kit.dashboard.tensorboard import TensorBoard
 from kit.evaluation import Details
 from kit.ground.drawing import BACKGROUND, GREY, WHITE, font, zoomed
 
-MAX_NAMED = 60  # classes; with more, a confusion matrix has no names
-MAX_NUMBERED = 25  # classes; with more, it has no numbers
-MAX_BARS = 60
+MAX_NAMED = 60  # a confusion matrix of more classes has no names
+MAX_NUMBERED = 25  # a confusion matrix of more classes has no numbers
+MAX_BARS = 60  # further classes have no bar
 MAX_LETTERS = 24  # of a class name
-SIDE, MAX_CELL = 700, 44  # pixels: of a confusion matrix, and of its cells
-ROW, BAR_LENGTH = 20, 360  # pixels
-COLD, WARM = (38, 43, 51), (255, 186, 73)  # cells with none and with all samples of a class
+MAX_SIDE, MAX_CELL = 700, 44  # pixels: the largest side of a confusion matrix, and of a cell
+ROW_HEIGHT, BAR_LENGTH = 20, 360  # pixels
+COLD, WARM = (38, 43, 51), (255, 186, 73)  # colours of a cell with 0 % and 100 % of its row
 BAR = (88, 157, 246)
 
 
 def log_details(board: TensorBoard, details: Details, class_names: Sequence[str], step: int) -> None:
-    """Log the charts of what `Evaluation.details` returns."""
+    """Log the result of `Evaluation.details` as pictures and curves."""
     for name, chart in class_charts(details, class_names).items():
         board.log_picture(f"validation/{name}", chart, step)
     for name, entry in details.get("precision_recall", {}).items():
@@ -31,25 +31,25 @@ def log_details(board: TensorBoard, details: Details, class_names: Sequence[str]
 
 
 def class_charts(details: Details, class_names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the pictures of what `Evaluation.details` returns, uint8 [3 H W]: `confusion`, and bars of a metric."""
+    """Return the pictures of `Evaluation.details`, by name: `confusion`, and bars by the name of their metric."""
     charts = {}
     if "confusion" in details:
-        charts["confusion"] = confusion(details["confusion"], class_names)
+        charts["confusion"] = draw_confusion(details["confusion"], class_names)
     if by_class := details.get("by_class"):
         metric = next(iter(by_class)).partition("/")[0]
-        charts[metric] = bars({key.partition("/")[2]: value for key, value in by_class.items()})
+        charts[metric] = draw_bars({key.partition("/")[2]: value for key, value in by_class.items()})
     return charts
 
 
-def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
-    """Draw a confusion matrix. Each cell shows its share of the row in per cent, and is lighter for a larger share.
+def draw_confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
+    """Draw a confusion matrix. Each cell shows its share of the row in per cent; larger shares are lighter.
 
     Args:
         counts: Long[K K], with a row for each annotated class and a column for each predicted one.
         class_names: the names of the K classes.
     """
     classes = len(class_names)
-    cell = max(1, min(MAX_CELL, SIDE // classes))
+    cell = max(1, min(MAX_CELL, MAX_SIDE // classes))
     letters = font(12 if cell >= 16 else 9)
     names = [name[:MAX_LETTERS] for name in class_names] if classes <= MAX_NAMED else []
     margin = 30 + round(max(map(letters.getlength, names), default=0))
@@ -76,26 +76,26 @@ def confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
     return _tensor(canvas)
 
 
-def bars(values: Mapping[str, float]) -> Tensor:
-    """Draw a bar for each class, the lowest value first. Of many classes, draw the lowest ones.
+def draw_bars(values: Mapping[str, float]) -> Tensor:
+    """Draw a bar for each class, lowest value first. Beyond `MAX_BARS` classes, draw the lowest values only.
 
     Args:
         values: class name to a value from 0 to 1.
     """
     lowest = sorted((value, name[:MAX_LETTERS]) for name, value in values.items())[:MAX_BARS]
-    hidden, letters = len(values) - len(lowest), font(12)
+    hidden_count, letters = len(values) - len(lowest), font(12)
     left = 12 + round(max(letters.getlength(name) for _, name in lowest))
     right = left + BAR_LENGTH
-    canvas = Pillow.new("RGB", (right + 60, ROW * (len(lowest) + (hidden > 0)) + 8), BACKGROUND)
+    canvas = Pillow.new("RGB", (right + 60, ROW_HEIGHT * (len(lowest) + (hidden_count > 0)) + 8), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for i, (value, name) in enumerate(lowest):
-        top, middle, bottom = i * ROW + 7, (i + 0.5) * ROW + 4, (i + 1) * ROW
+        top, middle, bottom = i * ROW_HEIGHT + 7, (i + 0.5) * ROW_HEIGHT + 4, (i + 1) * ROW_HEIGHT
         pen.text((left - 6, middle), name, WHITE, letters, "rm")
         pen.rectangle((left, top, right, bottom), fill=COLD)
         pen.rectangle((left, top, left + round(BAR_LENGTH * value), bottom), fill=BAR)
         pen.text((right + 8, middle), f"{value:.3f}", WHITE, letters, "lm")
-    if hidden:
-        pen.text((left, (len(lowest) + 0.5) * ROW + 4), f"and {hidden} better ones", GREY, letters, "lm")
+    if hidden_count:
+        pen.text((left, (len(lowest) + 0.5) * ROW_HEIGHT + 4), f"and {hidden_count} better ones", GREY, letters, "lm")
     return _tensor(canvas)
 
 

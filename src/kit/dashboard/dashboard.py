@@ -1,4 +1,4 @@
-"""The dashboard's callback: pictures of samples, charts of classes and curves of the optimizer in TensorBoard."""
+"""The dashboard: log pictures of samples, charts of classes and curves of the optimizer to TensorBoard."""
 
 import time
 from collections.abc import Iterator
@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
 from kit.dashboard.charts import log_details
-from kit.dashboard.samples import batch_samples, draw_samples, evenly_spaced, predict_samples, worst_samples
+from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, worst_samples
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import logged_step
@@ -20,52 +19,52 @@ from kit.safeguards import NanGuard
 from kit.task import as_task
 from kit.training.monitor import resolve_monitor
 
-GROWTH = 1.15  # the run's time at a drawing is at least this multiple of that at the one before: 70 drawings in a day
+GROWTH = 1.15  # draw again after the run's time has grown by this factor: about 70 drawings in a day
 
 
 class Dashboard(L.Callback):
     """Log pictures, charts and curves, if the run has a `TensorBoard` logger.
 
-    Any task gets the curves. What else is shown depends on the methods that the task defines: `draw` gives pictures of
-    samples, `predict` those of validation samples with their predictions, `sampled` generated images. Its evaluation's
-    `badness` gives the worst validation samples, and `details` the charts of classes.
+    Every task gets the curves. Pictures of samples need the task's method `draw`; predicted samples also need
+    `predict`, and generated images `sampled`. The task's evaluation provides `badness`, which chooses the worst
+    samples, and `details` for the charts of classes.
 
-    The first training batch is drawn as `training_step` gets it: augmented and normalised. The last validation is
-    always drawn. Other validations are drawn while this takes less than the budget, and more rarely as the run goes on,
-    so which of them are drawn may differ between equal runs. Curves do not differ.
+    The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
+    validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
+    equal runs may draw different validations.
 
-    In a distributed run, the samples are those of the first process. There are none if the net is sharded, since one
-    process alone could not run it. Drawing uses no random numbers. If drawing raises an exception, the run warns once,
-    and draws no more samples.
+    In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
+    drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If it raises an
+    exception, the callback warns once and draws no more samples.
 
     Args:
-        enabled: whether to log any of this.
-        samples: the number of samples in a picture.
+        enabled: if False, log nothing.
+        samples: the number of samples in a picture; the picture of the first batch has twice as many.
         budget: the share of the run's time that drawing may take.
     """
 
     def __init__(self, enabled: bool = True, samples: int = 8, budget: float = 0.01) -> None:
         if samples < 1 or budget < 0:
-            raise UserError("dashboard: samples must be above 0, and budget not below it; --dashboard.enabled false")
+            raise UserError("dashboard: samples must be >= 1 and budget >= 0; --dashboard.enabled false turns it off")
         self.enabled, self.samples, self.budget = enabled, samples, budget
-        self._start = self._last = self._spent = 0.0  # seconds, see `is_due`
+        self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None
         self._data: ImageDataModule | None = None  # None if no samples are drawn
         self._task: Any = None
-        self._is_due = False  # whether the current validation is drawn
-        self._is_pending = False  # whether the last validation has not been drawn
+        self._is_due = False  # whether to draw the current validation
+        self._is_pending = False  # whether the latest validation is not drawn yet
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
         self._board = boards[0] if boards and self.enabled and trainer.is_global_zero else None
         self._task = as_task(pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        is_whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        can_draw = self._board and is_whole and isinstance(data, ImageDataModule) and self._task.has("draw")
+        has_images = isinstance(data, ImageDataModule) and self._task.has("draw")
+        can_draw = self._board and has_images and has_whole_net(trainer)
         self._data = data if can_draw else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start, self._last = time.perf_counter(), 0.0
+        self._run_start, self._last_drawing = time.perf_counter(), 0.0
         if self._board and not trainer.global_step:
             self._board.log_layout(chart_layout(pl_module))
 
@@ -83,9 +82,9 @@ class Dashboard(L.Callback):
             self._board.log_metrics(optimizer_values(trainer), logged_step(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        elapsed = time.perf_counter() - self._start
+        elapsed = time.perf_counter() - self._run_start
         self._is_pending = bool(self._board) and trainer.state.fn == "fit" and not trainer.sanity_checking
-        self._is_due = self._is_pending and is_due(elapsed, self._last, self._spent, self.budget)
+        self._is_due = self._is_pending and is_due(elapsed, self._last_drawing, self._drawing_seconds, self.budget)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # Not in `on_validation_end`: the module no longer has averaged weights then.
@@ -97,7 +96,7 @@ class Dashboard(L.Callback):
             self._draw_classes(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the last validation."""
+        """Draw the last validation if it is not drawn yet."""
         if self._is_pending:
             in_training = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
@@ -108,15 +107,15 @@ class Dashboard(L.Callback):
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
-        """Count the time spent here. If drawing raises an exception, warn, and draw no more samples."""
-        since = time.perf_counter()
+        """Measure the time of a drawing. If it raises an exception, warn, and draw no more samples."""
+        start = time.perf_counter()
         try:
             yield
         except Exception as error:
             self._data = None
             rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {one_line(error)})")
         now = time.perf_counter()
-        self._spent, self._last = self._spent + now - since, now - self._start
+        self._drawing_seconds, self._last_drawing = self._drawing_seconds + now - start, now - self._run_start
 
     def _draw_samples(self, trainer: L.Trainer) -> None:
         if not self._data or not self._board:
@@ -124,8 +123,7 @@ class Dashboard(L.Callback):
         with self._drawing():
             groups = {}
             if self._task.has("predict"):
-                keys = evenly_spaced(len(self._data.samples["val"] or ()), self.samples)
-                groups["validation"] = predict_samples(trainer, self._task, self._data, keys)
+                groups["validation"] = fixed_samples(trainer, self._task, self._data, self.samples)
                 groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
             pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
             if self._data.preprocessing.size and self._task.has("sampled"):
@@ -141,21 +139,22 @@ class Dashboard(L.Callback):
         self._is_pending = False
 
 
-def is_due(elapsed: float, last: float, spent: float, budget: float) -> bool:
+def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: float) -> bool:
     """Return whether to draw again: within the budget, and more rarely as the run goes on.
 
     Args:
-        elapsed, last: seconds from the start of the run until now, and until the end of the last drawing.
-        spent: the seconds that all drawings took.
-        budget: the share of the run's time that they may take.
+        elapsed: seconds since the start of the run.
+        last_drawing: seconds from the start of the run to the end of the last drawing.
+        drawing_seconds: the time that all drawings took.
+        budget: the share of the run's time that drawing may take.
     """
-    return spent <= budget * elapsed and elapsed >= GROWTH * last
+    return drawing_seconds <= budget * elapsed and elapsed >= GROWTH * last_drawing
 
 
 def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
-    """Return the learning rates, and the norm of the gradient before clipping if the NaN guard has computed it.
+    """Return the learning rates, and the gradient norm before clipping if the NaN guard has computed it.
 
-    There is one `learning_rate` if all groups of parameters have the same, else one for each group.
+    If all parameter groups have the same rate, it is `learning_rate`; otherwise there is one for each group.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     rates = [float(group["lr"]) for group in groups]
@@ -169,15 +168,15 @@ def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
 
 
 def chart_layout(pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the charts of the tab Custom scalars, some with training and validation together, by patterns of tags."""
+    """Return the layout of the tab Custom scalars: the patterns of tags in each chart."""
     monitor, _ = resolve_monitor(pl_module, None, None)
     name = monitor.rsplit("/", 1)[-1]
     charts = {
         "loss": ["train/loss$", "val/loss$"],
         **({name: [f"overfitting/train_{name}$", f"{monitor}$"]} if name != "loss" else {}),
         "learning rate": ["learning_rate"],
-        "norm of the gradient before clipping": ["gradient_norm$"],
+        "gradient norm before clipping": ["gradient_norm$"],
         "images per second": ["speed/images_per_second$"],
-        "share of time that training waits for images": ["speed/waiting_share$"],
+        "share of time spent waiting for images": ["speed/waiting_share$"],
     }
     return {"training and validation": {title: ["Multiline", tags] for title, tags in charts.items()}}

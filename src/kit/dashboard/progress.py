@@ -1,4 +1,4 @@
-"""Measure the speed and the memory of a run, and show its progress: as a bar on a terminal, or as lines elsewhere."""
+"""Measure the speed and the memory of a run, and show its progress, as a bar on a terminal and as lines elsewhere."""
 
 import sys
 import time
@@ -17,18 +17,17 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Speed(L.Callback):
-    """Measure `images_per_second` of all processes, without validations and the first steps, and `train_seconds`.
+    """Measure `train_seconds`, and `images_per_second` of all processes, excluding validations and the first steps.
 
-    After each validation it logs what it measured since the one before: `speed/images_per_second`, and
-    `speed/waiting_share`, the share of that time that training waited for images. `speed/peak_memory_gb` is the maximum
-    so far.
+    After each validation, log `speed/images_per_second` and `speed/waiting_share` (the share of the time that training
+    waited for images) since the validation before, and the run's `speed/peak_memory_gb`.
     """
 
     def __init__(self) -> None:
         self.train_seconds = 0.0
         self._steps = 0
         self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
-        self._started = self._since = self._waited = 0.0
+        self._train_start = self._step_start = self._step_wait = 0.0  # seconds
 
     @property
     def images_per_second(self) -> float:
@@ -36,13 +35,13 @@ class Speed(L.Callback):
         return images / seconds if seconds else 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.perf_counter()
+        self._train_start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._step_start = time.perf_counter()
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        self._waited = time.perf_counter() - self._since
+        self._step_wait = time.perf_counter() - self._step_start
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -52,11 +51,11 @@ class Speed(L.Callback):
         if self._steps > WARM_UP_STEPS:
             first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
             images = len(first) * trainer.world_size
-            self._total = self._total + np.array([images, now - self._since, self._waited])
-        self._since = now
+            self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
+        self._step_start = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._step_start = time.perf_counter()
         images, seconds, waited = (self._total - self._logged).tolist()
         self._logged = self._total
         for logger in trainer.loggers if seconds else ():
@@ -68,7 +67,7 @@ class Speed(L.Callback):
             logger.log_metrics(values, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.train_seconds += time.perf_counter() - self._started
+        self.train_seconds += time.perf_counter() - self._train_start
 
     def figures(self, trainer: L.Trainer) -> dict[str, float]:
         """Return the figures for `results.json`."""
@@ -80,7 +79,7 @@ class Speed(L.Callback):
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the largest memory in use so far: on a GPU that of tensors, else that of this process and a worker."""
+    """Return the peak memory so far: of tensors on a GPU, or of this process and its largest worker."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -92,7 +91,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's progress bar, with the metrics that judge the run and the images per second."""
+    """Lightning's progress bar, with the training loss, the monitored metrics and the images per second."""
 
     def __init__(self, speed: Speed) -> None:
         super().__init__(refresh_rate=10)
@@ -103,7 +102,7 @@ class Bar(TQDMProgressBar):
 
 
 class Lines(L.Callback):
-    """Print lines for logs and pipes: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512`."""
+    """Print lines to logs and pipes: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512`."""
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
@@ -111,7 +110,7 @@ class Lines(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._printed_at > 3 * SECONDS_BETWEEN_LINES:  # in a long epoch
-            self._print(trainer, "train/loss")  # the metrics of the last validation would look new
+            self._print(trainer, "train/loss")  # without those of the last validation, which would look new
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:

@@ -1,7 +1,7 @@
-"""`report.html` in the run's folder: one self-contained page that says how the run went.
+"""Write `report.html` into the run's folder, a page in one file.
 
-It has the verdict, the metrics, the curves of training and validation, charts of the classes, the worst images, the
-faults of the data and the config.
+The page has the verdict, the metrics, their curves, charts of the classes, the worst images, the faults of the data and
+the config.
 """
 
 import math
@@ -12,15 +12,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.checks.page import faults_html
 from kit.checks.survey import Survey
 from kit.dashboard.charts import class_charts
-from kit.dashboard.results import figure_texts, metric_text
-from kit.dashboard.samples import draw_samples, worst_samples
-from kit.dashboard.tensorboard import encoded
+from kit.dashboard.results import figure_texts
+from kit.dashboard.samples import draw_samples, has_whole_net, worst_samples
+from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
@@ -29,43 +28,41 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-MAX_POINTS = 500  # of a curve; beyond that every second one is dropped
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24  # pixels of a chart and of its margins
+MAX_POINTS = 500  # a curve with more points loses every second one
+WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24  # pixels of a chart, its left margin, its lower and upper margins
 COLOURS = ("var(--first)", "var(--second)")
-PICTURE_WIDTH = 1250  # pixels of the worst images together
-Curve = list[tuple[int, float]]
+PICTURE_WIDTH = 1250  # pixels, of the picture of the worst images
+Curve = list[tuple[int, float]]  # step and value of each validation
 
 
 class ReportPage(L.Callback):
-    """Collect what the page shows while the run trains and is tested.
+    """Collect curves and images during training and testing, and write the page.
 
-    Checkpoints hold the curves, so that a resumed run shows all of them. The callback draws no random numbers. If it
-    cannot draw the images, it warns and ends no run.
+    Checkpoints hold the curves, so the page of a resumed run has them from the start. Drawing leaves the random state
+    untouched. If it raises an exception, the callback warns, and the page lacks images.
 
     Args:
-        overfitting: the callback that measures the training images.
+        overfitting: the callback that scores training images.
         samples: the number of worst images to show.
 
     Attributes:
-        survey: the faults of the data, if they were checked.
+        survey: the faults of the data, or None if the data were not checked.
     """
 
     def __init__(self, overfitting: Overfitting, samples: int = 8) -> None:
         self.overfitting, self.samples = overfitting, samples
         self.survey: Survey | None = None
-        self._curves: dict[str, Curve] = {}  # by log key: the step and the value at each validation
-        self._loss_sum, self._loss_count = torch.zeros(()), 0  # of the training steps since the last validation
+        self._curves: dict[str, Curve] = {}  # by log key
+        self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
         self._pictures: dict[str, bytes] = {}  # by title
 
     def state_dict(self) -> dict[str, Any]:
-        curves = {key: [list(point) for point in curve] for key, curve in self._curves.items()}
-        return {"curves": curves, "train_loss": [float(self._loss_sum), self._loss_count]}
+        return {"curves": {key: [*curve] for key, curve in self._curves.items()}, "train_loss": self._losses.tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self._curves:  # after training, the best checkpoint is loaded, which has fewer points
-            self._curves = {key: [(step, value) for step, value in c] for key, c in state_dict["curves"].items()}
-            loss_sum, self._loss_count = state_dict["train_loss"]
-            self._loss_sum = torch.tensor(loss_sum)
+        if not self._curves:  # after training, the best checkpoint is loaded, whose curves end earlier
+            self._curves = state_dict["curves"]
+            self._losses = torch.tensor(state_dict["train_loss"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,8 +70,8 @@ class ReportPage(L.Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
         if loss is not None:
             loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
-            self._loss_sum = self._loss_sum.to(loss.device) + loss.where(loss.isfinite(), 0)
-            self._loss_count += 1
+            loss_and_one = torch.stack([loss, torch.ones_like(loss)])
+            self._losses = self._losses.to(loss.device) + loss_and_one.where(loss.isfinite(), 0)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -88,10 +85,11 @@ class ReportPage(L.Callback):
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
-        if self._loss_count:
-            values["train/loss"] = float(self._loss_sum) / self._loss_count
+        loss_sum, loss_count = self._losses.tolist()
+        if loss_count:
+            values["train/loss"] = loss_sum / loss_count
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
-        self._loss_sum, self._loss_count = torch.zeros(()), 0
+        self._losses = torch.zeros(2)
         for key, value in values.items():
             curve = self._curves.setdefault(key, [])
             curve.append((trainer.global_step, value))
@@ -99,42 +97,33 @@ class ReportPage(L.Callback):
                 del curve[1:-1:2]
 
     def _draw_images(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
-        """Draw the classes' charts and the worst images, while the model is on its device and in evaluation mode."""
+        """Draw charts of the classes, the worst images and generated images. The model must be in evaluation mode."""
         task, data = as_task(pl_module), getattr(trainer, "datamodule", None)
-        is_whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        if not (trainer.is_global_zero and is_whole and isinstance(data, ImageDataModule)):
+        if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
         try:
             if task.measured:
-                charts = class_charts(task.measured.details(), task.measured.class_names)
-                for name, chart in charts.items():
+                for name, chart in class_charts(task.measured.details(), task.measured.class_names).items():
                     title = "confusion matrix" if name == "confusion" else f"{name} of each class"
-                    self._pictures[title] = encoded(chart)
-            if task.has("predict") and task.has("draw"):
-                samples = worst_samples(trainer, task, data, self.samples, split)
-                if samples:
-                    picture = draw_samples(task, samples, PICTURE_WIDTH)
-                    self._pictures[f"the worst {split} images"] = encoded(picture, photograph=True)
+                    self._pictures[title] = encode(chart)
+            can_draw = task.has("predict") and task.has("draw")
+            if can_draw and (samples := worst_samples(trainer, task, data, self.samples, split)):
+                picture = draw_samples(task, samples, PICTURE_WIDTH)
+                self._pictures[f"the worst {split} images"] = encode(picture, photograph=True)
             if task.has("sampled") and data.preprocessing.size:
-                self._pictures["generated images"] = encoded(task.sampled(data.preprocessing.size), photograph=True)
-        except Exception as error:  # the task may be anyone's, and memory may run out
+                self._pictures["generated images"] = encode(task.sampled(data.preprocessing.size), photograph=True)
+        except Exception as error:  # a task of any author may raise any exception
             rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
 
     def write(
-        self,
-        folder: Path,
-        metrics: Mapping[str, float],
-        figures: dict[str, float],
-        conclusion: str,
-        notes: Sequence[str],
+        self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
     ) -> None:
         """Write `folder/report.html`.
 
         Args:
             metrics: log key to value.
-            figures: see `kit.dashboard.results.report`.
+            figures, notes: see `kit.dashboard.results.report`.
             conclusion: the verdict, in one or two lines.
-            notes: lines that readers of the metrics must know.
         """
         by_class = {key: value for key, value in metrics.items() if key.count("/") > 1}
         main = {key: value for key, value in metrics.items() if key not in by_class}
@@ -155,16 +144,16 @@ class ReportPage(L.Callback):
             part.write_text(html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
 
     def _charts(self) -> str:
-        """Return a chart for each metric, with the curves of training and validation."""
+        """Return the HTML of a chart for each metric, with its curves of training and validation."""
         by_metric: dict[str, dict[str, Curve]] = {}
         for key, curve in sorted(self._curves.items()):
             by_metric.setdefault(key.rpartition("/")[2].removeprefix("train_"), {})[key] = curve
         charts = [line_chart(curves) for curves in by_metric.values() if max(map(len, curves.values())) > 1]
-        return "".join(charts) or "<p>There are curves from the second validation on.</p>"
+        return "".join(charts) or "<p>A curve needs at least two validations.</p>"
 
 
 def line_chart(curves: Mapping[str, Curve]) -> str:
-    """Return an SVG element with a line for each curve, the axes' limits, and the curves' names and last values."""
+    """Return a chart of up to two curves as an SVG element."""
     points = [(x, y) for curve in curves.values() for x, y in curve if math.isfinite(y)]
     if not points:
         return ""
@@ -185,14 +174,14 @@ def line_chart(curves: Mapping[str, Curve]) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in xy)
         shapes.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='1.8'/>")
         shapes += [f"<circle cx='{x:.1f}' cy='{y:.1f}' r='2.5' fill='{colour}'/>" for x, y in xy[-1:]]
-        name = f"{escape(key)} {metric_text(curve[-1][1])}" if curve else escape(key)
+        name = f"{escape(key)} {curve[-1][1]:.4f}"
         shapes.append(f"<text x='{left + 8 + 200 * index}' y='14' style='fill: {colour}'>{name}</text>")
     return f"<svg width='{WIDTH}' height='{HEIGHT}' role='img'>{''.join(shapes)}</svg>"
 
 
 def _table(metrics: Mapping[str, float]) -> str:
-    cells = ((escape(key), metric_text(value)) for key, value in metrics.items())
-    return f"<table>{''.join(f'<tr><td>{key}</td><td class=number>{text}</td></tr>' for key, text in cells)}</table>"
+    rows = (f"<tr><td>{escape(key)}</td><td class=number>{value:.4f}</td></tr>" for key, value in metrics.items())
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _section(title: str, body: str) -> str:

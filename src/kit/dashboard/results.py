@@ -1,4 +1,4 @@
-"""The report at the end: a table, and `results.json` in the run folder."""
+"""Report the metrics of a run: on the terminal, in `results.json`, and as TensorBoard's text."""
 
 import json
 import math
@@ -22,14 +22,14 @@ def report(
 
     Args:
         metrics: log key to value.
-        figures: `train_seconds`, `images_per_second`, `peak_memory_bytes`, `left_out_images`; those that are known.
+        figures: the known ones of `train_seconds`, `images_per_second`, `peak_memory_bytes` and `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
     width = max((len(escape(key)) for key in metrics), default=0)
     print()
     for key, value in metrics.items():
-        print(f"{escape(key):<{width}}  {metric_text(value)}")
+        print(f"{escape(key):<{width}}  {value:.4f}")
     for note in notes:
         print(note)
     if folder is None:
@@ -41,10 +41,10 @@ def report(
 
 
 def require_measured(metrics: dict[str, float]) -> None:
-    """Check that there is a metric, and that all metrics are finite.
+    """Check that there are metrics, and that all are finite.
 
     Raises:
-        NotMeasured: they are not.
+        NotMeasured: there is no metric, or one is not finite.
     """
     if not metrics:
         raise NotMeasured("nothing was measured: the test steps logged no metric")
@@ -57,36 +57,24 @@ def require_measured(metrics: dict[str, float]) -> None:
         )
 
 
-def show_report(
-    metrics: dict[str, float],
-    figures: dict[str, float],
-    conclusion: str,
-    trainer: L.Trainer,
-    notes: Sequence[str] = (),
+def log_report(
+    metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer, notes: Sequence[str] = ()
 ) -> None:
-    """Write the report to TensorBoard as text, with the verdict first."""
+    """Log the report as text in TensorBoard, with the verdict first."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
-            rows = [f"| {key} | {metric_text(value)} |" for key, value in metrics.items()]
+            rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
             parts = [conclusion.replace("\n", "\n\n"), ", ".join(figure_texts(figures)), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")
 
 
-def metric_text(value: float) -> str:
-    """Return the value of a metric with four decimals."""
-    if math.isnan(value):
-        return "not a number"
-    return f"{value:.4f}" if math.isfinite(value) else "infinite"
-
-
 def figure_texts(figures: dict[str, float]) -> list[str]:
-    """Return the run's figures in words, as `trained in 12.3 s`."""
-    words = {
-        "train_seconds": "trained in {:.1f} s",
-        "images_per_second": "{:,.0f} images/s",
-        "peak_memory_bytes": "peak memory {:,.0f} MB",
+    """Return texts such as `trained in 12.3 s` for the run's figures."""
+    texts = {
+        "train_seconds": ("trained in {:.1f} s", 1),
+        "images_per_second": ("{:,.0f} images/s", 1),
+        "peak_memory_bytes": ("peak memory {:,.0f} MB", 1e-6),
     }
-    scale = {"peak_memory_bytes": 1e-6}
-    return [text.format(figures[key] * scale.get(key, 1)) for key, text in words.items() if key in figures]
+    return [text.format(scale * figures[key]) for key, (text, scale) in texts.items() if key in figures]

@@ -1,4 +1,4 @@
-"""Pictures of samples, as a task draws them."""
+"""Choose samples, predict them, and draw them by the task's `draw`."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
@@ -17,12 +18,12 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import GREY, add_caption, grid
 
-WIDTH = 1600  # the largest width of a picture of several samples, in pixels
-MAX_PIXELS = 1.2e6  # the number of pixels of such a picture, roughly
+MAX_WIDTH = 1600  # pixels, of a picture of several samples
+MAX_PIXELS = 1.2e6  # approximate limit for such a picture
 
 
 class Sample(NamedTuple):
-    """A sample to be drawn.
+    """A sample to draw.
 
     image: uint8 [C H W].
     target, prediction: see `Task.draw`.
@@ -35,8 +36,8 @@ class Sample(NamedTuple):
     caption: str = ""
 
 
-def draw_samples(task: Any, samples: Sequence[Sample], width: int = WIDTH) -> Tensor:
-    """Draw samples in rows, as one picture, uint8 [3 H W], of at most about `MAX_PIXELS`."""
+def draw_samples(task: Any, samples: Sequence[Sample], width: int = MAX_WIDTH) -> Tensor:
+    """Return a picture of samples in rows, uint8 [3 H W]."""
     cells = []
     for image, target, prediction, caption in samples:
         cell = task.draw(image, prediction, target)
@@ -49,7 +50,7 @@ def draw_samples(task: Any, samples: Sequence[Sample], width: int = WIDTH) -> Te
 
 
 def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[Sample]:
-    """Return the first samples of a normalised batch."""
+    """Return the first samples of a normalised batch, at most `max_count`."""
     images = data.preprocessing.pixels(batch.images[:max_count].detach()).cpu()
     targets = move_data_to_device(batch.targets[:max_count], "cpu")
     return [Sample(image, target) for image, target in zip(images, targets, strict=True)]
@@ -58,7 +59,7 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
 def worst_samples(
     trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int, split: str = "val"
 ) -> list[Sample]:
-    """Return the worst samples of `task.measured`, the worst first, with files and badness as captions."""
+    """Return the worst samples of the evaluation `task.measured`, worst first, with file and badness as caption."""
     badness = task.measured.badness() if task.measured else None
     if not badness:
         return []
@@ -73,7 +74,7 @@ def worst_samples(
 def predict_samples(
     trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val"
 ) -> list[Sample]:
-    """Return samples of a split with the task's predictions. This draws no random numbers.
+    """Return samples of a split with the task's predictions, and leave the random state untouched.
 
     The module must be in evaluation mode.
     """
@@ -90,6 +91,16 @@ def predict_samples(
     return samples
 
 
+def fixed_samples(trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
+    """Return evenly spaced validation samples with predictions, the same ones in every call."""
+    return predict_samples(trainer, task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
+
+
+def has_whole_net(trainer: L.Trainer) -> bool:
+    """Return whether each process has the whole net, so that one process can run it alone."""
+    return isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+
+
 def evenly_spaced(count: int, max_count: int) -> list[int]:
-    """Return at most `max_count` of the numbers from 0 to `count - 1`."""
+    """Return at most `max_count` evenly spaced indices from 0 to `count - 1`."""
     return np.linspace(0, count - 1, min(count, max_count)).round().astype(int).tolist()

@@ -1,4 +1,4 @@
-"""The logger that writes what TensorBoard shows, and the callback that logs settings and best metrics of a run."""
+"""TensorBoard's logger, and a callback that logs the settings and the best metrics of a run."""
 
 import functools
 import io
@@ -21,13 +21,13 @@ from torch.utils.tensorboard.summary import hparams
 
 from kit.safeguards.checkpoints import monitored_metrics
 
-QUALITY = 88  # of photographs as JPEG
+JPEG_QUALITY = 88
 IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
-THRESHOLDS = 101  # of a curve of precision and recall
+THRESHOLDS = 101  # points of a precision-recall curve
 
 
-def _surviving_full_disk(method: Callable[..., None]) -> Callable[..., None]:
-    """Let a method write in the first process only. If it cannot write to the disk, warn, and let the run go on."""
+def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
+    """Make a method run only in the first process, and only warn if the disk is full."""
 
     @rank_zero_only
     @functools.wraps(method)
@@ -46,58 +46,58 @@ def _surviving_full_disk(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's logger, without `hparams.yaml`, since `config.yaml` has the same values. A full disk ends no run.
+    """Lightning's logger, but a full disk only causes a warning, and `config.yaml` replaces `hparams.yaml`.
 
     Args:
-        save_dir: the folder of the event files; by default that of the run.
+        save_dir: the folder of the event files; by default the run's folder.
     """
 
     def __init__(self, save_dir: str | Path = ".") -> None:
         super().__init__(str(save_dir), name="", version="", default_hp_metric=False)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         super().log_metrics(metrics, step)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """Log a row of the tab HParams: `optimizer`, the name of a class, and its arguments as `optimizer/lr`.
+        """Log a row of the tab HParams: `optimizer`, the name of a class, `optimizer/lr`, its argument, and so on.
 
-        Lightning would also log the columns of the table. TensorBoard would use those of the first run for all runs,
-        and not show the metrics of other tasks. Without them, it shows the columns of all runs.
+        Lightning would also log a list of columns. TensorBoard uses the list of the first run for all runs, and so
+        hides the metrics of other tasks. Without a list, it shows the columns of all runs.
         """
-        values = dict(flattened(vars(params) if isinstance(params, Namespace) else params))
+        values = dict(flatten(vars(params) if isinstance(params, Namespace) else params))
         for summary in hparams(values, metrics or {})[1:]:
             self._add_summary(summary, step)
         if metrics:
             super().log_metrics(metrics, step)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Log Markdown. Links, pictures and HTML are escaped, since names of classes and files may contain them."""
+        """Log Markdown. Links, pictures and HTML, which names of classes and files may contain, are escaped."""
         escaped = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
         self.experiment.add_text(tag, escaped, step)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_layout(self, layout: dict[str, Any]) -> None:
         """Log the layout of the tab Custom scalars, see `SummaryWriter.add_custom_scalars`."""
         self.experiment.add_custom_scalars(layout)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> None:
-        """Log a picture, see `encoded`."""
+        """Log a picture, see `encode`."""
         picture = Summary.Image(height=image.shape[1], width=image.shape[2], colorspace=3)
-        picture.encoded_image_string = encoded(image, photograph)
+        picture.encoded_image_string = encode(image, photograph)
         self._add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def log_precision_recall(self, tag: str, curve: Tensor, positives: int, step: int) -> None:
         """Log precision and recall at evenly spaced thresholds of the score.
 
         Args:
-            curve: Float[3 R], scores, precisions and recalls; recalls rise from 0, and precision is 0 for those that
-                are not reached.
-            positives: the number of objects to be found.
+            curve: Float[3 R]: scores, precisions and recalls. Recalls rise from 0; a recall that is not reached has
+                precision 0.
+            positives: the number of annotated objects.
         """
         scores, precisions, recalls = curve
         thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=scores.dtype)
@@ -108,11 +108,11 @@ class TensorBoard(TensorBoardLogger):
         values = true, false, torch.zeros(THRESHOLDS), positives - true, precision, recall
         self.experiment.add_pr_curve_raw(tag, *(value.numpy() for value in values), step, THRESHOLDS)
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def save(self) -> None:
         self.experiment.flush()
 
-    @_surviving_full_disk
+    @_warn_on_full_disk
     def finalize(self, status: str) -> None:
         super().finalize(status)
 
@@ -121,12 +121,12 @@ class TensorBoard(TensorBoardLogger):
 
 
 class Hyperparameters(L.Callback):
-    """Log a row of the tab HParams at the first validation, and the metrics that judge the run whenever they improve.
+    """Log a row of the tab HParams at the first validation, and monitored metrics whenever they improve.
 
     The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
 
     Args:
-        ignore: more arguments to leave out, such as those that the data set.
+        ignore: arguments to leave out in addition to `IGNORED`.
     """
 
     def __init__(self, ignore: Collection[str] = ()) -> None:
@@ -163,21 +163,21 @@ class Hyperparameters(L.Callback):
         return {key: value for key, value in settings.items() if key not in self.ignored and key[0] != "_"}
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested values with names such as `optimizer/lr`. A class path becomes the name of its class."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested values with names such as `optimizer/lr`, and a class path as the name of its class."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             if "class_path" in value:
                 yield name, value["class_path"].rsplit(".", 1)[-1]
                 value = value.get("init_args") or {}
-            yield from flattened(value, f"{name}/")
+            yield from flatten(value, f"{name}/")
         elif value is not None:
             yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def encoded(image: Tensor, photograph: bool = False) -> bytes:
-    """Return a picture, uint8 [3 H W], as a PNG, or as a JPEG, which is smaller, if it shows photographs."""
+def encode(image: Tensor, photograph: bool = False) -> bytes:
+    """Encode a picture, uint8 [3 H W], as PNG, or as JPEG, which is smaller, if it shows photographs."""
     buffer, pixels = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pixels.save(buffer, "JPEG" if photograph else "PNG", quality=QUALITY, subsampling=0)
+    pixels.save(buffer, "JPEG" if photograph else "PNG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()

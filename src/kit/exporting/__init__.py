@@ -1,7 +1,7 @@
 """Export a trained model to an ONNX file that other programs read without this project and without PyTorch.
 
-Read in this order: `kit.task.ExportedModule` is what a task provides; `graph` writes preprocessing and net as one ONNX
-file, and runs it; `agreement` compares a file's outputs with PyTorch's; `command` is the verb `export`.
+Read in this order: `kit.task.ExportedModule` is the module that a task provides; `graph` writes preprocessing and net
+as one ONNX file, and runs it; `agreement` compares a file's outputs with PyTorch's; `command` is the verb `export`.
 """
 
 from kit.exporting.command import export

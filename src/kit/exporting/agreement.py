@@ -23,15 +23,15 @@ from kit.ground.errors import UserError, one_line
 from kit.prediction import Predictor
 from kit.task import ExportedModule
 
-BATCH = 3  # a net that was recorded with one number of images may not accept another
-NOISE_TIMES = (1, 2, 3)
+BATCH = 3  # images in a batch, unlike the 2 images of tracing: the graph must accept any number
+NOISE_SCALES = (1, 2, 3)  # multiples of the size of the net's input
 
 
 class Case(NamedTuple):
-    """An input of a file, and the output to expect.
+    """The inputs for one image, and its expected output.
 
-    inputs: the file's inputs for one image, each with a batch dimension.
-    expected: computes PyTorch's output.
+    inputs: the inputs of the exported file, each with a batch dimension of 1.
+    expected: a function that returns PyTorch's output.
     """
 
     inputs: tuple[Tensor, ...]
@@ -39,11 +39,11 @@ class Case(NamedTuple):
 
 
 class Cases(NamedTuple):
-    """Inputs that a file is tried on.
+    """The cases on which an exported file is compared with PyTorch.
 
     single: cases that are run one by one.
     batch: cases that are run as one batch.
-    description: what they are, as `12 images of test`.
+    description: a text such as `12 images of test`.
     """
 
     single: list[Case]
@@ -54,7 +54,7 @@ class Cases(NamedTuple):
 def read_images(
     file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
 ) -> tuple[list[Tensor], str]:
-    """Return up to `count` images of the test split (or val), evenly spaced, uint8 [C H W] of their original size.
+    """Return up to `count` evenly spaced images of the test split (or val), uint8 [C H W], at their original size.
 
     If the data or one of these images cannot be read, return noise, and print a warning.
 
@@ -63,14 +63,14 @@ def read_images(
         trusted: see `checkpoint.load`.
 
     Returns:
-        the images, and a description of them, as `12 images of test`
+        the images, and a description such as `12 images of test`
     """
     try:
-        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # it may name any file
-            raise UserError(f"{file} lies in no run's folder: only a run's data are read")
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # another file's config may name any data
+            raise UserError(f"{file} is not in a run's folder, and only a run's data are read")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # training and `check` have shown them
-            data = _data(file, trusted)
+            warnings.simplefilter("ignore")  # training and `check` have printed them
+            data = _load_data(file, trusted)
         samples = data.samples.get(data.evaluated_split)
         if not samples:
             raise UserError("neither test nor val has an image")
@@ -78,43 +78,42 @@ def read_images(
         images = [_original_image(data, samples, index, preprocessing) for index in indices]
     except (UserError, OSError) as error:  # the data may be gone, or on another machine
         why = one_line(error)
-        print(f"warning: tried on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
-        return noise(preprocessing), f"{len(NOISE_TIMES)} images of noise"
+        print(f"warning: compared on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
+        return noise(preprocessing), f"{len(NOISE_SCALES)} images of noise"
     return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated_split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
-    """Return smooth noise, which resembles photographs.
+    """Return images of smooth noise, which resembles photographs, uint8 [C H W], in the sizes of `NOISE_SCALES`.
 
-    Its sizes are once, twice and three times the size of the net's input. When it is reduced by these factors, no pixel
-    is near a half, where libraries round differently.
+    Resized from these scales, no pixel is near a half, where libraries round differently.
     """
     generator = torch.Generator().manual_seed(0)
     size = preprocessing.size or (96, 128)
     images = []
-    for times in NOISE_TIMES:
-        height, width = times * size[0], times * size[1]
+    for scale in NOISE_SCALES:
+        height, width = scale * size[0], scale * size[1]
         coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
         smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0]
         images.append((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
     return images
 
 
-def _data(file: Path, trusted: Sequence[str]) -> Any:
+def _load_data(file: Path, trusted: Sequence[str]) -> Any:
     content, parts = checkpoint.load(file, trusted)
     with checkpoint.one_line_errors(file, "names data that cannot be opened"):
         data = build(L.LightningDataModule, "data", parts["data"])
     if not isinstance(data, ImageDataModule):
-        raise UserError(f"{type(data).__name__} is no ImageDataModule")
+        raise UserError(f"{type(data).__name__} is not an ImageDataModule")
     data.load_state_dict(content[type(data).__qualname__])
     data.cache = "none"  # only a few images are read
-    data.left_out = {split: {} for split in SPLITS}  # so that not every file is decoded
+    data.left_out = {split: {} for split in SPLITS}  # setup would decode all files to find broken ones
     data.setup("test")
     return data
 
 
 def _original_image(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor:
-    """Return a sample's image, decoded from its file; without a file, return it as the net gets it."""
+    """Return a sample's image in its original size, or in the net's input size if it is not in a file."""
     file = samples.file(index)
     if file is not None and Path(file).is_file():
         return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
@@ -125,8 +124,8 @@ def _original_image(data: Any, samples: Samples, index: int, preprocessing: Prep
 def image_cases(model: Predictor, images: Sequence[Tensor], description: str = "") -> Cases:
     """Return cases for images, uint8 [C H W], of any size."""
     single, batch = (
-        [Case((as_input(image),), partial(predict_image, model, image)) for image in chosen]
-        for chosen in (images, [images[0], images[0].flip(2), images[0].flip(1)])  # a batch needs images of one size
+        [Case((as_input(image),), partial(predict_image, model, image)) for image in group]
+        for group in (images, [images[0], images[0].flip(2), images[0].flip(1)])  # a batch needs images of one size
     )
     return Cases(single, batch, description)
 
@@ -150,19 +149,18 @@ def as_input(image: Tensor) -> Tensor:
 
 
 def compare(run: Run, exported: ExportedModule, cases: Cases) -> tuple[float, int]:
-    """Compare a file's outputs with PyTorch's, for one image at a time and, if the file takes several, for a batch.
+    """Compare a file's outputs with PyTorch's: image by image, and also for a batch if the file takes batches.
 
     Returns:
-        the largest difference on any image, as the task measures it, and the number of objects that the task counts
-        (see `ExportedModule.counted`)
+        the largest `ExportedModule.difference` on any image, and the number of objects, see `ExportedModule.counted`
     """
     differences, counts = [], []
     for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:
         outputs = run(*(torch.cat(tensors) for tensors in zip(*(case.inputs for case in batch), strict=True)))
         for index, case in enumerate(batch):
             predicted = case.expected()
-            of_case = outputs if exported.one_at_a_time else {name: rows[index] for name, rows in outputs.items()}
-            difference = exported.difference(of_case, predicted)
+            output = outputs if exported.one_at_a_time else {name: rows[index] for name, rows in outputs.items()}
+            difference = exported.difference(output, predicted)
             differences.append(math.inf if math.isnan(difference) else difference)
             counts.append(exported.count(predicted))
     return max(differences), sum(counts[: len(cases.single)])

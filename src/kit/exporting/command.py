@@ -1,4 +1,4 @@
-"""The verb `export`: write an ONNX file, try it on real images, and keep it only if it agrees with PyTorch."""
+"""The verb `export`: write an ONNX file, compare it with PyTorch on images, and keep it only if both agree."""
 
 import json
 from dataclasses import asdict
@@ -18,11 +18,11 @@ from kit.task import ExportedModule
 
 PACKAGES = ("onnx", "onnxruntime")
 FAILED = "cannot be exported as ONNX"
-IMAGES = 16  # the number of images that a file is tried on, or generates
+NUM_IMAGES = 16  # the number of images in the comparison with PyTorch
 
 
-class Disagrees(UserError):
-    """The outputs of a file differ from PyTorch's."""
+class Disagreement(UserError):
+    """The outputs of an exported file differ from PyTorch's."""
 
     exit_code = 1
 
@@ -31,7 +31,7 @@ def export(args: list[str]) -> None:
     """Write a run's best checkpoint as an ONNX file, by default RUN/exports/model.onnx.
 
     Raises:
-        Disagrees: the file's outputs differ from PyTorch's. The file is removed.
+        Disagreement: the file's outputs differ from PyTorch's. The file is removed.
         UserError: ONNX does not support this net, or packages are not installed.
     """
     usage = f"{app.command('export')} RUN_OR_CHECKPOINT [--out FILE] [--trust PACKAGE]"
@@ -57,24 +57,24 @@ def export(args: list[str]) -> None:
         exported = model.task.exported()
     model = reference_model(model, exported)
     if model.takes_images:
-        images = agreement.read_images(source, model.preprocessing, IMAGES, chosen.trust)
+        images = agreement.read_images(source, model.preprocessing, NUM_IMAGES, chosen.trust)
         cases = agreement.image_cases(model, *images)
     else:
-        cases = agreement.generation_cases(model, exported, IMAGES)
+        cases = agreement.generation_cases(model, exported, NUM_IMAGES)
     try:
         with replacing(out) as part:
             # The exporter and onnxruntime may raise any exception.
             with checkpoint.one_line_errors(source, FAILED):
                 write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-                run = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
-            summary = _compare(run, exported, cases)
+                run_onnx = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
+            summary = _compare(run_onnx, exported, cases)
     except OSError as error:
         raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
 
 
 def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
-    """Return the model that an exported file is compared with: a copy without what the file leaves out, if anything."""
+    """Return the model to compare an exported file with: `Task.plain()` if the file leaves steps out."""
     return Predictor(model.task.plain(), model.preprocessing) if exported.left_out else model
 
 
@@ -85,18 +85,18 @@ def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 
-def _compare(run: Run, exported: ExportedModule, cases: agreement.Cases) -> str:
+def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) -> str:
     """Compare a file's outputs with PyTorch's, and return a summary.
 
     Raises:
-        Disagrees: the outputs differ by more than the task allows.
+        Disagreement: the outputs differ by more than the task allows.
     """
-    largest, count = agreement.compare(run, exported, cases)
+    largest, count = agreement.compare(run_onnx, exported, cases)
     objects = f"{count:,} {exported.counted} in " if exported.counted else ""
     details = f"{exported.measured} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
     if largest > exported.tolerance:
-        raise Disagrees(f"the file does not agree with PyTorch and is removed: {details}")
+        raise Disagreement(f"the file does not agree with PyTorch and is removed: {details}")
     nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
     summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {nothing}"
-    return summary + (f"\nleft out, there and here: {exported.left_out}" if exported.left_out else "")
+    return summary + (f"\nleft out of the file and this comparison: {exported.left_out}" if exported.left_out else "")

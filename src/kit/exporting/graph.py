@@ -1,6 +1,6 @@
 """Write preprocessing and net as one ONNX graph, for images of any size, and run such a file.
 
-`Fit` and `Pool` are operations that torch's ONNX exporter lacks.
+`ResizeAndPad` and `MatrixPool` replace operations that torch's ONNX exporter does not support.
 """
 
 import warnings
@@ -18,20 +18,20 @@ from kit.data import Preprocessing
 from kit.data.decode import PADDING, pad, resize
 from kit.task import ExportedModule
 
-OPSET = 18  # of ONNX, the first whose `Resize` has antialiasing
-Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its outputs by name
-Size = tuple[Any, Any]  # height and width: numbers, or tensors without dimensions while torch records
+OPSET = 18  # ONNX's first operator set whose `Resize` has antialiasing
+Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its named outputs
+Size = tuple[Any, Any]  # height and width: integers, or scalar tensors during tracing
 
 
 def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[str, str], file: Path) -> None:
     """Write a task's `exported()` as ONNX, with its preprocessing.
 
-    torch records it by tracing, since torch.export does not take torchvision's detectors.
+    The module is traced, since torch.export does not support torchvision's detectors.
     """
     import onnx
 
     module, inputs, example = _make_graph(preprocessing, exported)
-    axes = {name: dict(axes) for name, axes in {**inputs, **exported.outputs}.items() if axes}
+    axes = {name: dict(dims) for name, dims in {**inputs, **exported.outputs}.items() if dims}
     names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
     module = replace_pools(deepcopy(module).eval())
     with warnings.catch_warnings(), torch.no_grad():
@@ -48,7 +48,7 @@ def open_onnx(file: Path) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait busily would take the cores from PyTorch, which computes in turns with the file.
+    # Waiting threads must not spin: PyTorch needs the cores between two runs of the file.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -66,17 +66,16 @@ def open_onnx(file: Path) -> Run:
 def _make_graph(
     preprocessing: Preprocessing, exported: ExportedModule
 ) -> tuple[nn.Module, Mapping[str, Any], tuple[Tensor, ...]]:
-    """Return what to record for a task's `exported()`.
+    """Return the module to trace for a task's `exported()`, and its inputs.
 
     Returns:
-        the module; the names of its inputs and of their dynamic dimensions by index; and an example of the inputs,
-        which are images, or those of `exported` if the task generates images
+        the module; input names with the names of their dynamic dimensions by index; example inputs for two images
     """
     if exported.inputs:
         return exported, exported.inputs, exported.example(preprocessing, 2)
     batch = {} if exported.one_at_a_time else {0: "batch"}
     height, width = preprocessing.size or (131, 197)
-    # A size that no net's stride divides.
+    # For usual input sizes, no stride of a net divides these sides.
     shape = (1 if exported.one_at_a_time else 2, height + 13, width + 29, preprocessing.channels)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Graph(preprocessing, exported), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
@@ -88,15 +87,15 @@ class Graph(nn.Module):
     Channels are last, as in the arrays of PIL and OpenCV: `np.asarray(image)[None]` is an input.
 
     Args:
-        preprocessing: that of the model; it is done as in `Preprocessing.read`.
-        exported: what the task's `exported()` returns.
+        preprocessing: the model's preprocessing, see `Preprocessing.read`.
+        exported: the result of the task's `exported()`.
     """
 
     def __init__(self, preprocessing: Preprocessing, exported: ExportedModule) -> None:
         super().__init__()
         self.canvas: tuple[int, int] | None = preprocessing.size
         self.keep_aspect = preprocessing.keep_aspect
-        self.answer = exported  # the names of weights in exported files begin with this name
+        self.exported = exported
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
 
@@ -106,23 +105,23 @@ class Graph(nn.Module):
         area = size
         if self.canvas is not None:
             area = fitted_area(size, self.canvas) if self.keep_aspect else self.canvas
-            pixels = Fit.apply(pixels, torch.stack([torch.as_tensor(side) for side in area]), self.canvas)
-        return self.answer(pixels.float() * self.scale + self.shift, size, area)
+            pixels = ResizeAndPad.apply(pixels, torch.stack([torch.as_tensor(side) for side in area]), self.canvas)
+        return self.exported(pixels.float() * self.scale + self.shift, size, area)
 
 
 def fitted_area(inner: Size, outer: tuple[int, int]) -> Size:
-    """Do the same as `kit.data.decode.fitted_size`, for an `inner` that is known only when the graph runs."""
+    """Do the same as `kit.data.decode.fitted_size`, in operations that can be traced."""
     sides = torch.stack([torch.as_tensor(side).double() for side in inner])
     factor = (torch.tensor(outer, dtype=torch.double) / sides).min()
     area = (sides * factor).round().clamp(min=1).long()
     return area[0], area[1]
 
 
-class Fit(torch.autograd.Function):
+class ResizeAndPad(torch.autograd.Function):
     """Resize uint8 [B C H W] to `area`, Long[2], and pad it at the right and bottom to uint8 [B C canvas].
 
-    ONNX's antialiased `Resize` (since opset 18), on uint8 and with `exclude_outside`, uses PIL's method, as torch does.
-    The pixels of onnxruntime differ by at most 2, where halves are rounded.
+    ONNX's antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime
+    changes pixels by at most 2.
     """
 
     @staticmethod
@@ -142,10 +141,11 @@ class Fit(torch.autograd.Function):
         return g.op("Pad", resized, padding, constant(PADDING, torch.uint8))
 
 
-class Pool(nn.AdaptiveAvgPool2d):
-    """The same pooling as products with matrices, as the exporter supports only sizes that divide the input's.
+class MatrixPool(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling by matrix products.
 
-    The matrices are for the size of the input at the time of recording.
+    The exporter supports only output sizes that divide the input size. A traced graph keeps the matrices of its
+    example's input size.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -155,13 +155,13 @@ class Pool(nn.AdaptiveAvgPool2d):
 
 
 def replace_pools(net: nn.Module) -> nn.Module:
-    """Replace each `nn.AdaptiveAvgPool2d` with more than one output value in the net by `Pool`, and return the net."""
+    """Replace each `nn.AdaptiveAvgPool2d` with more than one output value by `MatrixPool`, and return the net."""
     for name, module in list(net.named_modules()):
         if isinstance(module, nn.AdaptiveAvgPool2d) and _pair(module.output_size) != (1, 1):
-            net.set_submodule(name, Pool(module.output_size))
+            net.set_submodule(name, MatrixPool(module.output_size))
     return net
 
 
 def _mean_matrix(side: int, size: int) -> Tensor:
-    """Return the matrix that pools `side` values to `size` means, Float[size side]."""
+    """Return the matrix, Float[size side], that pools `side` values to `size` means."""
     return F.adaptive_avg_pool1d(torch.eye(side)[None], size)[0].T

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
-from kit.config.arguments import option_value, split_option, split_words
+from kit.config.arguments import extract_option, option_value, split_words
 from kit.config.parser import PlainParser
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
@@ -24,17 +24,18 @@ from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-MAX_PRINTED = 10  # the number of broken images that are printed; the file has all
-SECONDS_BETWEEN_LINES = 10  # of the progress, if it is not shown on a terminal
+MAX_PRINTED = 10  # broken images that are printed; the file lists all
+SECONDS_BETWEEN_LINES = 10  # between progress lines in a log or a pipe
 
 
 class Predictions(Protocol):
-    """The class `Predictions` of a task, which writes results into a folder. Its other arguments become options.
+    """The interface of the class `Predictions` of a task, which writes results into a folder.
 
-    If the task generates images (it has no `predict`), the class has one method instead of `picture`, `add` and
-    `finish`: `make(model, batch_size)` writes all results with a `Predictor`, and returns what `finish` returns.
+    Further arguments of a class become options. If the task generates images, the class has the method
+    `make(model, batch_size)` instead of `picture`, `add` and `finish`: it generates and writes all results with a
+    `Predictor`, and returns their paths.
 
-    FOLDERS: the folders in the folder of the results that have a file for each image.
+    FOLDERS: the names of subfolders with a file for each image.
     """
 
     FOLDERS: ClassVar[tuple[str, ...]]
@@ -42,7 +43,7 @@ class Predictions(Protocol):
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
     def picture(self, file: Path, name: str, prediction: Any) -> None:
-        """Write the files of one image, named by `name`. Several threads call this.
+        """Write the files of one image, named by `name`. Several threads call this at the same time.
 
         Raises:
             BrokenFiles: the image cannot be read.
@@ -50,10 +51,10 @@ class Predictions(Protocol):
         """
 
     def add(self, file: Path, name: str, prediction: Any) -> None:
-        """Write the result of one image to a file for all images. This is called in the order of the images."""
+        """Add one image to the file with the results of all images. This is called in the order of the images."""
 
     def finish(self) -> list[Path]:
-        """Complete that file, and return all files and folders of results."""
+        """Complete that file, and return the paths of all results."""
 
 
 def predict(args: list[str]) -> None:
@@ -70,15 +71,15 @@ def predict(args: list[str]) -> None:
         print(f"usage: {usage}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
         return
     source = checkpoint.find(words[0])
-    model = load(source, option_value(options, "--device"), split_option(options, "--trust")[0])
+    model = load(source, option_value(options, "--device"), extract_option(options, "--trust")[0])
     kind = as_task(model.task).Predictions
     if kind is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
     description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
     parser = PlainParser(usage=usage, description=description)
-    out, device = "folder of the results; RUN/predictions by default", "cpu, cuda or mps; cuda if there is one"
+    out, device = "folder for results; RUN/predictions by default", "cpu, cuda or mps; by default cuda if available"
     parser.add_argument("--out", type=str | None, default=None, help=out)
-    parser.add_argument("--batch_size", type=int, default=32, help="number of images that the net gets at a time")
+    parser.add_argument("--batch_size", type=int, default=32, help="number of images in a batch")
     parser.add_argument("--device", type=str | None, default=None, help=device)
     parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
     names = parser.add_class_arguments(kind, skip={"folder", "class_names"})
@@ -111,9 +112,9 @@ def predict(args: list[str]) -> None:
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
     broken: list[tuple[Path, str]] = []
 
-    def draw(work: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
-        """Return the name, file and prediction of an image, and why it could not be read or drawn, or ""."""
-        name, (file, prediction) = work
+    def write_files(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
+        """Write an image's files. Return its name, file, prediction, and the reason if that failed, or ""."""
+        name, (file, prediction) = item
         reason = ""
         try:
             if isinstance(prediction, UserError):
@@ -125,14 +126,14 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
             # PIL's own errors have no number. Most others, such as a full disk, would occur for every image.
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
-            reason = f"it has no picture: {one_line(error)}"
+            reason = f"its picture cannot be drawn: {one_line(error)}"
         return name, file, prediction, reason
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
-    drawn = map_in_threads(draw, stream, per_task=4, max_tasks=8)
+    done = map_in_threads(write_files, stream, per_task=4, max_tasks=8)
     interval = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
-    for name, file, prediction, reason in tqdm(drawn, total=len(files), unit=" images", dynamic_ncols=True, **interval):
+    for name, file, prediction, reason in tqdm(done, total=len(files), unit=" images", dynamic_ncols=True, **interval):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
         if not isinstance(prediction, UserError):
@@ -148,4 +149,4 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     for file, reason in broken[:MAX_PRINTED]:
         print(escape(f"{file}: {reason}"), file=sys.stderr)
     count = f"{len(broken):,} of {len(files):,} images"
-    raise BrokenFiles(f"{count} could not be read or drawn; {table} has them all, with the reasons")
+    raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them with the reasons")

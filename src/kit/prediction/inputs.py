@@ -11,14 +11,14 @@ from kit.ground.errors import UserError
 
 
 def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path]:
-    """Return the images that words of a command line name, each once.
+    """Return the images that the words of a command line name, without duplicates.
 
     Args:
-        words: files, folders (with the folders in them) and patterns such as `'photos/**/*.jpg'`.
-        results: folders of results. Images in them are left out, so that results are not used as images.
+        words: files, folders (searched recursively) and patterns such as `'photos/**/*.jpg'`.
+        results: folders that the command writes to. Images in them are left out.
 
     Raises:
-        UserError: a word names no file, or all files are results.
+        UserError: a word names no image, or all images are in `results`.
     """
     by_path: dict[Path, Path] = {}
     for word in words:
@@ -30,31 +30,31 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         else:
             files = sorted(path for path in map(Path, glob.glob(word, recursive=True)) if path.is_file())  # noqa: PTH207
         if not files:
-            what = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
-            raise UserError(f"{word}: {what}")
+            reason = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
+            raise UserError(f"{word}: {reason}")
         for file in files:
             by_path.setdefault(_absolute(file), file)
     folders = [folder.resolve() for folder in results if folder.is_dir()]
     others = [file for path, file in by_path.items() if not any(folder in path.resolve().parents for folder in folders)]
     if not others:
-        raise UserError(f"{' '.join(words)} lies where results are written; give another folder with --out")
+        raise UserError(f"{' '.join(words)} is in the folder for results; choose another folder with --out")
     return others
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """Return a unique name for each file's results: its path below the folder that all files share.
+    """Return a unique name for each file's results: its path relative to the common folder of all files.
 
-    The extension is left out if the name is unique without it. No name is absolute or has `..`, so that none leads out
-    of the folder that it is used in.
+    The extension is left out if the name is unique without it. No name is absolute or contains `..`, so results stay in
+    the folder for results.
     """
     full = [_absolute(file) for file in files]
     common = Path(os.path.commonpath([file.parent for file in full]))
     paths = [file.relative_to(common).as_posix() for file in full]
     stems = [str(Path(name).with_suffix("").as_posix()) for name in paths]
-    counts = Counter([*stems, *paths])  # with the paths, since `a.png.bmp` may not become `a.png` if that exists
+    counts = Counter([*stems, *paths])  # `a.png.bmp` without its extension is `a.png`, which may also exist
     return [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
 
 
 def _absolute(file: Path) -> Path:
-    """Return an absolute path without `..`. Behind a link, only the file system can resolve `..`."""
+    """Return an absolute path without `..`. Links are resolved only if `..` may follow one."""
     return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()

@@ -21,9 +21,9 @@ from kit.ground.threads import available_cores, map_in_threads
 from kit.task import as_task
 
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-BYTES_AHEAD = 256 << 20  # of pixels that are decoded while the net computes, if these are two batches or more
-BYTES_OF_UNRESIZED = 12 << 20  # assumed for an image that is not resized
-CHUNK = 8  # the largest number of images that a thread decodes at a time
+MAX_BYTES_AHEAD = 256 << 20  # pixels that are decoded in advance; two batches may take more
+UNRESIZED_BYTES = 12 << 20  # assumed for an image that is not resized
+MAX_CHUNK = 8  # images that a thread decodes at a time
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
@@ -31,7 +31,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
 
     Args:
         device: `cpu`, `cuda` or `mps`; by default a CUDA GPU if there is one.
-        trust: packages of others whose classes the checkpoint may name.
+        trust: further packages whose classes the checkpoint may name.
 
     Raises:
         UserError: there is no such run, or the checkpoint is damaged, names something that is not trusted, or has no
@@ -56,7 +56,7 @@ class Predictor:
     """A trained model with its preprocessing.
 
     task: the LightningModule, in evaluation mode.
-    preprocessing: what is done to an image before the net gets it.
+    preprocessing: the steps between an image and the net's input.
     """
 
     def __init__(self, task: L.LightningModule, preprocessing: Preprocessing) -> None:
@@ -69,15 +69,15 @@ class Predictor:
 
     @property
     def takes_images(self) -> bool:
-        """Whether the task predicts something of images; otherwise it generates images."""
+        """Whether the task predicts from images. Otherwise it generates images."""
         return as_task(self.task).has("predict")
 
     def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Any]:
-        """Return the prediction for each image, in their order.
+        """Return a prediction for each image, in order.
 
         Args:
             images: files, PIL images of any mode, or tensors uint8 [C H W], all of any size.
-            batch_size: the number of images that the net gets at a time.
+            batch_size: the number of images in a batch.
 
         Raises:
             UserError: an image cannot be read.
@@ -98,22 +98,22 @@ class Predictor:
         """
         if not self.takes_images:
             raise UserError(f"{type(self.task).__name__} takes no images: it has no method `predict`")
-        size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
-        outcomes = map_in_threads(self._read, images, *self._ahead(size))
-        while batch := list(islice(outcomes, size)):
-            read = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
-            pixels, sizes = [pixels for pixels, _ in read], [size for _, size in read]
-            predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if read else [])
+        batch_size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
+        outcomes = map_in_threads(self._read, images, *self._ahead(batch_size))
+        while batch := list(islice(outcomes, batch_size)):
+            decoded = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
+            pixels, sizes = [pixels for pixels, _ in decoded], [size for _, size in decoded]
+            predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if decoded else [])
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 
     def _ahead(self, batch_size: int) -> tuple[int, int]:
         """Return how many images a thread decodes at a time, and how many such chunks are decoded in advance."""
         preprocessing, workers = self.preprocessing, available_cores() + 2
-        resized = preprocessing.channels * math.prod(preprocessing.size or ())
-        affordable = BYTES_AHEAD // (resized if preprocessing.size else BYTES_OF_UNRESIZED)
-        chunk = max(1, min(CHUNK, batch_size, affordable // workers))
-        return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, affordable)) / chunk)
+        image_bytes = preprocessing.channels * math.prod(preprocessing.size or ())
+        max_images = MAX_BYTES_AHEAD // (image_bytes if preprocessing.size else UNRESIZED_BYTES)
+        chunk = max(1, min(MAX_CHUNK, batch_size, max_images // workers))
+        return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, max_images)) / chunk)
 
     def _read(self, image: ImageLike) -> tuple[ImageLike, tuple[Tensor, tuple[int, int]] | UserError]:
         try:
@@ -122,12 +122,10 @@ class Predictor:
             return image, error
 
     def predict_pixels(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Return the predictions for images that `Preprocessing.read` has read.
-
-        If the device has too little memory, the batch is halved.
+        """Return the predictions for a batch. If it does not fit into memory, it is halved.
 
         Args:
-            pixels: uint8 [B C H W].
+            pixels: uint8 [B C H W], from `Preprocessing.read`.
             sizes: the original height and width of each image.
 
         Raises:

@@ -93,4 +93,4 @@ def test_export_of_a_run_compares_its_images(fit, image_folder, repository, caps
     export([str(run)])
     said = capsys.readouterr()
     assert "on 3 images of noise\n" in said.out
-    assert said.err.startswith("warning: tried on noise, since the run's data cannot be read (")
+    assert said.err.startswith("warning: compared on noise, since the run's data cannot be read (")

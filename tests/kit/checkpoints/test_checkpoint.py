@@ -64,7 +64,7 @@ def test_truncated_checkpoint_is_refused():
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, {"hyper_parameters": {"lr": 1}}, {"hyper_parameters": None}])
 def test_checkpoint_without_class_path_is_refused(content):
-    with pytest.raises(UserError, match="does not say of which LightningModule it is"):
+    with pytest.raises(UserError, match="does not name its LightningModule"):
         checkpoint.load(saved("other.ckpt", **content))
 
 

@@ -432,7 +432,7 @@ def test_save_dir_of_loggers(words, folder):
     """The classes are not called, so wandb and mlflow need not be installed."""
     parser = Parser()
     parser.add_lightning_class_args(L.Trainer, "trainer")
-    config = cli.logging_into(Path("run"), parser.read(words))
+    config = cli.set_log_folder(Path("run"), parser.read(words))
     assert config.trainer.logger.init_args.save_dir == folder
 
 
@@ -441,7 +441,7 @@ def test_checkpoint_on_exception_is_refused():
         fit("--trainer.callbacks+=OnExceptionCheckpoint", "--trainer.callbacks.dirpath", "failed")
 
 
-def test_weights_file_may_move_but_not_the_net_change():
+def test_weights_path_may_change_but_not_the_net():
     before = {"model.init_args.net.init_args.weights": "old.pth", "model.init_args.net.class_path": "One"}
     moved, other = ({**before, key: "another"} for key in before)
     assert restarting.refuse_another_config(Namespace(**before), Namespace(**moved), force=False) is False

@@ -42,7 +42,7 @@ def test_new_optimizer_keeps_only_the_learning_rate(read, where):
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", "torch.optim.Adam"]))
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.weight_decay) == (0.003, 0.0)
-    (line,) = cli.kept_rates
+    (line,) = cli.rate_messages
     assert all(word in line for word in ("model.optimizer", "Adam ", "AdamW", "0.003"))
 
 
@@ -50,7 +50,7 @@ def test_given_arguments_override_kept_ones(read):
     cli = read("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.5", "--model.optimizer.momentum=0.9")
     arguments = cli.config.model.init_args.optimizer.init_args
     assert (arguments.lr, arguments.momentum, arguments.weight_decay) == (0.5, 0.9, 0.0)
-    assert not cli.kept_rates
+    assert not cli.rate_messages
 
 
 def test_arguments_beside_the_class_path_are_used(read):
@@ -62,7 +62,7 @@ def test_arguments_beside_the_class_path_are_used(read):
 def test_same_class_keeps_all_arguments(read):
     cli = read("--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "0.5")
     assert cli.config.model.init_args.optimizer.init_args.weight_decay == 0.05
-    assert not cli.kept_rates
+    assert not cli.rate_messages
 
 
 def test_new_schedule_has_its_defaults_and_other_classes_keep_shared_arguments(read):
@@ -86,4 +86,4 @@ def test_rate_given_with_the_new_class_is_not_reported_as_kept(read, where):
     Path("adam.yaml").write_text(f"model: {{init_args: {{optimizer: {adam}}}}}")
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", adam]))
     assert cli.config.model.init_args.optimizer.init_args.lr == 0.003
-    assert not cli.kept_rates
+    assert not cli.rate_messages

@@ -34,10 +34,10 @@ def test_nan_loss_ends_fit_and_test_with_exit_code_1(capsys):
     assert results["test/loss"] is None and 0 <= results["test/accuracy"] <= 1
     assert "overfitting/gap" not in results
     out = capsys.readouterr().out
-    assert "not a number" in out and "verdict: none, since no validation gave a score" in out
+    assert " nan" in out and "verdict: none, since no validation gave a score" in out
     with pytest.raises(NotMeasured, match="test/loss"):
         verbs.test([str(run), "--trust", "chosen_task"])
-    assert "not a number" in capsys.readouterr().out
+    assert "  nan\n" in capsys.readouterr().out
 
 
 def test_run_whose_monitored_metric_is_not_finite_is_stopped(capsys):

@@ -47,7 +47,7 @@ ENDS = [  # the exception of a verb, the exit code, and the message
 
 
 @pytest.mark.parametrize(("raised", "code", "message"), ENDS, ids=[repr(raised) for raised, *_ in ENDS])
-def test_end_of_a_verb(raised, code, message, monkeypatch, capfd):
+def test_message_and_exit_code_of_a_verb(raised, code, message, monkeypatch, capfd):
     def verb(words):
         assert words == ["--some", "words"]
         if raised:

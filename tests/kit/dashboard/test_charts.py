@@ -1,6 +1,6 @@
 import torch
 
-from kit.dashboard.charts import BAR, COLD, MAX_BARS, WARM, bars, confusion
+from kit.dashboard.charts import BAR, COLD, MAX_BARS, WARM, draw_bars, draw_confusion
 from kit.ground.drawing import BACKGROUND
 
 
@@ -10,7 +10,7 @@ def where(image, colour):
 
 
 def test_cells_with_a_larger_share_of_the_row_are_lighter():
-    drawn = confusion(torch.tensor([[8, 0], [1, 1]]), ["a", "b"])
+    drawn = draw_confusion(torch.tensor([[8, 0], [1, 1]]), ["a", "b"])
     warm, cold = where(drawn, WARM).nonzero(), where(drawn, COLD).nonzero()
     # The first row is annotated "a", which all were taken for: light at the left, dark at the right of the same height.
     assert abs(warm[:, 0].float().mean() - cold[:, 0].float().mean()) < 5
@@ -20,23 +20,24 @@ def test_cells_with_a_larger_share_of_the_row_are_lighter():
 
 
 def test_row_of_class_without_samples_is_empty():
-    drawn = confusion(torch.tensor([[0, 0], [0, 9]]), ["a", "b"])
+    drawn = draw_confusion(torch.tensor([[0, 0], [0, 9]]), ["a", "b"])
     assert where(drawn, COLD).nonzero()[:, 0].min() > where(drawn, BACKGROUND).nonzero()[:, 0].min() + 44
 
 
 def test_picture_of_many_classes_is_limited():
     for classes in (2, 30, 200, 1000):
-        drawn = confusion(torch.eye(classes).long(), [f"a class with a rather long name {k}" for k in range(classes)])
+        names = [f"a class with a rather long name {k}" for k in range(classes)]
+        drawn = draw_confusion(torch.eye(classes).long(), names)
         assert drawn.shape[0] == 3 and max(drawn.shape[1:]) < 1100 and drawn.dtype == torch.uint8
         assert where(drawn, WARM).any()
 
 
 def test_bars_have_lengths_of_values_in_ascending_order():
-    drawn = where(bars({"high": 1.0, "low": 0.25}), BAR)
+    drawn = where(draw_bars({"high": 1.0, "low": 0.25}), BAR)
     low, high = drawn[14].sum(), drawn[34].sum()
     assert abs(4 * low - high) <= 4 and high > 300
 
 
 def test_only_lowest_bars_of_many_classes_are_drawn():
-    few, many = bars({str(k): 0.5 for k in range(MAX_BARS)}), bars({str(k): 0.5 for k in range(900)})
+    few, many = draw_bars({str(k): 0.5 for k in range(MAX_BARS)}), draw_bars({str(k): 0.5 for k in range(900)})
     assert many.shape[1] == few.shape[1] + 20

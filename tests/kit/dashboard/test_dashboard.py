@@ -164,7 +164,7 @@ def test_large_pictures_are_scaled_down():
     task = tiny_task.Drawn(3, 3)
     large = samples.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
     picture = samples.draw_samples(task, [large] * 4)
-    assert picture.shape[2] <= samples.WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
+    assert picture.shape[2] <= samples.MAX_WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
     small = samples.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
     assert samples.draw_samples(task, [small]).shape == (3, 6, 8)
 
@@ -232,8 +232,8 @@ def test_full_disk_ends_no_run(monkeypatch, capsys):
 
 
 def test_drawing_stays_within_the_budget():
-    assert dashboard.is_due(elapsed=100, last=0, spent=1, budget=0.01)
-    assert not dashboard.is_due(elapsed=99, last=0, spent=1, budget=0.01)
+    assert dashboard.is_due(elapsed=100, last_drawing=0, drawing_seconds=1, budget=0.01)
+    assert not dashboard.is_due(elapsed=99, last_drawing=0, drawing_seconds=1, budget=0.01)
 
 
 @pytest.mark.parametrize(("every", "seconds"), [(5, 0.3), (20, 0.8), (60, 1.3)])

@@ -105,7 +105,7 @@ def test_noise_is_compared_without_data(run, capsys):
     output = capsys.readouterr()
     assert "0.0001 allowed, on 3 images of noise\n" in output.out and Path("there.onnx").is_file()
     why = "neither test nor val has an image"
-    assert output.err == f"warning: tried on noise, since the run's data cannot be read ({why})\n"
+    assert output.err == f"warning: compared on noise, since the run's data cannot be read ({why})\n"
 
 
 def test_val_images_are_compared_without_test_images(run, capsys):
@@ -121,7 +121,7 @@ def test_data_are_not_read_for_a_checkpoint_outside_of_a_run(run, monkeypatch, c
     monkeypatch.setattr(tiny_task.Shades, "load_split", lambda *_: pytest.fail("the data are read"))
     export([file])
     output = capsys.readouterr()
-    assert "on 3 images of noise" in output.out and "stranger.ckpt lies in no run's folder" in output.err
+    assert "on 3 images of noise" in output.out and "stranger.ckpt is not in a run's folder" in output.err
     assert Path("exports/model.onnx").is_file()
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from kit.data.decode import fitted_size
 from kit.exporting.agreement import as_input
-from kit.exporting.graph import Graph, Pool, fitted_area, open_onnx, replace_pools, write_onnx
+from kit.exporting.graph import Graph, MatrixPool, fitted_area, open_onnx, replace_pools, write_onnx
 from kit.task import ExportedModule
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
@@ -76,5 +76,5 @@ def test_enlarging_by_whole_numbers_is_exact(tmp_path):
 def test_pool_equals_adaptive_average_pooling(size):
     net = replace_pools(nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.AdaptiveAvgPool2d(1)))
     maps = torch.randn(2, 3, 14, 9)
-    assert isinstance(net[0], Pool) and isinstance(net[1], nn.AdaptiveAvgPool2d)
+    assert isinstance(net[0], MatrixPool) and isinstance(net[1], nn.AdaptiveAvgPool2d)
     assert torch.allclose(net[0](maps), nn.AdaptiveAvgPool2d(size)(maps), atol=1e-6)

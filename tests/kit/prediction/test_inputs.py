@@ -57,7 +57,7 @@ def test_results_are_left_out():
         files = inputs.find_images([word], results)
         assert [file.name for file in files] == ["a.png", "b.png"]
     for word in ("in/out", "in/out/pictures/*.jpg", "in/pictures/../out/pictures/a.jpg"):
-        with pytest.raises(UserError, match="lies where results are written; give another folder with --out"):
+        with pytest.raises(UserError, match="is in the folder for results; choose another folder with --out"):
             inputs.find_images([word], results)
 
 

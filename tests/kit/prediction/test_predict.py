@@ -184,7 +184,7 @@ def test_image_that_cannot_be_drawn_is_listed_and_predicted(trained, photos, mon
     with pytest.raises(BrokenFiles, match="1 of 9 images could not be read or drawn"):
         predict([str(trained), "photos", "--out", "out"])
     rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
-    assert rows[1:] == [["photos/4_grey.png", f"it has no picture: {reason}"]]
+    assert rows[1:] == [["photos/4_grey.png", f"its picture cannot be drawn: {reason}"]]
     assert len(written_lines(Path("out"))) == 9
 
 

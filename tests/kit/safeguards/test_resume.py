@@ -369,7 +369,7 @@ def test_module_that_saves_no_hyperparameters_can_be_resumed(monkeypatch):
     run = fit("own", *words)
     verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
     assert contents(run, "last")["epoch"] == 1
-    with pytest.raises(UserError, match=r"of which LightningModule it is.* does not call save_hyperparameters"):
+    with pytest.raises(UserError, match=r"does not name its LightningModule.* does not call save_hyperparameters"):
         verbs.test([str(run)])
 
 
