@@ -10,6 +10,8 @@ from kit.data import Batch, Preprocessing
 from kit.evaluation import Evaluation
 from kit.ground.errors import NotMeasured
 
+Sizes = Sequence[tuple[int, int]]  # heights and widths of images
+
 
 class Task(L.LightningModule):
     """A net with its loss, its metrics and its optimizer.
@@ -125,13 +127,13 @@ class Task(L.LightningModule):
 
     # Using the trained model
 
-    def predict(self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]) -> list[Any]:
+    def predict(self, images: Tensor, sizes: Sizes, fitted_sizes: Sizes) -> list[Any]:
         """Return the prediction for each image, on the CPU and in the coordinates of the original image.
 
         Args:
             images: Float[B C H W], normalised.
             sizes: the heights and widths of the original images.
-            areas: the height and width of the part of `images` that each original fills, from the top left.
+            fitted_sizes: the height and width of the part of `images` that each original fills, from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
@@ -155,7 +157,7 @@ class Task(L.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} does not draw its samples")
 
-    def sampled(self, size: Sequence[int]) -> Tensor:
+    def draw_samples(self, size: Sequence[int]) -> Tensor:
         """Return a picture of images that the model generates, always from the same noise, uint8 [3 H W].
 
         Args:
@@ -171,7 +173,7 @@ class ExportedModule(nn.Module):
 
     - `images`, Float[B C H W], normalised,
     - `size`, the original images' height and width, and
-    - `area`, the height and width of their part of `images`, from the top left,
+    - `fitted_size`, the height and width of their part of `images`, from the top left,
 
     and returns a tuple of tensors. The module of a task that generates images has `inputs`, `example` and `expected`
     instead, and its `forward` takes these inputs.

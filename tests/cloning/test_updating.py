@@ -80,7 +80,7 @@ def pair(first, tmp_path) -> tuple[Path, Path]:
 def grow(template: Path) -> str:
     """The template's later fixes: in shared code, in the clones' README, a file more, one less."""
     changed(
-        template / "src/project/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, and a fix in project.cnn."
+        template / "src/project/cnn.py", "Conv-BN-ReLU blocks only.", "Conv-BN-ReLU blocks, and a fix in project.cnn."
     )
     changed(template / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
     changed(template / "clone/README.md", "\n## Pages\n", "\n## Pages\n\nNew: `python -m project.fit` does more.\n")
@@ -141,7 +141,7 @@ def test_changes_of_both_sides_are_merged(pair):
 
 def test_conflict_can_be_resolved_or_undone(pair):
     template, clone = pair
-    changed(clone / "src/my_cells/cnn.py", "Conv-BN-ReLU, and nothing else.", "Conv-BN-ReLU, as I like it.")
+    changed(clone / "src/my_cells/cnn.py", "Conv-BN-ReLU blocks only.", "Conv-BN-ReLU blocks, as I like it.")
     mine = commit(clone, "Mine")
     grow(template)
     ended = new(template, clone, "--update")
@@ -179,9 +179,9 @@ def test_refused_update_changes_nothing(pair, tmp_path):
     refused(tmp_path / "nothing", "is no clone")
     refused(template, "is no clone")
     grow(template)
-    changed(clone / "src/my_cells/cnn.py", "nothing else.", "nothing else!")
+    changed(clone / "src/my_cells/cnn.py", "blocks only.", "blocks only!")
     refused(clone, "has changes that are not committed")
-    assert "nothing else!" in (clone / "src/my_cells/cnn.py").read_text()
+    assert "blocks only!" in (clone / "src/my_cells/cnn.py").read_text()
     git(clone, "checkout", "--quiet", "--", ".")
     (clone / "src/my_cells/later.py").write_text("mine, and not committed\n")
     overwritten = "nothing was changed in {}: the update would overwrite {}, which git does not track; git add --force"

@@ -123,7 +123,7 @@ def test_a_process_without_samples_has_nothing_to_say(kind):
 
 def test_what_a_task_has_is_what_it_defines():
     assert {"evaluate", "evaluation", "predict", "draw"} == {
-        name for name in ("evaluate", "evaluation", "predict", "draw", "sampled", "exported", "loss_terms")
+        name for name in ("evaluate", "evaluation", "predict", "draw", "draw_samples", "exported", "loss_terms")
         if tiny_task.Drawn(3, 3).has(name)
     }  # fmt: skip
     plain = as_task(tiny_task.Used(3, 3, NAMES))

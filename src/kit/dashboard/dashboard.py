@@ -27,8 +27,8 @@ class Dashboard(L.Callback):
     """Log pictures, charts and curves, if the run has a `TensorBoard` logger.
 
     Any task gets the curves. What else is shown depends on the methods that the task defines: `draw` gives pictures of
-    samples, `predict` those of validation samples with their predictions, `sampled` generated images. Its evaluation's
-    `badness` gives the worst validation samples, and `details` the charts of classes.
+    samples, `predict` those of validation samples with their predictions, `draw_samples` generated images. The
+    evaluation's `badness` gives the worst validation samples, and `details` the charts of classes.
 
     The first training batch is drawn as `training_step` gets it: augmented and normalised. The last validation is
     always drawn. Other validations are drawn while this takes less than the budget, and more rarely as the run goes on,
@@ -128,8 +128,8 @@ class Dashboard(L.Callback):
                 groups["validation"] = predict_samples(trainer, self._task, self._data, keys)
                 groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
             pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
-            if self._data.preprocessing.size and self._task.has("sampled"):
-                pictures["generated"] = self._task.sampled(self._data.preprocessing.size)
+            if self._data.preprocessing.size and self._task.has("draw_samples"):
+                pictures["generated"] = self._task.draw_samples(self._data.preprocessing.size)
             for name, picture in pictures.items():
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 

@@ -115,8 +115,9 @@ class ReportPage(L.Callback):
                 if samples:
                     picture = draw_samples(task, samples, PICTURE_WIDTH)
                     self._pictures[f"the worst {split} images"] = encoded(picture, photograph=True)
-            if task.has("sampled") and data.preprocessing.size:
-                self._pictures["generated images"] = encoded(task.sampled(data.preprocessing.size), photograph=True)
+            if task.has("draw_samples") and data.preprocessing.size:
+                picture = task.draw_samples(data.preprocessing.size)
+                self._pictures["generated images"] = encoded(picture, photograph=True)
         except Exception as error:  # the task may be anyone's, and memory may run out
             rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
 

@@ -114,12 +114,12 @@ def _for_channels(weight: Tensor, channels: int) -> Tensor:
     return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
 
 
-def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
-    """Freeze a net outside of its `head`: no gradients, and batch normalisation keeps its statistics.
+def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
+    """Freeze or unfreeze all of a net except its `head`: parameters, and the statistics of batch normalisation.
 
     Args:
-        net: has a `head`.
-        frozen: False reverses this.
+        net: a net with a `head`.
+        frozen: whether to freeze.
     """
     head = set(net.head.modules())
     for module in net.modules():
@@ -132,7 +132,7 @@ def freeze_all_but_head(net: nn.Module, frozen: bool) -> None:
         parameter.requires_grad_(not frozen or id(parameter) in heads)
 
 
-def require_epochs(freeze_epochs: int) -> None:
+def check_freeze_epochs(freeze_epochs: int) -> None:
     """Check `freeze_epochs`.
 
     Raises:
@@ -142,11 +142,11 @@ def require_epochs(freeze_epochs: int) -> None:
         raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
 
 
-def allow_freezing(trainer: Trainer) -> None:
-    """Check that distributed training does not wait for the gradients of frozen parameters.
+def check_freezing(trainer: Trainer) -> None:
+    """Check that the strategy of distributed training allows parameters without gradients.
 
     Raises:
-        UserError: it would wait.
+        UserError: it does not, so that the processes would wait for these gradients.
     """
     if trainer.world_size > 1 and not finds_unused_parameters(trainer):
         raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")

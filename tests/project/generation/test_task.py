@@ -109,7 +109,7 @@ def test_guidance_extrapolates_beyond_the_class():
     asked = torch.cat(task.net.asked)
     assert asked.tolist() == [2, 3] * 4
     task.net.asked.clear()
-    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.sampler(1)).unique().tolist() == [191]
+    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.make_sampler(1)).unique().tolist() == [191]
     assert torch.cat(task.net.asked).tolist() == [2] * 4
 
 
@@ -225,13 +225,13 @@ def test_images_of_one_class_have_no_frechet_distance(fit, image_folder, capsys)
 
 @pytest.mark.slow
 def test_no_samples_are_drawn_without_the_dashboard(fit, monkeypatch):
-    monkeypatch.setattr(Generator, "sampled", lambda *_: pytest.fail("it is off"))
+    monkeypatch.setattr(Generator, "draw_samples", lambda *_: pytest.fail("it is off"))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")
     assert "samples/generated" not in EventAccumulator(str(run)).Reload().Tags()["images"]
 
 
 def test_drawing_uses_no_random_numbers_of_the_run():
     task, before = generator(class_names=["cat", "dog", "owl"]), torch.random.get_rng_state()
-    drawn = task.sampled((6, 7))
-    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.sampled((6, 7)))
+    drawn = task.draw_samples((6, 7))
+    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.draw_samples((6, 7)))
     assert torch.equal(torch.random.get_rng_state(), before)
