@@ -45,7 +45,7 @@ class ImageFolder(ImageDataModule):
         image_size: the height and width to which every image is resized.
         group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
             capture group stay in one split.
-        channels: 1, 3 or 4; by default 1 if all training images are grey, else 3.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ImageFolder(ImageDataModule):
             files = images(class_folder)
             if not files and split == "train":
                 self.report_fault(
-                    "class-empty", class_folder, "this class has no images; add some, or remove the folder"
+                    "class-empty", class_folder, "no images of this class; add some, or remove the folder"
                 )
             paths += files
             targets += [self.class_names.index(name)] * len(files)
@@ -148,15 +148,16 @@ class Csv(ImageDataModule):
         return self.channels or find_channels([self.root / row["path"] for row in self.rows])
 
     def load_split(self, split: str) -> Samples | None:
-        rows = [row for row in self.rows if row["split"] == split]
-        if not rows:
-            return None
-        for row in rows:
+        rows = []
+        for row in self.rows:
             label, line = row["label"], row["line"]
-            if label not in self.class_names:
+            if row["split"] == split and label in self.class_names:
+                rows.append(row)
+            elif row["split"] == split:
                 hint = did_you_mean(label, self.class_names)
                 self.report_fault("class-unknown", self.table, f"training has no class '{label}'{hint}", line)
-        rows = [row for row in rows if row["label"] in self.class_names]
+        if not rows:
+            return None
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
         paths = [self.root / row["path"] for row in rows]
         groups = [row["group"] for row in rows] if "group" in rows[0] else None

@@ -76,7 +76,7 @@ class Classifier(Task):
             check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] to logits Float[B K]."""
+        """Map Float[B C H W] to logits, Float[B K]."""
         return self.net(images)
 
     def on_train_epoch_start(self) -> None:
@@ -99,7 +99,7 @@ class Classifier(Task):
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        if self.class_weights is None or self.mix:  # mixed targets have no single class with a weight
+        if self.class_weights is None or self.mix:  # targets of several classes: divide by the images
             return total.view(1), total.new_full((1,), len(batch.keys))
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
@@ -113,9 +113,9 @@ class Classifier(Task):
     def predict(self, images: Tensor, sizes: Sizes, fitted_sizes: Sizes) -> list[Classification]:
         """Classify images, Float[B C H W]. The sizes are not used."""
         probabilities = self(images).float().softmax(1).cpu()
-        values, classes = (column.tolist() for column in probabilities.max(1))
-        rows = zip(classes, values, probabilities, strict=True)
-        return [Classification(self.class_names[k], value, row) for k, value, row in rows]
+        highest, classes = (column.tolist() for column in probabilities.max(1))
+        rows = zip(classes, highest, probabilities, strict=True)
+        return [Classification(self.class_names[k], probability, row) for k, probability, row in rows]
 
     def exported(self) -> ExportedClassifier:
         """Return the module that `project.export` writes to a file: the net and a softmax."""

@@ -49,11 +49,11 @@ class BoxDataModule(ImageDataModule):
 class DigitScenes(BoxDataModule):
     """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    The scenes are generated at the start. No digit is in two splits. The seed of the run decides which digits are for
-    validation. The test split does not depend on it, so that runs can be compared.
+    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which ones
+    are for validation. The test split does not depend on the seed, so that runs can be compared.
 
     Args:
-        scenes: the number of training scenes. There are a tenth as many for validation, and a fifth for the test.
+        scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
         image_size: the height and width of a scene.
     """
 
@@ -89,7 +89,7 @@ class BoxFiles(BoxDataModule):
         image_size: the height and width into which every image is fitted.
         group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
             capture group stay in one split.
-        channels: 1, 3 or 4; by default 1 if all training images are grey, else 3.
+        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
     crowds: Crowds = "ignore"
@@ -115,7 +115,7 @@ class BoxFiles(BoxDataModule):
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
     def annotations(self, split: str) -> Reading | None:
-        """Return the unchanged annotations of a split, or None if there is no such split. They are read only once."""
+        """Return the annotations of a split, which are read only once, or None if there is no such split."""
         if split in self.sources and split not in self._readings:
             self._readings[split] = self.read(split)
             for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
@@ -143,7 +143,7 @@ class BoxFiles(BoxDataModule):
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # the training annotations cannot be read, or are empty: take the names of all splits
+        except UserError:  # the training annotations cannot be read, or are empty: take the names in all splits
             return [name.strip() for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
@@ -176,7 +176,7 @@ class BoxFiles(BoxDataModule):
         return self.faults_of(self.sources)
 
     def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
-        """Yield the faults of annotations. Images that cannot be read are reported elsewhere."""
+        """Yield the faults of annotations. `check` itself reports images that cannot be read."""
         for split in splits:
             cleaned = self.cleaned(split)
             yield from cleaned.faults

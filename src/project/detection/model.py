@@ -2,11 +2,11 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means: over the images, or over the foreground locations, if the dict has their number as
-`foreground`, Long[].
+losses are a dict of means over the images. If the dict also has `foreground`, Long[], the number of foreground
+locations, they are means over these.
 
-Each net has a `backbone`, which maps images to feature maps. If the attribute `additive` of a net is True, its losses
-for the parts of a batch, times these numbers, add up exactly to those of the batch.
+Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` is True if its losses are exactly
+such means, so that a batch can be computed in parts.
 """
 
 from collections.abc import Sequence

@@ -75,7 +75,7 @@ class Detector(Task):
         """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        loss = sum(losses.values()).view(1)  # already divided by the divisor
+        loss = sum(losses.values()).view(1)  # the net has divided it by the divisor
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor
 
@@ -85,7 +85,7 @@ class Detector(Task):
         return getattr(self.net, "additive", False)  # a net of another library may not have it
 
     def evaluate(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the detections of each image in pixels of the original image, on the CPU."""
+        """Return the detections in each image, in pixels of the original image and on the CPU."""
         input_size = tuple(batch.images.shape[-2:])
         sizes = [tuple(target["size"].tolist()) for target in batch.targets]
         pairs = zip(self(batch.images), sizes, strict=True)

@@ -22,7 +22,7 @@ from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
 
-GOLDEN_RATIO = 0.618034  # the fractional parts of its multiples are evenly spread
+GOLDEN_RATIO = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
 NUM_SHOWN = 20  # generated images in the picture that TensorBoard shows over time
 
 
@@ -147,8 +147,8 @@ class Generator(Task):
         """
         sampler = sampler or self.make_sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
-        parts = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
-        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in parts])
+        batches = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
+        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in batches])
 
     def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         """Return a sampler. By default, it has the guidance and the solver of this task."""

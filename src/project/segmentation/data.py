@@ -74,7 +74,7 @@ class MaskFolder(MaskDataModule):
             crops to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
         class_names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
-        ids: the ids if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.
+        ids: the id of each class, if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.
         colors: red, green and blue of each class by name, for coloured masks.
         ignore: ids to leave out of the loss and the metrics. By default, those of classes with names such as void,
             unlabelled or ignore. 255 is ignored, too, if it is not the id of a class.
@@ -134,7 +134,7 @@ class MaskFolder(MaskDataModule):
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if they name none."""
         if self.colors is not None:
-            return [Entry(id, name, _check_color(name, color)) for id, (name, color) in enumerate(self.colors.items())]
+            return [Entry(id, name, _parse_color(name, color)) for id, (name, color) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
         folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
@@ -149,7 +149,7 @@ class MaskFolder(MaskDataModule):
             raise UserError(f"{self.root}: {listed} are fewer than two classes without the ignored ones; {remedy}")
         if len(names) > MAX_CLASSES:
             raise UserError(
-                f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are possible; are they objects instead?"
+                f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are they objects?"
             )
         return names
 
@@ -188,7 +188,7 @@ class MaskFolder(MaskDataModule):
         return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set that has images, but no masks, as some published ones."""
+        """Return whether a split is a test set with images, but without masks, as some are published."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class MaskFolder(MaskDataModule):
     def annotation_faults(self) -> Iterable[Fault]:
         try:
             reader = self.reader
-        except UserError:  # the classes are unknown, so faults are reported for each mask
+        except UserError:  # the classes are unknown: accept all ids, to find other faults
             reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
             yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
@@ -280,7 +280,7 @@ class CocoMasks(MaskDataModule):
             first = next(fault for fault in document.faults if fault.kind == kind)
             if kind == "mask-id-unknown":
                 raise UserError(f"{document.file}: {first.message}")
-            warnings.warn(f"{document.file}: {kind} {count:,} times; the first: {first.message}", stacklevel=1)
+            warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             only_crowds = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and only_crowds:
@@ -307,7 +307,7 @@ class CocoMasks(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
 
-    No digit is in two splits. The test split has a fifth of the digits and does not depend on the seed of the run.
+    No image of a digit is in two splits. The test split has a fifth of them and does not depend on the seed of the run.
 
     Args:
         train, val, test: the number of scenes in each split.
@@ -339,7 +339,7 @@ def _without_ids(entries: Iterable[Entry]) -> list[Entry]:
     return [entry._replace(id=0) for entry in entries]
 
 
-def _check_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:
+def _parse_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:
     if len(color) != 3 or not all(0 <= value <= 255 for value in color):
         raise UserError(f"data.colors: '{name}' is {list(color)}, but must be three numbers from 0 to 255")
     return color[0], color[1], color[2]

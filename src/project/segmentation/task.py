@@ -100,7 +100,7 @@ class Segmenter(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly, which is certain only if all losses are `MeanLoss`es."""
+        """Whether the results of `loss_terms` add up exactly. They do if each loss is a `MeanLoss`."""
         return all(isinstance(loss, MeanLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:

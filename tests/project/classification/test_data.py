@@ -84,9 +84,9 @@ def test_groups_are_not_split(image_folder):
 
 
 FOLDERS = [  # what is there: what is said
-    ({"train": {"a": 2, "b": 0}}, r"train/b: this class has no images"),
+    ({"train": {"a": 2, "b": 0}}, r"train/b: no images of this class"),
     ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: training has no class 'c'"),
-    ({"train": {"a": 0}}, "has no images"),
+    ({"train": {"a": 0}}, "no images of this class"),
     ({"train": {}}, r"no images in .*train; expected .*CLASS"),
 ]
 
