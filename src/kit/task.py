@@ -127,13 +127,13 @@ class Task(L.LightningModule):
 
     # Using the trained model
 
-    def predict(self, images: Tensor, sizes: Sizes, fitted_sizes: Sizes) -> list[Any]:
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Any]:
         """Return the prediction for each image, on the CPU and in the coordinates of the original image.
 
         Args:
             images: Float[B C H W], normalised.
             sizes: the heights and widths of the original images.
-            fitted_sizes: the height and width of the part of `images` that each original fills, from the top left.
+            content_sizes: the height and width of the part of `images` that each original fills, from the top left.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
@@ -173,7 +173,7 @@ class ExportedModule(nn.Module):
 
     - `images`, Float[B C H W], normalised,
     - `size`, the original images' height and width, and
-    - `fitted_size`, the height and width of their part of `images`, from the top left,
+    - `content_size`, the height and width of their part of `images`, from the top left,
 
     and returns a tuple of tensors. The module of a task that generates images has `inputs`, `example` and `expected`
     instead, and its `forward` takes these inputs.

@@ -17,7 +17,7 @@ def _require_own_library() -> None:
     found = spec.origin if spec else None
     if found and Path(found).resolve() == own:
         return
-    message = f"{__name__} needs {own.parent}, but Python finds `kit` at {found}; use the environment of {__name__}"
+    message = f"{__name__} needs the library {own.parent}, but Python finds `kit` at {found}: use its own environment"
     if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)

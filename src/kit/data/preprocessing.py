@@ -92,7 +92,7 @@ class Preprocessing:
                 )
             size = int(image.shape[1]), int(image.shape[2])
             if len(image) == self.channels:
-                return decode.pad(decode.resize(image.cpu(), self.fitted_size(size)), self.size or size), size
+                return decode.pad(decode.resize(image.cpu(), self.content_size(size)), self.size or size), size
             image = to_pil_image(image.cpu(), decode.MODES[len(image)])
         if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
@@ -103,10 +103,10 @@ class Preprocessing:
         # Only images that PIL has read from a file have a name. PIL reads the pixels only when they are used.
         with decode.broken_file_errors(Path(getattr(image, "filename", "") or "a PIL image")):
             size = decode.upright_size(image)
-            pixels = decode.to_tensor(image, self.channels, self.fitted_size(size), self.levels)
+            pixels = decode.to_tensor(image, self.channels, self.content_size(size), self.levels)
             return decode.pad(pixels, self.size or size), size
 
-    def fitted_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def content_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width that an image of `size` takes of the resized pixels, from their top left."""
         return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 

@@ -138,4 +138,4 @@ class Predictor:
     @torch.inference_mode()
     def _predict_at_once(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
         images = self.preprocessing.normalise(pixels.to(self.task.device))
-        return self.task.predict(images, sizes, [self.preprocessing.fitted_size(size) for size in sizes])
+        return self.task.predict(images, sizes, [self.preprocessing.content_size(size) for size in sizes])

@@ -94,17 +94,17 @@ class Detector(Task):
     def evaluation(self, split: str) -> BoxEvaluation:
         return BoxEvaluation(self.class_names, self.max_detections)
 
-    def predict(self, images: Tensor, sizes: Sizes, fitted_sizes: Sizes) -> list[dict[str, Tensor]]:
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[dict[str, Tensor]]:
         """Detect objects in pixels of the original images, highest score first. See `Task.predict`.
 
         Returns:
             a dict for each image, on the CPU: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N] from 1 to K.
         """
         predictions = []
-        for detected, size, fitted in zip(self(images), sizes, fitted_sizes, strict=True):
+        for detected, size, content_size in zip(self(images), sizes, content_sizes, strict=True):
             order = detected["scores"].argsort(descending=True)
             ordered = {key: value[order] for key, value in detected.items()}
-            predictions.append(_on_cpu(to_original(ordered, size, fitted)))
+            predictions.append(_on_cpu(to_original(ordered, size, content_size)))
         return predictions
 
     def exported(self) -> ExportedDetector:
