@@ -1,8 +1,8 @@
-"""Compute the metrics of a split, in one object that the report, the verdict and the dashboard read.
+"""Compute the metrics of a split.
 
-A task creates an `Evaluation` for each validation, each test and each measurement of training images. The evaluation
-gets the outputs of every batch and gathers them from all processes. It then returns the metrics, what each sample
-contributes to the score, how bad each sample is, and what the dashboard shows of the classes.
+A task creates an `Evaluation` for each validation, each test and each pass over training images. The evaluation gets
+the outputs of every batch, gathers them from all processes, and computes results for the report, the verdict and the
+dashboard.
 """
 
 from abc import ABC, abstractmethod
@@ -20,17 +20,17 @@ Details = dict[str, Any]
 
 
 class Evaluation(ABC):
-    """Keep an entry of a few numbers for each sample of a split, and compute all metrics from the entries.
+    """Store an entry of a few numbers for each sample of a split, and compute all metrics from the entries.
 
-    A subclass defines `entries` and `compute`. For a verdict it also defines `score_name` and `shares`. The other
-    methods have defaults.
+    A subclass defines `entries` and `compute`. A verdict also needs `score_name` and `shares`. The other methods have
+    defaults.
 
     Args:
         class_names: the names of the classes.
 
     Attributes:
-        score_name: the metric of the verdict, from 0 to 1, higher is better; None for no verdict.
-        unmeasured: why `compute` may return no value for the task's `monitor`, for an error message.
+        score_name: the metric for the verdict, from 0 to 1 (higher is better), or None for no verdict.
+        unmeasured: the error message for the case that `compute` returns no value for the task's `monitor`.
     """
 
     score_name: str | None = None
@@ -39,14 +39,14 @@ class Evaluation(ABC):
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = list(class_names)
         self._batches: list[tuple[Tensor, Any]] = []
-        self._results: dict[str, Any] = {}  # of `once`
+        self._results: dict[str, Any] = {}  # method name to result, see `once`
 
     def update(self, keys: Tensor, outputs: Any, targets: Any) -> None:
         """Add a batch. If a sample was added before, its new entry replaces the old one.
 
         Args:
             keys: Long[B], the indices of the samples in the split.
-            outputs: what `evaluate` of the task returned.
+            outputs: the outputs that the task's `evaluate` returned.
             targets: the targets of the batch.
         """
         with torch.no_grad():
@@ -55,10 +55,10 @@ class Evaluation(ABC):
 
     @abstractmethod
     def entries(self, outputs: Any, targets: Any) -> Tensor | list[Any]:
-        """Return an entry for each sample: the rows of a tensor, or a list of items with small tensors."""
+        """Return an entry for each sample: the rows of a tensor, or the items of a list."""
 
     def gather(self) -> None:
-        """Collect the entries of all processes. Every process must call this, and then has all entries."""
+        """Share the entries among all processes, so that each has all of them. Every process must call this."""
         self._copy_to_host()
         if torch.distributed.is_initialized():
             gathered: list[Any] = [None] * torch.distributed.get_world_size()
@@ -77,7 +77,7 @@ class Evaluation(ABC):
         return self.once(self._collect)[1]
 
     def once(self, method: Callable[[], T]) -> T:
-        """Return the result of a method without arguments, and keep it until samples are added."""
+        """Return the result of a method without arguments, and cache it until samples are added."""
         name = method.__name__
         if name not in self._results:
             self._results[name] = method()
@@ -102,50 +102,51 @@ class Evaluation(ABC):
 
     @abstractmethod
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        """Return the metrics by log key without the split: `{"loss": 0.3, "accuracy": 0.9}`.
+        """Return the metrics by log key without the split, such as `{"loss": 0.3, "accuracy": 0.9}`.
 
-        A metric that cannot be measured is left out.
+        A metric without a value, for example because the split has no labels, is left out.
 
         Args:
-            by_class: add the metrics of each class, as `accuracy/NAME`.
+            by_class: whether to add the metrics of each class, such as `accuracy/NAME`.
         """
 
     def score(self) -> float:
-        """Return the metric that `score_name` names; NaN if there is nothing to measure."""
+        """Return the metric that `score_name` names, or NaN if it has no value."""
         return self.compute().get(self.score_name or "", float("nan"))
 
     def shares(self) -> Tensor:
-        """Return what each sample adds to the score, Float[N 2 K]: what is right, and what there is, in K parts.
+        """Return the contribution of each sample to the score, Float[N 2 K]: K numerators and K denominators.
 
-        The score is the mean over K of the sum of the first by the sum of the second. For accuracy K is 1, and they are
-        0 or 1, and 1. For mean IoU K is the number of classes, and they are the intersection and the union.
+        The score is the mean of K ratios: the summed numerators divided by the summed denominators. For accuracy, K is
+        1, a numerator is 1 if the sample is right (else 0), and a denominator is 1. For mean IoU, K is the number of
+        classes, a numerator is an intersection, and a denominator is a union.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define shares()")
 
     def badness(self) -> tuple[str, Tensor] | None:
-        """Return how bad each sample is: the name of the measure, and Float[N] in the order of `keys`, higher is worse.
+        """Return the name of a measure and its value for each sample, Float[N] in the order of `keys`; higher is worse.
 
-        This may be called before `gather`, for the samples of this process.
+        The dashboard shows the worst samples. Before `gather`, the values are for this process's samples only.
         """
         return None
 
     def details(self) -> Details:
-        """Return what the dashboard shows of the classes: a dict with any of these entries.
+        """Return the data for the dashboard's charts: a dict with any of these entries.
 
-        confusion: Long[K K], with a row for each annotated class of `class_names`.
-        by_class: `METRIC/CLASS` to a fraction.
-        precision_recall: class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
+        confusion: the confusion matrix, Long[K K]; rows are the true classes, in the order of `class_names`.
+        by_class: a dict from `METRIC/CLASS` to the metric, 0 to 1.
+        precision_recall: a dict from class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
         """
         return {}
 
 
 class Means(Evaluation):
-    """The mean of each of J numbers that every sample has.
+    """Average J numbers over the samples.
 
-    `outputs` are these numbers, Float[B J].
+    The task's `evaluate` returns these numbers, Float[B J].
 
     Args:
-        names: the names of the J numbers.
+        names: the J log keys.
         class_names: the names of the classes.
     """
 

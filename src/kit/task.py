@@ -1,4 +1,4 @@
-"""`Task`: the contract between a task and the library. The verbs, guards and dashboard use only these methods."""
+"""`Task`: the base class of all tasks, with every method that the library calls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -16,43 +16,42 @@ Sizes = Sequence[tuple[int, int]]  # heights and widths of images
 class Task(L.LightningModule):
     """A net with its loss, its metrics and its optimizer.
 
-    A subclass defines `forward`, `loss_terms`, `evaluate`, `evaluation` and `configure_optimizers`, and names its
-    metric in `monitor` and `mode`. This is enough to train, guard, test and report it. Each other method adds a
-    feature: `predict` and `Predictions` the verb `predict`, `draw` the pictures of the dashboard, `exported` the verb
-    `export`.
+    A subclass defines `forward`, `loss_terms`, `evaluate`, `evaluation` and `configure_optimizers`, and sets `monitor`
+    and `mode`. This is enough to train, test and report on it. Other methods are optional. The command `predict` needs
+    `predict` and `Predictions`, the dashboard's pictures need `draw`, and the command `export` needs `exported`.
 
     Attributes:
-        monitor: the log key that chooses the best checkpoint.
-        mode: `max` if higher values of it are better, else `min`; by default `min` for a loss, else `max`.
+        monitor: the log key of the metric that chooses the best checkpoint.
+        mode: whether a higher (`max`) or a lower (`min`) metric is better; by default `min` for a loss, else `max`.
         class_names: the names of the classes.
         additive: whether the results of `loss_terms` for the parts of a batch add up exactly to the result for the
-            whole batch. If not, the gradient of micro-batches is only nearly that of the batch, and the run warns.
-        up_to_one: whether the best possible score is 1. If the best score is unknown, the verdict is `underfits` only
-            if the model has learned almost nothing.
+            batch. If not, the gradient of micro-batches is only close to the batch's, and the run prints this.
+        has_known_maximum: whether the best possible score is known to be 1. If it is unknown, the verdict is
+            `underfits` only if the model has learned almost nothing.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
+        measured: the evaluation of the latest validation or test.
     """
 
     monitor: str = "val/loss"
     mode: Literal["min", "max"] | None = None
     class_names: Sequence[str] = ()
     additive: bool = True
-    up_to_one: bool = True
+    has_known_maximum: bool = True
     Predictions: ClassVar[type | None] = None
 
-    measured: Evaluation | None = None  # of the current validation or test, or of the last one
+    measured: Evaluation | None = None
 
     def has(self, method: str) -> bool:
-        """Return whether the subclass defines an optional method of this class."""
-        # The method is given by its name.
+        """Return whether the subclass defines the optional method with this name."""
         return getattr(type(self), method) is not getattr(Task, method)
 
     # Training
 
     def loss_terms(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the summed losses of a batch and their divisors, Float[J] both.
+        """Return the sums of J losses over a batch, and their divisors, Float[J] both.
 
-        The loss is the sum of the J quotients. The memory guard calls this for parts of a batch and adds up the sums
-        and the divisors, which gives the gradient of the whole batch.
+        The training loss is the sum of the J quotients. The memory guard calls this method for parts of a batch. It
+        adds up the sums and the divisors, and so gets the gradient of the whole batch.
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss_terms: define it, or training_step")
 
@@ -64,11 +63,11 @@ class Task(L.LightningModule):
         """Return the sum of the quotients of `loss_terms(batch)`, Float[], and log it as `train/loss`.
 
         Args:
-            batch: the argument of `loss_terms`. If the loss needs random numbers, draw them before this call.
+            batch: the argument of `loss_terms`. Random numbers for the loss must be in it, drawn before this call.
             samples: the number of samples in the batch.
         """
         sums, divisors = self.loss_terms(batch)
-        loss = (sums / divisors.where(divisors > 0, 1)).sum()  # a sum whose divisor is 0 is 0, too
+        loss = (sums / divisors.where(divisors > 0, 1)).sum()  # where a divisor is 0, its sum is 0
         self.log("train/loss", loss, batch_size=samples)
         return loss
 
@@ -77,8 +76,8 @@ class Task(L.LightningModule):
     def evaluate(self, batch: Batch) -> Any:
         """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
-        This is called in evaluation mode and without gradients, for validation, test and the training images of the
-        verdict. If the batch does not fit into memory, the memory guard calls it for parts of the batch.
+        The library calls this in evaluation mode and without gradients, for validation, test, and the training images
+        of the verdict. If a batch does not fit into memory, the memory guard calls it for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
 
@@ -90,8 +89,10 @@ class Task(L.LightningModule):
         self.measured = self.evaluation("val")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self.measured is not None  # set at the start of the epoch
+        assert self.measured is not None
         self.measure(self.measured, batch)
+
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self.report("val")
@@ -99,20 +100,16 @@ class Task(L.LightningModule):
     def on_test_epoch_start(self) -> None:
         self.measured = self.evaluation("test")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self.measured is not None
-        self.measure(self.measured, batch)
-
     def on_test_epoch_end(self) -> None:
         self.report("test")
 
     def measure(self, evaluation: Evaluation, batch: Batch) -> None:
         """Add the outputs for a batch to an evaluation."""
-        if len(batch.keys):  # in a distributed run a process may get no samples
+        if len(batch.keys):  # a process of a distributed run may get no samples
             evaluation.update(batch.keys, self.evaluate(batch), batch.targets)
 
     def report(self, split: str) -> None:
-        """Log the metrics of `measured`. The metrics of each class are logged in the final report only."""
+        """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
         evaluation = self.measured
         assert evaluation is not None
         evaluation.gather()
@@ -132,8 +129,8 @@ class Task(L.LightningModule):
 
         Args:
             images: Float[B C H W], normalised.
-            sizes: the heights and widths of the original images.
-            content_sizes: the height and width of the part of `images` that each original fills, from the top left.
+            sizes: (height, width) of each original image.
+            content_sizes: (height, width) of the top left part of each padded image that the original fills.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
@@ -142,7 +139,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a copy without the steps that the exported module leaves out. The file is compared with this copy."""
+        """Return a copy without the steps that the exported module leaves out, to compare the file with."""
         return self
 
     # Pictures
@@ -152,45 +149,45 @@ class Task(L.LightningModule):
 
         Args:
             image: uint8 [C H W].
-            predicted: the prediction for it, as `predict` returns it, or None.
+            predicted: the image's prediction, as `predict` returns it, or None.
             target: the target of the sample, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} does not draw its samples")
 
     def draw_samples(self, size: Sequence[int]) -> Tensor:
-        """Return a picture of images that the model generates, always from the same noise, uint8 [3 H W].
+        """Generate images from the same noise at each call, and return them in one picture, uint8 [3 H W].
 
         Args:
-            size: the height and width of an image.
+            size: (height, width) of each generated image.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no images")
 
 
 class ExportedModule(nn.Module):
-    """The base class for what `Task.exported` returns: a module that can be exported, with a description.
+    """A module that can be exported, with a description; the base class of the modules that `Task.exported` returns.
 
-    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `difference` and `forward`. `forward` takes
+    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `difference` and `forward`. `forward` returns a tuple
+    of tensors and takes
 
     - `images`, Float[B C H W], normalised,
-    - `size`, the original images' height and width, and
-    - `content_size`, the height and width of their part of `images`, from the top left,
+    - `size`, (height, width) of the original images, and
+    - `content_size`, (height, width) of the top left part of `images` that the originals fill.
 
-    and returns a tuple of tensors. The module of a task that generates images has `inputs`, `example` and `expected`
-    instead, and its `forward` takes these inputs.
+    If the task generates images, the subclass also defines `inputs`, `example` and `expected`, and `forward` takes
+    `inputs` instead.
 
     Args:
         net: the net of the task.
-        left_out: a description of what the task does in evaluation and this module does not, or "". If there is such a
-            thing, the task's method `plain()` returns a copy without it, with which the file is compared.
+        left_out: a description of the steps of evaluation that the file leaves out, or "". See `Task.plain`.
 
     Attributes:
-        task: the name of the task, as `classification`, which is written into the file.
-        inputs: the names of the inputs of `forward`, and of their dynamic dimensions by index, if they are not images.
-        outputs: the names of the outputs of `forward`, and of their dynamic dimensions by index, as `{0: "batch"}`.
+        task: the name of the task in the file, such as `classification`.
+        inputs: the dynamic dimensions of each input by name, such as `{"noise": {0: "batch"}}`; empty for images.
+        outputs: the dynamic dimensions of each output by name, such as `{"logits": {0: "batch"}}`.
         measured: a description of `difference`.
         tolerance: the largest allowed difference on any image.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
-        counted: the objects that are compared, as `boxes`, if an image may have none; or "".
+        counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
     """
 
     task: str
@@ -206,44 +203,39 @@ class ExportedModule(nn.Module):
         self.net, self.left_out = net, left_out
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Any) -> float:
-        """Return the difference between the outputs of a file and the prediction of the task, for one image."""
+        """Return the difference between a file's outputs and the task's prediction for one image."""
         raise NotImplementedError(f"{type(self).__name__} does not define difference(outputs, predicted)")
 
     def count(self, predicted: Any) -> int:
-        """Return the number of objects, see `counted`, in the prediction of the task for one image."""
+        """Return the number of objects in the task's prediction for one image, see `counted`."""
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images like the training images. The first ones do not depend on `count`."""
+        """Return inputs for `count` images of the training images' size. The first inputs do not depend on `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
-        """Return the task's own output for the inputs of one image, for `difference`."""
+        """Return the task's output for the inputs of one image. It is the `predicted` of `difference`."""
         raise NotImplementedError(f"{type(self).__name__} does not define expected(task, *inputs)")
 
 
 class _Plain:
     """An adapter that gives a plain LightningModule the interface of `Task`.
 
-    The methods that the module defines are used; the others are those of `Task`. Its own steps validate it, so there
-    is no `Evaluation`.
+    It uses the module's methods, and the methods of `Task` that the module lacks. There is no `Evaluation`, since the
+    module's own steps validate it.
     """
 
     def __init__(self, module: L.LightningModule) -> None:
         self.module = module
 
     def has(self, method: str) -> bool:
-        # The module is of any class, so that only `getattr` can tell what it has.
         return method not in ("evaluate", "evaluation") and callable(getattr(self.module, method, None))
 
     def __getattr__(self, name: str) -> Any:
-        # Forward the attribute to the module, or else to the defaults of `Task`.
         return getattr(self.module, name) if hasattr(self.module, name) else getattr(Task, name)
 
 
 def as_task(module: L.LightningModule) -> Any:
-    """Return a module as a `Task`: the module itself if it is one, else an adapter with the same interface.
-
-    Only this adapter decides what a plain LightningModule lacks.
-    """
+    """Return the module itself if it is a `Task`, else an adapter with the same interface."""
     return module if isinstance(module, Task) else _Plain(module)

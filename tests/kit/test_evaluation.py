@@ -21,7 +21,7 @@ COUNT = 11
 Outputs = tuple[Evaluation, list, list]
 
 
-def made(kind: str) -> Outputs:
+def make_outputs(kind: str) -> Outputs:
     """An evaluation, and the outputs and targets of `COUNT` images."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (COUNT,), generator=draw)
@@ -48,7 +48,7 @@ def add(evaluation: Evaluation, outputs: list, targets: list, places: list[int])
     evaluation.update(torch.tensor(places), *joined)
 
 
-def answers(evaluation: Evaluation) -> dict:
+def all_results(evaluation: Evaluation) -> dict:
     name, badness = evaluation.badness() or ("", torch.zeros(0))
     return {
         "keys": evaluation.keys.tolist(),
@@ -68,15 +68,15 @@ WAYS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_sample_counts_once_whatever_the_batches(kind, way):
-    whole, outputs, targets = made(kind)
+def test_sample_counts_once_for_any_batches(kind, way):
+    whole, outputs, targets = make_outputs(kind)
     add(whole, outputs, targets, [*range(COUNT)])
-    parted, _, _ = made(kind)
+    parted, _, _ = make_outputs(kind)
     for places in WAYS[way]:
         add(parted, outputs, targets, places)
-    assert answers(parted) == answers(whole)
+    assert all_results(parted) == all_results(whole)
     parted.gather()
-    assert answers(parted) == answers(whole)
+    assert all_results(parted) == all_results(whole)
     assert whole.score() == whole.compute()[whole.score_name]
 
 
@@ -85,43 +85,43 @@ import json, sys
 sys.path.insert(0, {folder!r})
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from test_evaluation import KINDS, add, answers, made
+from test_evaluation import KINDS, add, all_results, make_outputs
 
 if __name__ == "__main__":
     rank = LightningEnvironment().local_rank()
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     told = {{}}
     for kind in KINDS:
-        evaluation, outputs, targets = made(kind)
+        evaluation, outputs, targets = make_outputs(kind)
         for places in ([0, 2, 4], [6, 8, 10, 9]) if rank == 0 else ([1, 3], [5, 7]):  # uneven
             add(evaluation, outputs, targets, places)
         evaluation.gather()
-        told[kind] = answers(evaluation)
+        told[kind] = all_results(evaluation)
     with open(f"{{rank}}.json", "w") as file:
         json.dump(told, file)
 """
 
 
-def test_processes_with_uneven_parts_all_know_the_whole(ranks):
+def test_all_processes_gather_the_same_entries(ranks):
     Path("processes.py").write_text(PROCESSES.format(folder=str(Path(__file__).parent)))
     ended = ranks("processes.py")
     assert ended.returncode == 0, ended.stderr[-3000:]
     for kind in KINDS:
-        whole, outputs, targets = made(kind)
+        whole, outputs, targets = make_outputs(kind)
         add(whole, outputs, targets, [*range(COUNT)])
-        wanted = json.loads(json.dumps(answers(whole)))
+        wanted = json.loads(json.dumps(all_results(whole)))
         for rank in (0, 1):
             assert json.loads(Path(f"{rank}.json").read_text())[kind] == wanted
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_process_without_samples_has_nothing_to_say(kind):
-    evaluation = made(kind)[0]
+def test_process_without_samples_has_no_metrics(kind):
+    evaluation = make_outputs(kind)[0]
     evaluation.gather()
     assert len(evaluation) == 0 and not evaluation.score() <= 1
 
 
-def test_what_a_task_has_is_what_it_defines():
+def test_has_is_true_for_methods_that_the_task_defines():
     assert {"evaluate", "evaluation", "predict", "draw"} == {
         name for name in ("evaluate", "evaluation", "predict", "draw", "draw_samples", "exported", "loss_terms")
         if tiny_task.Drawn(3, 3).has(name)
@@ -134,26 +134,26 @@ def test_what_a_task_has_is_what_it_defines():
     assert as_task(task) is task
 
 
-class Silent(Rightness):
+class MetriclessEvaluation(Rightness):
     unmeasured = "no image has a shade"
 
     def compute(self, by_class=False):
         return {}
 
 
-class Shadeless(tiny_task.Judged):
+class MetriclessTask(tiny_task.Judged):
     def evaluation(self, split):
-        return Silent(self.class_names)
+        return MetriclessEvaluation(self.class_names)
 
 
-def test_a_run_whose_metric_cannot_be_measured_ends_with_the_reason(fit, monkeypatch):
-    monkeypatch.setattr(tiny_task, "Shadeless", Shadeless, raising=False)
-    Path("tiny.yaml").write_text("model: tiny_task.Shadeless\ndata: tiny_task.Shades\ntrainer: {max_epochs: 1}\n")
+def test_run_without_a_metric_value_ends_with_the_reason(fit, monkeypatch):
+    monkeypatch.setattr(tiny_task, "MetriclessTask", MetriclessTask, raising=False)
+    Path("tiny.yaml").write_text("model: tiny_task.MetriclessTask\ndata: tiny_task.Shades\ntrainer: {max_epochs: 1}\n")
     with pytest.raises(NotMeasured, match="no image has a shade, so val/accuracy cannot choose a checkpoint"):
         fit("--config", "tiny.yaml")
 
 
-def test_what_a_task_does_not_define_is_said():
+def test_missing_method_is_named_in_the_error():
     for call in (lambda task: task.evaluate(None), lambda task: task.evaluation("val"), lambda task: task.exported()):
         with pytest.raises(NotImplementedError, match=r"^Task "):
             call(Task())

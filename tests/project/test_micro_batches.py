@@ -10,7 +10,7 @@ from of_slice import tiny
 from torch import nn
 
 from kit.cli import command_line as cli
-from kit.safeguards.memory.micro_batches import add_up, slower_norms, step_in_parts
+from kit.safeguards.memory.micro_batches import add_up, lower_momentum, step_in_parts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -107,7 +107,7 @@ def test_running_statistics_equal_those_of_one_step():
     x = torch.randn(8, 3) * 2 + 5
     whole, parts = (nn.BatchNorm1d(3, momentum=0.3).train() for _ in range(2))
     whole(x)
-    with slower_norms(parts, 4):
+    with lower_momentum(parts, 4):
         for _ in range(4):
             parts(x)
     assert torch.allclose(whole.running_mean, parts.running_mean)

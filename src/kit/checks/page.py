@@ -13,7 +13,7 @@ from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
-from kit.ground.html import image, page
+from kit.ground.html import html_page, image_element
 
 PICTURES = 6  # the number of pictures for each kind
 LINES = 200  # the number of lines for each kind; the JSON has all
@@ -32,7 +32,7 @@ def html(survey: Survey) -> str:
     counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
     notes = "".join(f"<br>{escape(note)}" for note in survey.notes)
     images = f"{sum(survey.counts.values()):,} images ({escape(counts)}), {survey.seconds:.1f} s"
-    return page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
+    return html_page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
 
 
 def faults_html(survey: Survey) -> str:
@@ -84,7 +84,7 @@ def _details(fault: Fault, common: str, advice: str, root: str) -> str:
 def _pictures(fault: Fault) -> list[str]:
     """Return the image of a fault and the image that it is compared with, without those that cannot be shown."""
     thumbnails = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
-    return [image(content) for content in thumbnails if content]
+    return [image_element(content) for content in thumbnails if content]
 
 
 @cache

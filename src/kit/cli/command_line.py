@@ -171,7 +171,7 @@ class CLI(LightningCLI):
         self.config_init.exact_resume.changed = self.changed
         trainer.folder = self.folder
         if self.resumed:
-            restarting.keep_foreign_files(trainer, self.resumed)
+            restarting.limit_file_removal(trainer, self.resumed)
         trainer.callbacks[:] = in_order(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)

@@ -79,7 +79,7 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
         with checkpoint.one_line_errors(last or cli.resumed, "cannot be resumed"):
             restarting.check(trainer, data, last, cli.force)
     if not last:
-        restarting.refuse_foreign_start(trainer)
+        restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     is_cuda = trainer.strategy.root_device.type == "cuda"
@@ -102,12 +102,12 @@ def _train(cli: CLI, last: Path | None, args: list[str]) -> None:
     except Exception:
         exact_resume = cli.config_init.exact_resume
         if exact_resume.signals.received:  # another process ended first
-            raise exact_resume.stopped() from None
+            raise exact_resume.stop_exception() from None
         raise
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
-        figures = {**cli.speed.figures(trainer), **overfitting.figures()}
+        figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
         report(metrics, figures, folder, notes)

@@ -18,7 +18,7 @@ from kit.ground._lightning import logged_step
 from kit.ground.errors import UserError, one_line
 from kit.safeguards import NanGuard
 from kit.task import as_task
-from kit.training.monitor import watched
+from kit.training.monitor import resolve_monitor
 
 GROWTH = 1.15  # the run's time at a drawing is at least this multiple of that at the one before: 70 drawings in a day
 
@@ -170,7 +170,7 @@ def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
 
 def chart_layout(pl_module: L.LightningModule) -> dict[str, Any]:
     """Return the charts of the tab Custom scalars, some with training and validation together, by patterns of tags."""
-    monitor, _ = watched(pl_module, None, None)
+    monitor, _ = resolve_monitor(pl_module, None, None)
     name = monitor.rsplit("/", 1)[-1]
     charts = {
         "loss": ["train/loss$", "val/loss$"],

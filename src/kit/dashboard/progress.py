@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from kit.ground._torch import tree_leaves
-from kit.safeguards.checkpoints import judged_by
+from kit.safeguards.checkpoints import monitored_metrics
 
 WARM_UP_STEPS = 3  # not measured, since they allocate memory, choose algorithms and start workers
 SECONDS_BETWEEN_LINES = 10.0
@@ -99,7 +99,7 @@ class Bar(TQDMProgressBar):
         self.speed = speed
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return _metrics(trainer, self.speed, "train/loss", *judged_by(trainer, pl_module))
+        return _metrics(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
 
 
 class Lines(L.Callback):
@@ -118,7 +118,7 @@ class Lines(L.Callback):
             return
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         if is_last or time.monotonic() - self._printed_at > SECONDS_BETWEEN_LINES:
-            self._print(trainer, "train/loss", *judged_by(trainer, pl_module))
+            self._print(trainer, "train/loss", *monitored_metrics(trainer, pl_module))
 
     def _print(self, trainer: L.Trainer, *keys: str) -> None:
         self._printed_at = time.monotonic()

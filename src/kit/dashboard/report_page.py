@@ -24,9 +24,9 @@ from kit.dashboard.tensorboard import encoded
 from kit.data import ImageDataModule
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
-from kit.ground.html import image, page
+from kit.ground.html import html_page, image_element
 from kit.safeguards import Overfitting
-from kit.safeguards.checkpoints import judged_by
+from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
 MAX_POINTS = 500  # of a curve; beyond that every second one is dropped
@@ -86,11 +86,11 @@ class ReportPage(L.Callback):
         self._draw_images(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        keys = {"val/loss", *judged_by(trainer, pl_module)}
+        keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
         if self._loss_count:
             values["train/loss"] = float(self._loss_sum) / self._loss_count
-        values |= {key: v for key, v in self.overfitting.latest_figures().items() if "/train_" in key}
+        values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._loss_sum, self._loss_count = torch.zeros(()), 0
         for key, value in values.items():
             curve = self._curves.setdefault(key, [])
@@ -146,14 +146,14 @@ class ReportPage(L.Callback):
             _table(main),
             f"<details><summary>for each class</summary>{_table(by_class)}</details>" if by_class else "",
             _section("training and validation", f"<div class=charts>{self._charts()}</div>"),
-            *(_section(title, image(content, "wide")) for title, content in self._pictures.items()),
+            *(_section(title, image_element(content, "wide")) for title, content in self._pictures.items()),
             _section("faults of the data", faults_html(self.survey) if self.survey else "<p>not checked</p>"),
         ]
         config = folder / "config.yaml"
         if config.is_file():
             parts.append(_section("config", f"<pre>{escape(config.read_text())}</pre>"))
         with replacing(folder / "report.html") as part:
-            part.write_text(page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
+            part.write_text(html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
 
     def _charts(self) -> str:
         """Return a chart for each metric, with the curves of training and validation."""

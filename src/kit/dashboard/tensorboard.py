@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
-from kit.safeguards.checkpoints import judged_by
+from kit.safeguards.checkpoints import monitored_metrics
 
 QUALITY = 88  # of photographs as JPEG
 IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
@@ -144,7 +144,7 @@ class Hyperparameters(L.Callback):
         if trainer.sanity_checking or not board:
             return
         improved: dict[str, float] = {}
-        for key, mode in judged_by(trainer, pl_module).items():
+        for key, mode in monitored_metrics(trainer, pl_module).items():
             sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))
             if sign * value > sign * self._best.get(key, -sign * math.inf):
                 improved[key] = value

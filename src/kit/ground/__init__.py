@@ -1,8 +1,13 @@
-"""The ground floor: functions that every other room uses and that know nothing of tasks or training.
+"""Functions that every other package of this library may use. They do not depend on tasks or training.
 
-Read in this order: `errors` (exceptions that end a program with one line) and `faults` (problems in the data that a
-check reports); `files` and `yaml_files` (reading and writing within limits) and `checkpoint_limits` (the same for
-checkpoints of unknown origin); `out_of_memory` (computing in parts if memory runs out), `host_memory` (copies of the
-state of a run), `terminal` (escaping control characters), `threads` (reading many files at once), `drawing` (pictures)
-and `app` (the name of the application that uses this library).
+- `errors`: exceptions that end a program with a one-line message.
+- `faults`: problems in the data that the command `check` reports.
+- `files`, `yaml_files`, `checkpoint_limits`: read files of unknown origin within limits.
+- `out_of_memory`: compute in parts if memory runs out.
+- `host_memory`: copies of a run's state.
+- `terminal`: escape control characters.
+- `threads`: read many files in parallel.
+- `drawing`, `html`: pictures and pages.
+- `app`: the name of the application that uses this library.
+- `_lightning`, `_torch`: all uses of private names.
 """

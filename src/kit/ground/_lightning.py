@@ -1,7 +1,7 @@
-"""The only place where private names of Lightning stand. Tried with lightning 2.6.6;
-tests/kit/ground/test_private_names.py names those that a version does not have.
+"""All uses of Lightning's private names, tested with lightning 2.6.6.
 
-Two classes override private methods as well: `kit.safeguards.EarlyStopping` and `kit.safeguards.Checkpoint`.
+tests/kit/ground/test_private_names.py fails if a name is missing. `kit.safeguards.EarlyStopping` and
+`kit.safeguards.Checkpoint` override private methods as well.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 
 def has_validated(trainer: L.Trainer) -> bool:
-    """Return whether there has been a validation; a run may end before its first one."""
+    """Return whether the run has begun a validation."""
     return trainer.fit_loop.epoch_loop.val_loop._has_run
 
 
@@ -26,15 +26,15 @@ def is_accumulating(trainer: L.Trainer) -> bool:
 
 
 def finish_restart(trainer: L.Trainer) -> None:
-    """End the state of a restart; otherwise schedules that follow a metric would miss the end of this epoch."""
+    """Mark a restart as complete. Otherwise `ReduceLROnPlateau` would miss the end of this epoch."""
     trainer.fit_loop._restarting = False
 
 
 def restart_loader(trainer: L.Trainer) -> None:
     """Make a new iterator over the training batches.
 
-    The first one was made before the checkpoint was restored: its workers have begun with the first epoch (Lightning
-    issue 20550).
+    The workers of the first one have begun with the first epoch, since Lightning makes it before it restores the
+    checkpoint (Lightning issue 20550).
     """
     if trainer.fit_loop._data_fetcher is not None:
         iter(trainer.fit_loop._data_fetcher)
@@ -46,11 +46,11 @@ def restore_metrics(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
 
 
 def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
-    """Return a batch as the hooks of a module and of its data module change it before it is sent to the device."""
+    """Apply the hooks `on_before_batch_transfer` of a module and of its data module to a batch."""
     return module._on_before_batch_transfer(batch)
 
 
 def finds_unused_parameters(trainer: L.Trainer) -> bool:
-    """Return whether distributed training looks for parameters that got no gradient."""
+    """Return whether distributed training allows parameters without a gradient."""
     strategy = trainer.strategy
     return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("find_unused_parameters"))

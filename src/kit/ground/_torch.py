@@ -1,5 +1,6 @@
-"""The only place where private names of torch and torchvision stand. Tried with torch 2.11 to 2.14 and torchvision 0.26
-to 0.29; tests/kit/ground/test_private_names.py names those that a version does not have.
+"""All uses of private names of torch and torchvision, tested with torch 2.11 to 2.14 and torchvision 0.26 to 0.29.
+
+tests/kit/ground/test_private_names.py fails if a name is missing.
 """
 
 from torch import Tensor, nn
@@ -10,25 +11,25 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how many times a tensor was written to."""
+    """Return the number of writes to a tensor."""
     return tensor._version
 
 
 def buffers_by_owner(module: nn.Module) -> list[tuple[dict[str, Tensor | None], str]]:
-    """Return where each buffer of a module and of its parts stands: the owner's buffers by name, and the name."""
+    """Return a pair for each buffer of a module: the dict that holds it, and its name in this dict."""
     return [(part._buffers, name) for part in module.modules() for name in part._buffers]
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Return whether a module or a part of it was compiled in place."""
+    """Return whether a module or one of its submodules was compiled in place."""
     return any(part._compiled_call_impl is not None for part in module.modules())
 
 
 def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
-    """Return the schedules that a `SequentialLR` or a `ChainedScheduler` consists of; [] for any other schedule."""
+    """Return the schedules inside a `SequentialLR` or a `ChainedScheduler`; [] for any other schedule."""
     return list(schedule._schedulers) if isinstance(schedule, (SequentialLR, ChainedScheduler)) else []
 
 
 def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:
-    """Return the largest numbers of proposals before and after non-maximum suppression; changing them changes these."""
+    """Return the limits on proposals before and after non-maximum suppression. The dicts can be changed in place."""
     return [proposer._pre_nms_top_n, proposer._post_nms_top_n]

@@ -1,13 +1,13 @@
-"""Store the name of the application that uses this library: a package with one module for each verb.
+"""Store the name of the application that uses this library.
 
-The application's `__init__.py` calls `use`, so that this library does not have to know the name.
+The application is a package with one module for each verb (command), such as `fit`. Its `__init__.py` calls `use`.
 """
 
 package = "PACKAGE"
 
 
 def use(name: str) -> None:
-    """Set the name of the application's package. Checkpoints may name its classes, and messages show it."""
+    """Set the name of the application's package. Checkpoints may refer to classes of this package."""
     global package
     package = name
 

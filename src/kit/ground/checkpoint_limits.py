@@ -1,7 +1,7 @@
 """Limit the memory and the time that a checkpoint of unknown origin can take.
 
-`require_stored` and `require_weights` refuse files that would grow when they are read. `Budget` limits the size of the
-model that a checkpoint names, while it is built.
+`require_stored` and `require_weights` refuse compressed files, which could fill the memory. `Budget` limits the size
+of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
@@ -16,27 +16,28 @@ from torch.overrides import TorchFunctionMode
 from kit.ground.errors import UserError
 from kit.ground.files import require_regular
 
-ZIP = b"PK\3\4"  # how a zip file begins
+ZIP = b"PK\3\4"  # the first bytes of a zip file
 
 CREATION = {  # functions that create a tensor
     *(torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn),
     *(torch.randint, torch.randperm, torch.arange, torch.linspace, torch.logspace),
 }
-EXTRA_NUMBERS = 32_000_000  # for metrics, and for a head that is replaced
-EXTRA_CALLS, CALLS_PER_TENSOR = 20_000, 50  # calls of torch's functions; creating a parameter takes about ten
+EXTRA_NUMBERS = 32_000_000  # tensor elements for metrics, and for a head that is replaced
+EXTRA_CALLS, CALLS_PER_TENSOR = 20_000, 50  # calls of torch functions; creating a parameter takes about ten
 
 
 class Budget(TorchFunctionMode):
-    """A context in which torch may create at most twice as many numbers as the file's tensors hold, plus a constant.
+    """Limit the tensor elements that torch creates in this context: twice the file's number plus `EXTRA_NUMBERS`.
 
-    A tensor that is too large is refused before it takes memory, and a net of too many layers before it takes time.
+    The number of calls is limited as well. A tensor that is too large is refused before it takes memory, and a net with
+    too many layers before it takes time.
 
     Args:
-        tensors: the `state_dict` of the file. Anything that is not a dict of tensors counts as empty.
+        tensors: the `state_dict` of the file. Anything but a dict of tensors counts as empty.
         file: the checkpoint, for the error message.
 
     Raises:
-        UserError: code in the context creates more numbers or calls more functions of torch.
+        UserError: code in the context exceeds a limit.
     """
 
     def __init__(self, tensors: Any, file: Path) -> None:
@@ -66,28 +67,28 @@ class Budget(TorchFunctionMode):
 
 
 def require_stored(file: Path) -> None:
-    """Refuse a checkpoint that would take more memory than its file has bytes. `torch.save` does not compress.
+    """Refuse a checkpoint that would take more memory than its file has bytes.
 
     Raises:
         OSError: the file cannot be read.
-        zipfile.BadZipFile: the file is not a complete zip file, which torch has written since version 1.6.
-        ValueError: the file's parts are compressed or declare more bytes than it has.
+        zipfile.BadZipFile: the file is not a complete zip file. Since version 1.6, torch writes zip files.
+        ValueError: the file's members are compressed, or together declare more bytes than the file has.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
-        if stream.read(4) != ZIP:  # torch would read it as its older format, even if a zip file's end follows
+        if stream.read(4) != ZIP:  # torch would read it in its older format
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
-        parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise ValueError("its parts are compressed, which torch.save never does")
-        declared = sum(part.file_size for part in parts)
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed, but torch.save never compresses")
+        declared = sum(member.file_size for member in members)
         if declared > size:
             raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
 
 
 def require_weights(file: Path) -> None:
-    """Check a file of weights as `require_stored` does. It may also have the format of torch before version 1.6.
+    """Like `require_stored`, but also accept the format of torch before version 1.6.
 
     Raises:
         OSError, zipfile.BadZipFile, ValueError: see `require_stored`.

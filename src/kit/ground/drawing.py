@@ -1,4 +1,4 @@
-"""Draw what the pictures of all tasks have in common: class colours, labels, captions, and images put together."""
+"""Draw the common elements of all tasks' pictures: class colours, labels, captions, legends and grids."""
 
 import colorsys
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255
 BACKGROUND = (24, 27, 32)  # behind captions and between images
 TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
-MAX_SIDE = 8192  # pixels of an enlarged image; a JPEG has 65,500 at most
-BLUE = 0.6  # the hue of the first class, which often is the background
-GOLDEN_RATIO = 0.618034  # a step around the circle of hues that keeps all colours apart, however many there are
+MAX_SIDE = 8192  # pixels of an enlarged image
+BLUE = 0.6  # the hue of the first class, which is often the background
+GOLDEN_RATIO = 0.618034  # the step between hues: for any number of colours, it keeps them apart
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own font, cached because Pillow unpacks it each time."""
+    """Return Pillow's default font, cached because Pillow decompresses it at each call."""
     return ImageFont.load_default(size)
 
 
 def class_colour(label: int) -> Colour:
-    """Return the colour of the class with this number, from 0. It is the same in all pictures."""
+    """Return the colour of a class, given its index from 0."""
     hue, pale = (BLUE + label * GOLDEN_RATIO) % 1, label // 8 % 2
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 if pale else 0.85, 0.8 if pale else 1)
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -41,26 +41,26 @@ def to_rgb(image: Tensor) -> Tensor:
 
 
 def zoom_factor(image: Tensor, least: int = 128) -> int:
-    """Return the whole number by which to enlarge an image, so that its shorter side has about `least` pixels.
+    """Return an integer factor that enlarges an image's shorter side to about `least` pixels.
 
-    The factor is smaller if the longer side would exceed `MAX_SIDE`.
+    The factor is smaller if the longer side would exceed `MAX_SIDE`, and is at least 1.
     """
     shorter, longer = sorted(image.shape[-2:])
     return max(1, min(round(least / shorter), MAX_SIDE // longer))
 
 
 def zoomed(image: Tensor, factor: int) -> Tensor:
-    """Return the image with each pixel as a square of `factor` x `factor` pixels."""
+    """Return an enlarged image: each pixel becomes `factor` x `factor` pixels."""
     return image.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
 def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
-    """Draw texts on coloured plates. Pillow's own font has ASCII only; other letters become empty boxes.
+    """Draw texts on coloured rectangles. Pillow's font has only ASCII characters; others become empty boxes.
 
     Args:
         image: uint8 [3 H W].
-        labels: for each label its left top corner in pixels, its text and the colour of its plate. The corner is moved
-            if the label would leave the image.
+        labels: (corner, text, colour) of each label: its left top corner (x, y) in pixels, and the colour of its
+            rectangle. A label that would leave the image is moved into it.
     """
     canvas = Pillow.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     pen, letters = ImageDraw.Draw(canvas), font(TEXT_SIZE)
@@ -75,17 +75,17 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
 
 
 def _printable(text: str) -> str:
-    """Return a text on one line. Names of classes and files may contain line breaks, and bytes that are no letters."""
+    """Replace unprintable characters, such as line breaks in a file's name, by spaces."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def label_size(text: str) -> tuple[int, int]:
-    """Return the width and height in pixels of a label: the text with its plate."""
+    """Return the width and height of a label with its rectangle, in pixels."""
     return round(font(TEXT_SIZE).getlength(_printable(text))) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
-    """Add lines of coloured text below an image, uint8 [3 H W], and widen it if a line is wider."""
+    """Add lines of coloured text below an image, uint8 [3 H W]. The result is as wide as the widest line or image."""
     letters, line_height = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
@@ -96,7 +96,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
-    """Draw labels in rows of at most `width` pixels (or of the widest label's width), uint8 [3 h width]."""
+    """Draw labels in rows of `width` pixels, or of the widest label's width if this is larger: uint8 [3 h width]."""
     widths = [label_size(name)[0] for name, _ in names]
     width = max([width, *widths])
     labels: list[tuple[tuple[float, float], str, Colour]] = []
@@ -110,23 +110,23 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:
-    """Put images uint8 [3 H W] beside each other from left to right. The result is as high as the highest."""
+    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image."""
     height = max(image.shape[1] for image in images)
     width = sum(image.shape[2] + gap for image in images) - gap
-    whole, left = _filled(height, width).clone(), 0
+    canvas, left = _filled(height, width).clone(), 0
     for image in images:
-        whole[:, : image.shape[1], left : left + image.shape[2]] = image
+        canvas[:, : image.shape[1], left : left + image.shape[2]] = image
         left += image.shape[2] + gap
-    return whole
+    return canvas
 
 
 def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
-    """Put images uint8 [3 H W] below each other from top to bottom. The result is as wide as the widest."""
+    """Put images, uint8 [3 H W], below each other. The result is as wide as the widest image."""
     return side_by_side([image.transpose(1, 2) for image in images], gap).transpose(1, 2)
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Put images uint8 [3 H W] into rows of at most `width` pixels and of about equally many images."""
+    """Put images, uint8 [3 H W], into rows of at most `width` pixels and about the same number of images."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
     columns = ceil(len(images) / ceil(len(images) / columns))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]

@@ -1,14 +1,14 @@
-"""Exceptions that end a program with one line, and helpers for their messages."""
+"""Exceptions that end a program with a one-line message, and helpers for messages."""
 
 
 class UserError(Exception):
-    """The user made a mistake: the verbs print the message, without a traceback, and exit with `exit_code`."""
+    """The user made a mistake. The command prints the message without a traceback, and exits with `exit_code`."""
 
     exit_code = 2
 
 
 class BrokenFiles(UserError):
-    """Files cannot be read: the command is right, but the data are broken."""
+    """Files cannot be read, although the command is right."""
 
     exit_code = 1
 
@@ -16,18 +16,18 @@ class BrokenFiles(UserError):
 class UnreachableFiles(BrokenFiles):
     """The system could not read files: a permission is missing, a disk fails, or a network share is gone.
 
-    The files may be intact, so training does not leave them out as it does with broken ones.
+    The files may be intact. Training leaves out broken files, but stops for these.
     """
 
 
 class NotMeasured(UserError):
-    """There is no result: a metric is not finite, or the data contain nothing to measure."""
+    """There is no result: a metric is not finite, or cannot be computed from these data."""
 
     exit_code = 1
 
 
 class Stopped(Exception):
-    """A signal or a guard has stopped the run: the verbs print the message, if any, and exit with `exit_code`."""
+    """A signal has stopped the run. The command prints the message unless it is empty, and exits with `exit_code`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Stopped(Exception):
 
 
 def did_you_mean(word: str, known) -> str:
-    """Return the end of an error message, as `; did you mean 'resnet18'?`, or "" if no known word is similar."""
+    """Return the end of an error message, such as `; did you mean 'resnet18'?`, or "" if no known word is similar."""
     from difflib import get_close_matches
 
     matches = get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -43,5 +43,5 @@ def did_you_mean(word: str, known) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's message as one line of at most 200 characters, or the name of its type if it has none."""
+    """Return an exception's message in one line of at most 200 characters, or its type's name if it is empty."""
     return " ".join(str(error).split())[:200] or type(error).__name__

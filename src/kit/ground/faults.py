@@ -1,4 +1,4 @@
-"""The faults that the verb `check` reports: problems in the data, each with a kind and a severity."""
+"""Faults: the problems in the data that the command `check` reports."""
 
 from typing import Literal, NamedTuple
 
@@ -9,13 +9,13 @@ class Fault(NamedTuple):
     """A problem in the data.
 
     kind: a name with hyphens, such as `box-out-of-bounds`; docs/check.md lists all kinds.
-    severity: an `error` makes training or its metrics wrong; a `warning` may do so.
-    file: the file with the problem; empty if the problem concerns all files.
+    severity: `error` if training or its metrics will be wrong, `warning` if they may be.
+    file: the file with the problem, or "" if the problem concerns all files.
     line: the line in a text file, from 1.
-    message: one sentence that says what is wrong and what to do, without the file's name.
-    other: a second image, which the report shows beside the first.
-    image: the image to show if it is not `file`.
-    box: a box to draw into the image, XYXY in pixels of the upright image.
+    message: a sentence with the problem and its remedy, without the file's name.
+    other: a second image that the report shows beside the first, or "".
+    image: the image that the report shows; "" if this is `file`.
+    box: a box to draw into the image, XYXY in pixels, after the image's EXIF rotation.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Fault(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-# Kinds of faults that do not depend on the task. The data modules add kinds for their annotations.
+# The kinds of faults that any task can have. The data modules add kinds for their annotations.
 ERRORS = (
     *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
     *("group-straddles", "class-spelled-twice", "unusable"),
@@ -42,5 +42,5 @@ KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(
 
 
 def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
-    """Return a fault of one of `KINDS`, with the severity that is set there."""
+    """Return a fault of a kind in `KINDS`, with the severity of this kind."""
     return Fault(kind, KINDS[kind], str(file), None, message, str(other))

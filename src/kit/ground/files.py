@@ -1,7 +1,7 @@
-"""Read files that anyone may have written, within limits of size, and write files that are whole or absent.
+"""Read files of unknown origin within limits, and write files that are complete or absent.
 
 All annotations, images and configs are read with these functions. A hostile or damaged file then ends the program with
-one line, and not in a hang, in gigabytes of memory or in a traceback. See also `yaml_files` and `checkpoint_limits`.
+a one-line message. See also `yaml_files` and `checkpoint_limits`.
 """
 
 import json
@@ -20,31 +20,25 @@ from kit.ground.errors import BrokenFiles, UserError
 
 MiB = 2**20
 # The largest sizes of files, in bytes.
-MAX_CONFIG_BYTES = 2 * MiB  # a config, data.yaml or a class table
-MAX_ANNOTATION_BYTES = 16 * MiB  # the annotations of one image
-MAX_LIST_BYTES = 256 * MiB  # a table or a list of all images
-MAX_IMAGE_BYTES = 2048 * MiB  # an image
-MAX_JSON_BYTES = 2048 * MiB  # the annotations of all images
+MAX_CONFIG_BYTES = 2 * MiB  # configs, data.yaml and class tables
+MAX_ANNOTATION_BYTES = 16 * MiB  # annotations of one image
+MAX_LIST_BYTES = 256 * MiB  # tables and lists of all images
+MAX_IMAGE_BYTES = 2048 * MiB
+MAX_JSON_BYTES = 2048 * MiB  # annotations of all images
 
-FILE_TYPES = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
+FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
 
 def require_regular(path: Path) -> int:
     """Return a file's size in bytes, without opening it.
 
     Raises:
-        OSError: there is no such file, permission is missing, or the path is a folder, a named pipe, a device or a
-            socket. Opening one of these might never return.
+        OSError: the file does not exist, a permission is missing, or the path is not a regular file. To open a pipe or
+            a device might never return.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        kind = next((name for is_kind, name in FILE_TYPES.items() if is_kind(status.st_mode)), "a socket")
-        raise OSError(f"{kind}, not a regular file")
+        raise OSError(f"{FILE_TYPES.get(stat.filemode(status.st_mode)[0], 'a socket')}, not a regular file")
     return status.st_size
 
 
@@ -52,7 +46,7 @@ def read_bytes(file: Path, most: int) -> bytes:
     """Return a file's content.
 
     Args:
-        most: the largest allowed size of the file, in bytes.
+        most: the maximum size of the file, in bytes.
 
     Raises:
         BrokenFiles: the file is not a regular file, is too large, or cannot be read.
@@ -69,13 +63,13 @@ def read_bytes(file: Path, most: int) -> bytes:
 
 
 def read_text(file: Path, most: int) -> str:
-    """Return the text of a UTF-8 file, without the byte order mark that Windows programs write at its start.
+    """Return the text of a UTF-8 file, without a byte order mark.
 
     Args:
-        most: the largest allowed size of the file, in bytes.
+        most: the maximum size of the file, in bytes.
 
     Raises:
-        BrokenFiles: see `read_bytes`; or the file is not UTF-8.
+        BrokenFiles: the file cannot be read (see `read_bytes`) or is not UTF-8.
     """
     content = read_bytes(file, most)
     try:
@@ -89,15 +83,16 @@ def read_json(file: Path) -> Any:
     """Return the value in a JSON file.
 
     Raises:
-        BrokenFiles: see `read_text`; or the file is not JSON, is nested too deeply, or has a number of too many digits.
+        BrokenFiles: the file cannot be read (see `read_text`), is not JSON, is nested too deeply, or has an integer of
+            more than 4,300 digits.
     """
     text = read_text(file, MAX_JSON_BYTES)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise BrokenFiles(f"{file}:{error.lineno}: broken JSON ({error.msg}); export it again") from None
-    except (RecursionError, ValueError):  # Python does not convert integers of more than 4,300 digits
-        raise BrokenFiles(f"{file}: its values are nested too deeply, or a number has too many digits") from None
+    except (RecursionError, ValueError):
+        raise BrokenFiles(f"{file}: nested too deeply, or a number has too many digits") from None
 
 
 def open_image(file: Path, content: bytes | None = None) -> Image.Image:
@@ -114,7 +109,7 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
     image = Image.open(file if content is None else BytesIO(content))
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
-        raise OSError("PostScript, which is a program and not an image")
+        raise OSError("a PostScript file, which is a program")
     return image
 
 
@@ -135,27 +130,23 @@ def _require_image_size(file: Path) -> None:
 
 
 def require_writable(file: Path) -> None:
-    """Raise an error if a file cannot be written: to be called before its content is computed.
-
-    Raises:
-        UserError: the path is a folder, or its folder cannot be written to.
-    """
+    """Raise `UserError` if a file cannot be written. Call this before a long computation of its content."""
     parent = next(folder for folder in file.absolute().parents if folder.exists())
     if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        why = "it is a folder" if file.is_dir() else f"{parent} is no folder that can be written to"
+        why = "it is a folder" if file.is_dir() else f"{parent} is not a writable folder"
         raise UserError(f"{file} cannot be written: {why}; give a file's name")
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a path beside `file` to write to, and rename it to `file` if nothing was raised.
+    """Yield a temporary path to write to, and rename it to `file` if there was no exception.
 
     Missing folders are created.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_ident()}")
+    temporary = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_ident()}")
     try:
-        yield part
-        part.replace(file)
+        yield temporary
+        temporary.replace(file)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

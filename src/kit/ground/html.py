@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one style, with all pictures in the file."""
+"""Build HTML pages that contain their style and pictures."""
 
 import base64
 from html import escape
@@ -37,8 +37,8 @@ summary { cursor: pointer; color: var(--soft) }
 """
 
 
-def page(title: str, body: str) -> str:
-    """Return a document. The title is escaped; the body is HTML."""
+def html_page(title: str, body: str) -> str:
+    """Return an HTML page. The title is plain text; the body is HTML."""
     return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style></head><body><main>"
@@ -46,7 +46,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def image(content: bytes, css_class: str = "") -> str:
-    """Return an image element that holds the content of a PNG or JPEG file."""
+def image_element(content: bytes, css_class: str = "") -> str:
+    """Return an HTML image element that contains a PNG or JPEG file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"<img class='{css_class}' src='data:image/{kind};base64,{base64.b64encode(content).decode()}' alt=''>"

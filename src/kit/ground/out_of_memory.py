@@ -1,4 +1,4 @@
-"""Compute over parts of a batch if memory runs out, and say what to change if not even one sample fits."""
+"""Compute a batch in parts if memory runs out, and advise the user if not even one sample fits."""
 
 import gc
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from kit.ground.errors import UserError
 
 T = TypeVar("T")
 ADVICE = (
-    "smaller images (half the height and width take a quarter: data.image_size), half the precision "
+    "smaller images (data.image_size; half the height and width take a quarter of the memory), half the precision "
     "(--trainer.precision bf16-mixed) or a smaller net (model.net)"
 )
 
@@ -27,14 +27,15 @@ class DoesNotFit(UserError):
 class SampleLimit:
     """The largest number of samples to compute at a time. It is halved each time memory runs out.
 
-    size: None until memory has run out for the first time.
+    Attributes:
+        size: the number of samples; None until memory has run out for the first time.
     """
 
     def __init__(self) -> None:
         self.size: int | None = None
 
     def parts(self, samples: int) -> int:
-        """Return into how many parts to divide a batch of so many samples."""
+        """Return the number of parts for a batch with this number of samples."""
         return 1 if self.size is None else max(1, ceil(samples / self.size))
 
     def halve(self, samples: int, batch: Any, torch_message: str) -> None:
@@ -42,7 +43,7 @@ class SampleLimit:
 
         Args:
             samples: the number of samples that did not fit.
-            batch: the batch; the shape of its first tensor is named.
+            batch: the batch, for the error message.
             torch_message: the message of torch's `OutOfMemoryError`.
 
         Raises:
@@ -58,15 +59,15 @@ class SampleLimit:
 
 
 def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None = None) -> list[T]:
-    """Call a function with all samples at once or, if memory runs out, with half as many, again and again.
+    """Call a function with all samples. Each time memory runs out, halve the number of samples per call.
 
     Args:
         work: called with the arguments, or with the same part of each.
         arguments: tensors or lists with an entry for each sample.
-        limit: keeps the number of samples that fit for the next call; by default each call finds it anew.
+        limit: stores the number of samples that fit, for the next call; by default each call starts with all samples.
 
     Returns:
-        what `work` returned for each part, in order
+        the results of `work` for the parts, in order.
 
     Raises:
         DoesNotFit: not even one sample fits.
@@ -83,10 +84,10 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
             continue
         except torch.OutOfMemoryError as error:
             message = str(error)
-        limit.halve(count, part, message)  # after the `except` clause, since the exception holds on to memory
+        limit.halve(count, part, message)  # not in the `except` clause, where the exception keeps memory
     return results
 
 
 def shortage(torch_message: str) -> str:
-    """Return the first sentences of the message of torch's `OutOfMemoryError`: what was needed and what was free."""
+    """Return the start of the message of torch's `OutOfMemoryError`: the needed and the free memory."""
     return " ".join(torch_message.partition(" Of the allocated")[0].split()) or "out of memory"

@@ -1,6 +1,6 @@
 """Escape characters that would control the terminal.
 
-Names of files and classes come from anyone. They may contain characters that move the cursor, colour or hide text, or
+Names of files and classes may come from a stranger. They may contain characters that move the cursor, hide text, or
 write to the clipboard.
 """
 
@@ -13,28 +13,28 @@ from typing import Any, TextIO
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _OF_STREAM = re.compile(f"[{CONTROLS}]")
 _OF_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
-_BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # what tqdm writes to move from one progress bar to another
-LONGEST = 1000  # characters of a line
+_BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm moves from one progress bar to another with these characters
+MAX_CHARACTERS = 1000  # in a line
 
 
 def escape(text: str) -> str:
-    r"""Return a text as one line: control characters and line feeds are escaped, as `\x1b`, and a long text is cut."""
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST - 100]}... ({len(text):,} characters)"
+    r"""Return a text in one line: escape control characters and line feeds, such as `\x1b`, and cut a long text."""
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[: MAX_CHARACTERS - 100]}... ({len(text):,} characters)"
     return _OF_LINE.sub(_escaped, text)
 
 
 def escape_output() -> None:
-    """Make `sys.stdout` and `sys.stderr` escape the control characters in what is printed."""
+    """Let `sys.stdout` and `sys.stderr` escape control characters in printed text."""
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
-    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # these keep the stream they started with
+    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setStream(_Guarded.of(handler.stream))
 
 
 class _Guarded:
-    """A text stream that escapes control characters, except those with which progress bars move between lines."""
+    """A text stream that escapes control characters, except those of progress bars."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -54,7 +54,7 @@ class _Guarded:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)  # everything else is the stream's own
+        return getattr(self._stream, name)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Read many files at once, in threads."""
+"""Read many files in parallel, in threads."""
 
 import os
 from collections import deque
@@ -13,26 +13,26 @@ R = TypeVar("R")
 
 def available_cores() -> int:
     """Return the number of processor cores that this process may use."""
-    # Only Linux has this function.
+    # Only Linux has `sched_getaffinity`.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_threads(work: Callable[[T], R], items: Iterable[T], at_once: int = 16, ahead: int = 64) -> Iterator[R]:
+def map_in_threads(work: Callable[[T], R], items: Iterable[T], per_task: int = 16, max_tasks: int = 64) -> Iterator[R]:
     """Yield `work(item)` for each item, in order.
 
-    There are more threads than cores, since a thread that reads files mostly waits, above all for a network disk.
+    There are more threads than cores, since a thread that reads files mostly waits.
 
     Args:
-        at_once: the number of items that a thread takes at a time.
-        ahead: the largest number of such portions that are being computed, or are computed and not yet yielded.
+        per_task: the number of items that a thread takes at a time.
+        max_tasks: the maximum number of such chunks that have been started but not yet yielded.
     """
     items = iter(items)
-    with ThreadPoolExecutor(min(32, 4 * available_cores(), ahead)) as pool:
+    with ThreadPoolExecutor(min(32, 4 * available_cores(), max_tasks)) as pool:
         waiting: deque[Future[list[R]]] = deque()
         try:
-            while chunk := list(islice(items, at_once)):
+            while chunk := list(islice(items, per_task)):
                 waiting.append(pool.submit(lambda chunk: [work(item) for item in chunk], chunk))
-                if len(waiting) >= ahead:
+                if len(waiting) >= max_tasks:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

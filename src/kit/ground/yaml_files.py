@@ -1,4 +1,4 @@
-"""Read YAML by the core schema of YAML 1.2, within limits of size, depth and number of values."""
+"""Read YAML files by the core schema of YAML 1.2, with limits on size, depth and number of values."""
 
 import re
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
 MAX_DEPTH = 50  # levels of lists and mappings
-MAX_VALUES = 100_000  # an alias counts as many values as what it stands for
-TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
-TOO_MANY = f"more than {MAX_VALUES:,} values, counting what each alias stands for"
+MAX_VALUES = 100_000  # the values behind an alias count each time
+TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} levels deep"
+TOO_MANY = f"more than {MAX_VALUES:,} values, with the values behind each alias"
 
 
 def read_yaml(file: Path) -> Any:
-    """Return the value in a YAML file, as `parse_yaml` does.
+    """Return the value in a YAML file, see `parse_yaml`.
 
     Raises:
-        UserError: see `read_text`; or the file is not YAML, or exceeds a limit.
+        UserError: the file cannot be read (see `read_text`), is not YAML, or exceeds a limit.
     """
     return _read_yaml(file, _Loader)
 
 
 def read_yaml_as_text(file: Path) -> Any:
-    """Return the value in a YAML file, with each number, boolean and null as the text in the file.
+    """Return the value in a YAML file. Numbers, booleans and nulls stay text.
 
     Raises:
         UserError: see `read_yaml`.
@@ -38,8 +38,8 @@ def read_yaml_as_text(file: Path) -> Any:
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text, by the core schema of YAML 1.2.
 
-    Unlike in YAML 1.1, these stay text: `yes`, `no`, `on` and `off`, dates, times (12:30), and numbers that begin with
-    0 (007).
+    Unlike in YAML 1.1, these stay text: `yes`, `no`, `on`, `off`, dates, times (12:30), and numbers with a leading 0
+    (007).
 
     Raises:
         yaml.YAMLError: the text is not YAML, or exceeds a limit.
@@ -51,7 +51,7 @@ def _read_yaml(file: Path, loader_class: Any) -> Any:
     try:
         return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
     except BrokenFiles as error:
-        raise UserError(str(error)) from None  # the user named this file, so the command is wrong and not the data
+        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{file}{line}: broken YAML ({error.problem})") from None
@@ -62,13 +62,13 @@ def _read_yaml(file: Path, loader_class: Any) -> Any:
 def _parse(text: str, loader_class: Any) -> Any:
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=loader_class):  # events come one by one, so that any depth can be parsed
+        for event in yaml.parse(text, Loader=loader_class):  # without recursion
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             _require(depth <= MAX_DEPTH, TOO_DEEP, event)
-        node = yaml.compose(text, Loader=loader_class)  # an alias is the same node as its anchor: little memory
+        node = yaml.compose(text, Loader=loader_class)  # an alias and its anchor share one node, which saves memory
         _require_limits(node, count(1), 0)
         return yaml.load(text, Loader=loader_class)  # a SafeLoader
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # by a tag, as `!!int cat`
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # for example by `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
 
@@ -93,7 +93,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
-        return int(self.construct_scalar(node))  # PyYAML would also read `1:30` after the tag `!!int`, without a limit
+        return int(self.construct_scalar(node))  # PyYAML would also read `!!int 1:30`, of any length
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)

@@ -129,7 +129,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         return name, file, prediction, reason
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
-    drawn = map_in_threads(draw, stream, at_once=4, ahead=8)
+    drawn = map_in_threads(draw, stream, per_task=4, max_tasks=8)
     interval = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
     for name, file, prediction, reason in tqdm(drawn, total=len(files), unit=" images", dynamic_ncols=True, **interval):

@@ -1,4 +1,4 @@
-"""Keep the best weights."""
+"""Save the best weights."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +9,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from kit.ground._lightning import has_validated
-from kit.training.monitor import require_logged, watched
+from kit.training.monitor import require_logged, resolve_monitor
 
 
 class Checkpoint(ModelCheckpoint):
-    """Write `RUN/checkpoints/best.ckpt` after each validation that is better than those before.
+    """Write `RUN/checkpoints/best.ckpt` after each validation that is better than all earlier ones.
 
     Args:
-        monitor, mode: as in `EarlyStopping`.
+        monitor: the log key of the metric; by default the task's `monitor`.
+        mode: whether a higher or a lower value is better; by default the task's.
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
@@ -24,7 +25,7 @@ class Checkpoint(ModelCheckpoint):
         self._arguments = monitor, mode
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.monitor, self.mode = watched(pl_module, *self._arguments)
+        self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
         self.kth_value = torch.tensor(float("inf") if self.mode == "min" else -float("inf"))
         super().setup(trainer, pl_module, stage)
 
@@ -40,36 +41,32 @@ class Checkpoint(ModelCheckpoint):
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
             trainer.strategy.checkpoint_io.teardown()
-            trainer.strategy.barrier()  # as in ExactResume, for the same reader
-
-    @staticmethod
-    def of(trainer: L.Trainer) -> "Checkpoint | None":
-        """Return the trainer's callback of this class; the user may have added other checkpoint callbacks."""
-        return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)), None)
+            trainer.strategy.barrier()  # all processes read the file next
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the scores only, not the paths.
 
-        The run folder may have been moved. And a stranger's checkpoint could name any path, whose file would be deleted
-        when a better checkpoint is saved.
+        The run folder may have been moved. Also, a checkpoint from a stranger could name any path, and Lightning
+        deletes the file at this path when it saves a better checkpoint.
         """
         best = Path(str(self.dirpath), "best.ckpt")
-        if state_dict["best_model_path"] or best.is_file():  # it may have been written after the last checkpoint
+        if state_dict["best_model_path"] or best.is_file():  # it may be newer than the checkpoint of this state
             self.best_model_path = self.kth_best_model_path = str(best)
         score = state_dict["best_model_score"]
-        if isinstance(score, Tensor) and score.numel() == 1:  # weights that were saved without a validation have none
+        if isinstance(score, Tensor) and score.numel() == 1:  # without a validation there is no score
             self.best_model_score = self.kth_value = score
             self.best_k_models = {self.best_model_path: score}
         self.current_score = state_dict["current_score"]
 
 
-def judged_by(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
-    """Return the log keys that a run is judged by, and their modes, `min` or `max`.
+def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+    """Return the mode, `min` or `max`, of each log key that a run monitors.
 
-    These are the task's key and, last, the key that chooses the best checkpoint.
+    The keys are the task's `monitor` and the key that chooses the best checkpoint. The latter comes last, and may be
+    the same.
     """
-    modes: dict[str, str] = dict([watched(pl_module, None, None)])
-    callback = Checkpoint.of(trainer)
-    if callback and callback.monitor:
-        modes[callback.monitor] = callback.mode
+    modes: dict[str, str] = dict([resolve_monitor(pl_module, None, None)])
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, Checkpoint) and callback.monitor:
+            modes[callback.monitor] = callback.mode
     return modes

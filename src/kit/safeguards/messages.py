@@ -1,11 +1,11 @@
-"""Messages of the safeguards: a line on the console, and text in TensorBoard."""
+"""Print the messages of the safeguards, and write them to TensorBoard."""
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
 def log_message(trainer: L.Trainer, tag: str, message: str) -> None:
-    """Print a message and write it to TensorBoard. Only the first of several processes does so."""
+    """Print a message and write it to TensorBoard, in the first process only."""
     if trainer.is_global_zero:
         print(message, flush=True)
         log_text(trainer, tag, message)
@@ -15,6 +15,6 @@ def log_text(trainer: L.Trainer, tag: str, text: str) -> None:
     """Write Markdown to TensorBoard."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # The dashboard's logger has `log_text`, which survives a full disk. Lightning's logger has no such method.
+            # Only the dashboard's logger has `log_text`, which survives a full disk.
             write = getattr(logger, "log_text", None) or logger.experiment.add_text
             write(tag, text, trainer.global_step)

@@ -1,7 +1,7 @@
-"""The only place that replaces methods of other objects, for a while.
+"""Replace methods of other objects for a while.
 
-Lightning has no hook around a step, around `backward` or around the optimizer's step, and none for a plain module's
-`log`. The memory guard needs all of them. The dashboard needs the arguments of `loss_terms`.
+The memory guard wraps the training step, `backward`, the optimizer's step and `log`. Lightning has no hooks around
+these.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ from typing import Any
 
 
 @contextmanager
-def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Replace a method of an object, and restore it at the end."""
+def replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Replace a method of an object until the context ends."""
     before = vars(owner).get(name)
     setattr(owner, name, function)
     try:

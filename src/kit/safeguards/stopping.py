@@ -10,17 +10,17 @@ from torch import Tensor
 from kit.ground._lightning import has_validated
 from kit.ground.errors import NotMeasured, UserError
 from kit.safeguards.messages import log_message
-from kit.training.monitor import NEVER, require_logged, watched
+from kit.training.monitor import NEVER, require_logged, resolve_monitor
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's early stopping, which takes the metric from the task and prints why it stopped.
+    """Lightning's early stopping, but it takes the metric from the task and prints why it stopped the run.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`, or `val/loss`.
         mode: whether a higher or a lower value is better; by default the task's.
         patience: the number of validations without improvement after which the run stops; None to never stop.
-        min_delta: smaller changes are no improvement.
+        min_delta: the smallest change that counts as an improvement.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         self._arguments = monitor, mode
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.monitor, self.mode = watched(pl_module, *self._arguments)
+        self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
         self.min_delta = abs(self.min_delta) * (1 if self.mode == "max" else -1)
         if self.wait_count == 0 and self.best_score.isinf():
             self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)
@@ -51,11 +51,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         return True
 
     def require_finite(self) -> None:
-        """Check that the run was not stopped because of a metric that is not finite.
-
-        Raises:
-            NotMeasured: the run was stopped for this reason.
-        """
+        """Raise `NotMeasured` if the run was stopped because its metric was not finite."""
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             raise NotMeasured(f"the run was stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite")
 

@@ -1,4 +1,4 @@
-"""Optimizers and schedules (`schedule`), fine-tuning (`weights`), averaged weights, and the metric to `monitor`."""
+"""Optimizers and schedules, fine-tuning (`weights`), averaged weights (`averaging`), and the monitored metric."""
 
 from kit.training.averaging import EMA
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule

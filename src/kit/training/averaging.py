@@ -1,4 +1,4 @@
-"""Averaged weights, which often give a better model than the last weights."""
+"""Average the weights, which often gives a better model than the last weights."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,15 +13,14 @@ from kit.ground.errors import UserError
 
 
 class EMA(WeightAveraging):
-    """Validate, store and test an exponential moving average of the weights (Polyak and Juditsky 1992).
+    """Validate, save and test an exponential moving average of the weights (Polyak and Juditsky 1992).
 
-    After training, Lightning's callback would test the last weights instead of the averaged ones in the checkpoint, and
-    validate the last average instead of the best. This one does neither.
+    Unlike Lightning's callback, this one does not change the model after training, so that the averaged weights of
+    the best checkpoint are tested.
 
     Args:
-        decay: the share of the average that is kept at each step, so that the average covers about 1 / (1 - decay)
-            steps. After n steps the decay is at most (1 + n) / (10 + n), since otherwise the first weights of a short
-            run would outweigh what it has learned.
+        decay: the factor of the average at each step. The average covers about 1 / (1 - decay) steps. After n steps,
+            the decay is at most (1 + n) / (10 + n), so that a short run forgets its initial weights.
     """
 
     def __init__(self, decay: float = 0.998) -> None:
@@ -31,7 +30,7 @@ class EMA(WeightAveraging):
         self.decay = decay
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit":  # later the best checkpoint is evaluated, which holds averaged weights already
+        if trainer.state.fn == "fit":  # else the weights are averaged already
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,6 +43,6 @@ class EMA(WeightAveraging):
 
 
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
-    """Update an average in place after a number of steps: all tensors at once, which is several times as fast."""
+    """Update averaged tensors in place, after a number of steps."""
     number = int(steps)
     get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averaged, current, number)

@@ -1,4 +1,4 @@
-"""The validation metric that a run monitors."""
+"""Find the metric that a run monitors, and check that it is logged."""
 
 from typing import Literal
 
@@ -9,32 +9,29 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.task import as_task
 
 Mode = Literal["min", "max"]
-NEVER = 2**31  # validations without improvement, for a run that is never stopped early
+NEVER = 2**31  # the patience, in validations, of a run that is never stopped early
 
 
 def require_logged(key: str, logged: dict[str, Tensor], option: str) -> None:
-    """Check that a metric is logged.
+    """Raise `UserError` if a metric is not logged.
 
     Args:
-        key: its log key.
-        logged: all metrics that are logged.
-        option: the option of the command line with that key, for the error message.
-
-    Raises:
-        UserError: the metric is not logged.
+        key: the log key of the metric.
+        logged: all logged metrics.
+        option: the command line option that sets the key, for the error message.
     """
     if key not in logged:
         keys = sorted(known for known in logged if known.startswith("val/"))
         logged_keys = ", ".join(keys) or "none"
-        raise UserError(f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (there are {logged_keys})")
+        raise UserError(f"{option}: no {key!r} is logged{did_you_mean(key, keys)} (logged: {logged_keys})")
 
 
-def watched(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
-    """Return the log key to monitor and whether the lower or the higher value is the better.
+def resolve_monitor(pl_module: L.LightningModule, monitor: str | None, mode: Mode | None) -> tuple[str, Mode]:
+    """Return the log key to monitor, and whether a lower (`min`) or a higher (`max`) value is better.
 
     Args:
-        monitor: the log key that the user wants; by default the task's, or `val/loss`.
-        mode: the mode that the user wants; by default the task's, or `min` for a loss and `max` for anything else.
+        monitor: the user's log key; by default the task's, or `val/loss`.
+        mode: the user's mode; by default the task's, or `min` for a loss and `max` for any other metric.
     """
     task = as_task(pl_module)
     key = str(monitor or task.monitor)

@@ -1,6 +1,6 @@
-"""Optimizers, and schedules of the learning rate.
+"""Make optimizers and learning rate schedules.
 
-Both may be any class of torch, of the project or of this library, given by its class path and its own arguments.
+A config gives either by class path and arguments. The class may be from torch, the project or this library.
 """
 
 import inspect
@@ -17,14 +17,13 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
-from kit.training.monitor import watched
+from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
 Interval = Literal["step", "epoch"]
 
-RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that are the run's length unless they are given
-FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user need not give
-CANNOT = "cannot be described in a config: "
+RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that default to the run's length
+FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user may omit
 NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
     torch_schedules.SequentialLR: "schedules of an optimizer",
     torch_schedules.ChainedScheduler: "schedules of an optimizer",
@@ -34,23 +33,22 @@ NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
 
 
 class WarmupCosine(torch_schedules.LambdaLR):
-    """Raise the learning rate in a straight line, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR,
-    without restarts).
+    """Raise the learning rate linearly, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR).
 
     Args:
         optimizer: its learning rate is the highest rate.
         total_steps: the number of optimizer steps in the run.
-        warmup: the share of the steps that raise the rate, 0 to 1.
-        final: the rate at the end, as a share of the highest rate, 0 to 1.
+        warmup: the fraction of the steps that raise the rate, 0 to 1.
+        final: the last rate, as a fraction of the highest rate, 0 to 1.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
         if not 0 <= warmup <= 1 or not 0 <= final <= 1:
             raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
-        super().__init__(optimizer, partial(_factor, steps=total_steps, warmup=warmup, final=final))
+        super().__init__(optimizer, partial(_warmup_cosine, steps=total_steps, warmup=warmup, final=final))
 
 
-def _factor(step: int, steps: int, warmup: float, final: float) -> float:
+def _warmup_cosine(step: int, steps: int, warmup: float, final: float) -> float:
     up = max(1.0, warmup * steps)
     if step < up:
         return (step + 1) / (up + 1)
@@ -61,54 +59,54 @@ def _factor(step: int, steps: int, warmup: float, final: float) -> float:
 def optimizer_and_schedule(
     task: LightningModule, optimizer: OptimizerCallable, schedule: Schedule | None, interval: Interval | None = None
 ) -> OptimizerLRScheduler:
-    """Make the optimizer and the schedule of a task, as its `configure_optimizers` returns them.
+    """Make the optimizer and the schedule of a task, in the form that `configure_optimizers` must return.
 
-    A schedule that has an argument for its length (`total_steps`, `T_max`) gets the run's length, unless the argument
-    is given. Its `max_lr` is the optimizer's learning rate, unless it is given.
+    If a schedule has an argument for its length (`total_steps`, `T_max`), it defaults to the run's length. `max_lr`
+    defaults to the optimizer's learning rate.
 
-    When it steps depends on its kind. `ReduceLROnPlateau` steps by the task's `monitor` after each validated epoch.
-    A schedule that counts optimizer steps (`total_steps`), or gets the run's length, steps after each optimizer step.
-    All others step after each epoch. The first process prints a line that says which it is.
+    `ReduceLROnPlateau` follows the task's `monitor` and steps after each validated epoch. A schedule with an argument
+    `total_steps`, or with the run's length, steps after each optimizer step. Any other schedule steps after each epoch.
+    The first process prints the choice.
 
     Args:
-        task: must be attached to a trainer if there is a schedule.
-        optimizer: called with two parameter groups: norms and biases are in the second, which has no weight decay.
-        schedule: called with the optimizer, and by keyword with the arguments that are filled in.
-        interval: overrides the rule above: the schedule steps after each optimizer `step` or each `epoch`.
+        task: the task. It must be attached to a trainer if there is a schedule.
+        optimizer: called with two parameter groups. The second has the norms and biases, and no weight decay.
+        schedule: called with the optimizer, and with the default arguments above as keywords.
+        interval: the schedule steps after each optimizer `step` or each `epoch`; by default see above.
 
     Raises:
         UserError: the optimizer or the schedule cannot be made with these arguments, or the schedule needs the run's
-            length and the run has none.
+            length and the run has no limit.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    built = _make("model.optimizer", optimizer, groups)
+    new_optimizer = _make("model.optimizer", optimizer, groups)
     if schedule is None:
-        return built
-    called, given = _class_and_arguments(schedule)
-    parameters = inspect.signature(called).parameters
+        return new_optimizer
+    schedule_class, arguments = _class_and_arguments(schedule)
+    parameters = inspect.signature(schedule_class).parameters
     filled: dict[str, Any] = {}
-    monitored: dict[str, Any] = {}
-    if called is torch_schedules.ReduceLROnPlateau:
+    monitoring: dict[str, Any] = {}
+    if schedule_class is torch_schedules.ReduceLROnPlateau:
         if interval is not None:
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-        monitor, filled["mode"] = watched(task, None, None)
+        monitor, filled["mode"] = resolve_monitor(task, None, None)
         every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
-        monitored = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
+        monitoring = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
     length = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = given.get(length) is not None
-    has_length |= all(given.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # of `OneCycleLR`
+    has_length = arguments.get(length) is not None
+    has_length |= all(arguments.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
     needs_length = bool(length) and not has_length
     interval = interval or ("step" if needs_length or length == "total_steps" else "epoch")
     if needs_length:
         filled[length] = _run_length(task, interval)
-    if "max_lr" in parameters and given.get("max_lr") is None:
-        filled["max_lr"] = float(built.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, built, **filled)
+    if "max_lr" in parameters and arguments.get("max_lr") is None:
+        filled["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, new_optimizer, **filled)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
@@ -116,30 +114,27 @@ def optimizer_and_schedule(
         )
     if task.trainer.is_global_zero:
         over = f" over {filled[length]:,} {interval}s" if needs_length else ""
-        when = "optimizer step" if interval == "step" else "validated epoch" if monitored else "epoch"
+        when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
         print(f"schedule: {type(scheduler).__name__}{over}, stepped after each {when}")
-    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": interval, **monitored}}  # type: ignore[return-value]
+    config = {"scheduler": scheduler, "interval": interval, **monitoring}
+    return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
 
 def refuse_wrapper(kind: type) -> None:
-    """Refuse a class of schedules that a config cannot describe, since it takes functions or other schedules.
-
-    Raises:
-        UserError: it is such a class.
-    """
+    """Raise `UserError` if a config cannot describe a class of schedules, which takes functions or schedules."""
     if kind in NOT_FOR_CONFIGS:
         raise UserError(
-            f"{kind.__name__} {CANNOT}it takes {NOT_FOR_CONFIGS[kind]}; write a subclass of LRScheduler that takes "
-            "numbers, and give its class path"
+            f"{kind.__name__} cannot be described in a config: it takes {NOT_FOR_CONFIGS[kind]}; write a subclass of "
+            "LRScheduler that takes numbers, and give its class path"
         )
 
 
 def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the class or the function that makes a schedule, and the arguments that are already bound to it."""
+    """Return the class or the function that makes a schedule, and its bound arguments."""
     arguments: dict[str, Any] = {}
     while isinstance(schedule, partial):
         arguments = {**schedule.keywords, **arguments}
-        # The command line's factories are partials of a function of jsonargparse, which takes the class.
+        # The command line gives a partial of a function of jsonargparse, with the class as an argument.
         schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
     return schedule, arguments
 
@@ -149,8 +144,8 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
         return factory(*arguments, **filled)
     except UserError:
         raise
-    except Exception as error:  # the user may name any class, and it may raise anything
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")  # any callable may stand here
+    except Exception as error:  # the user may give any class, which may raise any exception
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
         raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
 
 

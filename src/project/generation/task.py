@@ -47,7 +47,7 @@ class Generator(Task):
     """
 
     monitor, mode = "val/explained", "max"
-    up_to_one = False  # near time 0 no net can know the image, so `explained` cannot reach 1
+    has_known_maximum = False  # near time 0 no net can know the image, so `explained` cannot reach 1
     Predictions = SampleFiles
 
     def __init__(

@@ -10,7 +10,7 @@ from kit.cli import verbs
 from kit.ground import checkpoint_limits
 from kit.ground.errors import UserError
 from kit.prediction import load
-from kit.safeguards.resume.writing import damage
+from kit.safeguards.resume.writing import find_damage
 
 
 def test_checkpoint_larger_than_its_file_is_refused() -> None:
@@ -47,4 +47,4 @@ def test_verbs_refuse_a_checkpoint_larger_than_its_file() -> None:
         verbs.test(["bomb.ckpt"])
     with pytest.raises(UserError, match=r"bomb\.ckpt .*compressed"):
         load("bomb.ckpt")
-    assert "compressed" in (damage(Path("bomb.ckpt")) or "")  # `--resume` takes another one
+    assert "compressed" in (find_damage(Path("bomb.ckpt")) or "")  # `--resume` takes another one

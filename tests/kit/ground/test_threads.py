@@ -1,4 +1,4 @@
-"""Threads return results in order, and do not work far ahead of the caller."""
+"""Threads return results in order, and do not work far max_tasks of the caller."""
 
 import itertools
 import threading
@@ -9,18 +9,18 @@ import pytest
 from kit.ground.threads import map_in_threads
 
 
-@pytest.mark.parametrize(("at_once", "ahead"), [(1, 1), (1, 8), (3, 2), (16, 64)])
-def test_results_are_in_order(at_once, ahead):
+@pytest.mark.parametrize(("per_task", "max_tasks"), [(1, 1), (1, 8), (3, 2), (16, 64)])
+def test_results_are_in_order(per_task, max_tasks):
     def square(number: int) -> int:
         time.sleep(0.002 * (number % 3))
         return number * number
 
-    assert list(map_in_threads(square, range(50), at_once, ahead)) == [n * n for n in range(50)]
+    assert list(map_in_threads(square, range(50), per_task, max_tasks)) == [n * n for n in range(50)]
 
 
 def test_endless_input_is_read_as_needed():
     done = []
-    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), at_once=2, ahead=3)
+    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), per_task=2, max_tasks=3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(done) <= 10 + 2 * 3
 
@@ -36,5 +36,5 @@ def test_exception_stops_the_waiting_work():
         return number
 
     with pytest.raises(ValueError, match="0"):
-        list(map_in_threads(work, range(1000), at_once=1, ahead=200))
+        list(map_in_threads(work, range(1000), per_task=1, max_tasks=200))
     assert len(begun) < 200

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kit.ground.errors import UserError
 from kit.safeguards.resume import restarting, writing
-from kit.safeguards.resume.writing import Writer, damage, write
+from kit.safeguards.resume.writing import Writer, find_damage, write
 
 CONTENT = {"weights": torch.arange(12.0).view(3, 4), "deep": [{"step": 7}, (torch.ones(2),)]}
 
@@ -95,7 +95,7 @@ def test_kill_at_any_moment_leaves_whole_files(tmp_path):
         files = [folder / name for name in ("previous.ckpt", "last.ckpt") if (folder / name).exists()]
         contents = [read(file) for file in files]  # killed between two renames, there is no last.ckpt
         assert [content["step"] - contents[0]["step"] for content in contents] in ([0, 1], [0])
-        assert all(damage(file) is None for file in files)
+        assert all(find_damage(file) is None for file in files)
         assert all((content["weights"] == content["step"]).all() for content in contents)
 
 
@@ -106,12 +106,12 @@ def test_changed_byte_is_damage_or_changes_nothing(tmp_path_factory, place, byte
     content = bytearray(file.read_bytes())
     content[place % len(content)] ^= byte
     file.write_bytes(content)
-    if damage(file) is None:  # padding between the parts, or a date
+    if find_damage(file) is None:  # padding between the parts, or a date
         found = read(file)
         assert torch.equal(found["weights"], CONTENT["weights"]) and found["deep"][0] == {"step": 7}
 
 
-def test_part_marked_as_folder_is_damage(tmp_path):
+def test_part_marked_as_folder_counts_as_damage(tmp_path):
     """By one bit in the zip file's table: torch would give what the memory held before."""
     file = tmp_path / "last.ckpt"
     write(CONTENT, file)
@@ -122,16 +122,16 @@ def test_part_marked_as_folder_is_damage(tmp_path):
         content = bytearray(whole)
         content[entry + 38] ^= 16  # of its external attributes, MS-DOS's bit for a folder
         file.write_bytes(content)
-        assert "is not what was written" in str(damage(file))
+        assert "is damaged" in str(find_damage(file))
 
 
 @given(share=st.floats(0, 0.999))
-def test_truncated_file_is_damage(tmp_path_factory, share):
+def test_truncated_file_counts_as_damage(tmp_path_factory, share):
     file = tmp_path_factory.mktemp("bytes") / "last.ckpt"
     write(CONTENT, file)
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    assert damage(file) is not None
+    assert find_damage(file) is not None
 
 
 def test_torch_writes_checksums(tmp_path):
@@ -155,7 +155,7 @@ def test_newest_undamaged_checkpoint_is_chosen(tmp_path, capsys):
     assert restarting.choose(str(run)) == folder / "previous.ckpt"
     assert "last.ckpt is damaged" in capsys.readouterr().err
     (folder / "previous.ckpt").write_bytes(b"")
-    with pytest.raises(UserError, match="is undamaged: start the run anew"):
+    with pytest.raises(UserError, match="are damaged: start the run again"):
         restarting.choose(str(run))
 
 
@@ -167,7 +167,21 @@ def test_values_that_cannot_be_saved_or_read_back_are_reported(tmp_path, capsys)
     writer.teardown()
     first, second = capsys.readouterr().err.splitlines()
     assert "last.ckpt could not be written" in first and "training goes on" in first
-    assert second.startswith(f"warning: --resume will not take {tmp_path / 'last.ckpt'} (")
+    assert second.startswith(f"warning: --resume rejects {tmp_path / 'last.ckpt'} (")
+
+
+def test_old_file_is_removed_only_after_the_new_one_is_complete(tmp_path, monkeypatch):
+    writer, old, new = Writer(), tmp_path / "old.ckpt", tmp_path / "new.ckpt"
+    writer.save_checkpoint({"step": 0}, old)
+    slow_write = lambda content, path: (time.sleep(0.2), write(content, path))  # noqa: E731
+    monkeypatch.setattr(writing, "write", slow_write)
+    writer.save_checkpoint({"step": 1}, new)
+    writer.remove_checkpoint(old)
+    assert new.is_file() and not old.exists()
+    writer.save_checkpoint({"step": lambda: 2}, old)  # cannot be written
+    writer.remove_checkpoint(new)
+    assert new.is_file()
+    writer.teardown()
 
 
 def test_documented_file_names():

@@ -89,7 +89,7 @@ def test_training_with_little_memory_gives_the_same_weights(kind, short, accumul
     exact = "with the gradient of the whole batch" + (
         "" if kind is Terms else " if the loss is a mean over its samples"
     )
-    assert said[-1] == f"memory_guard: out of memory; training goes on in micro-batches of 2, {exact}"
+    assert said[-1] == f"memory_guard: out of memory; training continues in micro-batches of 2, {exact}"
     assert len(said) <= len(short)
     assert not {"training_step", "validation_step", "optimizer_step"} & set(vars(task))
 
@@ -147,7 +147,7 @@ def test_one_of_two_processes_runs_out_of_memory(strategy, accumulate, ranks):
             assert weights == pytest.approx(wanted, rel=1e-10)
             assert size == (2 if short else None)
             assert failures == (2 if short and rank == 1 else 0)
-    assert "out of memory; training of process 1 goes on in micro-batches of 2" in ended.stdout
+    assert "out of memory; training of process 1 continues in micro-batches of 2" in ended.stdout
     assert "of process 0" not in ended.stdout
 
 
@@ -172,7 +172,7 @@ def test_evaluation_in_parts_has_the_outputs_of_the_whole_batch(capsys):
     assert found[0] == found[1]
     assert limits(guard) == {"training": None, "evaluation": 2} and task.ceiling.failures == 2
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory_guard")]
-    assert said == ["memory_guard: out of memory; evaluation goes on with 2 samples at a time"]
+    assert said == ["memory_guard: out of memory; evaluation continues with 2 samples at a time"]
 
 
 def test_error_if_a_single_sample_does_not_fit():
@@ -236,8 +236,8 @@ def test_message_names_batch_normalisation_and_inexact_losses(capsys):
     task = Normed(**DATA, forward=4)
     trained(task, MemoryGuard())
     said = capsys.readouterr().out
-    assert "in micro-batches of 4, with a gradient close to that of the whole batch, not equal" in said
-    assert "; batch normalisation is over a micro-batch" in said
+    assert "in micro-batches of 4, with a gradient close to that of the whole batch:" in said
+    assert "; batch normalisation uses a micro-batch" in said
     assert task.net[1].momentum == 0.1
 
 
@@ -253,7 +253,7 @@ def command_line(tmp_path, monkeypatch):
 
 def test_resumed_run_knows_the_size(command_line, capsys):
     verbs.fit(["--model.forward", "3"])
-    assert "goes on in micro-batches of 2, with" in capsys.readouterr().out
+    assert "continues in micro-batches of 2, with" in capsys.readouterr().out
     verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "2"])
     assert "out of memory" not in capsys.readouterr().out
     content = torch.load("runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)

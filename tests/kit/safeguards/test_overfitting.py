@@ -160,13 +160,13 @@ def test_resumed_run_keeps_earlier_measurements():
 
 def test_plain_module_is_trained_without_a_verdict(capsys):
     verbs.fit(["--model", "tiny_task.Judge", *FEW])
-    assert capsys.readouterr().out.count("verdict: none, since Judge is no kit.task.Task") == 1
+    assert capsys.readouterr().out.count("verdict: none, since Judge is not a kit.task.Task") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
 def test_no_verdict_without_a_validation(capsys):
     verbs.fit(["--trainer.limit_val_batches", "0", *FEW])
-    assert "verdict: none, since nothing was validated" in capsys.readouterr().out
+    assert "verdict: none, since no validation gave a score" in capsys.readouterr().out
 
 
 def test_limited_validation_limits_the_measured_part():

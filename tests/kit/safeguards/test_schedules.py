@@ -8,7 +8,7 @@ from torch.optim import lr_scheduler as schedules
 
 from kit.ground.errors import UserError
 from kit.safeguards.nan.rollback import cut_learning_rates
-from kit.safeguards.resume.schedules import Renewal
+from kit.safeguards.resume.schedules import InitialState
 from kit.training.schedule import WarmupCosine
 
 MAKERS = {
@@ -27,7 +27,7 @@ MAKERS = {
 
 
 def run(maker, steps: int) -> SimpleNamespace:
-    """Return the parts of a trainer that `Renewal` needs."""
+    """Return the parts of a trainer that `InitialState` needs."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     config = SimpleNamespace(scheduler=maker(optimizer, steps))
     return SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[config])
@@ -44,10 +44,10 @@ def rates(trainer: SimpleNamespace, count: int) -> list[float]:
 
 def resumed(stopped: SimpleNamespace, maker, steps: int, with_optimizer: bool = False) -> SimpleNamespace:
     trainer = run(maker, steps)
-    renewal = Renewal(trainer)
+    initial_state = InitialState(trainer)
     trainer.optimizers[0].load_state_dict(stopped.optimizers[0].state_dict())
     trainer.lr_scheduler_configs[0].scheduler.load_state_dict(stopped.lr_scheduler_configs[0].scheduler.state_dict())
-    renewal.apply(trainer, with_optimizer)
+    initial_state.apply(trainer, with_optimizer)
     return trainer
 
 
@@ -85,12 +85,12 @@ def test_other_number_of_steps_in_an_epoch(name):
     short = run(maker, 12)
     rates(short, 6)
     trainer = run(maker, 24)
-    renewal = Renewal(trainer)
+    initial_state = InitialState(trainer)
     config = trainer.lr_scheduler_configs[0]
     config.scheduler.load_state_dict(short.lr_scheduler_configs[0].scheduler.state_dict())
     config.interval = "step"
     trainer.current_epoch, trainer.num_training_batches, trainer.accumulate_grad_batches = 3, 4, 1
-    renewal.apply(trainer, with_optimizer=False, by_epochs=True)
+    initial_state.apply(trainer, with_optimizer=False, epoch_length_changed=True)
     assert rates(trainer, 12) == rates(run(maker, 24), 24)[12:]
 
 

@@ -28,8 +28,8 @@ def test_slurm_signals_stop_a_run(number, monkeypatch):
     received = Signals()
     received.listen(TRAINER)
     os.kill(os.getpid(), number)
-    stopped = received.stopped("COMMAND")
-    assert str(stopped) == f"stopped by {number.name}; to go on: COMMAND"
+    stopped = received.stop_exception("COMMAND")
+    assert str(stopped) == f"stopped by {number.name}; to continue: COMMAND"
     assert stopped.exit_code == 143
 
 

@@ -1,4 +1,4 @@
-"""The metric that is watched, and when a run stops."""
+"""The metric that is monitored, and when a run stops."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from kit.safeguards import Checkpoint, EarlyStopping
-from kit.training.monitor import watched
+from kit.training.monitor import resolve_monitor
 
 TASK = SimpleNamespace(monitor="val/map", mode="max")
 PLAIN = SimpleNamespace()  # a module that names no metric
 
-WATCHED = [  # the task, --monitor and --mode; the log key that is watched, and its mode
+MONITORED = [  # the task, --monitor and --mode; the log key that is monitored, and its mode
     (TASK, None, None, ("val/map", "max")),
     (TASK, None, "min", ("val/map", "min")),
     (TASK, "val/loss", None, ("val/loss", "min")),
@@ -23,9 +23,9 @@ WATCHED = [  # the task, --monitor and --mode; the log key that is watched, and 
 ]
 
 
-@pytest.mark.parametrize(("task", "monitor", "mode", "expected"), WATCHED)
-def test_watched_metric(task, monitor, mode, expected):
-    assert watched(task, monitor, mode) == expected
+@pytest.mark.parametrize(("task", "monitor", "mode", "expected"), MONITORED)
+def test_monitored_metric(task, monitor, mode, expected):
+    assert resolve_monitor(task, monitor, mode) == expected
 
 
 STOPS = [  # mode, patience, min_delta and the metric of each validation; the number of validations before it stops

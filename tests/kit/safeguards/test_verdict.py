@@ -7,11 +7,11 @@ import torch
 from shares import score_of
 
 from kit.safeguards.overfitting.advice import advice
-from kit.safeguards.overfitting.verdict import Measured, Verdict, decide, margin
+from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
 
 
 def measured(epoch: int, train: float | None, val: float, val_margin: float = 0.02, train_margin: float = 0.0):
-    return Measured(epoch, val, val_margin, train, train_margin)
+    return Scores(epoch, val, val_margin, train, train_margin)
 
 
 HISTORIES = [  # the measurements, the index of the best checkpoint, and the start of the verdict
@@ -73,12 +73,12 @@ def test_margin_of_an_accuracy_agrees_with_the_binomial_distribution(right, wron
     count = right + wrong
     share = (right + 2) / (count + 4)
     by_hand = 1.96 * math.sqrt(share * (1 - share) / (count + 4))
-    assert margin(accuracy(right, wrong)) == pytest.approx(by_hand, rel=0.1)
+    assert margin_of_error(accuracy(right, wrong)) == pytest.approx(by_hand, rel=0.1)
 
 
 def test_margin_if_all_samples_are_right_is_within_the_rule_of_three_and_not_0():
     for count in (20, 144, 1000):
-        assert 0.4 * 3 / count < margin(accuracy(count, 0)) < 3 / count
+        assert 0.4 * 3 / count < margin_of_error(accuracy(count, 0)) < 3 / count
 
 
 def test_interval_covers_the_true_accuracy():
@@ -87,29 +87,29 @@ def test_interval_covers_the_true_accuracy():
     covered = 0
     for _ in range(200):
         right = int((torch.rand(100, generator=generator) < 0.8).sum())
-        covered += abs(right / 100 - 0.8) <= margin(accuracy(right, 100 - right))
+        covered += abs(right / 100 - 0.8) <= margin_of_error(accuracy(right, 100 - right))
     assert covered >= 184
 
 
 def test_underfitting_if_the_best_possible_score_is_unknown():
     low = [measured(1, 0.5, 0.5, 0.01)]
-    assert decide(low, 0).kind == "underfits" and decide(low, 0, up_to_one=False).kind == "fits well"
+    assert decide(low, 0).kind == "underfits" and decide(low, 0, has_known_maximum=False).kind == "fits well"
     nothing = [measured(1, 0.05, 0.05, 0.01)]
-    assert decide(nothing, 0, up_to_one=False).kind == "underfits"
+    assert decide(nothing, 0, has_known_maximum=False).kind == "underfits"
     high = [measured(1, 0.7, 0.5, 0.01)]
-    assert decide(high, 0, up_to_one=False).kind == "overfits"
+    assert decide(high, 0, has_known_maximum=False).kind == "overfits"
 
 
 def test_margin_does_not_depend_on_the_order_of_samples():
     shares = torch.rand(50, 2, 4).double()
-    assert margin(shares) == margin(shares.flip(0))
+    assert margin_of_error(shares) == margin_of_error(shares.flip(0))
 
 
 def test_score_of_shares_by_hand():
     """Class 0: 3 of 6; class 1: 3 of 5; class 2 does not occur and is left out."""
     shares = torch.tensor([[[1, 2, 0], [3, 3, 0]], [[2, 1, 0], [3, 2, 0]]])
     assert score_of(shares) == pytest.approx((3 / 6 + 3 / 5) / 2)
-    assert math.isfinite(margin(shares))
+    assert math.isfinite(margin_of_error(shares))
 
 
 def net(**options):
@@ -139,12 +139,12 @@ def test_advice(kind, model, augmented, first, absent):
 
 def test_no_verdict_if_a_value_is_not_finite():
     nothing = torch.zeros(3, 2, 2)
-    assert math.isnan(margin(nothing))
+    assert math.isnan(margin_of_error(nothing))
     for values in ((0.0, math.nan, 0.0, math.nan), (0.5, 0.1, math.nan, 0.1), (math.nan, 0.1, 0.5, 0.1)):
-        assert decide([Measured(1, *values)], 0) is None
+        assert decide([Scores(1, *values)], 0) is None
 
 
 def test_margin_if_few_samples_can_be_measured():
     shares = torch.zeros(40, 2, 1)
     shares[0] = 1  # some resamples do not contain this sample
-    assert 0 < margin(shares) < 1
+    assert 0 < margin_of_error(shares) < 1

@@ -11,13 +11,13 @@ from kit.ground.out_of_memory import DoesNotFit
 
 
 def count_samples(batch: Any) -> int:
-    """Return the number of samples in a batch: the length of its first tensor, or else of its first list.
+    """Return the number of samples in a batch.
 
-    The tensors and lists are the values of a dict or the items of a tuple or list. A list of tuples or dicts has one
-    item for each sample.
+    For a dict, tuple or list of fields, this is the length of the first tensor or, if there is no tensor, of the first
+    list. A list of tuples or dicts has one item for each sample.
 
     Raises:
-        DoesNotFit: the batch has another structure, so that it cannot be divided.
+        DoesNotFit: the batch has another structure and cannot be divided.
     """
     fields = list(batch.values()) if isinstance(batch, dict) else batch
     if isinstance(fields, Tensor) or not isinstance(fields, Sequence) or _is_list_of_samples(fields):
@@ -30,28 +30,28 @@ def count_samples(batch: Any) -> int:
 
 
 def split(batch: Any, parts: int) -> list[Any]:
-    """Divide a batch into parts of nearly equal size and of the batch's own structure.
+    """Divide a batch into parts of nearly equal size. Each part has the structure of the batch.
 
-    Tensors are divided along their first dimension, and so are lists with an item for each sample. Anything else, such
-    as a number or a name, is in each part.
+    Tensors are divided along their first dimension. Lists with one item for each sample are divided as well. Anything
+    else, such as a number or a name, is repeated in each part.
 
     Raises:
-        DoesNotFit: the batch cannot be divided, or only by a guess.
+        DoesNotFit: the batch cannot be divided, or its structure is ambiguous.
     """
     samples = count_samples(batch)
 
-    def has_items_of_samples(value: Any) -> bool:
-        is_list = isinstance(value, (list, tuple)) and len(value) == samples
-        return is_list and (value is not batch or _is_list_of_samples(batch))
+    def has_item_per_sample(value: Any) -> bool:
+        has_length = isinstance(value, (list, tuple)) and len(value) == samples
+        return has_length and (value is not batch or _is_list_of_samples(batch))
 
-    def cut(value: Any, part: slice) -> Any:
+    def take(value: Any, part: slice) -> Any:
         if isinstance(value, Tensor) and value.ndim:
             if len(value) != samples:
                 raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
-        elif has_items_of_samples(value):
+        elif has_item_per_sample(value):
             if all(isinstance(item, Tensor) and item.ndim and len(item) == samples for item in value):
-                raise _cannot_divide(f"a list of {samples} tensors of length {samples}, one for each sample or not,")
-        elif isinstance(value, (dict, list, tuple)):  # `tree_map` looks into the plain types only
+                raise _cannot_divide(f"a list of {samples} tensors of length {samples} (is it one for each sample?)")
+        elif isinstance(value, (dict, list, tuple)):  # a subclass, which `tree_map` does not enter
             raise _cannot_divide(f"a {type(value).__name__} in a batch")
         else:
             return value
@@ -59,7 +59,7 @@ def split(batch: Any, parts: int) -> list[Any]:
 
     edges = [samples * i // parts for i in range(parts + 1)]
     return [
-        tree_map(lambda value, part=slice(*edge): cut(value, part), batch, is_leaf=has_items_of_samples)
+        tree_map(lambda value, part=slice(*edge): take(value, part), batch, is_leaf=has_item_per_sample)
         for edge in pairwise(edges)
     ]
 
@@ -68,5 +68,5 @@ def _is_list_of_samples(batch: Any) -> bool:
     return isinstance(batch, list) and bool(batch) and isinstance(batch[0], (tuple, dict))
 
 
-def _cannot_divide(what: str) -> DoesNotFit:
-    return DoesNotFit(f"out of memory, and {what} cannot be divided: lower data.batch_size")
+def _cannot_divide(value: str) -> DoesNotFit:
+    return DoesNotFit(f"out of memory, and {value} cannot be divided: lower data.batch_size")

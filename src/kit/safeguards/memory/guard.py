@@ -1,4 +1,4 @@
-"""Continue if a batch does not fit into memory."""
+"""The callback: continue if a batch does not fit into memory."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,37 +15,37 @@ from kit.data import Batch
 from kit.ground.out_of_memory import DoesNotFit, SampleLimit, in_halves, shortage
 from kit.safeguards.memory.training import GuardedTraining
 from kit.safeguards.messages import log_text
-from kit.safeguards.patching import replaced
+from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
-NO_LIMIT = 2**62  # stands for a limit of None where processes compare their limits
+NO_LIMIT = 2**62  # a process without a limit sends this number to the others
 
 
 class MemoryGuard(L.Callback):
-    """Compute a batch that does not fit into the GPU's memory in micro-batches that fit.
+    """Split a batch that does not fit into the GPU's memory into micro-batches that fit.
 
     The optimizer still makes one step with the gradient of the whole batch. Gradient clipping, accumulation, the loss
     scaler and distributed training see that gradient as usual. How the losses of the parts add up depends on the
     module:
 
-    - A `kit.task.Task` returns sums and divisors from `loss_terms`, which add up exactly unless its `additive` is
-      False.
-    - The loss of any other module is taken as a mean over the samples.
+    - A `kit.task.Task` returns sums and divisors from `loss_terms`. They add up exactly unless its `additive` is False.
+    - The loss of any other module is assumed to be a mean over the samples.
 
-    `evaluate` of a `kit.task.Task` is called for parts of a batch, too. The validation of any other module is not
-    divided.
+    The guard also calls `evaluate` of a `kit.task.Task` for parts of a batch. It does not divide the validation of any
+    other module.
 
-    The guard changes nothing until memory runs out. Then it halves the number of samples at a time until they fit,
-    prints a line, and stores the number in the checkpoints, for a resumed run on a device with the same memory. Two
-    things differ from a whole batch: batch normalisation sees only a micro-batch (and once more in the step that
-    failed), and dropout is drawn anew. A step that fails in its backward pass computes only the gradients that are
-    still missing.
+    The guard changes nothing until memory runs out. Then it halves the micro-batch until it fits, prints a line, and
+    stores the size in the checkpoints. A resumed run uses this size if its device has the same memory.
 
-    With DDP, each process finds its own number, since processes wait for each other only when they exchange gradients.
-    From the next epoch on, all use the smallest. Training is not guarded with manual optimization, nor where processes
-    wait for each other in the forward pass: with synchronised batch normalisation, and with strategies that divide the
-    model. Several loss terms need a net that is not compiled, since each has a backward pass of its own. The images of
-    the batch have to fit in any case.
+    Two things differ from a whole batch. Batch normalisation sees only a micro-batch, and the step that failed updates
+    its statistics once more. Dropout draws new random numbers. If the backward pass fails, only the missing gradients
+    are computed again.
+
+    With DDP, each process finds its own size. From the next epoch on, all processes use the smallest.
+
+    Limits: Training is not guarded with manual optimization, with synchronised batch normalisation, or with strategies
+    that divide the model. A task with several loss terms needs a net that is not compiled, since each term has its own
+    backward pass. The images of the whole batch must always fit.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -74,13 +74,13 @@ class MemoryGuard(L.Callback):
 
     def _replace(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
         """Let `owner.NAME(...)` call `replacement(method, ...)`, where `method` is the owner's method."""
-        method = getattr(owner, name)  # by name, since `replaced` puts it back by name
+        method = getattr(owner, name)
 
-        @wraps(method)  # Lightning looks at its arguments
+        @wraps(method)  # Lightning inspects the method's arguments
         def step(*args: Any) -> Any:
             return replacement(method, *args)
 
-        self._replaced.enter_context(replaced(owner, name, step))
+        self._replaced.enter_context(replace_method(owner, name, step))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._replaced.close()
@@ -92,26 +92,26 @@ class MemoryGuard(L.Callback):
         return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["memory"] == self._memory():  # on another device, another number of samples fits
+        if state_dict["memory"] == self._memory():  # the sizes are valid only for the same memory
             for name, size in state_dict["sizes"].items():
                 self.limits[name].size = size
 
     def _memory(self) -> int:
-        """Return the device's memory in bytes; 0 for a processor, on which torch raises no `OutOfMemoryError`."""
+        """Return the GPU's memory in bytes, or 0 on a CPU, where torch never raises `OutOfMemoryError`."""
         return torch.cuda.get_device_properties(self._device).total_memory if self._device.type == "cuda" else 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let all processes use the smallest limits of any of them."""
+        """Let all processes use the smallest limits."""
         if self.enabled and trainer.world_size > 1:
             sizes = torch.tensor([limit.size or NO_LIMIT for limit in self.limits.values()], device=self._device)
             smallest = trainer.strategy.reduce(sizes, reduce_op="min").tolist()
             for limit, size in zip(self.limits.values(), smallest, strict=True):
                 limit.size = size if size < NO_LIMIT else None
 
-    def _announce(self, trainer: L.Trainer, what: str, how: str) -> None:
-        """Print how a process goes on, and show it in TensorBoard."""
+    def _announce(self, trainer: L.Trainer, stage: str, how: str) -> None:
+        """Print how training or evaluation continues, and write it to TensorBoard."""
         process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-        message = f"memory_guard: out of memory; {what}{process} goes on {how}"
+        message = f"memory_guard: out of memory; {stage}{process} continues {how}"
         print(message, flush=True)
         if trainer.is_global_zero:
             log_text(trainer, "memory_guard", message)
@@ -139,11 +139,11 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
 
 
 def _optimizer_step(method: Callable[..., Any], *args: Any) -> None:
-    """Call the optimizer's step, which can neither be divided nor repeated, since some weights have changed."""
+    """Call the optimizer's step. If memory runs out, some weights have changed already, so the run must stop."""
     try:
         method(*args)
     except torch.OutOfMemoryError as error:
         raise DoesNotFit(
             f"the optimizer's step does not fit: {shortage(str(error))}; what helps: a smaller net (model.net), or an "
-            "optimizer that keeps fewer than two numbers a weight"
+            "optimizer that stores less per weight, such as SGD"
         ) from None

@@ -1,6 +1,7 @@
-"""Training steps that are divided once memory has run out."""
+"""Divide training steps once memory has run out."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import lightning as L
@@ -10,8 +11,8 @@ from torch import Tensor
 from kit.ground._torch import version_of
 from kit.ground.out_of_memory import SampleLimit
 from kit.safeguards.memory.batches import count_samples
-from kit.safeguards.memory.micro_batches import Parameters, Step, step_in_parts, training_norms
-from kit.safeguards.patching import replaced
+from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
+from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 
@@ -19,8 +20,8 @@ class GuardedTraining:
     """Replacements for a module's `training_step` and its strategy's `backward`.
 
     Args:
-        limit: the number of samples at a time.
-        announce: called with how training goes on after the limit has changed.
+        limit: the number of samples in a micro-batch.
+        announce: called with a description of the micro-batches when the limit has changed.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class GuardedTraining:
         self.trainer, self.pl_module, self.limit, self.announce = trainer, pl_module, limit, announce
         self.step: Step = pl_module.training_step
         self.parameters = list(pl_module.parameters())
-        self.arguments: tuple[Any, ...] = ()  # of the training step whose backward pass comes next
+        self.arguments: tuple[Any, ...] = ()  # of the latest training step
 
     def training_step(self, step: Step, *args: Any) -> Any:
         self.arguments = args
@@ -43,19 +44,19 @@ class GuardedTraining:
             return loss
         except torch.OutOfMemoryError as error:
             message = str(error)
-        loss.detach_()  # Lightning holds the loss, which holds the activations
+        loss.detach_()  # frees the activations: Lightning keeps a reference to the loss
         pairs = zip(self.parameters, versions, _gradient_versions(self.parameters), strict=True)
         missing = [parameter for parameter, before, after in pairs if before == after]
         self._halve(message)
-        with replaced(self.pl_module, "log", _log_nothing), self.trainer.precision_plugin.train_step_context():
+        with replace_method(self.pl_module, "log", _log_nothing), self.trainer.precision_plugin.train_step_context():
             loss = self._compute(missing, size_before)
         return backward(loss / self.trainer.accumulate_grad_batches, *args)
 
     def _compute(self, parameters: Parameters, size_before: int | None) -> Any:
-        """Compute the training step in more and more parts until they fit.
+        """Compute the training step, and divide it into more parts until it fits.
 
         Args:
-            parameters: those to compute gradients of if there are several parts.
+            parameters: the parameters that need gradients, used if there are several parts.
             size_before: the limit before memory ran out.
         """
         while True:
@@ -75,24 +76,24 @@ class GuardedTraining:
 
     def _halve(self, torch_message: str) -> None:
         samples = count_samples(self.arguments[0])
-        self.limit.halve(-(-samples // self.limit.parts(samples)), self.arguments[0], torch_message)
+        self.limit.halve(ceil(samples / self.limit.parts(samples)), self.arguments[0], torch_message)
 
 
 def _gradient_versions(parameters: Parameters) -> list[int]:
-    """Return how many times each parameter's gradient was written to; -1 for a parameter without a gradient."""
+    """Return the number of writes to each parameter's gradient, or -1 for a parameter without one."""
     return [-1 if parameter.grad is None else version_of(parameter.grad) for parameter in parameters]
 
 
 def _exactness(pl_module: L.LightningModule) -> str:
-    """Return whether the gradient is that of the whole batch, for the line that announces micro-batches."""
+    """Describe how close the gradient is to the gradient of the whole batch."""
     task = as_task(pl_module)
     message = "with the gradient of the whole batch"
     if not task.has("loss_terms"):
         message += " if the loss is a mean over its samples"
     elif not task.additive:
-        message = "with a gradient close to that of the whole batch, not equal: the loss is no sum over its samples"
-    return f"{message}; batch normalisation is over a micro-batch" if training_norms(pl_module) else message
+        message = "with a gradient close to that of the whole batch: the loss is not a sum over its samples"
+    return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message
 
 
 def _log_nothing(*_: Any, **__: Any) -> None:
-    """Replace `LightningModule.log` during a step whose values have been logged already."""
+    """Stand in for `LightningModule.log` when a step is repeated."""

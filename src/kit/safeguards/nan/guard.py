@@ -1,4 +1,4 @@
-"""The callback: skip bad steps, go back to a good state if they go on, and stop with a reason if that does not help."""
+"""The callback: skip bad steps, roll back to a good state after several of them, and stop the run if this fails."""
 
 from typing import Any
 
@@ -10,27 +10,27 @@ from kit.ground.errors import UserError
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure, save_buffers, scaler, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, loss_scaler, measure_step, save_buffers, skip_step
 
 
 class Diverged(UserError):
-    """A guard stopped the run. Only the first process has a message."""
+    """The NaN guard stopped the run. The message is empty except in the first process."""
 
     exit_code = 1
 
 
 class NanGuard(L.Callback):
-    """Skip steps whose loss or gradients are not finite. If they go on, or the loss diverges, restore a good state.
+    """Skip steps whose loss or gradients are not finite. After several, or if the loss diverges, restore a good state.
 
     Args:
         enabled: whether to use this guard.
         patience: the number of bad steps in a row after which the last good state is restored.
-        lr_factor: the learning rate is then multiplied by this, for the rest of the run.
-        max_rollbacks: how often a state may be restored; after that the run stops.
-        snapshot_every: the number of good steps between two copies of the state in the host's memory. Two are kept.
+        lr_factor: the factor by which the learning rate is then multiplied, for the rest of the run.
+        max_rollbacks: the number of times that a state may be restored before the run stops.
+        snapshot_every: the number of good steps between two snapshots. The last two are kept, in the CPU's memory.
 
     Attributes:
-        gradient_norm: the norm of the last step's gradient before clipping, Float[]; for the dashboard.
+        gradient_norm: the norm of the last step's gradient before clipping, Float[].
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class NanGuard(L.Callback):
             raise UserError(f"nan_guard cannot skip steps of manual optimization ({name}): --nan_guard.enabled false")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._losses: list[Tensor] = []  # of the batches of the current step
+        self._losses: list[Tensor] = []  # the losses of the current step's batches
         self._buffers: SavedBuffers = []
-        self._batch: tuple[Any, int] = (None, 0)  # a batch of the current step, and its index
+        self._batch: tuple[Any, int] = (None, 0)  # the batch to report, and its index
         self._batch_is_bad = False
-        self.snapshots.begin_with(None)
-        self.snapshots.begin_anew(trainer, pl_module)
+        self.snapshots.reset(None)
+        self.snapshots.reset_to_current(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -73,17 +73,17 @@ class NanGuard(L.Callback):
         if not self._losses:
             self._buffers = save_buffers(pl_module)
             self._batch_is_bad = False
-        # With accumulated gradients, keep one batch only, to save memory: the first bad one, or else the last.
+        # With accumulated gradients, keep only the first bad batch of a step or, if none is bad, the last.
         if not self._batch_is_bad:
             self._batch = (batch, batch_idx)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1:  # otherwise the host need not wait for the loss here
+        if trainer.accumulate_grad_batches > 1:  # otherwise, there is no need to wait for the GPU here
             self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        numbers = measure(trainer, self._losses)
+        numbers = measure_step(trainer, self._losses)
         self._losses = []
         if numbers is None:
             return
@@ -91,18 +91,18 @@ class NanGuard(L.Callback):
         self._judge(trainer, pl_module, numbers.tolist())
 
     def _judge(self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float]) -> None:
-        """Decide what follows from the numbers of a step."""
+        """Decide what to do before an optimizer step, given the numbers that `measure_step` returns."""
         is_bad, loss_is_bad, loss, _ = numbers
         if not is_bad:
-            self.streak, self.snapshots.good = 0, self.snapshots.good + 1
+            self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
                 self.reporter.report("the loss has stayed far above its median", trainer, pl_module, *self._batch)
                 self._go_back("the loss has diverged", trainer, pl_module)
-            elif self.snapshots.good >= self.snapshot_every and not self.detector.high_count:
+            elif self.snapshots.good_steps >= self.snapshot_every and not self.detector.high_count:
                 self.snapshots.take(trainer, pl_module)
             return
-        # At a scale of 1 or more, fp16's scaler is only searching for its scale: skip the step without an alarm.
-        is_alarm = scaler(trainer) is None or scaler(trainer).get_scale() < 1
+        # While the loss scale of fp16 is 1 or more, gradients may overflow: the scaler then lowers its scale.
+        is_alarm = loss_scaler(trainer) is None or loss_scaler(trainer).get_scale() < 1
         if is_alarm:
             self.streak, self.skipped = self.streak + 1, self.skipped + 1
             if self.streak == 1:
@@ -111,20 +111,17 @@ class NanGuard(L.Callback):
         skip_step(trainer, self._buffers)
         if not is_alarm:
             return
-        # Steps with finite gradients rarely make weights infinite: blame the learning rate only if it happens again.
+        # A step with finite gradients rarely makes weights infinite, so the first time the learning rate is kept.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
-            self._go_back("the weights are not finite", trainer, pl_module, cut=self.rollbacks > 0)
+            self._go_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
             self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module)
 
-    def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, cut: bool = True) -> None:
+    def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, lower_lr: bool = True) -> None:
         """Restore the last good state.
 
-        Args:
-            cut: whether to lower the learning rate, too.
-
         Raises:
-            Diverged: the state was restored too often.
+            Diverged: a state was restored `max_rollbacks` times before.
         """
         if self.rollbacks == self.max_rollbacks:
             message = f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}"
@@ -133,7 +130,7 @@ class NanGuard(L.Callback):
         self.streak, self.detector.high_count = 0, 0
         skip_step(trainer, self._buffers)
         message = f"nan_guard: {why}: back to the state of step {self.snapshots.go_back(trainer, pl_module)}"
-        if cut:
+        if lower_lr:
             cut_learning_rates(trainer, self.lr_factor)
             message += f", with the learning rate times {self.lr_factor:g}"
         log_message(trainer, "nan_guard/roll_back", message)
@@ -144,10 +141,9 @@ class NanGuard(L.Callback):
             log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A resumed run can only go back to the state in its checkpoint, so this run must do the same. If the loss is
-        # high, it keeps its earlier state instead.
+        # Keep no snapshot from before the checkpoint, since a resumed run has none, unless the loss is high.
         if trainer.state.fn == "fit" and not self.detector.high_count:
-            self.snapshots.begin_anew(trainer, pl_module)
+            self.snapshots.reset_to_current(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Report what was wrong with a step: one line on the console and in TensorBoard, and a JSON file in the run folder."""
+"""Report a bad step: one line on the console and in TensorBoard, and a JSON file in the run folder."""
 
 import json
 import math
@@ -23,12 +23,12 @@ from kit.ground.files import replacing
 from kit.ground.terminal import escape
 from kit.safeguards.messages import log_message
 
-MAX_REPORTS = 5  # reports of a run; later bad steps are only counted
-MAX_PRINTED = 3  # files and parameters in the printed line; the JSON file has all
+MAX_REPORTS = 5  # in a run; later bad steps are only counted
+MAX_PRINTED = 3  # the number of files, and of parameters, in the printed line; the JSON file has all of them
 
 
 class Reporter:
-    """Report the first bad step of each streak.
+    """Print and write the reports of a run.
 
     Attributes:
         count: the number of reports so far.
@@ -39,11 +39,11 @@ class Reporter:
         self.count, self.last = 0, "see nan_guard_*.json in the run folder"
 
     def report(self, problem: str, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> None:
-        """Find the cause, print it and write it to files. All processes must call this.
+        """Find the cause of a bad step, print it and write it to a file. All processes must call this.
 
         Args:
-            problem: what was noticed, such as "the loss is not finite".
-            batch: the batch of the step; with accumulated gradients the first bad one, or else the last.
+            problem: the symptom, such as "the loss is not finite".
+            batch: the batch to report.
             index: the index of the batch in its epoch.
         """
         if self.count == MAX_REPORTS:
@@ -53,7 +53,7 @@ class Reporter:
         own_facts = examine(trainer, pl_module, batch) | rerun(trainer, pl_module, batch, index)
         facts |= _of_worst_process({"batch": index, **own_facts})
         facts["try"] = suggestions(facts)
-        # All processes must read `log_dir`: Lightning broadcasts it from the first one.
+        # All processes must read `log_dir`, since Lightning broadcasts it.
         file = Path(trainer.log_dir or trainer.default_root_dir, f"nan_guard_{self.count}.json")
         self.last = f"{summary(facts)}; details are in {file}"
         log_message(trainer, "nan_guard", f"nan_guard: {self.last}")
@@ -63,13 +63,13 @@ class Reporter:
 
 
 def is_finite(tree: Any) -> bool:
-    """Return whether all floating-point tensors in nested containers are finite."""
+    """Return whether all floating-point tensors in a tree of containers are finite."""
     tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dict[str, Any]:
-    """Return what this process can see of a bad step, as plain values."""
+    """Return the facts about a bad step that this process knows, as plain values."""
     parameters = dict(pl_module.named_parameters())
     groups = trainer.optimizers[0].param_groups
     return {
@@ -86,24 +86,24 @@ def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dic
 
 
 def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> dict[str, Any]:
-    """Run the forward pass of a batch again, on a copy of the model, and watch the outputs of its modules.
+    """Repeat the forward pass of a batch on a copy of the model, and check the output of each module.
 
-    The weights are those of the bad step, since no step was made after it. Dropout and the like draw new numbers.
+    The weights have not changed since the bad step. Dropout and other random layers draw new numbers.
 
     Returns:
         loss: the loss, as a string if it is not finite.
-        module: the first module whose output is not finite, as `net.head (Linear)`.
-        rerun_error: why the pass failed. A report must not end the run, so any exception is caught.
+        module: the first module whose output is not finite, such as `net.head (Linear)`.
+        rerun_error: the message of an exception in this pass, which must not end the run.
     """
     facts: dict[str, Any] = {"loss": None, "module": None, "rerun_error": None}
 
     def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if facts["module"] is None and not is_finite(output):  # inner modules return before those around them
+        if facts["module"] is None and not is_finite(output):  # inner modules return before outer ones
             facts["module"] = f"{name} ({type(module).__name__})"
 
     try:
         model: Any = TorchSyncBatchNorm().revert(deepcopy(pl_module))
-        # Remove methods that other guards have put into the instance: they would call the original model.
+        # Remove the methods that the memory guard has set on the instance, since they call the original model.
         for name in [name for name in vars(model) if callable(getattr(type(model), name, None))]:
             delattr(model, name)
         model.trainer = trainer
@@ -122,7 +122,7 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
 
 
 def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of the process whose batch has the clearest fault, the same on all processes."""
+    """Return the facts of the process whose batch has the clearest fault. All processes get the same facts."""
     all_facts = [facts]
     if torch.distributed.is_initialized():
         all_facts *= torch.distributed.get_world_size()
@@ -131,8 +131,8 @@ def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files(trainer: L.Trainer, batch: Any) -> list[str]:
-    """Return the files of the samples whose image is not finite, or else of all samples; empty if they are unknown."""
-    datamodule = getattr(trainer, "datamodule", None)  # Lightning sets it only where there is a data module
+    """Return the files of the images that are not finite or, if all are finite, of the batch; [] if unknown."""
+    datamodule = getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute
     if not isinstance(batch, Batch) or not isinstance(datamodule, ImageDataModule):
         return []
     is_bad = ~batch.images.flatten(1).isfinite().all(1)
@@ -140,20 +140,20 @@ def _files(trainer: L.Trainer, batch: Any) -> list[str]:
 
 
 def suggestions(facts: dict[str, Any]) -> list[str]:
-    """Return what to try, the most likely first."""
+    """Return suggestions, with the most likely one first."""
     lower_rate = f"a lower learning rate (the highest is {facts['highest_rate']:g})"
     if facts["rate_flag"]:
         lower_rate += f": {facts['rate_flag']} {facts['highest_rate'] / 10:g}"
     causes = (
-        (not facts["input_finite"], "look at these files, and at what data.augment makes of them"),
+        (not facts["input_finite"], "look at these files, and at the result of data.augment"),
         (facts["weights_not_finite"], lower_rate),
         (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: 16 bits end at 65504"),
         (facts["module"], lower_rate),
-        (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by a count that may be 0"),
+        (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by 0"),
     )
     first = next((suggestion for applies, suggestion in causes if applies), lower_rate)
     clip = [] if facts["clipped"] else ["--trainer.gradient_clip_val 1"]
-    trace = "--trainer.detect_anomaly true, which is slow and stops at the line of code that made the NaN"
+    trace = "--trainer.detect_anomaly true, which is slow, but stops at the line of code that made the NaN"
     return list(dict.fromkeys([first, lower_rate, *clip, trace]))
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of the state of training in the machine's memory, and cuts of the learning rates."""
+"""Take and restore snapshots of the training state, and lower the learning rates."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kit.ground._torch import inner_schedules
 from kit.ground.host_memory import HostMemory
 
-TRUSTED = 20  # good steps after a snapshot, which show that the snapshot itself is good
+MIN_GOOD_STEPS = 20  # the number of good steps after which a snapshot is trusted
 RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # keys of a parameter group in which schedules store rates
 SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # attributes in which schedules store rates
 
@@ -20,32 +20,32 @@ SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # attributes in 
 class Snapshots:
     """The latest snapshot and the one before it.
 
-    A resumed run cannot have the snapshots that were taken before its checkpoint. For a resumed run to be exact, an
-    undisturbed run starts anew at each checkpoint too, with the state at that moment. If that state is not trusted, the
-    checkpoint holds the snapshot to go back to.
+    A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
+    a checkpoint, and takes one of the current state. Without this, a resumed run would not be exact.
     """
 
     def __init__(self) -> None:
-        self.begin_with(None)
+        self.reset(None)
 
-    def begin_with(self, state: dict[str, Any] | None) -> None:
+    def reset(self, state: dict[str, Any] | None) -> None:
         """Keep only the given snapshot, or none."""
         self._latest = state
         self._previous: dict[str, Any] | None = None
-        self.good = 0  # steps since the latest snapshot
-        self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may lie in either of the old ones
+        self.good_steps = 0  # the number of good steps since the latest snapshot
+        self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may be in one of the old ones
 
     @property
     def trusted(self) -> dict[str, Any] | None:
-        return self._latest if self.good >= TRUSTED or self._previous is None else self._previous
+        """The latest snapshot after enough good steps, else the one before it."""
+        return self._latest if self.good_steps >= MIN_GOOD_STEPS or self._previous is None else self._previous
 
     def take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take a snapshot, which overwrites the previous one."""
+        """Take a snapshot. It overwrites the older of the two."""
         self._memories.reverse()
         self._latest, self._previous = snapshot(trainer, pl_module, self._memories[0]), self._latest
-        self.good = 0
+        self.good_steps = 0
 
-    def begin_anew(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def reset_to_current(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep only a snapshot of the current state."""
         if self._latest is None or self._latest["step"] != trainer.global_step or self._previous is not None:
             self.take(trainer, pl_module)
@@ -56,19 +56,19 @@ class Snapshots:
         state = self.trusted
         assert state is not None
         restore(state, trainer, pl_module)
-        self.begin_with(state)
+        self.reset(state)
         return state["step"]
 
 
-def averages(trainer: L.Trainer) -> Iterator[WeightAveraging]:
-    """Return the callbacks that average the weights (EMA)."""
+def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
+    """Yield the callbacks that average the weights (EMA)."""
     return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
 
 def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemory) -> dict[str, Any]:
-    """Copy weights, optimizer, averaged weights and the loss scale of fp16, without waiting for the GPU."""
+    """Copy weights, optimizer state, averaged weights and the loss scale of fp16, without waiting for the GPU."""
     state = {"step": trainer.global_step, "state_dict": pl_module.state_dict()}
-    for callback in averages(trainer):
+    for callback in averaging_callbacks(trainer):
         callback.on_save_checkpoint(trainer, pl_module, state)
     state["optimizer"] = trainer.optimizers[0].state_dict().get("state", {})
     state["precision"] = trainer.precision_plugin.state_dict()
@@ -76,20 +76,20 @@ def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemor
 
 
 def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-    """Restore a snapshot, but neither learning rates nor schedules."""
+    """Restore a snapshot. Learning rates and schedules stay as they are."""
     if trainer.strategy.root_device.type == "cuda":
-        torch.cuda.synchronize()  # the copies may still be under way
+        torch.cuda.synchronize()  # the copies may not be complete yet
     pl_module.load_state_dict(state.get("current_model_state", state["state_dict"]))
-    for callback in averages(trainer):
+    for callback in averaging_callbacks(trainer):
         callback.on_load_checkpoint(trainer, pl_module, state)
     optimizer = trainer.optimizers[0]
-    # A copy, since the optimizer would use these very tensors and change them.
+    # The optimizer would change the snapshot's tensors in place.
     optimizer.load_state_dict({**optimizer.state_dict(), "state": deepcopy(state["optimizer"])})
     trainer.precision_plugin.load_state_dict(state["precision"])
 
 
 def cut_learning_rates(trainer: L.Trainer, factor: float) -> None:
-    """Multiply the learning rates for the rest of the run: those of the optimizer and those that schedules store."""
+    """Multiply the optimizer's learning rates, and the rates that schedules store, for the rest of the run."""
     for group in trainer.optimizers[0].param_groups:
         group.update({key: group[key] * factor for key in RATES if group.get(key) is not None})
     for config in trainer.lr_scheduler_configs:

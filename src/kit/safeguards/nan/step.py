@@ -1,4 +1,4 @@
-"""One optimizer step: the numbers that it is judged by, how to skip it, and how to notice a loss that diverges."""
+"""Measure an optimizer step, skip it, and detect a loss that diverges."""
 
 from collections import deque
 from itertools import chain
@@ -12,22 +12,22 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from kit.ground._torch import buffers_by_owner
-from kit.safeguards.nan.rollback import averages
+from kit.safeguards.nan.rollback import averaging_callbacks
 
-# The losses of detectors and of small batches jump by a factor of three, and one batch with a wrong label by any
-# factor. That fifty batches in a row have ten times the median loss is neither noise nor caused by a schedule.
-WINDOW = 200  # losses of which the median is taken
-MIN_LOSSES = 20  # with fewer losses than this, none counts as high
-HIGH_FACTOR = 10.0
-MAX_HIGH_LOSSES = 50
+# The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
+# batch. Only a divergence gives fifty batches in a row with ten times the median loss.
+WINDOW = 200  # the number of losses for the median
+MIN_LOSSES = 20  # the number of losses before any loss can count as high
+HIGH_FACTOR = 10.0  # a loss above this multiple of the median is high
+MAX_HIGH_LOSSES = 50  # the number of high losses in a row that show a divergence
 
 
 class DivergenceDetector:
-    """Detect a loss that has been far above its running median for long. Such losses do not change the median.
+    """Detect a loss that stays far above its running median. High losses do not enter the median.
 
     Attributes:
         losses: the last losses that were not high.
-        high_count: the number of high losses in a row, up to now.
+        high_count: the current number of high losses in a row.
     """
 
     def __init__(self) -> None:
@@ -44,27 +44,27 @@ class DivergenceDetector:
         return self.high_count >= MAX_HIGH_LOSSES
 
     def _limit(self) -> float:
-        """Return the largest loss that is not high. If losses pass through zero, their spread tells their size."""
+        """Return the largest loss that is not high. The spread sets it if losses are around zero."""
         middle = median(self.losses)
         spread = median(abs(loss - middle) for loss in self.losses)
         return middle + HIGH_FACTOR * max(abs(middle), spread)
 
 
-def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
-    """Return the numbers that a step is judged by, the same on all processes.
+def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
+    """Return four numbers about a step, averaged over all processes.
 
     Args:
-        losses: those of the step's batches, each divided by the number of batches, and multiplied by fp16's loss scale.
+        losses: the losses of the step's batches, divided by the number of batches and multiplied by fp16's loss scale.
 
     Returns:
-        Float[4] on the device: above 0 if the step is bad, above 0 if its loss is, the loss (0 in a bad step), and the
-        norm of the gradient. None if the step has no loss or no gradient.
+        Float[4] on the device: whether the step is bad (above 0), whether its loss is not finite (above 0), the loss (0
+        in a bad step), and the norm of the gradient. None if the step has no loss or no gradient.
     """
     optimizer = trainer.optimizers[0]
     gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
     if not losses or not gradients:
         return None
-    scale = scaler(trainer).get_scale() if scaler(trainer) else 1.0
+    scale = loss_scaler(trainer).get_scale() if loss_scaler(trainer) else 1.0
     loss = torch.stack(losses).sum().float() / scale
     norm = get_total_norm(gradients).float()
     loss_is_bad = ~loss.isfinite()
@@ -75,36 +75,36 @@ def measure(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     return trainer.strategy.reduce(numbers, reduce_op="mean")
 
 
-def scaler(trainer: L.Trainer) -> Any:
+def loss_scaler(trainer: L.Trainer) -> Any:
     """Return the loss scaler of fp16, or None."""
-    return getattr(trainer.precision_plugin, "scaler", None)  # several precision plugins have one
+    return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
 
 
 SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]
 
 
 def save_buffers(module: nn.Module) -> SavedBuffers:
-    """Return copies of a module's buffers, such as BatchNorm's statistics, and where they belong."""
+    """Return copies of a module's buffers, such as BatchNorm's statistics, with their owners and names."""
     entries = [(owner, name, owner[name]) for owner, name in buffers_by_owner(module)]
     return [(owner, name, buffer.clone()) for owner, name, buffer in entries if buffer is not None]
 
 
 def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
-    """Make the coming optimizer step change nothing: no weights, optimizer state, buffers or averaged weights.
+    """Let the next optimizer step leave weights, optimizer state, buffers and averaged weights unchanged.
 
     Args:
-        buffers: those before the step's first forward pass.
+        buffers: the buffers from before the step's first forward pass.
     """
     optimizer = trainer.optimizers[0]
-    if scaler(trainer) is not None and _unscales_itself(optimizer):
+    if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                parameter.grad.fill_(float("inf"))  # the scaler then skips the step; without gradients it would fail
+                parameter.grad.fill_(float("inf"))  # so the scaler skips the step; it fails without gradients
     else:
-        optimizer.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
+        optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
     for owner, name, saved in buffers:
         owner[name].copy_(saved)  # type: ignore[union-attr]
-    for callback in averages(trainer):  # let them take this step for one that they have averaged already
+    for callback in averaging_callbacks(trainer):  # mark this step as already averaged
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 
 
@@ -113,5 +113,5 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _unscales_itself(optimizer: Optimizer) -> bool:
-    """Return whether the optimizer divides gradients by fp16's loss scale, as fused ones do; see `GradScaler.step`."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False)  # other optimizers do not have the attribute
+    """Return whether the optimizer itself divides by fp16's loss scale, as fused ones do (see `GradScaler.step`)."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)

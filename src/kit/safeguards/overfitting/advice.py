@@ -1,4 +1,4 @@
-"""Suggestions for the next run, as flags of the command line where there is one."""
+"""Suggest changes for the next run, as command line flags if possible."""
 
 import math
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from typing import Any
 
 from kit.safeguards.overfitting.verdict import GAP_THAT_MATTERS, Verdict
 
-MAX_FLAGS = 3  # who changes more at a time does not learn what helped
-# Arguments of tasks and nets that keep a net from learning images by heart, and a usual value of each.
+MAX_FLAGS = 3  # with more changes at a time, it would be unclear which one helped
+# Arguments of tasks and nets that reduce overfitting, with a common value for each.
 REGULARIZERS = {
     "net.dropout": "0.3",
     "net.drop_rate": "0.3",
@@ -17,10 +17,10 @@ REGULARIZERS = {
 
 
 def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[str]:
-    """Return what to try next, the most likely first.
+    """Return suggestions for the next run, with the most likely one first.
 
     Args:
-        model: the task's arguments as the command line stores them, with classes as `{class_path, init_args}`.
+        model: the task's arguments in the form of a config: an object is a dict of `class_path` and `init_args`.
         augmented: whether training images are augmented.
     """
     net = model.get("net")
@@ -28,7 +28,7 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[
     values = {**model, **{f"net.{key}": value for key, value in net_arguments.items()}}
     regularizers = {key: value for key, value in REGULARIZERS.items() if key in values}
     if verdict.kind == "overfits":
-        flip = "--data.augment+=torchvision.transforms.v2.RandomHorizontalFlip (if it means the same mirrored)"
+        flip = "--data.augment+=torchvision.transforms.v2.RandomHorizontalFlip (if a mirrored image keeps its label)"
         flags = [] if augmented else [flip]
         if "mixing" in values and values["mixing"] is None:
             flags.append("--model.mixing+=torchvision.transforms.v2.MixUp")
@@ -40,5 +40,5 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[
         flags = ["longer training (trainer.max_epochs, early_stopping.patience)", "a larger net"]
         return [*flags, *(f"--model.{key} 0" for key in regularizers if values[key])][:MAX_FLAGS]
     if verdict.kind == "too small to tell":
-        return [f"a validation set {math.ceil((verdict.at.gap_margin / GAP_THAT_MATTERS) ** 2)} times as large"]
+        return [f"a validation set {math.ceil((verdict.evidence.gap_margin / GAP_THAT_MATTERS) ** 2)} times as large"]
     return []

@@ -1,7 +1,7 @@
-"""Checkpoints from which a run continues exactly as if it had never stopped.
+"""Continue a run exactly as if it had never stopped.
 
-Read `resuming.py` first: it is the callback that saves `last.ckpt` and restores what Lightning does not. `signals.py`
-turns signals into a stop at the next safe moment, and `writing.py` writes files that are whole or absent.
-`restarting.py` leads from the command `--resume RUN` to the checkpoint. `schedules.py` makes the schedules of a resumed
-run anew if its length or its config has changed.
+Read `resuming.py` first: its callback saves `last.ckpt` and restores a run from it.
+`signals.py` stops a run at the next safe moment after a signal. `writing.py` writes checkpoint files. `restarting.py`
+finds and checks the checkpoint for `--resume RUN`. `schedules.py` computes the learning rate schedules again if the
+length of a run or its config has changed.
 """

@@ -1,4 +1,4 @@
-"""`--resume`: find the checkpoint that a run continues from, and check that it is still the same run."""
+"""`--resume`: find the checkpoint of a run, and check that the config and the data are the same."""
 
 import sys
 from argparse import Namespace
@@ -17,17 +17,17 @@ from kit.data import ImageDataModule
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
-from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, damage
+from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
 
 NET = "model.init_args.net.init_args"
-# Keys that do not affect the result: where and how long a run computes, and what is shown of it.
-FREE = (
+# Config keys that may change when a run is resumed, since they do not affect the weights after a step.
+CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
-    f"{NET}.weights",  # the checkpoint has the net's weights
+    f"{NET}.weights",  # the checkpoint replaces these weights
 )
 
 
@@ -44,22 +44,22 @@ def choose(run_or_checkpoint: str) -> Path | None:
     """
     path = Path(run_or_checkpoint)
     if not path.is_file() and not (path / "config.yaml").is_file():
-        checkpoint.find(run_or_checkpoint, "last")  # raises an error that says what there is instead
-        raise UserError(f"{path} has no config.yaml: it is not known how that run was started")
+        checkpoint.find(run_or_checkpoint, "last")  # if there is no run, raises an error that names similar ones
+        raise UserError(f"{path} has no config.yaml, so the run cannot be continued")
     files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
     files = [file for file in files if file.is_file()]
     for file in files:
-        if (why := damage(file)) is None:
+        if (why := find_damage(file)) is None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
-        raise UserError(f"no checkpoint of {path} is undamaged: start the run anew with --config {path}/config.yaml")
+        raise UserError(f"all checkpoints of {path} are damaged: start the run again with --config {path}/config.yaml")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
 
 def without_pretraining(config: JsonNamespace) -> JsonNamespace:
-    """Return a copy of a config whose net loads no pretrained weights, since the checkpoint has all its weights."""
+    """Return a copy of a config that does not load pretrained weights, since the checkpoint replaces them."""
     config = config.clone()
     if config.get(f"{NET}.pretrained"):
         config[f"{NET}.pretrained"] = False
@@ -68,11 +68,10 @@ def without_pretraining(config: JsonNamespace) -> JsonNamespace:
     return config
 
 
-def refuse_foreign_start(trainer: L.Trainer) -> None:
-    """Refuse `OnExceptionCheckpoint`: with it, Lightning would start a run from a checkpoint of an earlier run.
+def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
+    """Raise `UserError` if the trainer has an `OnExceptionCheckpoint`.
 
-    Raises:
-        UserError: the trainer has such a callback.
+    With this callback, Lightning would start a new run from a checkpoint of an earlier one.
     """
     if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise UserError(
@@ -82,35 +81,37 @@ def refuse_foreign_start(trainer: L.Trainer) -> None:
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
-    """Return whether two configs differ in a value that affects the result.
+    """Return whether two flat configs differ in a value that affects the result.
 
     Args:
-        before: the flat config of the run.
-        now: the flat config with which it continues.
+        before: the config of the stopped run.
+        now: the config of the resumed run.
+        force: whether the user has added `--force true`.
 
     Raises:
-        UserError: they differ, and the user did not add `--force true`.
+        UserError: the configs differ, and `force` is False.
     """
     old, new = vars(before), vars(now)
     differences = [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in old | new
-        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in CHANGEABLE)
     ]
     return _refuse("config", differences, force)
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> bool:
-    """Return whether the data differ: the classes, or a split's number, names, sizes and labels of samples.
+    """Return whether the classes or the samples of a split differ from those in the checkpoint.
 
     Args:
-        content: that of the checkpoint.
+        content: the content of the checkpoint.
+        force: whether the user has added `--force true`.
 
     Raises:
-        UserError: they differ, and the user did not add `--force true`.
+        UserError: the data differ, and `force` is False.
     """
     before = content.get(type(datamodule).__qualname__) or {}
-    if "fingerprint" not in before:  # the data module is no `ImageDataModule`
+    if "fingerprint" not in before:  # the data module is not an `ImageDataModule`
         return False
     now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
     then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
@@ -121,19 +122,20 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         if "samples" in changed:
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
-            differences.append(f"{split} has other {' and '.join(changed)}")
+            differences.append(f"{split} has different {' and '.join(changed)}")
     return _refuse("data", differences, force)
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
-    """Check that the data, the devices and the number of epochs fit the checkpoint `last`, and limit the workers.
+    """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: they do not, or the run cannot continue from this checkpoint.
+        UserError: the machine has too few devices, the data differ, the run is complete, or the checkpoint cannot be
+            resumed.
     """
     cores = available_cores()
     if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
-        raise UserError(f"the run has {trainer.num_devices} devices, but this machine {most}: add --trainer.devices N")
+        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
@@ -142,17 +144,17 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
-        raise UserError(f"{last} cannot be resumed: its numbers of steps are no whole numbers")
+        raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
     epochs, max_epochs = content.get("epoch", 0), trainer.max_epochs
     if max_epochs not in (None, -1) and epochs > max_epochs:
         raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")
 
 
-def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
-    """Keep Lightning from removing files outside of the run's folder and of the folders that the config names.
+def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
+    """Let callbacks remove files only in the run's folder and in the folders that the config names.
 
-    A callback's state in a checkpoint names files that the callback removes when it has better ones. The checkpoint may
-    come from anyone. All callbacks remove files through the strategy, for which Lightning has no hook.
+    The state of a callback in a checkpoint names files that the callback removes later. A checkpoint from a stranger
+    could name any file. Lightning has no hook for this, so the strategy's method is replaced.
     """
     remove = trainer.strategy.remove_checkpoint
 
@@ -162,19 +164,19 @@ def keep_foreign_files(trainer: L.Trainer, run: Path) -> None:
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
             remove(filepath)
         else:
-            _warn(f"{filepath} is not removed: the checkpoint names it, but it is not in the run's folder")
+            _warn(f"{filepath} is not removed: it is outside of the run's folder")
 
     trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
 
 
-def _refuse(what: str, differences: list[str], force: bool) -> bool:
+def _refuse(kind: str, differences: list[str], force: bool) -> bool:
     if differences and not force:
         raise UserError(
-            f"--resume with another {what} is another run: {'; '.join(differences)}. Start a new one, or continue "
+            f"--resume needs the same {kind}: {'; '.join(differences)}. Start a new run, or continue "
             "anyway with --force true"
         )
     if differences:
-        _warn(f"another {what} from here on: {'; '.join(differences)}")
+        _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
     return bool(differences)
 
 

@@ -1,4 +1,4 @@
-"""The callback that saves checkpoints from which a killed run continues as if it had never stopped."""
+"""The callback: save and restore checkpoints from which a run continues exactly."""
 
 import os
 import random
@@ -18,36 +18,36 @@ from kit.ground import app
 from kit.ground._lightning import finish_restart, is_accumulating, restart_loader, restore_metrics
 from kit.ground.errors import Stopped
 from kit.safeguards.checkpoints import Checkpoint
-from kit.safeguards.resume.schedules import Renewal
+from kit.safeguards.resume.schedules import InitialState
 from kit.safeguards.resume.signals import Agreement, Signals
 from kit.safeguards.resume.writing import KEY, LAST, Writer
 
 
 class ExactResume(L.Callback):
-    """Write `RUN/checkpoints/last.ckpt`, from which a run continues bit for bit, and keep the one before it as well.
+    """Write `RUN/checkpoints/last.ckpt`, from which a run continues bit for bit, and keep the previous one.
 
-    The checkpoint is written where nothing is half done: between two steps, before a validation (which a resumed run
-    repeats), and between two epochs. All random numbers of a step are a function of seed, process, epoch and batch, as
-    are those of its images. This must be the first callback, so that no other callback has begun the next step.
+    The checkpoint is written between two steps, before a validation (which a resumed run repeats), or between two
+    epochs. The random numbers of a step depend only on seed, process, epoch and batch. The trainer must call this
+    callback first, before other callbacks begin the next step.
 
-    A checkpoint does not hold what is accumulated over a training epoch (`self.log(..., on_epoch=True)` in
-    `training_step`, and torchmetrics that are kept from step to step): in an epoch that was resumed, those values are
-    of its rest. Random numbers that are drawn in `on_after_batch_transfer` do not belong to a step: the first batch
-    after a resume may get other ones. `ImageDataModule` draws none there.
+    Limits: A checkpoint does not hold values that are accumulated over a training epoch, by
+    `self.log(..., on_epoch=True)` or by a torchmetrics object. In a resumed epoch, they cover only the batches after
+    the resume. If `on_after_batch_transfer` draws random numbers, the first batch after a resume may get different
+    ones; `ImageDataModule` draws none there.
 
     Args:
         enabled: if False, there is no `last.ckpt`, and a signal ends the run at once.
-        every_minutes: how often the checkpoint is written within a long epoch. It is also written before each
+        every_minutes: the time between two checkpoints within an epoch. A checkpoint is also written before each
             validation, or after each epoch if there is no validation.
     """
 
     def __init__(self, enabled: bool = True, every_minutes: float = 10.0) -> None:
         self.enabled, self.every_seconds = enabled, 60 * every_minutes
-        self.changed = False  # whether the user has changed the config, so that the optimizer gets its new arguments
+        self.changed = False  # whether the config has changed; the optimizer then gets its new arguments
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._saved_at, self._saved_step, self._validated = 0.0, -1, False
-        self._planned = 0.0  # optimizer steps of the whole run; 0 before training starts
+        self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -57,9 +57,8 @@ class ExactResume(L.Callback):
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)
         checkpoints = self.folder / "checkpoints"
         for callback in trainer.checkpoint_callbacks:
-            # Lightning's default would depend on the first logger. Callbacks of the user get a folder of their own, so
-            # that they do not overwrite the run's files. Its path is absolute, since such a callback drops its state if
-            # its path has changed when the run is resumed.
+            # The user's callbacks get their own folders, so that they do not overwrite the run's files. The path must
+            # be absolute: Lightning drops the state of such a callback if its path differs in the resumed run.
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 is_ours = isinstance(callback, Checkpoint)
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
@@ -74,18 +73,18 @@ class ExactResume(L.Callback):
             _return_to_epoch_start(checkpoint["loops"]["fit_loop"])
             rank_zero_only(print)(
                 f"{self._resumed['processes']} processes before, {trainer.world_size} now: batches differ from here "
-                "on, and an unfinished epoch starts again; the result is not that of an undisturbed run"
+                "on, and an unfinished epoch starts again; the result differs from an uninterrupted run"
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
-            self._renewal = Renewal(trainer)
+            self._initial_state = InitialState(trainer)
             if trainer.is_global_zero:
                 for part in (self.folder / "checkpoints").glob("*.part*"):  # left by a run that was killed
                     part.unlink()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._planned = float(trainer.estimated_stepping_batches)
+        self._planned_steps = float(trainer.estimated_stepping_batches)
         if self._resumed:
             self._restore(trainer, pl_module)
         self._resumed = {}
@@ -95,24 +94,25 @@ class ExactResume(L.Callback):
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restore what Lightning does not."""
+        """Restore schedules, metrics and the position in the epoch, which Lightning does not restore exactly."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
-        if self._planned != self._resumed["planned"] or self.changed:
-            self._renewal.apply(trainer, self.changed, by_epochs=self._resumed["processes"] != trainer.world_size)
+        if self._planned_steps != self._resumed["planned"] or self.changed:
+            epoch_length_changed = self._resumed["processes"] != trainer.world_size
+            self._initial_state.apply(trainer, self.changed, epoch_length_changed)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
-                rank_zero_only(print)(f"the schedule is computed anew, for {self._planned:,.0f} steps in all")
+                rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         restore_metrics(trainer, self._resumed["metrics"])
         finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
-        if progress.started > progress.completed:  # Lightning skips the hook, which may set what is trained
+        if progress.started > progress.completed:  # Lightning skips this hook, which may freeze weights
             self._seed(trainer, 0)
             pl_module.on_train_epoch_start()
             is_ours = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
             if loop.epoch_loop.batch_progress.current.completed and not is_ours:
                 rank_zero_only(print)(
-                    "warning: the loader is not of an ImageDataModule: the rest of this epoch gets the epoch's first "
-                    "batches again"
+                    "warning: the data module is not an ImageDataModule: the rest of this epoch repeats the first "
+                    "batches of the epoch"
                 )
         else:
             loop.epoch_loop.restarting = False  # an epoch starts with its first batch
@@ -120,8 +120,8 @@ class ExactResume(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
-            _, idle, stop = self._ask(trainer)
-            has_stepped = trainer.global_step > max(0, self._saved_step)  # in an epoch without a validation
+            _, idle, stop = self._ask_processes(trainer)
+            has_stepped = trainer.global_step > max(0, self._saved_step)  # a validation has saved already
             self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
             self._seed(trainer, 0)
 
@@ -129,8 +129,8 @@ class ExactResume(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.enabled:
-            due, idle, stop = self._ask(trainer)
-            # Not while gradients are accumulated, nor after a validation, which Lightning would repeat.
+            due, idle, stop = self._ask_processes(trainer)
+            # Do not save while gradients are accumulated, or just after a validation, which Lightning would repeat.
             if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._validated:
                 self._save_or_stop(trainer, (due and idle) or stop, stop)
             self._validated = False
@@ -138,60 +138,57 @@ class ExactResume(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            stop = self._ask(trainer)[-1]
+            stop = self._ask_processes(trainer)[-1]
             self._validated = True
             self._save_or_stop(trainer, not is_accumulating(trainer), stop)
             self._seed(trainer, -trainer.global_step)
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if self.enabled and self.signals.received is not None and trainer.state.fn == TrainerFn.FITTING:
-            raise self.stopped()  # the checkpoint was saved before the first batch
+            raise self.stop_exception()  # the checkpoint was saved before the first batch
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
             self._save_or_stop(trainer, trainer.global_step > max(0, self._saved_step), False)
             self.writer.teardown()
-            trainer.strategy.barrier()  # all processes are going to read the best checkpoint, which one has written
-            if any(self._ask(trainer)[-1] for _ in range(2)):  # the second call returns the answer to the first
-                raise self.stopped()  # the resumed run does the test
+            trainer.strategy.barrier()  # all processes read the best checkpoint next
+            if any(self._ask_processes(trainer)[-1] for _ in range(2)):  # the second call returns the first answer
+                raise self.stop_exception()  # the resumed run does the test
 
-    def _ask(self, trainer: L.Trainer) -> list[bool]:
-        """Return whether a checkpoint is due, whether the writer is idle, and whether the run is to stop."""
+    def _ask_processes(self, trainer: L.Trainer) -> list[bool]:
+        """Return whether a checkpoint is due, whether the writer is idle, and whether the run must stop."""
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.every_seconds
         idle = trainer.is_global_zero and not self.writer.busy
         return self._agreement(due, idle, self.signals.received is not None)
 
-    def stopped(self) -> Stopped:
+    def stop_exception(self) -> Stopped:
         """Return the exception that ends a run after a signal.
 
-        Only one process has a message and an exit code other than 0, with which Lightning would kill the processes that
-        it has started.
+        Only the first process has a message and an exit code other than 0. With such a code, Lightning kills the
+        processes that it has started.
         """
         if rank_zero_only.rank:  # type: ignore[attr-defined]
             return Stopped("", 0)
-        return self.signals.stopped(f"{app.command('fit')} --resume {self.folder}")
+        return self.signals.stop_exception(f"{app.command('fit')} --resume {self.folder}")
 
     def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
         if save:
             trainer.save_checkpoint(self.folder / "checkpoints" / LAST)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
         if stop:
-            raise self.stopped()
+            raise self.stop_exception()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned:
-            _settle(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
-            checkpoint[KEY] = {
-                "processes": trainer.world_size,
-                "planned": self._planned,
-                "metrics": dict(trainer.callback_metrics),
-            }
+        if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned_steps:
+            _complete_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
+            metrics = dict(trainer.callback_metrics)
+            checkpoint[KEY] = {"processes": trainer.world_size, "planned": self._planned_steps, "metrics": metrics}
 
     def _seed(self, trainer: L.Trainer, moment: int) -> None:
         """Seed all random numbers.
 
         Args:
-            moment: 0 for the start of an epoch, n for its batch n, -n for the validation after step n of the run.
+            moment: 0 for the start of an epoch, n for its n-th batch, -n for the validation after step n of the run.
         """
         key = (self.seed, trainer.global_rank, trainer.current_epoch, abs(moment), int(moment < 0))
         number = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
@@ -203,8 +200,8 @@ class ExactResume(L.Callback):
         np.random.seed(number % 2**32)
 
 
-def _settle(loop: dict[str, Any], validating: bool) -> None:
-    """Change the progress of Lightning's loops so that nothing is half done when they start again."""
+def _complete_progress(loop: dict[str, Any], validating: bool) -> None:
+    """Change the progress of Lightning's loops so that a resumed run repeats no batch and skips none."""
     epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
     validation = loop["epoch_loop.val_loop.batch_progress"]
     current = epochs["current"]
@@ -212,16 +209,16 @@ def _settle(loop: dict[str, Any], validating: bool) -> None:
         _return_to_epoch_start(loop)
     elif not validating:
         for counts in (batches["total"], batches["current"]):
-            counts["ready"] = counts["completed"]  # the current batch has not begun
+            counts["ready"] = counts["completed"]  # the next batch has not begun
         batches["is_last_batch"] = False
-    begun = int(validating)  # Lightning then repeats the whole validation
+    started = int(validating)  # a started validation is repeated from its first batch
     for counts in (validation["total"], validation["current"]):
-        counts.update(ready=begun, started=begun, processed=0, completed=0)
+        counts.update(ready=started, started=started, processed=0, completed=0)
     validation["is_last_batch"] = False
 
 
 def _return_to_epoch_start(loop: dict[str, Any]) -> None:
-    """Set the progress to the start of the unfinished epoch, or of the next one if all batches were trained on."""
+    """Set the progress to the start of the current epoch, or of the next one if all its batches are done."""
     batches = loop["epoch_loop.batch_progress"]
     for counts in (loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]):
         done = counts["processed"] + int(batches["is_last_batch"] and counts["started"] > counts["processed"])

@@ -1,4 +1,4 @@
-"""Write checkpoints so that training hardly waits and a kill at any moment leaves whole files."""
+"""Write checkpoints in a thread, so that training hardly waits and a killed run leaves complete files."""
 
 import os
 import sys
@@ -16,61 +16,72 @@ from kit.ground.files import replacing
 from kit.ground.host_memory import HostMemory
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-KEY = "exact_resume"  # of what `ExactResume` stores in a checkpoint
+KEY = "exact_resume"  # the key in a checkpoint under which `ExactResume` stores its values
 
 
 class Writer(TorchCheckpointIO):
     """Copy a checkpoint while training waits, and write the copy in a thread.
 
-    If the checkpoint before it is still being written, training waits for that too. A file that cannot be written is
-    reported, and neither replaces the old one nor stops the run.
+    Training also waits while the previous checkpoint is still being written. If a file cannot be written, the old file
+    stays, and the run prints a warning and continues.
     """
 
     def __init__(self) -> None:
         self._memory = HostMemory()
         self._thread: threading.Thread | None = None
-        self._is_checked = False
+        self._failed = False  # whether the latest file could not be written
+        self._has_checked_last = False  # whether a `last.ckpt` of this run was checked
 
     @property
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if self._thread is not None:
-            self._thread.join()
+        self._wait()
         content = self._memory.copy(checkpoint)
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         self._thread = threading.Thread(target=self._write, args=(content, Path(path)), daemon=True)
         self._thread.start()
 
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a file that the latest one replaces. If the latest could not be written, keep the file."""
+        self._wait()
+        if not self._failed:
+            super().remove_checkpoint(path)
+
     def teardown(self) -> None:
-        """Wait until the last file is on the disk or reported, and free the memory."""
-        if self._thread is not None:
-            self._thread.join()
+        """Wait for the last file, and free the memory."""
+        self._wait()
         self._thread, self._memory = None, HostMemory()
 
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
     def _write(self, content: Any, path: Path) -> None:
+        self._failed = False
         try:
             write(content, path)
-            if path.name == LAST and not self._is_checked:
-                self._is_checked = True
-                if why := damage(path):  # the state of a callback or a schedule may hold more than plain values
-                    print(f"warning: --resume will not take {path} ({why})", file=sys.stderr, flush=True)
-        except Exception as error:  # torch reports a full disk as a RuntimeError, and any object may be in a state
+            if path.name == LAST and not self._has_checked_last:
+                self._has_checked_last = True
+                if why := find_damage(path):  # such as an object that torch refuses to load
+                    print(f"warning: --resume rejects {path} ({why})", file=sys.stderr, flush=True)
+        except Exception as error:  # a full disk is a RuntimeError in torch, and pickling an object may raise anything
+            self._failed = True
             why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-            message = f"warning: {path} could not be written ({why}); the old file is kept, and training goes on"
+            message = f"warning: {path} could not be written ({why}); the old file stays, and training goes on"
             print(message, file=sys.stderr, flush=True)
 
 
 def write(content: Any, path: Path) -> None:
-    """Write a checkpoint beside its path, flush it to the disk and rename it. The old `last.ckpt` becomes `PREVIOUS`.
+    """Write a checkpoint to a temporary file, flush it to the disk and rename it. An old `LAST` becomes `PREVIOUS`.
 
     Raises:
-        OSError, RuntimeError: the file cannot be written. What was at `path` is still there.
+        OSError, RuntimeError: the file cannot be written. The old file still exists, as `path` or as `PREVIOUS`.
     """
-    with replacing(path) as part:
-        with part.open("wb") as file:
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
@@ -78,19 +89,20 @@ def write(content: Any, path: Path) -> None:
             path.replace(path.with_name(PREVIOUS))
 
 
-def damage(file: Path) -> str | None:
-    """Return what is wrong with a checkpoint file; None if it is what was written.
+def find_damage(file: Path) -> str | None:
+    """Return a description of the damage to a checkpoint file, or None if the file is intact.
 
-    The files of `torch.save` are zip files with a CRC-32 of each part, and all of these are compared. Then torch opens
-    the file without reading the tensors, since it checks more of a zip file's headers than Python does. Torch does not
-    read a part whose attributes make it a folder (torch sets none), and returns uninitialised memory for its tensor.
+    The files of `torch.save` are zip files. The function compares the CRC-32 of each member. Then it lets torch open
+    the file without reading the tensors, since torch checks more headers than Python. A member with attributes
+    counts as damaged as well: torch never writes them, and could return uninitialised memory for this member.
     """
     try:
         require_stored(file)
         with zipfile.ZipFile(file) as archive:
-            part = archive.testzip() or next((p.filename for p in archive.infolist() if p.external_attr), None)
-        if part is None:
+            members = archive.infolist()
+            bad = archive.testzip() or next((member.filename for member in members if member.external_attr), None)
+        if bad is None:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the file may hold any bytes, and zipfile raises exceptions of all kinds
         return one_line(error)
-    return None if part is None else f"its part {part} is not what was written"
+    return None if bad is None else f"its member {bad} is damaged"
