@@ -1,8 +1,8 @@
 """Images with boxes.
 
-`targets` holds the boxes of an image and `augmentation` changes them. `average_precision` and `evaluation` compute the
-metrics. `predictions` has what a trained detector gives: boxes in the original image, the file of predictions, the
-picture and the module to export. `scenes` generates images.
+`targets` describes the boxes of an image, and `augmentation` changes them. `average_precision` and `evaluation` compute
+the metrics. `predictions` converts boxes to pixels of the original image, and writes, draws and exports them. `scenes`
+generates images.
 """
 
 from kit.boxes.augmentation import Zoom

@@ -23,12 +23,12 @@ class Zoom(v2.Transform):
     """Zoom in or out by a random factor at a random position. The image keeps its size.
 
     `ScaleJitter` and `RandomZoomOut` of torchvision change the size of the image, and no transform of torchvision
-    checks how much of a box is left. This one clips boxes, and drops a box with all its rows if too little is left.
+    checks how much of a box is left. This one clips boxes, and drops a box if too little is left.
 
     Args:
         scale: the smallest and the largest factor. The logarithm of the factor is uniform, so 1/2 is as likely as 2.
-        min_visible: the share of the area of a box that must remain.
-        fill: the grey value around an image that was zoomed out.
+        min_visible: the share of a box's area that must remain.
+        fill: the grey value around an image after zooming out.
     """
 
     def __init__(self, scale: tuple[float, float] = (0.8, 1.25), min_visible: float = 0.4, fill: int = PADDING) -> None:
@@ -42,7 +42,7 @@ class Zoom(v2.Transform):
         factor = math.exp(low + share * (high - low))
         part = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
         top, left = round(down * (height - part[0])), round(across * (width - part[1]))
-        if factor > 1:  # enlarge this part to the size of the image
+        if factor > 1:  # enlarge this part to the image's size
             pixels = F.resized_crop(image, top, left, *part, size=[height, width], antialias=True)
             factors, shift = (width / part[1], height / part[0]), (-left * width / part[1], -top * height / part[0])
         else:  # shrink the image to this part
@@ -66,14 +66,14 @@ def predict_with_flips(
 ) -> list[dict[str, Tensor]]:
     """Detect objects in images and in their mirror images, and merge the detections (test-time augmentation).
 
-    A net places boxes on a grid, which has another position in the mirror image. The mean of the boxes is closer to
-    the true edges, most of all for small objects.
+    A net places boxes on a grid, and the grid falls on other pixels in a mirror image. The mean of the boxes is closer
+    to the true edges, especially of small objects.
 
     Args:
         net: returns `boxes`, `scores` and `labels` of each image.
         images: Float[B C H W].
         flips: the mirror images.
-        max_detections: the largest number of detections of an image; those with the highest scores are kept.
+        max_detections: the number of detections to keep for each image, by highest score.
 
     Returns:
         the detections of each image, in pixels of the unflipped images.

@@ -1,5 +1,6 @@
 """Average precision of detections, as COCO defines it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torchvision.ops import box_iou
 # The thresholds of COCO. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 is then too low.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
-MAX_DETECTIONS = 100  # of a class in an image, as in COCO
+MAX_DETECTIONS = 100  # for each class and image, as in COCO
 METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 CHUNK = 50  # the number of images whose own average precisions are computed in one call
 
@@ -38,8 +39,7 @@ def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str,
 
     Args:
         images: the boxes of all images.
-        max_detections: the largest number of detections of a class in an image that count; those with the highest
-            scores do.
+        max_detections: the number of detections that count for each class and image, by highest score.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
@@ -69,52 +69,52 @@ def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_c
 def compute_curves(
     images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return the precision-recall curve of each class that has boxes, by the name of the class.
+    """Return the precision-recall curve at an IoU of 0.5 of each class that has boxes, by the name of the class.
 
     Returns:
-        of each class `curve`, Float[3 101] (scores, precisions and recalls at an IoU of 0.5; the precision is 0 where a
-        recall is not reached), and `positives`, the number of boxes.
+        a dict for each class: `curve`, Float[3 101], the scores, precisions (0 where a recall is not reached) and
+        recalls, and `positives`, the number of annotated boxes.
     """
-    counts = torch.cat([torch.arange(len(class_names) + 1), *(image.labels for image in images)]).bincount() - 1
+    counts = Counter(label for image in images for label in image.labels.tolist())
     curves = {}
     for label, precision, scores in _by_class(summary):
         if counts[label]:
             curve = torch.stack([scores[0], precision[0], torch.tensor(RECALLS).double()])
-            curves[class_names[label - 1]] = {"curve": curve, "positives": int(counts[label])}
+            curves[class_names[label - 1]] = {"curve": curve, "positives": counts[label]}
     return curves
 
 
 def error_share(image: ImageBoxes, min_score: float) -> float:
     """Return the share of errors among the annotated and detected objects of an image, from 0 to 1.
 
-    In order of their scores, detections are matched to free boxes of their class with an IoU of at least 0.5. Errors
-    are the boxes and the detections without a match, except for detections in a crowd.
+    In order of their scores, detections are matched to unmatched boxes of their class with an IoU of at least 0.5.
+    Errors are boxes and detections without a match, except for detections in a crowd.
     """
     order = image.detected["scores"].argsort(descending=True)
     order = order[image.detected["scores"][order] >= min_score]
     overlaps = box_iou(image.detected["boxes"][order], image.annotated["boxes"])
     overlaps *= image.detected["labels"][order, None] == image.annotated["labels"]
     crowd = image.annotated["iscrowd"] == 1
-    in_crowd, free = (overlaps[:, crowd] >= 0.5).any(1).tolist(), overlaps[:, ~crowd]
-    matches = false = 0
-    for row, ignored in zip(free, in_crowd, strict=True):
+    in_crowd, unmatched = (overlaps[:, crowd] >= 0.5).any(1).tolist(), overlaps[:, ~crowd]
+    matches = false_positives = 0
+    for row, ignored in zip(unmatched, in_crowd, strict=True):
         if len(row) and row.max() >= 0.5:
             matches += 1
-            free[:, row.argmax()] = 0
+            unmatched[:, row.argmax()] = 0
         elif not ignored:
-            false += 1
-    total = free.shape[1] + false
+            false_positives += 1
+    total = unmatched.shape[1] + false_positives
     return 1 - matches / total if total else 0.0
 
 
 def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detections: int = MAX_DETECTIONS) -> Tensor:
-    """Return `map` of each image alone, over its annotated classes, Float[N]; NaN if it has no boxes.
+    """Return the `map` of each image, over its annotated classes, Float[N]; NaN if it has no boxes.
 
-    Each class of each image becomes a class of its own, so that one call measures many images.
+    The labels of each image are made different from those of all others, so that one call measures many images.
     """
     values = torch.full((len(images),), float("nan"))
     for start in range(0, len(images), CHUNK):
-        chunk = [_own_classes(image, i * (num_classes + 1)) for i, image in enumerate(images[start:][:CHUNK])]
+        chunk = [_offset_labels(image, i * (num_classes + 1)) for i, image in enumerate(images[start:][:CHUNK])]
         by_class = _by_class(coco_summary(chunk, max_detections))
         owners = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])
         means = torch.tensor([_mean(precision) for _, precision, _ in by_class])
@@ -123,8 +123,8 @@ def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detec
     return values
 
 
-def _own_classes(image: ImageBoxes, offset: int) -> ImageBoxes:
-    """Add an offset to the labels, and drop detections of classes that are not annotated in the image."""
+def _offset_labels(image: ImageBoxes, offset: int) -> ImageBoxes:
+    """Add an offset to the labels, and drop detections whose classes are not annotated in the image."""
     annotated = torch.isin(image.detected["labels"], image.annotated["labels"])
     detected = {key: value[annotated] for key, value in image.detected.items()}
     return ImageBoxes(*({**d, "labels": d["labels"] + offset} for d in (detected, image.annotated)))

@@ -15,11 +15,11 @@ from kit.evaluation import Details, Evaluation
 class BoxEvaluation(Evaluation):
     """Average precision (`map`, `map_50`, ...) as COCO defines it, in pixels of the original images.
 
-    `outputs` are one dict for each image, as `Detector.predict` returns them, and `targets` those of a batch.
+    `outputs` has a dict for each image, as `Detector.predict` returns it. `targets` are the targets of a batch.
 
     Args:
         class_names: the names of the labels 1 to K.
-        max_detections: the largest number of detections of a class in an image that count.
+        max_detections: the number of detections that count for each class and image, by highest score.
     """
 
     score_name = "map"
@@ -46,7 +46,7 @@ class BoxEvaluation(Evaluation):
         return average_precision.compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:
-        """Return the shares of the mean over the images' own average precisions. To resample `map` takes minutes."""
+        """Return each image's average precision, and 1 if it has one, since resampling `map` itself takes minutes."""
         values = average_precision.precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 

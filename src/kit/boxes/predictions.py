@@ -1,4 +1,4 @@
-"""The predictions of a detector: in the original image, as a file, as a picture, and as a module to export."""
+"""Convert the predictions of a detector to pixels of the original image, and write, draw and export them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from kit.ground import drawing
 from kit.ground.files import replacing
 from kit.task import ExportedModule
 
-MIN_SCORE = 0.3  # of the detections that are drawn
+MIN_SCORE = 0.3  # the lowest score of a detection that is drawn
 MIN_SIDE = 240  # pixels of a picture's shorter side: boxes need room for their names
-ROUNDING = 0.01  # a file may miss a detection whose score is only so much above the threshold
+ROUNDING = 0.01  # an exported file may lack detections whose scores exceed the threshold by less
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
@@ -27,7 +27,7 @@ def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_siz
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
         size: the height and width of the original image: numbers, or scalar tensors while a graph is recorded.
-        content_size: the height and width of the part of the net's input that the original fills, from the top left.
+        content_size: the height and width of the top left part of the net's input that the original fills.
     """
     original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, content_size))
     boxes = detected["boxes"].float()
@@ -42,8 +42,8 @@ def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_siz
 class BoxPredictions:
     """Write `predictions.json`, a list of results in COCO's format with a `file_name`, and `pictures/NAME.jpg`.
 
-    `image_id` is the name of the file without its extension: a number, as in COCO, unless another image has the same
-    number (`1` after `0001` stays a text). `category_id` counts from 1 in the order of the classes.
+    `image_id` is the file's name without its extension: an int if it is a number, as in COCO, unless another image has
+    the same number (`1` after `0001`). `category_id` counts from 1 in the order of the classes.
 
     Args:
         folder: the folder of the results.
@@ -58,7 +58,7 @@ class BoxPredictions:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
         self.file, self.part = folder / "predictions.json", folder / "predictions.json.part"
-        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON has the same escape
+        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON uses the same escapes
         self.names_by_number: dict[int, str] = {}
         self.separator = "["
 
@@ -92,15 +92,15 @@ class BoxPredictions:
 
 
 class ExportedDetector(ExportedModule):
-    """An image to `boxes` Float[N 4] XYXY in pixels of the original, `scores` Float[N], `labels` Long[N] from 1 to K.
+    """Convert an image to `boxes` Float[N 4] XYXY in pixels of the original, `scores` Float[N] and `labels` Long[N].
 
-    The boxes are those of `Detector.predict`, highest score first. Each box of a file has a box there with an IoU of
-    at least 0.99 and a score that differs by at most 0.01.
+    Labels are 1 to K. The highest score is first. For each box of an exported file, PyTorch must return a box with an
+    IoU of at least 0.99 and a score that differs by at most 0.01.
     """
 
     task = "detection"
     outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
-    one_at_a_time = True  # each image has another number of boxes
+    one_at_a_time = True  # images differ in their number of boxes
     measured = "largest 1 - IoU, or difference of the score, of a box and PyTorch's of the same class"
     tolerance = 0.01
     counted = "boxes"
@@ -119,7 +119,7 @@ class ExportedDetector(ExportedModule):
         return float(max(self.distances(outputs, predicted), default=0.0))
 
     def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
-        """Return the distance of each box that is clearly above the threshold to its counterpart, see `measured`."""
+        """Return the distance (see `measured`) to its counterpart of each box that is clearly above the threshold."""
         pair = (outputs, predicted)
         if not all(boxes[key].isfinite().all() for boxes in pair for key in ("boxes", "scores")):
             return torch.tensor([torch.inf])
@@ -127,10 +127,8 @@ class ExportedDetector(ExportedModule):
         return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
-        """Return the score that a detection needs: the net's threshold or, if the net returned as many detections as
-        it may, the lowest score among them.
-        """
-        # By the attribute names of torchvision's detectors; all detections of a net without them count.
+        """Return the net's score threshold or, if it returned its largest number of detections, their lowest score."""
+        # The attributes are torchvision's. Nets without them have the threshold 0.
         ends = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
         threshold = max((float(end.score_thresh) for end in ends), default=0.0)
         limit = min((int(end.detections_per_img) for end in ends), default=0)
@@ -139,7 +137,7 @@ class ExportedDetector(ExportedModule):
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
-    """Return the distance of each detection above `min_score` to the nearest other one that no earlier one took."""
+    """Return the distance of each detection above `min_score` to the nearest of `others` that is not taken yet."""
     boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
     table = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
     table[labels[:, None] != others["labels"]] = 1
@@ -164,10 +162,10 @@ def draw_boxes(
         class_names: the names of the labels 1 to K.
         predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
         target: `boxes`, `labels` and optionally `crowd`, Bool[N], whose boxes are grey.
-        min_score: the lowest score of the detections that are drawn.
+        min_score: the lowest score of a detection that is drawn.
 
     Returns:
-        uint8 [3 H' W'], a single panel if only one kind of boxes is given.
+        uint8 [3 H' W'], with a single panel if only one kind of boxes is given.
     """
     factor = drawing.zoom_factor(image, MIN_SIDE)
     background, panels = drawing.zoomed(drawing.to_rgb(image), factor), {}
@@ -177,8 +175,8 @@ def draw_boxes(
         panels["annotated"] = _overlay(background, target["boxes"] * factor, target["labels"], names, crowd)
     if predicted is not None:
         # Draw the highest scores last, on top of the others.
-        order = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= min_score]
-        boxes, scores, labels = (predicted[key][order] for key in ("boxes", "scores", "labels"))
+        shown = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= min_score]
+        boxes, scores, labels = (predicted[key][shown] for key in ("boxes", "scores", "labels"))
         names = [f"{class_names[k - 1]} {s:.2f}" for k, s in zip(labels.tolist(), scores.tolist(), strict=True)]
         title = f"detected, score from {min_score}"
         panels[title] = _overlay(background, boxes * factor, labels, names, [False] * len(names))

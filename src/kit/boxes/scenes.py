@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MAX_DIGITS = 6
-SIZES = range(14, 37)  # pixels that the 8x8 pixels of a digit are enlarged to
+SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
 MAX_OVERLAP = 0.1  # of two boxes, as a share of the smaller one
-INK = 0.3  # the least darkness inside a digit's box
-TRIES = 20  # positions that are tried for a digit
+MIN_INK = 0.3  # of the darkest pixel in each row and column of a digit's box
+TRIES = 20  # positions for each digit, of which the first free one is used
 
-Box = tuple[int, ...]  # left, top, right, bottom, and the label if there is one
+Box = tuple[int, ...]  # left, top, right, bottom and, once it is placed, the label
 
 
 def make_scenes(
@@ -33,20 +33,20 @@ def make_scenes(
     """
     random = np.random.default_rng(seed)
     scenes = _backgrounds(count, size, seed)
-    numbers = random.integers(1, MAX_DIGITS + 1, count)
-    chosen = random.integers(0, len(digits), numbers.sum())
-    edges = random.choice(np.array([edge for edge in SIZES if edge <= min(size)] or [min(size)]), numbers.sum())
-    colours = random.integers(170, 256, (numbers.sum(), 3)).astype(np.float32)
-    positions = random.random((numbers.sum(), TRIES, 2))
-    owners = np.repeat(np.arange(count), numbers)
+    digit_counts = random.integers(1, MAX_DIGITS + 1, count)
+    scene_indices = np.repeat(np.arange(count), digit_counts)
+    indices = random.integers(0, len(digits), len(scene_indices))
+    edges = random.choice(np.array([edge for edge in SIZES if edge <= min(size)] or [min(size)]), len(scene_indices))
+    colours = random.integers(170, 256, (len(scene_indices), 3)).astype(np.float32)
+    positions = random.random((len(scene_indices), TRIES, 2))
     placed: list[list[Box]] = [[] for _ in range(count)]
-    for owner, digit, edge, colour, tries in zip(owners, chosen, edges, colours, positions, strict=True):
+    for scene, digit, edge, colour, tries in zip(scene_indices, indices, edges, colours, positions, strict=True):
         ink = _enlarge(digits[digit], int(edge))
-        if box := _find_free_box(ink.shape, size, tries, placed[owner]):
+        if box := _find_free_box(ink.shape, size, tries, placed[scene]):
             left, top, right, bottom = box
-            part, ink = scenes[owner, top:bottom, left:right], ink[:, :, None]
+            part, ink = scenes[scene, top:bottom, left:right], ink[:, :, None]
             part[:] = part * (1 - ink) + colour * ink
-            placed[owner].append((*box, int(labels[digit]) + 1))
+            placed[scene].append((*box, int(labels[digit]) + 1))
     targets = []
     for boxes in placed:
         table, crowd = torch.tensor(boxes, dtype=torch.long).view(-1, 5), torch.zeros(len(boxes), dtype=torch.bool)
@@ -68,12 +68,12 @@ def _backgrounds(count: int, size: tuple[int, int], seed: int) -> np.ndarray:
 def _enlarge(digit: Tensor, edge: int) -> np.ndarray:
     """Return the ink of a digit, Float[h w] from 0 to 1, enlarged to an edge length and cropped to its box."""
     ink = F.interpolate(digit[None].float() / 255, (edge, edge), mode="bicubic").clamp(0, 1)[0, 0].numpy()
-    rows, columns = (np.flatnonzero((ink > INK).any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((ink > MIN_INK).any(axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _find_free_box(shape: tuple[int, ...], size: tuple[int, int], tries: np.ndarray, boxes: list[Box]) -> Box | None:
-    """Return the first box at one of the positions `tries` that overlaps no other box by more than a little."""
+    """Return the first box at one of the positions `tries` that overlaps no other box by more than `MAX_OVERLAP`."""
     height, width = shape
     for down, across in tries.tolist():
         top, left = round(down * (size[0] - height)), round(across * (size[1] - width))

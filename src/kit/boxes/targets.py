@@ -1,8 +1,8 @@
-"""The boxes of an image as a target: for augmentation, in a batch, and counted by class.
+"""The targets of images with boxes: for augmentation, in a batch, and counted by class.
 
 `samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original, `labels`
 Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original. A crowd is a region to ignore: it
-is not trained on, and a detection in it is neither right nor wrong.
+is not trained on, and a detection in it counts neither as right nor as wrong.
 """
 
 from collections.abc import Hashable, Sequence
@@ -28,21 +28,21 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
         target: an item of `samples.targets`.
 
     Returns:
-        the image, and a target whose `boxes` are in pixels of it. The boxes in the original are its `annotated`.
+        the image, and a target whose `boxes` are in pixels of this image, and `annotated` in pixels of the original.
     """
     canvas, size = tuple(pixels.shape[-2:]), target["size"]
     fitted = fitted_size(size, canvas)
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
     boxes = tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas)
-    changed = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
-    return tv_tensors.Image(pixels), {**target, **changed}
+    size_and_boxes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
+    return tv_tensors.Image(pixels), {**target, **size_and_boxes}
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Return the images, uint8 [B C H W], and their targets without boxes that augmentation left no area.
+    """Return the images, uint8 [B C H W], and their targets, without boxes that have no area after augmentation.
 
     Raises:
-        UserError: after augmentation the images differ in size, or a target has rows without boxes.
+        UserError: a transform changed the sizes of images, or dropped boxes without their `crowd` and `annotated`.
     """
     if len({image.shape for image in images}) > 1:
         raise UserError(
@@ -50,22 +50,22 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
             "flips, RandomAffine, changes of colour, and kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
         )
     boxes = [target["boxes"].as_subclass(Tensor) for target in targets]
-    has_area = [(b[:, 2:] > b[:, :2]).all(1) for b in boxes]
-    return stack(images), [select_boxes(*pair) for pair in zip(targets, has_area, strict=True)]
+    have_area = [(b[:, 2:] > b[:, :2]).all(1) for b in boxes]
+    return stack(images), [select_boxes(*pair) for pair in zip(targets, have_area, strict=True)]
 
 
 def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    """Return a target with the boxes where `mask`, Bool[N], is true, and with their labels and other rows."""
+    """Return a target with only the boxes, labels and other rows for which `mask`, Bool[N], is true."""
     if any(len(target[key]) != len(mask) for key in BOX_KEYS):
         raise UserError(
             "data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; use kit.boxes.Zoom, which "
-            "drops all, and no SanitizeBoundingBoxes"
+            "drops these too, instead of SanitizeBoundingBoxes"
         )
     return {**target, **{key: target[key].as_subclass(Tensor)[mask] for key in BOX_KEYS}}
 
 
 def hashable_target(samples: Samples, index: int) -> Hashable:
-    """Return the boxes, rounded to pixels, with their labels, sorted: see `ImageDataModule.hashable_target`."""
+    """Return the sorted boxes, rounded to pixels, with their labels. See `ImageDataModule.hashable_target`."""
     target = samples.targets[index]
     rows = zip(target["labels"].tolist(), target["crowd"].tolist(), target["boxes"].round().tolist(), strict=True)
     return tuple(sorted((label, crowd, *box) for label, crowd, box in rows))
@@ -79,13 +79,13 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
 
 
 def most_objects(data: ImageDataModule) -> int:
-    """Return the number of boxes, without crowds, of the training image that has the most."""
+    """Return the largest number of boxes in a training image, without crowds."""
     train = data.split("train")
     return max((int((~target["crowd"]).sum()) for target in train.targets), default=0) if train else 0
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the rarest label in each image, Long[N], or 0 for an image without boxes."""
+    """Return the label in each image that the fewest boxes have, Long[N]; 0 for an image without boxes."""
     rank = torch.tensor([0, *count_classes(data, samples)])
     labels_of_images = [target["labels"] for target in samples.targets]
     return torch.tensor([int(labels[rank[labels].argmin()]) if len(labels) else 0 for labels in labels_of_images])

@@ -1,4 +1,4 @@
-"""Read data sets in the formats that people have: folders of images, COCO, Pascal VOC, YOLO and mask files.
+"""Read data sets in the common formats: folders of images, COCO, Pascal VOC, YOLO and mask files.
 
 A reader lists the faults in a data set instead of raising them, so that `check` can report all of them. Read in this
 order: `folders` (finding images and splits by the names of folders), `text` (values, lines and XML), `paths` (finding

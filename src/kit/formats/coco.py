@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 from kit.formats.folders import SPLITS, folders, folders_by_split, images, split_in
 from kit.formats.paths import Finder
-from kit.formats.text import number
+from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
 
-Crowds = Literal["ignore", "objects"]
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how files without boxes and masks are named
+Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how the names of other JSON files begin
 
 
 class ListedImage(NamedTuple):
@@ -23,7 +23,7 @@ class ListedImage(NamedTuple):
     path: the file, or where it should be if it is not found.
     name: the file's name in the JSON.
     size: height and width in pixels; None if the JSON has none.
-    annotations: as in the JSON, or what a reader has made of them.
+    annotations: dicts as in the JSON, or `Shape` objects after `kit.formats.masks.coco.read`.
     """
 
     path: Path
@@ -48,35 +48,35 @@ class Document(NamedTuple):
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    The files are in `annotations/`, in the folder itself, or in the folders of the splits. The names of files and
-    folders say which split they are for. Of several files for a split, the one that begins with `instances` is used.
+    `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else its own
+    name, says which split it is for. Of several files, the one that begins with `instances` or `_annotations` is used.
 
     Args:
-        files_of_splits: for each split, the name of its file below `root` if the user has given it. If any is given, no
-            others are searched for.
+        files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
+            searched.
 
     Raises:
-        UserError: no file is found, or several may be meant.
+        UserError: there is no file, or a split has several.
     """
     given = {split: root / name for split, name in files_of_splits.items() if name is not None}
     if missing := [split for split, file in given.items() if not file.is_file()]:
         raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
     if given:
         return given
-    split_of = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
-    inside = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
+    split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
+    others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
     by_split: dict[str | None, list[Path]] = {}
-    for folder in (root, *inside, *split_of):
+    for folder in (root, *others, *split_folders):
         for file in sorted(folder.glob("*.json")):
             if not file.name.startswith(NOT_INSTANCES):
-                by_split.setdefault(split_of.get(folder) or split_in(file.stem), []).append(file)
+                by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
     if unnamed := by_split.pop(None, []):
         by_split.setdefault("train", unnamed)
     for split, files in by_split.items():
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:
             listed = ", ".join(str(file.relative_to(root)) for file in files)
-            raise UserError(f"{root}: which of {listed} is for {split}? --data.{split} FILE")
+            raise UserError(f"{root}: which of {listed} is for {split}? Give it with --data.{split} FILE")
         by_split[split] = chosen
     if by_split:
         return {split: by_split[split][0] for split in SPLITS if split in by_split}
@@ -88,32 +88,31 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    They are searched below the folders where those of this file may be; if one is not there, see `Finder`.
+    A `Finder` searches `images_folder`, or else the split's folders, or else the file's folder, `images/` and `root`.
 
     Args:
         root: the folder of the data set.
-        images_folder: the folder below `root` that has the images, if the user has given it.
+        images_folder: the folder of the images below `root`, if the user gave one.
 
     Raises:
         BrokenFiles: the file is not JSON, or not in COCO's format.
+        UserError: there is no `images_folder`.
     """
     content = read(file)
     names, used = categories(content), {entry["category_id"] for entry in content["annotations"]}
     by_image: dict[Any, list[dict[str, Any]]] = {}
     for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
-    counts = Counter(name for id, name in names.items() if id in used)
-    message = "{} categories are named '{}', and become one class; rename them if they differ"
-    faults = [fault("class-joined", file, message.format(count, name)) for name, count in counts.items() if count > 1]
+    faults = joined_class_faults((name for id, name in names.items() if id in used), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
-        message = f"there is no image of id {id}, which {len(by_image[id])} annotation(s) name; they are left out"
+        message = f"no image has the id {id} of {len(by_image[id])} annotation(s), which are left out"
         faults.append(fault("image-missing", file, message))
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
     split = split_in(file.stem)
-    near = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
-    of_split = [folder for folder in near if split and split_in(folder.name) == split]
-    image_folders = [root / images_folder] if images_folder else of_split or [file.parent, root / "images", root]
+    candidates = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
+    split_folders = [folder for folder in candidates if split and split_in(folder.name) == split]
+    image_folders = [root / images_folder] if images_folder else split_folders or [file.parent, root / "images", root]
     find_image = Finder(lambda: images(image_folders[0] if len(image_folders) == 1 else root), image_folders)
     listed = []
     for entry in content["images"]:
@@ -126,7 +125,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
 def read(file: Path) -> dict[str, Any]:
     """Return the `images`, `annotations` and `categories` of a JSON file, each a list of dicts.
 
-    Their values are converted as `FIELDS` says. The ids of images are unique, and so are those of categories.
+    `FIELDS` converts their values. No two images, and no two categories, have the same id.
 
     Raises:
         BrokenFiles: the file is not JSON, or not in COCO's format.
@@ -140,7 +139,7 @@ def read(file: Path) -> dict[str, Any]:
         for i, entry in enumerate(content[key]):
             where = f"{file}: {key}[{i}]"
             if not isinstance(entry, dict):
-                raise BrokenFiles(f"{where} is no object in braces")
+                raise BrokenFiles(f"{where} is not an object in braces")
             for name, convert in fields.items():
                 try:
                     entry[name] = convert(entry.get(name))
@@ -149,7 +148,7 @@ def read(file: Path) -> dict[str, Any]:
                     raise BrokenFiles(f"{where}: {name} is {written}, but must be {error}") from None
             if "id" in fields and (other := indices.setdefault(entry["id"], i)) != i:
                 id = json.dumps(entry["id"])
-                raise BrokenFiles(f"{where}: id {id} is also that of {key}[{other}]; give each an id of its own")
+                raise BrokenFiles(f"{where}: id {id} is already used by {key}[{other}]; give each its own")
     return content
 
 
@@ -163,7 +162,7 @@ def _id(written: Any) -> int | float | str:
 
 def _text(written: Any) -> str:
     if isinstance(written, bool) or not isinstance(written, (str, int, float)) or not str(written).strip():
-        raise ValueError("a text")
+        raise ValueError("text")
     return str(written).strip()
 
 
@@ -190,9 +189,9 @@ FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
 
 
 def categories(content: dict[str, Any]) -> dict[int | str, str]:
-    """Return the names of the categories by their ids, in the order of the ids, numbers before texts.
+    """Return the names of the categories by id, sorted by id, with numbers before text.
 
-    Categories without annotations that are only the supercategory of others, as Roboflow writes one, are left out.
+    Categories that have no annotations and are the supercategory of others, as in Roboflow's files, are left out.
     """
     parents_of = [(entry["name"], entry.get("supercategory")) for entry in content["categories"]]
     parents = {str(parent) for name, parent in parents_of if parent is not None and str(parent) != name}
@@ -202,18 +201,18 @@ def categories(content: dict[str, Any]) -> dict[int | str, str]:
 
 
 def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, int]]:
-    """Return, for each class with crowds, the number of its crowds and of all its annotations, sorted by name.
+    """Return the numbers of crowds and of all annotations of each class that has crowds, sorted by name.
 
     Args:
-        objects: the class name of each annotation, and whether it is a crowd.
+        objects: for each annotation, its class name and whether it is a crowd.
     """
     counts = Counter(objects)
     names = sorted(name for name, crowd in counts if crowd)
     return {name: (counts[name, True], counts[name, True] + counts[name, False]) for name in names}
 
 
-def crowds_alone(names: Sequence[str]) -> str:
-    """Return an error message about classes that have only crowds in the training images."""
+def only_crowds_message(names: Sequence[str]) -> str:
+    """Return the error message for classes whose annotations are all crowds."""
     listed = ", ".join(f"'{name}'" for name in names)
     return f"all annotations of {listed} are crowds, which are ignored; use them as objects with --data.crowds objects"
 
@@ -227,7 +226,7 @@ def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault
     """Return a fault for each class with crowds.
 
     Args:
-        counts: for each class name, the number of its crowds and of all its annotations.
+        counts: the result of `count_crowds`.
         file: the file or folder that has the annotations.
     """
     message = "{:,} of {:,} annotations of '{}' are crowds, which are ignored; use them with --data.crowds objects"

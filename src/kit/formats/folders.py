@@ -1,6 +1,6 @@
 """Find images and the splits of a data set by the names of folders, and report files that are not used.
 
-A folder stands for a split if its name is one of `SPLITS`, as `valid`, or contains one with digits, as `train2017`.
+A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps with digits, such as `train2017`.
 """
 
 import os
@@ -23,13 +23,13 @@ def data_folder(root: str) -> Path:
         UserError: `root` is not a folder.
     """
     if not Path(root).is_dir():
-        what = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
-        raise UserError(f"{what}; give the data's folder with --data.root FOLDER")
+        problem = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
+        raise UserError(f"{problem}; give the data's folder with --data.root FOLDER")
     return Path(root)
 
 
 def split_folders(root: Path) -> dict[str, Path | None]:
-    """Return the folder of each split in `root`, as `{"train": ..., "val": ..., "test": ...}`; see `folders_by_split`.
+    """Return the folder of each split in `root`, found by `folders_by_split`; None for a split without a folder.
 
     Raises:
         UserError: several folders stand for the same split.
@@ -38,15 +38,15 @@ def split_folders(root: Path) -> dict[str, Path | None]:
     for split, candidates in by_split.items():
         if len(candidates) > 1:
             names = " and ".join(f"{folder.name}/" for folder in candidates)
-            raise UserError(f"{root}: {names} both stand for {split}; keep one of them there, or name it {split}")
+            raise UserError(f"{root}: {names} both stand for {split}; keep only one of them in this folder")
     return {split: next(iter(candidates), None) for split, candidates in by_split.items()}
 
 
 def folders_by_split(root: Path) -> dict[str, list[Path]]:
-    """Return the folders in `root` that stand for each split: by an exact name, else by one with digits (`train2017`).
+    """Return the folders in `root` that stand for each split.
 
-    Names with other words, as `coco_train`, count only if all folders in `root` are splits of one data set, since
-    `bullet_train` may be a class.
+    Names with digits (`train2017`) count only if there is no exact name (`train`). Names with other words
+    (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
     """
     inner = folders(root)
     by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLITS.items()}
@@ -58,16 +58,13 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a whole name stands for, in any case and without digits: `Valid`, `train2017`, `val_2`."""
+    """Return the split that a name consists of, apart from case and digits: `Valid`, `train2017`, `val_2`."""
     words = _words(name)
     return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the only split that a word of a name stands for, as in `instances_train2017`.
-
-    It is None for `retrain` and for `train_and_val`.
-    """
+    """Return the split that is a word of a name (`instances_train2017`); None for `retrain` and `train_and_val`."""
     splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 
@@ -77,17 +74,17 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
+    """Return the visible folders in a folder, sorted."""
     with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
         visible = [entry for entry in entries if not is_hidden(entry.name)]
     for entry in visible:
         if entry.is_symlink():
-            _warn_of_dead_link(Path(entry.path))
+            _warn_of_broken_link(Path(entry.path))
     return sorted(Path(entry.path) for entry in visible if entry.is_dir())
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """Return the path of a folder in a folder, in the case of letters that its name has on disk."""
+    """Return the path of the folder `name` in a folder, with upper and lower case as on disk."""
     exact = folder / name
     if exact.is_dir() or not folder.is_dir():
         return exact
@@ -95,15 +92,15 @@ def subfolder(folder: Path, name: str) -> Path:
 
 
 def images(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted; for links and hidden files see `files_below`."""
+    """Return the image files in a folder and below it, sorted; see `files_below`."""
     return sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and below it, except hidden ones.
 
-    Unlike `Path.rglob`, this follows links to folders. A folder to which several paths lead is listed once. A warning
-    names each link that leads nowhere, unless it is named like an image.
+    Unlike `Path.rglob`, this follows links to folders. A folder that several links lead to is listed once. Each broken
+    link causes a warning, unless it is named like an image.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -123,25 +120,25 @@ def files_below(folder: Path) -> Iterator[Path]:
         inner[:] = sorted(visible, key=lambda name: (Path(current, name).is_symlink(), name))  # links last
         for name in sorted(names):
             if not is_hidden(name):
-                _warn_of_dead_link(Path(current, name))
+                _warn_of_broken_link(Path(current, name))
                 yield Path(current, name)
 
 
-def _warn_of_dead_link(path: Path) -> None:
-    """Warn if a path is a link that leads nowhere and may have led to a folder."""
+def _warn_of_broken_link(path: Path) -> None:
+    """Warn if a path is a broken link that may have led to a folder."""
     if path.suffix.lower() not in EXTENSIONS and path.is_symlink() and not path.exists():
-        warnings.warn(f"{path}: the link leads nowhere; if it was a folder, its files are missing", stacklevel=3)
+        warnings.warn(f"{path}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden, or is one that macOS or Synology's disk stations add."""
+    """Return whether a file or folder is hidden, or was added by macOS or by a Synology disk station."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 class FaultCollector:
-    """Report a fault in the labels: raise it, or collect it in `faults` while `check` runs.
+    """Report faults in labels: raise an error, or collect the faults while `check` runs.
 
-    faults: the list to collect faults in; None raises them.
+    faults: the list to collect faults in; if it is None, a fault raises an error.
     """
 
     def __init__(self) -> None:
@@ -159,21 +156,21 @@ class FaultCollector:
 
 
 def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:
-    """Return the group of each file: the first group of a regular expression, searched in the file's name.
+    """Return the group of each file: the match of the first parentheses of a regular expression in the file's name.
 
     Args:
-        pattern: the regular expression; None gives None.
-        report: reports the names without a group; by default the first is raised.
+        pattern: the regular expression; for None, None is returned.
+        report: reports the names without a group; by default the first one raises an error.
 
     Raises:
-        UserError: `pattern` is not a regular expression, or a name has no group and `report` raises.
+        UserError: `pattern` is not a regular expression, or a name has no group and faults are not collected.
     """
     if pattern is None:
         return None
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"data.group '{pattern}' is no regular expression: {error}") from None
+        raise UserError(f"data.group '{pattern}' is not a regular expression: {error}") from None
     report, groups = report or FaultCollector(), list[str]()
     for path in paths:
         match = expression.search(path.name)
@@ -188,13 +185,13 @@ def images_beside_classes(folder: Path) -> Iterator[Fault]:
     """Yield a fault for each image that lies beside the class folders instead of in one of them."""
     for path in folder.iterdir():
         if path.suffix.lower() in EXTENSIONS and path.is_file():
-            message = "in no class's folder, so it is not used; move it into its class's"
+            message = "not in a class folder, so it is not used; move it into one"
             yield Fault("annotation-missing", "warning", str(path), None, message)
 
 
 def unused_files(folder: Path) -> Iterator[Fault]:
-    """Yield a fault for each file in a folder and below it whose extension is not one of an image."""
+    """Yield a fault for each file in a folder and below it that does not have an image's extension."""
     for path in files_below(folder):
         if path.is_file() and path.suffix.lower() not in EXTENSIONS:
-            message = "not used, since its extension is not one of an image; convert it, or remove it"
+            message = "not used, since it does not have an image's extension; convert it, or remove it"
             yield Fault("ignored-file", "warning", str(path), None, message)

@@ -1,8 +1,11 @@
 """Match images with their mask files or XML files by the names of folders and files, and divide them into splits.
 
-These layouts are found by the root alone: `images/train` and `masks/train`, `train/images` and `train/masks`, `train`
-and `trainannot`, `train_images` and `train_masks`, each also without splits or in an archive's own folder; Pascal VOC's
-folders with lists of each split's images; and files beside their images, with a mask's name ending in `_mask` or alike.
+These layouts are recognised in the root, or in the only folder of the root:
+
+- `images/train` and `masks/train`, `train/images` and `train/masks`, `train` and `trainannot`, `train_images` and
+  `train_masks`, each also without splits
+- Pascal VOC's folders, with lists of the images of each split
+- files beside their images; the name of a mask then ends in `_mask` or similar
 """
 
 import re
@@ -15,12 +18,12 @@ from kit.formats.folders import SPLITS, files_below, folders, images, split_fold
 from kit.formats.paths import Finder, split_lists
 from kit.ground.errors import UserError
 
-# Names of folders in lower case, as regular expressions. The last of each are CamVid's.
+# Regular expressions for the names of folders, in lower case. The last name in each is CamVid's.
 IMAGE_FOLDERS = "images?|imgs?|jpegimages|leftimg8bit|inputs?|701_stillsraw_full"
 MASK_FOLDERS = "masks?|labels?|annotations?|annots?|targets|segmentationclass|segmentations?|gtfine|gt|ground_?truth"
 MASK_FOLDERS += "|labeledapproved_full"
 XML_FOLDERS = "annotations?|xmls?|labels"
-# What the name of a mask has after that of its image. If an image has several masks, the first of these is used.
+# The endings that masks add to the names of their images. If an image has several masks, the first ending is used.
 MASK_ENDS = ("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt")
 MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask")
 IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
@@ -29,12 +32,12 @@ IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
 class Partners(NamedTuple):
     """Files that belong to images.
 
-    noun: the files in messages.
-    folders: the names of their folders in lower case, a regular expression.
-    extensions: the extensions of the files in lower case.
-    ends: what the name of a file has after that of its image; the first counts.
+    noun: the word for these files in messages.
+    folders: a regular expression for the names of their folders, in lower case.
+    extensions: their extensions, in lower case.
+    ends: the endings that they add to the names of their images, preferred ones first.
     lists: the folder in `ImageSets` with the lists for these files, in lower case.
-    remedy: what error messages suggest.
+    remedy: advice for error messages.
     """
 
     noun: str
@@ -45,14 +48,14 @@ class Partners(NamedTuple):
     remedy: str
 
 
-MASK_REMEDY = "expected images/ and masks/, both with train/, val/ or none; or --data.images NAME --data.masks NAME"
-XML_REMEDY = "expected JPEGImages/ and Annotations/, or train/ and val/ with both, of one data set: --data.root FOLDER"
+MASK_REMEDY = "expected images/ and masks/, both with or without splits; or give --data.images NAME --data.masks NAME"
+XML_REMEDY = "expected one data set, with JPEGImages/ and Annotations/, or train/ and val/; give --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)
 
 
 class Pairs(NamedTuple):
-    """Images and their files, and images and files without a partner."""
+    """Images, their files in the same order, and images and files without a partner."""
 
     images: list[Path]
     files: list[Path]
@@ -63,8 +66,8 @@ class Pairs(NamedTuple):
 class _File(NamedTuple):
     """A file below the root.
 
-    is_partner: whether it is a mask or an XML file by its folder or extension; None if neither is known.
-    key: its path below the folders that stand for a split or a kind of file, in lower case and without extension.
+    is_partner: True for a mask or an XML file, False for an image, None if folder and extension do not tell.
+    key: its path below the folder that names its split or its kind, in lower case, without the extension.
     """
 
     path: Path
@@ -76,17 +79,16 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and files of each split that exists. Undivided images are "train".
+    """Return the images and files of each split. A data set without splits is "train".
 
-    A split whose images have no files is in the result, with its images in `lone_images`.
+    A split without files is included, with its images in `lone_images`.
 
     Args:
         root: the data set's folder.
-        image_folder, partner_folder: the folders of each, in `root` or in each split's folder; by default they are
-            found by their names.
+        image_folder, partner_folder: the names of the folders of images and of their files; by default, common names.
 
     Raises:
-        UserError: no image with a file is found, or several folders may be meant.
+        UserError: no image has a file, or several folders match.
     """
     image_folders = re.escape(PurePath(image_folder).name.lower()) if image_folder else IMAGE_FOLDERS
     if partner_folder:
@@ -107,103 +109,106 @@ def why_unpaired(pairs: Pairs, partners: Partners) -> str:
     """Return a message about images and files without a partner."""
     examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
     counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
-    return f"{counts} without a partner of the same name{', as ' if examples else ''}{examples}"
+    return f"{counts} without a partner of the same name{', such as ' if examples else ''}{examples}"
 
 
 def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
     files = _classify(root, partners, image_folders)
     undivided = [file for file in files if file.split is None]
-    groups = {split: [file for file in files if file.split == split] for split in SPLITS}
-    shared = [file for file in undivided if file.is_partner]  # masks in one folder, of images in folders by split
-    if not any(groups.values()) or (not groups["train"] and _match(undivided, [], partners).images):
-        groups["train"] = undivided
-    result = {split: _match(group, shared, partners) for split, group in groups.items() if group}
-    lists = split_lists(root, partners.lists) if groups["train"] is undivided else {}
+    by_split = {split: [file for file in files if file.split == split] for split in SPLITS}
+    shared = [file for file in undivided if file.is_partner]  # one folder of masks for the images of all splits
+    if not any(by_split.values()) or (not by_split["train"] and _match(undivided, [], partners).images):
+        by_split["train"] = undivided
+    result = {split: _match(group, shared, partners) for split, group in by_split.items() if group}
+    lists = split_lists(root, partners.lists) if by_split["train"] is undivided else {}  # by Pascal VOC's lists
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
 
 def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
-    """Return the images and partners below a folder, sorted. image_folders: as `Partners.folders`."""
+    """Return the images and partners below a folder, sorted. `image_folders` is a regular expression."""
     words = "|".join(word for spellings in SPLITS.values() for word in spellings)
+    # Such as `train`, `train_images`, `trainannot` or `masks`.
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
-    folder_of: dict[tuple[str | None, bool], Path] = {}
+    folder_of: dict[tuple[str | None, bool], Path] = {}  # the folder of each split's images or partners
 
     @cache
     def splits_in(folder: Path) -> dict[Path | None, str]:
         return {inner: split for split, inner in split_folders(folder).items()}
 
     @cache
-    def meaning(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split and the kind of a folder's files, and the last folder of the path that stands for one."""
+    def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
+        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this."""
         if folder == root:
             return None, None, root
-        split, kind, start = meaning(folder.parent)
-        if start != folder.parent:
-            return split, kind, start
+        split, is_partner, start = interpret(folder.parent)
+        if start != folder.parent:  # below a folder that tells nothing, no folder does
+            return split, is_partner, start
         match = names.fullmatch(folder.name.lower())
         new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
-        new_kind = None if match is None else match["partners"] is not None
-        if (split and new_split) or None not in (kind, new_kind) or new_split is new_kind is None:
-            return split, kind, start
-        split, kind = split or new_split, kind if new_kind is None else new_kind
-        if kind is not None and (other := folder_of.setdefault((split, kind), folder)) != folder:
+        has_partners = None if match is None else match["partners"] is not None
+        if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
+            # The name repeats what is known, or tells nothing.
+            return split, is_partner, start
+        split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
+        if is_partner is not None and (other := folder_of.setdefault((split, is_partner), folder)) != folder:
             both = f"{other.relative_to(root)}/ and {folder.relative_to(root)}/"
-            raise UserError(f"{root}: {both} both have {partners.noun if kind else 'images'}; {partners.remedy}")
-        return split, kind, folder
+            raise UserError(f"{root}: {both} both have {partners.noun if is_partner else 'images'}; {partners.remedy}")
+        return split, is_partner, folder
 
     files = []
     for path in sorted(files_below(root)):
         extension = path.suffix.lower()
         if extension in EXTENSIONS or extension in partners.extensions:
-            split, kind, start = meaning(path.parent)
+            split, is_partner, start = interpret(path.parent)
             if partners.extensions is not EXTENSIONS:
-                kind = True if extension in partners.extensions else None if kind else kind
-            files.append(_File(path, split, kind, path.relative_to(start).with_suffix("").as_posix().lower()))
+                # The extension tells XML files. A folder of XML files does not tell what its images are for.
+                is_partner = True if extension in partners.extensions else None if is_partner else is_partner
+            files.append(_File(path, split, is_partner, path.relative_to(start).with_suffix("").as_posix().lower()))
     return files
 
 
 def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs:
-    """Match the images of a split with its partners, or with those of all splits if it has none of its own."""
+    """Match the images of a split with its partners, or with `shared` partners if it has none."""
     ends = partners.ends
     pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
     of_split = [file for file in group if file.is_partner]
     files = {file.key: file.path for file in of_split or shared}
-    if not files:  # images and masks in one folder, as `a.jpg` and `a_mask.png`
+    if not files:  # `a.jpg` and `a_mask.png` in one folder
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
     file_of: dict[Path, Path] = {}
-    lone_images, known = [], set[str]()
+    lone_images, image_keys = [], set[str]()
     for picture in pictures:
         key = picture.key
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last: `a.jpg.png`
-        known.update(bases)
+        image_keys.update(bases)
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         if file is None:
             lone_images.append(picture.path)
         else:
             file_of[picture.path] = file
     used = set(file_of.values())
-    known = known if file_of else set()  # if nothing matches, each file may be a mask
-    lone_files = [path for key, path in files.items() if path not in used and not _belongs(key, known)]
-    is_shared = bool(shared) and not of_split  # the other files may belong to other splits
-    return Pairs(list(file_of), list(file_of.values()), lone_images, [] if is_shared else lone_files)
+    image_keys = image_keys if file_of else set()  # if nothing matches, report all files
+    candidates = {} if shared and not of_split else files  # shared files may belong to other splits
+    lone_files = [path for key, path in candidates.items() if path not in used and not _belongs(key, image_keys)]
+    return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 
-def _belongs(key: str, known: set[str]) -> bool:
-    """Return whether a file belongs to a known image, as `a_gtFine_color` belongs to `a`."""
+def _belongs(key: str, image_keys: set[str]) -> bool:
+    """Return whether a file belongs to one of the images: `a_gtFine_color` belongs to `a`."""
     parts = re.split(r"(?=[_.-])", key)
-    return any("".join(parts[:end]) in known for end in range(1, len(parts) + 1))
+    return any("".join(parts[:end]) in image_keys for end in range(1, len(parts) + 1))
 
 
 def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, Pairs]:
-    """Divide pairs by lists of images. A listed image that is not there is in `lone_images`."""
+    """Divide pairs into splits by lists of images. Listed images that do not exist go to `lone_images`."""
     file_of = dict(zip(pairs.images, pairs.files, strict=True))
     lone_files = set(pairs.lone_files)
     find = Finder(lambda: [*pairs.images, *pairs.lone_images, *pairs.lone_files])
     result = {}
     for split, lines in lists.items():
-        # Lists of one class have 1 or -1 after the name.
+        # Lists for one class have 1 or -1 after each name.
         listed = [find(line) or find(line.rsplit(maxsplit=1)[0]) or root / line for line in lines]
         images = [path for path in listed if path in file_of]
         lone_images = [path for path in listed if path not in file_of and path not in lone_files]

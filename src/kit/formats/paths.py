@@ -1,4 +1,4 @@
-"""Find the images that an annotation file or a list names, and those that nothing names."""
+"""Find the images that an annotation file or a list names, and images that no file names."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -13,21 +13,21 @@ from kit.formats.text import read_lines
 class Finder:
     """Find files by their names in an annotation file or a list, which may have been written on another machine.
 
-    A name is looked up in each of the folders first. If it is not there, the file is taken whose path shares the
-    longest end with the name, if there is only one such file: `cam0/1.png` for `/home/me/cam0/1.png`. A name without
-    the extension of an image stands for a file with any extension.
+    A path is looked up in the folders first. If it is in none of them, the result is the file of the same name that
+    shares the most parent folders with it, counted from the end: `cam0/1.png` for `/home/me/cam0/1.png`. A name without
+    an image's extension matches files with any extension.
 
     Args:
-        files: returns the files to choose from; called when a name is not in the folders.
-        folders: the folders in which names are looked up.
+        files: returns the files to choose from; called only if a path is in none of the folders.
+        folders: the folders in which a path is looked up.
     """
 
     def __init__(self, files: Callable[[], Iterable[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders = files, folders
 
     def __call__(self, written: str) -> Path | None:
-        """Return the file of a name, or None if there is none or several may be meant."""
-        # Label Studio writes the path after `?d=`; what follows another `?` belongs to a URL.
+        """Return the file for a written path, or None if no file or several files match."""
+        # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
         name = PurePosixPath(written.rpartition("?d=")[2].split("?")[0].replace("\\", "/"))
         for folder in self.folders:
             if (path := folder / name).is_file():
@@ -37,9 +37,9 @@ class Finder:
         else:
             matches = self._by_stem.get(name.name, [])
         parents = [list(reversed(path.parent.parts)) for path in (name, *matches)]
-        # The number of parts, not of characters, since these are lists.
-        shared = [len(os.path.commonprefix([parents[0], others])) for others in parents[1:]]  # noqa: RUF071
-        best = [path for path, length in zip(matches, shared, strict=True) if length == max(shared)]
+        # `commonprefix` of two lists is the list of their common first items.
+        lengths = [len(os.path.commonprefix([parents[0], others])) for others in parents[1:]]  # noqa: RUF071
+        best = [path for path, length in zip(matches, lengths, strict=True) if length == max(lengths)]
         return best[0] if len(best) == 1 else None
 
     @cached_property
@@ -51,25 +51,25 @@ class Finder:
 
 
 def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
-    """Return the first file in the folders that has one of the names, or None if there is none."""
+    """Return the first existing file with one of the names in one of the folders, or None."""
     return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
 
 
 def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
-    """Return the lines of Pascal VOC's lists of images by split: `ImageSets/KIND/train.txt`.
+    """Return the lines of Pascal VOC's image list for each split: `ImageSets/KIND/train.txt`.
 
-    `trainval` and CVAT's `default` are for training if there is no `train`.
+    If there is no `train.txt`, `trainval.txt` or CVAT's `default.txt` lists the training images.
     """
     image_sets = subfolder(root, "imagesets")
     folder = subfolder(image_sets, kind)
     files = {path.stem.lower(): path for path in (folder if folder.is_dir() else image_sets).glob("*.txt")}
     spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
-    first = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
-    return {split: lines for split, file in first.items() if file is not None and (lines := read_lines(file))}
+    chosen = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
+    return {split: lines for split, file in chosen.items() if file is not None and (lines := read_lines(file))}
 
 
 def unlisted_images(listed: set[Path]) -> list[Path]:
-    """Return the images that are in the folder of a listed image, but are not listed themselves, sorted."""
-    beside = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
-    pictures = {path for path in beside if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name)}
+    """Return the unlisted images in the folders of listed images, sorted."""
+    files = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
+    pictures = {path for path in files if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name)}
     return sorted(pictures - listed)

@@ -1,5 +1,4 @@
 """Images with class labels.
 
-`evaluation` computes the metrics. `predictions` has what a trained classifier gives: the prediction of an image, the
-file of predictions, the picture and the module to export.
+`evaluation` computes the metrics. `predictions` defines the prediction for an image, and writes, draws and exports it.
 """

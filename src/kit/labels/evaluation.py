@@ -7,15 +7,15 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from kit.evaluation import Details, Evaluation
 
-TOP = 5  # `accuracy_top5` counts an image as correct if its class is among so many
-MAX_CONFUSION_CLASSES = 1000  # a confusion matrix has the square of this number of entries
+TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
+MAX_CONFUSION_CLASSES = 1000  # more would make the confusion matrix too large
 
 
 class LabelEvaluation(Evaluation):
     """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
-    with the highest logit, the target, and whether the target is among the five highest.
+    with the highest logit, the target, and 1 if the target has one of the five highest logits.
     """
 
     score_name = "accuracy"
@@ -51,8 +51,10 @@ class LabelEvaluation(Evaluation):
 
     def details(self) -> Details:
         details: Details = {"by_class": self._by_class()}
-        if len(self.class_names) <= MAX_CONFUSION_CLASSES:
-            details["confusion"] = self._confusion()
+        if (classes := len(self.class_names)) <= MAX_CONFUSION_CLASSES:
+            predicted, targets = self._classes()
+            cells = targets * classes + predicted
+            details["confusion"] = torch.bincount(cells, minlength=classes**2).view(classes, classes)
         return details
 
     def _by_class(self) -> dict[str, float]:
@@ -63,11 +65,6 @@ class LabelEvaluation(Evaluation):
         correct = torch.bincount(targets[predicted == targets], minlength=classes)
         named = zip(self.class_names, (correct / counts).tolist(), counts.tolist(), strict=True)
         return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
-
-    def _confusion(self) -> Tensor:
-        predicted, targets = self._classes()
-        classes = len(self.class_names)
-        return torch.bincount(targets * classes + predicted, minlength=classes**2).view(classes, classes)
 
     def _classes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted classes and the targets, Long[N] each."""

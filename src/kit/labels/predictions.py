@@ -1,4 +1,4 @@
-"""The predictions of a classifier: of one image, as a file, as a picture, and as a module to export."""
+"""The prediction of a classifier for an image, and how predictions are written, drawn and exported."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class Classification(NamedTuple):
 
     label: the name of the most probable class.
     probability: the probability of that class.
-    probabilities: Float[K], of all classes.
+    probabilities: Float[K], the probabilities of all classes.
     """
 
     label: str
@@ -64,7 +64,7 @@ class LabelPredictions:
 
 
 class ExportedClassifier(ExportedModule):
-    """Images to `probabilities`, Float[B K]. Those of a file may differ from PyTorch's by 0.005."""
+    """Convert images to `probabilities`, Float[B K]. An exported file's may differ from PyTorch's by 0.005."""
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}
@@ -81,20 +81,17 @@ class ExportedClassifier(ExportedModule):
 def draw_labels(
     image: Tensor, class_names: Sequence[str], predicted: Classification | None = None, target: Any = None
 ) -> Tensor:
-    """Draw an image with its class below it, and the predicted class below that: green if it is right, red if wrong.
+    """Draw an image above its class and the predicted class, which is green if it is right and red if it is wrong.
 
     Args:
         image: uint8 [C H W].
-        predicted: the prediction, if there is one.
-        target: a class number, or Float[K], the shares of the classes in a mixed image.
+        target: a class number or, for a mixed image, the share of each class, Float[K].
 
     Returns:
         uint8 [3 H' W'].
     """
-    lines = []
     name = None if target is None else _name_of(target, class_names)
-    if name is not None:
-        lines.append((name, WHITE))
+    lines = [] if name is None else [(name, WHITE)]
     if predicted is not None:
         ink = GREY if name is None else GREEN if predicted.label == name else RED
         lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))

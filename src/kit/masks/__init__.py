@@ -1,8 +1,7 @@
 """Images with a class for each pixel.
 
-`augmentation` and `losses` are for training, and `evaluation` computes the metrics. `predictions` has what a trained
-segmenter gives: masks of the original images, the files of predictions, the picture and the module to export. `scenes`
-generates images.
+`augmentation` and `losses` are for training, and `evaluation` computes the metrics. `predictions` writes, draws and
+exports predicted masks. `scenes` generates images.
 """
 
 from kit.masks.augmentation import RandomScaleCrop

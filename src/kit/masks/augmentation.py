@@ -1,4 +1,4 @@
-"""Augmentation of images with masks that torchvision does not have."""
+"""Augmentation of images and their masks that torchvision lacks."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from kit.formats.masks.masks import IGNORED
 
 
 class RandomScaleCrop(v2.Transform):
-    """Scale an image and its mask by a random factor and crop a random part, in one step.
+    """Scale an image and its mask by a random factor and crop them at a random position, in one step.
 
-    Only the part is resized. If the scaled image is smaller than the part, the rest is grey in the image and ignored
-    in the mask.
+    Only the crop is resized. If the scaled image is smaller than the crop, it is padded: the image with grey, the mask
+    with 255, which is ignored.
 
     Args:
-        size: the height and width of the part; by default those of the image.
+        size: the height and width of the crop; by default those of the image.
         scale: the smallest and the largest factor. The logarithm of the factor is uniform.
     """
 
@@ -29,10 +29,10 @@ class RandomScaleCrop(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
-        share, *draws = torch.rand(3).tolist()
+        share, *positions = torch.rand(3).tolist()
         factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** share
-        sides = zip(image.shape[-2:], self.size or image.shape[-2:], draws, strict=True)
-        rows, columns = (_crop_side(length, target, factor, draw) for length, target, draw in sides)
+        sides = zip(image.shape[-2:], self.size or image.shape[-2:], positions, strict=True)
+        rows, columns = (_crop_side(length, target, factor, position) for length, target, position in sides)
         return {"rows": rows, "columns": columns}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -42,7 +42,7 @@ class RandomScaleCrop(v2.Transform):
         part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
         is_mask = isinstance(inpt, tv_tensors.Mask)
         if part.shape[-2:] != (height, width):
-            # "nearest" takes the corner of a pixel for its centre, which shifts the mask against the image.
+            # "nearest" would shift the mask by half a pixel.
             if is_mask:
                 part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
             else:
@@ -51,20 +51,21 @@ class RandomScaleCrop(v2.Transform):
         return tv_tensors.wrap(part, like=inpt)
 
 
-def _crop_side(length: int, target: int, factor: float, draw: float) -> tuple[int, int, int, int, int]:
+def _crop_side(length: int, target: int, factor: float, position: float) -> tuple[int, int, int, int, int]:
     """Return how to crop, resize and pad one side of an image.
 
     Args:
         length: the length of the side, in pixels.
         target: the length of the result.
-        factor: the factor of the scale.
-        draw: a random number from 0 to 1, which is the position of the crop.
+        factor: the factor by which the image is scaled.
+        position: the position of the crop, from 0 to 1.
 
     Returns:
-        the first and the end pixel of the crop, the padding before it, its resized length, and the padding after it.
+        the first pixel of the crop, the pixel after its last, and the padding before, the resized length, and the
+        padding after.
     """
     window = max(1, round(target / factor))
-    start = round(draw * (length - window))  # negative if the side is shorter than the window
+    start = round(position * (length - window))  # negative if the side is shorter than the window
     first, end = max(0, start), min(length, start + window)
     if end - first == window:
         return first, end, 0, target, 0

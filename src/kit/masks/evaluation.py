@@ -11,7 +11,7 @@ from kit.formats.masks.masks import IGNORED
 
 
 class PixelCounts(NamedTuple):
-    """The confusion matrix of an image without its zeros.
+    """The loss of an image, and the M nonzero entries of its confusion matrix.
 
     loss: Float[], the sum of the cross-entropy over the pixels that are not ignored.
     pairs: Long[M], target * K + predicted class.
@@ -33,20 +33,20 @@ class MaskEvaluation(Evaluation):
     score_name = "miou"
 
     def entries(self, outputs: Tensor, targets: Tensor) -> list[PixelCounts]:
-        images, classes = outputs.shape[:2]
+        num_images, num_classes = outputs.shape[:2]
         losses = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1).sum(1).float()
-        image = torch.arange(images, device=targets.device)[:, None, None].expand_as(targets)
-        # One matrix for each image, for all images at once: on a GPU, each call of `nonzero` waits for the device.
-        cells = ((image * classes + targets) * classes + outputs.argmax(1))[targets != IGNORED]
-        table = torch.bincount(cells, minlength=images * classes**2).view(images, classes**2)
+        image = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)
+        # A row for each image, in one table: on a GPU, each call of `nonzero` waits for the device.
+        cells = ((image * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
+        table = torch.bincount(cells, minlength=num_images * num_classes**2).view(num_images, num_classes**2)
         rows, pairs = table.nonzero(as_tuple=True)
-        lengths = torch.bincount(rows, minlength=images).tolist()
+        lengths = torch.bincount(rows, minlength=num_images).tolist()
         parts = zip(losses, pairs.split(lengths), table[rows, pairs].split(lengths), strict=True)
         return [PixelCounts(*part) for part in parts]
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         confusion = self.once(self._confusion)
-        pixels = confusion.sum()  # if it is 0, the quotients are NaN
+        pixels = confusion.sum()  # if it is 0, all metrics are NaN
         values = {
             "loss": float(sum(entry.loss.double() for entry in self.rows) / pixels),
             "miou": float(iou(confusion).nanmean()),
@@ -59,7 +59,7 @@ class MaskEvaluation(Evaluation):
 
     def badness(self) -> tuple[str, Tensor]:
         intersection, union = self.once(self._overlaps).unbind(1)
-        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
+        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # NaN if all pixels are ignored
 
     def details(self) -> Details:
         return {"confusion": self.once(self._confusion), "by_class": self._by_class()}
@@ -67,7 +67,7 @@ class MaskEvaluation(Evaluation):
     def _by_class(self) -> dict[str, float]:
         """Return the IoU of each class that has one."""
         named = zip(self.class_names, iou(self.once(self._confusion)).tolist(), strict=True)
-        return {f"iou/{name}": value for name, value in named if value == value}
+        return {f"iou/{name}": value for name, value in named if value == value}  # not NaN
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""

@@ -1,7 +1,7 @@
 """Losses of segmentation: `loss(logits, targets, class_weights)` of Float[B K H W], Long[B H W] and Float[K] or None.
 
-Pixels of 255 are ignored. If all pixels are ignored, a loss and its gradients are 0. A loss of your own can be any such
-module. Derive it from `MeanLoss` if the gradient of a batch that is computed in parts must be exact.
+Pixels of class 255 are ignored. If all pixels are ignored, a loss and its gradients are 0. Any module with this
+signature can be a loss. Derive it from `MeanLoss` if gradients must stay exact when a batch is computed in parts.
 """
 
 import torch
@@ -15,7 +15,7 @@ class MeanLoss(nn.Module):
     """A loss that is a sum divided by a sum. Subclasses return both in `terms`."""
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses and its divisor, which add up over the parts of a batch."""
+        """Return the sum of the losses and its divisor. Adding both over the parts of a batch gives the batch's."""
         raise NotImplementedError(f"{type(self).__name__} does not define terms()")
 
     def forward(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -27,7 +27,7 @@ class CrossEntropy(MeanLoss):
     """The mean cross-entropy of all pixels, weighted by class.
 
     Args:
-        weight: the weight of this loss in a sum of several.
+        weight: the factor of this loss in a sum of losses.
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
     """
 
@@ -42,11 +42,11 @@ class CrossEntropy(MeanLoss):
 
 
 class Focal(MeanLoss):
-    """Cross-entropy with a lower weight for pixels that are already classified well (Lin et al. 2017, section 3.2).
+    """Cross-entropy with lower weights for well-classified pixels (Lin et al. 2017, section 3.2).
 
     Args:
-        weight: the weight of this loss in a sum of several.
-        gamma: how much lower; 0 is cross-entropy.
+        weight: the factor of this loss in a sum of losses.
+        gamma: the exponent of 1 - probability, which is the weight of a pixel; 0 is cross-entropy.
     """
 
     def __init__(self, weight: float = 1.0, gamma: float = 2.0) -> None:
@@ -64,12 +64,11 @@ class Focal(MeanLoss):
 class Dice(MeanLoss):
     """One minus the soft Dice coefficient of each class in an image (Milletari et al. 2016, section 3).
 
-    The loss of an image is the mean over its classes, weighted by class. The loss of a batch is the mean over its
-    images.
+    The loss of an image is the mean over its classes, weighted by class, and that of a batch the mean over its images.
 
     Args:
-        weight: the weight of this loss in a sum of several.
-        smooth: pixels that are added to the numerator and the denominator, which lowers the loss of small classes.
+        weight: the factor of this loss in a sum of losses.
+        smooth: the pixels that are added to numerator and denominator, which lowers the loss of small classes.
     """
 
     def __init__(self, weight: float = 1.0, smooth: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The predictions of a segmenter: masks of the original images, as files, as a picture, and as a module to export."""
+"""Write, draw and export the predictions of a segmenter: masks of the original images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ BLACK = (0, 0, 0)
 
 
 class MaskPredictions:
-    """Write `masks/NAME.png`, the class numbers with a palette in the size of the image, and `pictures/NAME.jpg`.
+    """Write `masks/NAME.png`, the class numbers with a palette, in the image's size, and `pictures/NAME.jpg`.
 
     Args:
         folder: the folder of the results. `masks/classes.txt` there lists the classes and their colours.
@@ -59,9 +59,9 @@ class MaskPredictions:
 
 
 class ExportedSegmenter(ExportedModule):
-    """Images to `masks`, the class of each pixel of the original images, uint8 [B H W].
+    """Convert images to `masks`, the class of each pixel of the original images, uint8 [B H W].
 
-    One pixel in a thousand may differ between a file and PyTorch.
+    A pixel in a thousand may differ between an exported file and PyTorch.
     """
 
     task = "segmentation"
@@ -83,9 +83,9 @@ class ExportedSegmenter(ExportedModule):
 def draw_masks(
     image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Tensor | None = None
 ) -> Tensor:
-    """Draw classes in their colours over an image, with their names below.
+    """Draw masks over an image in the colours of their classes, with the names of the classes below.
 
-    If both masks are given, the image, the annotated and the predicted mask are side by side.
+    If both masks are given, the image, the annotated mask and the predicted mask are drawn side by side.
 
     Args:
         image: uint8 [C H W].

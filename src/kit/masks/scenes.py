@@ -1,4 +1,4 @@
-"""Generate scenes: handwritten digits on a textured background, with a mask of their ink."""
+"""Generate scenes: handwritten digits on a textured background, with masks of their ink."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from torch.nn import functional as F
 HEIGHT, WIDTH = 64, 96
 SIZES = (20, 36)  # the smallest and the largest height and width of a digit, in pixels
 MAX_DIGITS = 5
-TRIES = 8  # positions that are tried for a digit
-CONTRAST = 2.5  # sharpens the edges: 8x8 pixels that are enlarged fourfold are blurred
+TRIES = 8  # positions for each digit, of which the first free one is used
+CONTRAST = 2.5  # sharpens the edges of digits, which enlarging blurs
 
 
 def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor:
     """Generate grey scenes of one to five digits, and their masks.
 
     Args:
-        digits: uint8 [N 1 8 8]. Each scene draws from them with replacement.
+        digits: uint8 [N 1 8 8]; a scene may contain one several times.
         labels: Long[N], 0 to 9.
         count: the number of scenes.
         seed: the seed of all random numbers.
@@ -26,13 +26,13 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
     generator = torch.Generator().manual_seed(seed)
     scenes = _backgrounds(count, generator)
     masks = torch.zeros(count, HEIGHT, WIDTH, dtype=torch.uint8)
-    numbers = torch.randint(1, MAX_DIGITS + 1, (count,), generator=generator)
-    owners = torch.repeat_interleave(torch.arange(count), numbers)
-    chosen = torch.randint(len(digits), (len(owners),), generator=generator)
-    sizes = torch.randint(SIZES[0], SIZES[1] + 1, (len(owners),), generator=generator)
-    shades = torch.rand(len(owners), generator=generator) * 60 + 60
-    positions = torch.rand(len(owners), TRIES, 2, generator=generator)
-    columns = (column.tolist() for column in (owners, chosen, sizes, shades, positions))
+    digit_counts = torch.randint(1, MAX_DIGITS + 1, (count,), generator=generator)
+    scene_indices = torch.repeat_interleave(torch.arange(count), digit_counts)
+    indices = torch.randint(len(digits), (len(scene_indices),), generator=generator)
+    sizes = torch.randint(SIZES[0], SIZES[1] + 1, (len(scene_indices),), generator=generator)
+    shades = torch.rand(len(scene_indices), generator=generator) * 60 + 60
+    positions = torch.rand(len(scene_indices), TRIES, 2, generator=generator)
+    columns = (column.tolist() for column in (scene_indices, indices, sizes, shades, positions))
     placed: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
     for scene, digit, size, shade, tries in zip(*columns, strict=True):
         for down, right in tries:
@@ -48,7 +48,7 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
 
 
 def _backgrounds(count: int, generator: torch.Generator) -> Tensor:
-    """Return a brightness for each scene, with soft blotches and fine grain, Float[count H W]."""
+    """Return backgrounds of random brightness with soft blotches and fine grain, Float[count H W]."""
     level = torch.rand(count, 1, 1, generator=generator) * 70 + 30
     blotches = torch.randn(count, 1, 5, 7, generator=generator)
     blotches = F.interpolate(blotches, (HEIGHT, WIDTH), mode="bilinear", align_corners=True)[:, 0]

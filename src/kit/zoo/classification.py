@@ -7,7 +7,7 @@ from torchvision import models
 
 from kit.ground.errors import UserError, one_line
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
-from kit.zoo.loading import load_start, require_known, torchvision_model
+from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
 
 class TorchvisionNet(nn.Module):
@@ -18,7 +18,7 @@ class TorchvisionNet(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from this file instead: a state dict of the same net, with any number of classes.
+        weights: start from this file instead, a state dict of the same net with any number of classes.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TorchvisionNet(nn.Module):
         else:  # SqueezeNet ends with a 1x1 convolution
             new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
         self.net.set_submodule(self._head, new)
-        load_start(self.net, name, weights, pretrained, (self._head,))
+        load_pretrained(self.net, name, weights, pretrained, (self._head,))
 
     @property
     def head(self) -> nn.Module:
@@ -51,20 +51,20 @@ class TorchvisionNet(nn.Module):
 def _fixed_options(name: str) -> dict[str, Any]:
     """Return options that torchvision sets only if it loads weights.
 
-    A net must be the same with and without weights, because its checkpoint is loaded into a net without them.
+    A checkpoint is loaded into a net that was built without weights, so the net must not depend on them.
     """
-    # With auxiliary heads, the output in training would be a tuple. The weights expect a transformed input.
+    # Auxiliary heads would make the output in training a tuple. The weights expect a transformed input.
     is_inception = name in ("googlenet", "inception_v3")
     return {"aux_logits": False, "transform_input": True, "init_weights": True} if is_inception else {}
 
 
 class TimmNet(nn.Module):
-    """A model of timm by its name. It needs the extra `zoo`. For the other arguments see `TorchvisionNet`.
+    """A model of timm by its name. It needs the extra `zoo`. `TorchvisionNet` describes the other arguments.
 
     Args:
         drop_rate: the dropout before the head.
-        drop_path_rate: the probability of skipping the last block in training, which is lower for earlier blocks
-            (stochastic depth, Huang et al. 2016). Some models do not have it.
+        drop_path_rate: the probability of skipping the last block in training; earlier blocks have lower ones
+            (stochastic depth, Huang et al. 2016). Some models do not support it.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class TimmNet(nn.Module):
         require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")  # NAME, NAME.WEIGHTS
         if pretrained and not weights and not timm.is_model_pretrained(name):
             raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
-        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm leaves None out
+        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm drops None
         try:
             self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         except TypeError as error:  # an option that the model does not have
             raise UserError(f"timm's {name}: {one_line(error)}; leave model.net.drop_path_rate at 0") from None
-        initialise_head(self.head)  # timm draws some heads from +-1/sqrt(K): the first loss of two classes would be 11
+        initialise_head(self.head)  # timm's own can be so large that the first loss is 11
         if weights or pretrained:
             source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
             load_weights(self.net, source, self.net.default_cfg["classifier"])

@@ -13,9 +13,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from kit.ground._torch import proposal_limits
 from kit.training.weights import swap_first_convolution
-from kit.zoo.loading import load_start, torchvision_model
+from kit.zoo.loading import load_pretrained, torchvision_model
 
-Targets = list[dict[str, Tensor]]  # or detections, one dict for each image
+Targets = list[dict[str, Tensor]]  # targets or detections, a dict for each image
 KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
 
 
@@ -34,15 +34,15 @@ class TorchvisionDetector(nn.Module):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
     If the net starts from weights, the batch normalisation of its backbone is fixed, as in torchvision (except for
-    `_v2` and SSD): a batch has too few images for good statistics. The net has the same tensors as one that starts from
-    random weights, so that a checkpoint fits both.
+    `_v2` and SSD), since a batch has too few images for good statistics. Unlike torchvision's, a fixed layer has the
+    same tensors as a trained one, so that a checkpoint fits both.
 
     Args:
         num_classes: K.
         in_channels: C.
         name: the name of the detector in torchvision.
         pretrained: start from the default weights of torchvision (COCO), which are downloaded once.
-        weights: start from this file instead: a state dict of the same net, with any number of classes.
+        weights: start from this file instead, a state dict of the same net with any number of classes.
         fixed_norms: fix the batch normalisation of the backbone; by default as described above.
     """
 
@@ -58,9 +58,9 @@ class TorchvisionDetector(nn.Module):
         super().__init__()
         options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
         self.net = torchvision_model(name, models.detection, KINDS, **options)
-        load_start(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
+        load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
-        self.additive = name.startswith("retinanet")  # the others sample, or divide by a number of the whole batch
+        self.additive = name.startswith("retinanet")  # others sample, or divide by a count of the batch
         self.net.transform = PadOnly(self.net.transform.size_divisible)
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
         norms = [module for module in self.net.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -92,7 +92,7 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
     """
     factor = 1.0
     for module in net.modules():
-        if hasattr(module, "detections_per_img"):  # several classes of torchvision have it, and no common base
+        if hasattr(module, "detections_per_img"):  # torchvision's classes have no common base
             factor = max(factor, max_detections / module.detections_per_img)
             module.detections_per_img = max_detections
     for module in net.modules():
@@ -106,8 +106,8 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
 class PadOnly(nn.Module):
     """A replacement for torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
 
-    It pads images at the right and bottom to multiples of `multiple`, so that strides divide them, and leaves the boxes
-    as they are. It drops detections of the background, for which FCOS and RetinaNet have an output, too.
+    It pads images at the right and bottom, so that boxes stay valid, to multiples of `multiple`, which strides divide.
+    It drops detections of class 0, the background, which FCOS and RetinaNet may return.
     """
 
     def __init__(self, multiple: int) -> None:

@@ -1,4 +1,4 @@
-"""Create nets by their names, and load the weights that they start from."""
+"""Create nets by their names, and load their initial weights."""
 
 from collections.abc import Iterable
 from types import ModuleType
@@ -11,16 +11,16 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import load_weights
 
 
-def require_known(name: str, known: Iterable[str], what: str) -> None:
-    """Raise a `UserError` with the most similar names if a library does not have this one.
+def require_known(name: str, known: Iterable[str], problem: str) -> None:
+    """Raise a `UserError` that suggests similar names if a library does not have this name.
 
     Args:
-        name: the name that the user gave.
+        name: the name to check.
         known: the names of the library.
-        what: the library and the kind of name, as "timm has no model".
+        problem: the beginning of the message, such as "timm has no model".
     """
     if name not in (names := list(known)):
-        raise UserError(f"{what} '{name}'{did_you_mean(name, names)}")
+        raise UserError(f"{problem} '{name}'{did_you_mean(name, names)}")
 
 
 def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, ...] = "", **options: Any) -> Any:
@@ -29,7 +29,7 @@ def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, 
     Args:
         name: the name of the net in torchvision.
         module: the module of torchvision that has such nets.
-        prefixes: the beginnings of the names of supported nets.
+        prefixes: the beginnings of supported names.
         options: arguments of the net.
     """
     known = [model for model in models.list_models(module=module) if model.startswith(prefixes)]
@@ -37,15 +37,15 @@ def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, 
     return models.get_model(name, weights=None, **options)
 
 
-def load_start(net: nn.Module, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]) -> None:
-    """Load a file of weights into a net of torchvision or, if `pretrained` is set, the default weights of torchvision.
+def load_pretrained(net: nn.Module, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]) -> None:
+    """Load weights from a file into a net of torchvision or, if `pretrained` is set, torchvision's default weights.
 
     Args:
         net: the net, with a head for other classes.
         name: the name of the net in torchvision.
         weights: the file, or None.
-        pretrained: download the weights of torchvision. A file goes before.
-        head: the beginnings of the names of the head's tensors, which may differ in shape.
+        pretrained: download torchvision's weights, unless there is a file.
+        head: the beginnings of the names of the head's tensors, whose shapes may differ.
     """
     if weights:
         load_weights(net, weights, head)

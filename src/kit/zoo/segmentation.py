@@ -8,22 +8,22 @@ from torchvision import models
 
 from kit.ground.errors import UserError, one_line
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
-from kit.zoo.loading import load_start, require_known, torchvision_model
+from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
-SMP_MULTIPLE = 32  # the encoders need heights and widths that are multiples of it
+SMP_MULTIPLE = 32  # encoders need heights and widths that are multiples of this
 
 
 class TorchvisionSegmenter(nn.Module):
     """A segmentation net of torchvision by its name (`deeplabv3_resnet50`), with a head for K classes.
 
-    The auxiliary classifier that some nets have in training is left out.
+    The auxiliary classifier of some nets is left out.
 
     Args:
         num_classes: K.
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from this file instead: a state dict of the same net, with any number of classes.
+        weights: start from this file instead, a state dict of the same net with any number of classes.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class TorchvisionSegmenter(nn.Module):
         swap_first_convolution(self.net, in_channels)
         layers = {n: m for n, m in self.net.classifier.named_modules(prefix="classifier") if isinstance(m, nn.Conv2d)}
         old_classes = list(layers.values())[-1].out_channels
-        heads = {n: m for n, m in layers.items() if m.out_channels == old_classes}
+        heads = {n: m for n, m in layers.items() if m.out_channels == old_classes}  # LR-ASPP adds up two heads
         for layer, old in heads.items():
             self.net.set_submodule(layer, nn.Conv2d(old.in_channels, num_classes, old.kernel_size))
         self._heads = tuple(heads)
-        load_start(self.net, name, weights, pretrained, self._heads)
+        load_pretrained(self.net, name, weights, pretrained, self._heads)
 
     @property
     def head(self) -> nn.Module:
-        return nn.ModuleList(map(self.net.get_submodule, self._heads))  # LR-ASPP has two and adds them up
+        return nn.ModuleList(map(self.net.get_submodule, self._heads))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)["out"]
@@ -63,7 +63,7 @@ class SmpNet(nn.Module):
         arch: `unet`, `fpn`, `segformer`, ...
         encoder: `resnet18`, ..., or a model of timm as `tu-NAME`.
         pretrained: start with an encoder that was trained on ImageNet, which is downloaded once.
-        weights: start from this file instead: a state dict of the same net, with any number of classes.
+        weights: start from this file instead, a state dict of the same net with any number of classes.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:
-    """Return the logits of images that are larger than those that a net was trained on.
+    """Return the logits of images that are larger than the training images.
 
     Windows overlap by half, and the last one ends at the border. Where windows overlap, the logits are averaged.
 

@@ -24,7 +24,7 @@ from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.pairs import XML_FILES, find_pairs
 from kit.formats.paths import unlisted_images
-from kit.formats.text import unreadable
+from kit.formats.text import unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
@@ -216,7 +216,7 @@ class Coco(BoxFiles):
             try:
                 readings[split] = self.annotations(split)
             except UserError as error:
-                yield unreadable(file, error)
+                yield unreadable_fault(file, error)
         yield from self.faults_of(readings)
         images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):

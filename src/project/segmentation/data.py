@@ -15,7 +15,7 @@ from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import find_channels, validate_size
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
-from kit.formats.coco import Crowds, Document, crowds_alone, find, list_crowds
+from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_message
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
 from kit.formats.masks.classes import (
@@ -23,7 +23,7 @@ from kit.formats.masks.classes import (
     HIGHEST_ID,
     VOID_NAMES,
     Entry,
-    decide_entries,
+    infer_entries,
     make_reader,
     read_pixel_values,
     read_table,
@@ -41,7 +41,7 @@ from kit.formats.masks.masks import (
 )
 from kit.formats.pairs import MASKS, find_pairs, why_unpaired
 from kit.formats.paths import first_file
-from kit.formats.text import unreadable
+from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
@@ -129,7 +129,7 @@ class MaskFolder(MaskDataModule):
         ):
             return self._entries_of_checkpoint
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
-        return decide_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
+        return infer_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if they name none."""
@@ -284,7 +284,7 @@ class CocoMasks(MaskDataModule):
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             only_crowds = [name for name, (count, total) in crowds.items() if count == total]
             if split == "train" and only_crowds:
-                raise UserError(f"{document.file}: {crowds_alone(only_crowds)}")
+                raise UserError(f"{document.file}: {only_crowds_message(only_crowds)}")
             counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         paths = [image.path for image in document.images]
@@ -298,7 +298,7 @@ class CocoMasks(MaskDataModule):
                 document = self.document(split)
                 reader = self.reader(document)
             except UserError as error:
-                yield unreadable(file, error)
+                yield unreadable_fault(file, error)
                 continue
             yield from faults.document_faults(document, reader)
         yield from faults.unlisted_image_faults(self._documents.values())

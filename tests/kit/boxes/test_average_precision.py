@@ -29,7 +29,7 @@ def evaluation(*pairs, max_detections=100, backwards=False):
     return evaluated
 
 
-def measured(*pairs):
+def metrics(*pairs):
     return evaluation(*pairs).compute(by_class=True)
 
 
@@ -53,16 +53,16 @@ KNOWN = [  # detections and annotations of one image, and what is measured
 
 @pytest.mark.parametrize(("found", "truth", "values"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN])
 def test_known_answers(found, truth, values):
-    result = measured((found, truth))
+    result = metrics((found, truth))
     assert {key: result[key] for key in values} == pytest.approx(values, abs=1e-6)
 
 
 def test_unmeasurable_metrics_are_left_out():
-    result = measured((detected([BOX], [0.9], [1]), annotated([BOX], [1])))
+    result = metrics((detected([BOX], [0.9], [1]), annotated([BOX], [1])))
     assert {"map", "map_50", "map_75", "map_medium", "map/a", "map_50/a"} == set(result)
-    assert measured((detected([BOX], [0.9], [1]), annotated([], []))) == {}
-    assert measured((detected([], [], []), annotated([], []))) == {}
-    assert measured() == {}
+    assert metrics((detected([BOX], [0.9], [1]), annotated([], []))) == {}
+    assert metrics((detected([], [], []), annotated([], []))) == {}
+    assert metrics() == {}
 
 
 def test_metrics_equal_those_of_coco_in_any_order():
@@ -90,7 +90,7 @@ def test_metrics_equal_those_of_coco_in_any_order():
     evaluated.evaluate()
     evaluated.accumulate()
     evaluated.summarize()
-    ours = measured(*pairs)
+    ours = metrics(*pairs)
     wanted = dict(
         zip(("map", "map_50", "map_75", "map_small", "map_medium", "map_large"), evaluated.stats, strict=False)
     )
@@ -126,7 +126,7 @@ def test_precision_by_image_equals_the_metric_of_one_image():
                 {"boxes": boxes, "labels": labels, "iscrowd": crowd},
             )
         )
-    wanted = [measured(image).get("map", float("nan")) for image in images]
+    wanted = [metrics(image).get("map", float("nan")) for image in images]
     values = precision_by_image(images, num_classes=3)
     assert torch.allclose(values, torch.tensor(wanted), equal_nan=True, atol=1e-6)
     assert 5 < values.isnan().sum() < 40 and len(values.unique()) > 10
@@ -155,7 +155,7 @@ def test_perfect_detections_of_many_objects_score_1():
 def test_too_low_limit_of_detections_warns():
     boxes, labels = grid(150), [1] * 150
     with pytest.warns(UserWarning, match="an image has 150 boxes of one class, but only 100 detections"):
-        values = measured(
+        values = metrics(
             (detected(boxes.tolist(), torch.rand(150).tolist(), labels), annotated(boxes.tolist(), labels))
         )
     assert values["map"] == pytest.approx(67 / 101, abs=1e-6)  # of 101 recalls, those up to 100/150

@@ -26,7 +26,7 @@ def test_split_of_a_folder_name(name, alone, within):
     assert (split_of(name), split_in(name)) == (alone, within)
 
 
-DIVISIONS = [  # the folders there are, and which of them are train, val and test
+FOLDERS = [  # the names of all folders, and those of train, val and test
     (["train", "val", "test"], ["train", "val", "test"]),
     (["Training", "VALIDATION"], ["Training", "VALIDATION", None]),
     (["train2017", "val2017"], ["train2017", "val2017", None]),
@@ -40,13 +40,13 @@ DIVISIONS = [  # the folders there are, and which of them are train, val and tes
 ]
 
 
-@pytest.mark.parametrize(("there", "meant"), DIVISIONS, ids=[" ".join(there) for there, _ in DIVISIONS])
-def test_folders_by_split(there, meant):
-    for name in there:
+@pytest.mark.parametrize(("names", "expected"), FOLDERS, ids=[" ".join(names) for names, _ in FOLDERS])
+def test_folders_by_split(names, expected):
+    for name in names:
         Path("root", name).mkdir(parents=True)
-    found = split_folders(Path("root"))
-    assert list(found) == ["train", "val", "test"]
-    assert [folder and folder.name for folder in found.values()] == meant
+    by_split = split_folders(Path("root"))
+    assert list(by_split) == ["train", "val", "test"]
+    assert [folder and folder.name for folder in by_split.values()] == expected
 
 
 @pytest.mark.parametrize("both", [("val", "validation"), ("train2014", "train2017")])
@@ -76,7 +76,11 @@ def test_root_must_be_a_folder():
 def test_groups_by_name():
     paths = [Path("p1_a.jpg"), Path("p2_a.jpg")]
     assert groups_by_name(paths, r"^(p\d)") == ["p1", "p2"]
-    for pattern, message in ((r"^(p", "is no regular expression"), ("p1", "finds no group"), ("(q)", "finds no group")):
+    for pattern, message in (
+        (r"^(p", "is not a regular expression"),
+        ("p1", "finds no group"),
+        ("(q)", "finds no group"),
+    ):
         with pytest.raises(UserError, match=rf"data\.group '.*' {message}"):
             groups_by_name(paths, pattern)
 
@@ -92,12 +96,12 @@ def test_links_to_folders_are_followed_without_cycles():
     assert folders(Path("root/a")) == [Path("root/a") / name for name in ("again", "more", "old.jpg")]
 
 
-def test_dead_link_is_reported():
+def test_broken_link_is_reported():
     Path("root/a").mkdir(parents=True)
     for name in ("root/a/more", "root/b", "root/a/1.jpg"):
         Path(name).symlink_to("nowhere")
-    with pytest.warns(UserWarning, match="root/a/more: the link leads nowhere") as warned:
+    with pytest.warns(UserWarning, match="root/a/more: the link is broken") as warned:
         assert images(Path("root/a")) == [Path("root/a/1.jpg")]  # decoding names it
     assert len(warned) == 1
-    with pytest.warns(UserWarning, match="root/b: the link leads nowhere"):
+    with pytest.warns(UserWarning, match="root/b: the link is broken"):
         assert folders(Path("root")) == [Path("root/a")]

@@ -20,7 +20,7 @@ def write(*names: str) -> Path:
     return Path("root")
 
 
-def found(root: Path, *folders: str | None) -> dict[str, list[tuple[str, str]]]:
+def relative_pairs(root: Path, *folders: str | None) -> dict[str, list[tuple[str, str]]]:
     return {
         split: [(str(i.relative_to(root)), str(m.relative_to(root))) for i, m in zip(p.images, p.files, strict=True)]
         for split, p in find_pairs(root, MASKS, *folders).items()
@@ -81,7 +81,7 @@ LAYOUTS = {
 def test_masks_are_found_in_each_layout(name):
     files, splits = LAYOUTS[name]
     root = write(*files)
-    pairs = found(root)
+    pairs = relative_pairs(root)
     assert list(pairs) == splits
     for image, mask in (pair for split in pairs.values() for pair in split):
         assert image in files and mask in files and image != mask
@@ -99,7 +99,7 @@ def test_voc_lists_divide_the_images(folder):
     lists = [f"{folder}/{split}.txt" for split in ("train", "val", "trainval")]
     root = write(*VOC, *lists)
     pairs = find_pairs(root, MASKS)
-    assert found(root) == {
+    assert relative_pairs(root) == {
         "train": [("JPEGImages/a.jpg", "SegmentationClass/a.png")],
         "val": [("JPEGImages/c.jpg", "SegmentationClass/c.png")],
     }
@@ -107,7 +107,7 @@ def test_voc_lists_divide_the_images(folder):
 
 
 def test_voc_without_lists():
-    assert list(found(write(*VOC))) == ["train"]
+    assert list(relative_pairs(write(*VOC))) == ["train"]
 
 
 def test_images_and_masks_without_a_partner():
@@ -159,15 +159,15 @@ def test_two_mask_folders_are_refused():
     root = write("images/a.jpg", "masks/a.png", "labels/a.png")
     with pytest.raises(UserError, match=r"labels/ and masks/ both.*--data.masks NAME"):
         find_pairs(root, MASKS)
-    assert found(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
+    assert relative_pairs(root, None, "labels") == {"train": [("images/a.jpg", "labels/a.png")]}
 
 
 def test_folder_names_can_be_given():
     root = write("photos/train/a.jpg", "drawn/train/a.png", "photos/val/b.jpg", "drawn/val/b.png")
     with pytest.raises(UserError, match=r"holds drawn/ \(2 images\), photos/ \(2 images\)"):
         find_pairs(root, MASKS)
-    assert list(found(root, "photos", "drawn")) == ["train", "val"]
-    assert list(found(write("train/p/c.jpg", "train/q/c.png"), "p", "q")) == ["train"]
+    assert list(relative_pairs(root, "photos", "drawn")) == ["train", "val"]
+    assert list(relative_pairs(write("train/p/c.jpg", "train/q/c.png"), "p", "q")) == ["train"]
 
 
 def test_two_image_folders_of_one_split_are_refused():
@@ -178,7 +178,7 @@ def test_two_image_folders_of_one_split_are_refused():
 
 def test_undivided_pairs_beside_a_test_folder_are_for_training():
     root = write("a.jpg", "a_mask.png", "test/b.jpg")
-    assert found(root) == {"train": [("a.jpg", "a_mask.png")], "test": []}
+    assert relative_pairs(root) == {"train": [("a.jpg", "a_mask.png")], "test": []}
 
 
 def test_xml_files():

@@ -17,7 +17,7 @@ def evaluation(*batches: list[int]) -> LabelEvaluation:
     return made
 
 
-def test_metrics_score_and_shares_are_those_by_hand():
+def test_metrics_score_and_shares_equal_manual_results():
     one = evaluation([0, 1, 2, 3, 4], [5, 6, 7])
     values = one.compute(by_class=True)
     assert values["accuracy"] == 6 / 8 == one.score() == score_of(one.shares())

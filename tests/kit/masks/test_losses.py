@@ -34,14 +34,14 @@ def test_focal_with_gamma_0_is_cross_entropy(weights):
     assert torch.allclose(Focal(gamma=0)(logits, targets, weights), expected)
 
 
-def test_focal_by_hand():
+def test_focal_equals_manual_result():
     """One pixel of which the net is sure to three quarters: -(1/4)^2 ln(3/4)."""
     logits = torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1)
     value = Focal(gamma=2)(logits, torch.zeros(1, 1, 1, dtype=torch.long))
     assert value.item() == pytest.approx(-math.log(0.75) / 16)
 
 
-def test_dice_by_hand():
+def test_dice_equals_manual_result():
     """Two pixels and an ignored one, shares of class 1 being 3/4, 1/4, 3/4; the first is of class 1, the other of 0."""
     logits = torch.tensor([[0.0, 0.0, 0.0], [math.log(3), -math.log(3), math.log(3)]]).view(1, 2, 1, 3)
     targets = torch.tensor([1, 0, 255]).view(1, 1, 3)

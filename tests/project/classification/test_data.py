@@ -79,7 +79,7 @@ def test_groups_are_not_split(image_folder):
     assert val and not train & val and train | val == {f"patient{i}" for i in range(5)}
     with pytest.raises(UserError, match=r"patient0_0\.png: data\.group .* no group"):
         ready(ImageFolder(root=str(root), group="^(nothing)"))
-    with pytest.raises(UserError, match=r"data\.group .* is no regular expression"):
+    with pytest.raises(UserError, match=r"data\.group .* is not a regular expression"):
         ready(ImageFolder(root=str(root), group="^(p"))
 
 

@@ -136,7 +136,7 @@ def test_unknown_orientation_of_boxes_is_reported(tiny, tmp_path, kind, size, or
     write(tiny, kind, tmp_path, some)
     data = kind(root=str(tmp_path))
     said = [fault for fault in data.annotation_faults() if fault.kind == "exif-rotated-boxes"]
-    assert len(said) == faults and all("taken as drawn on the upright image" in fault.message for fault in said)
+    assert len(said) == faults and all("assumed to fit the upright image" in fault.message for fault in said)
     assert found(data) == written(some)
 
 
@@ -294,7 +294,7 @@ def test_layout_is_found_from_the_root(tiny, tmp_path, kind, layout):
 def test_ambiguous_layouts_are_refused(tiny, tmp_path):
     for name in ("a.json", "b.json"):
         tiny.coco(tmp_path / name, tiny.pictures(2))
-    with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? --data\.train FILE"):
+    with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\? Give it with --data\.train FILE"):
         Coco(root=str(tmp_path))
     tiny.save(tmp_path / "x", tiny.pictures(2))
     assert len(Coco(root=str(tmp_path), train="b.json", images="x").load_split("train")) == 2

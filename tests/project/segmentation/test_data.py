@@ -86,7 +86,7 @@ def test_class_tables():
     assert table("ground:::\nx:1,2,3:part:act\n") == [Entry(0, "ground", None), Entry(1, "x", (1, 2, 3))]
     with pytest.raises(UserError, match=r"classes\.txt:2: a colour is three numbers from 0 to 255"):
         table("a 1 2 3\nb 1 2 300\n")
-    with pytest.raises(UserError, match="no classes in it"):
+    with pytest.raises(UserError, match="txt: no classes"):
         table("\n")
 
 

@@ -220,11 +220,11 @@ def test_invalid_shape_is_reported():
     folder = Path("root/images")
     coco(change("annotations", segmentation=[[2, 2, 2, 2, 2, 2]]))
     (fault,) = CocoMasks(root="root").annotation_faults()
-    assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: not one pixel is inside")
+    assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: covers no pixel")
 
 
 def test_rare_class_is_not_reported_as_missing(tiny, monkeypatch):
-    monkeypatch.setattr(masks, "COUNTED", 3)  # of 7 those at 0, 3 and 6
+    monkeypatch.setattr(masks, "COUNTED_MASKS", 3)  # of 7 those at 0, 3 and 6
     root = tiny.folders(Path("few"), {"train": 7}, size=(4, 6))
     for number in range(7):
         Image.fromarray(ids(4, 6, value=1, corner=0)).save(root / "trainannot" / f"{number}.png")
@@ -260,8 +260,8 @@ def test_classes_beside_an_invalid_shape_are_counted():
 
 TURNED = [  # the stored size, orientation, and the mask's size
     ((18, 26), 1, (18, 26), ""),
-    ((18, 26), 3, (18, 26), "after that, as assumed"),
-    ((20, 20), 6, (20, 20), "after that, as assumed"),
+    ((18, 26), 3, (18, 26), "assumed to be upright"),
+    ((20, 20), 6, (20, 20), "assumed to be upright"),
     ((18, 26), 6, (26, 18), ""),
     ((18, 26), 6, (18, 26), "turned too"),
 ]

@@ -101,12 +101,12 @@ UNCLEAR = [
     (
         {},
         [("L", [0, 1, 0]), ("L", [0, 255, 0])],
-        r"1\.png holds 0 and 255 alone.*0\.png holds smaller ids.*--data\.ids",
+        r"1\.png has only 0 and 255.*0\.png has other ids.*--data\.ids",
     ),
-    ({}, [("L", [0, 255]), ("1", [0, 1])], r"0\.png holds 0 and 255 alone.*1\.png holds smaller ids"),
-    ({"class_names": ["a", "b"]}, [("L", [0, 1]), ("P", [0, 255])], r"1\.png holds 0 and 255 alone.*0\.png"),
-    ({}, [("L", [255, 255])], r"nothing but 255, which is ignored.*--data\.ids"),
-    ({"class_names": ["a", "b"]}, [("L", [255, 255])], "nothing but 255"),
+    ({}, [("L", [0, 255]), ("1", [0, 1])], r"0\.png has only 0 and 255.*1\.png has other ids"),
+    ({"class_names": ["a", "b"]}, [("L", [0, 1]), ("P", [0, 255])], r"1\.png has only 0 and 255.*0\.png"),
+    ({}, [("L", [255, 255])], r"are 255, which is ignored.*--data\.ids"),
+    ({"class_names": ["a", "b"]}, [("L", [255, 255])], "pixels of the masks are 255"),
 ]
 
 
@@ -124,7 +124,7 @@ def test_every_file_is_read():
     """Not some, evenly spaced."""
     masks = [("L", [0, 1])] * 40
     masks[27] = ("L", [0, 255])
-    with pytest.raises(UserError, match=r"27\.png holds 0 and 255 alone"):
+    with pytest.raises(UserError, match=r"27\.png has only 0 and 255"):
         read(folder(masks))
 
 

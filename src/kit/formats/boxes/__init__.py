@@ -1,5 +1,5 @@
 """Read boxes from COCO, Pascal VOC and YOLO. Faults are listed, not raised.
 
-`coco`, `voc` and `yolo` read a format into the `Annotation` and `Reading` of `annotation`, where `clean_split` makes
-targets of these.
+`coco`, `voc` and `yolo` each read a split into a `Reading`, which has an `Annotation` for each image.
+`annotation.clean_split` converts this to targets.
 """

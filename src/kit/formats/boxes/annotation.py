@@ -1,7 +1,6 @@
-"""The boxes of an image as a file describes them, and the targets that are made from them.
+"""Boxes as they are annotated, and their conversion to targets.
 
-Every format is read into `Annotation` and `Reading`. `clean_split` makes targets, and lists the faults of boxes that
-cannot be used as they are.
+Every format is read into `Annotation` and `Reading`. `clean_split` converts these to targets and lists their faults.
 """
 
 from collections import Counter
@@ -13,15 +12,16 @@ from typing import Any, NamedTuple
 import torch
 
 from kit.data.decode import orientation_of, upright_size
-from kit.formats.coco import count_crowds, crowds_alone
+from kit.formats.coco import count_crowds, only_crowds_message
+from kit.formats.text import describe_size
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
-TOLERANCE = 1.0  # pixels: formats count from 0 or from 1, and round
-MAX_SHARE = 1.001  # a box in pixels of which no value is larger is in shares of the image, with a rounding error
-FARTHEST = 2  # shares of the image, from its centre: a value farther out is in pixels, and a nearer box is clipped
+TOLERANCE = 1.0  # pixels by which a box may leave its image: formats round, and count from 0 or from 1
+MAX_SHARE = 1.001  # if no value of a box is larger, the box is in shares of the image
+MAX_DISTANCE = 2  # shares of the image: a value that is farther from the image's centre is in pixels
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 Corners = tuple[float, float, float, float]  # XYXY
@@ -29,7 +29,7 @@ Size = tuple[int, int]
 
 
 class Box(NamedTuple):
-    """A box as it is annotated. line: its line in the text file, from 1."""
+    """A box as it is annotated. name: its class. line: its line in the text file, from 1."""
 
     corners: Corners
     name: str
@@ -39,12 +39,12 @@ class Box(NamedTuple):
 
 @dataclass
 class Annotation:
-    """The annotation of one image, unchanged.
+    """The boxes of one image, as they are annotated.
 
     image: the image file.
-    file: the file that faults of its boxes name: the text file of this image, or the image if a file is about all.
-    size: height and width in the annotation, or None.
-    relative: whether boxes are in shares of the image's width and height, instead of pixels.
+    file: the file to name in faults: the image's text or XML file, or the image if one JSON file is for all images.
+    size: the annotated height and width, or None.
+    relative: True for boxes in shares of the image's width and height, False for pixels.
     faults: the faults of this annotation.
     """
 
@@ -65,8 +65,8 @@ class Annotation:
 class Reading(NamedTuple):
     """The annotations of a split.
 
-    class_names: the names that the format lists, or else those in the annotations.
-    faults: the faults that are not of one annotation.
+    class_names: the names that the files list or, if they do not, the names of the boxes.
+    faults: the faults that do not belong to a single annotation.
     """
 
     annotations: list[Annotation]
@@ -83,7 +83,7 @@ def missing_annotation(image: Path, consequence: str) -> Fault:
 
 
 class BoxSplit(NamedTuple):
-    """The annotated images of a split.
+    """A split with the targets of its images.
 
     targets: the target of each annotation, see `kit.boxes.targets`; without boxes if the image cannot be read.
     unreadable: the images that cannot be read.
@@ -101,36 +101,32 @@ class BoxSplit(NamedTuple):
         return [annotation.image for annotation in self.annotations]
 
     def count_faults(self) -> str:
-        """Return the kinds of faults and their numbers, the most frequent first: `box-out-of-bounds 7, crowd 1`."""
+        """Return how often each kind of fault occurs, the most frequent first: `box-out-of-bounds 7, crowd 1`."""
         return ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in self.faults).most_common())
 
     def crowds(self) -> dict[str, tuple[int, int]]:
-        """Return, for each class with crowds, the number of its crowds and of all its boxes."""
+        """Return the numbers of crowds and of all boxes of each class that has crowds."""
         boxes = (zip(t["labels"].tolist(), t["crowd"].tolist(), strict=True) for t in self.targets)
         return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
 
     def why_unusable(self, split: str) -> str:
-        """Return why too few boxes are left to use, or "" if enough are left or no image can be read."""
+        """Return why too few boxes can be used, or "" if enough can be used or no image can be read."""
         if self.annotations and len(self.unreadable) == len(self.annotations):
-            return ""  # the search for images that cannot be decoded gives a better message
+            return ""  # decoding the images gives a better message
         counts = f" ({self.count_faults()})" if self.faults else ""
         boxes = sum(len(target["boxes"]) for target in self.targets)
         if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
             return f"most of {split} cannot be used{counts or ' (no images)'}"
         if split != "train":
             return ""
-        if alone := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
-            return crowds_alone(alone)
+        if only_crowds := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
+            return only_crowds_message(only_crowds)
         first = self.annotations[0]
-        where = f"; the first image's were looked for in {first.file}" if first.file != first.image else ""
+        where = f"; the first image's should be in {first.file}" if first.file != first.image else ""
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
-        """Raise an error if the split cannot be used.
-
-        Raises:
-            UserError: an annotation cannot be used, or hardly any box is left.
-        """
+        """Raise a `UserError` if an annotation or most of the split cannot be used."""
         for fault in self.faults:
             if fault.kind in UNUSABLE:
                 line = f":{fault.line}" if fault.line else ""
@@ -140,8 +136,8 @@ class BoxSplit(NamedTuple):
 
 
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
-    """Return the targets of a split, and all of its faults. An image that cannot be read gets no boxes."""
-    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # 0 is the background
+    """Return the targets and all faults of a split. An image that cannot be read gets no boxes."""
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # of equal names, the first
     split = BoxSplit(reading.annotations, [], list(reading.faults), [], class_names)
     for annotation, header in zip(reading.annotations, map_in_threads(_header, split.paths), strict=True):
         if header is None:
@@ -157,28 +153,29 @@ def _header(path: Path) -> tuple[Size, int] | None:
     try:
         with open_image(path) as image:
             return upright_size(image), orientation_of(image)
-    except Exception:  # broken files make PIL raise nearly anything; decoding the file later says what is wrong
+    except Exception:  # PIL raises errors of any type; decoding the file later reports them
         return None
 
 
 def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> dict[str, Any]:
     """Return the target of an image, see `kit.boxes.targets`, and report the faults of its boxes.
 
-    Boxes with swapped corners are mended, turned images are taken into account, and boxes are clipped to the image.
-    Boxes without area, wholly outside of the image, in a wrong unit, or of an unknown class are left out.
+    Swapped corners are swapped back, and boxes are turned as EXIF turns the image, and clipped to the image. Boxes
+    without area, outside the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
-        size, orientation: the image's upright height and width, and its EXIF orientation.
+        size: the image's upright height and width.
+        orientation: its EXIF orientation.
         labels: the label of each class name.
     """
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
     rows: list[tuple[Corners, int, bool]] = []
-    keys: set[tuple[int, ...]] = set()  # labels and rounded corners
+    keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name.strip(), box.corners
         corners = x1 * width, y1 * height, x2 * width, y2 * height
-        upright = _turned(corners, orientation, size) if is_turned else corners
+        upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
@@ -188,7 +185,7 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
-                problems.append(("box-duplicated", "warning", "is there twice; remove one"))
+                problems.append(("box-duplicated", "warning", "is annotated twice; remove one"))
             keys.add(key)
             rows.append((clipped, labels[name], box.crowd))
         for kind, severity, text in problems:
@@ -203,34 +200,33 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
 
 
 def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
-    """Return whether a box in shares of the image is rather in pixels, or a box in pixels rather in shares."""
+    """Return whether a box that should be in shares of the image is in pixels, or the other way round."""
     if relative:
-        return max(abs(value - 0.5) for value in corners) > FARTHEST
+        return max(abs(value - 0.5) for value in corners) > MAX_DISTANCE
     are_shares = min(corners) >= 1 - MAX_SHARE and max(corners) <= MAX_SHARE
     return are_shares and not all(float(value).is_integer() for value in corners)  # 0 0 1 1 may be one pixel
 
 
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
-    """Return whether boxes are for the image as it is stored, before EXIF turns it, and report faults of its size.
+    """Return whether the boxes fit the stored image, before EXIF turns it, and report faults of the annotated size.
 
-    The size in the annotation shows this, but not if the image is square, mirrored or turned by 180 degrees.
+    The annotated size shows this, unless the image is square, mirrored or turned by 180 degrees.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
-        message = "made on the image as it lies in the file, which EXIF turns; so are the boxes here, not everywhere"
+        message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
         annotation.report("exif-rotated-boxes", message, severity="warning")
     elif annotation.size not in (None, size):
-        made, real = (f"{width} wide and {height} high" for height, width in (annotation.size, size))
-        annotation.report("size-mismatch", f"made for an image {made}, but it is {real}")
+        annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
     elif orientation != 1 and annotation.boxes and not is_known:
-        message = "EXIF turns or mirrors it; its boxes are taken as drawn on the upright image; look at one of these"
+        message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
         annotation.report("exif-rotated-boxes", message, severity="warning")
     return is_turned
 
 
 def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
-    """Return the box within the image, or None, and its problems: the kind, severity and message of each."""
+    """Return the part of a box in the image, or None, and the kind, severity and message of each problem."""
     problems: list[tuple[str, Severity, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
@@ -240,7 +236,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
         return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
     height, width = size
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-    image = f"the image, {width} wide and {height} high"
+    image = f"the image, {describe_size(size)}"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
         return None, [*problems, ("box-out-of-bounds", "error", f"lies outside {image}; left out here")]
     if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
@@ -248,7 +244,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
     return clipped, problems
 
 
-def _turned(box: Corners, orientation: int, size: Size) -> Corners:
+def _turn_upright(box: Corners, orientation: int, size: Size) -> Corners:
     """Turn a box of the stored image upright, by an EXIF orientation from 5 to 8."""
     height, width = size  # upright
     y1, x1, y2, x2 = box  # orientation 5 swaps x and y

@@ -10,11 +10,11 @@ from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Re
 from kit.formats.text import number
 from kit.ground.faults import Fault
 
-CLEARLY = 1.1  # sides of the image; a box that sticks out by less was drawn carelessly, and is clipped
+CLEARLY_OUTSIDE = 1.1  # shares of the image; an edge that is less far outside may have been drawn carelessly
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
-    """Read a JSON file; for the arguments and errors see `kit.formats.coco.read_document`."""
+    """Read a JSON file. `kit.formats.coco.read_document` describes the arguments and errors."""
     document = coco.read_document(file, root, images_folder)
     faults = list(document.faults)
     annotations: list[Annotation] = []
@@ -39,7 +39,7 @@ def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
         if corners is None:
             annotation.report("annotation-unreadable", f"{where} has no bbox of four numbers")
         elif category not in document.categories:
-            annotation.report("class-unknown", f"{where}: category {category} is not in its list")
+            annotation.report("class-unknown", f"{where}: category {category} is not listed")
         else:
             annotation.boxes.append(Box(corners, document.categories[category], entry["iscrowd"]))
     return annotation
@@ -57,11 +57,11 @@ def _corners(bbox: Any) -> Corners | None:
 def _are_two_corners(annotations: list[Annotation]) -> bool:
     """Return whether boxes that were read as a corner and a size look like two corners.
 
-    As two corners, all of them are within their images; as corner and size, a third of them clearly stick out.
+    Read as two corners, all are inside their images. Read as corner and size, at least a third are clearly outside.
     """
     rows = [(*box.corners, *image.size) for image in annotations if image.size for box in image.boxes]
     x, y, right, bottom, height, width = np.array(rows, float).reshape(-1, 6).T
     are_within_x = (x < right - x) & (right - x <= width + TOLERANCE)
     are_within_y = (y < bottom - y) & (bottom - y <= height + TOLERANCE)
-    outside = (right > width * CLEARLY) | (bottom > height * CLEARLY)
+    outside = (right > width * CLEARLY_OUTSIDE) | (bottom > height * CLEARLY_OUTSIDE)
     return len(rows) > 2 and bool((are_within_x & are_within_y).all()) and 3 * outside.sum() >= len(rows)

@@ -1,8 +1,8 @@
 """Read boxes from Pascal VOC's files: an XML file for each image, which `kit.formats.pairs` finds.
 
-Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last; others count from 0. The
-difference is at most one pixel, and no file says which it is. `difficult` objects are read as crowds: they are ignored,
-as in the evaluation of Pascal VOC.
+Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last one, and some programs
+count from 0. Files do not say which; the difference is at most one pixel. `difficult` objects are read as crowds, which
+are ignored, as in Pascal VOC's own evaluation.
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
 from kit.formats.pairs import Pairs
-from kit.formats.text import number, read_xml, unreadable
+from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
 
@@ -22,7 +22,7 @@ def read(pairs: Pairs) -> Reading:
         if image.is_file():
             faults.append(missing_annotation(image, "without an XML file it is left out"))
         else:
-            faults.append(missing_image(image, f"{image.name}.*, which a list names"))
+            faults.append(missing_image(image, f"{image.name}.*, but a list names it"))
     faults += [missing_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
     annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
     names = {box.name for annotation in annotations for box in annotation.boxes}
@@ -34,7 +34,7 @@ def _parse(image: Path, xml: Path) -> Annotation:
     try:
         tree, content = read_xml(xml)
     except BrokenFiles as error:
-        annotation.faults.append(unreadable(xml, error))
+        annotation.faults.append(unreadable_fault(xml, error))
         return annotation
     height, width = (number((tree.findtext(f"size/{key}") or "").strip() or 0) for key in ("height", "width"))
     if height is None or width is None or min(height, width) < 0:
@@ -42,15 +42,15 @@ def _parse(image: Path, xml: Path) -> Annotation:
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
-    lines = [number for number, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
+    lines = [index for index, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for i, node in enumerate(objects):
-        line = lines[i] if len(lines) == len(objects) else None
+        line = lines[i] if len(lines) == len(objects) else None  # comments may contain objects
         name = (node.findtext("name") or "").strip("\n\t")
         corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
         difficult = number((node.findtext("difficult") or "").strip() or 0)
         if name.strip() and None not in corners and difficult in (0, 1):
             annotation.boxes.append(Box(corners, name, difficult == 1, line))
         else:
-            why = "an object needs a name, a bndbox of four numbers, and for `difficult` 0 or 1"
+            why = "an object needs a name, a bndbox of four numbers, and a `difficult` of 0 or 1"
             annotation.report("annotation-unreadable", why, line)
     return annotation

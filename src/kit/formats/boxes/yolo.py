@@ -5,7 +5,6 @@ becomes its bounding box.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,21 +15,19 @@ from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
 from kit.formats.folders import SPLITS, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
-from kit.formats.text import number, read_lines, unreadable
+from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.faults import fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
-MAX_CLASSES = 100_000  # a larger class number is a mistake, or an attack on memory
+MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 
 
 class Layout(NamedTuple):
-    """Where the images of a data set are, and what its classes are.
+    """The images of each split of a data set, and its classes.
 
-    splits: the images of each split.
-    keypoints: whether a line has points after its box, and so is no polygon.
+    keypoints: True if each line has points after its box. A long line is then not a polygon.
     """
 
     splits: dict[str, list[Path]]
@@ -39,7 +36,7 @@ class Layout(NamedTuple):
 
 
 def find(root: Path, names: Sequence[str] | None = None) -> Layout:
-    """Find the images and classes: by `data.yaml`, else by `obj.data`, else by folders.
+    """Find the images and classes by a YAML file, by `obj.data`, or by folders, in this order.
 
     The folders are `images/train` or `train/images`, or one folder for all images.
 
@@ -63,16 +60,14 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
 
 
-def read(pictures: Sequence[Path], layout: Layout) -> Reading:
+def read(image_files: Sequence[Path], layout: Layout) -> Reading:
     """Read the text files of a split's images."""
     annotations: list[Annotation] = []
-    counts = Counter(map(str.strip, layout.class_names))
-    message = "{} classes are named '{}', and become one class"
-    faults = [fault("class-joined", "", message.format(count, name)) for name, count in counts.items() if count > 1]
-    image_folders: dict[Path, set[Path]] = {}  # by the folder of the text files
-    for image in pictures:
+    faults = joined_class_faults(map(str.strip, layout.class_names), "")
+    image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
+    for image in image_files:
         if not image.is_file():
-            faults.append(missing_image(image, "though it is listed"))
+            faults.append(missing_image(image, "at this path, but a list names it"))
             continue
         text = _text_file(image)
         image_folders.setdefault(text.parent, set()).add(image.parent)
@@ -82,10 +77,10 @@ def read(pictures: Sequence[Path], layout: Layout) -> Reading:
         else:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
-    for folder, beside in sorted(image_folders.items()):
-        stems = {path.stem for other in beside for path in other.iterdir() if path.suffix.lower() in EXTENSIONS}
-        # Beside images, text files may be anything.
-        for text in sorted(folder.glob("*.txt")) if folder not in beside else ():
+    for text_folder, folders in sorted(image_folders.items()):
+        stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS}
+        # Text files in a folder of images may have any purpose.
+        for text in sorted(text_folder.glob("*.txt")) if text_folder not in folders else ():
             if text.stem not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
@@ -95,7 +90,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
     try:
         lines = read_text(annotation.file, MAX_ANNOTATION_BYTES).splitlines()
     except BrokenFiles as error:
-        annotation.faults.append(unreadable(annotation.file, error))
+        annotation.faults.append(unreadable_fault(annotation.file, error))
         return
     count = len(layout.class_names)
     for line_number, line in enumerate(lines, 1):
@@ -107,7 +102,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
             label, values = math.nan, []
         corners = _corners(values[:4] if layout.keypoints else values)
         if corners is None or not label.is_integer():
-            why = f"'{line.strip()[:60]}' is no box, `class x y width height`, and no polygon of 3 or more points"
+            why = f"'{line.strip()[:60]}' is neither a box, `class x y width height`, nor a polygon of 3 or more points"
             annotation.report("annotation-unreadable", why, line_number)
         elif not 0 <= label < count:
             why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
@@ -140,7 +135,7 @@ def _text_file(image: Path) -> Path:
 
 
 def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
-    """Read a YAML file, or `obj.data` of lines `key = value`, as CVAT exports it."""
+    """Read a YAML file, or CVAT's `obj.data` with lines `key = value`."""
     if file.suffix == ".data":
         content = {key.strip().lower(): value.strip() for key, _, value in (x.partition("=") for x in read_lines(file))}
         class_names = list(names or ()) or _listed_classes(file.parent, [])
@@ -160,7 +155,7 @@ def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
         missing = [path for path, paths in zip(entries, listings, strict=True) if paths is None]
         if missing and (split == "train" or len(missing) < len(entries)):
             raise UserError(f"{file}: {split} is {missing[0]}, but nothing is at {(bases[0] / missing[0]).absolute()}")
-        if missing:  # exports name all splits, even missing ones
+        if missing:  # exports may name splits that do not exist
             rank_zero_warn(f"{file}: no {split} images at {entry}")
         elif entries:
             splits[split] = [image for paths in listings for image in paths]
@@ -170,9 +165,9 @@ def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
 
 
 def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
-    """Return the class names of a YAML file, a list or a mapping by number, in the order of their numbers.
+    """Return the class names of a YAML file, from a list or from a mapping of numbers to names.
 
-    If numbers are missing, their classes are named by the number. Names such as `yes` and `1.0` stay text.
+    If the mapping lacks a number, its class is named by the number. Names such as `yes` and `1.0` stay text.
     """
     names = read_yaml_as_text(file)["names"]
     if isinstance(names, dict) and names and all(key.isdecimal() for key in names):
@@ -191,8 +186,8 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` for a folder beside the YAML file, and `data/train.txt` for a file there. If a
-    line of a list leads nowhere, its path is in the result, and `read` reports it.
+    Exports may write `../train/images` and `data/train.txt` for paths beside the YAML file. Listed images that do not
+    exist are included, and reported by `read`.
     """
     plain = Path(entry.replace("\\", "/"))
     beside = [plain.name] if plain.suffix == ".txt" else []
@@ -210,7 +205,7 @@ def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
     folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
     if file := first_file(folders, CLASS_FILES):
         lines = [line.strip() for line in read_text(file, MAX_CONFIG_BYTES).rstrip().splitlines()]
-        if "" in lines or not lines:  # it would shift the numbers of the classes after it
-            raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: no class; a line has a class's name")
+        if "" in lines or not lines:  # an empty line would shift the numbers of the next classes
+            raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: an empty line; each line must name a class")
         return lines
     raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

@@ -1,6 +1,6 @@
 """Read masks from mask files and from COCO's JSON.
 
-Read in this order: `masks` defines `MaskFiles`, images whose masks are one more channel, and the `Reader` of masks.
-`mask_images` reads mask files, and `classes` decides which pixel value is which class. `coco` draws the annotations of
-COCO's JSON as masks. `faults` lists the faults in all of these.
+Read in this order: `masks` defines `MaskFiles`, which stacks each image and its mask, and the protocol `Reader`.
+`mask_images` reads mask files, and `classes` finds the class of each pixel value. `coco` draws COCO's annotations as
+masks. `faults` lists the faults in all of these.
 """

@@ -1,4 +1,4 @@
-"""Decide which pixel value of mask files is which class, for a whole data set: by a class table, or by all masks."""
+"""Find the class of each pixel value in a data set's mask files, by a class table or by the values in all masks."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ from kit.ground.threads import map_in_threads
 FILES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
 FILES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
-LONGEST = 1000  # characters of a line
+MAX_LINE = 1000  # characters
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default
 
-LISTED = 8  # the number of values that an error message names
+MAX_LISTED = 8  # values in an error message
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
-_LINES = (  # the first that matches
+_LINES = (  # the formats of a line, in the order in which they are tried
     re.compile(rf"(?P<name>[^:]+):(?:{_COLOUR})?:.*"),  # CVAT
     re.compile(rf"{_COLOUR}[\s,;]+(?P<name>\S.*)"),  # CamVid
     re.compile(rf"(?P<name>.*\S)[\s,;]+{_COLOUR}"),
@@ -34,7 +34,7 @@ _HEADER = re.compile(r"\W*(name|class|label|pixel value|id|r|red)\W*[,;]", re.IG
 
 
 class Entry(NamedTuple):
-    """A class: its pixel value in masks, its name, and its colour (red, green, blue) in coloured masks."""
+    """A class: its pixel value in masks (`id`), its name, and its red, green and blue in coloured masks."""
 
     id: int
     name: str
@@ -44,23 +44,23 @@ class Entry(NamedTuple):
 def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
-    Each line has a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, the first
-    class has the id 0.
+    Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, classes are
+    counted from 0.
 
     Raises:
-        UserError: a line is not valid, an id is too large for a mask or has two names, or the file is empty.
+        UserError: a line is invalid, an id is too large or has two names, or the file is empty.
     """
     entries: list[Entry] = []
     names: dict[int, str] = {}
     for number, line in enumerate(map(str.strip, read_text(file, MAX_CONFIG_BYTES).splitlines()), 1):
         if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
             continue
-        if len(line) > LONGEST:
-            raise UserError(f"{file}:{number}: a line of {len(line):,} characters, but a class has at most {LONGEST:,}")
+        if len(line) > MAX_LINE:
+            raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {MAX_LINE:,}")
         parts = next(match for pattern in _LINES if (match := pattern.fullmatch(line))).groupdict()
         colour = tuple(int(parts[part]) for part in ("red", "green", "blue")) if parts.get("red") else None
         if colour and max(colour) > 255:
-            raise UserError(f"{file}:{number}: a colour is three numbers from 0 to 255, and this is '{line}'")
+            raise UserError(f"{file}:{number}: a colour is three numbers from 0 to 255, but this is '{line}'")
         entry = Entry(int(parts.get("id") or len(entries)), parts["name"].strip(" \t,;"), colour)
         if entry.id > HIGHEST_ID:
             raise UserError(f"{file}:{number}: id {entry.id}, but an id is from 0 to {HIGHEST_ID}")
@@ -68,7 +68,7 @@ def read_table(file: Path) -> list[Entry]:
             raise UserError(f"{file}:{number}: id {entry.id} already belongs to '{other}'; give each class its own")
         entries.append(entry)
     if not entries:
-        raise UserError(f"{file}: no classes in it; expected one a line, NAME or NAME R G B")
+        raise UserError(f"{file}: no classes; write one on each line, NAME or NAME R G B")
     return entries
 
 
@@ -77,7 +77,7 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
 
     Args:
         numbers: the class number of each entry; 255 for ignored entries.
-        ignored: pixel values to ignore, which need not be in the table. 255 is ignored too, unless an entry has it.
+        ignored: more pixel values to ignore. 255 is also ignored, unless it is the id of an entry.
     """
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
@@ -86,9 +86,9 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
-    """Return the sets of values that masks have, each with the first file. Coloured masks have no values.
+    """Return each set of values that a mask consists of, with the first such file. A coloured mask has the empty set.
 
-    Masks that cannot be read are left out.
+    Unreadable masks are left out.
 
     Raises:
         BrokenFiles: no mask can be read.
@@ -107,59 +107,60 @@ def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
         return error
     if values.ndim == 3:
         values = values[..., 0] if is_grey(values) else np.empty(0, int)
-    if values.dtype == np.uint8:  # much faster than np.unique alone
+    if values.dtype == np.uint8:  # much faster than `np.unique` of all pixels
         values = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     return frozenset(np.unique(values).tolist())
 
 
-def decide_entries(
+def infer_entries(
     named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
 ) -> list[Entry]:
-    """Return which pixel value stands for which class.
+    """Return the classes and their pixel values.
 
-    If all masks have only 0 and 255, they are black and white: classes 0 and 1. Otherwise 255 is ignored.
+    Named classes keep their ids, unless there are two and the masks are black and white: if all masks have only 0 and
+    255, these are the two classes. Otherwise 255 is ignored.
 
     Args:
-        named: the classes that a table or the user names, whose ids are their indices; None if nothing names them.
-        read: reads the masks; called only if their values decide.
-        ignored: the values that the user ignores.
+        named: the classes that a table or the user names, or None.
+        read: returns `read_pixel_values` of all masks; called only if it matters.
+        ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
 
     Raises:
-        UserError: the values are ambiguous. The message asks for `--data.ids`.
+        UserError: the values are ambiguous. The message suggests `--data.ids`.
     """
     if named is not None and len(named) != 2:
         return list(named)
     files = read()
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
-        black_and_white = named or (Entry(0, "background", None), Entry(1, "foreground", None))
-        return [entry._replace(id=id) for entry, id in zip(black_and_white, (0, IGNORED), strict=True)]
+        classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))
+        return [entry._replace(id=id) for entry, id in zip(classes, (0, IGNORED), strict=True)]
     with_ids = [content for content in files if any(0 < value < IGNORED for value in content)]
-    only_white = files.get(frozenset({0, IGNORED}))
-    if IGNORED in values and only_white and with_ids and not any(IGNORED in content for content in with_ids):
-        both = f"{only_white} holds 0 and 255 alone, and {files[with_ids[0]]} holds smaller ids, as if 255 were ignored"
-        raise UserError(f"{root}: {both}; write all masks alike, or list the values that are classes with --data.ids")
+    black_and_white_file = files.get(frozenset({0, IGNORED}))
+    if black_and_white_file and with_ids and IGNORED in values - frozenset().union(*with_ids):
+        both = f"{black_and_white_file} has only 0 and 255, but {files[with_ids[0]]} has other ids and no 255"
+        raise UserError(f"{root}: {both}; use the same values in all masks, or list those of classes with --data.ids")
     if values == {IGNORED}:
-        raise UserError(f"{root}: the masks hold nothing but 255, which is ignored; if it is a class, give --data.ids")
-    return list(named) if named is not None else _numbered(files, values - {IGNORED}, root)
+        raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
+    return list(named) if named is not None else _named_by_ids(files, values - {IGNORED}, root)
 
 
-def _numbered(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
-    """Name the classes by their ids, from 0 to the highest.
+def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
+    """Return a class for each id from 0 to the highest one, named by the id.
 
     Raises:
-        UserError: there are no ids, or more than half of the ids up to the highest are missing, as with greys.
+        UserError: there are no ids, or more than half of those up to the highest do not occur.
     """
     if not ids:
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
         values = sorted(frozenset().union(*files))
-        listed = ", ".join(map(str, values[:LISTED])) + (", ..." if len(values) > LISTED else "")
-        odd = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
-        file = next(file for content, file in files.items() if odd in content)
-        problem = f"the masks hold the values {listed} ({odd} in {file}), and nothing names the classes"
+        listed = ", ".join(map(str, values[:MAX_LISTED])) + (", ..." if len(values) > MAX_LISTED else "")
+        example = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
+        file = next(file for content, file in files.items() if example in content)
+        problem = f"the masks have the values {listed} ({example} in {file}), and nothing names the classes"
         remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
         raise UserError(f"{root}: {problem}; {remedy}")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

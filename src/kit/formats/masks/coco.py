@@ -11,16 +11,17 @@ from PIL import Image
 from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
 from kit.formats.masks.masks import IGNORED, read_sizes
+from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
 
-# Drawing a polygon takes memory and time by its length: 20,000 corners in a zigzag may take 5 GB and a minute.
+# The longer an outline, the more memory and time it takes: 20,000 corners in a zigzag may take 5 GB and a minute.
 MAX_OUTLINE = 2_000_000  # pixels
-MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # Pillow reads no larger image
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # Pillow does not read larger images
 
 
 class Shape(NamedTuple):
-    """One annotation. segmentation: polygons, each Float64[2 V] of x, y, x, y, ..., or run lengths as in the JSON."""
+    """One annotation. segmentation: polygons, each Float64[2 V]: x, y, x, y, ...; or run lengths as in the JSON."""
 
     id: Any
     category: int | str
@@ -51,19 +52,19 @@ class CocoShapes:
         return self.draw(target)[0]
 
     def draw(self, target: ListedImage) -> tuple[np.ndarray, list[str | None]]:
-        """Return the mask, uint8 [h w], and for each shape why it cannot be drawn, "" if it has no pixel, or None."""
+        """Return a mask, uint8 [h w], and for each shape None, "" if it has no pixel, or why it cannot be drawn."""
         from faster_coco_eval.core import mask as rle
 
         with broken_file_errors(target.path):
             size = target.size or read_sizes(target.path)[0]
-        numbers, reasons, mask = dict(self.numbers), list[str | None](), np.zeros(size, np.uint8)
+        class_numbers, reasons, mask = dict(self.numbers), list[str | None](), np.zeros(size, np.uint8)
         for shape in target.annotations:
             try:
                 inside = np.asarray(rle.decode(_as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
                 reasons.append(str(error) or type(error).__name__)
                 continue
-            mask[inside] = IGNORED if shape.crowd and self.crowds == "ignore" else numbers[shape.category]
+            mask[inside] = IGNORED if shape.crowd and self.crowds == "ignore" else class_numbers[shape.category]
             reasons.append(None if inside.any() else "")
         return mask, reasons
 
@@ -72,7 +73,7 @@ class CocoShapes:
 
 
 def _as_runs(segmentation: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return compressed run lengths of polygons, or of run lengths that are compressed or not.
+    """Convert polygons, or run lengths in any of COCO's forms, to compressed run lengths.
 
     Args:
         size: the height and width of the image.
@@ -92,44 +93,42 @@ def _as_runs(segmentation: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
 def read(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, with a `Shape` for each annotation that can be drawn.
 
-    For the arguments and errors see `kit.formats.coco.read_document`.
+    `kit.formats.coco.read_document` describes the arguments and errors.
     """
     document, images = read_document(file, root, images_folder), []
 
-    def report(what: str, why: object, kind: str = "annotation-unreadable") -> None:
-        document.faults.append(Fault(kind, "error", str(file), None, f"{what}: {why}; it is left out"))
+    def report(item: str, problem: object, kind: str = "annotation-unreadable") -> None:
+        document.faults.append(Fault(kind, "error", str(file), None, f"{item}: {problem}; it is left out"))
 
     for image in document.images:
         size, shapes = image.size, []
         if size and size[0] * size[1] > MAX_PIXELS:
-            report(f"the size of {image.name}", f"{size[0]} high and {size[1]} wide is more than an image has")
+            report(f"the size of {image.name}", f"{describe_size(size)} is too large for an image")
             size = None
         for entry in image.annotations:
-            category, what = entry["category_id"], f"annotation {entry.get('id')}"
+            category, item = entry["category_id"], f"annotation {entry.get('id')}"
             if category not in document.categories:
-                report(what, f"its category {category} is not listed", "mask-id-unknown")
+                report(item, f"its category {category} is not listed", "mask-id-unknown")
                 continue
             try:
                 shapes.append(Shape(entry.get("id"), category, entry["iscrowd"], _segmentation(entry)))
             except ValueError as error:
-                report(what, error)
+                report(item, error)
         images.append(image._replace(size=size, annotations=shapes))
     return document._replace(images=images)
 
 
 def crowds(document: Document) -> dict[str, tuple[int, int]]:
-    """Return, for each class with crowds, the number of its crowds and of all its annotations."""
+    """Return the numbers of crowds and of all annotations of each class that has crowds."""
     shapes = (shape for image in document.images for shape in image.annotations)
     return count_crowds((document.categories[shape.category], shape.crowd) for shape in shapes)
 
 
 def _segmentation(annotation: dict[str, Any]) -> dict[str, Any] | list[np.ndarray]:
-    """Return run lengths as in COCO's JSON, or polygons, each Float64[2 V].
-
-    Arrays take a tenth of the memory of lists.
+    """Return run lengths as in COCO's JSON, or polygons, as arrays, which take a tenth of the memory of lists.
 
     Raises:
-        ValueError: they cannot be drawn.
+        ValueError: the segmentation cannot be drawn.
     """
     written = annotation.get("segmentation")
     if isinstance(written, dict):
@@ -144,23 +143,23 @@ def _segmentation(annotation: dict[str, Any]) -> dict[str, Any] | list[np.ndarra
 
 
 def _numbers(written: Any) -> np.ndarray:
-    """Return a list of numbers, which may be written as text, as Float64[N]."""
+    """Convert a list of numbers, perhaps written as text, to Float64[N]."""
     try:
         values = np.array(written, float)
     except (ValueError, TypeError, OverflowError):
         values = np.array(np.nan)
     if not isinstance(written, list) or values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("a polygon or its run lengths are no list of numbers")
+        raise ValueError("a polygon, or its run lengths, must be a list of numbers")
     return values
 
 
 def _polygon(written: Any) -> np.ndarray:
     polygon = _numbers(written)
     if len(polygon) < 6 or len(polygon) % 2:
-        raise ValueError("not every polygon has three corners")
+        raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
     if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
         corners = polygon.reshape(-1, 2)
-        # From one corner to the next, and to the farthest one, since a corner far out takes memory, too.
+        # The sides, and the farthest corner, since memory also grows with a corner's distance.
         length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max()
         if length > MAX_OUTLINE:
             raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")

@@ -1,4 +1,4 @@
-"""List the faults in masks. Each mask is read once, in several threads, and nothing is raised."""
+"""List the faults in masks instead of raising them. Each mask is read once, in several threads."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages, read_values
-from kit.formats.masks.masks import IGNORED, UNKNOWN, describe_size, has_other_aspect, read_sizes, turn_upright
+from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
-from kit.formats.text import unreadable
+from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_in_threads
@@ -19,12 +19,12 @@ from kit.ground.threads import map_in_threads
 TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since programs round
 
 
-def pair_faults(pairs: Pairs, reader: MaskImages, no_mask: Severity = "error") -> Iterator[Fault]:
-    """Yield the faults of a split's images and mask files. no_mask: the severity of an image without a mask."""
+def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
+    """Yield the faults of images and mask files. `missing_mask` is the severity of an image without a mask."""
     for image in pairs.lone_images:
-        yield _fault("mask-missing", image, "an image without a mask; add it, or remove the image", no_mask)
+        yield _fault("mask-missing", image, "an image without a mask; add one, or remove the image", missing_mask)
     for mask in pairs.lone_files:
-        yield _fault("image-missing", mask, "a mask without an image; add it, or remove the mask", "warning")
+        yield _fault("image-missing", mask, "a mask without an image; add one, or remove the mask", "warning")
     for faults in map_in_threads(lambda pair: _mask_faults(*pair, reader), zip(pairs.images, pairs.files, strict=True)):
         yield from faults
 
@@ -35,11 +35,11 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     if mask.suffix.lower() in (".jpg", ".jpeg"):
-        return [_fault("mask-is-jpeg", mask, "JPEG changes the ids near edges; save masks as PNG")]
+        return [_fault("mask-is-jpeg", mask, "JPEG's compression changes ids near edges; save masks as PNG")]
     try:
         values = read_values(mask)
     except UserError as error:
-        return [unreadable(mask, error)]
+        return [unreadable_fault(mask, error)]
     classes, faults = reader.classes(values), []
     if (classes == UNKNOWN).any():
         kind = "mask-colour-unknown" if values.ndim == 3 else "mask-id-unknown"
@@ -60,7 +60,7 @@ def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
 
 
 def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
-    """Yield a fault for each image that is in the folder of a listed one, but in no JSON file."""
+    """Yield a fault for each image in the folder of a listed image that no JSON file lists."""
     for path in unlisted_images({image.path for document in documents for image in document.images}):
         yield _fault("mask-missing", path, "an image that no annotation file lists", "warning")
 
@@ -69,7 +69,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
         mask, reasons = reader.draw(image)
     except UserError as error:
-        return [unreadable(image.path, error)]
+        return [unreadable_fault(image.path, error)]
     faults = []
     for shape, why in zip(image.annotations, reasons, strict=True):
         problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
@@ -79,24 +79,24 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
 
 
 def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
-    """Return the kind, severity and message of a shape's first fault, if it has one."""
+    """Return the kind, severity and message of a shape's first fault, or an empty list."""
     if not isinstance(shape.segmentation, dict):
         corners = np.concatenate(shape.segmentation).reshape(-1, 2)
         low, high, (height, width) = corners.min(0), corners.max(0), size
         if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
-            return [("mask-wrong-unit", "error", "corners from 0 to 1, where COCO has pixels; export it anew")]
+            return [("mask-wrong-unit", "error", "its corners are from 0 to 1, instead of in pixels; export it again")]
         if (high <= 0).any() or (low >= (width, height)).any():
-            return [("mask-out-of-bounds", "error", f"lies outside of the image, which is {describe_size(size)}")]
+            return [("mask-out-of-bounds", "error", f"lies outside the image, which is {describe_size(size)}")]
         if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
-            return [("mask-out-of-bounds", "warning", "sticks out of the image and is cut; make sure that it fits")]
-    return [("mask-empty", "warning", "not one pixel is inside; draw it anew, or remove it")] if is_empty else []
+            return [("mask-out-of-bounds", "warning", "sticks out of the image, and is cut; check it")]
+    return [("mask-empty", "warning", "covers no pixel; draw it again, or remove it")] if is_empty else []
 
 
 def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
-    """Return the faults of a mask's size and content. file: the mask's file, or the image if it is drawn."""
+    """Return the faults of a mask's size and content. `file` is the mask's file, or the image of a drawn mask."""
     faults = []
     if (mask == IGNORED).all():
-        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored: nothing is learned here", "warning"))
+        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
     try:
         upright, stored, orientation = read_sizes(image)
         size, upright_mask = turn_upright(mask, image)
@@ -104,10 +104,10 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
         return faults  # an image that cannot be read is a fault of its own
     if upright_mask.shape != size:
         severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
-        what = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
-        faults.append(_fault("mask-size-mismatch", file, f"{what}; draw it at the image's size", severity))
+        sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
+        faults.append(_fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity))
     if orientation != 1 and (mask.shape == stored or stored == upright):
-        by_size = "the mask has the size before that, and is turned too"
-        how = by_size if stored != upright else "its size does not show if the mask was drawn after that, as assumed"
-        faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {how}; look at one", "warning"))
+        turned = "the mask has the stored size, and is turned too"
+        handling = turned if stored != upright else "the mask is assumed to be upright already"
+        faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; check one", "warning"))
     return faults

@@ -16,9 +16,9 @@ PACKING = np.array([1 << 16, 1 << 8, 1])  # a colour @ PACKING is its red, green
 
 @dataclass(frozen=True)
 class MaskImages:
-    """Read mask files by a table of pixel values. Values that are not in the table have no class.
+    """Read mask files with a table of pixel values. Other values belong to no class.
 
-    numbers: `(pixel value, class number)` of index, palette and grey masks; the class number is 255 for ignored values.
+    numbers: `(pixel value, class number)` of index, palette and grey masks; ignored values have the class number 255.
     colours: `(colour @ PACKING, class number)`, sorted; None if no colours are known.
     """
 
@@ -49,17 +49,17 @@ class MaskImages:
         return _look_up(values, self.numbers)
 
     def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
-        """Return a message that names the values of no class, at most `max_count` of them, and says what to do."""
+        """Return a message that names at most `max_count` of the values of no class, and a remedy."""
         unknown = values[mask == UNKNOWN]
         if unknown.ndim == 2 and (self.colours is not None or not is_grey(values)):
             words = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
-            what, remedy = "colour", "give each class's colour with --data.colors"
+            noun, remedy = "colour", "give each class's colour with --data.colors"
         else:
             words = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
-            what, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        several = "s" if len(words) > 1 else ""
+            noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
+        plural = "s" if len(words) > 1 else ""
         more = f" and {len(words) - max_count} more" if len(words) > max_count else ""
-        return f"{what}{several} {', '.join(words[:max_count])}{more} of no class; {remedy}"
+        return f"{noun}{plural} {', '.join(words[:max_count])}{more} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -72,14 +72,14 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
 def read_values(path: Path) -> np.ndarray:
     """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
 
-    Palette images give their indices, and images of one bit 0 and 1.
+    Palette images give indices, and one-bit images 0 and 1.
 
     Raises:
         BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.
     """
     with broken_file_errors(path), open_image(path) as image:
         if image.format in JPEGS:
-            raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
+            raise BrokenFiles(f"{path}: a JPEG, whose compression changes ids near edges; save masks as PNG")
         image = upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)

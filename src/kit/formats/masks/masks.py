@@ -1,9 +1,10 @@
-"""Samples whose masks are one more channel of their images, so that both are decoded, cached and augmented together."""
+"""Images stacked with their masks as an extra channel, so that both are decoded, cached and augmented together."""
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,33 +18,34 @@ from torchvision import tv_tensors
 from kit.data import Files, Samples
 from kit.data.decode import PADDING, UPRIGHT, decode, fitted_size, orientation_of, upright_size
 from kit.data.loading import stack
+from kit.formats.text import describe_size
 from kit.ground.errors import UserError
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
-UNKNOWN = 254  # the class number of pixels whose value has no class
+UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
-SAME_ASPECT = 0.02  # by how much the aspect of a mask may differ from its image's, since sizes are rounded to pixels
-COUNTED = 200  # the number of masks, evenly spaced, whose pixels are counted, if they show all classes
+ASPECT_TOLERANCE = 0.02  # the relative difference allowed between the aspects of mask and image: sizes are rounded
+COUNTED_MASKS = 200  # masks, evenly spaced, whose pixels are counted; all are counted if a class is missing
 
 
 class Reader(Protocol):
-    """Makes masks from the entries of `samples.targets`.
+    """Read a mask from an item of `samples.targets`.
 
-    Its `repr` has all that the masks depend on, beside the files. The names of caches depend on it.
+    The `repr` must contain all settings, since it identifies a cache of masks.
     """
 
     def read(self, target: Any) -> np.ndarray:
-        """Return class numbers, uint8 [h w], as they are stored: of any size, and not turned as EXIF turns the image.
+        """Return class numbers, uint8 [h w], in any size, and before EXIF turns the image.
 
         Raises:
             BrokenFiles: the mask cannot be read.
-            UserError: the mask has values of no class.
+            UserError: a value belongs to no class.
         """
 
     def read_known(self, target: Any) -> np.ndarray:
-        """Return the same as `read`. Pixels of no class are `UNKNOWN`, and shapes that cannot be drawn are left out.
+        """Like `read`, but set pixels of no class to `UNKNOWN`, and leave out shapes that cannot be drawn.
 
         Raises:
             BrokenFiles: nothing in the mask can be read.
@@ -55,10 +57,10 @@ class Reader(Protocol):
 
 @dataclass
 class MaskFiles(Files):
-    """Image files and what their masks are made from. An image is uint8 [C+1 H W], with the mask as its last channel.
+    """Images and their masks. A sample is uint8 [C+1 H W], with the mask as its last channel.
 
     size: height and width; None keeps the size of each image.
-    reader: makes masks from `targets`.
+    reader: reads masks from `targets`.
     """
 
     size: tuple[int, int] | None
@@ -71,7 +73,7 @@ class MaskFiles(Files):
         if has_other_aspect(mask, upright):
             raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
-        # Each pixel gets the value of the nearest one, by the centres of pixels.
+        # "nearest" would shift the mask by half a pixel.
         plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
         height, width = pixels.shape[1:]
         plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
@@ -103,8 +105,7 @@ class MaskFiles(Files):
 def turn_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
     """Return an image's upright height and width, and its mask turned upright.
 
-    A mask that has the size of the stored image, before EXIF turns it, is turned as the image is. A mask of the upright
-    size is upright already.
+    A mask in the size of the stored image is turned like the image. A mask in the upright size is upright already.
     """
     upright, stored, orientation = read_sizes(image)
     if mask.shape == stored and stored != upright:
@@ -119,13 +120,8 @@ def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
 
 
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
-    """Return whether a mask has another aspect than `size`. A smaller mask of the same aspect is accepted."""
-    return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > SAME_ASPECT
-
-
-def describe_size(size: Sequence[int]) -> str:
-    """Return a height and width in words."""
-    return f"{size[0]} high and {size[1]} wide"
+    """Return whether a mask and a height and width differ in aspect ratio. They may differ in size."""
+    return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > ASPECT_TOLERANCE
 
 
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
@@ -157,12 +153,12 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
 
 
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
-    """Count the pixels of each class in `COUNTED` masks, or in all masks if these do not show every class.
+    """Count the pixels of each class in `COUNTED_MASKS` masks, or in all masks if a class is missing.
 
-    The count is -1 for a class that no mask shows, if some pixels are of no known class.
+    If some pixels belong to no class, a class without pixels has the count -1, which stands for unknown.
     """
-    step = math.ceil(len(samples) / COUNTED) or 1
-    pixel_counts = _pixel_counts(samples)
+    step = math.ceil(len(samples) / COUNTED_MASKS) or 1
+    pixel_counts = partial(_pixel_counts, samples)
     counts = sum(map_in_threads(pixel_counts, range(0, len(samples), step)), np.zeros(256, int))
     if not counts[:num_classes].all():
         others = [index for index in range(len(samples)) if index % step]
@@ -173,25 +169,22 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
-    """Return, for each image, the class in it that the fewest images show, Long[N]; K if it shows none."""
-    counts = list(map_in_threads(_pixel_counts(samples), range(len(samples))))
+    """Return the class in each image that the fewest images contain, Long[N]; K for an image without classes."""
+    counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
     rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
     return torch.where(shown.any(1), rarity.argmin(1), num_classes)
 
 
-def _pixel_counts(samples: Samples) -> Callable[[int], np.ndarray]:
-    """Return a function that counts the pixels of each value in a sample's mask.
+def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
+    """Count the pixels of each value in a sample's mask, Long[256].
 
-    A mask that cannot be read counts as one pixel that is `UNKNOWN`; reading the whole sample raises an error.
+    An unreadable mask counts as one `UNKNOWN` pixel. Reading the sample later raises the error.
     """
 
-    def pixel_counts(index: int) -> np.ndarray:
-        if not isinstance(samples, MaskFiles):
-            return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
-        try:
-            return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
-        except UserError:
-            return np.bincount([UNKNOWN], minlength=256)
-
-    return pixel_counts
+    if not isinstance(samples, MaskFiles):
+        return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
+    try:
+        return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
+    except UserError:
+        return np.bincount([UNKNOWN], minlength=256)
