@@ -107,7 +107,7 @@ class Preprocessing:
             return decode.pad(pixels, self.size or size), size
 
     def content_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width that an image of `size` takes of the resized pixels, from their top left."""
+        """Return the height and width to which an image of `size` is resized, before it is padded."""
         return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 
     def pixels(self, images: Tensor) -> Tensor:
