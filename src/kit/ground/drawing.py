@@ -63,14 +63,14 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
             rectangle. A label that would leave the image is moved into it.
     """
     canvas = Pillow.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pen, letters = ImageDraw.Draw(canvas), font(TEXT_SIZE)
-    for (left, top), text, plate in labels:
+    pen, default_font = ImageDraw.Draw(canvas), font(TEXT_SIZE)
+    for (left, top), text, fill in labels:
         width, height = label_size(text)
         x = max(0, min(round(left), canvas.width - width))
         y = max(0, min(round(top), canvas.height - height))
-        pen.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
-        ink = (0, 0, 0) if np.dot(plate, (0.3, 0.59, 0.11)) > 110 else WHITE
-        pen.text((x + PADDING, y + height / 2), _printable(text), fill=ink, font=letters, anchor="lm")
+        pen.rectangle((x, y, x + width - 1, y + height - 1), fill=fill)
+        text_colour = (0, 0, 0) if np.dot(fill, (0.3, 0.59, 0.11)) > 110 else WHITE  # by luminance, 0 to 255
+        pen.text((x + PADDING, y + height / 2), _printable(text), fill=text_colour, font=default_font, anchor="lm")
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
 
 
@@ -86,12 +86,12 @@ def label_size(text: str) -> tuple[int, int]:
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     """Add lines of coloured text below an image, uint8 [3 H W]. The result is as wide as the widest line or image."""
-    letters, line_height = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
+    default_font, line_height = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
-    for i, (text, ink) in enumerate(lines):
-        pen.text((PADDING, (i + 0.5) * line_height), _printable(text), fill=ink, font=letters, anchor="lm")
+    for i, (text, text_colour) in enumerate(lines):
+        pen.text((PADDING, (i + 0.5) * line_height), _printable(text), fill=text_colour, font=default_font, anchor="lm")
     return stacked([image, torch.from_numpy(np.array(canvas)).permute(2, 0, 1)])
 
 
@@ -101,10 +101,10 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
     width = max([width, *widths])
     labels: list[tuple[tuple[float, float], str, Colour]] = []
     x, y, row_height = 0, 0, TEXT_SIZE + 2 * PADDING
-    for (name, plate), label_width in zip(names, widths, strict=True):
+    for (name, fill), label_width in zip(names, widths, strict=True):
         if x + label_width > width:
             x, y = 0, y + row_height + 1
-        labels.append(((x, y), name, plate))
+        labels.append(((x, y), name, fill))
         x += label_width + 2
     return draw_texts(_filled(y + row_height, width), labels) if names else _filled(0, width)
 

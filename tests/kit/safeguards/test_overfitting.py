@@ -169,6 +169,14 @@ def test_no_verdict_without_a_validation(capsys):
     assert "verdict: none, since no validation gave a score" in capsys.readouterr().out
 
 
+def test_missing_training_score_is_the_reason_for_no_verdict():
+    """As in a resumed run that has no validation left."""
+    overfitting = Overfitting()
+    overfitting.load_state_dict({"history": [[1, 0.5, 0.1, None, 0.0]], "best": 0, "best_score": 0.5})
+    overfitting._task = tiny_task.Judged(3, 3)
+    assert overfitting.conclusion(None, None) == "verdict: none, since the training images have no score"
+
+
 def test_limited_validation_limits_the_measured_part():
     verbs.fit(["--trainer.limit_val_batches", "2", *FEW])
     assert results()["overfitting/train_accuracy"] * 16 % 1 == 0
