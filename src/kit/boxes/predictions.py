@@ -115,16 +115,16 @@ class ExportedDetector(ExportedModule):
         return int((predicted["scores"] > self._threshold(predicted) + ROUNDING).sum())
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> float:
-        """Return 1 if a box has no counterpart of its class, and infinity if a number is not finite."""
-        return float(max(self.distances(outputs, predicted), default=0.0))
+        """Return the largest distance (see `measured`) of a box that is clearly above the threshold to its counterpart.
 
-    def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
-        """Return the distance (see `measured`) to its counterpart of each box that is clearly above the threshold."""
+        It is 1 if a box has no counterpart of its class, and infinity if a number is not finite.
+        """
         pair = (outputs, predicted)
         if not all(boxes[key].isfinite().all() for boxes in pair for key in ("boxes", "scores")):
-            return torch.tensor([torch.inf])
+            return torch.inf
         min_score = max(map(self._threshold, pair)) + ROUNDING
-        return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
+        distances = [*_distances(outputs, predicted, min_score), *_distances(predicted, outputs, min_score)]
+        return float(max(distances, default=0.0))
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
         """Return the net's score threshold or, if it returned its largest number of detections, their lowest score."""

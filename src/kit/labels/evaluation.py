@@ -51,18 +51,18 @@ class LabelEvaluation(Evaluation):
 
     def details(self) -> Details:
         details: Details = {"by_class": self._by_class()}
-        if (classes := len(self.class_names)) <= MAX_CONFUSION_CLASSES:
+        if (num_classes := len(self.class_names)) <= MAX_CONFUSION_CLASSES:
             predicted, targets = self._classes()
-            cells = targets * classes + predicted
-            details["confusion"] = torch.bincount(cells, minlength=classes**2).view(classes, classes)
+            cells = targets * num_classes + predicted
+            details["confusion"] = torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
         return details
 
     def _by_class(self) -> dict[str, float]:
         """Return the accuracy of each class that has images."""
         predicted, targets = self._classes()
-        classes = len(self.class_names)
-        counts = torch.bincount(targets, minlength=classes)
-        correct = torch.bincount(targets[predicted == targets], minlength=classes)
+        num_classes = len(self.class_names)
+        counts = torch.bincount(targets, minlength=num_classes)
+        correct = torch.bincount(targets[predicted == targets], minlength=num_classes)
         named = zip(self.class_names, (correct / counts).tolist(), counts.tolist(), strict=True)
         return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
 

@@ -71,14 +71,19 @@ class MaskEvaluation(Evaluation):
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""
-        classes = len(self.class_names)
-        return sum((_dense(entry, classes) for entry in self.rows), torch.zeros(classes, classes, dtype=torch.long))
+        return sum(map(self._dense, self.rows), torch.zeros([len(self.class_names)] * 2, dtype=torch.long))
 
     def _overlaps(self) -> Tensor:
         """Return the pixels of the intersection and the union of each class in each image, Long[N 2 K]."""
-        classes = len(self.class_names)
-        overlaps = [_overlap(_dense(entry, classes)) for entry in self.rows]
-        return torch.stack(overlaps) if overlaps else torch.zeros(0, 2, classes, dtype=torch.long)
+        overlaps = [_overlap(self._dense(entry)) for entry in self.rows]
+        return torch.stack(overlaps) if overlaps else torch.zeros(0, 2, len(self.class_names), dtype=torch.long)
+
+    def _dense(self, entry: PixelCounts) -> Tensor:
+        """Return the confusion matrix of an image, Long[K K]."""
+        num_classes = len(self.class_names)
+        matrix = torch.zeros(num_classes**2, dtype=torch.long)
+        matrix[entry.pairs] = entry.pixels
+        return matrix.view(num_classes, num_classes)
 
 
 def iou(confusion: Tensor) -> Tensor:
@@ -89,12 +94,6 @@ def iou(confusion: Tensor) -> Tensor:
     """
     intersection, union = _overlap(confusion)
     return intersection / union
-
-
-def _dense(entry: PixelCounts, classes: int) -> Tensor:
-    matrix = torch.zeros(classes**2, dtype=torch.long)
-    matrix[entry.pairs] = entry.pixels
-    return matrix.view(classes, classes)
 
 
 def _overlap(confusion: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ class TorchvisionDetector(nn.Module):
         self.net = torchvision_model(name, models.detection, KINDS, **options)
         load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
-        self.additive = name.startswith("retinanet")  # others sample, or divide by a count of the batch
+        # RetinaNet's losses are sums over images. Other detectors sample boxes, or divide by a count over the batch.
+        self.additive = name.startswith("retinanet")
         self.net.transform = PadOnly(self.net.transform.size_divisible)
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
         norms = [module for module in self.net.backbone.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -87,7 +87,7 @@ def test_zoom_drops_hardly_visible_boxes_with_their_rows():
 
 def test_transform_that_drops_only_boxes_is_refused():
     image, target = painted([(20, 12, 44, 34), (5, 5, 5, 9)])
-    with pytest.raises(UserError, match="no SanitizeBoundingBoxes"):
+    with pytest.raises(UserError, match="instead of SanitizeBoundingBoxes"):
         collate(*zip(v2.SanitizeBoundingBoxes()(image, target), strict=True))
     _, targets = collate((image,), (target,))
     assert len(targets[0]["boxes"]) == 1

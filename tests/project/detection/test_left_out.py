@@ -73,7 +73,7 @@ def test_categories_with_the_same_name_are_merged_with_a_message(tiny):
     with pytest.warns(UserWarning, match="class-joined 1"):
         assert Coco(root="data", **STATISTICS).class_counts == [8, 4]
     (fault,) = Coco(root="data").annotation_faults()
-    assert "2 categories are named 'cat'" in fault.message
+    assert "2 classes are named 'cat'" in fault.message
 
 
 XML = [

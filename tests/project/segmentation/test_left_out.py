@@ -91,7 +91,7 @@ def test_invalid_shapes_are_counted_by_kind():
         planes(root)
     messages = " ".join(str(warning.message) for warning in caught)
     assert "annotation-unreadable (2), for example: annotation 2" in messages
-    assert "image-missing (1), for example: there is no image of id 9" in messages
+    assert "image-missing (1), for example: no image has the id 9" in messages
 
 
 def test_unlisted_category_stops_the_run():
@@ -101,6 +101,6 @@ def test_unlisted_category_stops_the_run():
 
 def test_categories_with_the_same_name_are_merged_with_a_message():
     root = write([RIM, CELL], categories=[{"id": 3, "name": "rim"}, {"id": 7, "name": " rim "}])
-    with pytest.warns(UserWarning, match="2 categories are named 'rim'"):
+    with pytest.warns(UserWarning, match="2 classes are named 'rim'"):
         assert planes(root)[0].unique().tolist() == [0, 1]
     assert [fault.kind for fault in CocoMasks(root=root).annotation_faults()] == ["class-joined"]

@@ -42,9 +42,10 @@ def _parse(image: Path, xml: Path) -> Annotation:
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
+    # Comments may contain objects. Then no line is known.
     lines = [index for index, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
     for i, node in enumerate(objects):
-        line = lines[i] if len(lines) == len(objects) else None  # comments may contain objects
+        line = lines[i] if len(lines) == len(objects) else None
         name = (node.findtext("name") or "").strip("\n\t")
         corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
         difficult = number((node.findtext("difficult") or "").strip() or 0)

@@ -18,8 +18,8 @@ PACKING = np.array([1 << 16, 1 << 8, 1])  # a colour @ PACKING is its red, green
 class MaskImages:
     """Read mask files with a table of pixel values. Other values belong to no class.
 
-    numbers: `(pixel value, class number)` of index, palette and grey masks; ignored values have the class number 255.
-    colours: `(colour @ PACKING, class number)`, sorted; None if no colours are known.
+    numbers: `(pixel value, class number)` for grey and palette images, sorted; ignored values have class number 255.
+    colours: `(colour @ PACKING, class number)` for colour images, sorted; None if no colours are known.
     """
 
     numbers: tuple[tuple[int, int], ...]

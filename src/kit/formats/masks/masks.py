@@ -26,7 +26,7 @@ from kit.ground.threads import map_in_threads
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
-ASPECT_TOLERANCE = 0.02  # the relative difference allowed between the aspects of mask and image: sizes are rounded
+ASPECT_TOLERANCE = 0.02  # relative difference between the aspect ratios of mask and image, since sizes are rounded
 COUNTED_MASKS = 200  # masks, evenly spaced, whose pixels are counted; all are counted if a class is missing
 
 
@@ -37,7 +37,7 @@ class Reader(Protocol):
     """
 
     def read(self, target: Any) -> np.ndarray:
-        """Return class numbers, uint8 [h w], in any size, and before EXIF turns the image.
+        """Return class numbers, uint8 [h w], in any size, not turned by EXIF.
 
         Raises:
             BrokenFiles: the mask cannot be read.
@@ -80,7 +80,7 @@ class MaskFiles(Files):
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def is_truncated(self, index: int) -> bool:
-        self.reader.read_known(self.targets[index])
+        self.reader.read_known(self.targets[index])  # raises an error for a broken mask
         return super().is_truncated(index)
 
     @property
@@ -120,7 +120,7 @@ def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
 
 
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
-    """Return whether a mask and a height and width differ in aspect ratio. They may differ in size."""
+    """Return whether the aspect ratio of a mask differs from that of a height and width."""
     return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > ASPECT_TOLERANCE
 
 
@@ -172,8 +172,8 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     """Return the class in each image that the fewest images contain, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
-    rarity = torch.where(shown, shown.sum(0), len(samples) + 1)
-    return torch.where(shown.any(1), rarity.argmin(1), num_classes)
+    image_counts = torch.where(shown, shown.sum(0), len(samples) + 1)
+    return torch.where(shown.any(1), image_counts.argmin(1), num_classes)
 
 
 def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
@@ -181,7 +181,6 @@ def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
 
     An unreadable mask counts as one `UNKNOWN` pixel. Reading the sample later raises the error.
     """
-
     if not isinstance(samples, MaskFiles):
         return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
     try:
