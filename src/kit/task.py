@@ -10,6 +10,8 @@ from kit.data import Batch, Preprocessing
 from kit.evaluation import Evaluation
 from kit.ground.errors import NotMeasured
 
+Sizes = Sequence[tuple[int, int]]  # heights and widths of images
+
 
 class Task(L.LightningModule):
     """A net with its loss, its metrics and its optimizer.
@@ -122,13 +124,13 @@ class Task(L.LightningModule):
 
     # Using the trained model
 
-    def predict(self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]) -> list[Any]:
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Any]:
         """Return the prediction for each image, on the CPU and in the coordinates of the original image.
 
         Args:
             images: Float[B C H W], normalised.
             sizes: (height, width) of each original image.
-            areas: (height, width) of the top left part of each padded image that the original fills.
+            content_sizes: (height, width) of the top left part of each padded image that the original fills.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
@@ -152,7 +154,7 @@ class Task(L.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} does not draw its samples")
 
-    def sampled(self, size: Sequence[int]) -> Tensor:
+    def draw_generated(self, size: Sequence[int]) -> Tensor:
         """Generate images from the same noise at each call, and return them in one picture, uint8 [3 H W].
 
         Args:
@@ -169,7 +171,7 @@ class ExportedModule(nn.Module):
 
     - `images`, Float[B C H W], normalised,
     - `size`, (height, width) of the original images, and
-    - `area`, (height, width) of the top left part of `images` that the originals fill.
+    - `content_size`, (height, width) of the top left part of `images` that the originals fill.
 
     If the task generates images, the subclass also defines `inputs`, `example` and `expected`, and `forward` takes
     `inputs` instead.

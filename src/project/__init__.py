@@ -1,4 +1,4 @@
-"""Your images in, a trained model and an honest report out."""
+"""A package for each task, and a module for each verb of the command line. `load` loads a trained model."""
 
 import sys
 from collections.abc import Sequence
@@ -11,16 +11,14 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Stop if `kit` is not the one beside this package, but that of another project or another package."""
-    expected = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
+    """Stop if Python finds another `kit` than the one beside this package, such as another project's."""
+    own = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
-    actual = spec.origin if spec else None
-    if actual and Path(actual).resolve() == expected:
+    found = spec.origin if spec else None
+    if found and Path(found).resolve() == own:
         return
-    message = (
-        f"{__name__} needs the library {expected.parent}, but Python finds `kit` at {actual}: use its own environment"
-    )
-    if sys.argv[0] == "-m":  # set while `python -m PACKAGE.VERB` imports the package
+    message = f"{__name__} needs the library {own.parent}, but Python finds `kit` at {found}: use its own environment"
+    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     raise ImportError(message)
@@ -30,13 +28,13 @@ _require_own_library()
 
 from kit.ground import app  # noqa: E402
 
-app.use(__name__)
+app.use(__name__)  # kit may import the classes of this package, and names it in messages
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
     """Load a trained model: `project.load("runs/NAME/version_0").predict(["a.jpg", pil_image, uint8_tensor])`.
 
-    `kit.prediction.load` describes the arguments and the exceptions.
+    See `kit.prediction.load` for the arguments and the exceptions.
     """
     from kit import prediction
 

@@ -1,4 +1,4 @@
-"""The convolutional network that every task can use. It consists of Conv-BN-ReLU blocks only."""
+"""A convolutional trunk for the nets of several tasks. It consists of Conv-BN-ReLU blocks only."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from kit.ground.errors import UserError
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
+    """3x3 convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)]."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(
@@ -19,12 +19,12 @@ class ConvBlock(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """Levels of blocks. Each level but the first halves the image.
+    """A sequence of levels, each made of `ConvBlock`s. Each level but the first halves the height and width.
 
     Args:
-        widths: the channels of each level.
-        depth: the number of blocks of each level: one number for all levels, or one for each.
-        stem_stride: the stride of the first level: 1 for small images, 2 or 4 for large images.
+        widths: the number of channels of each level.
+        depth: the number of blocks in a level: one number for all levels, or a number for each level.
+        stem_stride: the stride of the first level: 1 for small images, 2 or 4 for large ones.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Trunk(nn.Module):
             in_channels = width
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Float[B C H W] to a map of each level, Float[B widths[i] H/s W/s], s = stem_stride * 2**i, rounded up."""
+        """Map Float[B C H W] to a list: Float[B widths[i] ceil(H/s) ceil(W/s)] for level i, s = stem_stride * 2**i."""
         maps = []
         for level in self.levels:
             images = level(images)

@@ -1,4 +1,4 @@
-"""`python -m project.new DIR --task TASK [--name NAME]`: create a project with the given tasks."""
+"""`python -m project.new DIR --task TASK [--name NAME]`: create a project for one or more tasks."""
 
 if __name__ == "__main__":
     from kit.cli.process import main

@@ -123,7 +123,7 @@ def test_process_without_samples_has_no_metrics(kind):
 
 def test_has_is_true_for_methods_that_the_task_defines():
     assert {"evaluate", "evaluation", "predict", "draw"} == {
-        name for name in ("evaluate", "evaluation", "predict", "draw", "sampled", "exported", "loss_terms")
+        name for name in ("evaluate", "evaluation", "predict", "draw", "draw_generated", "exported", "loss_terms")
         if tiny_task.Drawn(3, 3).has(name)
     }  # fmt: skip
     plain = as_task(tiny_task.Used(3, 3, NAMES))

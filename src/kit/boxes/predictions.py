@@ -21,15 +21,15 @@ MIN_SIDE = 240  # pixels of a picture's shorter side: boxes need room for their 
 ROUNDING = 0.01  # an exported file may lack detections whose scores exceed the threshold by less
 
 
-def to_original(detected: Mapping[str, Tensor], size: tuple[Any, Any], area: tuple[Any, Any]) -> dict[str, Tensor]:
+def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
     """Convert detections to pixels of the original image, clip them to it, and drop those in the padding.
 
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
         size: the height and width of the original image: numbers, or scalar tensors while a graph is recorded.
-        area: the height and width of the top left part of the net's input that the original fills.
+        content_size: the height and width of the top left part of the net's input that the original fills.
     """
-    original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, area))
+    original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, content_size))
     boxes = detected["boxes"].float()
     factor, limit = (original / part).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
     corners = boxes.view(-1, 2, 2) * factor  # [N, first and last, x and y]
@@ -105,10 +105,10 @@ class ExportedDetector(ExportedModule):
     tolerance = 0.01
     counted = "boxes"
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, size: Sequence[Any], content_size: Sequence[Any]) -> tuple[Tensor, ...]:
         (detected,) = self.net(images)
         order = detected["scores"].argsort(descending=True)
-        detected = to_original({key: detected[key][order] for key in ("boxes", "scores", "labels")}, size, area)
+        detected = to_original({key: detected[key][order] for key in ("boxes", "scores", "labels")}, size, content_size)
         return detected["boxes"], detected["scores"], detected["labels"]
 
     def count(self, predicted: Mapping[str, Tensor]) -> int:

@@ -26,7 +26,7 @@ class Dashboard(L.Callback):
     """Log pictures, charts and curves, if the run has a `TensorBoard` logger.
 
     Every task gets the curves. Pictures of samples need the task's method `draw`; predicted samples also need
-    `predict`, and generated images `sampled`. The task's evaluation provides `badness`, which chooses the worst
+    `predict`, and generated images `draw_generated`. The task's evaluation provides `badness`, which chooses the worst
     samples, and `details` for the charts of classes.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
@@ -126,8 +126,8 @@ class Dashboard(L.Callback):
                 groups["validation"] = fixed_samples(trainer, self._task, self._data, self.samples)
                 groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
             pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
-            if self._data.preprocessing.size and self._task.has("sampled"):
-                pictures["generated"] = self._task.sampled(self._data.preprocessing.size)
+            if self._data.preprocessing.size and self._task.has("draw_generated"):
+                pictures["generated"] = self._task.draw_generated(self._data.preprocessing.size)
             for name, picture in pictures.items():
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 

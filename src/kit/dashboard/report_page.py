@@ -110,8 +110,9 @@ class ReportPage(L.Callback):
             if can_draw and (samples := worst_samples(trainer, task, data, self.samples, split)):
                 picture = draw_samples(task, samples, PICTURE_WIDTH)
                 self._pictures[f"the worst {split} images"] = encode(picture, photograph=True)
-            if task.has("sampled") and data.preprocessing.size:
-                self._pictures["generated images"] = encode(task.sampled(data.preprocessing.size), photograph=True)
+            if task.has("draw_generated") and data.preprocessing.size:
+                picture = task.draw_generated(data.preprocessing.size)
+                self._pictures["generated images"] = encode(picture, photograph=True)
         except Exception as error:  # a task of any author may raise any exception
             rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
 

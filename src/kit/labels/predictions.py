@@ -71,7 +71,7 @@ class ExportedClassifier(ExportedModule):
     measured = "largest difference of a probability"
     tolerance = 0.005
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
+    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (self.net(images).float().softmax(1),)
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Classification) -> float:

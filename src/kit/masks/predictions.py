@@ -69,8 +69,8 @@ class ExportedSegmenter(ExportedModule):
     measured = "largest share of an image's pixels that are of another class"
     tolerance = 0.001
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
-        logits = self.net(images)[:, :, : area[0], : area[1]].float()
+    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+        logits = self.net(images)[:, :, : content_size[0], : content_size[1]].float()
         # Resize even if the sizes are equal: the recorded graph must also hold for other images.
         return (F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8),)
 

@@ -1,13 +1,15 @@
-"""Compare samples with real images for the report, beside references that are as good and as bad as possible.
+"""Compare samples (generated images) with real images for the report.
 
-- `frechet_distance` is the distance between samples and the images of the reported split, in the features of a
-  classifier that is trained on the training images (the judge). The references are as many training images
-  (`/train_images`: hardly any model is better), images whose pixels are drawn independently (`/gaussian`) and `/noise`.
-- `agreement` is how often the judge predicts the class that was asked for. `judge_accuracy` is its accuracy on the
-  images of the split.
-- `nearest_distance` is the distance between a sample and the nearest training image. If it is far below that of the
-  images of the split (`/real_images`), the model copies training images.
-- `fid` is the standard FID, if the weights of Inception are given, beside that of training images (`/train_images`).
+- `frechet_distance` is the Frechet distance between samples and the images of the reported split, in the features of
+  the judge: a classifier that is trained on the training images. The same distance is reported for as many training
+  images (`/train_images`: hardly any model is better), for images with independent pixels (`/gaussian`), and for
+  `/noise`.
+- `agreement` is how often the judge predicts the class that a sample was generated for. `judge_accuracy` is its
+  accuracy on the images of the split.
+- `nearest_distance` is the mean distance between a sample and the nearest training image. The model copies training
+  images if this is far below `nearest_distance/real_images`, the same for the images of the split.
+- `fid` is the standard FID of the samples, and `fid/train_images` that of training images. They need the weights of
+  Inception.
 """
 
 from typing import Any
@@ -25,11 +27,11 @@ from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # samples that are drawn beside their nearest training images
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
-LOSSY_PIXELS = 500_000  # a picture with more pixels is compressed with some loss
+LOSSY_PIXELS = 500_000  # a picture with more pixels is stored as a JPEG
 
 
 def report_samples(task: Any, split: str) -> None:
-    """Compare samples with the measured images of a split and with the training images; log figures and a picture.
+    """Compare samples with the evaluated images of a split and with the training images; log the results and a picture.
 
     Args:
         task: a `Generator` with a trainer.
@@ -39,12 +41,12 @@ def report_samples(task: Any, split: str) -> None:
     if data.samples["train"] is None:
         rank_zero_warn(f"samples are not compared: there are {split} images, but no training images")
         return
-    result = None
-    if task.trainer.is_global_zero:  # one of several processes trains the judge
-        measured = data.images(split, task.measured.keys.tolist())
-        result = compare(task, *measured, *data.images("train", range(len(data.samples["train"]))))
-    figures, picture = task.trainer.strategy.broadcast(result)
-    task.log_dict({f"{split}/{key}": value for key, value in figures.items()})
+    results_and_picture = None
+    if task.trainer.is_global_zero:  # only one process trains the judge
+        images = data.images(split, task.measured.keys.tolist())
+        results_and_picture = compare(task, *images, *data.images("train", range(len(data.samples["train"]))))
+    results, picture = task.trainer.strategy.broadcast(results_and_picture)
+    task.log_dict({f"{split}/{key}": value for key, value in results.items()})
     for logger in task.loggers if task.trainer.is_global_zero else ():
         if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`, which cannot be imported here
             photograph = picture[0].numel() > LOSSY_PIXELS
@@ -54,12 +56,12 @@ def report_samples(task: Any, split: str) -> None:
 def compare(
     task: Any, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor
 ) -> tuple[dict[str, float], Tensor]:
-    """Return the figures by name, and a picture of samples beside the nearest training images, uint8 [3 H W].
+    """Return the results by name, and a picture of samples beside the nearest training images, uint8 [3 H W].
 
     Args:
         task: a `Generator`.
-        images, labels: the images to compare with, uint8 [N C H W], and their classes, Long[N].
-        train_images, train_labels: the training images. Random ones of them give the classes of the samples.
+        images, labels: real images to compare with, uint8 [N C H W], and their classes, Long[N].
+        train_images, train_labels: the training images and their classes, from which those of the samples are drawn.
     """
     if min(len(images), len(train_images)) < MIN_IMAGES:
         raise UserError(f"{len(images)} images and {len(train_images)} training images are too few to compare with")
@@ -68,25 +70,25 @@ def compare(
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
     compared = {"": samples, "/train_images": train_images[subset]}
-    figures: dict[str, float] = {}
+    results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         features, predicted = judge.classify(images)
         gaussian = gaussian_images(train_images, train_labels, classes)
         references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
         judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
-        figures |= {f"frechet_distance{name}": frechet_distance(part, features) for name, (part, _) in judged.items()}
-        figures |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
-        figures["judge_accuracy"] = _mean(predicted == labels)
+        results |= {f"frechet_distance{name}": frechet_distance(part, features) for name, (part, _) in judged.items()}
+        results |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
+        results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
         fid = inception.distances(task.inception, images, compared, task.device)
-        figures |= {f"fid{name}": value for name, value in fid.items()}
-    figures["nearest_distance"] = _mean(distances)
-    figures["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
+        results |= {f"fid{name}": value for name, value in fid.items()}
+    results["nearest_distance"] = _mean(distances)
+    results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
     pairs = pictures.pairs(samples[nearest], train_images[indices[nearest]], names)
-    return figures, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
+    return results, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
 def _mean(values: Tensor) -> float:

@@ -8,13 +8,13 @@ from torch import Tensor
 from kit.evaluation import Evaluation, Means
 from kit.samples.images import floats, pixels
 
-CHUNK = 250  # the number of images that are compared with all others at a time
+CHUNK = 250  # images whose distances to all known images are computed at a time
 
 
 class FlowEvaluation(Evaluation):
-    """The mean squared error of the velocity (`loss`), and the share of its mean square that is `explained`.
+    """The mean squared error of the velocity (`loss`), and `explained`: 1 - error / mean square of the velocity.
 
-    `outputs` are the mean square of the velocity of each image and the mean squared error of the net, Float[B 2].
+    `outputs` are the mean square and the mean squared error of the velocity of each image, Float[B 2].
     """
 
     score_name = "explained"
@@ -34,10 +34,10 @@ class FlowEvaluation(Evaluation):
 
 
 class StyleEvaluation(Means):
-    """The means of the parts of a style's loss, and their weighted sum (`loss`).
+    """The means of the losses of style transfer, and their weighted sum (`loss`).
 
     Args:
-        weights: the weight of each part by its name.
+        weights: the weight of each loss by its name.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -46,20 +46,20 @@ class StyleEvaluation(Means):
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         means = super().compute()
-        return {"loss": sum(self.weights[part] * mean for part, mean in means.items()), **means} if means else {}
+        return {"loss": sum(self.weights[name] * mean for name, mean in means.items()), **means} if means else {}
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:
     """Return the Frechet distance between two sets of features, Float[N D] and Float[M D].
 
-    It is the distance between the normal distributions with their means and covariances (Heusel et al. 2017, GANs
-    Trained by a Two Time-Scale Update Rule, equation 6). It falls as N and M grow, so compare only at equal numbers.
+    Both sets are described by their means and covariances (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update
+    Rule, equation 6). The distance falls as N and M grow, so compare distances only if these are equal.
     """
     means = features.mean(0) - others.mean(0)
     first, second = torch.cov(features.T), torch.cov(others.T)
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    # `first @ second` has the eigenvalues of this symmetric matrix. The trace of its root is the sum of their roots.
+    # `first @ second` has the eigenvalues of this symmetric matrix. The sum of their roots is the trace of its root.
     common = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
     return max(0.0, float(means.square().sum() + first.trace() + second.trace() - 2 * common))
 
@@ -82,18 +82,18 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_images(images: Tensor, classes: Tensor, sample_classes: Tensor) -> Tensor:
-    """Draw each pixel alone, from the normal distribution of this pixel in the images of the class.
+    """Draw each pixel independently, from the normal distribution of this pixel in the images of the class.
 
     Args:
         images: uint8 [N C H W].
         classes: Long[N].
-        sample_classes: the classes of the result, Long[M].
+        sample_classes: the class of each image to draw, Long[M].
 
     Returns:
         uint8 [M C H W].
     """
-    made = torch.randn(len(sample_classes), *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    drawn = torch.randn(len(sample_classes), *images.shape[1:], generator=torch.Generator().manual_seed(0))
     for k in sample_classes.unique().tolist():
         of_class = floats(images[classes == k])
-        made[sample_classes == k] = of_class.mean(0) + of_class.std(0, correction=0) * made[sample_classes == k]
-    return pixels(made)
+        drawn[sample_classes == k] = of_class.mean(0) + of_class.std(0, correction=0) * drawn[sample_classes == k]
+    return pixels(drawn)

@@ -1,4 +1,4 @@
-"""The modules to export of tasks that generate or paint images."""
+"""The modules that `export` writes to files, for tasks that generate or paint images."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,13 +13,13 @@ from kit.task import ExportedModule
 
 
 class ExportedImages(ExportedModule):
-    """A module whose first output is images, uint8 [B H W C]. The pixels of a file may differ by 1 of 255."""
+    """A module whose output is images, uint8 [B H W C]. The exported file's pixels may differ by 1."""
 
     measured = "largest difference of a pixel, of 255,"
     tolerance = 1
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
-        """Return the largest difference between uint8 [H W C] and [C H W]; infinity if their sizes differ."""
+        """Return the largest difference between an output [H W C] and a prediction [C H W]; inf if sizes differ."""
         (images,), predicted = outputs.values(), predicted.permute(1, 2, 0)
         if images.shape != predicted.shape:
             return float("inf")
@@ -27,9 +27,9 @@ class ExportedImages(ExportedModule):
 
 
 class ExportedGenerator(ExportedImages):
-    """`noise`, Float[B N C H W] and normally distributed, and `classes`, Long[B], to `images`, uint8 [B H W C].
+    """Map `noise`, standard normal Float[B N C H W], and `classes`, Long[B], to `images`, uint8 [B H W C].
 
-    The number of classes as a class means "any". All evaluations of the net are part of the file.
+    Class K means that no class is given. The file contains every call of the net.
 
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
@@ -53,14 +53,14 @@ class ExportedGenerator(ExportedImages):
         return noise(range(count), shape), torch.arange(count) % self.num_classes
 
     def expected(self, task: Any, noise: Tensor, classes: Tensor) -> Tensor:
-        return task.sampler().images(noise, classes, task.device)[0]
+        return task.make_sampler().images(noise, classes, task.device)[0]
 
 
 class ExportedStylizer(ExportedImages):
-    """Images to painted `pictures` of the same size, uint8 [B H W C]."""
+    """Map images to painted `pictures` of the same size, uint8 [B H W C]."""
 
     task = "style"
     outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], area: tuple[Any, Any]) -> tuple[Tensor]:
+    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (pixels(self.net(images).float()).permute(0, 2, 3, 1),)

@@ -1,4 +1,4 @@
-"""Features of trained nets, in which a style is learned: maps at several depths."""
+"""Feature maps of trained nets, for the losses of style transfer."""
 
 import re
 from abc import ABC, abstractmethod
@@ -26,15 +26,14 @@ class FeatureExtractor(nn.Module):
     Args:
         net: a net in evaluation mode.
         layers: the names of the layers whose outputs are the features, the shallowest first.
-        mean, std: of the images that the net was trained on, from 0 to 1.
+        mean, std: one number for each channel, for pixels from 0 to 1, of the images that the net was trained on.
     """
 
     def __init__(self, net: nn.Module, layers: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # A layer that works in place would change the output of the layer before it, which may be a feature. Many
-        # classes of layers have this attribute.
+        # A layer that works in place would change the output of the layer before it, which may be a feature.
         for module in net.modules():
-            if hasattr(module, "inplace"):
+            if hasattr(module, "inplace"):  # many classes have this attribute
                 module.inplace = False
         self.net = create_feature_extractor(net.eval(), list(layers))
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
@@ -48,19 +47,19 @@ class FeatureExtractor(nn.Module):
 
 
 class Features(ABC):
-    """A description of features. They are loaded only for training, not to use a trained model."""
+    """The features that a run uses. They are loaded for training only: a trained model does not need them."""
 
     @abstractmethod
     def load(self, in_channels: int) -> FeatureExtractor:
         """Load the features.
 
         Raises:
-            UserError: there is no such net, it is not trained, or it takes another number of channels.
+            UserError: the net does not exist, is not trained, or takes another number of channels.
         """
 
 
 class ClassifierFeatures(Features):
-    """The features of a trained classifier with the CNN of this template. Nothing is downloaded.
+    """The features of a classifier that was trained with the `CNN` of this template. Nothing is downloaded.
 
     Args:
         run: the run folder of the classifier, or a checkpoint file.
@@ -92,16 +91,16 @@ class ClassifierFeatures(Features):
             layers = [f"levels.{level}.0" for level in range(len(depths))]
             extractor = FeatureExtractor(trunk, layers, data["mean"], data["std"])
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
-            raise UserError(f"{file} is no classifier with the CNN of this template, so it has no features") from None
+            raise UserError(f"{file} is not a classifier with the CNN of this template") from None
         if channels != in_channels:
-            raise UserError(f"{file} is for images with {channels} channel(s), but these have {in_channels}")
+            raise UserError(f"{file} is for images with {channels} channel(s), but the data have {in_channels}")
         return extractor
 
 
 class TorchvisionFeatures(Features):
-    """The features of a net of torchvision that has `features`: VGG (as in the paper), MobileNet, ConvNeXt, ...
+    """The features of a torchvision net with an attribute `features`, such as VGG, MobileNet or ConvNeXt.
 
-    For VGG-16 they are the layers of Johnson et al. 2016, for other nets four layers at equal distances.
+    They are the outputs of four layers: those of Johnson et al. 2016 for VGG-16, evenly spaced ones for other nets.
 
     Args:
         name: the name of the net in torchvision.
@@ -121,7 +120,7 @@ class TorchvisionFeatures(Features):
         if self.name not in known:
             raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, known)}")
         if in_channels != 3:
-            raise UserError(f"the nets of torchvision are for 3 channels, but these images have {in_channels}")
+            raise UserError(f"the nets of torchvision are for 3 channels, but the data have {in_channels}")
         net = models.get_model(self.name, weights=None if self.weights else "DEFAULT")
         features = dict(net.named_children()).get("features")
         if not isinstance(features, nn.Sequential):

@@ -1,4 +1,4 @@
-"""Images with values from -1 to 1: their data module, noise by seed, and the conversion to pixels and back."""
+"""Images with values from -1 to 1: the base class of their data modules, noise by seed, and conversions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from kit.data import ImageDataModule
 from kit.ground.errors import UserError
 
 
-class Centred(ImageDataModule):
-    """Images whose pixels become numbers from -1 to 1.
+class SignedImages(ImageDataModule):
+    """The base class of data modules whose images get values from -1 to 1.
 
-    For a test the training images are set up, too, because the report compares samples with them.
+    `setup` also loads the training images for a test, because the report compares generated images with them.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -28,16 +28,16 @@ class Centred(ImageDataModule):
 
 
 def noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Return normally distributed numbers for each seed, Float[B *shape], on the CPU."""
+    """Return standard normal numbers, Float[B *shape], on the CPU: those of each seed depend on it only."""
     parts = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(parts) if parts else torch.empty(0, *shape)
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Convert numbers from -1 to 1 to uint8. Numbers outside of this range are clipped."""
+    """Convert values from -1 to 1 to uint8, and clip other values."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def floats(images: Tensor) -> Tensor:
-    """Convert uint8 to numbers from -1 to 1."""
+    """Convert uint8 to values from -1 to 1."""
     return images.float() / 127.5 - 1

@@ -1,7 +1,7 @@
-"""Standard FID (Heusel et al. 2017), in the features of Inception v3 as TensorFlow trained it in 2015.
+"""The standard FID (Heusel et al. 2017), in the features of TensorFlow's Inception v3 of 2015.
 
-Papers report FID mostly of 50,000 samples; it falls as there are more. The images are enlarged to 299x299 pixels as in
-the original program, and grey images get three channels.
+FID falls with the number of samples, and most papers use 50,000. As in the original program, images are enlarged to
+299x299 pixels. Grey images get three channels.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from kit.ground.checkpoint_limits import require_weights
 from kit.ground.drawing import to_rgb
 from kit.ground.errors import UserError, one_line
 
-FEATURES = 2048  # the size of the last layer before the classes
-CHUNK = 50  # the number of images that the net gets at a time
+FEATURES = 2048  # of the layer before the last
+CHUNK = 50  # images in a batch of the net
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # of release v0.2.0 of torch-fidelity
 
 
 def load(file: str, device: torch.device | str = "cpu") -> Any:
-    """Return the metric of torchmetrics. When it is reset, it keeps the real images.
+    """Return the metric of torchmetrics. Its `reset` keeps the statistics of the real images.
 
     Args:
-        file: the weights of the net, with the names of torch-fidelity.
+        file: the weights of the net, as torch-fidelity publishes them.
         device: the device to compute on.
 
     Raises:
-        UserError: torch-fidelity is not installed, or the file does not exist or holds something else.
+        UserError: torch-fidelity is not installed, the file does not exist, or it does not hold these weights.
     """
     if find_spec("torch_fidelity") is None:
         raise UserError("model.inception needs torch-fidelity: pip install -c constraints.txt -e '.[fid]'")
@@ -38,21 +38,21 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
 
     if not Path(file).is_file():
         raise UserError(f"model.inception: no file {file}; {WEIGHTS} of torch-fidelity's releases has the weights")
-    tensors = BytesIO()  # a copy without code, since torch-fidelity would run code that is pickled in the file
+    tensors = BytesIO()  # a copy of the tensors: torch-fidelity would run code that the file may contain
     try:
         require_weights(Path(file))
         torch.save(torch.load(file, map_location="cpu", weights_only=True), tensors)
         tensors.seek(0)
-        options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # only rank 0 has it
+        options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # one process
         return FrechetInceptionDistance(FEATURES, feature_extractor_weights_path=tensors, **options).to(device)
     except Exception as error:  # a damaged file, or the weights of another net, can raise any exception
         why = one_line(error)
-        raise UserError(f"model.inception: {file} holds no weights of Inception, as {WEIGHTS} does ({why})") from None
+        raise UserError(f"model.inception: {file} is not a file of weights such as {WEIGHTS} ({why})") from None
 
 
 @torch.inference_mode()
 def distances(file: str, real: Tensor, others: Mapping[str, Tensor], device: torch.device) -> dict[str, float]:
-    """Return the FID between real images and each of the others, all uint8 [N C H W]."""
+    """Return the FID between the real images and each set of other images by name, all uint8 [N C H W]."""
     metric = load(file, device)
     _update(metric, real, is_real=True)
     values = {}

@@ -1,4 +1,4 @@
-"""A classifier that judges generated images. It is trained on the same real images as the generator."""
+"""A classifier that judges generated images. It is trained on the training images of the generator."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from kit.samples.images import floats
 from kit.training.schedule import WarmupCosine
 
 BATCH_SIZE, MIN_STEPS = 64, 200
-CHUNK = 500  # the number of images that are classified at a time
+CHUNK = 500  # images that are classified at a time
 
 
 class ConvBlock(nn.Sequential):
@@ -26,7 +26,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """A copy of the `Trunk` in the project's `cnn.py`. A change there must not change how samples are judged.
+    """The `Trunk` of the project's `cnn.py`, copied so that a change there does not change how samples are judged.
 
     Args:
         widths: the channels of each level. Each level but the first halves the image.
@@ -43,12 +43,12 @@ class Trunk(nn.Module):
             in_channels = width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] to the map of the last level."""
+        """Map Float[B C H W] to the features of the last level."""
         return self.levels(images)
 
 
 class Judge(nn.Module):
-    """Images from -1 to 1, Float[B C H W], to logits, Float[B K]."""
+    """Map images from -1 to 1, Float[B C H W], to logits, Float[B K]."""
 
     def __init__(self, num_classes: int, in_channels: int, size: Sequence[int]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features, Double[N 128], and the classes, Long[N], of uint8 [N C H W], on the CPU."""
+        """Return the features, Double[N 128], and the predicted classes, Long[N], of uint8 [N C H W], on the CPU."""
         device = self.head.weight.device
         features = [self.features(floats(part.to(device))) for part in images.split(CHUNK)]
         classes = [self.head(part).argmax(1).cpu() for part in features]
@@ -75,11 +75,11 @@ class Judge(nn.Module):
 @torch.inference_mode(False)
 @torch.enable_grad()
 def train_judge(images: Tensor, labels: Tensor, num_classes: int, device: torch.device) -> Judge:
-    """Train a judge. It depends on these arguments only, and no random numbers of the run are used.
+    """Train a judge for one epoch, but at least for `MIN_STEPS` steps.
 
-    The training takes one epoch, but at least `MIN_STEPS` steps: enough to know the classes. If it took longer, the
-    features of each class would become alike (Papyan et al. 2020, neural collapse), and the judge could no longer tell
-    whether samples are alike.
+    Longer training would make the features of each class equal (Papyan et al. 2020, neural collapse), so that they
+    could not show whether samples vary. The result depends on the arguments only, and the random state of the run does
+    not change.
 
     Args:
         images: uint8 [N C H W].

@@ -1,4 +1,4 @@
-"""Draw generated images: one beside its sample, many in a grid, and pairs."""
+"""Draw generated images: beside a sample, in a grid, or in pairs with other images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, 
 
 GAP = 1  # pixels between the images of a grid, before they are enlarged
 PAIR_GAP = 8  # pixels between pairs
-MAX_WIDTH = 1600  # pixels of a picture with names
-SMALL_SIDE, LARGE_SIDE = 32, 64  # about the pixels of an image's shorter side, in a grid of many and of few
+MAX_WIDTH = 1600  # in pixels, of a grid with names
+SMALL_SIDE, LARGE_SIDE = 32, 64  # pixels of an image's shorter side, roughly: in a grid of many or of few images
 
 
 def draw_sample(
     image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Any = None
 ) -> Tensor:
-    """Draw an image with its class, and the generated image beside it, if there is one.
+    """Draw an image with its class, and beside it the image that the model made, if any.
 
     Args:
         image: uint8 [C H W].
-        predicted: uint8 [C H W].
-        target: a class number.
+        predicted: uint8 [C H W], or None.
+        target: a class number, or None.
     """
     captions = [(image, [] if target is None else [(class_names[int(target)], WHITE)])]
     if predicted is not None:
@@ -30,13 +30,13 @@ def draw_sample(
 
 
 def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SMALL_SIDE) -> Tensor:
-    """Draw images in a grid, row by row, uint8 [3 H' W'].
+    """Draw images in a grid, row by row, as uint8 [3 H' W'].
 
     Args:
         images: uint8 [N C H W].
-        columns: the number of columns. There are fewer if the picture would be too wide with the names.
-        names: a name below each image, or nothing.
-        side: about the pixels of an image's shorter side.
+        columns: the largest number of columns. With names, there are fewer if the picture would be too wide.
+        names: a name for each image, to write below it; empty for none.
+        side: the pixels of an image's shorter side, roughly.
     """
     factor = zoom_factor(images[0], side)
     cells = [zoomed(to_rgb(image), factor) for image in images]
@@ -47,7 +47,7 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SM
 
 
 def pairs(images: Tensor, others: Tensor, names: Sequence[str], columns: int = 8) -> Tensor:
-    """Draw images in a grid, each with another image to its right and a name below both. For arguments see `grid`."""
+    """Draw pairs in a grid: an image, the other image to its right, and a name below both. See `grid`."""
     factor = zoom_factor(images[0], LARGE_SIDE)
     left, right = ([zoomed(to_rgb(image), factor) for image in part] for part in (images, others))
     both = [side_by_side(pair, GAP) for pair in zip(left, right, strict=True)]

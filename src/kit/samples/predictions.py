@@ -1,4 +1,4 @@
-"""Generated images and painted images as files."""
+"""Write generated and painted images to files."""
 
 import math
 import re
@@ -17,24 +17,24 @@ from kit.samples import pictures
 
 MAX_COLUMNS = 20
 MAX_IN_GRID = 1000  # the number of samples in `grid.png`
-LISTED = 20  # the number of class names in an error message
-STRIDE = 1_000_003  # between the seeds of two values of `seed`
-MAX_SEED = 10**12  # the seeds of all samples must fit into 64 bits
+LISTED = 20  # class names in an error message
+STRIDE = 1_000_003  # the difference of the samples' seeds if `seed` grows by 1
+MAX_SEED = 10**12  # so that the seeds of all samples fit into 64 bits
 
 
 class SampleFiles:
-    """Write `samples/00000_CLASS.png` and `grid.png`, a picture of the first thousand samples.
+    """Write `samples/00000_CLASS.png`, ... and `grid.png`, a picture of the first thousand samples.
 
     Args:
         folder: the folder of the results.
         class_names: the names of the model's classes.
         num_samples: the number of samples.
-        classes: names of classes, separated by commas, which are used in turn; by default all classes.
+        classes: the names of the classes to generate in turn, separated by commas; by default all classes.
         seed: the seed of the noise. The samples do not depend on the batch size.
-        guidance: the strength of the guidance towards the class; 1 is none. By default, this and the following options
-            are those of the run.
+        guidance: the strength of the guidance towards the class; 1 is none. By default, this and the options below are
+            those of the run.
         steps: the number of steps from noise to image, at least 1.
-        churn: the share of noise that is added before each step; 0 adds none.
+        churn: each step but the first starts with the noise level raised by the factor 1 + churn.
         solver: the method that takes the steps. A step of heun takes twice as long as a step of euler.
     """
 
@@ -55,20 +55,20 @@ class SampleFiles:
         if not -MAX_SEED < seed < MAX_SEED:
             raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
         if guidance is not None and not math.isfinite(guidance):
-            raise UserError(f"guidance is {guidance}, but must be a number, as 1 or 2")
+            raise UserError(f"guidance is {guidance}, but must be a number, such as 1 or 2")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
         self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
 
     def make(self, model: Any, batch_size: int) -> list[Path]:
-        """Generate the samples and write their files, a batch at a time.
+        """Generate the samples, a batch at a time, and write the files.
 
         Args:
             model: a `kit.prediction.Predictor`.
-            batch_size: the number of samples that the net gets at a time.
+            batch_size: the number of samples in a batch of the net.
         """
         size = size_of_samples(model.preprocessing)
-        sampler = model.task.sampler(self.guidance, model.task.solver.changed(self.solver, self.steps, self.churn))
+        sampler = model.task.make_sampler(self.guidance, model.task.solver.replace(self.solver, self.steps, self.churn))
         classes_in_turn = torch.tensor(self.classes or range(len(self.class_names)))
         folder, grid = self.folder / "samples", self.folder / "grid.png"
         for earlier in folder.glob("[0-9][0-9][0-9][0-9][0-9]*_*.png"):
@@ -92,16 +92,16 @@ def _save(image: Tensor, file: Path, kind: str, **options: Any) -> None:
 
 
 def columns(count: int, classes: int) -> int:
-    """Return the number of columns of a grid that is about as high as wide.
+    """Return the number of columns that makes a grid about as high as wide.
 
-    If there are few classes, it is a multiple of their number, so that each column has one class.
+    If there are few classes, it is a multiple of their number, so that each column shows one class.
     """
-    width = min(math.ceil(math.sqrt(count)), MAX_COLUMNS)
-    return max(1, width // classes) * classes if classes <= MAX_COLUMNS else width
+    ideal = min(math.ceil(math.sqrt(count)), MAX_COLUMNS)
+    return max(1, ideal // classes) * classes if classes <= MAX_COLUMNS else ideal
 
 
 def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
-    """Return the height and width of the training images, which are those of the samples.
+    """Return the height and width of the training images, which samples have too.
 
     Raises:
         UserError: the training images had several sizes.
@@ -122,12 +122,12 @@ def _class_index(name: str, class_names: Sequence[str]) -> int:
 
 
 class PaintingFiles:
-    """Write `pictures/NAME.jpg`, in the size of the image.
+    """Write `pictures/NAME.jpg`, a painted image of the same size, for each image.
 
     Args:
         folder: the folder of the results.
-        class_names: not used.
-        quality: the quality of the JPEG, from 1 to 100.
+        class_names: unused.
+        quality: the JPEG quality, from 1 to 100.
     """
 
     FOLDERS = ("pictures",)

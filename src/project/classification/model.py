@@ -1,4 +1,4 @@
-"""Nets that map Float[B C H W] to the logits of K classes, Float[B K]. The last layer of each is its `head`."""
+"""Nets that map Float[B C H W] to logits, Float[B K]. The last layer of each net is its `head`."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from project.cnn import Trunk
 
 
 class CNN(nn.Module):
-    """The levels of `project.cnn.Trunk`, global average pooling and a linear layer."""
+    """The trunk of `project.cnn`, global average pooling and a linear layer. See `Trunk` for the arguments."""
 
     def __init__(
         self,
@@ -30,15 +30,15 @@ class CNN(nn.Module):
 
 
 class TextbookCNN(nn.Module):
-    """The net of the textbooks: convolution, ReLU, pooling, linear layer. Pooling to 4x4 allows any image size."""
+    """A minimal net: convolution, ReLU, pooling and a linear layer. Pooling to 4x4 pixels allows any image size."""
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, 32, 3, padding=1)
-        self.pooling = nn.MaxPool2d(2)
-        self.grid = nn.AdaptiveAvgPool2d(4)
+        self.pool = nn.MaxPool2d(2)
+        self.pool_to_4x4 = nn.AdaptiveAvgPool2d(4)
         self.head = nn.Linear(32 * 4 * 4, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.pooling(self.convolution(images).relu())  # [B 32 H/2 W/2]
-        return self.head(self.grid(features).flatten(1))
+        features = self.pool(self.convolution(images).relu())  # [B 32 H/2 W/2]
+        return self.head(self.pool_to_4x4(features).flatten(1))

@@ -1,6 +1,6 @@
-"""Train a net to classify images."""
+"""Train a net to predict the class of an image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,24 +14,25 @@ from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.labels.evaluation import LabelEvaluation
 from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
-from kit.task import Task
+from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
 
 
 class Classifier(Task):
-    """Cross-entropy as the loss; accuracy, macro F1 and, for more than five classes, top-5 accuracy as metrics.
+    """Cross-entropy as the loss. `kit.labels.evaluation` has the metrics: accuracy, macro F1, top-5 accuracy.
 
     Args:
-        net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K] and has a `head`.
+        net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
+            Float[B K], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
-        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
-        label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: `MixUp` and `CutMix` of torchvision v2. A random one of them mixes each training batch.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
+        mixing: `MixUp` and `CutMix` of torchvision v2, or one of them. A random one mixes each training batch.
         weighted: weight the loss of each class by the inverse of its frequency.
-        freeze_epochs: the number of epochs that train only the head, to fine-tune pretrained weights.
+        freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -65,7 +66,7 @@ class Classifier(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
         self.mix = v2.RandomChoice(mixing) if mixing else None
-        class_weights = _inverse_frequencies(class_counts) if weighted else None
+        class_weights = _class_weights(class_counts) if weighted else None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def setup(self, stage: str) -> None:
@@ -75,7 +76,7 @@ class Classifier(Task):
             check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] to logits Float[B K]."""
+        """Map Float[B C H W] to logits, Float[B K]."""
         return self.net(images)
 
     def on_train_epoch_start(self) -> None:
@@ -90,7 +91,7 @@ class Classifier(Task):
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. They add up over the parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,
@@ -98,7 +99,7 @@ class Classifier(Task):
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        if self.class_weights is None or self.mix:
+        if self.class_weights is None or self.mix:  # targets of several classes: divide by the images
             return total.view(1), total.new_full((1,), len(batch.keys))
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 
@@ -109,17 +110,15 @@ class Classifier(Task):
     def evaluation(self, split: str) -> LabelEvaluation:
         return LabelEvaluation(self.class_names)
 
-    def predict(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
-    ) -> list[Classification]:
-        """Classify images, Float[B C H W]. `sizes` and `areas` make no difference here."""
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Classification]:
+        """Classify images, Float[B C H W]. The sizes are not used."""
         probabilities = self(images).float().softmax(1).cpu()
-        values, classes = (column.tolist() for column in probabilities.max(1))
-        rows = zip(classes, values, probabilities, strict=True)
-        return [Classification(self.class_names[k], value, row) for k, value, row in rows]
+        highest, classes = (column.tolist() for column in probabilities.max(1))
+        rows = zip(classes, highest, probabilities, strict=True)
+        return [Classification(self.class_names[k], probability, row) for k, probability, row in rows]
 
     def exported(self) -> ExportedClassifier:
-        """Return the module that `project.export` writes to a file: the net and its softmax."""
+        """Return the module that `project.export` writes to a file: the net and a softmax."""
         return ExportedClassifier(self.net)
 
     def draw(self, image: Tensor, predicted: Classification | None = None, target: Any = None) -> Tensor:
@@ -129,9 +128,9 @@ class Classifier(Task):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def _inverse_frequencies(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K], whose mean over the training images is 1; 0 for a class without images."""
+def _class_weights(counts: list[int] | None) -> Tensor:
+    """Return class weights, Float[K]. Their mean over the training images is 1. A class without images gets 0."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
-    numbers = torch.tensor(counts, dtype=torch.float)
-    return torch.where(numbers > 0, numbers.sum() / (len(counts) * numbers.clamp(min=1)), 0.0)
+    images = torch.tensor(counts, dtype=torch.float)
+    return torch.where(images > 0, images.sum() / (len(counts) * images.clamp(min=1)), 0.0)

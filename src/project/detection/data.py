@@ -1,6 +1,7 @@
-"""Data modules of images with boxes. `kit.boxes.targets` describes the targets. Labels are 1 to K, as in `class_names`.
+"""Data modules of images with boxes. `kit.boxes.targets` describes the targets. Label k is `class_names[k - 1]`.
 
-Images are fitted into `image_size` with their aspect ratio, and padded at the right or bottom.
+Images are fitted into `image_size` with their aspect ratio, and padded at the right or bottom. Each data module also
+takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 
 from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
@@ -27,18 +29,33 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
 
-class DigitScenes(ImageDataModule):
-    """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
-
-    The scenes are generated at the start. Each split has digits of its own. The test split does not depend on the seed
-    of the run, so that runs can be compared. The seed decides which digits are in the validation split.
-
-    Args:
-        scenes: the number of training scenes. There is a tenth as many for validation, and a fifth for the test.
-        image_size: the height and width.
-    """
+class BoxDataModule(ImageDataModule):
+    """The base class of data modules with boxes."""
 
     keep_aspect = True
+    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        return targets.count_classes(self, samples)
+
+    def strata(self, samples: Samples) -> Tensor:
+        return targets.strata(self, samples)
+
+    @property
+    def most_objects(self) -> int:
+        return targets.most_objects(self)
+
+
+class DigitScenes(BoxDataModule):
+    """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
+
+    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which ones
+    are for validation. The test split does not depend on the seed, so that runs can be compared.
+
+    Args:
+        scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
+        image_size: the height and width of a scene.
+    """
 
     def __init__(self, scenes: int = 2000, image_size: tuple[int, int] = (64, 96), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,34 +71,31 @@ class DigitScenes(ImageDataModule):
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)
-        chosen, share, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
-        count = max(1, self.scenes // share)
+        subset, divisor, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
+        count = max(1, self.scenes // divisor)
         require_drawable(count, *self.image_size)
-        scenes, boxes = make_scenes(images[chosen], labels[chosen], count, self.image_size, seed)
+        scenes, boxes = make_scenes(images[subset], labels[subset], count, self.image_size, seed)
         return Tensors(boxes, scenes)
 
-    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes, most_objects = targets.strata, targets.count_classes, property(targets.most_objects)
 
-
-class Annotated(ImageDataModule):
+class BoxFiles(BoxDataModule):
     """The base class of data modules with annotation files.
 
     A subclass sets `sources`, the annotation files by split, and defines `read(split)`. If it sets `crowds` to
     "objects", crowds are used like all other objects.
 
     Args:
-        root: the folder.
-        image_size: the height and width that every image is fitted into.
-        group: a regular expression such as `^(patient\\d+)_`. Images whose file names have the same first group are
-            never split.
+        root: the folder of the data set.
+        image_size: the height and width into which every image is fitted.
+        group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
+            capture group stay in one split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
-    keep_aspect = True
     crowds: Crowds = "ignore"
     sources: dict[str, Any]
     find_root = staticmethod(data_folder)
+    hashable_target = staticmethod(targets.hashable_target)
 
     def __init__(
         self,
@@ -93,55 +107,51 @@ class Annotated(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = self.find_root(root), tuple(image_size), group, channels
-        self.readings: dict[str, Reading] = {}
+        self._readings: dict[str, Reading] = {}
         self._cleaned: dict[str, BoxSplit] = {}
 
     def read(self, split: str) -> Reading:
-        """Read the annotations of a split."""
+        """Read the annotation files of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
-    def reading(self, split: str) -> Reading | None:
-        """Return the annotations of a split as they are, or None if there is no such split."""
-        if split in self.sources and split not in self.readings:
-            self.readings[split] = self.read(split)
-            for annotation in self.readings[split].annotations if self.crowds == "objects" else ():
+    def annotations(self, split: str) -> Reading | None:
+        """Return the annotations of a split, which are read only once, or None if there is no such split."""
+        if split in self.sources and split not in self._readings:
+            self._readings[split] = self.read(split)
+            for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
                 annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
-        return self.readings.get(split)
+        return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        train = self.reading("train")
+        train = self.annotations("train")
         names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
         if not names:
             raise UserError(f"{self.root}: nothing is annotated for training")
         return names
 
     def find_in_channels(self) -> int:
-        first = self.reading(next(iter(self.sources)))
+        first = self.annotations(next(iter(self.sources)))
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
     def cleaned(self, split: str) -> BoxSplit | None:
-        """Return a split without its unusable boxes, with the list of its faults, or None if there is no such split."""
-        reading = self.reading(split)
+        """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
+        reading = self.annotations(split)
         if reading is not None and split not in self._cleaned:
-            self._cleaned[split] = clean_split(reading, self._class_names_or_all())
+            self._cleaned[split] = clean_split(reading, self._known_class_names())
         return self._cleaned.get(split)
 
-    def _class_names_or_all(self) -> list[str]:
+    def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # the training annotations cannot be read, or are empty
-            return [name.strip() for reading in self.readings.values() for name in reading.class_names]
+        except UserError:  # the training annotations cannot be read, or are empty: take the names in all splits
+            return [name.strip() for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Load a split without its unusable images and boxes, which a warning counts.
-
-        Raises:
-            UserError: too much of the split cannot be used.
-        """
+        """Return a split without unusable boxes. Warn how many there are, and raise an error if too many are."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None
-        self.class_names  # noqa: B018  raises an error if there are none
+        self.class_names  # noqa: B018  raises an error if there are no classes
         cleaned.stop_if_unusable(split, self.root)
         if cleaned.faults:
             rank_zero_warn(f"{split}: {cleaned.count_faults()}; python -m project.check names the files")
@@ -150,7 +160,7 @@ class Annotated(ImageDataModule):
         return self._files(cleaned)
 
     def splits(self) -> dict[str, Samples]:
-        """Return the splits without stopping at a broken image or box, so that `check` also sees all others."""
+        """Return the splits without stopping at a broken image or box, so that `check` can inspect the others."""
         splits = {}
         for split in ("train", "val", "test"):
             with suppress(BrokenFiles):  # `annotation_faults` reports them
@@ -158,15 +168,15 @@ class Annotated(ImageDataModule):
                     splits[split] = self._files(cleaned)
         return splits
 
-    def _files(self, split: BoxSplit) -> Files:
-        groups = groups_by_name(split.paths, self.group)
-        return Files(split.targets, split.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
+    def _files(self, cleaned: BoxSplit) -> Files:
+        groups = groups_by_name(cleaned.paths, self.group)
+        return Files(cleaned.targets, cleaned.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
         return self.faults_of(self.sources)
 
     def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
-        """Yield the faults of annotations. The check of images reports images that cannot be read."""
+        """Yield the faults of annotations. `check` itself reports images that cannot be read."""
         for split in splits:
             cleaned = self.cleaned(split)
             yield from cleaned.faults
@@ -174,18 +184,14 @@ class Annotated(ImageDataModule):
             if reason := cleaned.why_unusable(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
-    sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
-    strata, count_classes, most_objects = targets.strata, targets.count_classes, property(targets.most_objects)
-    hashable_target = staticmethod(targets.hashable_target)
 
-
-class Coco(Annotated):
-    """COCO's JSON, as in the data set itself and as exported by Roboflow, CVAT and Label Studio.
+class Coco(BoxFiles):
+    """COCO's JSON files, also as Roboflow, CVAT and Label Studio export them.
 
     Args:
-        train, val, test: JSON files below `root`, if they are not found by their names.
-        images: the folder below `root` that contains the images, if it is not found.
-        crowds: `ignore` makes annotations with `iscrowd` 1 regions to ignore; `objects` uses them like all others.
+        train, val, test: the JSON files, relative to `root`; by default they are found by their names.
+        images: the folder of the images, relative to `root`; by default it is found.
+        crowds: `ignore` ignores the regions of annotations with `iscrowd` 1; `objects` uses them like all others.
     """
 
     def __init__(
@@ -208,23 +214,22 @@ class Coco(Annotated):
         readings = {}
         for split, file in self.sources.items():
             try:
-                readings[split] = self.reading(split)
+                readings[split] = self.annotations(split)
             except UserError as error:
                 yield unreadable_fault(file, error)
         yield from self.faults_of(readings)
         images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
-            yield missing_annotation(image, "no JSON file names it, and it is left out")
+            yield missing_annotation(image, "it is left out, since no JSON file names it")
 
 
-class Voc(Annotated):
-    """Pascal VOC's XML files, as in the data set itself and as written by Roboflow, CVAT and labelImg.
+class Voc(BoxFiles):
+    """Pascal VOC's XML files, also as Roboflow, CVAT and labelImg write them.
 
-    Corners are used as they are written, whether they count pixels from 0 or from 1. An image without an XML file is
-    left out.
+    Corners are used unchanged, whether they count pixels from 0 or from 1. An image without an XML file is left out.
 
     Args:
-        crowds: `ignore` makes `difficult` objects regions to ignore; `objects` uses them like all others.
+        crowds: `ignore` ignores the regions of `difficult` objects; `objects` uses them like all others.
     """
 
     def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
@@ -236,13 +241,14 @@ class Voc(Annotated):
         return voc.read(self.sources[split])
 
 
-class Yolo(Annotated):
-    """YOLO's text files with `data.yaml`, `obj.data` or folders: of Ultralytics, Roboflow, CVAT and labelImg.
+class Yolo(BoxFiles):
+    """YOLO's text files, as Ultralytics, Roboflow, CVAT and labelImg write them.
 
-    An image without a text file has no objects. `root` may be the YAML file.
+    `data.yaml`, `obj.data` or the names of folders define the splits. `root` may be the YAML file. An image without a
+    text file has no objects.
 
     Args:
-        names: the names of the classes in the order of their numbers, if no file lists them.
+        names: the names of the classes in the order of their numbers; needed if no file lists them.
     """
 
     def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:

@@ -1,11 +1,12 @@
-"""Detectors with torchvision's interface: images and targets to a dict of losses in training, else to detections.
+"""Detectors with torchvision's interface: images and targets to losses in training, else images to detections.
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
-Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N].
+Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
+losses are a dict of means over the images. If the dict also has `foreground`, Long[], the number of foreground
+locations, they are means over these.
 
-Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` says whether its losses are sums
-over the images of a batch, or over the foreground locations. In the second case, the losses include the number of these
-locations: `foreground`, Long[].
+Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` is True if its losses are exactly
+such means, so that a batch can be computed in parts.
 """
 
 from collections.abc import Sequence
@@ -21,18 +22,18 @@ from project.cnn import ConvBlock, Trunk
 
 
 class CnnFcos(FCOS):
-    """torchvision's FCOS (Tian et al. 2019) with its head, losses and matching, on the trunk of this project.
+    """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
-    All boxes are predicted on one level, to which the deeper levels are added from the top down (Lin et al. 2017,
-    Feature Pyramid Networks).
+    All boxes are predicted from one feature map: the sum of a level of the trunk and all deeper levels, as in Feature
+    Pyramid Networks (Lin et al. 2017).
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
-        level: the level of the trunk that predicts the boxes, from 0. Its stride is `stem_stride * 2**level`.
-        neck: the channels of this level and of the head, a multiple of 32 for the group normalisation of the head.
-        convs: the number of convolutions of the head before its last layer.
+        level: the index of the level that predicts boxes, from 0. Its stride is `stem_stride * 2**level`.
+        neck: the number of channels of the summed map and of the head, a multiple of 32 for its group normalisation.
+        convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
-        nms_thresh: if two detections of a class overlap by more than this IoU, only the better one is kept.
+        nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
     """
 
     additive = True
@@ -51,9 +52,9 @@ class CnnFcos(FCOS):
         nms_thresh: float = 0.6,
     ) -> None:
         if neck % 32:
-            raise UserError(f"neck {neck} is no multiple of 32")
+            raise UserError(f"neck {neck} is not a multiple of 32")
         if not 0 <= level < len(widths):
-            raise UserError(f"no level {level}: {len(widths)} widths make the levels 0 to {len(widths) - 1}")
+            raise UserError(f"level is {level}, but {len(widths)} widths make the levels 0 to {len(widths) - 1}")
         super().__init__(
             TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
             num_classes + 1,  # class 0 is the background
@@ -62,17 +63,18 @@ class CnnFcos(FCOS):
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
+        # torchvision would also resize and normalise the images, which the data module has done.
         self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1))
 
 
 class TopDown(nn.Module):
-    """The levels of a trunk from `level` on, summed into one map. Float[B C H W] to Float[B neck H/s W/s]."""
+    """Map images to the sum of a trunk's levels from `level` on: Float[B C H W] to Float[B channels H/s W/s]."""
 
-    def __init__(self, trunk: Trunk, level: int, neck: int) -> None:
+    def __init__(self, trunk: Trunk, level: int, channels: int) -> None:
         super().__init__()
-        self.trunk, self.level, self.out_channels = trunk, level, neck
-        self.laterals = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in trunk.widths[level:])
-        self.smooth = ConvBlock(neck, neck)
+        self.trunk, self.level, self.out_channels = trunk, level, channels
+        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in trunk.widths[level:])
+        self.smooth = ConvBlock(channels, channels)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = [lateral(m) for lateral, m in zip(self.laterals, self.trunk(images)[self.level :], strict=True)]

@@ -1,4 +1,4 @@
-"""Train a net to detect objects."""
+"""Train a net to find objects and their boxes."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -15,24 +15,24 @@ from kit.boxes.evaluation import BoxEvaluation
 from kit.boxes.predictions import BoxPredictions, ExportedDetector, draw_boxes, to_original
 from kit.data import Batch
 from kit.data.decode import fitted_size
-from kit.task import Task
+from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.zoo.detection import limit_detections
 
 
 class Detector(Task):
-    """The losses of the net; average precision in pixels of the original images as the metric.
+    """The losses of the net. `kit.boxes.evaluation` has the metric: average precision in pixels of the original image.
 
     Args:
-        net: called with `num_classes` and `in_channels`; `project.detection.model` describes its interface.
-        num_classes, in_channels, class_names, class_counts, most_objects: set by the data module, not on the command
-            line. `most_objects` is the largest number of objects in a training image. The net returns up to this number
-            of detections for an image, but at least 100 as in COCO, and the metric counts as many.
-        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
-        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
-        flips: mirror images whose detections are merged with those of the image in evaluation. Each takes as long as
-            the image.
+        net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
+        num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
+            `most_objects` is the largest number of objects in a training image. The net returns, and the metric counts,
+            up to max(100, most_objects) detections per image; 100 is COCO's limit.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        flips: in evaluation, merge the detections in mirror images: `horizontal`, `vertical` or `both` (rotated by 180
+            degrees). Each takes as long as the image itself.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
     """
 
@@ -45,7 +45,6 @@ class Detector(Task):
         num_classes: int,
         in_channels: int,
         class_names: list[str] | None = None,
-        class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
@@ -67,61 +66,54 @@ class Detector(Task):
             self.net.backbone.compile()
 
     def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
-        """Float[B C H W] to `boxes`, `scores` and `labels` of each image, in pixels of these images."""
+        """Map Float[B C H W] to a dict for each image: `boxes` in pixels of these images, `scores` and `labels`."""
         if not self.flips:
             return self.net(images)
         return predict_with_flips(self.net, images, self.flips, self.max_detections)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. They add up over the parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        mean = sum(losses.values()).view(1)
-        divisor = mean.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(mean.dtype).view(1)
-        return mean * divisor.clamp(min=1), divisor
+        loss = sum(losses.values()).view(1)  # the net has divided it by the divisor
+        divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
+        return loss * divisor.clamp(min=1), divisor
 
     @property
     def additive(self) -> bool:
-        """Whether the terms add up exactly. Only the net knows this."""
-        return getattr(self.net, "additive", False)  # the net may be any class
+        """Whether the results of `loss_terms` add up exactly. This depends on the net."""
+        return getattr(self.net, "additive", False)  # a net of another library may not have it
 
     def evaluate(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the detections of each image in pixels of the original image, on the CPU."""
+        """Return the detections in each image, in pixels of the original image and on the CPU."""
         input_size = tuple(batch.images.shape[-2:])
         sizes = [tuple(target["size"].tolist()) for target in batch.targets]
-        detected = zip(self(batch.images), sizes, strict=True)
-        return [_on_cpu(to_original(boxes, size, fitted_size(size, input_size))) for boxes, size in detected]
+        pairs = zip(self(batch.images), sizes, strict=True)
+        return [_on_cpu(to_original(detected, size, fitted_size(size, input_size))) for detected, size in pairs]
 
     def evaluation(self, split: str) -> BoxEvaluation:
         return BoxEvaluation(self.class_names, self.max_detections)
 
-    def predict(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        """Detect objects. The results are in pixels of the original images and on the CPU, highest score first.
-
-        Args:
-            images: Float[B C H W].
-            sizes: the heights and widths of the original images.
-            areas: the height and width of the part of `images` that each original fills, from the top left.
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[dict[str, Tensor]]:
+        """Detect objects in pixels of the original images, highest score first. See `Task.predict`.
 
         Returns:
-            of each image `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N] from 1 to K.
+            a dict for each image, on the CPU: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N] from 1 to K.
         """
         predictions = []
-        for detected, size, area in zip(self(images), sizes, areas, strict=True):
+        for detected, size, content_size in zip(self(images), sizes, content_sizes, strict=True):
             order = detected["scores"].argsort(descending=True)
             ordered = {key: value[order] for key, value in detected.items()}
-            predictions.append(_on_cpu(to_original(ordered, size, area)))
+            predictions.append(_on_cpu(to_original(ordered, size, content_size)))
         return predictions
 
     def exported(self) -> ExportedDetector:
-        """Return the module that `project.export` writes to a file: the net without `flips`."""
+        """Return the module that `project.export` writes to a file. It does not use `flips`."""
         left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
         return ExportedDetector(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task with the same net and without `flips`, as in an exported file."""
+        """Return a copy of this task that shares its net and, as the exported module, does not use `flips`."""
         task = copy.copy(self)
         task.flips = ()
         return task
@@ -140,6 +132,6 @@ def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _without_crowds(target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop crowds: their boxes do not show how many objects there are, nor which."""
-    single = ~target["crowd"]
-    return {"boxes": target["boxes"][single], "labels": target["labels"][single]}
+    """Drop crowds: it is unknown how many objects their boxes contain."""
+    is_single = ~target["crowd"]
+    return {"boxes": target["boxes"][is_single], "labels": target["labels"][is_single]}

@@ -1,7 +1,7 @@
 """Flow matching along straight paths (Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023).
 
-At time 0 there is noise, and at time 1 an image. In between, x = (1 - t) noise + t image moves with the velocity
-image - noise. A net learns the velocity. To generate an image, a solver follows the velocity from noise to time 1.
+The point at time t is x = (1 - t) noise + t image: noise at time 0, an image at time 1. It moves with the velocity
+image - noise, which a net learns to predict. To generate an image, a solver follows the velocity from noise to time 1.
 """
 
 import math
@@ -16,7 +16,7 @@ from kit.ground.errors import UserError
 from kit.ground.out_of_memory import in_halves
 from kit.samples.images import pixels
 
-Velocity = Callable[[Tensor, float], Tensor]  # of points, Float[B C H W], at a time
+Velocity = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
 
 
 class Flow(NamedTuple):
@@ -24,7 +24,7 @@ class Flow(NamedTuple):
 
     points: Float[B C H W].
     times: Float[B], from 0 (noise) to 1 (image).
-    classes: Long[B]; K means any class.
+    classes: Long[B]; K means that no class is given.
     velocities: Float[B C H W].
     """
 
@@ -35,47 +35,44 @@ class Flow(NamedTuple):
 
 
 def flow_at(images: Tensor, noise: Tensor, times: Tensor, classes: Tensor) -> Flow:
-    """Return the flow from noise to images, Float[B C H W] both, at the given times."""
-    share = times.view(-1, 1, 1, 1)
-    points = (1 - share) * noise + share * images
+    """Return the flow from noise to images, Float[B C H W] both, at the given times, Float[B]."""
+    t = times.view(-1, 1, 1, 1)
+    points = (1 - t) * noise + t * images
     return Flow(points.contiguous(memory_format=torch.channels_last), times, classes, images - noise)
 
 
 def guided_velocity(
-    net: Callable[[Tensor, Tensor, Tensor], Tensor], classes: Tensor, any_class: int, guidance: float
+    net: Callable[[Tensor, Tensor, Tensor], Tensor], classes: Tensor, no_class: int, guidance: float
 ) -> Velocity:
-    """Return the velocity towards images of classes, Long[B] (classifier-free guidance, Ho and Salimans 2021).
+    """Return the velocity towards images of the given classes (classifier-free guidance, Ho and Salimans 2021).
 
     Args:
         net: maps points, times and classes to velocities.
         classes: Long[B].
-        any_class: the class that means any class.
-        guidance: the factor of the difference to the velocity of any class. 1 leaves the net's velocity as it is.
+        no_class: K, the class number that means that no class is given.
+        guidance: w in v_none + w (v_class - v_none). At 1 it is the net's velocity for the class.
     """
 
     def velocity(points: Tensor, time: float) -> Tensor:
         points = points.contiguous(memory_format=torch.channels_last)
         times = torch.full_like(classes, time, dtype=points.dtype)
-        of_class = net(points, times, classes)
+        v_class = net(points, times, classes)
         if guidance == 1:
-            return of_class
-        of_any = net(points, times, torch.full_like(classes, any_class))
-        return of_any + guidance * (of_class - of_any)
+            return v_class
+        v_none = net(points, times, torch.full_like(classes, no_class))
+        return v_none + guidance * (v_class - v_none)
 
     return velocity
 
 
 class Solver(ABC):
-    """Follow velocities from noise to images, in steps of equal length from time 0 to 1.
+    """Follow velocities from noise to images, in steps that end at evenly spaced times.
 
     Args:
         steps: the number of steps.
-        churn: the share of noise that is added before each step but the first; 0 adds none. Fresh noise corrects errors
-            of earlier steps at no cost (Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative
-            Models, algorithm 2, where it is gamma and at most 0.41).
-
-    Raises:
-        UserError: `steps` is below 1, or `churn` is below 0.
+        churn: each step but the first starts with the noise level raised by the factor 1 + churn. New noise corrects
+            errors of earlier steps without calls of the net (Karras et al. 2022, Elucidating the Design Space of
+            Diffusion-Based Generative Models, algorithm 2, where gamma is at most 0.41).
     """
 
     def __init__(self, steps: int, churn: float = 0.0) -> None:
@@ -87,7 +84,7 @@ class Solver(ABC):
 
     @property
     def num_noises(self) -> int:
-        """The number N of noise images that one sample needs."""
+        """The number N of noise images that a generated image needs."""
         return self.steps if self.churn else 1
 
     def __call__(self, velocity: Velocity, noise: Tensor) -> Tensor:
@@ -97,51 +94,51 @@ class Solver(ABC):
             if step and self.churn:
                 x, time = add_noise(x, time, self.churn, noise[:, step])
             end = (step + 1) / self.steps
-            x = x + (end - time) * self.slope(velocity, x, time, end)
+            x = x + (end - time) * self.step_velocity(velocity, x, time, end)
             time = end
         return x
 
-    def changed(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
-        """Return a copy of this solver with another method (`euler` or `heun`), number of steps or churn."""
+    def replace(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
+        """Return a copy with another method (`euler` or `heun`), number of steps or churn; None keeps it."""
         kind = {"euler": Euler, "heun": Heun, None: type(self)}[name]
         return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
 
     @abstractmethod
-    def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
-        """Return the direction of a step from `time` to `end`."""
+    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+        """Return the velocity of a step from `time` to `end`."""
 
 
 def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tensor, float]:
     """Move points, Float[B C H W], back to an earlier time by adding noise, and return them with this time.
 
-    At time t the share of the image is t and that of the noise 1 - t, so the noise level is (1 - t) / t. It is raised
-    by the factor 1 + churn.
+    The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
     earlier = time / (time + (1 + churn) * (1 - time))
-    share = earlier / time  # of x that is kept
-    variance = (1 - earlier) ** 2 - (share * (1 - time)) ** 2  # of the noise to add, since variances add up
-    return share * x + math.sqrt(variance) * noise, earlier
+    scale = earlier / time
+    # Variances add up, so the variance of the new noise is the difference of the required and the existing one.
+    variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
+    return scale * x + math.sqrt(variance) * noise, earlier
 
 
 class Euler(Solver):
-    """Take each step in the direction at its start."""
+    """Take each step with the velocity at its start."""
 
     def __init__(self, steps: int = 20, churn: float = 0.0) -> None:
         super().__init__(steps, churn)
 
-    def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
         return velocity(x, time)
 
 
 class Heun(Solver):
-    """Take each step in the mean of the directions at its start and at its end. It takes twice as long as Euler's."""
+    """Take each step with the mean of the velocities at its start and its end. A step calls the net twice."""
 
     def __init__(self, steps: int = 10, churn: float = 0.0) -> None:
         super().__init__(steps, churn)
 
-    def slope(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
-        first = velocity(x, time)
-        return (first + velocity(x + (end - time) * first, end)) / 2
+    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+        start_velocity = velocity(x, time)
+        return (start_velocity + velocity(x + (end - time) * start_velocity, end)) / 2
 
 
 class Sampler(nn.Module):
@@ -149,20 +146,20 @@ class Sampler(nn.Module):
 
     Args:
         net: maps points, times and classes to velocities.
-        any_class, guidance: see `guided_velocity`.
+        no_class, guidance: see `guided_velocity`.
         solver: follows the velocities.
     """
 
-    def __init__(self, net: nn.Module, any_class: int, solver: Solver, guidance: float) -> None:
+    def __init__(self, net: nn.Module, no_class: int, solver: Solver, guidance: float) -> None:
         super().__init__()
-        self.net, self.any_class, self.solver, self.guidance = net, any_class, solver, guidance
+        self.net, self.no_class, self.solver, self.guidance = net, no_class, solver, guidance
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
-        return self.solver(guided_velocity(self.net, classes, self.any_class, self.guidance), noise)
+        return self.solver(guided_velocity(self.net, classes, self.no_class, self.guidance), noise)
 
     @torch.no_grad()
     def images(self, noise: Tensor, classes: Tensor, device: torch.device) -> Tensor:
-        """Generate images on a device, uint8 [B C H W] on the CPU. If its memory is too small, the batch is halved."""
+        """Generate images, uint8 [B C H W] on the CPU. If the memory of the device is too small, halve the batch."""
 
         def generate(noise: Tensor, classes: Tensor) -> Tensor:
             return pixels(self(noise.to(device), classes.to(device)).float()).cpu()

@@ -9,22 +9,19 @@ from torch.nn import functional as F
 
 from kit.ground.errors import UserError
 
-GROUPS = 8  # of the group normalisation
+GROUPS = 8  # of each group normalisation
 
 
 class UNet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) with attention at the lowest level.
+    """A U-Net (Ronneberger et al. 2015) with self-attention at the lowest level.
 
-    The time and the class scale and shift the features of each block (Dhariwal and Nichol 2021, section 3).
+    The time and the class determine a scale and a shift of each block's features (Dhariwal and Nichol 2021, section 3).
 
     Args:
-        num_classes: K; class K means any class.
+        num_classes: K. Class K means that no class is given.
         widths: the channels of each level, multiples of 8. Each level but the first halves the image, rounded up.
         depth: the number of residual blocks of each level, in the encoder and in the decoder.
-        patch: the side of the squares that the first level takes as one pixel: 1 for tiny images, else 2 or 4.
-
-    Raises:
-        UserError: a width is no multiple of 8.
+        patch: the first level sees patch x patch pixels as one: 1 for tiny images, 2 or 4 for larger ones.
     """
 
     def __init__(
@@ -33,34 +30,33 @@ class UNet(nn.Module):
         super().__init__()
         if not widths or any(width < 1 or width % GROUPS for width in widths):
             raise UserError(f"model.net.widths is {list(widths)}, but must be multiples of {GROUPS}, such as [32, 64]")
-        self.patch, features = patch, 2 * widths[0]
-        self.classes = nn.Embedding(num_classes + 1, features)
-        self.times = nn.Sequential(nn.Linear(widths[0], features), nn.SiLU(), nn.Linear(features, features))
+        self.patch, cond_dim = patch, 2 * widths[0]
+        self.class_embedding = nn.Embedding(num_classes + 1, cond_dim)
+        self.time_mlp = nn.Sequential(nn.Linear(widths[0], cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
         self.first = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
-        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
+        self.up, self.projection = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
             last = level + 1 == len(widths)
-            self.down.append(nn.ModuleList(Block(width, width, features) for _ in range(depth)))
-            self.up.append(nn.ModuleList(Block(2 * width, width, features) for _ in range(depth)))
+            self.down.append(nn.ModuleList(Block(width, width, cond_dim) for _ in range(depth)))
+            self.up.append(nn.ModuleList(Block(2 * width, width, cond_dim) for _ in range(depth)))
             self.shrink.append(nn.Identity() if last else nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-            self.grow.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 1))
+            self.projection.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 1))
         self.middle = Attention(widths[-1])
         self.head = nn.Sequential(
             nn.GroupNorm(GROUPS, widths[0]),
             nn.SiLU(),
-            _zero(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1)),
+            _zero_initialised(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1)),
         )
 
     def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Images Float[B C H W], times Float[B] from 0 to 1 and classes Long[B] to velocities Float[B C H W]."""
+        """Map images Float[B C H W], times Float[B] from 0 to 1 and classes Long[B] to velocities Float[B C H W]."""
         size = images.shape[2:]
         if self.patch > 1:
             padding = [-side % self.patch for side in size]
             images = F.pixel_unshuffle(F.pad(images, (0, padding[1], 0, padding[0])), self.patch)
-        condition = F.silu(
-            self.times(_embed_times(times, self.first.out_channels)) + self.classes(classes)
-        )  # [B features]
+        time_features = self.time_mlp(_embed_times(times, self.first.out_channels))
+        condition = F.silu(time_features + self.class_embedding(classes))  # [B cond_dim]
         x, skips = self.first(images), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:
@@ -68,24 +64,24 @@ class UNet(nn.Module):
                 skips.append(x)
             x = shrink(x)
         x = self.middle(x)
-        for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
-            if not isinstance(grow, nn.Identity):
-                x = F.interpolate(grow(x), skips[-1].shape[2:], mode="nearest")
-            for block in blocks:
+        for level in reversed(range(len(self.up))):
+            if level + 1 < len(self.up):  # the input comes from the level below
+                x = F.interpolate(self.projection[level](x), skips[-1].shape[2:], mode="nearest")
+            for block in self.up[level]:
                 x = block(torch.cat([x, skips.pop()], 1), condition)
         x = self.head(x)
         return F.pixel_shuffle(x, self.patch)[:, :, : size[0], : size[1]] if self.patch > 1 else x
 
 
 class Block(nn.Module):
-    """A residual block of two convolutions, each after normalisation and SiLU. At the start it is its shortcut."""
+    """A residual block of two convolutions, each after normalisation and SiLU, whose output is 0 at first."""
 
-    def __init__(self, in_channels: int, out_channels: int, features: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, cond_dim: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(GROUPS, in_channels), nn.GroupNorm(GROUPS, out_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.conv2 = _zero(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.modulation = nn.Linear(features, 2 * out_channels)
+        self.conv2 = _zero_initialised(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.modulation = nn.Linear(cond_dim, 2 * out_channels)
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -96,30 +92,30 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """A residual block of self-attention over all pixels. At the start it is its shortcut."""
+    """A residual block of self-attention over all pixels. Initially it is the identity."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.GroupNorm(GROUPS, channels)
-        self.inputs = nn.Conv2d(channels, 3 * channels, 1)
-        self.output = _zero(nn.Conv2d(channels, channels, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.output = _zero_initialised(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = self.inputs(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))  # [B 3 heads c H*W]
-        query, key, value = inputs.transpose(3, 4).unbind(1)  # [B heads H*W c]
+        qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))  # [B 3 heads c H*W]
+        query, key, value = qkv.transpose(3, 4).unbind(1)  # [B heads H*W c]
         attended = F.scaled_dot_product_attention(query, key, value)
         return x + self.output(attended.transpose(2, 3).reshape_as(x))
 
 
 def _embed_times(times: Tensor, channels: int) -> Tensor:
-    """Map Float[B] to sines and cosines of 1 to 1,000 radians, Float[B channels] (Vaswani et al. 2017, section 3.5)."""
-    frequencies = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=times.dtype).exp()
-    angles = times[:, None] * frequencies
+    """Map times, Float[B], to sines and cosines, Float[B channels], at rates from 1 to 1,000 (Vaswani et al. 2017)."""
+    rates = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=times.dtype).exp()
+    angles = times[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+def _zero_initialised(layer: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Train a net to generate images of a class out of noise."""
+"""Train a net to generate images of given classes from noise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,33 +22,32 @@ from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
 
-GOLDEN_RATIO = 0.618034  # the fractional parts of its multiples are spread evenly, however many there are
-NUM_SHOWN = 20  # samples that TensorBoard shows over time
+GOLDEN_RATIO = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
+NUM_SHOWN = 20  # generated images in the picture that TensorBoard shows over time
 
 
 class Generator(Task):
-    """Flow matching: the mean squared error of the velocity (`loss`) and the share of its square that is `explained`.
+    """Flow matching with the velocity's mean squared error as the loss. `kit.samples.evaluation` has the metrics.
 
-    The report also compares samples with real images, see `kit.samples.comparison`.
+    The final report also compares samples (generated images) with real images, see `kit.samples.comparison`.
 
     Args:
-        net: called with `num_classes` and `in_channels`; maps Float[B C H W], times Float[B] and classes Long[B] to
-            Float[B C H W]. The class K means any class.
-        num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
-        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
-        solver: generates samples.
-        guidance: how far samples are moved towards their class (classifier-free guidance, Ho and Salimans 2021). 1
-            leaves them as they are; a higher value makes them clearer and more alike.
-        unlabelled: the share of training images without their class, which guidance needs.
-        samples: the number of samples in the report, at most that of the training images.
-        inception: a file of Inception's weights to add the standard FID, see `kit.samples.inception`.
+        net: called with `num_classes` and `in_channels`; returns a module that maps points Float[B C H W], times
+            Float[B] and classes Long[B] to velocities Float[B C H W]. Class K means that no class is given.
+        num_classes, in_channels, class_names: set by the data module, not on the command line.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        solver: generates samples; by default `Heun`.
+        guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
+        unlabelled: the share of training images that are trained without their class, which guidance needs.
+        samples: the number of samples in the final report, or the number of training images if that is lower.
+        inception: a file with Inception's weights, which adds the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
     monitor, mode = "val/explained", "max"
-    has_known_maximum = False  # at an early time, only the mean velocity over all images can be known
+    has_known_maximum = False  # near time 0 no net can know the image, so `explained` cannot reach 1
     Predictions = SampleFiles
 
     def __init__(
@@ -57,7 +56,6 @@ class Generator(Task):
         num_classes: int,
         in_channels: int,
         class_names: list[str] | None = None,
-        class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
@@ -74,7 +72,7 @@ class Generator(Task):
         if samples < MIN_IMAGES:
             raise UserError(f"model.samples is {samples}, but must be at least {MIN_IMAGES}")
         if not math.isfinite(guidance):
-            raise UserError(f"model.guidance is {guidance}, but must be a number, as 1 or 2")
+            raise UserError(f"model.guidance is {guidance}, but must be a number, such as 1 or 2")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.num_classes, self.in_channels = num_classes, in_channels
@@ -85,7 +83,7 @@ class Generator(Task):
 
     def setup(self, stage: str) -> None:
         if self.inception:
-            load_inception(self.inception)  # raises errors before training, not after it
+            load_inception(self.inception)  # so that an error is raised before training
         if self.compiled:
             self.net.compile()
 
@@ -95,14 +93,14 @@ class Generator(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, classes = batch.images, batch.targets
-        unlabelled = torch.rand(len(images), device=images.device) < self.unlabelled
-        # Most times are in the middle, where the image is decided (Esser et al. 2024, section 3.1).
+        is_unlabelled = torch.rand(len(images), device=images.device) < self.unlabelled
+        # Most times are near 0.5, where velocities are hardest to predict (Esser et al. 2024, section 3.1).
         times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
-        flow = flow_at(images, torch.randn_like(images), times, classes.masked_fill(unlabelled, self.num_classes))
-        return self.loss(flow, len(batch.keys))
+        flow = flow_at(images, torch.randn_like(images), times, classes.masked_fill(is_unlabelled, self.num_classes))
+        return self.loss(flow, len(batch.keys))  # calls `loss_terms`
 
     def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. They add up over the parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
         errors = self._errors(flow)
         return errors.sum().view(1), errors.new_full((1,), len(errors))
 
@@ -125,7 +123,7 @@ class Generator(Task):
         return FlowEvaluation(self.class_names)
 
     def report(self, split: str) -> None:
-        """Log the metrics and, after training, the comparison of samples."""
+        """Log the metrics and, if this is not a validation during training, the comparison of samples."""
         super().report(split)
         if self.trainer.state.fn != "fit":
             report_samples(self, split)
@@ -138,32 +136,32 @@ class Generator(Task):
         batch_size: int = 100,
         sampler: Sampler | None = None,
     ) -> Tensor:
-        """Generate images, uint8 [N C H W] on the CPU. Each depends only on its own class and seed.
+        """Generate images, uint8 [N C H W] on the CPU. Each depends only on its class and its seed.
 
         Args:
-            classes: Long[N]; K means any class.
-            seeds: N numbers.
-            size: the height and width.
-            batch_size: the number of images that the net gets at a time.
-            sampler: by default one with the solver and the guidance of this task.
+            classes: Long[N]; K means that no class is given.
+            seeds: the N seeds of the noise.
+            size: the height and width of an image.
+            batch_size: the number of images in a batch of the net.
+            sampler: by default, the result of `make_sampler()`.
         """
-        sampler = sampler or self.sampler()
+        sampler = sampler or self.make_sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
-        parts = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
-        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in parts])
+        batches = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
+        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in batches])
 
-    def sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
-        """Return a sampler with another guidance or solver than this task."""
+    def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
+        """Return a sampler. By default, it has the guidance and the solver of this task."""
         guidance = self.guidance if guidance is None else guidance
         return Sampler(self, self.num_classes, solver or self.solver, guidance)
 
     def exported(self) -> ExportedGenerator:
-        """Return the module that `project.export` writes to a file: a sampler with the solver of this task."""
+        """Return the module that `project.export` writes to a file: a sampler with the options of this task."""
         sampler = Sampler(self.net, self.num_classes, self.solver, self.guidance)
         return ExportedGenerator(sampler, self.num_classes, self.solver.num_noises)
 
-    def sampled(self, size: Sequence[int]) -> Tensor:
-        """Return a picture of samples with the names of their classes, always of the same noise, uint8 [3 H W]."""
+    def draw_generated(self, size: Sequence[int]) -> Tensor:
+        """Draw samples of the same noise each time, with the names of their classes, uint8 [3 H W]."""
         classes = torch.arange(NUM_SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
         return pictures.grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 2, names, pictures.LARGE_SIDE)

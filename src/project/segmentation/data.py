@@ -1,4 +1,7 @@
-"""Data modules of images with masks. A mask has the index of the class in `class_names`, or 255, for each pixel."""
+"""Data modules of images with masks. A mask has a class number (an index of `class_names`) or 255 for each pixel.
+
+Each also takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
+"""
 
 import warnings
 from collections import Counter
@@ -59,22 +62,24 @@ class MaskDataModule(ImageDataModule):
 class MaskFolder(MaskDataModule):
     """Images and mask files, in separate folders or side by side. See `kit.formats.pairs` for the layouts.
 
-    The names of the classes come from `class_names`, from `colors`, from a class table in `root` (see
-    `classes.read_table`), or are their ids. If all files contain only 0 and 255, these are the classes 0 and 1.
+    An id is the pixel value of a class in the mask files. The names of the classes come from `class_names`, `colors` or
+    a class table in `root` (see `classes.read_table`); otherwise the ids are the names. If all files contain only 0 and
+    255, these are the ids of two classes.
 
     Args:
         root: the folder of the data set.
-        images, masks: the names of the folders of images and masks, in `root` or in the folder of each split, if they
-            are not found.
+        images, masks: the names of the folders of images and masks, in `root` or in the folder of each split; by
+            default they are found.
         image_size: the height and width; None keeps the size of each image. Training then needs an augmentation that
             crops to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
-        class_names: a name for each id, from 0, or for each of `ids`. Ids with the same name are one class.
-        ids: the pixel value of each class in the order of the classes, if it is not 0, 1, 2, ...: `[0, 128, 255]`.
-        colors: red, green and blue of each class, by name, for coloured masks.
-        ignore: pixel values that are left out of the loss and the metrics, as 255 is, unless it is a class. By default,
-            the values of classes named void, unlabelled or ignore. The other values, in order, are the classes.
-        group: a regular expression, as in `classification.ImageFolder`: images of the same group are never split.
+        class_names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
+        ids: the id of each class, if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.
+        colors: red, green and blue of each class by name, for coloured masks.
+        ignore: ids to leave out of the loss and the metrics. By default, those of classes with names such as void,
+            unlabelled or ignore. 255 is ignored, too, if it is not the id of a class.
+        group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
+            capture group stay in one split.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
@@ -109,14 +114,14 @@ class MaskFolder(MaskDataModule):
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The name of each pixel value, including ignored ones, see `kit.formats.masks.classes`.
+        """The id, name and colour of each class, including ignored ones, see `kit.formats.masks.classes`.
 
-        The names of a checkpoint are used, unless the data name other classes.
+        Those of a checkpoint are used if the data name the same classes or none.
         """
-        named = self._named()
+        named = self._named_entries()
         if self.ids is not None:
             if named is not None and len(named) != len(self.ids):
-                raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} names of classes")
+                raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} class names")
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
         if self._entries_of_checkpoint is not None and (
@@ -126,14 +131,14 @@ class MaskFolder(MaskDataModule):
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return infer_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
-    def _named(self) -> list[Entry] | None:
-        """Return the classes that the user or a table names, with their ids, or None."""
+    def _named_entries(self) -> list[Entry] | None:
+        """Return the entries that the arguments or a class table name, or None if they name none."""
         if self.colors is not None:
-            return [Entry(id, name, _colour(name, colour)) for id, (name, colour) in enumerate(self.colors.items())]
+            return [Entry(id, name, _parse_color(name, color)) for id, (name, color) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
-        first = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
-        table = first_file([self.root, *dict.fromkeys(first)], FILES)
+        folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
+        table = first_file([self.root, *dict.fromkeys(folders)], FILES)
         return read_table(table) if table else None
 
     def find_class_names(self) -> list[str]:
@@ -141,15 +146,17 @@ class MaskFolder(MaskDataModule):
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
-            raise UserError(f"{self.root}: fewer than two classes are left of {listed}; {remedy}")
+            raise UserError(f"{self.root}: {listed} are fewer than two classes without the ignored ones; {remedy}")
         if len(names) > MAX_CLASSES:
-            raise UserError(f"{self.root}: {len(names)} classes, of at most {MAX_CLASSES}; are these ids of objects?")
+            raise UserError(
+                f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are they objects?"
+            )
         return names
 
     def _is_ignored(self, entry: Entry) -> bool:
         return entry.name.lower() in VOID_NAMES if self.ignore is None else entry.id in self.ignore
 
-    def _number(self, entry: Entry) -> int:
+    def _class_number(self, entry: Entry) -> int:
         if self._is_ignored(entry):
             return IGNORED
         if entry.name not in self.class_names:
@@ -158,7 +165,8 @@ class MaskFolder(MaskDataModule):
 
     @cached_property
     def reader(self) -> MaskImages:
-        numbers = {entry: self._number(entry) for entry in self.entries}
+        """The object that reads mask files and turns their ids into class numbers."""
+        numbers = {entry: self._class_number(entry) for entry in self.entries}
         return make_reader(numbers, self.ignore or ())
 
     def find_in_channels(self) -> int:
@@ -169,10 +177,10 @@ class MaskFolder(MaskDataModule):
         if pairs is None:
             return None
         if not pairs.images and not self._is_unlabelled(split):
-            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; mend it, or take {split} away")
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; repair or remove it")
         if pairs.lone_images:
-            number, first = len(pairs.lone_images), pairs.lone_images[0]
-            warnings.warn(f"{number} image(s) of {split} without a mask are left out, as {first}", stacklevel=1)
+            count, first = len(pairs.lone_images), pairs.lone_images[0]
+            warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
         if not pairs.images:
             return None
         groups = groups_by_name(pairs.images, self.group)
@@ -180,7 +188,7 @@ class MaskFolder(MaskDataModule):
         return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set without published masks."""
+        """Return whether a split is a test set with images, but without masks, as some are published."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,7 +201,7 @@ class MaskFolder(MaskDataModule):
     def annotation_faults(self) -> Iterable[Fault]:
         try:
             reader = self.reader
-        except UserError:  # no class is known, which is reported for each mask
+        except UserError:  # the classes are unknown: accept all ids, to find other faults
             reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
             yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
@@ -204,8 +212,8 @@ class CocoMasks(MaskDataModule):
 
     Args:
         root: the folder of the data set.
-        train, val, test: JSON files below `root`, if they are not found by their names.
-        images: the folder below `root` that contains the images, if it is not found.
+        train, val, test: the JSON files, relative to `root`; by default they are found by their names.
+        images: the folder of the images, relative to `root`; by default it is found.
         crowds: `ignore` ignores the pixels of annotations with `iscrowd` 1; `objects` uses them like all others.
         image_size, keep_aspect, group, channels: as in `MaskFolder`.
     """
@@ -228,19 +236,19 @@ class CocoMasks(MaskDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.crowds = crowds
-        self.root, self.images_in, self.group, self.channels = data_folder(root), images, group, channels
+        self.root, self.images_folder, self.group, self.channels = data_folder(root), images, group, channels
         self.image_size, self.keep_aspect = validate_size(image_size, "data.image_size"), keep_aspect
         self.files_of_splits = find(self.root, {"train": train, "val": val, "test": test})
         self._documents: dict[str, Document] = {}
 
     def document(self, split: str) -> Document:
         if split not in self._documents:
-            self._documents[split] = coco.read(self.files_of_splits[split], self.root, self.images_in)
+            self._documents[split] = coco.read(self.files_of_splits[split], self.root, self.images_folder)
         return self._documents[split]
 
     @property
     def _main_document(self) -> Document:
-        """The document that lists the classes: that of train, or the first one if there is no train."""
+        """The document of train, or the first one if there is no train. It defines the classes."""
         files = self.files_of_splits
         return self.document("train" if "train" in files else next(iter(files)))
 
@@ -249,11 +257,12 @@ class CocoMasks(MaskDataModule):
         return ["background", *dict.fromkeys(n for n in categories.values() if n.lower() != "background")]
 
     def reader(self, document: Document) -> coco.CocoShapes:
+        """Return the object that draws the annotations of an image as a mask of class numbers."""
         numbers = []
         for id, name in document.categories.items():
             if name not in self.class_names and name.lower() != "background":
-                known = did_you_mean(name, self.class_names)
-                raise UserError(f"{document.file}: the model has no class '{name}'{known}")
+                hint = did_you_mean(name, self.class_names)
+                raise UserError(f"{document.file}: the model has no class '{name}'{hint}")
             numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
 
@@ -265,17 +274,17 @@ class CocoMasks(MaskDataModule):
             return None
         document = self.document(split)
         if not any(image.annotations for image in document.images):
-            why = f" ({document.faults[0].message})" if document.faults else ""
-            raise UserError(f"{document.file}: nothing in it can be drawn as a mask{why}")
+            reason = f" ({document.faults[0].message})" if document.faults else ""
+            raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
         for kind, count in Counter(fault.kind for fault in document.faults).items():
             first = next(fault for fault in document.faults if fault.kind == kind)
             if kind == "mask-id-unknown":
                 raise UserError(f"{document.file}: {first.message}")
-            warnings.warn(f"{document.file}: {kind} {count:,}, the first: {first.message}", stacklevel=1)
+            warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
-            alone = [name for name, (count, total) in crowds.items() if count == total]
-            if split == "train" and alone:
-                raise UserError(f"{document.file}: {only_crowds_message(alone)}")
+            only_crowds = [name for name, (count, total) in crowds.items() if count == total]
+            if split == "train" and only_crowds:
+                raise UserError(f"{document.file}: {only_crowds_message(only_crowds)}")
             counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         paths = [image.path for image in document.images]
@@ -296,12 +305,12 @@ class CocoMasks(MaskDataModule):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background. The classes are the background and the ink of each digit.
+    """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
 
-    Each split has digits of its own; a fifth of them is for the test split, which does not depend on the seed.
+    No image of a digit is in two splits. The test split has a fifth of them and does not depend on the seed of the run.
 
     Args:
-        train, val, test: the numbers of scenes.
+        train, val, test: the number of scenes in each split.
     """
 
     def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
@@ -320,17 +329,17 @@ class DigitMasks(MaskDataModule):
         pixels, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
-        chosen = {"train": train, "val": val, "test": test}[split]
+        subset, seed = {"train": (train, 5), "val": (val, 3), "test": (test, 4)}[split]
         require_drawable(self.counts[split], HEIGHT, WIDTH)
-        scenes = make_scenes(pixels[chosen], labels[chosen], self.counts[split], seed=len(split))
-        return Tensors([None] * len(scenes), scenes)
+        scenes = make_scenes(pixels[subset], labels[subset], self.counts[split], seed)
+        return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask
 
 
 def _without_ids(entries: Iterable[Entry]) -> list[Entry]:
     return [entry._replace(id=0) for entry in entries]
 
 
-def _colour(name: str, colour: Sequence[int]) -> tuple[int, int, int]:
-    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
-        raise UserError(f"data.colors: '{name}' is {list(colour)}, but must be three numbers from 0 to 255")
-    return colour[0], colour[1], colour[2]
+def _parse_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:
+    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+        raise UserError(f"data.colors: '{name}' is {list(color)}, but must be three numbers from 0 to 255")
+    return color[0], color[1], color[2]

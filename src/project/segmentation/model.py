@@ -1,4 +1,4 @@
-"""Nets that map Float[B C H W] to logits Float[B K H W], for any H and W. The last layer of each is its `head`."""
+"""Nets that map Float[B C H W] to logits, Float[B K H W], for any H and W. The last layer of each net is its `head`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,9 +11,9 @@ from project.cnn import ConvBlock, Trunk
 
 
 class CnnUnet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) on the levels of `project.cnn.Trunk`.
+    """A U-Net (Ronneberger et al. 2015) on the trunk of `project.cnn`. See `Trunk` for the arguments.
 
-    If the stem stride is above 1, the logits are smaller than the image by this factor, and are upsampled at the end.
+    If `stem_stride` is above 1, the head computes logits at the lower resolution, and they are upsampled at the end.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class CnnUnet(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
-        self.ups = nn.ModuleList(Up(below, skip) for skip, below in pairwise(widths))
+        self.ups = nn.ModuleList(Up(deeper, width) for width, deeper in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 
@@ -41,12 +41,12 @@ class CnnUnet(nn.Module):
 
 
 class Up(nn.Module):
-    """A level of the decoder: Float[B below h w] and Float[B skip H W] to Float[B skip H W]."""
+    """A level of the decoder: Float[B deeper h w] and a skip, Float[B width H W], to Float[B width H W]."""
 
-    def __init__(self, below: int, skip: int) -> None:
+    def __init__(self, deeper: int, width: int) -> None:
         super().__init__()
-        self.narrow = nn.Conv2d(below, skip, 1)
-        self.block = ConvBlock(2 * skip, skip)
+        self.narrow = nn.Conv2d(deeper, width, 1)
+        self.block = ConvBlock(2 * width, width)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         return self.block(torch.cat([upsample(self.narrow(features), skip.shape[-2:]), skip], 1))

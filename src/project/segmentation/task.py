@@ -1,7 +1,7 @@
-"""Train a net to classify each pixel."""
+"""Train a net to predict the class of each pixel."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -15,28 +15,26 @@ from kit.ground.errors import UserError
 from kit.masks.evaluation import MaskEvaluation
 from kit.masks.losses import CrossEntropy, MeanLoss
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
-from kit.task import Task
+from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
 from kit.zoo.segmentation import predict_in_windows, upsample
 
 
 class Segmenter(Task):
-    """Losses of choice; mean intersection over union, pixel accuracy and cross-entropy as metrics.
-
-    The metrics are over all pixels of a split that are not ignored, see `kit.masks.evaluation`.
+    """The sum of losses such as those of `kit.masks.losses`. `kit.masks.evaluation` has the metrics: mean IoU, ...
 
     Args:
-        net: called with `num_classes` and `in_channels`; maps Float[B C H W] to logits Float[B K H W] and has a `head`.
+        net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
+            Float[B K H W], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
-        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
-        losses: summed; each is called with logits, targets and class weights, see `kit.masks.losses`. By default
-            cross-entropy.
-        weighted: give rare classes a higher weight in the losses.
-        window: height and width; in evaluation, larger images are cut into overlapping windows of this size.
-        freeze_epochs: the number of epochs that train only the head, to fine-tune pretrained weights.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        losses: the losses to add up, by default cross-entropy. Each is called with logits, targets and class weights.
+        weighted: give rare classes a higher weight in the losses, as ENet does.
+        window: in evaluation, cut larger images into overlapping windows of this height and width.
+        freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -68,7 +66,7 @@ class Segmenter(Task):
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
         self.window = validate_size(window, "model.window")
         self.freeze_epochs, self.compiled = freeze_epochs, compile
-        self.register_buffer("class_weights", _rarity(class_counts) if weighted else None, persistent=False)
+        self.register_buffer("class_weights", _class_weights(class_counts) if weighted else None, persistent=False)
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -77,7 +75,7 @@ class Segmenter(Task):
             check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] to logits Float[B K H W]."""
+        """Map Float[B C H W] to logits, Float[B K H W]."""
         if self.window is None or self.training:
             return self.net(images)
         return predict_in_windows(self.net, images, self.window)
@@ -87,22 +85,22 @@ class Segmenter(Task):
             set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sum and the divisor of each loss, Float[J] both. They add up over the parts of a batch."""
+        """Return the sum and the divisor of each of the J losses, Float[J] both. Both add up if a batch is split."""
         arguments = self(batch.images), batch.targets, self.class_weights
-        images = len(batch.keys)
+        count = len(batch.keys)
         terms = []
         for loss in self.losses:
             if isinstance(loss, MeanLoss):
                 terms.append(loss.terms(*arguments))
-            else:  # take it as a mean over the images
+            else:  # assume a mean over the images
                 mean = loss(*arguments)
-                terms.append((mean * images, mean.new_full((), images)))
+                terms.append((mean * count, mean.new_full((), count)))
         sums, divisors = zip(*terms, strict=True)
         return torch.stack(sums), torch.stack([divisor.to(sums[0].dtype) for divisor in divisors])
 
     @property
     def additive(self) -> bool:
-        """Whether the terms add up exactly, which is known of a `MeanLoss` only."""
+        """Whether the results of `loss_terms` add up exactly. They do if each loss is a `MeanLoss`."""
         return all(isinstance(loss, MeanLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:
@@ -112,26 +110,18 @@ class Segmenter(Task):
     def evaluation(self, split: str) -> MaskEvaluation:
         return MaskEvaluation(self.class_names)
 
-    def predict(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
-        """Return the class of each pixel of the original images, on the CPU: uint8 [H W] each.
-
-        Args:
-            images: Float[B C H W].
-            sizes: the heights and widths of the original images.
-            areas: the height and width of the part of `images` that each original fills, from the top left.
-        """
-        parts = zip(self(images), sizes, areas, strict=True)
-        return [predicted_classes(logits[:, : area[0], : area[1]], size).cpu() for logits, size, area in parts]
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Tensor]:
+        """Return the class of each pixel of the original images, uint8 [H W] each, on the CPU."""
+        rows = zip(self(images), sizes, content_sizes, strict=True)
+        return [predicted_classes(logits[:, :height, :width], size).cpu() for logits, size, (height, width) in rows]
 
     def exported(self) -> ExportedSegmenter:
-        """Return the module that `project.export` writes to a file: the net on whole images, without windows."""
-        left_out = f"model.window {list(self.window)}: the net sees images whole" if self.window else ""
+        """Return the module that `project.export` writes to a file. It does not use `window`."""
+        left_out = f"model.window {list(self.window)}: the net gets whole images" if self.window else ""
         return ExportedSegmenter(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task with the same net and without `window`, as in an exported file."""
+        """Return a copy of this task that shares its net and, as the exported module, does not use `window`."""
         task = copy.copy(self)
         task.window = None
         return task
@@ -144,22 +134,19 @@ class Segmenter(Task):
 
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsample logits, Float[K h w], and return the class of each pixel, uint8 [size].
-
-    It takes one class at a time, because an image has millions of pixels.
-    """
+    """Upsample logits, Float[K h w], class by class to save memory, and return each pixel's class, uint8 [size]."""
     best = torch.full(size, -torch.inf, device=logits.device)
     classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for k, plane in enumerate(logits.float()):
-        upsampled = upsample(plane[None, None], size)[0, 0]
+    for k, class_logits in enumerate(logits.float()):
+        upsampled = upsample(class_logits[None, None], size)[0, 0]
         classes.masked_fill_(upsampled > best, k)
         best = torch.maximum(best, upsampled)
     return classes
 
 
-def _rarity(counts: list[int] | None) -> Tensor:
+def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    numbers = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 is an unknown number
-    return 1 / (1.02 + numbers / numbers.sum().clamp(min=1)).log()
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 means unknown
+    return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

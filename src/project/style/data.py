@@ -1,4 +1,7 @@
-"""The data module of photographs to learn a style on."""
+"""The data module of photographs to paint.
+
+It also takes the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,17 +13,17 @@ from kit.data.decode import find_channels
 from kit.formats.folders import data_folder, images, unused_files
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
-from kit.samples import Centred
+from kit.samples import SignedImages
 
 
-class Photos(Centred):
+class Photos(SignedImages):
     """All images in a folder and below it, without classes. A tenth of them is for validation.
 
     The trained model can paint images of any size.
 
     Args:
-        root: the folder.
-        image_size: the height and width that every training image is resized to.
+        root: the folder of the data set.
+        image_size: the height and width to which every training image is resized.
         channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
     """
 
@@ -49,4 +52,4 @@ class Photos(Centred):
         yield from unused_files(self.root)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "size": None}
+        return {**super().state_dict(), "size": None}  # so that `predict` takes images of any size

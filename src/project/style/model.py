@@ -1,4 +1,4 @@
-"""The net that paints: it maps an image to an image of the same size."""
+"""The net that paints: it maps images to painted images of the same size."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 class StyleNet(nn.Module):
     """Encoder, residual blocks and decoder, with instance normalisation (Johnson et al. 2016; Ulyanov et al. 2016).
 
-    Padding mirrors the image, to avoid a visible frame. The decoder enlarges its maps before each convolution, to avoid
-    a checkerboard (Odena et al. 2016). The memory grows with the area of the image.
+    Padding mirrors the image, since zeros would give a visible frame. The decoder enlarges its maps before each
+    convolution, since transposed convolutions would give a checkerboard (Odena et al. 2016).
 
     Args:
         widths: the channels of each level. Each level but the first halves the image, rounded up.
@@ -28,7 +28,7 @@ class StyleNet(nn.Module):
         self.head = nn.Conv2d(widths[0], in_channels, 9)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] from -1 to 1 to the same."""
+        """Map images with values from -1 to 1, Float[B C H W], to painted ones."""
         x, sizes = self.first(images), []
         for layer in self.down:
             sizes.append(x.shape[2:])
@@ -47,11 +47,11 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride)
-        # Instance normalisation is a group for each channel. `InstanceNorm2d` would copy channels-last tensors.
+        # Instance normalisation has a group for each channel. `InstanceNorm2d` would copy channels-last tensors.
         self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Apply the layer to `x`, which is first enlarged to a height and width, if they are given."""
+        """Apply the layer to `x`, after enlarging it to the height and width `size` if given."""
         if size is not None:
             x = F.interpolate(x, size, mode="nearest")
         x = pad_mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line, to free the unpadded tensor
@@ -62,7 +62,7 @@ class Layer(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two layers with a shortcut."""
+    """A residual block of two layers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -73,6 +73,6 @@ class Residual(nn.Module):
 
 
 def pad_mirrored(x: Tensor, padding: int) -> Tensor:
-    """Pad each side with mirrored pixels. If the image is too small for that, repeat its edge."""
+    """Pad each side with mirrored pixels, or with repeated edge pixels if the image is too small."""
     mode = "reflect" if min(x.shape[2:]) > padding else "replicate"
     return F.pad(x, [padding] * 4, mode=mode)

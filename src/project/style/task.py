@@ -1,6 +1,6 @@
-"""Train a net to paint images in the style of one image."""
+"""Train a net to paint photographs in the style of one image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,32 @@ from kit.samples.features import FeatureExtractor, Features
 from kit.samples.images import floats, pixels
 from kit.samples.pictures import draw_sample
 from kit.samples.predictions import PaintingFiles
-from kit.task import Task
+from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.style.losses import Statistics, content, relative_distance, statistics, with_colours
 
-PARTS = ("content", "style", "total_variation")
+LOSSES = ("content", "style", "total_variation")
 
 
 class Stylizer(Task):
-    """Perceptual losses (Johnson et al. 2016): the content of the image, and the style of another image.
+    """Perceptual losses (Johnson et al. 2016). The metrics are their means (`kit.samples.evaluation`).
 
-    The *content* of an image is the last but one of its feature maps. The *style* of an image is the means and
-    covariances of the channels over all pixels (`project.style.losses`). Both losses are relative to the square of
-    their targets, so that the weights mean the same for all features. *Total variation* is the mean squared difference
-    between neighbouring pixels.
+    The *content* loss compares a deep feature map of the painted image with that of the photograph. The *style* loss
+    compares the means and covariances of all feature maps with those of the style image (`project.style.losses`). Both
+    are divided by the square of the target, so that the same weights suit all features. *Total variation* is the mean
+    squared difference between neighbouring pixels.
 
     Args:
-        net: called with `in_channels`; maps Float[B C H W] from -1 to 1 to the same.
-        style: the image file with the style.
+        net: called with `in_channels`; returns a module that maps Float[B C H W] with values from -1 to 1 to the same.
+        style: the file of the style image.
         features: the features in which images are compared, see `kit.samples.features`.
-        in_channels, num_classes, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: gets two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer; `kit.training.schedule` describes its length and its steps.
-        schedule_interval: whether the schedule advances each `step` or each `epoch`; by default the usual one.
-        style_size: the pixels of the shorter side that the style image is shrunk to. A lower value gives finer strokes.
-        style_weight, variation_weight: the weights of these losses. The weight of the content is 1.
+        in_channels, num_classes, class_names: set by the data module, not on the command line.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        style_size: the length in pixels to which the shorter side of the style image is shrunk. A lower value gives
+            finer strokes.
+        style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.
     """
 
     monitor, mode = "val/loss", "min"
@@ -56,7 +57,6 @@ class Stylizer(Task):
         in_channels: int,
         num_classes: int = 1,
         class_names: list[str] | None = None,
-        class_counts: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
@@ -77,21 +77,21 @@ class Stylizer(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.style, self.style_size, self.features = style, style_size, features
         self.weights = (1.0, style_weight, variation_weight)
-        self._extractors: list[FeatureExtractor] = []  # in a list, so that it is not a part of the model
+        self._extractors: list[FeatureExtractor] = []  # a list hides it from `parameters()` and checkpoints
         self._style_statistics: list[Statistics] = []
 
     def setup(self, stage: str) -> None:
-        self._extractor(self.device)  # raises errors before training
+        self._extractor(self.device)  # so that errors are raised before training
 
     def _extractor(self, device: torch.device) -> FeatureExtractor:
-        """Return the feature extractor. The first call loads it, and computes the statistics of the style image."""
+        """Return the feature extractor. The first call loads it and computes the statistics of the style image."""
         if not self._extractors:
             try:
                 style = _shrink(decode(Path(self.style), self.in_channels, None), self.style_size)
             except BrokenFiles as error:
                 raise UserError(f"model.style: {error}") from None
             if torch.equal(style.amax((1, 2)), style.amin((1, 2))):
-                raise UserError(f"{self.style} has one colour and no strokes; give another --model.style")
+                raise UserError(f"{self.style} has one colour, and so no style; give another --model.style")
             extractor = self.features.load(self.in_channels)
             with torch.no_grad():
                 image = floats(style)[None]
@@ -104,8 +104,8 @@ class Stylizer(Task):
         return self.net(images)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the weighted sums of the losses and their divisors, Float[3] both. They add up over the parts."""
-        losses = self._losses(batch.images)  # [3 B]
+        """Return the weighted sums of the losses and their divisors, Float[3] both. Both add up if a batch is split."""
+        losses = self._losses(batch.images)
         return losses.sum(1) * losses.new_tensor(self.weights), losses.new_full((3,), losses.shape[1])
 
     def _losses(self, images: Tensor) -> Tensor:
@@ -113,28 +113,26 @@ class Stylizer(Task):
         painted, extractor = self(images), self._extractor(images.device).to(images.dtype)
         painted_maps = extractor(painted)
         with torch.no_grad():
-            original_content = content(extractor(images))
-        style = [
+            target_content = content(extractor(images))
+        style_losses = [
             relative_distance(value, target.to(value))
             for maps, targets in zip(with_colours(painted, painted_maps), self._style_statistics, strict=True)
             for value, target in zip(statistics(maps), targets, strict=True)
         ]
-        down, right = painted.diff(dim=2), painted.diff(dim=3)
-        variation = down.square().flatten(1).mean(1) + right.square().flatten(1).mean(1)
-        content_loss = relative_distance(content(painted_maps), original_content)
-        return torch.stack([content_loss, torch.stack(style).mean(0), variation])
+        vertical, horizontal = painted.diff(dim=2), painted.diff(dim=3)
+        variation = vertical.square().flatten(1).mean(1) + horizontal.square().flatten(1).mean(1)
+        content_loss = relative_distance(content(painted_maps), target_content)
+        return torch.stack([content_loss, torch.stack(style_losses).mean(0), variation])
 
     def evaluate(self, batch: Batch) -> Tensor:
-        """Return the losses of each image without their weights, Float[B 3]."""
+        """Return the unweighted losses of each image, Float[B 3]."""
         return self._losses(batch.images).T
 
     def evaluation(self, split: str) -> StyleEvaluation:
-        return StyleEvaluation(dict(zip(PARTS, self.weights, strict=True)))
+        return StyleEvaluation(dict(zip(LOSSES, self.weights, strict=True)))
 
-    def predict(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], areas: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
-        """Paint images, Float[B C H W], to uint8 [C H W] on the CPU. `sizes` and `areas` make no difference here."""
+    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Tensor]:
+        """Paint images, Float[B C H W], as uint8 [C H W] each, on the CPU. The sizes are not used."""
         return list(pixels(self(images).float()).cpu())
 
     def exported(self) -> ExportedStylizer:
@@ -148,8 +146,8 @@ class Stylizer(Task):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def _shrink(image: Tensor, shorter: int) -> Tensor:
-    """Shrink an image, uint8 [C H W], so that its shorter side has at most this number of pixels."""
-    scale = shorter / min(image.shape[1:])
+def _shrink(image: Tensor, max_side: int) -> Tensor:
+    """Shrink an image, uint8 [C H W], so that its shorter side has at most `max_side` pixels."""
+    scale = max_side / min(image.shape[1:])
     height, width = (max(1, round(side * scale)) for side in image.shape[1:])
     return image if scale >= 1 else resize(image, (height, width))

@@ -1,4 +1,4 @@
-"""What labels in folders and in tables can get wrong: a run stops at it, a check tells all of it."""
+"""Faults of labels in folders and in tables: a run stops at the first, and a check lists all."""
 
 import shutil
 from collections.abc import Callable
@@ -52,6 +52,14 @@ def test_faults_of_a_table():
     assert lines == {("no-label", 3), ("unknown-split", 5), ("class-unknown", 7)}
     found = {(fault.kind, fault.file) for fault in faults}
     assert {("image-missing", "photos/gone.jpg"), ("annotation-missing", "photos/val/dog/0.jpg")} <= found
+
+
+def test_split_whose_classes_are_all_unknown():
+    rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/dog/0.jpg,dog,train", "val/cat/0.jpg,cow,val"]
+    Path("photos/labels.csv").write_text("\n".join(rows))
+    assert [(fault.kind, fault.line) for fault in Csv("photos").annotation_faults() if fault.line] == [
+        ("class-unknown", 4)
+    ]
 
 
 @pytest.mark.parametrize("text", ["no rows", "path,label\n"])

@@ -60,11 +60,13 @@ def test_noise_classes_and_guidance_change_the_output():
     run, classes = open_onnx(file), torch.tensor([0, 1, 2, 3])
     (made,) = run(start, classes).values()
     assert made.shape == (4, 8, 6, 2) and made.dtype == torch.uint8 and made.float().std() > 10
-    assert (made.permute(0, 3, 1, 2).int() - task.sampler().images(start, classes, task.device).int()).abs().max() <= 1
+    assert (
+        made.permute(0, 3, 1, 2).int() - task.make_sampler().images(start, classes, task.device).int()
+    ).abs().max() <= 1
     for other in (run(start.flip(0), classes), run(start, classes.flip(0))):
         assert not torch.equal(other["images"], made)
     given = start, classes, task.device
-    assert not torch.equal(task.sampler(1).images(*given), task.sampler().images(*given))
+    assert not torch.equal(task.make_sampler(1).images(*given), task.make_sampler().images(*given))
 
 
 def test_difference_of_images():
@@ -89,7 +91,7 @@ def test_program_of_the_docs_generates_images():
     assert fewer != making and printed(fewer, file) == []
     start = np.random.default_rng(0).standard_normal((3, 1, 1, 8, 6), np.float32)
     task = generator(1, **WAYS["euler"])
-    made = task.sampler().images(torch.from_numpy(start), torch.tensor([2, 2, 1]), task.device)
+    made = task.make_sampler().images(torch.from_numpy(start), torch.tensor([2, 2, 1]), task.device)
     for place, image in enumerate(made):
         assert abs(np.asarray(Image.open(f"sample{place}.png")).astype(int) - image[0].numpy()).max() <= 1
 

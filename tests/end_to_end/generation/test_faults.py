@@ -39,7 +39,7 @@ def test_faults_of_folders_of_classes(kind):
     assert (kind, f"photos/{where}", severity) in found
     assert {name for name, _, _ in found} <= {kind, "leak"}  # the copied class is one of copied images, too
     if kind == "class-unknown":
-        with pytest.raises(UserError, match=f"{where}: the model has no class 'cow'"):
+        with pytest.raises(UserError, match=f"{where}: training has no class 'cow'"):
             ImageFolder("photos").setup("fit")
 
 

@@ -75,8 +75,8 @@ def test_mistakes_are_one_line(monkeypatch):
     torch.save({"weight": torch.zeros(3)}, "small.pth")
     for file, message in {
         "gone.pth": r"no file gone\.pth",
-        "other.pth": "holds no weights of Inception, as weights-inception",
-        "small.pth": "holds no weights of Inception",
+        "other.pth": "is not a file of weights such as weights-inception",
+        "small.pth": "is not a file of weights such as",
     }.items():
         with pytest.raises(UserError, match=message) as raised:
             inception.load(file)

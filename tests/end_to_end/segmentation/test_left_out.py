@@ -90,8 +90,8 @@ def test_invalid_shapes_are_counted_by_kind():
     with pytest.warns(UserWarning) as caught:
         planes(root)
     messages = " ".join(str(warning.message) for warning in caught)
-    assert "annotation-unreadable 2, the first: annotation 2" in messages
-    assert "image-missing 1, the first: no image has the id 9" in messages
+    assert "annotation-unreadable (2), for example: annotation 2" in messages
+    assert "image-missing (1), for example: no image has the id 9" in messages
 
 
 def test_unlisted_category_stops_the_run():

@@ -104,7 +104,7 @@ def test_metrics_equal_those_of_coco_in_any_order():
 def test_to_original_undoes_fitting():
     """100x200 was fitted into 40x60 as 30x60; what lies below row 30 is padding."""
     found = detected([[3, 6, 33, 30], [50, 20, 80, 38], [0, 31, 9, 40]], [0.9, 0.8, 0.7], [1, 2, 3])
-    back = to_original(found, (100, 200), area=(30, 60))
+    back = to_original(found, (100, 200), content_size=(30, 60))
     assert torch.allclose(back["boxes"], torch.tensor([[10.0, 20, 110, 100], [500 / 3, 200 / 3, 200, 100]]))
     assert back["labels"].tolist() == [1, 2] and len(back["scores"]) == 2
 

@@ -169,7 +169,7 @@ class Used(Judge):
 
     Predictions = Table
 
-    def predict(self, images, sizes, areas):
+    def predict(self, images, sizes, content_sizes):
         return [self.hparams.class_names[k] for k in self.net(images.flatten(1)).argmax(1)]
 
     @property
@@ -184,7 +184,7 @@ class Drawn(Judged):
         super().__init__(num_classes, in_channels, class_names, lr=lr)
         self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8), nn.Dropout(0.3), self.net)
 
-    def predict(self, images, sizes, areas):
+    def predict(self, images, sizes, content_sizes):
         return self.net(images.flatten(1)).argmax(1).tolist()
 
     def draw(self, image, predicted=None, target=None):
@@ -198,7 +198,7 @@ class Answer(ExportedModule):
     outputs: ClassVar = {"probabilities": {0: "batch"}}
     measured, tolerance = "difference of a probability", 1e-4
 
-    def forward(self, images, size, area):
+    def forward(self, images, size, content_size):
         return (self.net(images.flatten(1)).softmax(1),)
 
     def difference(self, found, predicted):
@@ -211,7 +211,7 @@ class Answer(ExportedModule):
 class Carried(Used):
     """The same with what the verb `export` needs."""
 
-    def predict(self, images, sizes, areas):
+    def predict(self, images, sizes, content_sizes):
         return list(self.net(images.flatten(1)).softmax(1))
 
     def exported(self):

@@ -84,9 +84,9 @@ def test_groups_are_not_split(image_folder):
 
 
 FOLDERS = [  # what is there: what is said
-    ({"train": {"a": 2, "b": 0}}, r"train/b: a class without images"),
-    ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: the model has no class 'c'"),
-    ({"train": {"a": 0}}, "without images"),
+    ({"train": {"a": 2, "b": 0}}, r"train/b: no images of this class"),
+    ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: training has no class 'c'"),
+    ({"train": {"a": 0}}, "no images of this class"),
     ({"train": {}}, r"no images in .*train; expected .*CLASS"),
 ]
 
@@ -132,7 +132,7 @@ CSV = [  # header and rows: what is said
     (["path,label", "a/0.png,a", "a/1.png,"], r"labels\.csv:3: a row without"),
     (["path,label,split", "a/0.png,a,train", "a/1.png,a,tset"], r"labels\.csv:3: split 'tset'"),
     (["path,label,split", "a/0.png,a,train", "a/1.png,b,val"], r"labels\.csv:3: .* no class 'b'"),
-    (["path,label"], r"labels\.csv: no rows"),
+    (["path,label"], r"labels\.csv: no usable rows"),
 ]
 
 

@@ -109,7 +109,7 @@ def test_guidance_extrapolates_beyond_the_class():
     asked = torch.cat(task.net.asked)
     assert asked.tolist() == [2, 3] * 4
     task.net.asked.clear()
-    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.sampler(1)).unique().tolist() == [191]
+    assert task.sample(torch.tensor([2]), [0], (3, 5), sampler=task.make_sampler(1)).unique().tolist() == [191]
     assert torch.cat(task.net.asked).tolist() == [2] * 4
 
 
@@ -224,9 +224,9 @@ def test_images_of_one_class_have_no_frechet_distance(fit, image_folder, capsys)
 
 
 @pytest.mark.slow
-def test_no_samples_are_drawn_without_the_dashboard(fit, monkeypatch):
-    sampled, calls = Generator.sampled, []
-    monkeypatch.setattr(Generator, "sampled", lambda *args: calls.append(args) or sampled(*args))
+def test_generated_images_are_not_logged_without_the_dashboard(fit, monkeypatch):
+    draw, calls = Generator.draw_generated, []
+    monkeypatch.setattr(Generator, "draw_generated", lambda *args: calls.append(args) or draw(*args))
     run = fit(*SHORT, "--trainer.max_epochs", "1", "--dashboard.enabled", "false")
     assert len(calls) == 1  # for report.html
     assert "samples/generated" not in EventAccumulator(str(run)).Reload().Tags()["images"]
@@ -234,6 +234,6 @@ def test_no_samples_are_drawn_without_the_dashboard(fit, monkeypatch):
 
 def test_drawing_uses_no_random_numbers_of_the_run():
     task, before = generator(class_names=["cat", "dog", "owl"]), torch.random.get_rng_state()
-    drawn = task.sampled((6, 7))
-    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.sampled((6, 7)))
+    drawn = task.draw_generated((6, 7))
+    assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and torch.equal(drawn, task.draw_generated((6, 7)))
     assert torch.equal(torch.random.get_rng_state(), before)

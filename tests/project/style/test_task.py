@@ -71,8 +71,8 @@ def test_unusable_features_are_refused(tiny):
     torch.save({"state_dict": {"net.weight": torch.zeros(3)}, "global_step": 3}, "other.ckpt")
     for run, message in {
         "untrained.ckpt": "is untrained, and the features of an untrained net",
-        "grey.ckpt": r"images with 1 channel\(s\), but these have 3",
-        "other.ckpt": "is no classifier with the CNN of this template",
+        "grey.ckpt": r"images with 1 channel\(s\), but the data have 3",
+        "other.ckpt": "is not a classifier with the CNN of this template",
         "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
     }.items():
         with pytest.raises(UserError, match=message):
