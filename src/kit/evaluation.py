@@ -1,8 +1,8 @@
 """Compute the metrics of a split.
 
 A task creates an `Evaluation` for each validation, each test and each pass over training images. The evaluation gets
-the outputs of every batch, gathers them from all processes, and computes results for the report, the verdict and the
-dashboard.
+the outputs of every batch, gathers them from all processes, and computes results for the report, the dashboard and
+the verdict, which says whether the model overfits.
 """
 
 from abc import ABC, abstractmethod

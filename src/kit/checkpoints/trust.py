@@ -1,10 +1,10 @@
 """Decide which names in a checkpoint or a config of unknown origin may be imported and called.
 
-The parser imports every class path, and every dotted text for which the annotation accepts a class or a function, and
-calls the result. So the values of a file are checked first, by the same annotations. Each name must belong to a class
+The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
+So the values of a file are checked first, by the same annotations. Each name must belong to a class
 that the annotation accepts, and the class must be defined in the application, in this library or in `listed_classes`.
-Functions are refused, since most can do harm with some arguments. Packages, modules and names that the user gives with
-`--trust` are not restricted.
+Functions are refused, since most can do harm with some arguments. Names that the user gives with `--trust`, or below a
+module or package given so, need not be listed and may be functions.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
-from kit.config.annotations import ANY_MODULE, Annotations, Expected, parameter_annotations, parse_value
+from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
 
@@ -90,7 +90,7 @@ class _Checker:
             self.refuse(key, f"is {_shown(values)}, but must map names to values")
 
     def check(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
-        """Check a value that must match one of several annotations, or the dict of annotations of a group of keys."""
+        """Check a value against annotations, any of which may match, or against `[{key: annotation}]`."""
         self.count += 1
         if depth > MAX_DEPTH or self.count > MAX_VALUES:
             self.refuse(key[:100], "is nested too deeply, or too large")
@@ -136,7 +136,7 @@ class _Checker:
         elif any(_has_subclass(kind, text) for kind in expected.classes):
             self.refuse(key, f"is {_shown(text)}, but must be the whole path, such as package.module.Class")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
-            self.refuse(key, f"is {_shown(text)}, a file that the parser would read instead")
+            self.refuse(key, f"is {_shown(text)}, which the parser would open as a file")
 
     def _check_mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         kinds: Annotations = {}
@@ -147,7 +147,7 @@ class _Checker:
         for name, value in values.items():
             if str(name).startswith("__"):
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
-            # The parser nests keys with dots, and appends the value of a key with `+` to a list.
+            # The parser reads `a.b` as nested keys, and `a+` as an addition to a list.
             if not expected.values and ("." in str(name) or (kinds and name not in kinds)):
                 self.refuse(key, f"has the key {_shown(name)}, which is not an argument: nest keys, without dots")
             annotations = [kinds[name]] if name in kinds else expected.values or [Any]
@@ -170,37 +170,37 @@ class _Checker:
                 self.refuse(key, f"has {_shown(part)} beside class_path, where only init_args belong")
             self.require_mapping(arguments, f"{key}.{part}")
             for name, value in arguments.items():
-                # The parser nests keys with dots, so that `net.class_path` would replace the class of `net`.
+                # The parser reads `a.b` as nested keys, so that `net.class_path` would replace the class of `net`.
                 if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
                     self.refuse(key, f"has an argument {_shown(name)}, which is not a name")
                 self.check(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
 
     def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
         """Import the object at a path if this key may name it, or refuse it."""
-        names = f"names {_shown(path)}"
+        claim = f"names {_shown(path)}"
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in (app.package, *PACKAGES) and "._" not in path
         if not (is_trusted or is_own or is_listed(module, name)):
-            self.refuse(key, f"{names}, {_untrusted(path)}")
+            self.refuse(key, f"{claim}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
         except (Exception, SystemExit) as error:  # importing a module may raise any exception
-            earlier = "; was it made by an earlier version? Then train it again" if package == app.package else ""
-            self.refuse(key, f"{names}, which cannot be imported ({one_line(error)}){earlier}")
-        is_class, classes = isinstance(target, type), tuple(expected.classes) or (ANY_MODULE,)
+            earlier = "; was the file made by an earlier version? Then train again" if package == app.package else ""
+            self.refuse(key, f"{claim}, which cannot be imported ({one_line(error)}){earlier}")
+        is_class, classes = isinstance(target, type), tuple(expected.classes) or (NN_MODULE,)
         if is_class or isroutine(target):
             home = f"{target.__module__}.{target.__qualname__}"
             if home.split(".")[0] != package:
-                self.refuse(key, f"{names}, but that is {_shown(home)}")
+                self.refuse(key, f"{claim}, but that is {_shown(home)}")
         fits = any(_is_of(target, kind) for kind in classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:
-                self.refuse(key, f"{names}, a function, where a class belongs; if you know it, add --trust {path}")
+                self.refuse(key, f"{claim}, a function, where a class belongs; if you know it, add --trust {path}")
         elif not fits:
             required = " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
-            self.refuse(key, f"{names}, which is not of the class {required}")
+            self.refuse(key, f"{claim}, which is not of the class {required}")
         return target
 
 
@@ -208,7 +208,7 @@ def _is_of(target: Any, kind: type) -> bool:
     """Return whether an object is a subclass or an instance of a class."""
     try:
         return issubclass(target, kind) if isinstance(target, type) else isinstance(target, kind)
-    except TypeError:  # a protocol without this check
+    except TypeError:  # a protocol that is not `@runtime_checkable`
         return False
 
 

@@ -29,7 +29,7 @@ MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar
 
 
 class Match(NamedTuple):
-    """An earlier image that a later image resembles. The best match of an image is the smallest tuple.
+    """An earlier image that a later image resembles. The smallest tuple is best: another split, least difference.
 
     is_same_split: whether both images are in one split.
     difference: the mean absolute difference of their thumbnails, 0 to 255.
@@ -166,7 +166,7 @@ def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) ->
     """Return the mean absolute difference of pairs of grey thumbnails, Float[P]; infinite for dissimilar pairs.
 
     Similar thumbnails have a high correlation, which does not depend on brightness and contrast. The limits accept the
-    pairs in BCCD and CamVid that are known to be similar, and reject the closest pairs in CIFAR-10 and Fashion-MNIST.
+    pairs in BCCD and CamVid that are known to be similar, and reject different objects in CIFAR-10 and Fashion-MNIST.
 
     Args:
         a, b: uint8[P 16 16].

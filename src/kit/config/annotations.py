@@ -15,7 +15,7 @@ from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private
 from jsonargparse.typing import get_registered_type
 from torch import nn
 
-ANY_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
+NN_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
 
 Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
 
@@ -103,14 +103,14 @@ class Expected:
             self.anything = self.text = True
         elif kind in (abc.Callable, type):
             results = arguments[1:] if kind is abc.Callable else arguments
-            self.classes += Expected.any_of(results).classes or [ANY_MODULE]
+            self.classes += Expected.any_of(results).classes or [NN_MODULE]
         elif kind is Literal:
             self.text = True
         elif kind in (None, NoneType):
             pass
         elif not isinstance(kind, type):  # a type variable, or another kind of annotation
             self.text = True
-            self.classes.append(ANY_MODULE)
+            self.classes.append(NN_MODULE)
         elif issubclass(kind, (str, bytes, int, float, complex, Enum)) or get_registered_type(kind):
             self.text = True
         elif kind.__module__ not in ("builtins", "collections", "collections.abc"):

@@ -22,7 +22,7 @@ def report(
 
     Args:
         metrics: log key to value.
-        figures: the known ones of `train_seconds`, `images_per_second`, `peak_memory_bytes` and `left_out_images`.
+        figures: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
@@ -60,7 +60,11 @@ def require_measured(metrics: dict[str, float]) -> None:
 def log_report(
     metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer, notes: Sequence[str] = ()
 ) -> None:
-    """Log the report as text in TensorBoard, with the verdict first."""
+    """Log the report as text in TensorBoard, with the conclusion first.
+
+    Args:
+        conclusion: the verdict and what to try, see `Overfitting.conclusion`.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]

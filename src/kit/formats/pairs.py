@@ -3,7 +3,7 @@
 These layouts are recognised in the root, or in the only folder of the root:
 
 - `images/train` and `masks/train`, `train/images` and `train/masks`, `train` and `trainannot`, `train_images` and
-  `train_masks`, each also without splits
+  `train_masks`, or `images` and `masks` without splits
 - Pascal VOC's folders, with lists of the images of each split
 - files beside their images; the name of a mask then ends in `_mask` or similar
 """
@@ -18,7 +18,7 @@ from kit.formats.folders import SPLITS, files_below, folders, images, split_fold
 from kit.formats.paths import Finder, split_lists
 from kit.ground.errors import UserError
 
-# Regular expressions for the names of folders, in lower case. The last name in each is CamVid's.
+# Regular expressions for the names of folders, in lower case. Names that end in `_full` are CamVid's.
 IMAGE_FOLDERS = "images?|imgs?|jpegimages|leftimg8bit|inputs?|701_stillsraw_full"
 MASK_FOLDERS = "masks?|labels?|annotations?|annots?|targets|segmentationclass|segmentations?|gtfine|gt|ground_?truth"
 MASK_FOLDERS += "|labeledapproved_full"
@@ -55,7 +55,7 @@ XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REME
 
 
 class Pairs(NamedTuple):
-    """Images, their files in the same order, and images and files without a partner."""
+    """Paired images and partners in the same order, and the unpaired ones of both."""
 
     images: list[Path]
     files: list[Path]
@@ -79,9 +79,9 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and files of each split. A data set without splits is "train".
+    """Return the images and partners of each split. A data set without splits is "train".
 
-    A split without files is included, with its images in `lone_images`.
+    A split without partners is included, with its images in `lone_images`.
 
     Args:
         root: the data set's folder.
@@ -127,7 +127,7 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
 def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
     """Return the images and partners below a folder, sorted. `image_folders` is a regular expression."""
     words = "|".join(word for spellings in SPLITS.values() for word in spellings)
-    # Such as `train`, `train_images`, `trainannot` or `masks`.
+    # Such as `train_images`, `trainannot` or `masks`.
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
     folder_of: dict[tuple[str | None, bool], Path] = {}  # the folder of each split's images or partners
 
@@ -141,7 +141,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if folder == root:
             return None, None, root
         split, is_partner, start = interpret(folder.parent)
-        if start != folder.parent:  # below a folder that tells nothing, no folder does
+        if start != folder.parent:  # ignore folders below one with any other name
             return split, is_partner, start
         match = names.fullmatch(folder.name.lower())
         new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
@@ -161,7 +161,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if extension in EXTENSIONS or extension in partners.extensions:
             split, is_partner, start = interpret(path.parent)
             if partners.extensions is not EXTENSIONS:
-                # The extension tells XML files. A folder of XML files does not tell what its images are for.
+                # Only the extension marks XML files. Images in a folder of XML files have no known role.
                 is_partner = True if extension in partners.extensions else None if is_partner else is_partner
             files.append(_File(path, split, is_partner, path.relative_to(start).with_suffix("").as_posix().lower()))
     return files
@@ -172,7 +172,10 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
     ends = partners.ends
     pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
     of_split = [file for file in group if file.is_partner]
-    files = {file.key: file.path for file in of_split or shared}
+    files: dict[str, Path] = {}
+    for file in of_split or shared:
+        if (other := files.setdefault(file.key, file.path)) != file.path:
+            raise UserError(f"{other} and {file.path.name} belong to the same image; remove one of them")
     if not files:  # `a.jpg` and `a_mask.png` in one folder
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}

@@ -40,13 +40,13 @@ def to_rgb(image: Tensor) -> Tensor:
     return image[:1].expand(3, -1, -1) if len(image) < 3 else image[:3]
 
 
-def zoom_factor(image: Tensor, least: int = 128) -> int:
-    """Return an integer factor that enlarges an image's shorter side to about `least` pixels.
+def zoom_factor(image: Tensor, side: int = 128) -> int:
+    """Return an integer factor that enlarges an image's shorter side to about `side` pixels.
 
     The factor is smaller if the longer side would exceed `MAX_SIDE`, and is at least 1.
     """
     shorter, longer = sorted(image.shape[-2:])
-    return max(1, min(round(least / shorter), MAX_SIDE // longer))
+    return max(1, min(round(side / shorter), MAX_SIDE // longer))
 
 
 def zoomed(image: Tensor, factor: int) -> Tensor:
@@ -126,7 +126,7 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Put images, uint8 [3 H W], into rows of at most `width` pixels and about the same number of images."""
+    """Put images, uint8 [3 H W], into about equally long rows of at most `width` pixels."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
     columns = ceil(len(images) / ceil(len(images) / columns))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]

@@ -1,4 +1,4 @@
-"""Escape characters that would control the terminal.
+"""Replace characters that would control the terminal.
 
 Names of files and classes may come from a stranger. They may contain characters that move the cursor, hide text, or
 write to the clipboard.
@@ -11,17 +11,17 @@ from typing import Any, TextIO
 
 # Control characters except tabs and line feeds; marks that change the direction of text; bytes that are not UTF-8.
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_OF_STREAM = re.compile(f"[{CONTROLS}]")
-_OF_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
+_IN_STREAM = re.compile(f"[{CONTROLS}]")
+_IN_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
 _BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm moves from one progress bar to another with these characters
 MAX_CHARACTERS = 1000  # in a line
 
 
 def escape(text: str) -> str:
-    r"""Return a text in one line: escape control characters and line feeds, such as `\x1b`, and cut a long text."""
+    r"""Return a text in one line: escape control characters (such as `\x1b`) and line feeds, and cut a long text."""
     if len(text) > MAX_CHARACTERS:
         text = f"{text[: MAX_CHARACTERS - 100]}... ({len(text):,} characters)"
-    return _OF_LINE.sub(_escaped, text)
+    return _IN_LINE.sub(_escaped, text)
 
 
 def escape_output() -> None:
@@ -46,7 +46,7 @@ class _Guarded:
     def write(self, text: str) -> int:
         if not _BETWEEN_BARS.fullmatch(text):
             start = "\r" if text.startswith("\r") else ""
-            text = start + _OF_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
+            text = start + _IN_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
         return self._stream.write(text)
 
     def writelines(self, lines: Any) -> None:

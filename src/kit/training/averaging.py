@@ -15,8 +15,7 @@ from kit.ground.errors import UserError
 class EMA(WeightAveraging):
     """Validate, save and test an exponential moving average of the weights (Polyak and Juditsky 1992).
 
-    Unlike Lightning's callback, this one does not change the model after training, so that the averaged weights of
-    the best checkpoint are tested.
+    It acts only in `fit`, so that a test keeps the averaged weights of its checkpoint.
 
     Args:
         decay: the factor of the average at each step. The average covers about 1 / (1 - decay) steps. After n steps,

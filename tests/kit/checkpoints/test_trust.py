@@ -15,7 +15,7 @@ from torch import nn
 
 from kit.checkpoints import checkpoint, trust
 from kit.cli import verbs
-from kit.config.annotations import ANY_MODULE, Expected, parameter_annotations
+from kit.config.annotations import NN_MODULE, Expected, parameter_annotations
 from kit.ground.errors import UserError
 
 PARTS = Path(__file__).resolve().parents[1] / "parts"
@@ -122,7 +122,7 @@ REFUSED = [  # the model's values, where, and the error message
     ({"losses": "losses.txt"}, "losses", ", or a list"),
     ({"sizes": {"measure": "os.system"}}, "sizes.measure", "'os'"),
     ({"scale": "os.system"}, "scale", "'os'"),
-    ({"scale": "present"}, "scale", "a file that the parser would read"),
+    ({"scale": "present"}, "scale", "would open as a file"),
     ({"dtype": "torch.nn"}, "dtype", "not on the list"),
     ({"net": "torch.float16"}, "net", "is not of the class Module"),
     ({"anything": RULED}, "anything", "'os'"),
@@ -214,8 +214,8 @@ class Size(Enum):
         (tuple[int, ...], Expected(items=[int])),
         (dict[str, nn.Module], Expected(values=[nn.Module])),
         (Sequence, Expected(items=[Any])),
-        (Callable, Expected(classes=[ANY_MODULE])),
-        (Callable[[int], float], Expected(classes=[ANY_MODULE])),
+        (Callable, Expected(classes=[NN_MODULE])),
+        (Callable[[int], float], Expected(classes=[NN_MODULE])),
         (Callable[..., torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
         (type[torch.optim.Optimizer], Expected(classes=[torch.optim.Optimizer])),
     ],
@@ -273,7 +273,7 @@ RUN_CONFIGS = [
     (["trainer", "callbacks"], spec(LAMBDA, on_fit_start="torch.load"), r"trainer\.callbacks names .*LambdaC"),
     (["trainer", "callbacks"], "more/callbacks.yaml", r"trainer\.callbacks is 'more/callbacks\.yaml'"),
     (["trainer", "logger"], RULED, r"trainer\.logger names 'os\.system'"),
-    (["trainer", "strategy"], "present", r"trainer\.strategy is 'present', a file"),
+    (["trainer", "strategy"], "present", r"trainer\.strategy is 'present', .* as a file"),
     (["trainer", "logger"], spec("lightning.pytorch.loggers.MLFlowLogger"), r"trainer\.logger names .*MLFlowLogger'"),
     (["trainer", "plugins"], [spec(ENVIRONMENT)], r"trainer\.plugins\[0\] names .*MPIEnvironment'"),
     (["trainer", "profiler"], "PyTorchProfiler", r"trainer\.profiler is 'PyTorchProfiler'.* whole path"),

@@ -198,3 +198,10 @@ def test_listed_image_that_does_not_exist_is_kept():
     Path("root/Annotations/a.xml").touch()
     pairs = find_pairs(root, XML_FILES)["train"]
     assert [path.name for path in pairs.images] == ["a.jpg"] and [path.name for path in pairs.lone_images] == ["b"]
+
+
+@pytest.mark.parametrize("second", ["a.bmp", "A.png"])
+def test_two_masks_of_one_image_are_refused(second):
+    root = write("images/a.jpg", "masks/a.png", f"masks/{second}")
+    with pytest.raises(UserError, match="belong to the same image"):
+        find_pairs(root, MASKS)
