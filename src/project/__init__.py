@@ -17,7 +17,7 @@ def _require_own_library() -> None:
     found = spec.origin if spec else None
     if found and Path(found).resolve() == own:
         return
-    message = f"{__name__} needs the library {own.parent}, but Python finds `kit` at {found}: use its own environment"
+    message = f"{__name__} needs the library {own.parent}, but Python finds {found}: use the environment of {__name__}"
     if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -28,7 +28,7 @@ _require_own_library()
 
 from kit.ground import app  # noqa: E402
 
-app.use(__name__)  # kit may import the classes of this package, and names it in messages
+app.use(__name__)  # lets kit import this package's classes and name it in messages
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":

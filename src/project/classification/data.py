@@ -205,7 +205,7 @@ def _read_rows(table: Path, report_fault: FaultCollector) -> list[dict[str, Any]
             row["split"] = (row.get("split") or "train").lower()
             if None in cells:
                 message = "a row with more cells than the header has; put text with commas in quotes"
-                report_fault("no-label", table, message, reader.line_num)
+                report_fault("bad-row", table, message, reader.line_num)
             elif not row["path"] or not row["label"]:
                 report_fault("no-label", table, "a row without a path or a label", reader.line_num)
             elif row["split"] not in SPLITS:

@@ -91,7 +91,7 @@ class Classifier(Task):
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
+        """Return the summed loss and its divisor, Float[1] each. Over the parts of a batch, each adds up."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,
@@ -99,7 +99,7 @@ class Classifier(Task):
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        if self.class_weights is None or self.mix:  # targets of several classes: divide by the images
+        if self.class_weights is None or self.mix:  # no weights, or mixed targets: divide by images
             return total.view(1), total.new_full((1,), len(batch.keys))
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 

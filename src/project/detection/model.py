@@ -2,11 +2,11 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means over the images. If the dict also has `foreground`, Long[], the number of foreground
-locations, they are means over these.
+losses are a dict of means over the images or, if the dict has `foreground`, Long[], over that number of foreground
+locations.
 
-Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` is True if its losses are exactly
-such means, so that a batch can be computed in parts.
+Each net has a `backbone`, which maps images to feature maps. The net's attribute `additive` is True if its losses are
+exactly such means, so that a batch can be computed in parts.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class CnnFcos(FCOS):
 
 
 class TopDown(nn.Module):
-    """Map images to the sum of a trunk's levels from `level` on: Float[B C H W] to Float[B channels H/s W/s]."""
+    """Map images to the sum of a trunk's levels from `level` on: Float[B C H W] to Float[B channels h w]."""
 
     def __init__(self, trunk: Trunk, level: int, channels: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from kit.zoo.detection import limit_detections
 
 
 class Detector(Task):
-    """The losses of the net. `kit.boxes.evaluation` has the metric: average precision in pixels of the original image.
+    """Minimise the net's losses. `kit.boxes.evaluation` has the metric: average precision, at the original size.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
@@ -32,7 +32,7 @@ class Detector(Task):
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
         flips: in evaluation, merge the detections in mirror images: `horizontal`, `vertical` or `both` (rotated by 180
-            degrees). Each takes as long as the image itself.
+            degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
     """
 
@@ -72,10 +72,10 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
+        """Return the summed loss and its divisor, Float[1] each. Over the parts of a batch, each adds up."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        loss = sum(losses.values()).view(1)  # the net has divided it by the divisor
+        loss = sum(losses.values()).view(1)  # means: the net has divided them
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor
 

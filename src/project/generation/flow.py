@@ -71,7 +71,7 @@ class Solver(ABC):
     Args:
         steps: the number of steps.
         churn: each step but the first starts with the noise level raised by the factor 1 + churn. New noise corrects
-            errors of earlier steps without calls of the net (Karras et al. 2022, Elucidating the Design Space of
+            errors of earlier steps at no extra calls of the net (Karras et al. 2022, Elucidating the Design Space of
             Diffusion-Based Generative Models, algorithm 2, where gamma is at most 0.41).
     """
 

@@ -22,7 +22,7 @@ from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
 
-GOLDEN_RATIO = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
+GOLDEN_STEP = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
 NUM_SHOWN = 20  # generated images in the picture that TensorBoard shows over time
 
 
@@ -40,7 +40,7 @@ class Generator(Task):
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
         solver: generates samples; by default `Heun`.
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
-        unlabelled: the share of training images that are trained without their class, which guidance needs.
+        unlabelled: the share of training images shown without their class; guidance needs some.
         samples: the number of samples in the final report, or the number of training images if that is lower.
         inception: a file with Inception's weights, which adds the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
@@ -97,10 +97,10 @@ class Generator(Task):
         # Most times are near 0.5, where velocities are hardest to predict (Esser et al. 2024, section 3.1).
         times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
         flow = flow_at(images, torch.randn_like(images), times, classes.masked_fill(is_unlabelled, self.num_classes))
-        return self.loss(flow, len(batch.keys))  # calls `loss_terms`
+        return self.loss(flow, len(batch.keys))  # `Task.loss` calls `loss_terms`
 
     def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] both. Both add up if a batch is split."""
+        """Return the summed loss and its divisor, Float[1] each. Over the parts of a batch, each adds up."""
         errors = self._errors(flow)
         return errors.sum().view(1), errors.new_full((1,), len(errors))
 
@@ -115,7 +115,7 @@ class Generator(Task):
         The noise and the time of an image depend only on its key, so that every evaluation is the same.
         """
         start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images.device)
-        times = ((batch.keys + 0.5) * GOLDEN_RATIO % 1).to(batch.images.dtype)
+        times = ((batch.keys + 0.5) * GOLDEN_STEP % 1).to(batch.images.dtype)
         flow = flow_at(batch.images, start, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 

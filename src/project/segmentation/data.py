@@ -116,7 +116,7 @@ class MaskFolder(MaskDataModule):
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class, including ignored ones, see `kit.formats.masks.classes`.
 
-        Those of a checkpoint are used if the data name the same classes or none.
+        A checkpoint's entries are used unless the data name other classes.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -146,10 +146,10 @@ class MaskFolder(MaskDataModule):
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
-            raise UserError(f"{self.root}: {listed} are fewer than two classes without the ignored ones; {remedy}")
+            raise UserError(f"{self.root}: of {listed}, fewer than two are not ignored; {remedy}")
         if len(names) > MAX_CLASSES:
             raise UserError(
-                f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are they objects?"
+                f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are these instance ids?"
             )
         return names
 
@@ -188,7 +188,7 @@ class MaskFolder(MaskDataModule):
         return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set with images, but without masks, as some are published."""
+        """Return whether a split is a test set whose images all lack masks, as some are published."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:
@@ -307,7 +307,7 @@ class CocoMasks(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
 
-    No image of a digit is in two splits. The test split has a fifth of them and does not depend on the seed of the run.
+    No image of a digit is in two splits. The test split has a fifth of the digits, whatever the seed of the run.
 
     Args:
         train, val, test: the number of scenes in each split.

@@ -22,7 +22,7 @@ from kit.zoo.segmentation import predict_in_windows, upsample
 
 
 class Segmenter(Task):
-    """The sum of losses such as those of `kit.masks.losses`. `kit.masks.evaluation` has the metrics: mean IoU, ...
+    """Minimise losses such as those of `kit.masks.losses`. `kit.masks.evaluation` has the metrics: mean IoU, ...
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
@@ -85,14 +85,14 @@ class Segmenter(Task):
             set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sum and the divisor of each of the J losses, Float[J] both. Both add up if a batch is split."""
+        """Return the sums and divisors of the J losses, Float[J] each. Over the parts of a batch, each adds up."""
         arguments = self(batch.images), batch.targets, self.class_weights
         count = len(batch.keys)
         terms = []
         for loss in self.losses:
             if isinstance(loss, MeanLoss):
                 terms.append(loss.terms(*arguments))
-            else:  # assume a mean over the images
+            else:  # a mean over the images, as torch's losses return
                 mean = loss(*arguments)
                 terms.append((mean * count, mean.new_full((), count)))
         sums, divisors = zip(*terms, strict=True)
@@ -148,5 +148,5 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1 means unknown
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1: not counted
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

@@ -34,7 +34,7 @@ class Stylizer(Task):
     squared difference between neighbouring pixels.
 
     Args:
-        net: called with `in_channels`; returns a module that maps Float[B C H W] with values from -1 to 1 to the same.
+        net: called with `in_channels`; returns a module from Float[B C H W] in [-1, 1] to the same shape and range.
         style: the file of the style image.
         features: the features in which images are compared, see `kit.samples.features`.
         in_channels, num_classes, class_names: set by the data module, not on the command line.
@@ -100,11 +100,11 @@ class Stylizer(Task):
         return self._extractors[0].to(device)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[B C H W] from -1 to 1 to the same."""
+        """Paint Float[B C H W] in [-1, 1]."""
         return self.net(images)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the weighted sums of the losses and their divisors, Float[3] both. Both add up if a batch is split."""
+        """Return the weighted sums of the losses and their divisors, Float[3] each. Parts of a batch add up."""
         losses = self._losses(batch.images)
         return losses.sum(1) * losses.new_tensor(self.weights), losses.new_full((3,), losses.shape[1])
 
@@ -146,8 +146,8 @@ class Stylizer(Task):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def _shrink(image: Tensor, max_side: int) -> Tensor:
-    """Shrink an image, uint8 [C H W], so that its shorter side has at most `max_side` pixels."""
-    scale = max_side / min(image.shape[1:])
+def _shrink(image: Tensor, shorter_side: int) -> Tensor:
+    """Shrink an image, uint8 [C H W], so that its shorter side has at most `shorter_side` pixels."""
+    scale = shorter_side / min(image.shape[1:])
     height, width = (max(1, round(side * scale)) for side in image.shape[1:])
     return image if scale >= 1 else resize(image, (height, width))

@@ -45,11 +45,11 @@ def test_file_names_without_a_group():
 
 def test_faults_of_a_table():
     rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/1.jpg,,train", "train/dog/0.jpg,dog,train"]
-    rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val"]
+    rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val,more"]
     Path("photos/labels.csv").write_text("\n".join(rows))
     faults = full_survey(Csv("photos")).faults
     lines = {(fault.kind, fault.line) for fault in faults if fault.line}
-    assert lines == {("no-label", 3), ("unknown-split", 5), ("class-unknown", 7)}
+    assert lines == {("no-label", 3), ("bad-row", 8), ("unknown-split", 5), ("class-unknown", 7)}
     found = {(fault.kind, fault.file) for fault in faults}
     assert {("image-missing", "photos/gone.jpg"), ("annotation-missing", "photos/val/dog/0.jpg")} <= found
 
