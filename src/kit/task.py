@@ -26,8 +26,8 @@ class Task(L.LightningModule):
         class_names: the names of the classes.
         additive: whether the results of `loss_terms` for the parts of a batch add up exactly to the result for the
             batch. If not, the gradient of micro-batches is only close to the batch's, and the run prints this.
-        has_known_maximum: whether the best possible score is known to be 1. If it is unknown, the verdict is
-            `underfits` only if the model has learned almost nothing.
+        has_known_maximum: whether the best possible score is known to be 1. If not, the verdict at the end of a run is
+            `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
         measured: the evaluation of the latest validation or test.
     """
@@ -139,7 +139,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a copy without the steps that the exported module leaves out, to compare the file with."""
+        """Return a copy without the steps that the exported file omits. The file is compared with it."""
         return self
 
     # Pictures
@@ -211,7 +211,7 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. The first inputs do not depend on `count`."""
+        """Return inputs for `count` images of the training images' size. A larger `count` only appends inputs."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
@@ -219,7 +219,7 @@ class ExportedModule(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define expected(task, *inputs)")
 
 
-class _Plain:
+class _Adapter:
     """An adapter that gives a plain LightningModule the interface of `Task`.
 
     It uses the module's methods, and the methods of `Task` that the module lacks. There is no `Evaluation`, since the
@@ -238,4 +238,4 @@ class _Plain:
 
 def as_task(module: L.LightningModule) -> Any:
     """Return the module itself if it is a `Task`, else an adapter with the same interface."""
-    return module if isinstance(module, Task) else _Plain(module)
+    return module if isinstance(module, Task) else _Adapter(module)

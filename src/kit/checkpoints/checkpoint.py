@@ -70,7 +70,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _require_limits(content: Any, file_bytes: int) -> None:
-    """Check that the content of a checkpoint takes no more memory than its file, even when it is copied.
+    """Check that a checkpoint's content, and any copy of it, takes no more memory than its file.
 
     In a pickle, a tensor can repeat its stored numbers, and a list can contain the same list many times.
 
@@ -88,7 +88,7 @@ def _require_limits(content: Any, file_bytes: int) -> None:
             is_dense = value.layout == torch.strided and not (value.is_meta or value.is_nested)
             stored = value.untyped_storage().nbytes() if is_dense else 0
             if not is_dense or value.numel() * value.element_size() > max(stored, MAX_REPEATED_BYTES):
-                raise ValueError("it holds a tensor that does not store all its numbers")
+                raise ValueError("it holds an expanded, sparse, meta or nested tensor")
             storages[value.untyped_storage().data_ptr()] = stored
         if not isinstance(value, dict | list | tuple | set):
             return 1
@@ -107,7 +107,7 @@ def _require_limits(content: Any, file_bytes: int) -> None:
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the content of a checkpoint and its config, after a check that building them runs no foreign code.
+    """Return a checkpoint's content and config, if building its model and data runs no foreign code.
 
     Args:
         file: the checkpoint.
@@ -147,7 +147,7 @@ def config_of(content: dict[str, Any]) -> dict[str, Any]:
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
             arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
-            # Except for a style's features: they are not in the checkpoint, and may have to be downloaded.
+            # A style's features keep `pretrained`: their weights are not in the checkpoint.
             nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
             config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config

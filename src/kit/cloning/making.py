@@ -19,7 +19,7 @@ ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
 OTHER_NAMES = {"basics": "classification"}  # other file names that belong to a task
-CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # other files use the template's first task as their example
+CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # in other files, the clone's first task replaces the template's
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
@@ -89,21 +89,21 @@ def remove_marks(text: str, tasks: list[str]) -> str:
     line of its own begins a block, which `# end only` or `<!-- end only -->` ends. `# clone: ` at the beginning of a
     line is removed.
     """
-    lines, in_block = [], True
+    lines, is_kept_block = [], True
     for line in text.split("\n"):
         mark = BEGIN.search(line)
         is_kept = mark is None or not {*re.findall(r"\w+", mark[1])}.isdisjoint(tasks)
         if END.fullmatch(line):
-            in_block = True
+            is_kept_block = True
         elif mark and not line[: mark.start()].strip():
-            in_block = is_kept
-        elif in_block and is_kept:
+            is_kept_block = is_kept
+        elif is_kept_block and is_kept:
             lines.append((line[: mark.start()] if mark else line).removeprefix("# clone: "))
     return "\n".join(lines)
 
 
 def rename_package(text: str, old: str, new: str) -> str:
-    """Rename a package in a text, but leave the same English word and tables of pyproject.toml unchanged."""
+    """Rename a package in a text, but not the plain English word, nor tables of pyproject.toml."""
     pattern = rf"""
         (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and project\.(\w+) in expressions
       | (?: (?<= src/ ) | (?<= tests/ ) ) {old} \b

@@ -57,7 +57,7 @@ def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
     """Return a fault for each name that several classes have. file: the file that names the classes."""
     message = "{} classes are named '{}', and become one class; rename them if they differ"
     joined = [(count, name) for name, count in Counter(names).items() if count > 1]
-    return [fault("class-joined", file, message.format(*numbers)) for numbers in joined]
+    return [fault("class-joined", file, message.format(*pair)) for pair in joined]
 
 
 def unreadable_fault(file: Path, error: UserError) -> Fault:

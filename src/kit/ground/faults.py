@@ -14,7 +14,7 @@ class Fault(NamedTuple):
     line: the line in a text file, from 1.
     message: a sentence with the problem and its remedy, without the file's name.
     other: a second image that the report shows beside the first, or "".
-    image: the image that the report shows; "" if this is `file`.
+    image: the image that the report shows, or "" to show `file`.
     box: a box to draw into the image, XYXY in pixels, after the image's EXIF rotation.
     """
 

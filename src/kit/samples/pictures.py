@@ -10,7 +10,7 @@ from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, 
 GAP = 1  # pixels between the images of a grid, before they are enlarged
 PAIR_GAP = 8  # pixels between pairs
 MAX_WIDTH = 1600  # in pixels, of a grid with names
-SMALL_SIDE, LARGE_SIDE = 32, 64  # pixels of an image's shorter side, roughly: in a grid of many or of few images
+SMALL_SIDE, LARGE_SIDE = 32, 64  # about an image's shorter side in pixels, in grids of many and of few images
 
 
 def draw_sample(

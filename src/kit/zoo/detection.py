@@ -15,7 +15,7 @@ from kit.ground._torch import proposal_limits
 from kit.training.weights import swap_first_convolution
 from kit.zoo.loading import load_pretrained, torchvision_model
 
-Targets = list[dict[str, Tensor]]  # targets or detections, a dict for each image
+Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
 KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
 
 
@@ -33,8 +33,8 @@ class CountingHead(FCOSHead):
 class TorchvisionDetector(nn.Module):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
-    If the net starts from weights, the batch normalisation of its backbone is fixed, as in torchvision (except for
-    `_v2` and SSD), since a batch has too few images for good statistics. Unlike torchvision's, a fixed layer has the
+    If the net starts from weights, the batch normalisation of its backbone is fixed (except for `_v2` and SSD) as in
+    torchvision, since a batch has too few images for good statistics. Unlike torchvision's, a fixed layer has the
     same tensors as a trained one, so that a checkpoint fits both.
 
     Args:
@@ -81,7 +81,7 @@ class TorchvisionDetector(nn.Module):
     def backbone(self) -> nn.Module:
         return self.net.backbone
 
-    def forward(self, images: Tensor, targets: Targets | None = None) -> dict[str, Tensor] | Targets:
+    def forward(self, images: Tensor, targets: Objects | None = None) -> dict[str, Tensor] | Objects:
         return self.net(images, targets)
 
 
@@ -89,7 +89,7 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
     """Set the largest number of detections that a net of torchvision returns for an image.
 
     If it is above the limit of the net, the number of candidates before non-maximum suppression grows by the same
-    factor: `topk_candidates`, or the proposals of a two-stage detector. Other nets keep their own limits.
+    factor: `topk_candidates`, or the proposals of a two-stage detector. Nets without these are unchanged.
     """
     factor = 1.0
     for module in net.modules():
@@ -107,7 +107,7 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
 class PadOnly(nn.Module):
     """A replacement for torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
 
-    It pads images at the right and bottom, so that boxes stay valid, to multiples of `multiple`, which strides divide.
+    It pads images at the right and bottom to multiples of `multiple`, which every stride divides. Boxes stay valid.
     It drops detections of class 0, the background, which FCOS and RetinaNet may return.
     """
 
@@ -115,11 +115,11 @@ class PadOnly(nn.Module):
         super().__init__()
         self.multiple = multiple
 
-    def forward(self, images: Tensor, targets: Targets | None = None) -> tuple[ImageList, Targets | None]:
+    def forward(self, images: Tensor, targets: Objects | None = None) -> tuple[ImageList, Objects | None]:
         height, width = images.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         padded = F.pad(images, (0, right, 0, bottom)) if bottom or right else images
         return ImageList(padded, [(height, width)] * len(images)), targets
 
-    def postprocess(self, result: Targets, *_) -> Targets:
+    def postprocess(self, result: Objects, *_) -> Objects:
         return [{key: value[detected["labels"] > 0] for key, value in detected.items()} for detected in result]

@@ -30,7 +30,7 @@ class Classifier(Task):
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
         label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: `MixUp` and `CutMix` of torchvision v2, or one of them. A random one mixes each training batch.
+        mixing: `MixUp` and `CutMix` of torchvision v2, or one of them. One, drawn at random, mixes each batch.
         weighted: weight the loss of each class by the inverse of its frequency.
         freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
         compile: `torch.compile` the net. The first step then takes a minute.
@@ -91,7 +91,7 @@ class Classifier(Task):
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Over the parts of a batch, each adds up."""
+        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,
@@ -99,7 +99,7 @@ class Classifier(Task):
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        if self.class_weights is None or self.mix:  # no weights, or mixed targets: divide by images
+        if self.class_weights is None or self.mix:  # no weights, or mixed targets: divide by B
             return total.view(1), total.new_full((1,), len(batch.keys))
         return total.view(1), self.class_weights[batch.targets].sum().view(1)
 

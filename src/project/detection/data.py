@@ -147,7 +147,7 @@ class BoxFiles(BoxDataModule):
             return [name.strip() for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes. Warn how many there are, and raise an error if too many are."""
+        """Return a split without unusable boxes. Warn of their number, and raise an error if it is too high."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None

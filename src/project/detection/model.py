@@ -2,8 +2,8 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means over the images or, if the dict has `foreground`, Long[], over that number of foreground
-locations.
+losses are a dict of means over the images, or over the foreground locations if the dict has their number,
+`foreground`, Long[].
 
 Each net has a `backbone`, which maps images to feature maps. The net's attribute `additive` is True if its losses are
 exactly such means, so that a batch can be computed in parts.

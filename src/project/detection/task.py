@@ -72,7 +72,7 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Over the parts of a batch, each adds up."""
+        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
         loss = sum(losses.values()).view(1)  # means: the net has divided them
@@ -109,11 +109,11 @@ class Detector(Task):
 
     def exported(self) -> ExportedDetector:
         """Return the module that `project.export` writes to a file. It does not use `flips`."""
-        left_out = f"model.flips ({', '.join(self.flips)}): each takes as long again" if self.flips else ""
+        left_out = f"model.flips ({', '.join(self.flips)}): each adds a forward pass" if self.flips else ""
         return ExportedDetector(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that shares its net and, as the exported module, does not use `flips`."""
+        """Return a copy of this task that shares its net and, like the exported module, does not use `flips`."""
         task = copy.copy(self)
         task.flips = ()
         return task

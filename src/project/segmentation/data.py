@@ -116,7 +116,7 @@ class MaskFolder(MaskDataModule):
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class, including ignored ones, see `kit.formats.masks.classes`.
 
-        A checkpoint's entries are used unless the data name other classes.
+        A checkpoint's entries are used unless the data has other classes.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -146,7 +146,7 @@ class MaskFolder(MaskDataModule):
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
-            raise UserError(f"{self.root}: of {listed}, fewer than two are not ignored; {remedy}")
+            raise UserError(f"{self.root}: fewer than two of {listed} are in use; {remedy}")
         if len(names) > MAX_CLASSES:
             raise UserError(
                 f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are these instance ids?"
@@ -188,7 +188,7 @@ class MaskFolder(MaskDataModule):
         return MaskFiles(pairs.files, pairs.images, channels, size, self.keep_aspect, reader=self.reader, groups=groups)
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set whose images all lack masks, as some are published."""
+        """Return whether a split is a test set whose images all lack masks, as is common."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:

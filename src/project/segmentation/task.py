@@ -85,7 +85,7 @@ class Segmenter(Task):
             set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sums and divisors of the J losses, Float[J] each. Over the parts of a batch, each adds up."""
+        """Return the sums and divisors of the J losses, Float[J] each. Both add up over parts of a batch."""
         arguments = self(batch.images), batch.targets, self.class_weights
         count = len(batch.keys)
         terms = []
@@ -121,7 +121,7 @@ class Segmenter(Task):
         return ExportedSegmenter(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that shares its net and, as the exported module, does not use `window`."""
+        """Return a copy of this task that shares its net and, like the exported module, does not use `window`."""
         task = copy.copy(self)
         task.window = None
         return task
@@ -148,5 +148,5 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1: not counted
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1: unknown
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

@@ -79,7 +79,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
         annotations.append(annotation)
     for text_folder, folders in sorted(image_folders.items()):
         stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS}
-        # Text files in a folder of images may have any purpose.
+        # Skip text files beside images: they may be anything.
         for text in sorted(text_folder.glob("*.txt")) if text_folder not in folders else ():
             if text.stem not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
@@ -121,7 +121,7 @@ def _corners(values: list[float]) -> Corners | None:
 
 
 def _text_file(image: Path) -> Path:
-    """Return the text file of an image: in `labels/` instead of `images/`, beside the image, or in a `labels/` near it.
+    """Return the text file of an image: in `labels/` for `images/`, beside the image, or in `labels/` there or one up.
 
     If there is none, return the first of these paths.
     """
@@ -186,8 +186,8 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` and `data/train.txt` for paths beside the YAML file. Listed images that do not
-    exist are included, and reported by `read`.
+    Exports may write `../train/images` for `train/images`, and `data/train.txt` for `train.txt`. Listed images that do
+    not exist are included, and reported by `read`.
     """
     relative = Path(entry.replace("\\", "/"))
     names = [str(relative).removeprefix("../"), relative, *([relative.name] if relative.suffix == ".txt" else [])]
