@@ -13,7 +13,7 @@ from kit.dashboard.charts import log_details
 from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, worst_samples
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
-from kit.ground._lightning import logged_step
+from kit.ground._lightning import data_module, logged_step
 from kit.ground.errors import UserError, one_line
 from kit.safeguards import NanGuard
 from kit.task import as_task
@@ -58,7 +58,7 @@ class Dashboard(L.Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
         self._board = boards[0] if boards and self.enabled and trainer.is_global_zero else None
         self._task = as_task(pl_module)
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_module(trainer)
         has_images = isinstance(data, ImageDataModule) and self._task.has("draw")
         can_draw = self._board and has_images and has_whole_net(trainer)
         self._data = data if can_draw else None

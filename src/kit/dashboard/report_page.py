@@ -21,6 +21,7 @@ from kit.dashboard.results import figure_texts
 from kit.dashboard.samples import draw_samples, has_whole_net, worst_samples
 from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
+from kit.ground._lightning import data_module
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
 from kit.ground.html import html_page, image_element
@@ -98,7 +99,7 @@ class ReportPage(L.Callback):
 
     def _draw_images(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
         """Draw charts of the classes, the worst images and generated images. The model must be in evaluation mode."""
-        task, data = as_task(pl_module), getattr(trainer, "datamodule", None)
+        task, data = as_task(pl_module), data_module(trainer)
         if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
         try:

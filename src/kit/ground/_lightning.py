@@ -1,4 +1,4 @@
-"""All uses of Lightning's private names, tested with lightning 2.6.6.
+"""All uses of Lightning's private names, tested with lightning 2.6.6, and attributes that are not always set.
 
 tests/kit/ground/test_private_names.py fails if a name is missing. `kit.safeguards.EarlyStopping` and
 `kit.safeguards.Checkpoint` override private methods as well.
@@ -54,3 +54,13 @@ def finds_unused_parameters(trainer: L.Trainer) -> bool:
     """Return whether distributed training allows parameters without a gradient."""
     strategy = trainer.strategy
     return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("find_unused_parameters"))
+
+
+def loss_scaler(trainer: L.Trainer) -> Any:
+    """Return the loss scaler of fp16, or None."""
+    return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
+
+
+def data_module(trainer: L.Trainer) -> Any:
+    """Return the data module, or None."""
+    return getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute

@@ -11,6 +11,7 @@ import tiny_task
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_run import killed_at
 
 from kit.cli import process, verbs
 from kit.dashboard import Dashboard, TensorBoard, dashboard, samples
@@ -199,18 +200,9 @@ def test_precision_recall_curve_has_known_values():
     assert (float(recall[91]), float(precision[91]), float(missed[91])) == (0, 1, 8)
 
 
-def test_killed_and_resumed_run_has_the_same_curves(monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == 7:
-            raise Killed
-        return step(self, batch, batch_idx)
-
-    step, whole = tiny_task.Drawn.training_step, fit("whole")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(tiny_task.Drawn, "training_step", dies)
+def test_killed_and_resumed_run_has_the_same_curves():
+    whole = fit("whole")
+    with killed_at(7):
         fit("killed", "--exact_resume.every_minutes", "0", "--dashboard.budget", "1")
     run = Path("runs/killed/version_0")
     verbs.fit(["--resume", str(run)])

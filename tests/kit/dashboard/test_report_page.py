@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_task
 import yaml
+from tiny_run import killed_at
 
 from kit.cli import process, verbs
 from kit.dashboard.report_page import HEIGHT, WIDTH, line_chart
@@ -80,18 +81,9 @@ def test_run_without_a_picture_still_has_its_page(monkeypatch):
     assert "data:image/jpeg" not in content and "<td>test/accuracy</td>" in content
 
 
-def test_resumed_run_has_the_same_curves(monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == 7:
-            raise Killed
-        return step(self, batch, batch_idx)
-
-    step, whole = tiny_task.Drawn.training_step, page("whole")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(tiny_task.Drawn, "training_step", dies)
+def test_resumed_run_has_the_same_curves():
+    whole = page("whole")
+    with killed_at(7):
         page("killed", "--exact_resume.every_minutes", "0")
     verbs.fit(["--resume", "runs/killed/version_0"])
     assert polylines(Path("runs/killed/version_0/report.html").read_text()) == polylines(whole)

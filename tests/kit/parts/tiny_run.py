@@ -1,9 +1,11 @@
 """A run of the tiny task that a test file makes once, since nothing in it changes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tiny_task
 
 from kit.checkpoints import trust
 from kit.cli import process, verbs
@@ -25,3 +27,22 @@ def made_once(once: Callable[..., Path], name: str, config: str) -> Path:
             verbs.fit(["--config", "config.yaml"])
 
     return once(name, make) / "runs" / "tiny" / "version_0"
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let a run of `tiny_task.Drawn` end in its training step with this number, as if it were killed."""
+
+    class Killed(BaseException):
+        pass
+
+    training_step = tiny_task.Drawn.training_step
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == step:
+            raise Killed
+        return training_step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(tiny_task.Drawn, "training_step", dies)
+        yield

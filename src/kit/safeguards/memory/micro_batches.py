@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm
 from kit.safeguards.memory.batches import count_samples, split
 from kit.safeguards.patching import replace_method
@@ -34,9 +35,8 @@ def step_in_parts(
         parameters: the parameters that need gradients.
     """
     batch, *others = arguments
-    scaler = getattr(trainer.precision_plugin, "scaler", None)  # only the plugin for fp16 has one
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    sum_up = partial(add_up, parts=parts, parameters=trained, scaler=scaler)
+    sum_up = partial(add_up, parts=parts, parameters=trained, scaler=loss_scaler(trainer))
 
     def loss_of(part: Any) -> Tensor:
         output = step(part, *others)

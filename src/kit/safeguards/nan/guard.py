@@ -6,11 +6,12 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
+from kit.ground._lightning import loss_scaler
 from kit.ground.errors import UserError
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, loss_scaler, measure_step, save_buffers, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure_step, save_buffers, skip_step
 
 
 class Diverged(UserError):

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 
 from kit.data import Batch, ImageDataModule
+from kit.ground._lightning import data_module
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
@@ -132,7 +133,7 @@ def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _files(trainer: L.Trainer, batch: Any) -> list[str]:
     """Return the files of the images that are not finite or, if all are finite, of the batch; [] if unknown."""
-    datamodule = getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute
+    datamodule = data_module(trainer)
     if not isinstance(batch, Batch) or not isinstance(datamodule, ImageDataModule):
         return []
     is_bad = ~batch.images.flatten(1).isfinite().all(1)

@@ -3,7 +3,6 @@
 from collections import deque
 from itertools import chain
 from statistics import median
-from typing import Any
 
 import lightning as L
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from kit.ground._lightning import loss_scaler
 from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averaging_callbacks
 
@@ -73,11 +73,6 @@ def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
         norm = norm / scale
     numbers = torch.stack([is_bad.float(), loss_is_bad.float(), torch.where(is_bad, 0.0, loss), norm])
     return trainer.strategy.reduce(numbers, reduce_op="mean")
-
-
-def loss_scaler(trainer: L.Trainer) -> Any:
-    """Return the loss scaler of fp16, or None."""
-    return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
 
 
 SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
-from kit.ground._lightning import prepare_batch
+from kit.ground._lightning import data_module, prepare_batch
 from kit.ground.errors import UserError
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.safeguards.messages import log_text
@@ -51,7 +51,7 @@ class Overfitting(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._data, self._task = getattr(trainer, "datamodule", None), as_task(pl_module)
+        self._data, self._task = data_module(trainer), as_task(pl_module)
         name = type(pl_module).__name__
         if not (self._task.has("evaluate") and self._task.has("evaluation")):
             self._why_not = f"{name} is not a kit.task.Task"
