@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from kit.checks.report import by_kind, location, own_text, shared_text, shorten, summary, write
+from kit.checks.report import by_kind, location, own_text, shared_text, shorten, summary
 from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
-from kit.ground.files import open_image
+from kit.ground.files import open_image, write_text
 from kit.ground.html import html_page, image_element
 
 FIGURES_PER_KIND = 6  # the number of faults of a kind that are shown with pictures
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]
 
 
 def save_html(survey: Survey, file: Path) -> None:
-    write(file, survey_page(survey))
+    write_text(file, survey_page(survey))
 
 
 def survey_page(survey: Survey) -> str:

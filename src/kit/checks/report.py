@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kit.checks.survey import Survey
 from kit.ground.faults import Fault
-from kit.ground.files import replacing
+from kit.ground.files import write_text
 from kit.ground.terminal import escape
 
 FILES_PER_KIND = 3  # the number of files that the full text names for each kind
@@ -75,13 +75,7 @@ def location(fault: Fault, root: str) -> str:
 def save_json(survey: Survey, file: Path) -> None:
     """Write all faults as a list of dicts with `JSON_KEYS`."""
     faults = [{key: value for key, value in fault._asdict().items() if key in JSON_KEYS} for fault in survey.faults]
-    write(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
-
-
-def write(file: Path, content: str) -> None:
-    """Write a text file. If this fails, no part of it is left."""
-    with replacing(file) as part:
-        part.write_text(content, encoding="utf-8")
+    write_text(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
 
 
 def _kind_lines(faults: list[Fault], root: str) -> list[str]:

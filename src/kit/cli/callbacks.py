@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
-from kit.ground.files import replacing
+from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 
 UNSAVED = "Unable to serialize instance "  # jsonargparse dumps this text for an object that has no text
@@ -37,9 +37,9 @@ class SavedConfig(L.Callback):
     def _save(self, trainer: L.Trainer) -> None:
         self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
         if trainer.is_global_zero:
-            with replacing(folder / "config.yaml") as part:
-                text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
-                part.write_text(text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text))))
+            text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
+            text = text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text)))
+            write_text(folder / "config.yaml", text)
 
 
 def _savable(values: Any) -> Any:

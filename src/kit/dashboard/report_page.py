@@ -23,7 +23,7 @@ from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
 from kit.ground._lightning import data_module
 from kit.ground.errors import one_line
-from kit.ground.files import replacing
+from kit.ground.files import write_text
 from kit.ground.html import html_page, image_element
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
@@ -129,9 +129,8 @@ class ReportPage(L.Callback):
         """
         by_class = {key: value for key, value in metrics.items() if key.count("/") > 1}
         main = {key: value for key, value in metrics.items() if key not in by_class}
-        lines = [", ".join(figure_texts(figures)), *notes]
         parts = [
-            f"<p class=soft>{'<br>'.join(map(escape, lines))}</p>",
+            f"<p class=soft>{'<br>'.join(map(escape, [', '.join(figure_texts(figures)), *notes]))}</p>",
             f"<p class=verdict>{escape(conclusion)}</p>" if conclusion else "",
             _table(main),
             f"<details><summary>for each class</summary>{_table(by_class)}</details>" if by_class else "",
@@ -142,8 +141,7 @@ class ReportPage(L.Callback):
         config = folder / "config.yaml"
         if config.is_file():
             parts.append(_section("config", f"<pre>{escape(config.read_text())}</pre>"))
-        with replacing(folder / "report.html") as part:
-            part.write_text(html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)), encoding="utf-8")
+        write_text(folder / "report.html", html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)))
 
     def _charts(self) -> str:
         """Return the HTML of a chart for each metric, with its curves of training and validation."""

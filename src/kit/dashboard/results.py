@@ -9,7 +9,7 @@ import lightning as L
 
 from kit.dashboard.tensorboard import TensorBoard
 from kit.ground.errors import NotMeasured
-from kit.ground.files import replacing
+from kit.ground.files import write_text
 from kit.ground.terminal import escape
 
 
@@ -35,9 +35,8 @@ def report(
     if folder is None:
         return
     print("\n" + ", ".join([*figure_texts(figures), f"run folder {folder}"]))
-    with replacing(folder / "results.json") as part:
-        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
-        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+    write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def require_measured(metrics: dict[str, float]) -> None:

@@ -150,3 +150,9 @@ def replacing(file: Path) -> Iterator[Path]:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(file: Path, content: str) -> None:
+    """Write a text file. If this fails, no part of it is left."""
+    with replacing(file) as part:
+        part.write_text(content, encoding="utf-8")

@@ -20,7 +20,7 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import one_line
-from kit.ground.files import replacing
+from kit.ground.files import write_text
 from kit.ground.terminal import escape
 from kit.safeguards.messages import log_message
 
@@ -59,8 +59,7 @@ class Reporter:
         self.last = f"{summary(facts)}; details are in {file}"
         log_message(trainer, "nan_guard", f"nan_guard: {self.last}")
         if trainer.is_global_zero:
-            with replacing(file) as part:
-                part.write_text(json.dumps(facts, indent=2) + "\n")
+            write_text(file, json.dumps(facts, indent=2) + "\n")
 
 
 def is_finite(tree: Any) -> bool:
