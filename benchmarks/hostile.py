@@ -45,7 +45,7 @@ TOUCH = {"command": "touch touched", "args": ["touch", "touched"], "source": "op
 TOUCH |= {"file": "touched", "content": "touched"}
 PATHS = (
     *("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "torch.os.system"),
-    *("kit.checks.report.write", "kit.ground.files.replacing", "torchvision.models.get_model"),
+    *("kit.ground.files.write_text", "kit.ground.files.replacing", "torchvision.models.get_model"),
     *("foreign.Net", "foreign.net", "torch.hub.load", "torch.load", "torch.utils.cpp_extension.load_inline"),
     *(
         "kit.cli.verbs.re.compile",

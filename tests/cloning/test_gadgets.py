@@ -19,7 +19,7 @@ from kit.config.annotations import import_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HARMFUL = (
-    *("kit.checks.report.write", "kit.ground.files.replacing", "kit.cli.verbs.fit", "kit.cli.command_line.CLI"),
+    *("kit.ground.files.write_text", "kit.ground.files.replacing", "kit.cli.verbs.fit", "kit.cli.command_line.CLI"),
     *("torch.hub.load", "torch.load", "torch.save", "torch.compile", "torch.utils.data.DataLoader"),
     *("torchvision.models.get_model", "torchvision.datasets.ImageNet", "torchvision.datasets.Caltech101"),
     *("lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.callbacks.BasePredictionWriter"),
