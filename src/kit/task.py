@@ -67,7 +67,7 @@ class Task(L.LightningModule):
             samples: the number of samples in the batch.
         """
         sums, divisors = self.loss_terms(batch)
-        loss = (sums / divisors.where(divisors > 0, 1)).sum()  # where a divisor is 0, its sum is 0
+        loss = (sums / divisors.where(divisors > 0, 1)).sum()  # a divisor of 0 counts as 1
         self.log("train/loss", loss, batch_size=samples)
         return loss
 
@@ -76,13 +76,14 @@ class Task(L.LightningModule):
     def evaluate(self, batch: Batch) -> Any:
         """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
-        The library calls this in evaluation mode and without gradients, for validation, test, and the training images
-        of the verdict. If a batch does not fit into memory, the memory guard calls it for parts of the batch.
+        The library calls this in evaluation mode and without gradients: for validation, for test, and at the end for
+        some training images, whose result is compared with the validation result. If a batch does not fit into memory,
+        the memory guard calls it for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
 
     def evaluation(self, split: str) -> Evaluation:
-        """Return a new `Evaluation` for a split: `val`, `test`, or `train` for the training images of the verdict."""
+        """Return a new `Evaluation` for `val`, `test` or `train`. Comparing `train` with `val` shows overfitting."""
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation(split)")
 
     def on_validation_epoch_start(self) -> None:
@@ -139,7 +140,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a copy without the steps that the exported file omits. The file is compared with it."""
+        """Return a task without the steps that the exported file omits. The file is compared with it."""
         return self
 
     # Pictures
@@ -184,7 +185,7 @@ class ExportedModule(nn.Module):
         task: the name of the task in the file, such as `classification`.
         inputs: the dynamic dimensions of each input by name, such as `{"noise": {0: "batch"}}`; empty for images.
         outputs: the dynamic dimensions of each output by name, such as `{"logits": {0: "batch"}}`.
-        measured: a description of `difference`.
+        difference_name: what `difference` returns, in words, such as `largest difference of a pixel`.
         tolerance: the largest allowed difference on any image.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
         counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
@@ -193,7 +194,7 @@ class ExportedModule(nn.Module):
     task: str
     inputs: ClassVar[Mapping[str, Mapping[int, str]]] = {}
     outputs: ClassVar[Mapping[str, Mapping[int, str]]]
-    measured: str
+    difference_name: str
     tolerance: float
     one_at_a_time = False
     counted = ""
@@ -211,7 +212,7 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. A larger `count` only appends inputs."""
+        """Return inputs for `count` images of the training images' size. Input i does not depend on `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
@@ -222,8 +223,8 @@ class ExportedModule(nn.Module):
 class _Adapter:
     """An adapter that gives a plain LightningModule the interface of `Task`.
 
-    It uses the module's methods, and the methods of `Task` that the module lacks. There is no `Evaluation`, since the
-    module's own steps validate it.
+    It returns the module's attributes, and `Task`'s class attributes that the module lacks. There is no `Evaluation`,
+    since the module has its own validation and test steps.
     """
 
     def __init__(self, module: L.LightningModule) -> None:

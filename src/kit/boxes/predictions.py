@@ -101,7 +101,7 @@ class ExportedDetector(ExportedModule):
     task = "detection"
     outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
     one_at_a_time = True  # images differ in their number of boxes
-    measured = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
+    difference_name = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
     tolerance = 0.01
     counted = "boxes"
 

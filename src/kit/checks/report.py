@@ -41,7 +41,7 @@ def by_kind(survey: Survey) -> list[list[Fault]]:
 
 
 def summary(survey: Survey) -> str:
-    """Return the number of errors and warnings, such as `2 errors and 1 warning`."""
+    """Return the number of faults in words, such as `2 errors and 1 warning`."""
     if not survey.faults:
         return "nothing is wrong"
     counts = {"error": survey.errors, "warning": len(survey.faults) - survey.errors}
@@ -49,7 +49,10 @@ def summary(survey: Survey) -> str:
 
 
 def shared_text(faults: Sequence[Fault]) -> str:
-    """Return the text that all messages end with: a whole message, or the advice after its last semicolon, or ""."""
+    """Return the message if all faults have the same one, else the advice after its last semicolon if all share it.
+
+    Otherwise, return "".
+    """
     texts = {fault.message for fault in faults}
     if len(texts) > 1:
         texts = {text.rpartition("; ")[2] for text in texts}
@@ -62,7 +65,7 @@ def own_text(fault: Fault, shared: str, root: str) -> str:
 
 
 def shorten(text: str, root: str) -> str:
-    """Return a text with paths as one line, without the root of the data (unless that is `.`, `..` or `/`)."""
+    """Return a text in one line, in which paths begin below the root of the data (unless that is `.`, `..` or `/`)."""
     return escape(text.replace(root.rstrip("/") + "/", "") if root.strip("./") else text)
 
 

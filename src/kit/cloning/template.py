@@ -29,7 +29,7 @@ class Template:
     """A git checkout of the template in the folder `root`.
 
     Raises:
-        UserError: the folder is not a git checkout.
+        UserError: the folder is not a git checkout of the template.
     """
 
     def __init__(self, root: Path) -> None:
@@ -59,6 +59,9 @@ class Template:
 
 
 def address(remote: str) -> str:
-    """Return the address of a remote repository without a password, or "" if it is a path on this machine."""
-    is_public = re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote)
-    return re.sub(r"^(https?://)[^/]*@", r"\1", remote) if is_public else ""
+    """Return the address of a remote repository, or "" if it is a path on this machine.
+
+    The user and password of an https address are removed.
+    """
+    has_host = re.fullmatch(r"""((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[^\s"\\]+""", remote)
+    return re.sub(r"^(https?://)[^/]*@", r"\1", remote) if has_host else ""

@@ -35,9 +35,9 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
     parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     if match := re.search(WRONG_KEY, message):
         key = ".".join(filter(None, (parent, match[1], match[2])))
-        owner = re.search(r"Got value: Namespace\(class_path='[\w.]+'", message)
-        owners = owner[0] if owner else message.split("Given value")[0]
-        classes = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", owners)
+        class_of_value = re.search(r"Got value: Namespace\(class_path='[\w.]+'", message)
+        searched = class_of_value[0] if class_of_value else message.split("Given value")[0]
+        classes = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", searched)
         if not classes:
             return f"no key '{key}'{did_you_mean(key, keys)}{_location(match[2], configs, args)}"
         names = parameter_annotations(import_path(classes[-1]))
@@ -60,7 +60,10 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
 
 
 def _location(key: str, configs: Sequence[str], args: Sequence[str]) -> str:
-    """Return the location of a key or a class, such as ` [configs/mine.yaml:7]`, or "" if it is not in a config."""
+    """Return the location of a key or a class in the configs, such as ` [configs/mine.yaml:7]`.
+
+    Return "" if no config has it, or if an option of the command line may have set it.
+    """
     word = key.rpartition(".")[2]
     if not any(word in arg.split("=")[0] for arg in args if arg.startswith("--")):
         for file in reversed(configs):
@@ -93,5 +96,5 @@ def explain_kept_rates(kept_rates: Mapping[str, tuple[str, float]], flat: Mappin
 def missing_config(path: Path) -> str:
     """Return an error message about a missing config file, with the files that exist."""
     names = sorted(file.name for file in path.parent.glob("*.yaml"))
-    existing = f" in {path.parent}: {', '.join(names)}" if names else ""
+    existing = f"; {path.parent} has {', '.join(names)}" if names else ""
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"

@@ -1,4 +1,4 @@
-"""Draw an evaluation's classes: a confusion matrix and bars, as pictures uint8 [3 H W], and curves."""
+"""Show the results of each class: draw a confusion matrix and bars, uint8 [3 H W], and log precision-recall curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +15,8 @@ from kit.ground.drawing import BACKGROUND, GREY, WHITE, font, zoomed
 MAX_NAMED = 60  # a confusion matrix of more classes has no names
 MAX_NUMBERED = 25  # a confusion matrix of more classes has no numbers
 MAX_BARS = 60  # further classes have no bar
-MAX_LETTERS = 24  # of a class name
-MAX_SIDE, MAX_CELL = 700, 44  # pixels: the largest side of a confusion matrix, and of a cell
+MAX_NAME_LENGTH = 24  # of a class name
+MAX_SIDE, MAX_CELL = 700, 44  # pixels: the largest side of the cells together, and of one cell
 ROW_HEIGHT, BAR_LENGTH = 20, 360  # pixels
 COLD, WARM = (38, 43, 51), (255, 186, 73)  # colours of a cell with 0 % and 100 % of its row
 BAR = (88, 157, 246)
@@ -31,7 +31,7 @@ def log_details(board: TensorBoard, details: Details, class_names: Sequence[str]
 
 
 def class_charts(details: Details, class_names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the pictures of `Evaluation.details`, by name: `confusion`, and bars by the name of their metric."""
+    """Return the pictures of `Evaluation.details`: `confusion`, and the bars with their metric's name as key."""
     charts = {}
     if "confusion" in details:
         charts["confusion"] = draw_confusion(details["confusion"], class_names)
@@ -42,7 +42,9 @@ def class_charts(details: Details, class_names: Sequence[str]) -> dict[str, Tens
 
 
 def draw_confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
-    """Draw a confusion matrix. Each cell shows its share of the row in per cent; larger shares are lighter.
+    """Draw a confusion matrix. The larger a cell's share of its row, the lighter the cell.
+
+    With at most `MAX_NUMBERED` classes, the cells also show their share in per cent.
 
     Args:
         counts: Long[K K], with a row for each annotated class and a column for each predicted one.
@@ -50,28 +52,28 @@ def draw_confusion(counts: Tensor, class_names: Sequence[str]) -> Tensor:
     """
     classes = len(class_names)
     cell = max(1, min(MAX_CELL, MAX_SIDE // classes))
-    letters = font(12 if cell >= 16 else 9)
-    names = [name[:MAX_LETTERS] for name in class_names] if classes <= MAX_NAMED else []
-    margin = 30 + round(max(map(letters.getlength, names), default=0))
+    label_font = font(12 if cell >= 16 else 9)
+    names = [name[:MAX_NAME_LENGTH] for name in class_names] if classes <= MAX_NAMED else []
+    margin = 30 + round(max(map(label_font.getlength, names), default=0))
     shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     colours = torch.tensor(COLD) + shares.sqrt()[..., None] * (torch.tensor(WARM) - torch.tensor(COLD))  # [K K 3]
     colours[counts.sum(1) == 0] = torch.tensor(BACKGROUND).double()  # this class has no samples
     table = zoomed(colours.round().to(torch.uint8).permute(2, 0, 1), cell)
     side = margin + cell * classes
     canvas = Pillow.new("RGB", (max(side, 220), side), BACKGROUND)
-    columns = Pillow.new("RGB", (margin - 20, cell * classes), BACKGROUND)
+    column_names = Pillow.new("RGB", (margin - 20, cell * classes), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for i, name in enumerate(names):
-        pen.text((margin - 5, margin + (i + 0.5) * cell), name, WHITE, letters, "rm")
-        ImageDraw.Draw(columns).text((5, (i + 0.5) * cell), name, WHITE, letters, "lm")
-    canvas.paste(columns.rotate(90, expand=True), (margin, 20))
+        pen.text((margin - 5, margin + (i + 0.5) * cell), name, WHITE, label_font, "rm")
+        ImageDraw.Draw(column_names).text((5, (i + 0.5) * cell), name, WHITE, label_font, "lm")
+    canvas.paste(column_names.rotate(90, expand=True), (margin, 20))
     canvas.paste(Pillow.fromarray(table.permute(1, 2, 0).numpy()), (margin, margin))
     if classes <= MAX_NUMBERED:
         for (row, column), share in np.ndenumerate(shares.numpy()):
             if counts[row, column]:
                 text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
                 centre = (margin + (column + 0.5) * cell, margin + (row + 0.5) * cell)
-                pen.text(centre, text, (0, 0, 0) if share > 0.25 else WHITE, letters, "mm")
+                pen.text(centre, text, (0, 0, 0) if share > 0.25 else WHITE, label_font, "mm")
     pen.text((5, 4), "rows: annotated, columns: predicted", GREY, font(12))
     return _tensor(canvas)
 
@@ -82,20 +84,21 @@ def draw_bars(values: Mapping[str, float]) -> Tensor:
     Args:
         values: class name to a value from 0 to 1.
     """
-    lowest = sorted((value, name[:MAX_LETTERS]) for name, value in values.items())[:MAX_BARS]
-    hidden_count, letters = len(values) - len(lowest), font(12)
-    left = 12 + round(max(letters.getlength(name) for _, name in lowest))
+    lowest = sorted((value, name[:MAX_NAME_LENGTH]) for name, value in values.items())[:MAX_BARS]
+    hidden_count, label_font = len(values) - len(lowest), font(12)
+    left = 12 + round(max(label_font.getlength(name) for _, name in lowest))
     right = left + BAR_LENGTH
     canvas = Pillow.new("RGB", (right + 60, ROW_HEIGHT * (len(lowest) + (hidden_count > 0)) + 8), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for i, (value, name) in enumerate(lowest):
         top, middle, bottom = i * ROW_HEIGHT + 7, (i + 0.5) * ROW_HEIGHT + 4, (i + 1) * ROW_HEIGHT
-        pen.text((left - 6, middle), name, WHITE, letters, "rm")
+        pen.text((left - 6, middle), name, WHITE, label_font, "rm")
         pen.rectangle((left, top, right, bottom), fill=COLD)
         pen.rectangle((left, top, left + round(BAR_LENGTH * value), bottom), fill=BAR)
-        pen.text((right + 8, middle), f"{value:.3f}", WHITE, letters, "lm")
+        pen.text((right + 8, middle), f"{value:.3f}", WHITE, label_font, "lm")
     if hidden_count:
-        pen.text((left, (len(lowest) + 0.5) * ROW_HEIGHT + 4), f"and {hidden_count} better ones", GREY, letters, "lm")
+        last_row = (left, (len(lowest) + 0.5) * ROW_HEIGHT + 4)
+        pen.text(last_row, f"and {hidden_count} better ones", GREY, label_font, "lm")
     return _tensor(canvas)
 
 

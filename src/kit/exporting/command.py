@@ -1,4 +1,4 @@
-"""The verb `export`: write an ONNX file, compare it with PyTorch on images, and keep it only if both agree."""
+"""The verb `export`: write an ONNX file, compare its outputs with PyTorch's, and keep it only if both agree."""
 
 import json
 from dataclasses import asdict
@@ -31,14 +31,14 @@ def export(args: list[str]) -> None:
     """Write a run's best checkpoint as an ONNX file, by default RUN/exports/model.onnx.
 
     Raises:
-        Disagreement: the file's outputs differ from PyTorch's. The file is removed.
+        Disagreement: the file's outputs differ from PyTorch's. No file is written.
         UserError: ONNX does not support this net, or packages are not installed.
     """
     usage = f"{app.command('export')} RUN_OR_CHECKPOINT [--out FILE] [--trust PACKAGE]"
     parser = PlainParser(usage=usage, description="Write a run's best checkpoint as an ONNX file for other programs.")
     parser.add_argument("run", nargs="?", default=None, help="a run folder or a checkpoint file")
     parser.add_argument("--out", type=str | None, default=None, help="the file; RUN/exports/model.onnx by default")
-    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
+    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
     chosen = parser.read(args)
     if chosen.run is None:
         raise UserError(f"which run? {usage}")
@@ -93,10 +93,10 @@ def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) ->
     """
     largest, count = agreement.compare(run_onnx, exported, cases)
     objects = f"{count:,} {exported.counted} in " if exported.counted else ""
-    details = f"{exported.measured} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
+    details = f"{exported.difference_name} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
     if largest > exported.tolerance:
-        raise Disagreement(f"the file does not agree with PyTorch and is removed: {details}")
-    nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
-    summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {nothing}"
+        raise Disagreement(f"the file does not agree with PyTorch and is not written: {details}")
+    reason = f"PyTorch finds no {exported.counted} in {cases.description}"
+    summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {reason}"
     return summary + (f"\nleft out of the file and this comparison: {exported.left_out}" if exported.left_out else "")

@@ -68,7 +68,7 @@ class ExportedClassifier(ExportedModule):
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}
-    measured = "largest difference of a probability"
+    difference_name = "largest difference of a probability"
     tolerance = 0.005
 
     def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:

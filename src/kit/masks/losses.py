@@ -1,7 +1,7 @@
 """Losses of segmentation: `loss(logits, targets, class_weights)` of Float[B K H W], Long[B H W] and Float[K] or None.
 
 Pixels of class 255 are ignored. If all pixels are ignored, a loss and its gradients are 0. Any module with this
-signature can be a loss. Derive it from `MeanLoss` if gradients must stay exact when a batch is computed in parts.
+signature can be a loss. Derive it from `AdditiveLoss` if gradients must stay exact when a batch is computed in parts.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kit.formats.masks.masks import IGNORED
 
 
-class MeanLoss(nn.Module):
+class AdditiveLoss(nn.Module):
     """A loss that is a sum divided by a sum. Subclasses return both in `terms`."""
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ class MeanLoss(nn.Module):
         return total / divisor.where(divisor > 0, 1)
 
 
-class CrossEntropy(MeanLoss):
+class CrossEntropy(AdditiveLoss):
     """The mean cross-entropy of all pixels, weighted by class.
 
     Args:
@@ -41,7 +41,7 @@ class CrossEntropy(MeanLoss):
         return self.weight * total, _pixel_weights(targets, class_weights).sum()
 
 
-class Focal(MeanLoss):
+class Focal(AdditiveLoss):
     """Cross-entropy with lower weights for well-classified pixels (Lin et al. 2017, section 3.2).
 
     Args:
@@ -61,7 +61,7 @@ class Focal(MeanLoss):
         return self.weight * (losses * weights).sum(), weights.sum()
 
 
-class Dice(MeanLoss):
+class Dice(AdditiveLoss):
     """One minus the soft Dice coefficient of each class in an image (Milletari et al. 2016, section 3).
 
     The loss of an image is the mean over its classes, weighted by class, and that of a batch the mean over its images.

@@ -66,7 +66,7 @@ class ExportedSegmenter(ExportedModule):
 
     task = "segmentation"
     outputs: ClassVar = {"masks": {0: "batch", 1: "height", 2: "width"}}
-    measured = "largest share of an image's pixels that are of another class"
+    difference_name = "largest share of an image's pixels that are of another class"
     tolerance = 0.001
 
     def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:

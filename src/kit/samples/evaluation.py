@@ -1,4 +1,4 @@
-"""The metrics of generated and painted images, and distances between images."""
+"""The metrics of image generation and style transfer, and distances between images."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,8 @@ CHUNK = 250  # images whose distances to all known images are computed at a time
 
 
 class FlowEvaluation(Evaluation):
-    """The mean squared error of the velocity (`loss`), and `explained`: 1 - error / mean square of the velocity.
+    """The mean squared error of the velocity (`loss`), and `explained`: 1 - error / mean square of the velocity, or
+    0 if this is negative.
 
     `outputs` are the mean square and the mean squared error of the velocity of each image, Float[B 2].
     """
@@ -53,13 +54,14 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     """Return the Frechet distance between two sets of features, Float[N D] and Float[M D].
 
     Both sets are described by their means and covariances (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update
-    Rule, equation 6). The distance falls as N and M grow, so compare distances only if these are equal.
+    Rule, equation 6). The distance falls as N and M grow, so compare only distances with the same N and the same M.
     """
     means = features.mean(0) - others.mean(0)
     first, second = torch.cov(features.T), torch.cov(others.T)
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    # `first @ second` has the eigenvalues of this symmetric matrix. The sum of their roots is the trace of its root.
+    # `root @ second @ root` is symmetric and has the eigenvalues of `first @ second`. The sum of the square roots of
+    # the eigenvalues is the trace of the square root of `first @ second`.
     common = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
     return max(0.0, float(means.square().sum() + first.trace() + second.trace() - 2 * common))
 
@@ -72,11 +74,12 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         known: uint8 [M C H W].
 
     Returns:
-        indices into `known`, Long[N], and distances, Float[N]: the root mean square over pixels from 0 to 1.
+        indices into `known`, Long[N], and distances, Float[N]: the root mean square difference of the
+        pixels, whose values are scaled to [0, 1].
     """
     queries, references = (part.flatten(1).float() / 255 for part in (images, known))
-    lengths = references.square().sum(1)
-    indices = torch.cat([(lengths - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
+    squared_norms = references.square().sum(1)
+    indices = torch.cat([(squared_norms - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
     # The products were rounded, so compute the distance of the nearest one again.
     return indices, (queries - references[indices]).square().mean(1).sqrt()
 

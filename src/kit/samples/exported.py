@@ -15,7 +15,7 @@ from kit.task import ExportedModule
 class ExportedImages(ExportedModule):
     """A module whose output is images, uint8 [B H W C]. The exported file's pixels may differ by 1."""
 
-    measured = "largest difference of a pixel, of 255,"
+    difference_name = "largest difference of a pixel, of 255,"
     tolerance = 1
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:

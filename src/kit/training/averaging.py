@@ -42,6 +42,6 @@ class EMA(WeightAveraging):
 
 
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
-    """Update averaged tensors in place, after a number of steps."""
+    """Update averaged tensors in place. `steps` is the number of updates so far."""
     number = int(steps)
     get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averaged, current, number)

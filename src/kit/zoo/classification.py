@@ -32,26 +32,27 @@ class TorchvisionNet(nn.Module):
         super().__init__()
         self.net = torchvision_model(name, models, **_fixed_options(name))
         swap_first_convolution(self.net, in_channels)
-        self._head, old = [(n, m) for n, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+        layers = [(path, m) for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        self._head_name, old = layers[-1]
         if isinstance(old, nn.Linear):
             new: nn.Module = nn.Linear(old.in_features, num_classes)
         else:  # SqueezeNet ends with a 1x1 convolution
             new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
-        self.net.set_submodule(self._head, new)
-        load_pretrained(self.net, name, weights, pretrained, (self._head,))
+        self.net.set_submodule(self._head_name, new)
+        load_pretrained(self.net, name, weights, pretrained, (self._head_name,))
 
     @property
     def head(self) -> nn.Module:
-        return self.net.get_submodule(self._head)
+        return self.net.get_submodule(self._head_name)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
 
 def _fixed_options(name: str) -> dict[str, Any]:
-    """Return options that torchvision sets only if it loads weights.
+    """Return the options of a model whose defaults in torchvision differ with and without pretrained weights.
 
-    A checkpoint is loaded into a net that was built without weights, so the net must not depend on them.
+    They are fixed, so that a checkpoint of a pretrained net fits a net that is built without pretrained weights.
     """
     # Auxiliary heads would make the output in training a tuple. The weights expect a transformed input.
     is_inception = name in ("googlenet", "inception_v3")
@@ -82,15 +83,16 @@ class TimmNet(nn.Module):
             import timm
         except ImportError:
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
-        require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")  # NAME, NAME.WEIGHTS
+        # The first list has NAME, the second NAME.WEIGHTS.
+        require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
         if pretrained and not weights and not timm.is_model_pretrained(name):
             raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
-        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm drops None
+        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm ignores None
         try:
             self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         except TypeError as error:  # an option that the model does not have
             raise UserError(f"timm's {name}: {one_line(error)}; leave model.net.drop_path_rate at 0") from None
-        initialise_head(self.head)  # timm's own can be so large that the first loss is 11
+        initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11
         if weights or pretrained:
             source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
             load_weights(self.net, source, self.net.default_cfg["classifier"])

@@ -58,7 +58,7 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
-        self.report_fault = FaultCollector()
+        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
         self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root
@@ -134,7 +134,7 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             path = self.table.absolute()
             raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
-        self.report_fault = FaultCollector()
+        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ class Classifier(Task):
 
 
 def _class_weights(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K]. Their mean over the training images is 1. A class without images gets 0."""
+    """Return class weights, Float[K]: all images / (K * images of the class); 0 for a class without images."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     images = torch.tensor(counts, dtype=torch.float)

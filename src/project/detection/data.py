@@ -114,7 +114,7 @@ class BoxFiles(BoxDataModule):
         """Read the annotation files of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
-    def annotations(self, split: str) -> Reading | None:
+    def reading(self, split: str) -> Reading | None:
         """Return the annotations of a split, which are read only once, or None if there is no such split."""
         if split in self.sources and split not in self._readings:
             self._readings[split] = self.read(split)
@@ -123,19 +123,19 @@ class BoxFiles(BoxDataModule):
         return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        train = self.annotations("train")
+        train = self.reading("train")
         names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
         if not names:
             raise UserError(f"{self.root}: nothing is annotated for training")
         return names
 
     def find_in_channels(self) -> int:
-        first = self.annotations(next(iter(self.sources)))
+        first = self.reading(next(iter(self.sources)))
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
     def cleaned(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
-        reading = self.annotations(split)
+        reading = self.reading(split)
         if reading is not None and split not in self._cleaned:
             self._cleaned[split] = clean_split(reading, self._known_class_names())
         return self._cleaned.get(split)
@@ -143,7 +143,9 @@ class BoxFiles(BoxDataModule):
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # the training annotations cannot be read, or are empty: take the names in all splits
+        except (
+            UserError
+        ):  # the training annotations cannot be read, or are empty: take the names in the splits read so far
             return [name.strip() for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
@@ -214,7 +216,7 @@ class Coco(BoxFiles):
         readings = {}
         for split, file in self.sources.items():
             try:
-                readings[split] = self.annotations(split)
+                readings[split] = self.reading(split)
             except UserError as error:
                 yield unreadable_fault(file, error)
         yield from self.faults_of(readings)

@@ -2,8 +2,8 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means over the images, or over the foreground locations if the dict has their number,
-`foreground`, Long[].
+losses are a dict of means over the images. If the dict also has the key `foreground`, the number of foreground
+locations (Long[]), they are means over these locations.
 
 Each net has a `backbone`, which maps images to feature maps. The net's attribute `additive` is True if its losses are
 exactly such means, so that a batch can be computed in parts.
@@ -59,7 +59,7 @@ class CnnFcos(FCOS):
             TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
             num_classes + 1,  # class 0 is the background
             anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
-            head=CountingHead(neck, 1, num_classes + 1, convs),
+            head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )

@@ -75,7 +75,7 @@ class Detector(Task):
         """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        loss = sum(losses.values()).view(1)  # means: the net has divided them
+        loss = sum(losses.values()).view(1)  # a mean
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor
 

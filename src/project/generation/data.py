@@ -1,4 +1,4 @@
-"""Data modules of images with labels. The target of a sample is the index of its class in `class_names`.
+"""Data modules of images in [-1, 1] with labels. The target of a sample is the index of its class in `class_names`.
 
 Each also takes the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
@@ -51,7 +51,7 @@ class ImageFolder(SignedImages):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
-        self.report_fault = FaultCollector()
+        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
         self.folders = split_folders(self.root)
         if not any(self.folders.values()):
             self.folders["train"] = self.root

@@ -131,7 +131,7 @@ class Euler(Solver):
 
 
 class Heun(Solver):
-    """Take each step with the mean of the velocities at its start and its end. A step calls the net twice."""
+    """Take each step with the mean of the velocities at its start and its end. A step computes the velocity twice."""
 
     def __init__(self, steps: int = 10, churn: float = 0.0) -> None:
         super().__init__(steps, churn)

@@ -19,8 +19,8 @@ from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_me
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks import coco, faults
 from kit.formats.masks.classes import (
-    FILES,
     HIGHEST_ID,
+    TABLE_NAMES,
     VOID_NAMES,
     Entry,
     infer_entries,
@@ -62,9 +62,9 @@ class MaskDataModule(ImageDataModule):
 class MaskFolder(MaskDataModule):
     """Images and mask files, in separate folders or side by side. See `kit.formats.pairs` for the layouts.
 
-    An id is the pixel value of a class in the mask files. The names of the classes come from `class_names`, `colors` or
-    a class table in `root` (see `classes.read_table`); otherwise the ids are the names. If all files contain only 0 and
-    255, these are the ids of two classes.
+    An id is the pixel value of a class in the mask files, or its position in `colors`. The names of the classes come
+    from `class_names`, `colors` or a class table in `root` (see `classes.read_table`); otherwise the ids are the names.
+    If all files contain only 0 and 255, these are the ids of two classes.
 
     Args:
         root: the folder of the data set.
@@ -116,7 +116,7 @@ class MaskFolder(MaskDataModule):
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class, including ignored ones, see `kit.formats.masks.classes`.
 
-        A checkpoint's entries are used unless the data has other classes.
+        A checkpoint's entries are used, unless `ids` is given, or the arguments or a class table name other classes.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -138,7 +138,7 @@ class MaskFolder(MaskDataModule):
         if self.names is not None:
             return [Entry(id, name, None) for id, name in enumerate(self.names)]
         folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
-        table = first_file([self.root, *dict.fromkeys(folders)], FILES)
+        table = first_file([self.root, *dict.fromkeys(folders)], TABLE_NAMES)
         return read_table(table) if table else None
 
     def find_class_names(self) -> list[str]:
@@ -146,7 +146,9 @@ class MaskFolder(MaskDataModule):
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
-            raise UserError(f"{self.root}: fewer than two of {listed} are in use; {remedy}")
+            raise UserError(
+                f"{self.root}: fewer than two classes, since classes are ignored or have one name: {listed}; {remedy}"
+            )
         if len(names) > MAX_CLASSES:
             raise UserError(
                 f"{self.root}: {len(names)} classes, but at most {MAX_CLASSES} are allowed; are these instance ids?"
@@ -305,9 +307,9 @@ class CocoMasks(MaskDataModule):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
+    """Scenes of handwritten digits on a textured background, whose class is `ground`. Each digit is a class.
 
-    No image of a digit is in two splits. The test split has a fifth of the digits, whatever the seed of the run.
+    No image of a digit is in two splits. A fifth of these images is in the test split, the same for every seed.
 
     Args:
         train, val, test: the number of scenes in each split.

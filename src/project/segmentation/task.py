@@ -13,7 +13,7 @@ from kit.data import Batch
 from kit.data.decode import validate_size
 from kit.ground.errors import UserError
 from kit.masks.evaluation import MaskEvaluation
-from kit.masks.losses import CrossEntropy, MeanLoss
+from kit.masks.losses import AdditiveLoss, CrossEntropy
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
@@ -90,9 +90,9 @@ class Segmenter(Task):
         count = len(batch.keys)
         terms = []
         for loss in self.losses:
-            if isinstance(loss, MeanLoss):
+            if isinstance(loss, AdditiveLoss):
                 terms.append(loss.terms(*arguments))
-            else:  # a mean over the images, as torch's losses return
+            else:  # a mean, as torch's losses return
                 mean = loss(*arguments)
                 terms.append((mean * count, mean.new_full((), count)))
         sums, divisors = zip(*terms, strict=True)
@@ -100,8 +100,8 @@ class Segmenter(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly. They do if each loss is a `MeanLoss`."""
-        return all(isinstance(loss, MeanLoss) for loss in self.losses)
+        """Whether the results of `loss_terms` add up exactly. They do if each loss is a `AdditiveLoss`."""
+        return all(isinstance(loss, AdditiveLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:
         """Return logits, Float[B K H W]."""

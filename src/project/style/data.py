@@ -1,4 +1,4 @@
-"""The data module of photographs to paint.
+"""The data module of photographs to paint, in [-1, 1].
 
 It also takes the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """

@@ -30,8 +30,8 @@ class Stylizer(Task):
 
     The *content* loss compares a deep feature map of the painted image with that of the photograph. The *style* loss
     compares the means and covariances of all feature maps with those of the style image (`project.style.losses`). Both
-    are divided by the square of the target, so that the same weights suit all features. *Total variation* is the mean
-    squared difference between neighbouring pixels.
+    are divided by the square of the target, so that the same weights suit all features. *Total variation* is the
+    mean squared difference of vertical neighbours plus that of horizontal neighbours.
 
     Args:
         net: called with `in_channels`; returns a module from Float[B C H W] in [-1, 1] to the same shape and range.

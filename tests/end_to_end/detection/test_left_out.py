@@ -98,7 +98,7 @@ def test_numbers_in_xml(tiny, old, new, message):
             data.load_split("train")
     else:
         assert sum(data.class_counts) == 6
-        assert data.annotations("train").annotations[0].size == (22, 30)
+        assert data.reading("train").annotations[0].size == (22, 30)
 
 
 NAMES = [

@@ -143,7 +143,7 @@ def test_without_objects_nothing_could_be_compared(run, monkeypatch, capsys):
     monkeypatch.setattr(tiny_task.Answer, "count", lambda *_: 0)
     export([str(run)])
     output = capsys.readouterr().out
-    assert "nothing could be compared: neither PyTorch nor the file finds moles in 11 images of test" in output
+    assert "nothing could be compared: PyTorch finds no moles in 11 images of test" in output
     assert "agrees" not in output
 
 

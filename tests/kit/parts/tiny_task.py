@@ -196,7 +196,7 @@ class Answer(ExportedModule):
 
     task = "judging"
     outputs: ClassVar = {"probabilities": {0: "batch"}}
-    measured, tolerance = "difference of a probability", 1e-4
+    difference_name, tolerance = "difference of a probability", 1e-4
 
     def forward(self, images, size, content_size):
         return (self.net(images.flatten(1)).softmax(1),)

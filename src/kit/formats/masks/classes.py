@@ -14,8 +14,8 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.threads import map_in_threads
 
 # Names of class tables.
-FILES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
-FILES += ("codes.txt",)  # fastai
+TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
+TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 MAX_LINE = 1000  # characters
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default

@@ -32,14 +32,14 @@ class GuardedTraining:
         self.parameters = list(pl_module.parameters())
         self.arguments: tuple[Any, ...] = ()  # of the latest training step
 
-    def training_step(self, step: Step, *args: Any) -> Any:
+    def training_step(self, original: Step, *args: Any) -> Any:
         self.arguments = args
         return self._compute(self.parameters, self.limit.size)
 
-    def backward(self, backward: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
+    def backward(self, original: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
         versions, size_before = _gradient_versions(self.parameters), self.limit.size
         try:
-            loss = backward(loss, *args)
+            loss = original(loss, *args)
             self.arguments = ()
             return loss
         except torch.OutOfMemoryError as error:
@@ -50,14 +50,14 @@ class GuardedTraining:
         self._halve(message)
         with replace_method(self.pl_module, "log", _log_nothing), self.trainer.precision_plugin.train_step_context():
             loss = self._compute(missing, size_before)
-        return backward(loss / self.trainer.accumulate_grad_batches, *args)
+        return original(loss / self.trainer.accumulate_grad_batches, *args)
 
     def _compute(self, parameters: Parameters, size_before: int | None) -> Any:
         """Compute the training step, and divide it into more parts until it fits.
 
         Args:
-            parameters: the parameters that need gradients, used if there are several parts.
-            size_before: the limit before memory ran out.
+            parameters: the parameters whose gradients are computed if there are several parts.
+            size_before: the limit at the start of this step. If the limit has changed since, it is announced.
         """
         while True:
             parts = 1 if self.limit.size is None else self.limit.parts(count_samples(self.arguments[0]))
@@ -91,7 +91,7 @@ def _exactness(pl_module: L.LightningModule) -> str:
     if not task.has("loss_terms"):
         message += " if the loss is a mean over its samples"
     elif not task.additive:
-        message = "with a gradient close to that of the whole batch: the loss is not a sum over its samples"
+        message = "with a gradient close to that of the whole batch: the losses of the parts do not add up exactly"
     return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message
 
 

@@ -15,10 +15,10 @@ from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averaging_callbacks
 
 # The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
-# batch. Only a divergence gives fifty batches in a row with ten times the median loss.
+# batch. Only a divergence gives fifty batches in a row with a loss that is ten times the median above the median.
 WINDOW = 200  # the number of losses for the median
 MIN_LOSSES = 20  # the number of losses before any loss can count as high
-HIGH_FACTOR = 10.0  # a loss above this multiple of the median is high
+HIGH_FACTOR = 10.0  # a loss that exceeds the median by more than this multiple of it is high
 MAX_HIGH_LOSSES = 50  # the number of high losses in a row that show a divergence
 
 
@@ -57,8 +57,9 @@ def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
         losses: the losses of the step's batches, divided by the number of batches and multiplied by fp16's loss scale.
 
     Returns:
-        Float[4] on the device: whether the step is bad (above 0), whether its loss is not finite (above 0), the loss (0
-        in a bad step), and the norm of the gradient. None if the step has no loss or no gradient.
+        Float[4] on the device: the share of processes in which the step is bad, the share in which its loss is not
+        finite, the mean loss (a bad step counts as 0), and the mean norm of the gradient. None if there is no loss or
+        no gradient.
     """
     optimizer = trainer.optimizers[0]
     gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
@@ -79,7 +80,7 @@ SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]
 
 
 def save_buffers(module: nn.Module) -> SavedBuffers:
-    """Return copies of a module's buffers, such as BatchNorm's statistics, with their owners and names."""
+    """Return copies of a module's buffers, such as BatchNorm's statistics, with the dict and key of each buffer."""
     entries = [(owner, name, owner[name]) for owner, name in buffers_by_owner(module)]
     return [(owner, name, buffer.clone()) for owner, name, buffer in entries if buffer is not None]
 
@@ -94,7 +95,7 @@ def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
     if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                parameter.grad.fill_(float("inf"))  # so the scaler skips the step; it fails without gradients
+                parameter.grad.fill_(float("inf"))  # the scaler skips this; without gradients it would fail
     else:
         optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
     for owner, name, saved in buffers:
