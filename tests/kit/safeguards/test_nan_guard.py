@@ -301,7 +301,7 @@ def test_step_that_cannot_be_rerun_is_reported_too(capsys):
 FACTS = {"input_finite": True, "weights_not_finite": [], "precision": "32-true", "loss": 1.0, "module": None}
 FACTS |= {"highest_rate": 0.1, "clipped": True, "rate_flag": "--lr"}
 SUGGESTIONS = [  # other facts, and the first suggestion
-    ({"input_finite": False, "weights_not_finite": ["a"]}, "look at these files"),
+    ({"input_finite": False, "weights_not_finite": ["a"]}, "look at this input"),
     ({"weights_not_finite": ["a"], "precision": "16-mixed"}, "a lower learning rate (the highest is 0.1): --lr 0.01"),
     ({"precision": "16-mixed"}, "--trainer.precision bf16-mixed"),
     ({"loss": "nan"}, "check the loss"),
@@ -379,7 +379,7 @@ def test_report_names_the_files(tiny, capsys):
     assert (facts["epoch"], facts["step"], facts["input_finite"], facts["loss"]) == (1, 3, False, "nan")
     assert facts["module"] == "net (Linear)" and "net.weight" in facts["gradients_not_finite"]
     assert len(facts["files"]) == 1 and facts["files"][0].startswith("sample ")  # the one image that is poisoned
-    assert facts["try"][0].startswith("look at these files")
+    assert facts["try"][0].startswith("look at this input")
     output = capsys.readouterr().out
     assert f"nan_guard: epoch 1 step 3: the loss is not finite, in {facts['files'][0]} (input not finite" in output
     assert "nan_guard/text_summary" in EventAccumulator(str(run)).Reload().Tags()["tensors"]

@@ -1,6 +1,8 @@
 """Protect a run from losses, gradients and weights that are not finite, and from a loss that diverges.
 
-Read `guard.py` first: it is the callback that makes the decisions. `step.py` checks the loss and the gradients before
-each optimizer step, skips a bad step, and detects a loss that stays far above its median. `rollback.py` restores the
-last good state and lowers the learning rate. `report.py` prints the cause and suggestions.
+An optimizer step is bad if its loss or a gradient is not finite (NaN or infinite).
+
+Read `guard.py` first: it has the callback, which decides what to do at each step. `step.py` finds and skips bad steps,
+and detects a loss that stays far above its median. `rollback.py` takes snapshots of the training state, restores one of
+them, and lowers the learning rates. `report.py` prints the cause of a bad step and suggestions.
 """

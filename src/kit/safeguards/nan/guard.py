@@ -1,4 +1,4 @@
-"""The callback: skip bad steps, roll back to a good state after several of them, and stop the run if this fails."""
+"""The callback that skips bad steps, restores an earlier state after several of them, and at last stops the run."""
 
 from typing import Any
 
@@ -15,23 +15,30 @@ from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure_st
 
 
 class Diverged(UserError):
-    """The NaN guard stopped the run. The message is empty except in the first process."""
+    """The NaN guard stopped the run. Only in the first process does the error have a message."""
 
     exit_code = 1
 
 
 class NanGuard(L.Callback):
-    """Skip steps whose loss or gradients are not finite. After several, or if the loss diverges, restore a good state.
+    """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
+
+    An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
+    finite. Each time, the learning rate is lowered. The only exception is the first time, if weights were not finite.
 
     Args:
         enabled: whether to use this guard.
-        patience: the number of bad steps in a row after which the last good state is restored.
-        lr_factor: the factor by which the learning rate is then multiplied, for the rest of the run.
-        max_rollbacks: the number of times that a state may be restored before the run stops.
-        snapshot_every: the number of good steps between two snapshots. The last two are kept, in the CPU's memory.
+        patience: the number of bad steps in a row after which an earlier state is restored.
+        lr_factor: the factor by which the learning rate is lowered, for the rest of the run.
+        max_rollbacks: the number of times that a state may be restored. The run stops if it is needed once more.
+        snapshot_every: the number of good steps between two snapshots of the training state. The last two snapshots are
+            kept, in the CPU's memory.
 
     Attributes:
-        gradient_norm: the norm of the last step's gradient before clipping, Float[].
+        skipped: the number of bad steps in the run, without those that fp16 needs to find its loss scale.
+        streak: the number of bad steps in a row, up to the latest step.
+        rollbacks: the number of times that a state was restored.
+        gradient_norm: the norm of the latest step's gradient before clipping, Float[]; None before the first step.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class NanGuard(L.Callback):
     ) -> None:
         if patience < 1 or snapshot_every < 1 or max_rollbacks < 0 or not 0 < lr_factor <= 1:
             raise UserError(
-                "nan_guard: patience and snapshot_every >= 1, max_rollbacks >= 0, 0 < lr_factor <= 1 must hold"
+                "nan_guard: patience and snapshot_every must be >= 1, max_rollbacks >= 0, lr_factor > 0 and <= 1"
             )
         self.enabled, self.patience, self.lr_factor = enabled, patience, lr_factor
         self.max_rollbacks, self.snapshot_every = max_rollbacks, snapshot_every
@@ -62,8 +69,8 @@ class NanGuard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # the losses of the current step's batches
-        self._buffers: SavedBuffers = []
-        self._batch: tuple[Any, int] = (None, 0)  # the batch to report, and its index
+        self._buffers: SavedBuffers = []  # from before the current step
+        self._batch: tuple[Any, int] = (None, 0)  # the batch to report if the step is bad, and its index in the epoch
         self._batch_is_bad = False
         self.snapshots.reset(None)
         self.snapshots.reset_to_current(trainer, pl_module)
@@ -74,35 +81,39 @@ class NanGuard(L.Callback):
         if not self._losses:
             self._buffers = save_buffers(pl_module)
             self._batch_is_bad = False
-        # With accumulated gradients, keep only the first bad batch of a step or, if none is bad, the last.
+        # A step has several batches if gradients are accumulated. Keep the first bad one or, if none is bad, the last.
         if not self._batch_is_bad:
             self._batch = (batch, batch_idx)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1:  # otherwise, there is no need to wait for the GPU here
+        if trainer.accumulate_grad_batches > 1:  # a step of one batch needs no check here, which waits for the GPU
             self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        numbers = measure_step(trainer, self._losses)
+        measurements = measure_step(trainer, self._losses)
         self._losses = []
-        if numbers is None:
+        if measurements is None:
             return
-        self.gradient_norm = numbers[3]
-        self._judge(trainer, pl_module, numbers.tolist())
+        self.gradient_norm = measurements[3]
+        self._handle_step(trainer, pl_module, measurements.tolist())
 
-    def _judge(self, trainer: L.Trainer, pl_module: L.LightningModule, numbers: list[float]) -> None:
-        """Decide what to do before an optimizer step, given the numbers that `measure_step` returns."""
-        is_bad, loss_is_bad, loss, _ = numbers
+    def _handle_step(self, trainer: L.Trainer, pl_module: L.LightningModule, measurements: list[float]) -> None:
+        """Skip the coming optimizer step or restore an earlier state if necessary.
+
+        Args:
+            measurements: the result of `measure_step`.
+        """
+        is_bad, loss_is_bad, loss, _ = measurements  # the first two are 0 if they hold in no process
         if not is_bad:
             self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
                 self.reporter.report("the loss has stayed far above its median", trainer, pl_module, *self._batch)
-                self._go_back("the loss has diverged", trainer, pl_module)
+                self._roll_back("the loss has diverged", trainer, pl_module)
             elif self.snapshots.good_steps >= self.snapshot_every and not self.detector.high_count:
                 self.snapshots.take(trainer, pl_module)
             return
-        # While the loss scale of fp16 is 1 or more, gradients may overflow: the scaler then lowers its scale.
+        # The scaler of fp16 finds its loss scale by overflows: a bad step is normal while the scale is 1 or more.
         is_alarm = loss_scaler(trainer) is None or loss_scaler(trainer).get_scale() < 1
         if is_alarm:
             self.streak, self.skipped = self.streak + 1, self.skipped + 1
@@ -112,14 +123,15 @@ class NanGuard(L.Callback):
         skip_step(trainer, self._buffers)
         if not is_alarm:
             return
-        # A step with finite gradients rarely makes weights infinite, so the first time the learning rate is kept.
+        # Gradients were finite at every step that was taken, and these rarely make weights infinite. So the first time,
+        # keep the learning rate.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
-            self._go_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
+            self._roll_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
-            self._go_back(f"{self.streak} bad steps in a row", trainer, pl_module)
+            self._roll_back(f"{self.streak} bad steps in a row", trainer, pl_module)
 
-    def _go_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, lower_lr: bool = True) -> None:
-        """Restore the last good state.
+    def _roll_back(self, why: str, trainer: L.Trainer, pl_module: L.LightningModule, lower_lr: bool = True) -> None:
+        """Restore an earlier state, and print why.
 
         Raises:
             Diverged: a state was restored `max_rollbacks` times before.
@@ -130,7 +142,7 @@ class NanGuard(L.Callback):
         self.rollbacks += 1
         self.streak, self.detector.high_count = 0, 0
         skip_step(trainer, self._buffers)
-        message = f"nan_guard: {why}: back to the state of step {self.snapshots.go_back(trainer, pl_module)}"
+        message = f"nan_guard: {why}: back to the state of step {self.snapshots.restore_trusted(trainer, pl_module)}"
         if lower_lr:
             cut_learning_rates(trainer, self.lr_factor)
             message += f", with the learning rate times {self.lr_factor:g}"
@@ -142,7 +154,8 @@ class NanGuard(L.Callback):
             log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Keep no snapshot from before the checkpoint, since a resumed run has none, unless the loss is high.
+        # A resumed run has no snapshot from before its checkpoint, so this run drops its own, to go on in the same way.
+        # While the loss is high, the run keeps them: it may be diverging, and then needs an earlier state.
         if trainer.state.fn == "fit" and not self.detector.high_count:
             self.snapshots.reset_to_current(trainer, pl_module)
 

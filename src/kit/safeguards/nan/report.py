@@ -1,4 +1,4 @@
-"""Report a bad step: one line on the console and in TensorBoard, and a JSON file in the run folder."""
+"""Report a bad step in one line on the console and in TensorBoard, and in a JSON file in the run folder."""
 
 import json
 import math
@@ -24,8 +24,8 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape
 from kit.safeguards.messages import log_message
 
-MAX_REPORTS = 5  # in a run; later bad steps are only counted
-MAX_PRINTED = 3  # the number of files, and of parameters, in the printed line; the JSON file has all of them
+MAX_REPORTS = 5  # in a run; further bad steps have no report
+MAX_PRINTED = 3  # the largest number of files and of parameters in the printed line; the JSON file has all of them
 
 
 class Reporter:
@@ -33,7 +33,7 @@ class Reporter:
 
     Attributes:
         count: the number of reports so far.
-        last: the text of the last report.
+        last: the text of the last report; before the first report of this process, where to find reports.
     """
 
     def __init__(self) -> None:
@@ -42,17 +42,19 @@ class Reporter:
     def report(self, problem: str, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> None:
         """Find the cause of a bad step, print it and write it to a file. All processes must call this.
 
+        After `MAX_REPORTS` reports, do nothing.
+
         Args:
             problem: the symptom, such as "the loss is not finite".
-            batch: the batch to report.
+            batch: a batch of the step, the bad one if it is known.
             index: the index of the batch in its epoch.
         """
         if self.count == MAX_REPORTS:
             return
         self.count += 1
         facts = {"what": problem, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        own_facts = examine(trainer, pl_module, batch) | rerun(trainer, pl_module, batch, index)
-        facts |= _of_worst_process({"batch": index, **own_facts})
+        facts_here = examine(trainer, pl_module, batch) | rerun(trainer, pl_module, batch, index)
+        facts |= _facts_of_worst_process({"batch": index, **facts_here})
         facts["try"] = suggestions(facts)
         # All processes must read `log_dir`, since Lightning broadcasts it.
         file = Path(trainer.log_dir or trainer.default_root_dir, f"nan_guard_{self.count}.json")
@@ -63,13 +65,17 @@ class Reporter:
 
 
 def is_finite(tree: Any) -> bool:
-    """Return whether all floating-point tensors in a tree of containers are finite."""
+    """Return whether all floating-point tensors in nested containers are finite."""
     tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dict[str, Any]:
-    """Return the facts about a bad step that this process knows, as plain values."""
+    """Return the facts about a bad step in this process that need no forward pass, as values for JSON.
+
+    `highest_rate` is the highest initial learning rate of all parameter groups. `rate_flag` is the option that sets the
+    learning rate, or None if the module has no such option.
+    """
     parameters = dict(pl_module.named_parameters())
     groups = trainer.optimizers[0].param_groups
     return {
@@ -88,22 +94,24 @@ def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dic
 def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> dict[str, Any]:
     """Repeat the forward pass of a batch on a copy of the model, and check the output of each module.
 
-    The weights have not changed since the bad step. Dropout and other random layers draw new numbers.
+    The weights have not changed since the bad step. Dropout and other random layers draw new numbers. An exception in
+    this pass does not end the run.
 
     Returns:
-        loss: the loss, as a string if it is not finite.
-        module: the first module whose output is not finite, such as `net.head (Linear)`.
-        rerun_error: the message of an exception in this pass, which must not end the run.
+        a dict with these keys:
+        loss: the loss, as a string if it is not finite; None if the pass failed.
+        module: the first module whose output is not finite, such as `net.head (Linear)`, or None.
+        rerun_error: the message of an exception in this pass, or None.
     """
     facts: dict[str, Any] = {"loss": None, "module": None, "rerun_error": None}
 
     def check_output(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if facts["module"] is None and not is_finite(output):  # inner modules return before outer ones
+        if facts["module"] is None and not is_finite(output):  # an inner module calls this before the one around it
             facts["module"] = f"{name} ({type(module).__name__})"
 
     try:
         model: Any = TorchSyncBatchNorm().revert(deepcopy(pl_module))
-        # Remove the methods that the memory guard has set on the instance, since they call the original model.
+        # Remove the methods that the memory guard has set on the instance: they would call the original model.
         for name in [name for name in vars(model) if callable(getattr(type(model), name, None))]:
             delattr(model, name)
         model.trainer = trainer
@@ -121,8 +129,12 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
     return facts
 
 
-def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of the process whose batch has the clearest fault. All processes get the same facts."""
+def _facts_of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of one process; all processes get the same.
+
+    It is a process with an input that is not finite. If there is none, it is one with such an output of a module, or
+    else one with such a loss.
+    """
     all_facts = [facts]
     if torch.distributed.is_initialized():
         all_facts *= torch.distributed.get_world_size()
@@ -131,7 +143,10 @@ def _of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files(trainer: L.Trainer, batch: Any) -> list[str]:
-    """Return the files of the images that are not finite or, if all are finite, of the batch; [] if unknown."""
+    """Return the files of the batch's images that are not finite or, if all are finite, of all its images.
+
+    Return [] if the files are unknown, since the task or the data module is not the library's.
+    """
     datamodule = data_module(trainer)
     if not isinstance(batch, Batch) or not isinstance(datamodule, ImageDataModule):
         return []
@@ -140,14 +155,14 @@ def _files(trainer: L.Trainer, batch: Any) -> list[str]:
 
 
 def suggestions(facts: dict[str, Any]) -> list[str]:
-    """Return suggestions, with the most likely one first."""
+    """Return suggestions for the user, with the most likely one first."""
     lower_rate = f"a lower learning rate (the highest is {facts['highest_rate']:g})"
     if facts["rate_flag"]:
         lower_rate += f": {facts['rate_flag']} {facts['highest_rate'] / 10:g}"
     causes = (
-        (not facts["input_finite"], "look at these files, and at the result of data.augment"),
+        (not facts["input_finite"], "look at this input, and at the result of data.augment"),
         (facts["weights_not_finite"], lower_rate),
-        (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: 16 bits end at 65504"),
+        (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: fp16 ends at 65504"),
         (facts["module"], lower_rate),
         (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by 0"),
     )
@@ -161,14 +176,14 @@ def summary(facts: dict[str, Any]) -> str:
     """Return the most important facts in one line."""
     files = facts["files"]
     more = f" and {len(files) - MAX_PRINTED} more" if len(files) > MAX_PRINTED else ""
-    names = ", ".join(map(escape, files[:MAX_PRINTED]))
-    where = f"in {names}{more}" if files else f"in batch {facts['batch']} of the epoch"
-    findings = {
+    printed_files = ", ".join(map(escape, files[:MAX_PRINTED]))
+    place = f"{printed_files}{more}" if files else f"batch {facts['batch']} of the epoch"
+    culprits = {
         "weights not finite": facts["weights_not_finite"],
         "first module whose output is not finite": [facts["module"]] if facts["module"] else [],
         "gradients not finite": facts["gradients_not_finite"],
     }
     details = ["input finite" if facts["input_finite"] else "input not finite"]
-    details += [f"{label}: {', '.join(found[:MAX_PRINTED])}" for label, found in findings.items() if found][:1]
+    details += [f"{label}: {', '.join(names[:MAX_PRINTED])}" for label, names in culprits.items() if names][:1]
     when = f"epoch {facts['epoch']} step {facts['step']}"
-    return f"{when}: {facts['what']}, {where} ({'; '.join(details)}); try {facts['try'][0]}"
+    return f"{when}: {facts['what']}, in {place} ({'; '.join(details)}); try: {facts['try'][0]}"

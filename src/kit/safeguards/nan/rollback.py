@@ -12,35 +12,39 @@ from torch.optim.lr_scheduler import LRScheduler
 from kit.ground._torch import inner_schedules
 from kit.ground.host_memory import HostMemory
 
-MIN_GOOD_STEPS = 20  # the number of good steps after which a snapshot is trusted
-RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # keys of a parameter group in which schedules store rates
-SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # attributes in which schedules store rates
+MIN_GOOD_STEPS = 20  # a snapshot is trusted if this number of good steps followed it
+GROUP_RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # the keys of learning rates in a parameter group
+SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # the attributes of schedules that hold learning rates
 
 
 class Snapshots:
-    """The latest snapshot and the one before it.
+    """The latest snapshot of the training state and the one before it.
 
     A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
-    a checkpoint, and takes one of the current state. Without this, a resumed run would not be exact.
+    a checkpoint, and takes one of the current state. Otherwise a resumed run could restore another state than a run
+    without interruption.
     """
 
     def __init__(self) -> None:
         self.reset(None)
 
     def reset(self, state: dict[str, Any] | None) -> None:
-        """Keep only the given snapshot, or none."""
+        """Keep only the snapshot `state`; None to keep no snapshot."""
         self._latest = state
         self._previous: dict[str, Any] | None = None
         self.good_steps = 0  # the number of good steps since the latest snapshot
-        self._memories = [HostMemory(), HostMemory()]  # new ones, since `state` may be in one of the old ones
+        self._memories = [HostMemory(), HostMemory()]  # new memory, since `state` may lie in the old
 
     @property
     def trusted(self) -> dict[str, Any] | None:
-        """The latest snapshot after enough good steps, else the one before it."""
+        """The latest snapshot if it is the only one or enough good steps followed it, else the one before it.
+
+        It is None if there is no snapshot.
+        """
         return self._latest if self.good_steps >= MIN_GOOD_STEPS or self._previous is None else self._previous
 
     def take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take a snapshot. It overwrites the older of the two."""
+        """Take a snapshot in place of the older of the two."""
         self._memories.reverse()
         self._latest, self._previous = snapshot(trainer, pl_module, self._memories[0]), self._latest
         self.good_steps = 0
@@ -51,8 +55,8 @@ class Snapshots:
             self.take(trainer, pl_module)
             self._previous = None
 
-    def go_back(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
-        """Restore the trusted snapshot, and return its step."""
+    def restore_trusted(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
+        """Restore the trusted snapshot, drop the other one, and return the step at which it was taken."""
         state = self.trusted
         assert state is not None
         restore(state, trainer, pl_module)
@@ -66,7 +70,7 @@ def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
 
 
 def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemory) -> dict[str, Any]:
-    """Copy weights, optimizer state, averaged weights and the loss scale of fp16, without waiting for the GPU."""
+    """Copy weights, averaged weights, optimizer state and the loss scale of fp16, without waiting for the GPU."""
     state = {"step": trainer.global_step, "state_dict": pl_module.state_dict()}
     for callback in averaging_callbacks(trainer):
         callback.on_save_checkpoint(trainer, pl_module, state)
@@ -78,29 +82,30 @@ def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemor
 def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule) -> None:
     """Restore a snapshot. Learning rates and schedules stay as they are."""
     if trainer.strategy.root_device.type == "cuda":
-        torch.cuda.synchronize()  # the copies may not be complete yet
+        torch.cuda.synchronize()  # the copies to the CPU may not be complete yet
+    # If weights are averaged, `state_dict` has the averages.
     pl_module.load_state_dict(state.get("current_model_state", state["state_dict"]))
     for callback in averaging_callbacks(trainer):
         callback.on_load_checkpoint(trainer, pl_module, state)
     optimizer = trainer.optimizers[0]
-    # The optimizer would change the snapshot's tensors in place.
+    # Copy the tensors, since the optimizer's later steps change them in place.
     optimizer.load_state_dict({**optimizer.state_dict(), "state": deepcopy(state["optimizer"])})
     trainer.precision_plugin.load_state_dict(state["precision"])
 
 
 def cut_learning_rates(trainer: L.Trainer, factor: float) -> None:
-    """Multiply the optimizer's learning rates, and the rates that schedules store, for the rest of the run."""
+    """Multiply the optimizer's learning rates by a factor, and also the learning rates that schedules store."""
     for group in trainer.optimizers[0].param_groups:
-        group.update({key: group[key] * factor for key in RATES if group.get(key) is not None})
+        group.update({key: group[key] * factor for key in GROUP_RATES if group.get(key) is not None})
     for config in trainer.lr_scheduler_configs:
-        _cut(config.scheduler, factor)
+        _cut_schedule(config.scheduler, factor)
 
 
-def _cut(schedule: LRScheduler, factor: float) -> None:
+def _cut_schedule(schedule: LRScheduler, factor: float) -> None:
     for name in SCHEDULE_RATES:
         if name in vars(schedule):
             rates = vars(schedule)[name]
             scaled = [rate * factor for rate in rates] if isinstance(rates, list) else rates * factor
             setattr(schedule, name, scaled)
     for inner in inner_schedules(schedule):
-        _cut(inner, factor)
+        _cut_schedule(inner, factor)

@@ -1,4 +1,4 @@
-"""Measure an optimizer step, skip it, and detect a loss that diverges."""
+"""Find out whether an optimizer step is bad, skip a step, and detect a loss that diverges."""
 
 from collections import deque
 from itertools import chain
@@ -15,11 +15,11 @@ from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averaging_callbacks
 
 # The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
-# batch. Only a divergence gives fifty batches in a row with a loss that is ten times the median above the median.
-WINDOW = 200  # the number of losses for the median
-MIN_LOSSES = 20  # the number of losses before any loss can count as high
-HIGH_FACTOR = 10.0  # a loss that exceeds the median by more than this multiple of it is high
-MAX_HIGH_LOSSES = 50  # the number of high losses in a row that show a divergence
+# batch. Only a divergence gives fifty losses in a row that exceed the median by more than ten times the median.
+WINDOW = 200  # the median is taken over this number of losses
+MIN_LOSSES = 20  # until there are this many losses, none counts as high
+HIGH_FACTOR = 10.0  # see `DivergenceDetector._limit`
+MAX_HIGH_LOSSES = 50  # after this number of high losses in a row, the loss has diverged
 
 
 class DivergenceDetector:
@@ -35,7 +35,7 @@ class DivergenceDetector:
         self.high_count = 0
 
     def update(self, loss: float) -> bool:
-        """Add a loss and return whether the run has diverged."""
+        """Add a loss, and return whether the loss has diverged."""
         if len(self.losses) >= MIN_LOSSES and loss > self._limit():
             self.high_count += 1
         else:
@@ -44,22 +44,28 @@ class DivergenceDetector:
         return self.high_count >= MAX_HIGH_LOSSES
 
     def _limit(self) -> float:
-        """Return the largest loss that is not high. The spread sets it if losses are around zero."""
+        """Return the largest loss that is not high: the median plus `HIGH_FACTOR` times the median.
+
+        If losses are around zero, the factor applies to their median absolute deviation instead.
+        """
         middle = median(self.losses)
         spread = median(abs(loss - middle) for loss in self.losses)
         return middle + HIGH_FACTOR * max(abs(middle), spread)
 
 
 def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
-    """Return four numbers about a step, averaged over all processes.
+    """Return four numbers about the coming optimizer step, averaged over all processes.
 
     Args:
-        losses: the losses of the step's batches, divided by the number of batches and multiplied by fp16's loss scale.
+        losses: the losses of the step's batches. Each is divided by the number of batches, and multiplied by the loss
+            scale of fp16 if there is one.
 
     Returns:
-        Float[4] on the device: the share of processes in which the step is bad, the share in which its loss is not
-        finite, the mean loss (a bad step counts as 0), and the mean norm of the gradient. None if there is no loss or
-        no gradient.
+        None if there is no loss or no gradient. Otherwise, Float[4] on the device:
+        the share of processes in which the loss or a gradient is not finite,
+        the share of processes in which the loss is not finite,
+        the mean loss, in which the loss of a process counts as 0 if its step is bad,
+        and the mean norm of the gradient before clipping, without the loss scale.
     """
     optimizer = trainer.optimizers[0]
     gradients = [p.grad for p in _parameters(optimizer) if p.grad is not None]
@@ -72,34 +78,34 @@ def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     is_bad = loss_is_bad | ~norm.isfinite()
     if _unscales_itself(optimizer):
         norm = norm / scale
-    numbers = torch.stack([is_bad.float(), loss_is_bad.float(), torch.where(is_bad, 0.0, loss), norm])
-    return trainer.strategy.reduce(numbers, reduce_op="mean")
+    measurements = torch.stack([is_bad.float(), loss_is_bad.float(), torch.where(is_bad, 0.0, loss), norm])
+    return trainer.strategy.reduce(measurements, reduce_op="mean")
 
 
-SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]
+SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]  # a module's dict of buffers, a name in it, a copy
 
 
 def save_buffers(module: nn.Module) -> SavedBuffers:
-    """Return copies of a module's buffers, such as BatchNorm's statistics, with the dict and key of each buffer."""
-    entries = [(owner, name, owner[name]) for owner, name in buffers_by_owner(module)]
-    return [(owner, name, buffer.clone()) for owner, name, buffer in entries if buffer is not None]
+    """Return a copy of each buffer of a module, such as BatchNorm's statistics, with the dict and the name of each."""
+    entries = [(buffers, name, buffers[name]) for buffers, name in buffers_by_owner(module)]
+    return [(buffers, name, buffer.clone()) for buffers, name, buffer in entries if buffer is not None]
 
 
-def skip_step(trainer: L.Trainer, buffers: SavedBuffers) -> None:
-    """Let the next optimizer step leave weights, optimizer state, buffers and averaged weights unchanged.
+def skip_step(trainer: L.Trainer, saved_buffers: SavedBuffers) -> None:
+    """Make the coming optimizer step leave weights, optimizer state and averaged weights unchanged; restore buffers.
 
     Args:
-        buffers: the buffers from before the step's first forward pass.
+        saved_buffers: the buffers from before the step's first forward pass.
     """
     optimizer = trainer.optimizers[0]
     if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                parameter.grad.fill_(float("inf"))  # the scaler skips this; without gradients it would fail
+                parameter.grad.fill_(float("inf"))  # the scaler skips such a step; without gradients it would fail
     else:
         optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
-    for owner, name, saved in buffers:
-        owner[name].copy_(saved)  # type: ignore[union-attr]
+    for buffers, name, saved in saved_buffers:
+        buffers[name].copy_(saved)  # type: ignore[union-attr]
     for callback in averaging_callbacks(trainer):  # mark this step as already averaged
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 
@@ -109,5 +115,8 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _unscales_itself(optimizer: Optimizer) -> bool:
-    """Return whether the optimizer itself divides by fp16's loss scale, as fused ones do (see `GradScaler.step`)."""
+    """Return whether the optimizer, and not the scaler, divides gradients by the loss scale of fp16.
+
+    Fused optimizers do so, see `GradScaler.step`.
+    """
     return getattr(optimizer, "_step_supports_amp_scaling", False)
