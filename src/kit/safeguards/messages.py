@@ -15,6 +15,6 @@ def log_text(trainer: L.Trainer, tag: str, text: str) -> None:
     """Write Markdown to TensorBoard."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Only the dashboard's logger has `log_text`, which survives a full disk.
+            # `kit.dashboard.TensorBoard` has `log_text`, which survives a full disk. Lightning's logger lacks it.
             write = getattr(logger, "log_text", None) or logger.experiment.add_text
             write(tag, text, trainer.global_step)

@@ -1,7 +1,6 @@
 """Replace methods of other objects for a while.
 
-The memory guard wraps the training step, `backward`, the optimizer's step and `log`. Lightning has no hooks around
-these.
+The memory guard needs this for methods such as `training_step` and `backward`: Lightning has no hooks around them.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,13 +9,13 @@ from typing import Any
 
 
 @contextmanager
-def replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def replace_method(instance: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
     """Replace a method of an object until the context ends."""
-    before = vars(owner).get(name)
-    setattr(owner, name, function)
+    earlier_replacement = vars(instance).get(name)
+    setattr(instance, name, replacement)
     try:
         yield
     finally:
-        vars(owner).pop(name, None)
-        if before is not None:
-            setattr(owner, name, before)
+        vars(instance).pop(name, None)
+        if earlier_replacement is not None:
+            setattr(instance, name, earlier_replacement)

@@ -7,7 +7,7 @@ import torch
 
 from kit.data import Batch
 from kit.ground.out_of_memory import DoesNotFit
-from kit.safeguards.memory.batches import count_samples, split
+from kit.safeguards.memory.batches import count_samples, divide
 
 FIVE = torch.arange(5)
 IMAGES = torch.arange(5 * 3 * 2 * 4).view(5, 3, 2, 4)
@@ -42,13 +42,13 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_split(name):
+def test_divide(name):
     batch, second = BATCHES[name]
     assert count_samples(batch) == 5
-    parts = split(batch, 2)
+    parts = divide(batch, 2)
     assert [count_samples(part) for part in parts] == [2, 3]
     assert same(parts[1], second)
-    assert [count_samples(part) for part in split(batch, 5)] == [1] * 5
+    assert [count_samples(part) for part in divide(batch, 5)] == [1] * 5
 
 
 class Fields(dict):
@@ -67,4 +67,4 @@ class Fields(dict):
 )
 def test_batch_that_needs_a_guess_is_refused(batch, message):
     with pytest.raises(DoesNotFit, match=f"{message}.*lower data.batch_size"):
-        split(batch, 2)
+        divide(batch, 2)

@@ -13,11 +13,11 @@ from kit.ground.out_of_memory import DoesNotFit
 def count_samples(batch: Any) -> int:
     """Return the number of samples in a batch.
 
-    For a dict, tuple or list of fields, this is the length of the first tensor or, if there is no tensor, of the first
-    list. A list of tuples or dicts has one item for each sample.
+    A list of tuples or dicts has one item for each sample. Any other dict, tuple or list has fields, such as images and
+    targets. The number of samples is then the length of the first tensor or, if there is no tensor, of the first list.
 
     Raises:
-        DoesNotFit: the batch has another structure and cannot be divided.
+        DoesNotFit: the batch has another structure, and so cannot be divided.
     """
     fields = list(batch.values()) if isinstance(batch, dict) else batch
     if isinstance(fields, Tensor) or not isinstance(fields, Sequence) or _is_list_of_samples(fields):
@@ -29,7 +29,7 @@ def count_samples(batch: Any) -> int:
     return len(sized[0])
 
 
-def split(batch: Any, parts: int) -> list[Any]:
+def divide(batch: Any, parts: int) -> list[Any]:
     """Divide a batch into parts of nearly equal size. Each part has the structure of the batch.
 
     Tensors are divided along their first dimension. Lists with one item for each sample are divided as well. Anything
@@ -51,7 +51,7 @@ def split(batch: Any, parts: int) -> list[Any]:
         elif has_item_per_sample(value):
             if all(isinstance(item, Tensor) and item.ndim and len(item) == samples for item in value):
                 raise _cannot_divide(f"a list of {samples} tensors of length {samples} (is it one for each sample?)")
-        elif isinstance(value, (dict, list, tuple)):  # a subclass, which `tree_map` does not enter
+        elif isinstance(value, (dict, list, tuple)):  # of a subclass, which `tree_map` does not enter
             raise _cannot_divide(f"a {type(value).__name__} in a batch")
         else:
             return value
@@ -68,5 +68,5 @@ def _is_list_of_samples(batch: Any) -> bool:
     return isinstance(batch, list) and bool(batch) and isinstance(batch[0], (tuple, dict))
 
 
-def _cannot_divide(value: str) -> DoesNotFit:
-    return DoesNotFit(f"out of memory, and {value} cannot be divided: lower data.batch_size")
+def _cannot_divide(description: str) -> DoesNotFit:
+    return DoesNotFit(f"out of memory, and {description} cannot be divided: lower data.batch_size")

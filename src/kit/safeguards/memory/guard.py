@@ -1,4 +1,4 @@
-"""The callback: continue if a batch does not fit into memory."""
+"""The callback that continues with parts of a batch if the batch does not fit into memory."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,41 +18,45 @@ from kit.safeguards.messages import log_text
 from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
-NO_LIMIT = 2**62  # a process without a limit sends this number to the others
+NO_LIMIT = 2**62  # the number that a process without a limit sends to the other processes
 
 
 class MemoryGuard(L.Callback):
-    """Split a batch that does not fit into the GPU's memory into micro-batches that fit.
+    """Divide a batch that does not fit into the GPU's memory into micro-batches that fit.
 
     The optimizer still makes one step with the gradient of the whole batch. Gradient clipping, accumulation, the loss
-    scaler and distributed training see that gradient as usual. How the losses of the parts add up depends on the
-    module:
+    scaler and distributed training see that gradient as usual. How the losses of the micro-batches add up depends on
+    the module:
 
     - A `kit.task.Task` returns sums and divisors from `loss_terms`. They add up exactly unless its `additive` is False.
     - The loss of any other module is assumed to be a mean over the samples.
 
-    The guard also calls `evaluate` of a `kit.task.Task` for parts of a batch. It does not divide the validation of any
-    other module.
+    In validation and test, the guard calls `evaluate` of a `kit.task.Task` for parts of a batch. It does not divide the
+    validation of any other module.
 
     The guard changes nothing until memory runs out. Then it halves the micro-batch until it fits, prints a line, and
     stores the size in the checkpoints. A resumed run uses this size if its device has the same memory.
 
-    Two things differ from a whole batch. Batch normalisation sees only a micro-batch, and the step that failed updates
-    its statistics once more. Dropout draws new random numbers. If the backward pass fails, only the missing gradients
-    are computed again.
+    Two things differ from a step that fits. Batch normalisation computes its statistics over a micro-batch, and updates
+    its running statistics in the failed attempt as well. Dropout draws new random numbers.
 
-    With DDP, each process finds its own size. From the next epoch on, all processes use the smallest.
+    If memory runs out in the backward pass, only the gradients that are still missing are computed again.
+
+    With DDP, each process finds its own size. From the next epoch on, all processes use the smallest size.
 
     Limits: Training is not guarded with manual optimization, with synchronised batch normalisation, or with strategies
     that divide the model. A task with several loss terms needs a net that is not compiled, since each term has its own
     backward pass. The images of the whole batch must always fit.
+
+    Args:
+        enabled: whether to use this guard.
     """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.limits = {"training": SampleLimit(), "evaluation": SampleLimit()}
         self._device = torch.device("cpu")
-        self._replaced = ExitStack()
+        self._replacements = ExitStack()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device
@@ -72,21 +76,21 @@ class MemoryGuard(L.Callback):
         self._replace(trainer.strategy, "backward", training.backward)
         self._replace(pl_module, "optimizer_step", _optimizer_step)
 
-    def _replace(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
-        """Let `owner.NAME(...)` call `replacement(method, ...)`, where `method` is the owner's method."""
-        method = getattr(owner, name)
+    def _replace(self, instance: Any, name: str, replacement: Callable[..., Any]) -> None:
+        """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method."""
+        method = getattr(instance, name)
 
         @wraps(method)  # Lightning inspects the method's arguments
-        def step(*args: Any) -> Any:
+        def wrapper(*args: Any) -> Any:
             return replacement(method, *args)
 
-        self._replaced.enter_context(replace_method(owner, name, step))
+        self._replacements.enter_context(replace_method(instance, name, wrapper))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._replaced.close()
+        self._replacements.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._replaced.close()
+        self._replacements.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}
@@ -101,22 +105,28 @@ class MemoryGuard(L.Callback):
         return torch.cuda.get_device_properties(self._device).total_memory if self._device.type == "cuda" else 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let all processes use the smallest limits."""
+        """Set the limits of all processes to the smallest ones of any process."""
         if self.enabled and trainer.world_size > 1:
             sizes = torch.tensor([limit.size or NO_LIMIT for limit in self.limits.values()], device=self._device)
             smallest = trainer.strategy.reduce(sizes, reduce_op="min").tolist()
             for limit, size in zip(self.limits.values(), smallest, strict=True):
                 limit.size = size if size < NO_LIMIT else None
 
-    def _announce(self, trainer: L.Trainer, stage: str, how: str) -> None:
-        """Print how training or evaluation continues, and write it to TensorBoard."""
+    def _announce(self, trainer: L.Trainer, stage: str, size: str) -> None:
+        """Print how training or evaluation continues. The first process also writes it to TensorBoard.
+
+        Args:
+            stage: `training` or `evaluation`.
+            size: the new size in words, such as "with 16 samples at a time".
+        """
         process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-        message = f"memory_guard: out of memory; {stage}{process} continues {how}"
+        message = f"memory_guard: out of memory; {stage}{process} continues {size}"
         print(message, flush=True)
         if trainer.is_global_zero:
             log_text(trainer, "memory_guard", message)
 
     def _evaluate(self, trainer: L.Trainer, evaluate: Callable[[Batch], Any], batch: Batch) -> Any:
+        """Return the outputs of `evaluate` for a batch, which it gets in parts if memory runs out."""
         limit = self.limits["evaluation"]
         size_before = limit.size
         outputs = in_halves(lambda *fields: evaluate(Batch(*fields)), *batch, limit=limit)
@@ -139,7 +149,7 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
 
 
 def _optimizer_step(method: Callable[..., Any], *args: Any) -> None:
-    """Call the optimizer's step. If memory runs out, some weights have changed already, so the run must stop."""
+    """Call the optimizer's step. If memory runs out, some weights may have changed already, so the run must stop."""
     try:
         method(*args)
     except torch.OutOfMemoryError as error:

@@ -12,31 +12,31 @@ from torch.autograd.function import once_differentiable
 
 from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm
-from kit.safeguards.memory.batches import count_samples, split
+from kit.safeguards.memory.batches import count_samples, divide
 from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 Step = Callable[..., Any]  # a module's `training_step`
-Terms = Callable[[Any], tuple[Tensor, Tensor]]  # a task's `loss_terms`: sums and divisors, Float[J] both
+LossTerms = Callable[[Any], tuple[Tensor, Tensor]]  # `kit.task.Task.loss_terms`
 Parameters = Sequence[nn.Parameter]
 
 
 def step_in_parts(
     trainer: L.Trainer, pl_module: L.LightningModule, step: Step, arguments: Any, parts: int, parameters: Parameters
 ) -> Tensor:
-    """Return the loss of a training step, Float[], and compute it part by part.
+    """Return the loss of a training step, Float[], and compute it and its gradients part by part.
 
     A module without `loss_terms` logs its values once for each part, so the last part's values are shown.
 
     Args:
-        step: the training step.
-        arguments: the arguments of the step. The first one is the batch.
+        step: the module's `training_step`.
+        arguments: the arguments of the training step. The first one is the batch.
         parts: the number of parts.
-        parameters: the parameters that need gradients.
+        parameters: the parameters whose gradients are computed, unless they are frozen.
     """
     batch, *others = arguments
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    sum_up = partial(add_up, parts=parts, parameters=trained, scaler=loss_scaler(trainer))
+    add_up_parts = partial(add_up, parts=parts, parameters=trained, scaler=loss_scaler(trainer))
 
     def loss_of(part: Any) -> Tensor:
         output = step(part, *others)
@@ -49,52 +49,52 @@ def step_in_parts(
     task: Any = as_task(pl_module)
     with lower_momentum(pl_module, parts):
         if task.has("loss_terms"):
-            with replace_method(pl_module, "loss_terms", partial(sum_up, task.loss_terms)):
+            with replace_method(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
                 return loss_of(batch)
-        sums, divisors = sum_up(mean_terms, batch)
+        sums, divisors = add_up_parts(mean_terms, batch)
         return (sums / divisors).sum()
 
 
 def add_up(
-    terms: Terms, batch: Any, parts: int, parameters: Parameters, scaler: torch.amp.GradScaler | None
+    loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters, scaler: torch.amp.GradScaler | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sums and divisors of a batch, Float[J] both, computed part by part.
+    """Return the sums of J losses over a batch and their divisors, Float[J] both, computed part by part.
 
     The function also computes the gradients of each part, so that only one part's activations are in memory. The J
     sums have separate backward passes, since their divisors are known only after the last part.
 
     Args:
-        terms: `loss_terms`, called with a part.
+        loss_terms: returns the sums and the divisors of a part of the batch.
+        batch: the batch.
         parts: the number of parts.
-        parameters: the parameters that need gradients.
-        scaler: the loss scaler of fp16, which keeps small gradients from becoming 0.
+        parameters: the parameters whose gradients are computed.
+        scaler: the loss scaler of fp16, which keeps small gradients from becoming 0, or None.
     """
     sums: list[Tensor] = []
     divisors: list[Tensor] = []
-    gradients: list[list[Tensor | None]] = []  # [J][parameters]
+    gradients: list[list[Tensor | None]] = []  # for each of the J sums, the gradient of each parameter so far
     scales = torch.empty(0)
-    for part in split(batch, parts):
-        losses, divisor = terms(part)
+    for part in divide(batch, parts):
+        losses, divisor = loss_terms(part)  # Float[J] both
         if not gradients:
-            # Scale the gradients about as the mean over the whole batch does, to stay in the range of 16-bit numbers.
+            # Scale the gradients about as in a mean over the whole batch, to stay in the range of 16-bit numbers.
             scales = 1 / (parts * divisor.detach().where(divisor > 0, 1)).to(losses.dtype)
             scales = scales if scaler is None else scaler.scale(scales)
             gradients = [[None] * len(parameters) for _ in losses]
         for j, totals in enumerate(gradients):
             if parameters and losses.requires_grad:
-                keep_graph = j + 1 < len(gradients)
-                new = torch.autograd.grad(losses[j], parameters, scales[j], retain_graph=keep_graph, allow_unused=True)
-                for i, gradient in enumerate(new):  # one by one, to save memory
-                    totals[i] = _sum((totals[i], gradient))
+                options: Any = {"retain_graph": j + 1 < len(gradients), "allow_unused": True}
+                for i, gradient in enumerate(torch.autograd.grad(losses[j], parameters, scales[j], **options)):
+                    totals[i] = _sum((totals[i], gradient))  # one by one, to save memory
         sums.append(losses.detach())
         divisors.append(divisor.detach())
-        del losses  # free its graph before the next part
+        del losses  # frees its graph before the next part
     total = torch.stack(sums).sum(0)
     return _KnownGradients.apply(total, scales, gradients, *parameters), torch.stack(divisors).sum(0)
 
 
 def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """Return the sum of the gradients that are not None, or None if all are."""
+    """Return the sum of the gradients that are not None, or None if there are none."""
     known = [gradient for gradient in gradients if gradient is not None]
     return sum(known[1:], known[0]) if known else None
 
@@ -102,8 +102,8 @@ def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
 class _KnownGradients(torch.autograd.Function):
     """Return sums of losses, Float[J], that pass on known gradients in their backward pass.
 
-    `gradients[j][i]` is the gradient of sum j with respect to parameter i, times `scales[j]`. Gradient clipping, loss
-    scalers and distributed training treat the sums like any other loss.
+    `gradients[j][i]` is the gradient of sum j with respect to parameter i, times `scales[j]`; None stands for 0.
+    Gradient clipping, loss scalers and distributed training treat the sums like any other loss.
     """
 
     @staticmethod
@@ -113,25 +113,28 @@ class _KnownGradients(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, outer):
-        factors = outer * ctx.factors
+    def backward(ctx, grad_output):
+        factors = grad_output * ctx.factors
         totals = (
-            _sum([None if g is None else g * factor.to(g.dtype) for g, factor in zip(per_sum, factors, strict=True)])
-            for per_sum in zip(*ctx.gradients, strict=True)
+            _sum([None if g is None else g * f.to(g.dtype) for g, f in zip(of_parameter, factors, strict=True)])
+            for of_parameter in zip(*ctx.gradients, strict=True)
         )
         return None, None, None, *totals
 
 
 @contextmanager
 def lower_momentum(module: nn.Module, parts: int) -> Iterator[None]:
-    """Lower the momentum of batch normalisation, so that its running statistics move about as far as in one step."""
-    moving = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
-    for norm, momentum in moving:
+    """Lower the momentum of batch normalisation until the context ends.
+
+    In `parts` forward passes, the running statistics then move about as far as in one pass with the whole batch.
+    """
+    momenta = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
+    for norm, momentum in momenta:
         norm.momentum = 1 - (1 - momentum) ** (1 / parts)
     try:
         yield
     finally:
-        for norm, momentum in moving:
+        for norm, momentum in momenta:
             norm.momentum = momentum
 
 

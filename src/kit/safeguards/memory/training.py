@@ -19,8 +19,10 @@ from kit.task import as_task
 class GuardedTraining:
     """Replacements for a module's `training_step` and its strategy's `backward`.
 
+    Both take the original method as their first argument.
+
     Args:
-        limit: the number of samples in a micro-batch.
+        limit: the largest number of samples in a micro-batch.
         announce: called with a description of the micro-batches when the limit has changed.
     """
 
@@ -28,64 +30,65 @@ class GuardedTraining:
         self, trainer: L.Trainer, pl_module: L.LightningModule, limit: SampleLimit, announce: Callable[[str], None]
     ) -> None:
         self.trainer, self.pl_module, self.limit, self.announce = trainer, pl_module, limit, announce
-        self.step: Step = pl_module.training_step
+        self.step: Step = pl_module.training_step  # the original method
         self.parameters = list(pl_module.parameters())
-        self.arguments: tuple[Any, ...] = ()  # of the latest training step
+        self.arguments: tuple[Any, ...] = ()  # those of the latest training step, until its backward pass succeeds
 
     def training_step(self, original: Step, *args: Any) -> Any:
         self.arguments = args
         return self._compute(self.parameters, self.limit.size)
 
     def backward(self, original: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
-        versions, size_before = _gradient_versions(self.parameters), self.limit.size
+        versions_before, size_before = _gradient_versions(self.parameters), self.limit.size
         try:
             loss = original(loss, *args)
             self.arguments = ()
             return loss
         except torch.OutOfMemoryError as error:
             message = str(error)
-        loss.detach_()  # frees the activations: Lightning keeps a reference to the loss
-        pairs = zip(self.parameters, versions, _gradient_versions(self.parameters), strict=True)
-        missing = [parameter for parameter, before, after in pairs if before == after]
+        loss.detach_()  # frees the activations, to which Lightning keeps a reference through the loss
+        versions = zip(self.parameters, versions_before, _gradient_versions(self.parameters), strict=True)
+        without_new_gradient = [parameter for parameter, before, after in versions if before == after]
         self._halve(message)
         with replace_method(self.pl_module, "log", _log_nothing), self.trainer.precision_plugin.train_step_context():
-            loss = self._compute(missing, size_before)
+            loss = self._compute(without_new_gradient, size_before)
         return original(loss / self.trainer.accumulate_grad_batches, *args)
 
     def _compute(self, parameters: Parameters, size_before: int | None) -> Any:
-        """Compute the training step, and divide it into more parts until it fits.
+        """Return the result of the training step. Each time memory runs out, divide the step into more parts.
 
         Args:
             parameters: the parameters whose gradients are computed if there are several parts.
-            size_before: the limit at the start of this step. If the limit has changed since, it is announced.
+            size_before: the limit at the start of this step, which shows whether to announce a new one.
         """
         while True:
             parts = 1 if self.limit.size is None else self.limit.parts(count_samples(self.arguments[0]))
             try:
                 if parts == 1:
-                    loss = self.step(*self.arguments)
+                    result = self.step(*self.arguments)
                 else:
-                    loss = step_in_parts(self.trainer, self.pl_module, self.step, self.arguments, parts, parameters)
+                    result = step_in_parts(self.trainer, self.pl_module, self.step, self.arguments, parts, parameters)
                 break
             except torch.OutOfMemoryError as error:
                 message = str(error)
             self._halve(message)
         if self.limit.size != size_before:
-            self.announce(f"in micro-batches of {self.limit.size}, {_exactness(self.pl_module)}")
-        return loss
+            self.announce(f"in micro-batches of {self.limit.size}, {_describe_gradient(self.pl_module)}")
+        return result
 
     def _halve(self, torch_message: str) -> None:
+        """Set the limit to half of the number of samples that did not fit. See `SampleLimit.halve`."""
         samples = count_samples(self.arguments[0])
         self.limit.halve(ceil(samples / self.limit.parts(samples)), self.arguments[0], torch_message)
 
 
 def _gradient_versions(parameters: Parameters) -> list[int]:
-    """Return the number of writes to each parameter's gradient, or -1 for a parameter without one."""
+    """Return the number of writes to each parameter's gradient, or -1 for a parameter without a gradient."""
     return [-1 if parameter.grad is None else version_of(parameter.grad) for parameter in parameters]
 
 
-def _exactness(pl_module: L.LightningModule) -> str:
-    """Describe how close the gradient is to the gradient of the whole batch."""
+def _describe_gradient(pl_module: L.LightningModule) -> str:
+    """Describe how close the gradient of the micro-batches is to the gradient of the whole batch."""
     task = as_task(pl_module)
     message = "with the gradient of the whole batch"
     if not task.has("loss_terms"):

@@ -1,5 +1,6 @@
-"""Decide whether a run overfits, underfits or fits well.
+"""Decide on the verdict about a run: whether it overfits, underfits or fits well.
 
-Read `verdict.py` first: its pure functions decide from the scores and their margins of error. `callback.py` scores
-training images in the same way as validation images, and logs the gap. `advice.py` makes suggestions.
+Read `verdict.py` first: its functions decide from the scores of training and validation images and the margins of error
+of these scores. `callback.py` scores training images in the same way as validation images, and logs the gap between the
+two scores. `advice.py` makes suggestions for the next run.
 """

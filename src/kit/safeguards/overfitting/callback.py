@@ -1,4 +1,4 @@
-"""The callback: score training images in the same way as validation images, and give the verdict."""
+"""The callback that scores training images in the same way as validation images, and gives the verdict."""
 
 import math
 from itertools import islice
@@ -18,21 +18,28 @@ from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
 from kit.task import as_task
 
-FORWARD = 1 / 3  # the forward pass's share of a training step; the backward pass costs twice as much
+FORWARD_SHARE = 1 / 3  # of a training step: its backward pass takes twice as long as its forward pass
 
 
 class Overfitting(L.Callback):
     """Score training images in the same way as validation images, and judge whether the run overfits.
 
     The data module's `train_part_dataloader()` gives these images: a fixed part of the training set, as large as the
-    validation set, without augmentation. They are scored with the same weights, such as averaged ones, and do not
-    change the random numbers of training. See `verdict.decide` for the verdict. There is none if the module is not a
-    `kit.task.Task`, or if its evaluation has no `score_name`.
+    validation set, without augmentation. They are scored with the same weights as the validation images, for example
+    with averaged weights. Scoring does not change the random numbers of training.
+
+    See `verdict.decide` for the verdict. There is no verdict if the module is not a `kit.task.Task`, if the data module
+    is not a `kit.data.ImageDataModule`, or if the task's evaluation has no `score_name`.
 
     Args:
         enabled: whether to score training images.
-        budget: the largest share of the training's work that scoring may take. If scoring at each validation exceeds
-            it, only every n-th validation includes training images; the best checkpoint is scored after training.
+        budget: the largest share of the training's computation that scoring may take. If scoring at each validation
+            would take more, only every n-th validation includes training images. If the validation of the best
+            checkpoint did not include them, they are scored with this checkpoint after training.
+
+    Attributes:
+        history: the scores at each validation so far.
+        best: the index in `history` of the best checkpoint's validation.
     """
 
     def __init__(self, enabled: bool = True, budget: float = 0.05) -> None:
@@ -40,13 +47,14 @@ class Overfitting(L.Callback):
             raise UserError(f"overfitting.budget is {budget}, but must be above 0 (or add --overfitting.enabled false)")
         self.enabled, self.budget = enabled, budget
         self.history: list[Scores] = []
-        self.best = 0  # the index in `history` of the best checkpoint's validation
-        self._best_value = -math.inf  # its monitored metric, negated if lower is better
+        self.best = 0
+        self._best_value = -math.inf  # the monitored metric of the best checkpoint, negated if lower is better
         self._score_name: str | None = None  # None if this run can have no verdict
-        self._why_not = ""  # why this run can have no verdict
+        self._why_no_verdict = ""  # "" if this run can have a verdict
         self._data: Any = None
         self._task: Any = None
-        self._train_score: tuple[float, float] | None = None  # the latest training score, and its margin
+        # The training images' score and its margin of error at the current validation; None if they have no score.
+        self._train_score: tuple[float, float] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -54,30 +62,30 @@ class Overfitting(L.Callback):
         self._data, self._task = data_module(trainer), as_task(pl_module)
         name = type(pl_module).__name__
         if not (self._task.has("evaluate") and self._task.has("evaluation")):
-            self._why_not = f"{name} is not a kit.task.Task"
+            self._why_no_verdict = f"{name} is not a kit.task.Task"
         elif not isinstance(self._data, ImageDataModule):
-            self._why_not = "the data module is not a kit.data.ImageDataModule"
+            self._why_no_verdict = "the data module is not a kit.data.ImageDataModule"
         else:
             self._score_name = self._task.evaluation("train").score_name
-            self._why_not = "" if self._score_name else f"{name} has no score from 0 to 1"
+            self._why_no_verdict = "" if self._score_name else f"{name} has no score from 0 to 1"
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [list(scores) for scores in self.history], "best": self.best, "best_score": self._best_value}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self.history:  # after training, the best checkpoint is loaded for the test, with an older history
+        if not self.history:  # after training, the best checkpoint is loaded for the test: ignore its older history
             self.history = [Scores(*values) for values in state_dict["history"]]
             self.best, self._best_value = state_dict["best"], state_dict["best_score"]
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Score training images before the first batch, when all callbacks have put averaged weights in place."""
+        """Score training images before the first batch: by then, all callbacks have put averaged weights in place."""
         if batch_idx == dataloader_idx == 0 and self._is_active(trainer):
             if trainer.state.fn == "fit":
                 self._train_score = self._score_train_part(trainer, pl_module) if self._is_due(trainer) else None
             elif self.history and self.history[self.best].train is None:
-                # Training is over, and the best checkpoint is loaded. Its training images were not scored so far.
+                # Training is over, and the best checkpoint is loaded. Its validation did not include training images.
                 score = self._score_train_part(trainer, pl_module)
                 self.history[self.best] = Scores(*self.history[self.best][:3], *(score or ()))
 
@@ -90,7 +98,7 @@ class Overfitting(L.Callback):
         if val_score is None:
             return
         self.history.append(Scores(trainer.current_epoch + 1, *val_score, *(self._train_score or ())))
-        *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last one chooses the best checkpoint
+        *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
         if value > self._best_value:
             self.best, self._best_value = len(self.history) - 1, value
@@ -106,12 +114,15 @@ class Overfitting(L.Callback):
         verdict = self._verdict()
         if verdict is None:
             no_score = "the training images have no score" if self.history else "no validation gave a score"
-            return f"verdict: none, since {self._why_not or no_score}"
+            return f"verdict: none, since {self._why_no_verdict or no_score}"
         suggestions = advice(verdict, pl_module.hparams_initial, bool(self._data.augment))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 
     def figures(self, index: int) -> dict[str, float]:
-        """Return the scores in `history[index]` by log key; {} if no training images were scored."""
+        """Return the training score, the gap and its margin of error in `history[index]`, by log key.
+
+        Return {} if the training images have no score.
+        """
         scores = self.history[index] if self.history else None
         if scores is None or scores.train is None:
             return {}
@@ -127,16 +138,16 @@ class Overfitting(L.Callback):
     def _is_due(self, trainer: L.Trainer) -> bool:
         """Return whether to score training images at this validation.
 
-        The answer depends on settings only, so that a resumed run gives the same one.
+        The answer does not depend on measured times, so that a resumed run gives the same one.
         """
         batches_between = trainer.val_check_batch  # training batches between two validations
         if not batches_between or batches_between == math.inf:  # timed validation, or an epoch of unknown length
             return True
         trained_images = batches_between * (trainer.check_val_every_n_epoch or 1) * self._data.batch_size
-        part = self._data.train_part_dataloader()
-        scored_images = min(_max_batches(trainer), len(part)) * part.batch_sampler.batch_size
-        every = math.ceil(scored_images * FORWARD / (self.budget * trained_images))
-        every = trainer.strategy.broadcast(every)  # one process may have a batch more than another
+        loader = self._data.train_part_dataloader()
+        scored_images = min(_max_batches(trainer), len(loader)) * loader.batch_sampler.batch_size
+        every = math.ceil(scored_images * FORWARD_SHARE / (self.budget * trained_images))
+        every = trainer.strategy.broadcast(every)  # processes must agree, but one may have more batches than another
         return (len(self.history) + 1) % max(1, every) == 0
 
     def _score_train_part(self, trainer: L.Trainer, pl_module: Any) -> tuple[float, float] | None:
@@ -150,8 +161,8 @@ class Overfitting(L.Callback):
         max_batches = _max_batches(trainer)
         evaluation = self._task.evaluation("train")
         with isolate_rng():  # the iterator of a loader draws a random number
-            part = self._data.train_part_dataloader()
-            for batch in islice(part, None if max_batches == math.inf else int(max_batches)):
+            loader = self._data.train_part_dataloader()
+            for batch in islice(loader, None if max_batches == math.inf else int(max_batches)):
                 batch = prepare_batch(pl_module, trainer.precision_plugin.convert_input(batch))
                 batch = trainer.strategy.batch_to_device(batch)
                 with trainer.precision_plugin.val_step_context():
@@ -161,11 +172,14 @@ class Overfitting(L.Callback):
 
 
 def _max_batches(trainer: L.Trainer) -> float:
-    """Return the number of batches in a validation, which limits the training batches to score."""
+    """Return the largest number of training batches to score, which is the number of batches in a validation."""
     return min(trainer.num_val_batches, default=math.inf)
 
 
 def _score_and_margin(evaluation: Evaluation) -> tuple[float, float] | None:
-    """Return the score of a gathered evaluation and its margin of error; None if the score is not finite."""
+    """Return the score of an evaluation after `gather`, and the score's margin of error.
+
+    Return None if the score is not finite.
+    """
     score = evaluation.score()
     return (score, margin_of_error(evaluation.shares())) if math.isfinite(score) else None

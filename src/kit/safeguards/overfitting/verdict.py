@@ -1,4 +1,4 @@
-"""Decide on the verdict: pure functions of the scores on training and validation images."""
+"""Decide whether a run overfits, underfits or fits well, from its scores of training and validation images."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,20 @@ Kind = Literal["fits well", "overfits", "underfits", "too small to tell"]
 
 GAP_THAT_MATTERS = 0.05  # a smaller gap between the training and the validation score is not worth a change
 LOW_SCORE = 0.2  # see `decide`
-RESAMPLES = 1000
+RESAMPLES = 1000  # of the bootstrap, see `margin_of_error`
 PSEUDO_SAMPLES = 2  # see `margin_of_error`
 
 
 class Scores(NamedTuple):
     """The scores at one validation, from 0 to 1; higher is better.
 
+    The margin of error of a score is half of the width of its 95 % interval.
+
     epoch: the number of the epoch, from 1.
     val: the score of the validation images.
-    val_margin: its margin of error, which is half of the width of its 95 % interval.
+    val_margin: the margin of error of `val`.
     train: the score of the training images, or None if they were not scored.
-    train_margin: its margin of error.
+    train_margin: the margin of error of `train`.
     """
 
     epoch: int
@@ -35,6 +37,7 @@ class Scores(NamedTuple):
 
     @property
     def gap(self) -> float:
+        """The training score minus the validation score. It is meaningless if `train` is None."""
         return (self.train or 0.0) - self.val
 
     @property
@@ -44,6 +47,7 @@ class Scores(NamedTuple):
 
     @property
     def overfits(self) -> bool:
+        """Whether the gap matters and cannot be chance."""
         return self.train is not None and self.gap > max(GAP_THAT_MATTERS, self.gap_margin)
 
 
@@ -51,9 +55,9 @@ class Verdict(NamedTuple):
     """A verdict and its evidence.
 
     kind: the verdict.
-    evidence: the validation that shows it.
-    best: the validation of the best checkpoint.
-    since: the first epoch of overfitting, or None if the run does not overfit.
+    evidence: the scores at the validation that shows the verdict.
+    best: the scores at the validation of the best checkpoint.
+    since: the epoch of the first validation that shows overfitting, or None if the run does not overfit.
     at_latest: whether overfitting may have begun before `since`, at a validation without a training score.
     """
 
@@ -64,11 +68,11 @@ class Verdict(NamedTuple):
     at_latest: bool = False
 
     def __str__(self) -> str:
-        shown = self.evidence
+        evidence = self.evidence
         since = f" since epoch {self.since}{' at the latest' if self.at_latest else ''}" if self.since else ""
-        after = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if shown != self.best else ""
-        epoch = f" at epoch {shown.epoch}" if after else ""
-        scores = f"train {shown.train:.2f}, val {shown.val:.2f} +- {shown.val_margin:.2f}{epoch}"
+        after = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if evidence != self.best else ""
+        epoch = f" at epoch {evidence.epoch}" if after else ""
+        scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
         small = f": the validation set is too small for a gap of {GAP_THAT_MATTERS}"
         return f"{self.kind}{since} ({scores}){after}{small if self.kind == 'too small to tell' else ''}"
 
@@ -77,11 +81,12 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     """Return the first of these verdicts that applies to the best checkpoint.
 
     *Overfits*: the gap between the training and the validation score is above `GAP_THAT_MATTERS` and above its margin
-    of error. This verdict also applies if only the last validations, at least two, show such a gap.
-    *Underfits*: the training score is below 1 - `LOW_SCORE` by more than its margin of error. Networks can fit even
-    random labels (Zhang et al. 2017, Understanding deep learning requires rethinking generalization, section 2), so a
-    low score shows a lack of training time or capacity. If the best possible score is unknown, the limit is
-    `LOW_SCORE`.
+    of error. This verdict also applies if the best checkpoint does not overfit, but at least the last two validations
+    with a training score do.
+    *Underfits*: the training score is below a limit by more than its margin of error. The limit is 1 - `LOW_SCORE`, or
+    `LOW_SCORE` if the best possible score is unknown. Networks can fit even random labels (Zhang et al. 2017,
+    Understanding deep learning requires rethinking generalization, section 2), so a low score shows a lack of training
+    time or capacity.
     *Too small to tell*: the margin of error of the gap is above `GAP_THAT_MATTERS`, so overfitting could go unnoticed.
     *Fits well*: none of these.
 
@@ -91,7 +96,7 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
         has_known_maximum: whether the best possible score is known to be 1.
 
     Returns:
-        None if a score of the best checkpoint is unknown or not finite.
+        the verdict, or None if a score of the best checkpoint is unknown or not finite.
     """
     chosen = history[best]
     if chosen.train is None or not math.isfinite(chosen.train + chosen.val + chosen.gap_margin):
@@ -116,7 +121,8 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     right and as many that are wrong are added (Agresti and Coull 1998, "plus four").
 
     Args:
-        shares: Float[N 2 K], see `kit.evaluation.Evaluation.shares`.
+        shares: the contribution of each sample to the score, Float[N 2 K], see `kit.evaluation.Evaluation.shares`.
+        seed: the seed of the bootstrap.
 
     Returns:
         the margin of error, or NaN if no sample counts.
@@ -125,7 +131,8 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     mean = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)  # [2 K]
     right, wrong = torch.stack([mean, mean], 1), torch.stack([torch.zeros_like(mean), mean], 1)
     rows, counts = torch.cat([shares, right, wrong]).flatten(1).unique(dim=0, return_counts=True)  # [M 2*K], [M]
-    # Draw how often each distinct row occurs: faster than drawing the samples one by one, with the same distribution.
+    # For each of R resamples, draw how often each of the M distinct rows occurs. This has the same distribution as
+    # drawing the samples one by one, and is faster.
     draws = np.random.default_rng(seed).multinomial(int(counts.sum()), counts / counts.sum(), RESAMPLES)  # [R M]
     correct, possible = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *shares.shape[1:]).unbind(1)  # [R K]
     low, high = (correct / possible).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
