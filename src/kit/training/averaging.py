@@ -1,4 +1,4 @@
-"""Average the weights, which often gives a better model than the last weights."""
+"""Average the weights over the steps of a run, which often gives a better model than the weights of the last step."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,11 +15,12 @@ from kit.ground.errors import UserError
 class EMA(WeightAveraging):
     """Validate, save and test an exponential moving average of the weights (Polyak and Juditsky 1992).
 
-    It acts only in `fit`, so that a test keeps the averaged weights of its checkpoint.
+    The callback acts only in `fit`. In a test, the weights of the checkpoint are averaged already.
 
     Args:
-        decay: the factor of the average at each step. The average covers about 1 / (1 - decay) steps. After n steps,
-            the decay is at most (1 + n) / (10 + n), so that a short run forgets its initial weights.
+        decay: at each step, the average becomes decay * average + (1 - decay) * weights. It covers about
+            1 / (1 - decay) steps. After n steps, the decay is at most (1 + n) / (10 + n), so that a short run forgets
+            its initial weights.
     """
 
     def __init__(self, decay: float = 0.998) -> None:
@@ -41,7 +42,7 @@ class EMA(WeightAveraging):
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
-def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
-    """Update averaged tensors in place. `steps` is the number of updates so far."""
-    number = int(steps)
-    get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averaged, current, number)
+def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor) -> None:
+    """Update averaged tensors in place with the current ones. `updates` is the number of updates so far."""
+    n = int(updates)
+    get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n)

@@ -18,7 +18,7 @@ def require_logged(key: str, logged: dict[str, Tensor], option: str) -> None:
     Args:
         key: the log key of the metric.
         logged: all logged metrics.
-        option: the command line option that sets the key, for the error message.
+        option: the command line option that sets the key, such as `early_stopping.monitor`, for the error message.
     """
     if key not in logged:
         keys = sorted(known for known in logged if known.startswith("val/"))
@@ -30,8 +30,9 @@ def resolve_monitor(pl_module: L.LightningModule, monitor: str | None, mode: Mod
     """Return the log key to monitor, and whether a lower (`min`) or a higher (`max`) value is better.
 
     Args:
-        monitor: the user's log key; by default the task's, or `val/loss`.
-        mode: the user's mode; by default the task's, or `min` for a loss and `max` for any other metric.
+        monitor: the log key that the user gives, or None for the task's `monitor`.
+        mode: the mode that the user gives. By default, the task's `monitor` has the task's `mode`. If there is no such
+            mode, it is `min` for a key that ends with `loss` and `max` for any other key.
     """
     task = as_task(pl_module)
     key = str(monitor or task.monitor)

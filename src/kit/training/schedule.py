@@ -1,6 +1,6 @@
 """Make optimizers and learning rate schedules.
 
-A config gives either by class path and arguments. The class may be from torch, the project or this library.
+A config gives the class path and the arguments of both. The class may be from torch, the project or this library.
 """
 
 import inspect
@@ -19,12 +19,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from kit.ground.errors import UserError, one_line
 from kit.training.monitor import resolve_monitor
 
-Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
+Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is also an `LRScheduler`
 Interval = Literal["step", "epoch"]
 
 RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that default to the run's length
-FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments that the user may omit
-NOT_FOR_CONFIGS = {  # schedules, and the argument that a config cannot hold
+FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments of schedules that the user may omit, although torch requires them
+NOT_FOR_CONFIGS = {  # class of schedules: the argument that a config cannot describe
     torch_schedules.SequentialLR: "schedules of an optimizer",
     torch_schedules.ChainedScheduler: "schedules of an optimizer",
     torch_schedules.LambdaLR: "a function",
@@ -36,7 +36,7 @@ class WarmupCosine(torch_schedules.LambdaLR):
     """Raise the learning rate linearly, then lower it along half a cosine (Loshchilov and Hutter 2017, SGDR).
 
     Args:
-        optimizer: its learning rate is the highest rate.
+        optimizer: the optimizer, whose learning rate is the highest rate.
         total_steps: the number of optimizer steps in the run.
         warmup: the fraction of the steps that raise the rate, 0 to 1.
         final: the last rate, as a fraction of the highest rate, 0 to 1.
@@ -49,11 +49,12 @@ class WarmupCosine(torch_schedules.LambdaLR):
 
 
 def _warmup_cosine(step: int, steps: int, warmup: float, final: float) -> float:
-    up = max(1.0, warmup * steps)
-    if step < up:
-        return (step + 1) / (up + 1)
-    share = min(1.0, (step - up) / max(1.0, steps - up))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+    """Return the learning rate at a step, as a fraction of the highest rate."""
+    warmup_steps = max(1.0, warmup * steps)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = min(1.0, (step - warmup_steps) / max(1.0, steps - warmup_steps))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def optimizer_and_schedule(
@@ -61,18 +62,21 @@ def optimizer_and_schedule(
 ) -> OptimizerLRScheduler:
     """Make the optimizer and the schedule of a task, in the form that `configure_optimizers` must return.
 
-    If a schedule has an argument for its length (`total_steps`, `T_max`), it defaults to the run's length. `max_lr`
-    defaults to the optimizer's learning rate.
+    Some arguments of a schedule have a default. For its length, `total_steps` or `T_max`, this is the run's length. For
+    `max_lr`, it is the optimizer's learning rate.
 
-    `ReduceLROnPlateau` follows the task's `monitor` and steps after each validated epoch. A schedule with an argument
-    `total_steps`, or with the run's length, steps after each optimizer step. Any other schedule steps after each epoch.
-    The first process prints the choice.
+    `ReduceLROnPlateau` follows the task's `monitor` and steps after each validated epoch. A schedule steps after each
+    optimizer step if it has an argument `total_steps`, or if its length is the default. Any other schedule steps after
+    each epoch. The first process prints when the schedule steps.
 
     Args:
         task: the task. It must be attached to a trainer if there is a schedule.
-        optimizer: called with two parameter groups. The second has the norms and biases, and no weight decay.
-        schedule: called with the optimizer, and with the default arguments above as keywords.
-        interval: the schedule steps after each optimizer `step` or each `epoch`; by default see above.
+        optimizer: makes the optimizer. It is called with two parameter groups. The second has the parameters of at most
+            one dimension, such as norms and biases, and no weight decay.
+        schedule: makes the schedule, or None to keep the learning rate. It is called with the optimizer, and with the
+            defaults above as keywords.
+        interval: `step` if the schedule steps after each optimizer step, `epoch` if after each epoch; by default as
+            described above.
 
     Raises:
         UserError: the optimizer or the schedule cannot be made with these arguments, or the schedule needs the run's
@@ -87,61 +91,62 @@ def optimizer_and_schedule(
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
-    filled: dict[str, Any] = {}
+    filled_in: dict[str, Any] = {}
     monitoring: dict[str, Any] = {}
     if schedule_class is torch_schedules.ReduceLROnPlateau:
         if interval is not None:
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-        monitor, filled["mode"] = resolve_monitor(task, None, None)
-        every = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
-        monitoring = {"monitor": monitor, "frequency": every or 1, "strict": every is not None}
+        monitor, filled_in["mode"] = resolve_monitor(task, None, None)
+        epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
+        monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
     length = next((name for name in RUN_LENGTHS if name in parameters), "")
     has_length = arguments.get(length) is not None
     has_length |= all(arguments.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
     needs_length = bool(length) and not has_length
     interval = interval or ("step" if needs_length or length == "total_steps" else "epoch")
     if needs_length:
-        filled[length] = _run_length(task, interval)
+        filled_in[length] = _run_length(task, interval)
     if "max_lr" in parameters and arguments.get("max_lr") is None:
-        filled["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, new_optimizer, **filled)
+        filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
+    scheduler = _make("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
         )
     if task.trainer.is_global_zero:
-        over = f" over {filled[length]:,} {interval}s" if needs_length else ""
+        duration = f" over {filled_in[length]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
-        print(f"schedule: {type(scheduler).__name__}{over}, stepped after each {when}")
+        print(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}
     return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
 
-def refuse_wrapper(kind: type) -> None:
-    """Raise `UserError` if a config cannot describe a class of schedules, which takes functions or schedules."""
-    if kind in NOT_FOR_CONFIGS:
+def refuse_wrapper(schedule_class: type) -> None:
+    """Raise `UserError` if a schedule takes a function or other schedules, which a config cannot describe."""
+    if schedule_class in NOT_FOR_CONFIGS:
         raise UserError(
-            f"{kind.__name__} cannot be described in a config: it takes {NOT_FOR_CONFIGS[kind]}; write a subclass of "
-            "LRScheduler that takes numbers, and give its class path"
+            f"{schedule_class.__name__} cannot be described in a config: it takes {NOT_FOR_CONFIGS[schedule_class]}; "
+            "write a subclass of LRScheduler that takes numbers, and give its class path"
         )
 
 
 def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the class or the function that makes a schedule, and its bound arguments."""
+    """Return the class or the function inside `schedule`, and the arguments that `functools.partial` binds to it."""
     arguments: dict[str, Any] = {}
     while isinstance(schedule, partial):
         arguments = {**schedule.keywords, **arguments}
-        # The command line gives a partial of a function of jsonargparse, with the class as an argument.
+        # From the command line, `schedule.func` is a function of jsonargparse, and an argument of it is the class.
         schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
     return schedule, arguments
 
 
-def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any) -> Any:
+def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
+    """Make an optimizer or a schedule, and turn any exception into a `UserError` that names the config key."""
     try:
-        return factory(*arguments, **filled)
+        return factory(*arguments, **filled_in)
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
@@ -150,7 +155,7 @@ def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any)
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:
-    """Return the run's number of optimizer steps or epochs.
+    """Return the run's number of optimizer steps if the interval is `step`, else of epochs.
 
     Raises:
         UserError: the run has no limit.

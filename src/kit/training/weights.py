@@ -13,29 +13,31 @@ from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError
 
-PREFIXES = ("", "net.", "net.net.", "module.")  # runs and DDP save a net's tensors with these prefixes
+PREFIXES = ("", "net.", "net.net.", "module.")  # checkpoints of runs and of DDP put these before the names of tensors
 
 
 def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
     """Load weights into a net.
 
-    The first convolution is adapted to the net's number of channels. The head's tensors are left out if their shapes
-    differ.
+    The weights of the first convolution are adapted to the net's number of channels. Tensors of the head keep their
+    values if they are missing in the weights or have another shape there.
 
     Args:
-        net: a network of torchvision or another library.
+        net: a net of torchvision or another library.
         weights: a state dict, or the path of a file. The file is in the format of `torch.save` or safetensors. It holds
-            a state dict, or a dict with a state dict under `state_dict` (runs) or `model` (torchvision's references).
+            a state dict, or a dict that has a state dict under one of these keys: `state_dict`, as in checkpoints of
+            runs, or `model`, as in those of torchvision's reference scripts.
         head: the prefix, or prefixes, of the names of the head's tensors.
 
     Raises:
-        UserError: there is no such file, it holds no weights, or tensors outside of the head do not fit.
+        UserError: the file does not exist, cannot be read or holds no weights, or tensors outside of the head are
+            missing or have another shape.
     """
     net_state = net.state_dict()
     state = _without_prefix(_read_state_dict(weights) if isinstance(weights, str) else weights, net_state)
-    first = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
-    if first in state and state[first].ndim == 4:
-        state = {**state, first: _for_channels(state[first], net_state[first].shape[1])}
+    first_conv = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
+    if first_conv in state and state[first_conv].ndim == 4:
+        state = {**state, first_conv: _for_channels(state[first_conv], net_state[first_conv].shape[1])}
     fitting = {key: value for key, value in state.items() if key in net_state and net_state[key].shape == value.shape}
     unfit = [key for key in net_state if key not in fitting and not key.startswith(head)]
     unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
@@ -47,12 +49,13 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
 
 
 def _without_prefix(state: dict[str, Tensor], net_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the prefix from a state dict's names that makes most of them match the net's names."""
+    """Return a state dict whose names lack one of `PREFIXES`: the one without which most names are the net's."""
     renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
     return max(renamed, key=lambda tensors: len(tensors.keys() & net_state.keys()))
 
 
 def _read_state_dict(file: str) -> dict[str, Tensor]:
+    """Return the tensors in a file by name. See `load_weights` for its format."""
     if not Path(file).is_file():
         raise UserError(f"no file of weights at {file}")
     try:
@@ -76,7 +79,7 @@ def _load_file(file: str) -> Any:
 
         return load_file(file)
     require_weights(Path(file))
-    with torch.serialization.safe_globals([argparse.Namespace]):  # in torchvision's references
+    with torch.serialization.safe_globals([argparse.Namespace]):  # in files of torchvision's reference scripts
         return torch.load(file, weights_only=True, map_location="cpu")
 
 
@@ -93,46 +96,49 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
         net.transform_input = False  # a transform for three channels
 
 
-def initialise_head(layer: nn.Module) -> None:
+def initialise_head(head: nn.Module) -> None:
     """Initialise a classification layer so that all K classes are equally likely, with a loss near ln(K).
 
     The weights get a standard deviation of 0.01 and the biases 0, as in torchvision's VGGs and MobileNets.
 
     Args:
-        layer: a `ModuleList` of layers, or a module, of which the last linear or convolutional layer is initialised.
+        head: a module whose last linear or convolutional layer is initialised, or a `ModuleList` of such modules.
     """
-    if isinstance(layer, nn.ModuleList):
-        for inner in layer:
-            initialise_head(inner)
+    if isinstance(head, nn.ModuleList):
+        for part in head:
+            initialise_head(part)
         return
-    *_, last = (module for module in layer.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    *_, last = (module for module in head.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
     nn.init.normal_(last.weight, std=0.01)
     if last.bias is not None:
         nn.init.zeros_(last.bias)
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:
-    """Return the weights for another number of input channels: their mean over the channels, scaled to the same sum."""
+    """Return the weights of a convolution for another number of input channels.
+
+    Each channel gets the mean over the old channels, scaled so that the sum over the channels stays the same.
+    """
     old = weight.shape[1]
     return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
 
 
 def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
-    """Freeze or unfreeze a net outside of its `head`. A frozen net has no gradients and keeps its BatchNorm statistics.
+    """Freeze or unfreeze a net outside of its `head`. The frozen part gets no gradients and keeps BatchNorm statistics.
 
     Args:
         net: a net with an attribute `head`.
         frozen: whether to freeze (True) or to unfreeze.
     """
-    head = set(net.head.modules())
+    head_modules = set(net.head.modules())
     for module in net.modules():
-        if module not in head and module is not net:
+        if module not in head_modules and module is not net:
             module.train(not frozen)
-    for module in head:
+    for module in head_modules:
         module.train()
-    heads = {id(parameter) for parameter in net.head.parameters()}
+    head_parameters = {id(parameter) for parameter in net.head.parameters()}
     for parameter in net.parameters():
-        parameter.requires_grad_(not frozen or id(parameter) in heads)
+        parameter.requires_grad_(not frozen or id(parameter) in head_parameters)
 
 
 def check_freeze_epochs(freeze_epochs: int) -> None:
@@ -144,4 +150,4 @@ def check_freeze_epochs(freeze_epochs: int) -> None:
 def check_freezing(trainer: Trainer) -> None:
     """Raise `UserError` if distributed training would wait for the gradients of frozen parameters."""
     if trainer.world_size > 1 and not finds_unused_parameters(trainer):
-        raise UserError("model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true here")
+        raise UserError("with DDP, model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true")
