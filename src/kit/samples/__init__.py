@@ -1,8 +1,9 @@
-"""Images that a model generates, and images that it paints in a style.
+"""Images that a model generates from noise (samples), and photographs that a model paints in a style.
 
-`images` has the base class of their data modules, noise by seed, and conversions. `evaluation` has the metrics, and
-`comparison` compares generated images with real ones in the features of a `judge` or of `inception`. `features` are for
-the losses of a style. `predictions` writes files, `pictures` draws, and `exported` has the modules to export.
+`images` has the base class of the data modules of both tasks, noise that depends on seeds, and conversions.
+`evaluation` has the metrics. `comparison` compares samples with real images, in the features of the classifier in
+`judge` or of the net in `inception`. `features` has the features for the losses of style transfer. `predictions` writes
+files, `pictures` draws, and `exported` has the modules to export.
 """
 
 from kit.samples.features import ClassifierFeatures, TorchvisionFeatures

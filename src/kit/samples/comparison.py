@@ -1,15 +1,19 @@
 """Compare samples (generated images) with real images for the report.
 
 - `frechet_distance` is the Frechet distance between samples and the images of the reported split, in the features of
-  the judge: a classifier that is trained on the training images. The same distance is reported for as many training
-  images (`/train_images`: hardly any model is better), for images with independent pixels (`/gaussian`), and for
-  `/noise`.
-- `agreement` is how often the judge predicts the class that a sample was generated for. `judge_accuracy` is its
-  accuracy on the images of the split.
-- `nearest_distance` is the mean distance between a sample and the nearest training image. The model copies training
-  images if this is far below `nearest_distance/real_images`, the same for the images of the split.
-- `fid` is the standard FID of the samples, and `fid/train_images` that of training images. They need the weights of
-  Inception.
+  the judge. The judge is a classifier that is trained on the training images. For comparison, the distance is also
+  reported for other images in the samples' place: as many training images (`frechet_distance/train_images`, which
+  hardly any model beats), images with independent pixels (`frechet_distance/gaussian`), and noise
+  (`frechet_distance/noise`).
+- `agreement` is the share of samples for which the judge predicts the class that they were generated for.
+  `agreement/gaussian` is this share for images with independent pixels. `judge_accuracy` is the judge's accuracy on the
+  images of the split.
+- `nearest_distance` is the mean distance between a sample and the nearest training image.
+  `nearest_distance/real_images` is the mean distance between an image of the split and the nearest training image. If
+  the first is far below the second, the model copies training images.
+- `fid` is the standard FID of the samples, and `fid/train_images` is the FID of as many training images.
+
+The judge's results are left out if there is only one class, and FID if the task has no weights of Inception.
 """
 
 from typing import Any
@@ -25,13 +29,15 @@ from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_im
 from kit.samples.images import noise, pixels
 from kit.samples.judge import train_judge
 
-NUM_PAIRS = 32  # samples that are drawn beside their nearest training images
+NUM_PAIRS = 32  # the number of samples in the picture: those with the nearest training images
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
 LOSSY_PIXELS = 500_000  # a picture with more pixels is stored as a JPEG
 
 
 def report_samples(task: Any, split: str) -> None:
-    """Compare samples with the evaluated images of a split and with the training images; log the results and a picture.
+    """Compare samples with the evaluated images of a split and with the training images.
+
+    Log the results, and a picture of samples beside the nearest training images.
 
     Args:
         task: a `Generator` with a trainer.
@@ -58,10 +64,15 @@ def compare(
 ) -> tuple[dict[str, float], Tensor]:
     """Return the results by name, and a picture of samples beside the nearest training images, uint8 [3 H W].
 
+    The samples get the classes of random training images.
+
     Args:
         task: a `Generator`.
         images, labels: real images to compare with, uint8 [N C H W], and their classes, Long[N].
-        train_images, train_labels: the training images and their classes, from which those of the samples are drawn.
+        train_images, train_labels: the training images, uint8 [N C H W], and their classes, Long[N].
+
+    Raises:
+        UserError: there are fewer than `MIN_IMAGES` images to compare with, or training images.
     """
     if min(len(images), len(train_images)) < MIN_IMAGES:
         raise UserError(f"{len(images)} images and {len(train_images)} training images are too few to compare with")
@@ -69,15 +80,15 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    compared = {"": samples, "/train_images": train_images[subset]}
+    compared = {"": samples, "/train_images": train_images[subset]}  # by the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
-        features, predicted = judge.classify(images)
+        real_features, predicted = judge.classify(images)
         gaussian = gaussian_images(train_images, train_labels, classes)
         references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
         judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
-        results |= {f"frechet_distance{name}": frechet_distance(part, features) for name, (part, _) in judged.items()}
+        results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
         results |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
         results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:

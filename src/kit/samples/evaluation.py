@@ -8,14 +8,14 @@ from torch import Tensor
 from kit.evaluation import Evaluation, Means
 from kit.samples.images import floats, pixels
 
-CHUNK = 250  # images whose distances to all known images are computed at a time
+CHUNK = 250  # the number of images whose distances to all known images are computed at a time
 
 
 class FlowEvaluation(Evaluation):
-    """The mean squared error of the velocity (`loss`), and `explained`: 1 - error / mean square of the velocity, or
-    0 if this is negative.
+    """The metrics of flow matching, in which a net predicts a velocity for each image.
 
-    `outputs` are the mean square and the mean squared error of the velocity of each image, Float[B 2].
+    `loss` is the mean squared error of the velocity. `explained` is 1 - `loss` / the mean square of the velocity, or 0
+    if this is negative. `outputs` are the mean square and the mean squared error of each image, Float[B 2].
     """
 
     score_name = "explained"
@@ -35,7 +35,7 @@ class FlowEvaluation(Evaluation):
 
 
 class StyleEvaluation(Means):
-    """The means of the losses of style transfer, and their weighted sum (`loss`).
+    """The mean of each loss of style transfer by its name, and the weighted sum of these means (`loss`).
 
     Args:
         weights: the weight of each loss by its name.
@@ -51,9 +51,9 @@ class StyleEvaluation(Means):
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:
-    """Return the Frechet distance between two sets of features, Float[N D] and Float[M D].
+    """Return the Frechet distance, squared as in FID, between two sets of features, Float[N D] and Float[M D].
 
-    Both sets are described by their means and covariances (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update
+    Each set is described by its mean and its covariance (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update
     Rule, equation 6). The distance falls as N and M grow, so compare only distances with the same N and the same M.
     """
     means = features.mean(0) - others.mean(0)
@@ -80,16 +80,18 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     queries, references = (part.flatten(1).float() / 255 for part in (images, known))
     squared_norms = references.square().sum(1)
     indices = torch.cat([(squared_norms - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
-    # The products were rounded, so compute the distance of the nearest one again.
+    # Rounding makes the distances above inexact. Compute the distance to the nearest image again.
     return indices, (queries - references[indices]).square().mean(1).sqrt()
 
 
 def gaussian_images(images: Tensor, classes: Tensor, sample_classes: Tensor) -> Tensor:
-    """Draw each pixel independently, from the normal distribution of this pixel in the images of the class.
+    """Draw images of random pixels. Each pixel has the mean and the variance of this pixel in the images of its class.
+
+    The pixels are independent and normally distributed.
 
     Args:
         images: uint8 [N C H W].
-        classes: Long[N].
+        classes: the class of each of these images, Long[N].
         sample_classes: the class of each image to draw, Long[M].
 
     Returns:

@@ -13,9 +13,9 @@ from kit.task import ExportedModule
 
 
 class ExportedImages(ExportedModule):
-    """A module whose output is images, uint8 [B H W C]. The exported file's pixels may differ by 1."""
+    """A module whose output is images, uint8 [B H W C]. A file's pixels may differ from PyTorch's by 1."""
 
-    difference_name = "largest difference of a pixel, of 255,"
+    difference_name = "largest difference of a pixel (0 to 255)"
     tolerance = 1
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
@@ -29,7 +29,7 @@ class ExportedImages(ExportedModule):
 class ExportedGenerator(ExportedImages):
     """Map `noise`, standard normal Float[B N C H W], and `classes`, Long[B], to `images`, uint8 [B H W C].
 
-    Class K means that no class is given. The file contains every call of the net.
+    Class K means that no class is given. The file contains all steps from noise to images.
 
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
@@ -57,7 +57,7 @@ class ExportedGenerator(ExportedImages):
 
 
 class ExportedStylizer(ExportedImages):
-    """Map images to painted `pictures` of the same size, uint8 [B H W C]."""
+    """Map images, Float[B C H W], to painted `pictures` of the same size, uint8 [B H W C]."""
 
     task = "style"
     outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}

@@ -1,4 +1,4 @@
-"""Feature maps of trained nets, for the losses of style transfer."""
+"""Compute feature maps with trained nets, for the losses of style transfer."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,25 +15,26 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import Trunk
 from kit.training.weights import load_weights
 
-BLOCK = "net.trunk.levels.{}.{}.0.weight"  # the convolution of a block, in the checkpoint of a classifier
+BLOCK = "net.trunk.levels.{}.{}.0.weight"  # a classifier's convolution in a checkpoint, by level and block
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 UNTRAINED = "the features of an untrained net describe colours, but no strokes"
 
 
 class FeatureExtractor(nn.Module):
-    """Map images from -1 to 1 to features. The net is never trained, and is not part of a checkpoint.
+    """Map images from -1 to 1 to features. The net is not trained further.
 
     Args:
-        net: a net in evaluation mode.
+        net: a trained net.
         layers: the names of the layers whose outputs are the features, the shallowest first.
-        mean, std: one number for each channel, for pixels from 0 to 1, of the images that the net was trained on.
+        mean, std: the normalisation with which the net was trained: one number for each channel, for pixels from 0 to
+            1.
     """
 
     def __init__(self, net: nn.Module, layers: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         # A layer that works in place would change the output of the layer before it, which may be a feature.
         for module in net.modules():
-            if hasattr(module, "inplace"):  # many classes have this attribute
+            if hasattr(module, "inplace"):  # layers of many classes have this attribute
                 module.inplace = False
         self.net = create_feature_extractor(net.eval(), list(layers))
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
@@ -47,11 +48,14 @@ class FeatureExtractor(nn.Module):
 
 
 class Features(ABC):
-    """The features that a run uses. They are loaded for training only: a trained model does not need them."""
+    """The choice of the net whose features a run uses. A config gives it by class path.
+
+    The net is loaded for training only: a trained model does not need it.
+    """
 
     @abstractmethod
     def load(self, in_channels: int) -> FeatureExtractor:
-        """Load the features.
+        """Load the net for images with `in_channels` channels.
 
         Raises:
             UserError: the net does not exist, is not trained, or takes another number of channels.
@@ -73,7 +77,7 @@ class ClassifierFeatures(Features):
             file = checkpoint.find(self.run)
         except UserError as error:
             raise UserError(f"model.features.run: {error}; train a classifier first, or give its folder") from None
-        content = checkpoint.read(file)  # plain values and tensors: no object that the file names is created
+        content = checkpoint.read(file)  # only plain values and tensors: this runs no code that the file names
         if not content.get("global_step"):
             raise UserError(f"{file} is untrained, and {UNTRAINED}: train it first")
         try:
@@ -85,10 +89,9 @@ class ClassifierFeatures(Features):
             with Budget(tensors, file):
                 trunk = Trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
             trunk.load_state_dict({name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()})
-            data = next(part for part in content.values() if isinstance(part, dict) and {"mean", "std"} <= part.keys())
+            data = next(value for value in content.values() if isinstance(value, dict) and {"mean", "std"} <= {*value})
             channels = data["in_channels"]
-            # The first block of each level has its finest map.
-            layers = [f"levels.{level}.0" for level in range(len(depths))]
+            layers = [f"levels.{level}.0" for level in range(len(depths))]  # the first block of each level
             extractor = FeatureExtractor(trunk, layers, data["mean"], data["std"])
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
             raise UserError(f"{file} is not a classifier with the CNN of this template") from None
@@ -104,8 +107,8 @@ class TorchvisionFeatures(Features):
 
     Args:
         name: the name of the net in torchvision.
-        weights: a file of its weights.
-        pretrained: use the weights of torchvision, which are downloaded once.
+        weights: a file with the net's weights, see `kit.training.weights.load_weights`.
+        pretrained: if there is no such file, use the weights of torchvision, which are downloaded once.
     """
 
     def __init__(self, name: str = "vgg16", weights: str | None = None, pretrained: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The standard FID (Heusel et al. 2017), in the features of TensorFlow's Inception v3 of 2015.
+"""Compute the standard FID (Heusel et al. 2017), in the features of TensorFlow's Inception v3 of 2015.
 
 FID falls with the number of samples, and most papers use 50,000. As in the original program, images are enlarged to
 299x299 pixels. Grey images get three channels.
@@ -17,16 +17,16 @@ from kit.ground.checkpoint_limits import require_weights
 from kit.ground.drawing import to_rgb
 from kit.ground.errors import UserError, one_line
 
-FEATURES = 2048  # of the layer before the last
-CHUNK = 50  # images in a batch of the net
-WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # of release v0.2.0 of torch-fidelity
+FEATURES = 2048  # the number of outputs of the layer before the last
+CHUNK = 50  # the number of images in a batch of the net
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # a file of torch-fidelity's release v0.2.0
 
 
 def load(file: str, device: torch.device | str = "cpu") -> Any:
-    """Return the metric of torchmetrics. Its `reset` keeps the statistics of the real images.
+    """Return torchmetrics' FID metric, with the net loaded. Its `reset` keeps the statistics of the real images.
 
     Args:
-        file: the weights of the net, as torch-fidelity publishes them.
+        file: the weights of the net, in the file that torch-fidelity publishes.
         device: the device to compute on.
 
     Raises:
@@ -38,12 +38,12 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
 
     if not Path(file).is_file():
         raise UserError(f"model.inception: no file {file}; {WEIGHTS} of torch-fidelity's releases has the weights")
-    tensors = BytesIO()  # a copy of the tensors: torch-fidelity would run code that the file may contain
+    tensors = BytesIO()  # a copy of the tensors only: torch-fidelity would run code that is in the file
     try:
         require_weights(Path(file))
         torch.save(torch.load(file, map_location="cpu", weights_only=True), tensors)
         tensors.seek(0)
-        options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # one process
+        options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # one process computes
         return FrechetInceptionDistance(FEATURES, feature_extractor_weights_path=tensors, **options).to(device)
     except Exception as error:  # a damaged file, or the weights of another net, can raise any exception
         why = one_line(error)
@@ -52,17 +52,24 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
 
 @torch.inference_mode()
 def distances(file: str, real: Tensor, others: Mapping[str, Tensor], device: torch.device) -> dict[str, float]:
-    """Return the FID between the real images and each set of other images by name, all uint8 [N C H W]."""
+    """Return the FID between the real images and each set of other images, by the name of the set.
+
+    Args:
+        file: see `load`.
+        real: uint8 [N C H W].
+        others: the name of each set, and its images, uint8 [M C H W].
+        device: the device to compute on.
+    """
     metric = load(file, device)
-    _update(metric, real, is_real=True)
+    _add_images(metric, real, is_real=True)
     values = {}
     for name, images in others.items():
         metric.reset()
-        _update(metric, images, is_real=False)
+        _add_images(metric, images, is_real=False)
         values[name] = max(0.0, float(metric.compute()))
     return values
 
 
-def _update(metric: Any, images: Tensor, is_real: bool) -> None:
+def _add_images(metric: Any, images: Tensor, is_real: bool) -> None:
     for part in images.split(CHUNK):
         metric.update(torch.stack([to_rgb(image) for image in part]).to(metric.device), real=is_real)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from kit.samples.images import floats
 from kit.training.schedule import WarmupCosine
 
-BATCH_SIZE, MIN_STEPS = 64, 200
-CHUNK = 500  # images that are classified at a time
+BATCH_SIZE, MIN_STEPS = 64, 200  # of the training
+CHUNK = 500  # the number of images that are classified at a time
 
 
 class ConvBlock(nn.Sequential):
@@ -43,7 +43,7 @@ class Trunk(nn.Module):
             in_channels = width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map Float[B C H W] to the features of the last level."""
+        """Map Float[B C H W] to the feature maps of the last level, Float[B D h w]."""
         return self.levels(images)
 
 
@@ -60,26 +60,31 @@ class Judge(nn.Module):
         return self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the features before the last layer, averaged over the image, Float[B 128]."""
+        """Return the trunk's features, averaged over each image, Float[B 128]."""
         return self.trunk(images).mean((2, 3))
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features, Double[N 128], and the predicted classes, Long[N], of uint8 [N C H W], on the CPU."""
+        """Return the features, Double[N 128], and the predicted classes, Long[N], of images, on the CPU.
+
+        Args:
+            images: uint8 [N C H W].
+        """
         device = self.head.weight.device
         features = [self.features(floats(part.to(device))) for part in images.split(CHUNK)]
         classes = [self.head(part).argmax(1).cpu() for part in features]
         return torch.cat(features).cpu().double(), torch.cat(classes)
 
 
+# A test calls this, and Lightning disables gradients in a test.
 @torch.inference_mode(False)
 @torch.enable_grad()
 def train_judge(images: Tensor, labels: Tensor, num_classes: int, device: torch.device) -> Judge:
     """Train a judge for one epoch, but at least for `MIN_STEPS` steps.
 
-    Longer training would make the features of each class equal (Papyan et al. 2020, neural collapse), so that they
-    could not show whether samples vary. The result depends on the arguments only, and the random state of the run does
-    not change.
+    Longer training would make the features equal for all images of a class (Papyan et al. 2020, neural collapse), so
+    that they could not show whether samples vary. The result depends only on the arguments, and the random state of the
+    run does not change.
 
     Args:
         images: uint8 [N C H W].
@@ -97,8 +102,8 @@ def train_judge(images: Tensor, labels: Tensor, num_classes: int, device: torch.
         optimizer = torch.optim.AdamW(judge.parameters(), lr=0.003, weight_decay=0.05)
         schedule = WarmupCosine(optimizer, steps)
         epochs = range(math.ceil(steps / steps_of_epoch))
-        order = torch.cat([torch.randperm(len(images))[: steps_of_epoch * batch_size] for _ in epochs])
-        for indices in order.split(batch_size)[:steps]:
+        all_indices = torch.cat([torch.randperm(len(images))[: steps_of_epoch * batch_size] for _ in epochs])
+        for indices in all_indices.split(batch_size)[:steps]:
             loss = F.cross_entropy(judge(floats(images[indices].to(device))), labels[indices].to(device))
             optimizer.zero_grad()
             loss.backward()

@@ -1,4 +1,4 @@
-"""Draw generated images: beside a sample, in a grid, or in pairs with other images."""
+"""Draw generated images: beside an image of the data, in a grid, or in pairs with other images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,24 @@ from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, 
 
 GAP = 1  # pixels between the images of a grid, before they are enlarged
 PAIR_GAP = 8  # pixels between pairs
-MAX_WIDTH = 1600  # in pixels, of a grid with names
-SMALL_SIDE, LARGE_SIDE = 32, 64  # about an image's shorter side in pixels, in grids of many and of few images
+MAX_WIDTH = 1600  # pixels: the largest width of a grid with names
+# The approximate length of an image's shorter side after enlarging, in pixels, in grids of many and of few images.
+SMALL_SIDE, LARGE_SIDE = 32, 64
 
 
 def draw_sample(
     image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Any = None
 ) -> Tensor:
-    """Draw an image with its class, and beside it the image that the model made, if any.
+    """Draw an image of the data with the name of its class, and beside it an image that the model made.
 
     Args:
         image: uint8 [C H W].
-        predicted: uint8 [C H W], or None.
-        target: a class number, or None.
+        class_names: the names of all classes.
+        predicted: the image that the model made, uint8 [C H W], or None to draw only `image`.
+        target: the class number of `image`, or None to draw no name.
+
+    Returns:
+        uint8 [3 H' W'].
     """
     captions = [(image, [] if target is None else [(class_names[int(target)], WHITE)])]
     if predicted is not None:
@@ -36,7 +41,7 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SM
         images: uint8 [N C H W].
         columns: the largest number of columns. With names, there are fewer if the picture would be too wide.
         names: a name for each image, to write below it; empty for none.
-        side: the pixels of an image's shorter side, roughly.
+        side: the approximate length of an image's shorter side after enlarging, in pixels.
     """
     factor = zoom_factor(images[0], side)
     cells = [zoomed(to_rgb(image), factor) for image in images]
@@ -47,7 +52,7 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SM
 
 
 def pairs(images: Tensor, others: Tensor, names: Sequence[str], columns: int = 8) -> Tensor:
-    """Draw pairs in a grid: an image, the other image to its right, and a name below both. See `grid`."""
+    """Draw pairs in a grid: one of `images`, one of `others` to its right, and a name below both. See `grid`."""
     factor = zoom_factor(images[0], LARGE_SIDE)
     left, right = ([zoomed(to_rgb(image), factor) for image in part] for part in (images, others))
     both = [side_by_side(pair, GAP) for pair in zip(left, right, strict=True)]

@@ -15,10 +15,10 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.ground.files import replacing
 from kit.samples import pictures
 
-MAX_COLUMNS = 20
-MAX_IN_GRID = 1000  # the number of samples in `grid.png`
-LISTED = 20  # class names in an error message
-STRIDE = 1_000_003  # the difference of the samples' seeds if `seed` grows by 1
+MAX_COLUMNS = 20  # of `grid.png`
+MAX_IN_GRID = 1000  # the largest number of samples in `grid.png`
+MAX_LISTED = 20  # the largest number of class names in an error message
+STRIDE = 1_000_003  # sample i has the seed `seed` * STRIDE + i
 MAX_SEED = 10**12  # so that the seeds of all samples fit into 64 bits
 
 
@@ -31,8 +31,8 @@ class SampleFiles:
         num_samples: the number of samples.
         classes: the names of the classes to generate in turn, separated by commas; by default all classes.
         seed: the seed of the noise. The samples do not depend on the batch size.
-        guidance: the strength of the guidance towards the class; 1 is none. By default, this and the options below are
-            those of the run.
+        guidance: the strength of the guidance towards the class; 1 is no guidance. By default, this and the options
+            below have the values of the run.
         steps: the number of steps from noise to image, at least 1.
         churn: each step but the first starts with the noise level raised by the factor 1 + churn.
         solver: the method that takes the steps. A step of heun takes twice as long as a step of euler.
@@ -71,8 +71,8 @@ class SampleFiles:
         sampler = model.task.make_sampler(self.guidance, model.task.solver.replace(self.solver, self.steps, self.churn))
         classes_in_turn = torch.tensor(self.classes or range(len(self.class_names)))
         folder, grid = self.folder / "samples", self.folder / "grid.png"
-        for earlier in folder.glob("[0-9][0-9][0-9][0-9][0-9]*_*.png"):
-            earlier.unlink()
+        for old_sample in folder.glob("[0-9][0-9][0-9][0-9][0-9]*_*.png"):
+            old_sample.unlink()
         in_grid: list[Tensor] = []
         for indices in torch.arange(self.num_samples).split(batch_size):
             classes = classes_in_turn[indices % len(classes_in_turn)]
@@ -86,22 +86,22 @@ class SampleFiles:
         return [grid, folder]
 
 
-def _save(image: Tensor, file: Path, kind: str, **options: Any) -> None:
+def _save(image: Tensor, file: Path, image_format: str, **options: Any) -> None:
     with replacing(file) as part:
-        to_pil_image(image).save(part, kind, **options)
+        to_pil_image(image).save(part, image_format, **options)
 
 
-def columns(count: int, classes: int) -> int:
+def columns(num_images: int, num_classes: int) -> int:
     """Return the number of columns that makes a grid about as high as wide.
 
-    If there are few classes, it is a multiple of their number, so that each column shows one class.
+    For at most `MAX_COLUMNS` classes, it is a multiple of their number, so that each column shows one class.
     """
-    ideal = min(math.ceil(math.sqrt(count)), MAX_COLUMNS)
-    return max(1, ideal // classes) * classes if classes <= MAX_COLUMNS else ideal
+    square = min(math.ceil(math.sqrt(num_images)), MAX_COLUMNS)
+    return max(1, square // num_classes) * num_classes if num_classes <= MAX_COLUMNS else square
 
 
 def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
-    """Return the height and width of the training images, which samples have too.
+    """Return the height and width of samples, which are those of the training images.
 
     Raises:
         UserError: the training images had several sizes.
@@ -112,11 +112,14 @@ def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
 
 
 def _class_index(name: str, class_names: Sequence[str]) -> int:
-    """Find a class by its name, or by the first word of its name (`3` of MNIST's `3 - three`)."""
+    """Return the index of the class with a name, or else of the only class whose name begins with this word.
+
+    For example, `3` finds the class `3 - three` of MNIST.
+    """
     exact = [k for k, known in enumerate(class_names) if known == name]
     matches = exact or [k for k, known in enumerate(class_names) if known.split()[:1] == [name]]
     if len(matches) != 1:
-        listed = ", ".join(class_names[:LISTED])
+        listed = ", ".join(class_names[:MAX_LISTED])
         raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {listed}")
     return matches[0]
 

@@ -105,7 +105,7 @@ def test_export_of_a_run(fit, monkeypatch, capsys):
     export([str(run)])
     said = capsys.readouterr()
     assert said.err == "" and said.out.startswith(f"{run}/exports/model.onnx: ")
-    assert re.search(r"largest difference of a pixel, of 255, [01], 1 allowed, on 16 samples\n", said.out)
+    assert re.search(r"largest difference of a pixel \(0 to 255\) [01], 1 allowed, on 16 samples\n", said.out)
     images = open_onnx(run / "exports/model.onnx")(noise([5], (1, 1, 8, 8)), torch.tensor([3]))["images"]
     assert images.shape == (1, 8, 8, 1)
 
