@@ -1,4 +1,4 @@
-"""Augmentation of images with boxes: `Zoom` in training, and mirror images in evaluation."""
+"""Augment images with boxes: by `Zoom` in training, and by mirror images in evaluation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from kit.data.decode import PADDING
 
 Flip = Literal["horizontal", "vertical", "both"]
 FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
-SAME_OBJECT = 0.7  # detections of a class with a higher IoU are of one object
+SAME_OBJECT = 0.7  # two detections of the same class with a higher IoU show the same object
 
 
 class Zoom(v2.Transform):
     """Zoom in or out by a random factor at a random position. The image keeps its size.
 
     `ScaleJitter` and `RandomZoomOut` of torchvision change the size of the image, and no transform of torchvision
-    checks how much of a box is left. This one clips boxes, and drops a box if too little is left.
+    checks how much of a box is left. `Zoom` clips boxes to the image, and drops a box if too little is left.
 
     Args:
         scale: the smallest and the largest factor. The logarithm of the factor is uniform, so 1/2 is as likely as 2.
-        min_visible: the share of a box's area that must remain.
-        fill: the grey value around an image after zooming out.
+        min_visible: the share of a box's area that must be left after clipping, 0 to 1.
+        fill: the grey value around an image after zooming out, 0 to 255.
     """
 
     def __init__(self, scale: tuple[float, float] = (0.8, 1.25), min_visible: float = 0.4, fill: int = PADDING) -> None:
@@ -36,16 +36,18 @@ class Zoom(v2.Transform):
         self.scale, self.min_visible, self.fill = tuple(scale), min_visible, fill
 
     def forward(self, image: tv_tensors.Image, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""
         height, width = image.shape[-2:]
         low, high = (math.log(factor) for factor in self.scale)
-        share, across, down = torch.rand(3).tolist()
-        factor = math.exp(low + share * (high - low))
+        uniform, across, down = torch.rand(3).tolist()
+        factor = math.exp(low + uniform * (high - low))
+        # The height and width of the part of the image that is enlarged, or that the shrunk image fills.
         part = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
         top, left = round(down * (height - part[0])), round(across * (width - part[1]))
-        if factor > 1:  # enlarge this part to the image's size
+        if factor > 1:  # enlarge the part to the image's size
             pixels = F.resized_crop(image, top, left, *part, size=[height, width], antialias=True)
             factors, shift = (width / part[1], height / part[0]), (-left * width / part[1], -top * height / part[0])
-        else:  # shrink the image to this part
+        else:  # shrink the image to the part's size
             shrunk = F.resize(image, part, antialias=True)
             pixels = F.pad(shrunk, [left, top, width - part[1] - left, height - part[0] - top], fill=self.fill)
             factors, shift = (part[1] / width, part[0] / height), (left, top)
@@ -70,13 +72,14 @@ def predict_with_flips(
     to the true edges, especially of small objects.
 
     Args:
-        net: returns `boxes`, `scores` and `labels` of each image.
+        net: returns the detections of each image: `boxes` Float[N 4] XYXY in pixels, `scores` Float[N] and `labels`
+            Long[N].
         images: Float[B C H W].
-        flips: the mirror images.
-        max_detections: the number of detections to keep for each image, by highest score.
+        flips: the directions of the mirror images.
+        max_detections: the largest number of detections for each image. The ones with the highest scores are kept.
 
     Returns:
-        the detections of each image, in pixels of the unflipped images.
+        the merged detections of each image, in pixels of the original images.
     """
     views = [net(images)]
     for flip in flips:
@@ -96,9 +99,9 @@ def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) ->
 
 
 def _merge(views: Sequence[dict[str, Tensor]], max_detections: int) -> dict[str, Tensor]:
-    """Return each object with its best score and the mean of its boxes, weighted by their scores.
+    """Merge the detections of an object in different views of an image, by box voting (Gidaris and Komodakis 2015).
 
-    This is box voting (Gidaris and Komodakis 2015).
+    An object gets the highest of the scores, and the mean of the boxes, weighted by their scores.
     """
     boxes, scores, labels = (torch.cat([detected[key] for detected in views]) for key in ("boxes", "scores", "labels"))
     best = batched_nms(boxes, scores, labels, SAME_OBJECT)[:max_detections]  # sorted by score

@@ -1,4 +1,4 @@
-"""Average precision of detections, as COCO defines it."""
+"""Compute the average precision of detections, as COCO defines it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
-# The thresholds of COCO. torchmetrics rounds them to 32 bits, and a recall of exactly 0.05 is then too low.
+# COCO's thresholds. The defaults of torchmetrics are rounded to 32 bits, so that a recall of exactly 0.05 is too low.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
 MAX_DETECTIONS = 100  # for each class and image, as in COCO
 METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
-CHUNK = 50  # the number of images whose own average precisions are computed in one call
+CHUNK = 50  # `precision_by_image` computes the average precisions of this number of images in one call
 
 
 class ImageBoxes(NamedTuple):
     """The boxes of an image, on the CPU.
 
     detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
-    annotated: `boxes`, `labels` and `iscrowd` Long[N]. A detection within a crowd is neither right nor wrong.
+    annotated: `boxes` Float[M 4] XYXY, `labels` Long[M] and `iscrowd` Long[M], which is 1 for a crowd, else 0. A
+        detection within a crowd is neither right nor wrong.
     """
 
     detected: dict[str, Tensor]
@@ -35,11 +36,11 @@ class ImageBoxes(NamedTuple):
 
 
 def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str, Tensor]:
-    """Return the extended summary of torchmetrics' `MeanAveragePrecision`.
+    """Return the extended summary of torchmetrics' `MeanAveragePrecision`, which also has precisions and scores.
 
     Args:
         images: the boxes of all images.
-        max_detections: the number of detections that count for each class and image, by highest score.
+        max_detections: for each class and image, only this number of detections counts, those with the highest scores.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
@@ -55,9 +56,9 @@ def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str,
 
 
 def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_class: bool = False) -> dict[str, float]:
-    """Return `map`, `map_50`, ... of a summary, and with `by_class` also `map/NAME` and `map_50/NAME`.
+    """Return `map`, `map_50`, ... of a `coco_summary`, and with `by_class` also `map/NAME` and `map_50/NAME`.
 
-    A metric that cannot be measured is left out.
+    A metric that cannot be measured, since no box counts for it, is left out.
     """
     values = {key: float(summary[key]) for key in METRICS}
     for label, precision, _ in _by_class(summary) if by_class else ():
@@ -72,8 +73,10 @@ def compute_curves(
     """Return the precision-recall curve at an IoU of 0.5 of each class that has boxes, by the name of the class.
 
     Returns:
-        a dict for each class: `curve`, Float[3 101], the scores, precisions (0 where a recall is not reached) and
-        recalls, and `positives`, the number of annotated boxes.
+        a dict for each class, with the keys
+        curve: Float[3 101], whose rows are scores, precisions and recalls. The precision is 0 at a recall that is not
+            reached.
+        positives: the number of annotated boxes.
     """
     counts = Counter(label for image in images for label in image.labels.tolist())
     curves = {}
@@ -88,7 +91,11 @@ def error_share(image: ImageBoxes, min_score: float) -> float:
     """Return the share of errors among the annotated and detected objects of an image, from 0 to 1.
 
     In order of their scores, detections are matched to unmatched boxes of their class with an IoU of at least 0.5.
-    Errors are boxes and detections without a match, except for detections in a crowd.
+    Errors are boxes and detections without a match. A detection in a crowd is not an error.
+
+    Args:
+        image: the boxes of the image.
+        min_score: detections with lower scores are left out.
     """
     order = image.detected["scores"].argsort(descending=True)
     order = order[image.detected["scores"][order] >= min_score]
@@ -108,18 +115,18 @@ def error_share(image: ImageBoxes, min_score: float) -> float:
 
 
 def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detections: int = MAX_DETECTIONS) -> Tensor:
-    """Return the `map` of each image, over its annotated classes, Float[N]; NaN if it has no boxes.
+    """Return the `map` of each image over the classes that are annotated in it, Float[N]; NaN for one without boxes.
 
-    The labels of each image are made different from those of all others, so that one call measures many images.
+    The labels of each image are made different from those of all other images, so that one call measures many images.
     """
     values = torch.full((len(images),), float("nan"))
     for start in range(0, len(images), CHUNK):
         chunk = [_offset_labels(image, i * (num_classes + 1)) for i, image in enumerate(images[start:][:CHUNK])]
         by_class = _by_class(coco_summary(chunk, max_detections))
-        owners = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])
+        indices = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])  # of the images in the chunk
         means = torch.tensor([_mean(precision) for _, precision, _ in by_class])
-        for i in owners.unique().tolist():
-            values[start + i] = means[(owners == i) & (means >= 0)].mean()
+        for i in indices.unique().tolist():
+            values[start + i] = means[(indices == i) & (means >= 0)].mean()
     return values
 
 
@@ -131,7 +138,7 @@ def _offset_labels(image: ImageBoxes, offset: int) -> ImageBoxes:
 
 
 def _by_class(summary: dict[str, Tensor]) -> list[tuple[int, Tensor, Tensor]]:
-    """Return the label, precisions and scores of each class, Float[10 101] by IoU and recall."""
+    """Return the label of each class, its precisions and its scores, both Float[10 101] by IoU and recall."""
     if "precision" not in summary:
         return []
     # [IoU, recall, class, area, limit of detections]: take all areas and the highest limit.
@@ -140,6 +147,6 @@ def _by_class(summary: dict[str, Tensor]) -> list[tuple[int, Tensor, Tensor]]:
 
 
 def _mean(precision: Tensor) -> float:
-    """Return the mean of the measured precisions, or -1 if there are none, as COCO does."""
-    measured = precision[precision >= 0]
-    return float(measured.mean()) if len(measured) else -1.0
+    """Return the mean of the precisions, or -1 if there are none. As in COCO, -1 stands for a missing precision."""
+    known = precision[precision >= 0]
+    return float(known.mean()) if len(known) else -1.0

@@ -15,11 +15,12 @@ from kit.evaluation import Details, Evaluation
 class BoxEvaluation(Evaluation):
     """Average precision (`map`, `map_50`, ...) as COCO defines it, in pixels of the original images.
 
-    `outputs` has a dict for each image, as `Detector.predict` returns it. `targets` are the targets of a batch.
+    `outputs` has a dict for each image, as `Detector.predict` returns it. `targets` are the targets of a batch, see
+    `kit.boxes.targets`.
 
     Args:
         class_names: the names of the labels 1 to K.
-        max_detections: the number of detections that count for each class and image, by highest score.
+        max_detections: for each class and image, only this number of detections counts, those with the highest scores.
     """
 
     score_name = "map"
@@ -46,7 +47,10 @@ class BoxEvaluation(Evaluation):
         return average_precision.compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:
-        """Return each image's average precision, and 1 if it has one, since resampling `map` itself takes minutes."""
+        """Return the average precision of each image and 1, or twice 0 for an image without boxes, Float[N 2 1].
+
+        These stand in for the contributions to `map`: resampling `map` itself takes minutes.
+        """
         values = average_precision.precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 

@@ -17,8 +17,8 @@ from kit.ground.files import replacing
 from kit.task import ExportedModule
 
 MIN_SCORE = 0.3  # the lowest score of a detection that is drawn
-MIN_SIDE = 240  # pixels of a picture's shorter side: boxes need room for their names
-ROUNDING = 0.01  # an exported file may lack detections whose scores exceed the threshold by less
+MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
+ROUNDING = 0.01  # an exported file may lack a detection whose score exceeds the net's threshold by less than this
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
@@ -28,11 +28,14 @@ def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_siz
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
         size: the height and width of the original image: numbers, or scalar tensors while a graph is recorded.
         content_size: the height and width of the top left part of the net's input that the original fills.
+
+    Returns:
+        the remaining detections, in the form of `detected`.
     """
     original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, content_size))
     boxes = detected["boxes"].float()
     factor, limit = (original / part).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
-    corners = boxes.view(-1, 2, 2) * factor  # [N, first and last, x and y]
+    corners = boxes.view(-1, 2, 2) * factor  # [N, top left and bottom right, x and y]
     corners = torch.minimum(corners, limit).clamp(min=0)
     visible = (corners[:, 1] > corners[:, 0]).all(1)
     converted = {"boxes": corners.flatten(1), "scores": detected["scores"].float(), "labels": detected["labels"]}
@@ -40,16 +43,18 @@ def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_siz
 
 
 class BoxPredictions:
-    """Write `predictions.json`, a list of results in COCO's format with a `file_name`, and `pictures/NAME.jpg`.
+    """Write `predictions.json` and, for each image, `pictures/NAME.jpg`.
 
-    `image_id` is the file's name without its extension: an int if it is a number, as in COCO, unless another image has
-    the same number (`1` after `0001`). `category_id` counts from 1 in the order of the classes.
+    The JSON file is a list of results in COCO's format, each with two more keys: the path of the image (`file_name`)
+    and the name of the class (`category`). `image_id` is NAME. As in COCO, it is an int if NAME is a number. It stays a
+    string if an image before has the same number, such as `1` after `0001`. `category_id` counts from 1 in the order of
+    the classes.
 
     Args:
         folder: the folder of the results.
         class_names: the names of the model's classes.
-        pictures: draw the boxes.
-        score: the lowest score of the boxes that are drawn. The file has all boxes.
+        pictures: whether to draw the boxes.
+        score: the lowest score of the boxes that are drawn. The JSON file has all boxes.
     """
 
     FOLDERS = ("pictures",)
@@ -57,10 +62,10 @@ class BoxPredictions:
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: float = 0.5) -> None:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
-        self.file, self.part = folder / "predictions.json", folder / "predictions.json.part"
-        self.lines = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON uses the same escapes
+        self.path, self.part = folder / "predictions.json", folder / "predictions.json.part"
+        self.file = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
         self.names_by_number: dict[int, str] = {}
-        self.separator = "["
+        self.separator = "["  # what to write before the next result
 
     def picture(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         if self.pictures is not None:
@@ -81,14 +86,14 @@ class BoxPredictions:
                 "bbox": box,
                 "score": round(score, 6),
             }
-            self.lines.write(f"{self.separator}\n{json.dumps(result, ensure_ascii=False)}")
+            self.file.write(f"{self.separator}\n{json.dumps(result, ensure_ascii=False)}")
             self.separator = ","
 
     def finish(self) -> list[Path]:
-        self.lines.write("[]\n" if self.separator == "[" else "\n]\n")
-        self.lines.close()
-        self.part.replace(self.file)
-        return [self.file, *([self.pictures] if self.pictures and self.pictures.is_dir() else [])]
+        self.file.write("[]\n" if self.separator == "[" else "\n]\n")
+        self.file.close()
+        self.part.replace(self.path)
+        return [self.path, *([self.pictures] if self.pictures and self.pictures.is_dir() else [])]
 
 
 class ExportedDetector(ExportedModule):
@@ -115,9 +120,10 @@ class ExportedDetector(ExportedModule):
         return int((predicted["scores"] > self._threshold(predicted) + ROUNDING).sum())
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> float:
-        """Return the largest distance (see `measured`) of a box that is clearly above the threshold to its counterpart.
+        """Return the largest distance between a box and its counterpart, in the sense of `difference_name`.
 
-        It is 1 if a box has no counterpart of its class, and infinity if a number is not finite.
+        Only boxes count whose scores are clearly above the threshold. The distance is 1 if a box has no counterpart of
+        its class. Return infinity if a number is not finite.
         """
         pair = (outputs, predicted)
         if not all(boxes[key].isfinite().all() for boxes in pair for key in ("boxes", "scores")):
@@ -127,7 +133,10 @@ class ExportedDetector(ExportedModule):
         return float(max(distances, default=0.0))
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
-        """Return the net's score threshold or, if it returned its largest number of detections, their lowest score."""
+        """Return the net's score threshold, or the lowest score if there are as many detections as the net may return.
+
+        In the second case, the net has dropped any detections with lower scores.
+        """
         # The attributes are torchvision's. Nets without them have the threshold 0.
         heads = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
         threshold = max((float(head.score_thresh) for head in heads), default=0.0)
@@ -137,7 +146,10 @@ class ExportedDetector(ExportedModule):
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
-    """Return the distance of each detection above `min_score` to the nearest unmatched one of `others`."""
+    """Return the distance of each detection above `min_score` to the nearest of `others` that has no match yet.
+
+    It is 1 if there is none of the same class.
+    """
     boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
     costs = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
     costs[labels[:, None] != others["labels"]] = 1
@@ -161,11 +173,11 @@ def draw_boxes(
         image: uint8 [C H W].
         class_names: the names of the labels 1 to K.
         predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
-        target: `boxes`, `labels` and optionally `crowd`, Bool[N], whose boxes are grey.
+        target: `boxes`, `labels` and optionally `crowd`, Bool[N]. Crowds are grey.
         min_score: the lowest score of a detection that is drawn.
 
     Returns:
-        uint8 [3 H' W'], with a single panel if only one kind of boxes is given.
+        uint8 [3 H' W']. The image is shown once if `predicted` or `target` is missing.
     """
     factor = drawing.zoom_factor(image, MIN_SIDE)
     background, panels = drawing.zoomed(drawing.to_rgb(image), factor), {}

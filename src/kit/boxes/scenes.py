@@ -10,22 +10,22 @@ from torch.nn import functional as F
 MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
 MAX_OVERLAP = 0.1  # of two boxes, as a share of the smaller one
-MIN_INK = 0.3  # of the darkest pixel in each row and column of a digit's box
-TRIES = 20  # positions for each digit, of which the first free one is used
+MIN_INK = 0.3  # a digit's box ends at the last rows and columns that have a pixel with more ink, from 0 to 1
+TRIES = 20  # the number of random positions for each digit: the first free one is used
 
-Box = tuple[int, ...]  # left, top, right, bottom and, once it is placed, the label
+Box = tuple[int, ...]  # left, top, right and bottom in pixels, and the label once the digit is placed
 
 
 def make_scenes(
     digits: Tensor, labels: Tensor, count: int, size: tuple[int, int], seed: int
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Generate scenes of one to six digits.
+    """Generate scenes of one to six digits. A digit without a free position is left out.
 
     Args:
         digits: uint8 [N 1 8 8].
-        labels: Long[N], 0 to 9. The label of a box is one higher.
+        labels: the digits as numbers, Long[N], 0 to 9. The label of a box is its number + 1.
         count: the number of scenes.
-        size: the height and width of a scene.
+        size: the height and width of a scene, in pixels.
         seed: the seed of all random numbers.
 
     Returns:
@@ -66,14 +66,21 @@ def _backgrounds(count: int, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _enlarge(digit: Tensor, edge: int) -> np.ndarray:
-    """Return the ink of a digit, Float[h w] from 0 to 1, enlarged to an edge length and cropped to its box."""
+    """Enlarge a digit to `edge` x `edge` pixels, and return its ink, cropped to its box, Float[h w] from 0 to 1."""
     ink = F.interpolate(digit[None].float() / 255, (edge, edge), mode="bicubic").clamp(0, 1)[0, 0].numpy()
     rows, columns = (np.flatnonzero((ink > MIN_INK).any(axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _find_free_box(shape: tuple[int, ...], size: tuple[int, int], tries: np.ndarray, boxes: list[Box]) -> Box | None:
-    """Return the first box at one of the positions `tries` that overlaps no other box by more than `MAX_OVERLAP`."""
+    """Return the first box that overlaps no other box by more than `MAX_OVERLAP`, or None if there is none.
+
+    Args:
+        shape: the height and width of the box.
+        size: the height and width of the scene.
+        tries: Float[TRIES 2], positions to try in this order, from 0 (top, left) to 1 (bottom, right).
+        boxes: the boxes in the scene so far.
+    """
     height, width = shape
     for down, across in tries.tolist():
         top, left = round(down * (size[0] - height)), round(across * (size[1] - width))

@@ -1,8 +1,8 @@
-"""The targets of images with boxes: for augmentation, in a batch, and counted by class.
+"""Prepare the targets of images with boxes for augmentation and for a batch, and count them by class.
 
-`samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original, `labels`
-Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original. A crowd is a region to ignore: it
-is not trained on, and a detection in it counts neither as right nor as wrong.
+`samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original image, `labels`
+Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original image. A crowd is a region to
+ignore: it is not trained on, and a detection in it counts neither as right nor as wrong.
 """
 
 from collections.abc import Hashable, Sequence
@@ -24,11 +24,12 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
     """Return the image and its target for augmentation.
 
     Args:
-        pixels: uint8 [C H W], into which the original was fitted.
+        pixels: uint8 [C H W], into which the original image was fitted.
         target: an item of `samples.targets`.
 
     Returns:
-        the image, and a target whose `boxes` are in pixels of this image, and `annotated` in pixels of the original.
+        the image, and a target with the boxes in two forms: `boxes`, in pixels of the returned image, and `annotated`,
+        in pixels of the original image.
     """
     canvas, size = tuple(pixels.shape[-2:]), target["size"]
     fitted = fitted_size(size, canvas)
@@ -39,7 +40,7 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Return the images, uint8 [B C H W], and their targets, without boxes that have no area after augmentation.
+    """Return the images of a batch, uint8 [B C H W], and their targets, without boxes that have no area.
 
     Raises:
         UserError: a transform changed the sizes of images, or dropped boxes without their `crowd` and `annotated`.
@@ -55,7 +56,11 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
 
 
 def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    """Return a target with only the boxes, labels and other rows for which `mask`, Bool[N], is true."""
+    """Return a target with only the boxes for which `mask`, Bool[N], is true. All of `BOX_KEYS` are selected.
+
+    Raises:
+        UserError: a transform has dropped rows of `boxes` or `labels`, but not of the other tensors.
+    """
     if any(len(target[key]) != len(mask) for key in BOX_KEYS):
         raise UserError(
             "data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; use kit.boxes.Zoom, which "
@@ -65,7 +70,10 @@ def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
 
 
 def hashable_target(samples: Samples, index: int) -> Hashable:
-    """Return the sorted boxes, rounded to pixels, with their labels. See `ImageDataModule.hashable_target`."""
+    """Return the boxes of an image, rounded to pixels, with `labels` and `crowd`, in sorted order.
+
+    See `ImageDataModule.hashable_target`.
+    """
     target = samples.targets[index]
     rows = zip(target["labels"].tolist(), target["crowd"].tolist(), target["boxes"].round().tolist(), strict=True)
     return tuple(sorted((label, crowd, *box) for label, crowd, box in rows))
@@ -79,13 +87,13 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
 
 
 def most_objects(data: ImageDataModule) -> int:
-    """Return the largest number of boxes in a training image, without crowds."""
+    """Return the largest number of boxes in a training image, without crowds; 0 if there are no training images."""
     train = data.split("train")
     return max((int((~target["crowd"]).sum()) for target in train.targets), default=0) if train else 0
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the label in each image that the fewest boxes have, Long[N]; 0 for an image without boxes."""
-    rank = torch.tensor([0, *count_classes(data, samples)])
+    """Return the rarest label of each image, by the number of boxes in the split, Long[N]; 0 for one without boxes."""
+    counts = torch.tensor([0, *count_classes(data, samples)])
     labels_of_images = [target["labels"] for target in samples.targets]
-    return torch.tensor([int(labels[rank[labels].argmin()]) if len(labels) else 0 for labels in labels_of_images])
+    return torch.tensor([int(labels[counts[labels].argmin()]) if len(labels) else 0 for labels in labels_of_images])
