@@ -8,14 +8,14 @@ from torchmetrics.functional.classification import multiclass_f1_score
 from kit.evaluation import Details, Evaluation
 
 TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
-MAX_CONFUSION_CLASSES = 1000  # more would make the confusion matrix too large
+MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be too large
 
 
 class LabelEvaluation(Evaluation):
     """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
-    with the highest logit, the target, and 1 if the target has one of the five highest logits.
+    with the highest logit, the target, and 1 if the target has one of the five highest logits, else 0.
     """
 
     score_name = "accuracy"

@@ -1,4 +1,4 @@
-"""The prediction of a classifier for an image, and how predictions are written, drawn and exported."""
+"""Define the prediction of a classifier for an image, and write, draw and export predictions."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,12 @@ class Classification(NamedTuple):
 
 
 class LabelPredictions:
-    """Write `predictions.csv`: `path,class,probability,class_2,probability_2,...`, the most probable class first.
+    """Write `predictions.csv`, a table with a row for each image.
+
+    The columns are `path,class,probability,class_2,probability_2,...`, with the most probable class first.
 
     Args:
-        folder: the folder of the file.
+        folder: the folder of the table.
         class_names: the names of the model's classes.
         top: the number of classes to list for each image.
 
@@ -43,9 +45,9 @@ class LabelPredictions:
         if top < 1:
             raise UserError(f"top is {top}, but must be above 0")
         self.class_names, self.top = class_names, min(top, len(class_names))
-        self.table, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
-        self.lines = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-        self.writer = csv.writer(self.lines)
+        self.path, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
+        self.file = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self.writer = csv.writer(self.file)
         numbered = [f"{name}_{rank}" for rank in range(2, self.top + 1) for name in ("class", "probability")]
         self.writer.writerow(["path", "class", "probability", *numbered])
 
@@ -53,18 +55,18 @@ class LabelPredictions:
         """Do nothing: the table has all results."""
 
     def add(self, file: Path, name: str, prediction: Classification) -> None:
-        values, classes = prediction.probabilities.topk(self.top)
-        ranked = zip(classes.tolist(), values.tolist(), strict=True)
+        probabilities, classes = prediction.probabilities.topk(self.top)
+        ranked = zip(classes.tolist(), probabilities.tolist(), strict=True)
         self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])
 
     def finish(self) -> list[Path]:
-        self.lines.close()
-        self.part.replace(self.table)
-        return [self.table]
+        self.file.close()
+        self.part.replace(self.path)
+        return [self.path]
 
 
 class ExportedClassifier(ExportedModule):
-    """Convert images to `probabilities`, Float[B K]. An exported file's may differ from PyTorch's by 0.005."""
+    """Convert images to `probabilities`, Float[B K]. A file's probabilities may differ from PyTorch's by 0.005."""
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}
@@ -81,11 +83,15 @@ class ExportedClassifier(ExportedModule):
 def draw_labels(
     image: Tensor, class_names: Sequence[str], predicted: Classification | None = None, target: Any = None
 ) -> Tensor:
-    """Draw an image above its class and the predicted class, which is green if it is right and red if it is wrong.
+    """Draw an image, and below it the name of its class and the predicted class with its probability.
+
+    The predicted class is green if it is right, red if it is wrong, and grey if there is no target.
 
     Args:
         image: uint8 [C H W].
-        target: a class number or, for a mixed image, the share of each class, Float[K].
+        class_names: the names of the model's classes.
+        predicted: the prediction for the image, or None.
+        target: a class number; for a mixed image, the share of each class, Float[K]; or None.
 
     Returns:
         uint8 [3 H' W'].
@@ -99,6 +105,7 @@ def draw_labels(
 
 
 def _name_of(target: Any, class_names: Sequence[str]) -> str:
+    """Return the name of a target's class or, for a mixed image, the names and shares of its classes."""
     if not isinstance(target, Tensor) or not target.ndim:
         return class_names[int(target)]
     shares, classes = target.float().sort(descending=True)

@@ -1,4 +1,4 @@
-"""Augmentation of images and their masks that torchvision lacks."""
+"""Augment images together with their masks, by a transform that torchvision lacks."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from kit.formats.masks.masks import IGNORED
 class RandomScaleCrop(v2.Transform):
     """Scale an image and its mask by a random factor and crop them at a random position, in one step.
 
-    Only the crop is resized. If the scaled image is smaller than the crop, it is padded: the image with grey, the mask
+    Only the crop is resized. If the scaled image is smaller than the crop, the image is padded with grey, and the mask
     with 255, which is ignored.
 
     Args:
@@ -29,10 +29,10 @@ class RandomScaleCrop(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
-        share, *positions = torch.rand(3).tolist()
-        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** share
+        uniform, *positions = torch.rand(3).tolist()
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** uniform
         sides = zip(image.shape[-2:], self.size or image.shape[-2:], positions, strict=True)
-        rows, columns = (_crop_side(length, target, factor, position) for length, target, position in sides)
+        rows, columns = (_crop_side(length, new_length, factor, position) for length, new_length, position in sides)
         return {"rows": rows, "columns": columns}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -51,24 +51,24 @@ class RandomScaleCrop(v2.Transform):
         return tv_tensors.wrap(part, like=inpt)
 
 
-def _crop_side(length: int, target: int, factor: float, position: float) -> tuple[int, int, int, int, int]:
-    """Return how to crop, resize and pad one side of an image.
+def _crop_side(length: int, new_length: int, factor: float, position: float) -> tuple[int, int, int, int, int]:
+    """Return how to crop, resize and pad an image along one side.
 
     Args:
         length: the length of the side, in pixels.
-        target: the length of the result.
+        new_length: the length of the result, in pixels.
         factor: the factor by which the image is scaled.
         position: the position of the crop, from 0 to 1.
 
     Returns:
-        the first pixel of the crop, the pixel after its last, and the padding before, the resized length, and the
-        padding after.
+        five numbers of pixels: the start and the end of the crop, the padding before it, its length after resizing, and
+        the padding after it.
     """
-    window = max(1, round(target / factor))
+    window = max(1, round(new_length / factor))  # the length of the side that the result shows
     start = round(position * (length - window))  # negative if the side is shorter than the window
     first, end = max(0, start), min(length, start + window)
     if end - first == window:
-        return first, end, 0, target, 0
-    resized = min(target, max(1, round((end - first) * target / window)))
-    before = min(target - resized, round((first - start) * target / window))
-    return first, end, before, resized, target - resized - before
+        return first, end, 0, new_length, 0
+    resized = min(new_length, max(1, round((end - first) * new_length / window)))
+    before = min(new_length - resized, round((first - start) * new_length / window))
+    return first, end, before, resized, new_length - resized - before

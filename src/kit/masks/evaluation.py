@@ -14,8 +14,8 @@ class PixelCounts(NamedTuple):
     """The loss of an image, and the M nonzero entries of its confusion matrix.
 
     loss: Float[], the sum of the cross-entropy over the pixels that are not ignored.
-    pairs: Long[M], target * K + predicted class.
-    pixels: Long[M], the number of pixels of each pair.
+    pairs: Long[M], the place of each entry: target class * K + predicted class.
+    pixels: Long[M], the value of each entry: the number of pixels of this pair of classes.
     """
 
     loss: Tensor
@@ -35,14 +35,14 @@ class MaskEvaluation(Evaluation):
     def entries(self, outputs: Tensor, targets: Tensor) -> list[PixelCounts]:
         num_images, num_classes = outputs.shape[:2]
         losses = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1).sum(1).float()
-        image = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)
-        # A row for each image, in one table: on a GPU, each call of `nonzero` waits for the device.
-        cells = ((image * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
+        indices = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)  # of the images
+        # One table has a row for each image. Then one call of `nonzero` is enough, which waits for the GPU.
+        cells = ((indices * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
         table = torch.bincount(cells, minlength=num_images * num_classes**2).view(num_images, num_classes**2)
         rows, pairs = table.nonzero(as_tuple=True)
-        lengths = torch.bincount(rows, minlength=num_images).tolist()
-        parts = zip(losses, pairs.split(lengths), table[rows, pairs].split(lengths), strict=True)
-        return [PixelCounts(*part) for part in parts]
+        counts = torch.bincount(rows, minlength=num_images).tolist()  # nonzero entries of each image
+        images = zip(losses, pairs.split(counts), table[rows, pairs].split(counts), strict=True)
+        return [PixelCounts(*image) for image in images]
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         confusion = self.once(self._confusion)
@@ -59,7 +59,7 @@ class MaskEvaluation(Evaluation):
 
     def badness(self) -> tuple[str, Tensor]:
         intersection, union = self.once(self._overlaps).unbind(1)
-        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # NaN if all pixels are ignored
+        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
 
     def details(self) -> Details:
         return {"confusion": self.once(self._confusion), "by_class": self._by_class()}
@@ -71,14 +71,14 @@ class MaskEvaluation(Evaluation):
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""
-        return sum(map(self._dense, self.rows), torch.zeros([len(self.class_names)] * 2, dtype=torch.long))
+        return sum(map(self._matrix_of, self.rows), torch.zeros([len(self.class_names)] * 2, dtype=torch.long))
 
     def _overlaps(self) -> Tensor:
-        """Return the pixels of the intersection and the union of each class in each image, Long[N 2 K]."""
-        overlaps = [_overlap(self._dense(entry)) for entry in self.rows]
+        """Return the number of pixels in the intersection and the union of each class in each image, Long[N 2 K]."""
+        overlaps = [_overlap(self._matrix_of(entry)) for entry in self.rows]
         return torch.stack(overlaps) if overlaps else torch.zeros(0, 2, len(self.class_names), dtype=torch.long)
 
-    def _dense(self, entry: PixelCounts) -> Tensor:
+    def _matrix_of(self, entry: PixelCounts) -> Tensor:
         """Return the confusion matrix of an image, Long[K K]."""
         num_classes = len(self.class_names)
         matrix = torch.zeros(num_classes**2, dtype=torch.long)
@@ -97,6 +97,6 @@ def iou(confusion: Tensor) -> Tensor:
 
 
 def _overlap(confusion: Tensor) -> Tensor:
-    """Return the pixels of the intersection and the union of each class, Long[2 K]."""
+    """Return the number of pixels in the intersection and the union of each class, Long[2 K]."""
     intersection = confusion.diagonal()
     return torch.stack([intersection, confusion.sum(0) + confusion.sum(1) - intersection])

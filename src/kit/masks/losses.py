@@ -1,7 +1,10 @@
-"""Losses of segmentation: `loss(logits, targets, class_weights)` of Float[B K H W], Long[B H W] and Float[K] or None.
+"""Losses of segmentation.
 
-Pixels of class 255 are ignored. If all pixels are ignored, a loss and its gradients are 0. Any module with this
-signature can be a loss. Derive it from `AdditiveLoss` if gradients must stay exact when a batch is computed in parts.
+A loss is called with logits Float[B K H W], targets Long[B H W] and class weights Float[K] or None, and returns
+Float[]. Pixels of class 255 are ignored. If all pixels are ignored, a loss and its gradients are 0.
+
+Any module with this signature can be a loss. Derive it from `AdditiveLoss` if gradients must stay exact when a batch is
+computed in parts.
 """
 
 import torch
@@ -12,10 +15,10 @@ from kit.formats.masks.masks import IGNORED
 
 
 class AdditiveLoss(nn.Module):
-    """A loss that is a sum divided by a sum. Subclasses return both in `terms`."""
+    """A loss that is the quotient of two sums over a batch. Subclasses return both sums from `terms`."""
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses and its divisor. Adding both over the parts of a batch gives the batch's."""
+        """Return the sum of the losses and its divisor, Float[] both. Both add up over the parts of a batch."""
         raise NotImplementedError(f"{type(self).__name__} does not define terms()")
 
     def forward(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -46,7 +49,8 @@ class Focal(AdditiveLoss):
 
     Args:
         weight: the factor of this loss in a sum of losses.
-        gamma: the exponent of 1 - probability, which is the weight of a pixel; 0 is cross-entropy.
+        gamma: a pixel has the weight (1 - p)^gamma, where p is the probability of its class. If gamma is 0, the loss is
+            the cross-entropy.
     """
 
     def __init__(self, weight: float = 1.0, gamma: float = 2.0) -> None:
@@ -55,7 +59,7 @@ class Focal(AdditiveLoss):
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [B H W]
-        # At 0, a power below 1 has an infinite gradient.
+        # Clamp 1 - p, since a power with an exponent below 1 has an infinite gradient at 0.
         losses = losses * (-torch.expm1(-losses)).clamp(min=1e-6) ** self.gamma
         weights = _pixel_weights(targets, class_weights)
         return self.weight * (losses * weights).sum(), weights.sum()
@@ -64,11 +68,13 @@ class Focal(AdditiveLoss):
 class Dice(AdditiveLoss):
     """One minus the soft Dice coefficient of each class in an image (Milletari et al. 2016, section 3).
 
-    The loss of an image is the mean over its classes, weighted by class, and that of a batch the mean over its images.
+    The loss of an image is the mean over the classes in its target, weighted by class. The loss of a batch is the mean
+    over its images.
 
     Args:
         weight: the factor of this loss in a sum of losses.
-        smooth: the pixels that are added to numerator and denominator, which lowers the loss of small classes.
+        smooth: the number of pixels that is added to the numerator and the denominator of the coefficient. It lowers
+            the loss of small classes.
     """
 
     def __init__(self, weight: float = 1.0, smooth: float = 1.0) -> None:
@@ -77,18 +83,18 @@ class Dice(AdditiveLoss):
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         counted = (targets != IGNORED)[:, None]
-        precise = torch.promote_types(logits.dtype, torch.float)  # 16 bits are not enough for sums over pixels
-        shares = logits.to(precise).softmax(1) * counted
-        truth = torch.zeros_like(shares).scatter_(1, targets.where(counted[:, 0], 0)[:, None], 1.0) * counted
-        products, sums = (shares * truth).sum((2, 3)), (shares + truth).sum((2, 3))  # [B K]
+        dtype = torch.promote_types(logits.dtype, torch.float)  # 16 bits are not enough for sums over pixels
+        probs = logits.to(dtype).softmax(1) * counted
+        one_hot = torch.zeros_like(probs).scatter_(1, targets.where(counted[:, 0], 0)[:, None], 1.0) * counted
+        products, sums = (probs * one_hot).sum((2, 3)), (probs + one_hot).sum((2, 3))  # [B K]
         losses = 1 - (2 * products + self.smooth) / (sums + self.smooth)
-        weights = (truth.sum((2, 3)) > 0).to(precise) * (1 if class_weights is None else class_weights)
+        weights = (one_hot.sum((2, 3)) > 0).to(dtype) * (1 if class_weights is None else class_weights)
         totals = weights.sum(1)
         means = (losses * weights).sum(1) / totals.clamp(min=torch.finfo(totals.dtype).tiny)
         return self.weight * means.sum(), (totals > 0).sum()
 
 
 def _pixel_weights(targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Return the weight of each pixel, [B H W]: 0 for ignored pixels."""
+    """Return the weight of each pixel, [B H W], which is 0 for an ignored pixel."""
     counted = targets != IGNORED
     return counted if class_weights is None else class_weights[targets.where(counted, 0)] * counted

@@ -22,12 +22,15 @@ BLACK = (0, 0, 0)
 
 
 class MaskPredictions:
-    """Write `masks/NAME.png`, the class numbers with a palette, in the image's size, and `pictures/NAME.jpg`.
+    """Write `masks/NAME.png` and `pictures/NAME.jpg` for each image, and `masks/classes.txt`.
+
+    A mask has the size of the image. Its values are class numbers, and a palette gives each class a colour.
+    `classes.txt` lists the names of the classes and their colours.
 
     Args:
-        folder: the folder of the results. `masks/classes.txt` there lists the classes and their colours.
+        folder: the folder of the results.
         class_names: the names of the model's classes.
-        pictures: draw the masks over the images.
+        pictures: whether to write pictures, which show the masks over the images.
     """
 
     FOLDERS = ("masks", "pictures")
@@ -61,17 +64,17 @@ class MaskPredictions:
 class ExportedSegmenter(ExportedModule):
     """Convert images to `masks`, the class of each pixel of the original images, uint8 [B H W].
 
-    A pixel in a thousand may differ between an exported file and PyTorch.
+    In each image, one pixel in a thousand may differ between an exported file and PyTorch.
     """
 
     task = "segmentation"
     outputs: ClassVar = {"masks": {0: "batch", 1: "height", 2: "width"}}
-    difference_name = "largest share of an image's pixels that are of another class"
+    difference_name = "largest share of an image's pixels whose class differs"
     tolerance = 0.001
 
     def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
         logits = self.net(images)[:, :, : content_size[0], : content_size[1]].float()
-        # Resize even if the sizes are equal: the recorded graph must also hold for other images.
+        # Resize even if the sizes are equal: the recorded graph must also fit images with other sizes.
         return (F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8),)
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
@@ -89,8 +92,9 @@ def draw_masks(
 
     Args:
         image: uint8 [C H W].
-        predicted: class numbers [H W].
-        target: class numbers [H W]; ignored pixels (255) are black.
+        class_names: the names of the model's classes.
+        predicted: class numbers [H W], or None.
+        target: class numbers [H W], or None. Ignored pixels (255) are black.
 
     Returns:
         uint8 [3 H' W'].

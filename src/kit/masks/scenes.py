@@ -5,23 +5,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HEIGHT, WIDTH = 64, 96
-SIZES = (20, 36)  # the smallest and the largest height and width of a digit, in pixels
+SIZES = (20, 36)  # the smallest and the largest side of the square around a digit, in pixels
 MAX_DIGITS = 5
-TRIES = 8  # positions for each digit, of which the first free one is used
+TRIES = 8  # the number of random positions for each digit: the first free one is used
 CONTRAST = 2.5  # sharpens the edges of digits, which enlarging blurs
 
 
 def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor:
-    """Generate grey scenes of one to five digits, and their masks.
+    """Generate grey scenes of one to five digits, and their masks. A digit without a free position is left out.
 
     Args:
-        digits: uint8 [N 1 8 8]; a scene may contain one several times.
-        labels: Long[N], 0 to 9.
+        digits: uint8 [N 1 8 8].
+        labels: the digits as numbers, Long[N], 0 to 9.
         count: the number of scenes.
         seed: the seed of all random numbers.
 
     Returns:
-        uint8 [count 2 H W]: scenes and masks, which are 0 for the background and label + 1 for the ink of a digit.
+        uint8 [count 2 H W]. Channel 0 is the scene. Channel 1 is its mask, which is 0 for the background and label + 1
+        for the ink of a digit.
     """
     generator = torch.Generator().manual_seed(seed)
     scenes = _backgrounds(count, generator)
@@ -32,31 +33,31 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
     sizes = torch.randint(SIZES[0], SIZES[1] + 1, (len(scene_indices),), generator=generator)
     shades = torch.rand(len(scene_indices), generator=generator) * 60 + 60
     positions = torch.rand(len(scene_indices), TRIES, 2, generator=generator)
-    columns = (column.tolist() for column in (scene_indices, indices, sizes, shades, positions))
-    placed: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
-    for scene, digit, size, shade, tries in zip(*columns, strict=True):
-        for down, right in tries:
-            top, left = int(down * (HEIGHT - size + 1)), int(right * (WIDTH - size + 1))
-            y, x = 2 * top + size, 2 * left + size  # twice the centre
-            if all(max(abs(y - v), abs(x - u)) >= size + other_size for v, u, other_size in placed[scene]):
+    properties = (values.tolist() for values in (scene_indices, indices, sizes, shades, positions))
+    placed: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]  # twice the centre, and the size
+    for scene, digit, size, shade, tries in zip(*properties, strict=True):
+        for down, across in tries:
+            top, left = int(down * (HEIGHT - size + 1)), int(across * (WIDTH - size + 1))
+            y, x = 2 * top + size, 2 * left + size  # twice the centre, which is an integer
+            if all(max(abs(y - y2), abs(x - x2)) >= size + other_size for y2, x2, other_size in placed[scene]):
                 placed[scene].append((y, x, size))
                 ink = _enlarge(digits[digit], size)
                 scenes[scene, top : top + size, left : left + size] += shade * ink
                 masks[scene, top : top + size, left : left + size][ink > 0.5] = int(labels[digit]) + 1
-                break  # a digit for which no position is free is left out
+                break
     return torch.stack([scenes.clamp(0, 255).round().to(torch.uint8), masks], 1)
 
 
 def _backgrounds(count: int, generator: torch.Generator) -> Tensor:
     """Return backgrounds of random brightness with soft blotches and fine grain, Float[count H W]."""
-    level = torch.rand(count, 1, 1, generator=generator) * 70 + 30
+    brightness = torch.rand(count, 1, 1, generator=generator) * 70 + 30
     blotches = torch.randn(count, 1, 5, 7, generator=generator)
     blotches = F.interpolate(blotches, (HEIGHT, WIDTH), mode="bilinear", align_corners=True)[:, 0]
     grain = torch.randn(count, HEIGHT, WIDTH, generator=generator)
-    return level + 14 * blotches + 5 * grain
+    return brightness + 14 * blotches + 5 * grain
 
 
 def _enlarge(digit: Tensor, size: int) -> Tensor:
-    """Return the ink of a digit, Float[size size] from 0 to 1."""
+    """Enlarge a digit to `size` x `size` pixels, and return its ink, Float[size size] from 0 to 1."""
     ink = F.interpolate(digit[None].float() / 255, (size, size), mode="bicubic", align_corners=False)[0, 0]
     return (0.5 + CONTRAST * (ink - 0.5)).clamp(0, 1)
