@@ -1,4 +1,4 @@
-"""Classifiers of torchvision and timm: Float[B C H W] to logits Float[B K]."""
+"""Classifiers of torchvision and timm. They map images Float[B C H W] to logits Float[B K]."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class TorchvisionNet(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from this file instead, a state dict of the same net with any number of classes.
+        weights: start from the weights in this file instead. They are those of the same net, with any classes.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ def _fixed_options(name: str) -> dict[str, Any]:
 
     They are fixed, so that a checkpoint of a pretrained net fits a net that is built without pretrained weights.
     """
-    # Auxiliary heads would make the output in training a tuple. The weights expect a transformed input.
+    # Auxiliary heads would make the output in training a tuple. The pretrained weights expect a transformed input.
     is_inception = name in ("googlenet", "inception_v3")
     return {"aux_logits": False, "transform_input": True, "init_weights": True} if is_inception else {}
 
 
 class TimmNet(nn.Module):
-    """A model of timm by its name. It needs the extra `zoo`. `TorchvisionNet` describes the other arguments.
+    """A model of timm by its name. It needs the pip extra `zoo`. `TorchvisionNet` describes the other arguments.
 
     Args:
-        drop_rate: the dropout before the head.
-        drop_path_rate: the probability of skipping the last block in training; earlier blocks have lower ones
-            (stochastic depth, Huang et al. 2016). Some models do not support it.
+        drop_rate: the probability of dropout before the head.
+        drop_path_rate: the probability of skipping the last block in training (stochastic depth, Huang et al. 2016).
+            Earlier blocks have lower probabilities. Some models do not support this.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TimmNet(nn.Module):
             import timm
         except ImportError:
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
-        # The first list has NAME, the second NAME.WEIGHTS.
+        # The first list has names of models, the second has names such as MODEL.WEIGHTS.
         require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
         if pretrained and not weights and not timm.is_model_pretrained(name):
             raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
@@ -100,7 +100,7 @@ class TimmNet(nn.Module):
     @property
     def head(self) -> nn.Module:
         classifier = self.net.get_classifier()
-        return nn.ModuleList(classifier) if isinstance(classifier, tuple) else classifier  # distilled nets have two
+        return nn.ModuleList(classifier) if isinstance(classifier, tuple) else classifier  # distilled nets: two
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)

@@ -16,13 +16,13 @@ from kit.training.weights import swap_first_convolution
 from kit.zoo.loading import load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
-KINDS = ("fasterrcnn", "retinanet", "fcos", "ssd")
+SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # the beginnings of names: other detectors need more than boxes
 
 
 class CountingHead(FCOSHead):
-    """The head of torchvision's FCOS, which also returns the number of foreground locations.
+    """The head of torchvision's FCOS, but its losses include the number of foreground locations as `foreground`.
 
-    The losses are divided by this number, or by 1 if it is 0.
+    The other losses are sums divided by this number, or by 1 if it is 0.
     """
 
     def compute_loss(self, targets: Any, outputs: Any, anchors: Any, matched_idxs: list[Tensor]) -> dict[str, Tensor]:
@@ -33,17 +33,18 @@ class CountingHead(FCOSHead):
 class TorchvisionDetector(nn.Module):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
-    If the net starts from weights, the batch normalisation of its backbone is fixed (except for `_v2` and SSD) as in
-    torchvision, since a batch has too few images for good statistics. Unlike torchvision's, a fixed layer has the
-    same tensors as a trained one, so that a checkpoint fits both.
+    If the net starts from weights, the batch normalisation layers of its backbone are fixed as in torchvision, since a
+    batch has too few images for good statistics. Fixed layers are not trained, and stay in evaluation mode. Unlike
+    torchvision's, a fixed layer has the same tensors as a trained one, so that a checkpoint fits both. Layers of SSD,
+    and of detectors whose name ends with `_v2`, are never fixed.
 
     Args:
         num_classes: K.
         in_channels: C.
         name: the name of the detector in torchvision.
         pretrained: start from the default weights of torchvision (COCO), which are downloaded once.
-        weights: start from this file instead, a state dict of the same net with any number of classes.
-        fixed_norms: fix the batch normalisation of the backbone; by default as described above.
+        weights: start from the weights in this file instead. They are those of the same net, with any classes.
+        fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class TorchvisionDetector(nn.Module):
     ) -> None:
         super().__init__()
         options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
-        self.net = torchvision_model(name, models.detection, KINDS, **options)
+        self.net = torchvision_model(name, models.detection, SUPPORTED, **options)
         load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
         swap_first_convolution(self.net.backbone, in_channels)
-        # RetinaNet's losses are sums over images. Other detectors sample boxes, or divide by a count over the batch.
+        # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses are means over the images. Other
+        # detectors sample boxes, or divide by a count over the batch.
         self.additive = name.startswith("retinanet")
         self.net.transform = PadOnly(self.net.transform.size_divisible)
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
@@ -88,8 +90,8 @@ class TorchvisionDetector(nn.Module):
 def limit_detections(net: nn.Module, max_detections: int) -> None:
     """Set the largest number of detections that a net of torchvision returns for an image.
 
-    If it is above the limit of the net, the number of candidates before non-maximum suppression grows by the same
-    factor: `topk_candidates`, or the proposals of a two-stage detector. Nets without these are unchanged.
+    If this number is above the net's default, the number of candidates before non-maximum suppression grows by the same
+    factor: `topk_candidates`, or the proposals of a two-stage detector. Nets without these attributes are unchanged.
     """
     factor = 1.0
     for module in net.modules():
@@ -97,18 +99,19 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
             factor = max(factor, max_detections / module.detections_per_img)
             module.detections_per_img = max_detections
     for module in net.modules():
-        if hasattr(module, "topk_candidates"):  # likewise
+        if hasattr(module, "topk_candidates"):  # again, there is no common base
             module.topk_candidates = math.ceil(module.topk_candidates * factor)
         if isinstance(module, RegionProposalNetwork):
-            for numbers in proposal_limits(module):
-                numbers["testing"] = math.ceil(numbers["testing"] * factor)
+            for limits in proposal_limits(module):
+                limits["testing"] = math.ceil(limits["testing"] * factor)
 
 
 class PadOnly(nn.Module):
     """A replacement for torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
 
-    It pads images at the right and bottom to multiples of `multiple`, which every stride divides. Boxes stay valid.
-    It drops detections of class 0, the background, which FCOS and RetinaNet may return.
+    It pads images at the right and at the bottom, so that boxes stay valid. Height and width become multiples of
+    `multiple`, which all strides of the net divide. It drops detections of class 0, the background, which FCOS and
+    RetinaNet may return.
     """
 
     def __init__(self, multiple: int) -> None:

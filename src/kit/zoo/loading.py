@@ -12,7 +12,7 @@ from kit.training.weights import load_weights
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:
-    """Raise a `UserError` that suggests similar names if a library does not have this name.
+    """Raise `UserError` if a library does not have a name. The error suggests similar names.
 
     Args:
         name: the name to check.
@@ -38,14 +38,14 @@ def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, 
 
 
 def load_pretrained(net: nn.Module, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]) -> None:
-    """Load weights from a file into a net of torchvision or, if `pretrained` is set, torchvision's default weights.
+    """Load weights into a net of torchvision: those in a file, or torchvision's default weights, or none.
 
     Args:
-        net: the net, with a head for other classes.
+        net: the net, whose head may be for other classes than the weights.
         name: the name of the net in torchvision.
         weights: the file, or None.
-        pretrained: download torchvision's weights, unless there is a file.
-        head: the beginnings of the names of the head's tensors, whose shapes may differ.
+        pretrained: whether to load torchvision's weights if no file is given. They are downloaded once.
+        head: the beginnings of the names of the head's tensors, which may have other shapes than in the weights.
     """
     if weights:
         load_weights(net, weights, head)

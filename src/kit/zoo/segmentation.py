@@ -1,4 +1,7 @@
-"""Segmentation nets of torchvision and segmentation-models-pytorch: Float[B C H W] to logits Float[B K H W]."""
+"""Segmentation nets of torchvision and segmentation-models-pytorch.
+
+They map images Float[B C H W] to logits Float[B K H W].
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +13,7 @@ from kit.ground.errors import UserError, one_line
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
-SMP_MULTIPLE = 32  # encoders need heights and widths that are multiples of this
+SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this
 
 
 class TorchvisionSegmenter(nn.Module):
@@ -23,7 +26,7 @@ class TorchvisionSegmenter(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from this file instead, a state dict of the same net with any number of classes.
+        weights: start from the weights in this file instead. They are those of the same net, with any classes.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class TorchvisionSegmenter(nn.Module):
         self.net.aux_classifier = None
         swap_first_convolution(self.net, in_channels)
         layers = {n: m for n, m in self.net.classifier.named_modules(prefix="classifier") if isinstance(m, nn.Conv2d)}
-        old_classes = list(layers.values())[-1].out_channels
-        heads = {n: m for n, m in layers.items() if m.out_channels == old_classes}  # LR-ASPP adds up two heads
+        old_num_classes = list(layers.values())[-1].out_channels
+        # LR-ASPP adds up the logits of two heads.
+        heads = {n: m for n, m in layers.items() if m.out_channels == old_num_classes}
         for layer, old in heads.items():
             self.net.set_submodule(layer, nn.Conv2d(old.in_channels, num_classes, old.kernel_size))
         self._heads = tuple(heads)
@@ -55,15 +59,15 @@ class TorchvisionSegmenter(nn.Module):
 
 
 class SmpNet(nn.Module):
-    """A model of segmentation_models_pytorch with any of its encoders. It needs the extra `zoo`.
+    """A model of segmentation_models_pytorch with any of its encoders. It needs the pip extra `zoo`.
 
     Args:
         num_classes: K.
         in_channels: C.
-        arch: `unet`, `fpn`, `segformer`, ...
-        encoder: `resnet18`, ..., or a model of timm as `tu-NAME`.
+        arch: the architecture, such as `unet`, `fpn` or `segformer`.
+        encoder: the encoder, such as `resnet18`, or `tu-NAME` for the model NAME of timm.
         pretrained: start with an encoder that was trained on ImageNet, which is downloaded once.
-        weights: start from this file instead, a state dict of the same net with any number of classes.
+        weights: start from the weights in this file instead. They are those of the same net, with any classes.
     """
 
     def __init__(
@@ -105,41 +109,41 @@ class SmpNet(nn.Module):
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize Float[B C h w] to a height and width, bilinearly."""
+    """Resize maps, Float[B C h w], bilinearly to a height and width."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
 def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:
-    """Return the logits of images that are larger than the training images.
+    """Return the logits of images that are larger than the training images, and compute them window by window.
 
-    Windows overlap by half, and the last one ends at the border. Where windows overlap, the logits are averaged.
+    Windows overlap by half, and the last window ends at the border. Where windows overlap, the logits are averaged.
 
     Args:
         net: Float[B C h w] to logits Float[B K h w].
         images: Float[B C H W].
-        window: the height and width of a window.
+        window: the height and width of a window, in pixels.
 
     Returns:
         Float[B K H W].
     """
     height, width = images.shape[-2:]
-    rows, columns = (_window_starts(*pair) for pair in zip((height, width), window, strict=True))
+    tops, lefts = (_window_starts(*pair) for pair in zip((height, width), window, strict=True))
     total, counts = images.new_zeros(()), images.new_zeros(height, width)
-    for top in rows:
-        for left in columns:
-            part = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            logits = net(images[part])
+    for top in tops:
+        for left in lefts:
+            pixels = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+            logits = net(images[pixels])
             if not total.ndim:
                 total = logits.new_zeros(*logits.shape[:2], height, width)
-            total[part] += logits
-            counts[part] += 1
+            total[pixels] += logits
+            counts[pixels] += 1
     return total / counts
 
 
 def _window_starts(length: int, window: int) -> list[int]:
-    """Return the first pixel of each window along a side."""
+    """Return the position of each window's first pixel along a side of an image."""
     if length <= window:
         return [0]
     return [*range(0, length - window, max(1, window // 2)), length - window]
