@@ -1,4 +1,4 @@
-"""Compare the outputs of an exported file with PyTorch's, on images of the run's test data or on noise."""
+"""Compare the outputs of an exported file with PyTorch's, on images of the run's data or on noise."""
 
 import math
 import sys
@@ -23,8 +23,8 @@ from kit.ground.errors import UserError, one_line
 from kit.prediction import Predictor
 from kit.task import ExportedModule
 
-BATCH = 3  # images in a batch, unlike the 2 images of tracing: the graph must accept any number
-NOISE_SCALES = (1, 2, 3)  # multiples of the size of the net's input
+BATCH = 3  # the number of images in a batch: not 2 as in tracing, since the graph must accept any number
+NOISE_SCALES = (1, 2, 3)  # the sizes of noise images, as multiples of the size of the net's input
 
 
 class Case(NamedTuple):
@@ -54,22 +54,24 @@ class Cases(NamedTuple):
 def read_images(
     file: Path, preprocessing: Preprocessing, count: int, trusted: Sequence[str] = ()
 ) -> tuple[list[Tensor], str]:
-    """Return up to `count` evenly spaced images of the test split (or val), uint8 [C H W], at their original size.
+    """Return up to `count` evenly spaced images of the test split or, if there is none, of val.
 
     If the data or one of these images cannot be read, return noise, and print a warning.
 
     Args:
         file: the checkpoint.
+        preprocessing: the preprocessing of the checkpoint.
+        count: the largest number of images.
         trusted: see `checkpoint.load`.
 
     Returns:
-        the images, and a description such as `12 images of test`
+        the images, uint8 [C H W], in their original sizes; and a description such as `12 images of test`.
     """
     try:
-        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # another file's config may name any data
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # a config elsewhere may name any data
             raise UserError(f"{file} is not in a run's folder, and only a run's data are read")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # training and `check` have printed them
+            warnings.simplefilter("ignore")  # training has shown the warnings about these data
             data = _load_data(file, trusted)
         samples = data.samples.get(data.evaluated_split)
         if not samples:
@@ -86,7 +88,7 @@ def read_images(
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
     """Return images of smooth noise, which resembles photographs, uint8 [C H W], in the sizes of `NOISE_SCALES`.
 
-    Resized from these scales, no pixel is near a half, where libraries round differently.
+    When these sizes are resized to the net's input, no pixel value is near a half, which libraries round differently.
     """
     generator = torch.Generator().manual_seed(0)
     size = preprocessing.size or (96, 128)
@@ -100,6 +102,7 @@ def noise(preprocessing: Preprocessing) -> list[Tensor]:
 
 
 def _load_data(file: Path, trusted: Sequence[str]) -> Any:
+    """Return the data module of a checkpoint, after `setup`."""
     content, parts = checkpoint.load(file, trusted)
     with checkpoint.one_line_errors(file, "names data that cannot be opened"):
         data = build(L.LightningDataModule, "data", parts["data"])
@@ -113,7 +116,7 @@ def _load_data(file: Path, trusted: Sequence[str]) -> Any:
 
 
 def _original_image(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor:
-    """Return a sample's image in its original size, or in the net's input size if it is not in a file."""
+    """Return a sample's image, uint8 [C H W]: in its original size, or as the data module gives it without a file."""
     file = samples.file(index)
     if file is not None and Path(file).is_file():
         return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)
@@ -138,7 +141,7 @@ def generation_cases(model: Predictor, exported: ExportedModule, count: int) -> 
 
 
 def predict_image(model: Predictor, image: Tensor) -> Any:
-    """Return the model's prediction for uint8 [C H W], without the threads of `model.predict`, which read files."""
+    """Return the model's prediction for an image, uint8 [C H W]. Unlike `model.predict`, this starts no threads."""
     pixels, size = model.preprocessing.read(image)
     return model.predict_pixels(pixels[None], [size])[0]
 
@@ -152,7 +155,8 @@ def compare(run: Run, exported: ExportedModule, cases: Cases) -> tuple[float, in
     """Compare a file's outputs with PyTorch's: image by image, and also for a batch if the file takes batches.
 
     Returns:
-        the largest `ExportedModule.difference` on any image, and the number of objects, see `ExportedModule.counted`
+        the largest `ExportedModule.difference` of all cases; and the number of objects in `cases.single`, see
+        `ExportedModule.count`.
     """
     differences, counts = [], []
     for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:

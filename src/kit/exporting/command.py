@@ -74,19 +74,19 @@ def export(args: list[str]) -> None:
 
 
 def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
-    """Return the model to compare an exported file with: `Task.plain()` if the file leaves steps out."""
+    """Return the model to compare an exported file with. It leaves out the same steps as the file, see `Task.plain`."""
     return Predictor(model.task.plain(), model.preprocessing) if exported.left_out else model
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
-    """Return the metadata of a file: `task`, and as JSON `class_names`, `preprocessing` and the names of `outputs`."""
+    """Return the metadata of an ONNX file: `task`, and as JSON `class_names`, `preprocessing` and names of `outputs`."""
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}
     values["outputs"] = list(exported.outputs)
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 
 def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) -> str:
-    """Compare a file's outputs with PyTorch's, and return a summary.
+    """Compare a file's outputs with PyTorch's, and return a summary of one or two lines.
 
     Raises:
         Disagreement: the outputs differ by more than the task allows.

@@ -24,9 +24,15 @@ Size = tuple[Any, Any]  # height and width: integers, or scalar tensors during t
 
 
 def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[str, str], file: Path) -> None:
-    """Write a task's `exported()` as ONNX, with its preprocessing.
+    """Write an ONNX file with the module that a task exports and the preprocessing before it.
 
     The module is traced, since torch.export does not support torchvision's detectors.
+
+    Args:
+        preprocessing: the model's preprocessing.
+        exported: the result of the task's `exported()`.
+        metadata: texts to store in the file, by name.
+        file: the file to write.
     """
     import onnx
 
@@ -66,23 +72,24 @@ def open_onnx(file: Path) -> Run:
 def _make_graph(
     preprocessing: Preprocessing, exported: ExportedModule
 ) -> tuple[nn.Module, Mapping[str, Any], tuple[Tensor, ...]]:
-    """Return the module to trace for a task's `exported()`, and its inputs.
+    """Return what to trace: a module, and its inputs. See `write_onnx` for the arguments.
 
     Returns:
-        the module; input names with the names of their dynamic dimensions by index; example inputs for two images
+        the module; the name of each input, with the names of its dynamic dimensions by index; and example inputs, for
+        one image if `exported.one_at_a_time`, else for two images.
     """
     if exported.inputs:
         return exported, exported.inputs, exported.example(preprocessing, 2)
     batch = {} if exported.one_at_a_time else {0: "batch"}
-    height, width = preprocessing.size or (131, 197)
-    # For usual input sizes, no stride of a net divides these sides.
+    height, width = preprocessing.size or (131, 197)  # without a size, any example will do
+    # Add to the sides, so that the image is resized, and usually no stride of a net divides them.
     shape = (1 if exported.one_at_a_time else 2, height + 13, width + 29, preprocessing.channels)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Graph(preprocessing, exported), {"images": {**batch, 1: "height", 2: "width"}}, (noise,)
 
 
 class Graph(nn.Module):
-    """Map uint8 [B H W C] to the outputs of a task's `exported()`.
+    """Map images, uint8 [B H W C], to the outputs of a task's `exported()`.
 
     Channels are last, as in the arrays of PIL and OpenCV: `np.asarray(image)[None]` is an input.
 
@@ -102,26 +109,27 @@ class Graph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)
         size: Size = (images.shape[1], images.shape[2])
-        area = size
+        area = size  # of the resized image, before padding
         if self.canvas is not None:
             area = fitted_area(size, self.canvas) if self.keep_aspect else self.canvas
             pixels = ResizeAndPad.apply(pixels, torch.stack([torch.as_tensor(side) for side in area]), self.canvas)
         return self.exported(pixels.float() * self.scale + self.shift, size, area)
 
 
-def fitted_area(inner: Size, outer: tuple[int, int]) -> Size:
-    """Do the same as `kit.data.decode.fitted_size`, in operations that can be traced."""
-    sides = torch.stack([torch.as_tensor(side).double() for side in inner])
-    factor = (torch.tensor(outer, dtype=torch.double) / sides).min()
+def fitted_area(size: Size, canvas: tuple[int, int]) -> Size:
+    """Return the same as `kit.data.decode.fitted_size`, but compute it by operations that can be traced."""
+    sides = torch.stack([torch.as_tensor(side).double() for side in size])
+    factor = (torch.tensor(canvas, dtype=torch.double) / sides).min()
     area = (sides * factor).round().clamp(min=1).long()
     return area[0], area[1]
 
 
 class ResizeAndPad(torch.autograd.Function):
-    """Resize uint8 [B C H W] to `area`, Long[2], and pad it at the right and bottom to uint8 [B C canvas].
+    """Resize images, uint8 [B C H W], and pad them at the right and bottom.
 
-    ONNX's antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime
-    changes pixels by at most 2.
+    `area`, Long[2], is the height and width after resizing, and `canvas` those after padding. ONNX's antialiased
+    `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime changes pixels by at
+    most 2.
     """
 
     @staticmethod
@@ -144,18 +152,18 @@ class ResizeAndPad(torch.autograd.Function):
 class MatrixPool(nn.AdaptiveAvgPool2d):
     """Adaptive average pooling by matrix products.
 
-    The exporter supports only output sizes that divide the input size. A traced graph keeps the matrices of its
-    example's input size.
+    For `nn.AdaptiveAvgPool2d`, the exporter supports only output sizes that divide the input size. A traced graph is
+    valid only for the input size of its example, since it keeps the matrices.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         sides = zip(input.shape[-2:], _pair(self.output_size), strict=True)
-        rows, columns = (_mean_matrix(int(side), size or int(side)) for side, size in sides)
-        return rows @ input @ columns.T
+        pool_rows, pool_columns = (_mean_matrix(int(side), size or int(side)) for side, size in sides)
+        return pool_rows @ input @ pool_columns.T
 
 
 def replace_pools(net: nn.Module) -> nn.Module:
-    """Replace each `nn.AdaptiveAvgPool2d` with more than one output value by `MatrixPool`, and return the net."""
+    """Replace each `nn.AdaptiveAvgPool2d` whose output is larger than 1 x 1 by `MatrixPool`, and return the net."""
     for name, module in list(net.named_modules()):
         if isinstance(module, nn.AdaptiveAvgPool2d) and _pair(module.output_size) != (1, 1):
             net.set_submodule(name, MatrixPool(module.output_size))
@@ -163,5 +171,5 @@ def replace_pools(net: nn.Module) -> nn.Module:
 
 
 def _mean_matrix(side: int, size: int) -> Tensor:
-    """Return the matrix, Float[size side], that pools `side` values to `size` means."""
+    """Return the matrix, Float[size side], whose product with `side` values is `size` means of neighbouring values."""
     return F.adaptive_avg_pool1d(torch.eye(side)[None], size)[0].T
