@@ -1,4 +1,4 @@
-"""Show a run in TensorBoard, on the terminal and on a page. The callbacks work with any task.
+"""Show a run in TensorBoard, on the terminal and on an HTML page. The callbacks work with any task.
 
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
 curves, pictures of samples (`samples`) and charts of classes (`charts`) during training. `progress` measures the run's

@@ -19,15 +19,15 @@ from kit.safeguards import NanGuard
 from kit.task import as_task
 from kit.training.monitor import resolve_monitor
 
-GROWTH = 1.15  # draw again after the run's time has grown by this factor: about 70 drawings in a day
+GROWTH = 1.15  # draw again once the run's time has grown by this factor: about 70 drawings in a day
 
 
 class Dashboard(L.Callback):
     """Log pictures, charts and curves, if the run has a `TensorBoard` logger.
 
-    Every task gets the curves. Pictures of samples need the task's method `draw`; predicted samples also need
-    `predict`, and generated images `draw_generated`. The task's evaluation provides `badness`, which chooses the worst
-    samples, and `details` for the charts of classes.
+    Every task gets the curves. Pictures of samples need the task's method `draw`. Pictures of predictions also need
+    `predict`, and pictures of generated images `draw_generated`. The worst samples are chosen by `Evaluation.badness`,
+    and the charts of classes show `Evaluation.details`.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
     validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
@@ -40,7 +40,7 @@ class Dashboard(L.Callback):
     Args:
         enabled: if False, log nothing.
         samples: the number of samples in a picture; the picture of the first batch has twice as many.
-        budget: the share of the run's time that drawing may take.
+        budget: the largest share of the run's time that drawing may take.
     """
 
     def __init__(self, enabled: bool = True, samples: int = 8, budget: float = 0.01) -> None:
@@ -87,7 +87,7 @@ class Dashboard(L.Callback):
         self._is_due = self._is_pending and is_due(elapsed, self._last_drawing, self._drawing_seconds, self.budget)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        # Not in `on_validation_end`: the module no longer has averaged weights then.
+        # Draw here, since the module has no averaged weights in `on_validation_end`.
         if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
             self._draw_samples(trainer)
 
@@ -118,6 +118,7 @@ class Dashboard(L.Callback):
         self._drawing_seconds, self._last_drawing = self._drawing_seconds + now - start, now - self._run_start
 
     def _draw_samples(self, trainer: L.Trainer) -> None:
+        """Log pictures of validation samples with predictions, and of generated images."""
         if not self._data or not self._board:
             return
         with self._drawing():
@@ -132,6 +133,7 @@ class Dashboard(L.Callback):
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
     def _draw_classes(self, trainer: L.Trainer) -> None:
+        """Log the charts of the classes."""
         evaluation = self._task.measured
         if self._board and evaluation:
             with self._drawing():
@@ -145,8 +147,8 @@ def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: 
     Args:
         elapsed: seconds since the start of the run.
         last_drawing: seconds from the start of the run to the end of the last drawing.
-        drawing_seconds: the time that all drawings took.
-        budget: the share of the run's time that drawing may take.
+        drawing_seconds: the time that all drawings took together.
+        budget: the largest share of the run's time that drawing may take.
     """
     return drawing_seconds <= budget * elapsed and elapsed >= GROWTH * last_drawing
 
@@ -154,7 +156,8 @@ def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: 
 def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
     """Return the learning rates, and the gradient norm before clipping if the NaN guard has computed it.
 
-    If all parameter groups have the same rate, it is `learning_rate`; otherwise there is one for each group.
+    If all parameter groups have the same rate, its key is `learning_rate`. Otherwise each group has a key, such as
+    `learning_rate/1`.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     rates = [float(group["lr"]) for group in groups]

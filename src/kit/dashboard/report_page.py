@@ -1,4 +1,4 @@
-"""Write `report.html` into the run's folder, a page in one file.
+"""Write `report.html` into the run's folder. The page needs no other file.
 
 The page has the verdict, the metrics, their curves, charts of the classes, the worst images, the faults of the data and
 the config.
@@ -29,11 +29,12 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-MAX_POINTS = 500  # a curve with more points loses every second one
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24  # pixels of a chart, its left margin, its lower and upper margins
-COLOURS = ("var(--first)", "var(--second)")
-PICTURE_WIDTH = 1250  # pixels, of the picture of the worst images
-Curve = list[tuple[int, float]]  # step and value of each validation
+MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
+# In pixels: the width and height of a chart, its left margin, and its lower margin, which is also its upper margin.
+WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 48, 24
+COLOURS = ("var(--first)", "var(--second)")  # of a chart's curves, in CSS
+PICTURE_WIDTH = 1250  # of the picture of the worst images, in pixels
+Curve = list[tuple[int, float]]  # the step and the value at each validation
 
 
 class ReportPage(L.Callback):
@@ -61,7 +62,7 @@ class ReportPage(L.Callback):
         return {"curves": {key: [*curve] for key, curve in self._curves.items()}, "train_loss": self._losses.tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self._curves:  # after training, the best checkpoint is loaded, whose curves end earlier
+        if not self._curves:  # after training, the best checkpoint is loaded: ignore its curves, which end earlier
             self._curves = state_dict["curves"]
             self._losses = torch.tensor(state_dict["train_loss"])
 
@@ -70,7 +71,7 @@ class ReportPage(L.Callback):
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
         if loss is not None:
-            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
+            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided the loss by this number
             loss_and_one = torch.stack([loss, torch.ones_like(loss)])
             self._losses = self._losses.to(loss.device) + loss_and_one.where(loss.isfinite(), 0)
 
@@ -84,6 +85,7 @@ class ReportPage(L.Callback):
         self._draw_images(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add a point to each curve: the metrics of a validation, and the training loss since the last one."""
         keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
         loss_sum, loss_count = self._losses.tolist()
@@ -123,16 +125,16 @@ class ReportPage(L.Callback):
         """Write `folder/report.html`.
 
         Args:
-            metrics: log key to value.
-            figures, notes: see `kit.dashboard.results.report`.
-            conclusion: the verdict, in one or two lines.
+            folder: the run's folder.
+            metrics, figures, notes: see `kit.dashboard.results.report`.
+            conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
         by_class = {key: value for key, value in metrics.items() if key.count("/") > 1}
-        main = {key: value for key, value in metrics.items() if key not in by_class}
+        overall = {key: value for key, value in metrics.items() if key not in by_class}
         parts = [
             f"<p class=soft>{'<br>'.join(map(escape, [', '.join(figure_texts(figures)), *notes]))}</p>",
             f"<p class=verdict>{escape(conclusion)}</p>" if conclusion else "",
-            _table(main),
+            _table(overall),
             f"<details><summary>for each class</summary>{_table(by_class)}</details>" if by_class else "",
             _section("training and validation", f"<div class=charts>{self._charts()}</div>"),
             *(_section(title, image_element(content, "wide")) for title, content in self._pictures.items()),
@@ -153,7 +155,7 @@ class ReportPage(L.Callback):
 
 
 def line_chart(curves: Mapping[str, Curve]) -> str:
-    """Return a chart of up to two curves as an SVG element."""
+    """Return a chart of up to two curves as an SVG element, or "" if no value is finite."""
     points = [(x, y) for curve in curves.values() for x, y in curve if math.isfinite(y)]
     if not points:
         return ""

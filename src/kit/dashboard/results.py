@@ -16,13 +16,14 @@ from kit.ground.terminal import escape
 def report(
     metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
 ) -> None:
-    """Print the metrics, the notes and the run's figures; write metrics and figures to `folder/results.json`.
+    """Print the metrics, the notes and the run's figures, and write metrics and figures to `folder/results.json`.
 
     A value that is not finite is null in the file.
 
     Args:
-        metrics: log key to value.
-        figures: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and `left_out_images`.
+        metrics: the value of each metric by log key.
+        figures: numbers about the run: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and
+            `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
@@ -62,7 +63,9 @@ def log_report(
     """Log the report as text in TensorBoard, with the conclusion first.
 
     Args:
-        conclusion: the verdict and what to try, see `Overfitting.conclusion`.
+        metrics, figures, notes: see `report`.
+        conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
+        trainer: the trainer whose loggers are used.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
@@ -74,7 +77,7 @@ def log_report(
 
 
 def figure_texts(figures: dict[str, float]) -> list[str]:
-    """Return texts such as `trained in 12.3 s` for the run's figures."""
+    """Return texts such as `trained in 12.3 s` for the run's figures, except for `left_out_images`."""
     texts = {
         "train_seconds": ("trained in {:.1f} s", 1),
         "images_per_second": ("{:,.0f} images/s", 1),

@@ -18,8 +18,8 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import GREY, add_caption, grid
 
-MAX_WIDTH = 1600  # pixels, of a picture of several samples
-MAX_PIXELS = 1.2e6  # approximate limit for such a picture
+MAX_WIDTH = 1600  # of a picture of several samples, in pixels
+MAX_PIXELS = 1.2e6  # of a picture of several samples, approximately
 
 
 class Sample(NamedTuple):
@@ -59,7 +59,10 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
 def worst_samples(
     trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int, split: str = "val"
 ) -> list[Sample]:
-    """Return the worst samples of the evaluation `task.measured`, worst first, with file and badness as caption."""
+    """Return the worst samples of the evaluation `task.measured`, worst first, by `Evaluation.badness`.
+
+    The caption of a sample has its file, and the name and the value of the measure.
+    """
     badness = task.measured.badness() if task.measured else None
     if not badness:
         return []
@@ -76,7 +79,7 @@ def predict_samples(
 ) -> list[Sample]:
     """Return samples of a split with the task's predictions, and leave the random state untouched.
 
-    The module must be in evaluation mode.
+    The module must be in evaluation mode. `keys` are the indices of the samples in the split.
     """
     samples = []
     # A compiled net would be compiled again for another batch size, which takes a minute.
@@ -92,7 +95,7 @@ def predict_samples(
 
 
 def fixed_samples(trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
-    """Return evenly spaced validation samples with predictions, the same ones in every call."""
+    """Return evenly spaced validation samples with predictions. Every call returns the same samples."""
     return predict_samples(trainer, task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
 
 

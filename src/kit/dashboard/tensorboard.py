@@ -23,7 +23,7 @@ from kit.safeguards.checkpoints import monitored_metrics
 
 JPEG_QUALITY = 88
 IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
-THRESHOLDS = 101  # points of a precision-recall curve
+THRESHOLDS = 101  # the number of points of a precision-recall curve
 
 
 def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
@@ -38,9 +38,9 @@ def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
             cause = error.__cause__ or error  # Lightning replaces any exception by a ValueError
             if not isinstance(cause, OSError):
                 raise
-            logger._experiment = None  # its thread has ended; the next point starts a new file
-            why = f"could not be written ({cause.strerror}); training goes on, points of the log are lost"
-            print(f"warning: {logger.log_dir} {why}", file=sys.stderr, flush=True)
+            logger._experiment = None  # the writer's thread has ended; the next point starts a new file
+            problem = f"could not be written ({cause.strerror}); training goes on, points of the log are lost"
+            print(f"warning: {logger.log_dir} {problem}", file=sys.stderr, flush=True)
 
     return write
 
@@ -61,7 +61,7 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """Log a row of the tab HParams: `optimizer`, the name of a class, `optimizer/lr`, its argument, and so on.
+        """Log a row of the tab HParams. Its columns are, for example, `optimizer`, a class, and `optimizer/lr`.
 
         Lightning would also log a list of columns. TensorBoard uses the list of the first run for all runs, and so
         hides the metrics of other tasks. Without a list, it shows the columns of all runs.
@@ -103,9 +103,10 @@ class TensorBoard(TensorBoardLogger):
         thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=scores.dtype)
         reached = ((scores >= thresholds[:, None]) & (precisions > 0)).sum(1)
         recall, precision = F.pad(recalls, (1, 0))[reached], F.pad(precisions, (1, 0), value=1)[reached]
-        true = recall * positives
-        false = true * (1 - precision) / precision
-        values = true, false, torch.zeros(THRESHOLDS), positives - true, precision, recall
+        true_positives, false_positives = recall * positives, recall * positives * (1 - precision) / precision
+        # A detector has no true negatives.
+        true_negatives, false_negatives = torch.zeros(THRESHOLDS), positives - true_positives
+        values = true_positives, false_positives, true_negatives, false_negatives, precision, recall
         self.experiment.add_pr_curve_raw(tag, *(value.numpy() for value in values), step, THRESHOLDS)
 
     @_warn_on_full_disk
@@ -156,15 +157,19 @@ class Hyperparameters(L.Callback):
         self._best |= improved
 
     def _settings(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Return the class names of the model and the data module, and the arguments of both by name."""
         settings: dict[str, Any] = {}
-        for part, owner in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
-            if owner is not None:
-                settings |= {part: type(owner).__name__, **owner.hparams_initial}
+        for part, module in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
+            if module is not None:
+                settings |= {part: type(module).__name__, **module.hparams_initial}
         return {key: value for key, value in settings.items() if key not in self.ignored and key[0] != "_"}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested values with names such as `optimizer/lr`, and a class path as the name of its class."""
+    """Yield the name and the value of each nested value that is not None, with names such as `optimizer/lr`.
+
+    The value of an object is the name of its class.
+    """
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -177,7 +182,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def encode(image: Tensor, photograph: bool = False) -> bytes:
-    """Encode a picture, uint8 [3 H W], as PNG, or as JPEG, which is smaller, if it shows photographs."""
-    buffer, pixels = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pixels.save(buffer, "JPEG" if photograph else "PNG", quality=JPEG_QUALITY, subsampling=0)
+    """Encode a picture, uint8 [3 H W]: as JPEG, which is smaller, if it shows photographs, else as PNG."""
+    buffer, picture = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture.save(buffer, "JPEG" if photograph else "PNG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
