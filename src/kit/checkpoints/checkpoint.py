@@ -17,17 +17,21 @@ from kit.ground import app
 from kit.ground.checkpoint_limits import require_stored
 from kit.ground.errors import UserError, did_you_mean, one_line
 
-# Arguments that a model gets from the data.
+# Arguments that a model gets from the data module.
 FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # Arguments that depend on the machine. They come from the user or the defaults, never from a checkpoint.
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
-MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of nested lists and mappings; repeated values count each time
-MAX_REPEATED_BYTES = 2**20  # of a tensor that repeats its stored numbers, such as by `expand`
+MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of nested lists and mappings; a repeated value counts each time
+MAX_REPEATED_BYTES = 2**20  # of a tensor that repeats its stored numbers, for example by `expand`
 RESTORING_FILE = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
-    """Return the checkpoint of a run folder, `checkpoints/NAME.ckpt`, or the path itself if it is a file.
+    """Return the checkpoint `checkpoints/NAME.ckpt` of a run folder, or the path itself if it is a file.
+
+    Args:
+        run_or_checkpoint: the path of a run folder or of a checkpoint file.
+        name: the checkpoint to take from a run folder, such as `best` or `last`.
 
     Raises:
         UserError: there is no such checkpoint.
@@ -43,7 +47,10 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 
 
 def run_folder_of(file: Path) -> Path:
-    """Return the run folder of a checkpoint that is in or below `checkpoints`, or else the folder of the file."""
+    """Return the run folder of a checkpoint, in whose folder `checkpoints` the file is, or else the file's folder.
+
+    The file may also be in a folder inside of `checkpoints`.
+    """
     runs = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
     return runs[0] if runs else file.parent
 
@@ -52,8 +59,8 @@ def read(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint: plain values, and tensors on the CPU.
 
     Raises:
-        UserError: the file is not a checkpoint or is cut off, contains objects that would run code, or would take more
-            memory than its file has bytes.
+        UserError: the file is not a checkpoint, is damaged, contains objects that would run code, or would take more
+            memory than it has bytes.
     """
     try:
         require_stored(file)
@@ -75,10 +82,12 @@ def _require_limits(content: Any, file_bytes: int) -> None:
     In a pickle, a tensor can repeat its stored numbers, and a list can contain the same list many times.
 
     Args:
+        content: the content of the checkpoint.
         file_bytes: the size of the file.
 
     Raises:
-        ValueError: the content has too many values, or its tensors are larger than the file.
+        ValueError: the content has too many values, is nested too deeply, or has an expanded, sparse, meta or nested
+            tensor; or its tensors are larger than the file.
     """
     storages: dict[int, int] = {}  # address to bytes
     counts: dict[int, int] = {}  # id of a list or mapping to the number of its values; 0 during counting
@@ -107,14 +116,16 @@ def _require_limits(content: Any, file_bytes: int) -> None:
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a checkpoint's content and config, if building its model and data runs no foreign code.
+    """Return a checkpoint's content and config, if building its model and data module runs no foreign code.
+
+    The config lacks arguments of `FROM_DATA` that a class does not have, and turns off the download of data.
 
     Args:
         file: the checkpoint.
         trusted: further packages, modules or names that the user trusts.
 
     Returns:
-        the results of `read` and `config_of`
+        the result of `read`, and the result of `config_of` with the changes above.
 
     Raises:
         UserError: see `read`; also, the file names something that is not trusted, or lacks the model or the data.
@@ -130,7 +141,7 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
             )
     for part in config.values():
         parameters, arguments = parameter_annotations(import_path(part["class_path"])), part["init_args"]
-        # Lightning stores all arguments of `FROM_DATA`, even those that this model does not have.
+        # Lightning stores all arguments of `FROM_DATA`, even those that the model does not have.
         part["init_args"] = {key: arguments[key] for key in arguments if key in parameters or key not in FROM_DATA}
         if "download" in parameters:
             part["init_args"]["download"] = False
@@ -138,16 +149,17 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 
 
 def config_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of the model and the data in a checkpoint, `{"model": ..., "data": ...}`.
+    """Return the config of the model and the data module in a checkpoint, `{"model": ..., "data": ...}`.
 
-    Arguments that depend on the machine are left out, and pretrained weights are turned off.
+    Arguments that depend on the machine are left out. Pretrained weights are turned off, since the checkpoint has all
+    weights.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
             arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
-            # A style's features keep `pretrained`: their weights are not in the checkpoint.
+            # The features for style transfer keep `pretrained`, since the checkpoint lacks the weights of their net.
             nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
             config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config
@@ -188,8 +200,8 @@ def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> It
 
     Args:
         file: the checkpoint, or the run.
-        failed: a text such as `cannot be tested`.
-        only_restoring: replace exceptions only if Lightning raises them while it restores a checkpoint.
+        failed: the end of the message, such as `cannot be tested`.
+        only_restoring: whether to replace only exceptions that are raised while Lightning restores a checkpoint.
 
     Raises:
         UserError: the code in the context raised an exception.

@@ -6,8 +6,8 @@ from importlib import import_module
 import torch
 
 EVERY = None  # every class whose name has no leading underscore
-# Module to names of classes. They start no programs, download nothing and write no files, except for logs, profiles
-# and checkpoints in the run's folder.
+# Module to names of classes. These classes start no programs, download nothing and write no files, except for logs,
+# profiles and checkpoints in the run's folder. For `torch`, the names are those of its dtypes.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,
@@ -31,11 +31,16 @@ LISTED: dict[str, tuple[str, ...] | None] = {
 
 
 def is_listed(module: str, name: str) -> bool:
-    """Return whether a class is in `LISTED`. Its path may be public, or include a submodule: `torch.optim.sgd.SGD`."""
+    """Return whether a class is in `LISTED`. Its module may be a submodule of a listed one, such as `torch.optim.sgd`.
+
+    Args:
+        module: the module in the class path, without the name of the class.
+        name: the name of the class.
+    """
     for listed, names in LISTED.items():
         is_inside = f"{module}.".startswith(f"{listed}.")
         if is_inside and (name in names if names is not EVERY else not name.startswith("_")):
-            public = getattr(import_module(listed), name, None)  # None if there is no such name
-            if module == listed or (public and getattr(sys.modules.get(module), name, None) is public):
+            public_class = getattr(import_module(listed), name, None)  # None if there is no such name
+            if module == listed or (public_class and getattr(sys.modules.get(module), name, None) is public_class):
                 return True
     return False

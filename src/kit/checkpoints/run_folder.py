@@ -16,21 +16,23 @@ from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
 
-# Lightning opens such texts with fsspec: `file:///etc`, `simplecache::s3://bucket`.
+# Texts that Lightning opens with fsspec, such as `file:///etc` or `simplecache::s3://bucket`.
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
-# Files that are replaced and never written in place, so a link at their path is harmless.
+# Files that a run replaces and never writes in place, so that a link at such a path is harmless.
 REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
-# Keys of data and model whose paths are written to; their other paths are only read. All paths of the trainer count.
+# The keys of `data` and `model` whose paths are written to: all other paths of these two are only read. All paths of
+# other parts of the config, such as `trainer`, may be written to.
 WRITTEN_KEYS = ("data.cache_dir",)
-UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
+UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run does not use it, since it stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
-# Texts that are treated as paths at any key: absolute, with `..`, in a home folder, with a variable, or a URL.
+# Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
-NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)  # some classes replace `~` and variables
+# Texts that never count as paths inside of the run's folder, since some classes replace `~` and variables.
+NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)
 
 
 def next_version(folder: Path) -> Path:
-    """Return `folder/version_N`, where N is one more than the highest number that exists, or 0."""
+    """Return `folder/version_N`, where N is one more than the highest number that exists, or 0 if there is none."""
     names = [path.name.removeprefix("version_") for path in folder.glob("version_*")]
     return folder / f"version_{max((int(name) + 1 for name in names if name.isdecimal()), default=0)}"
 
@@ -46,7 +48,7 @@ def make_next_version(folder: Path) -> Path:
         try:
             version.mkdir(parents=True)
             return version
-        except FileExistsError:  # another run has made it at the same time
+        except FileExistsError:  # another run has made this folder at the same time
             continue
         except OSError as error:
             raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
@@ -118,13 +120,15 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
 
 
 def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
-    """Yield all texts below a key, except class paths and the defaults of arguments.
+    """Yield all texts and paths below a key, except class paths and texts that are an argument's default.
 
     Args:
+        values: the value at the key: a text, a path, a list, a dict or anything else.
+        key: the key, with dots and without `init_args`.
         kind: the class whose arguments `values` are, or None.
 
     Yields:
-        key (with dots and without `init_args`); text; whether the argument is annotated as a `Path`
+        the key of the text; the text; and whether it is a `Path`, or its argument is annotated as one.
     """
     if isinstance(values, str):
         name = key.rpartition(".")[2]
@@ -147,11 +151,14 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
 
 
 def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) for each option of a command line, and ("", value) for each value in its configs."""
+    """Yield (key, value) for each option of a command line, and ("", value) for each value in the configs it names.
+
+    The config in the run's folder is left out.
+    """
     options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
     for key, value in [*pairwise(args), *options]:
         if key in ("--config", "-c"):
-            values = [] if is_inside(value, run) else read_yaml(Path(value))  # not the config of the run itself
+            values = [] if is_inside(value, run) else read_yaml(Path(value))
             yield from (("", text) for text in tree_leaves(values))
         elif key.startswith("-"):
             name = key.lstrip("-").removesuffix("+").replace(".init_args", "")

@@ -1,10 +1,10 @@
 """Decide which names in a checkpoint or a config of unknown origin may be imported and called.
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
-So the values of a file are checked first, by the same annotations. Each name must belong to a class
-that the annotation accepts, and the class must be defined in the application, in this library or in `listed_classes`.
-Functions are refused, since most can do harm with some arguments. Names that the user gives with `--trust`, or below a
-module or package given so, need not be listed and may be functions.
+So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
+annotation accepts. The class must be defined in the application or in this library, or be listed in `listed_classes`.
+Functions are refused, since most can do harm with some arguments. If the user gives a name, or a module or package that
+contains it, with `--trust`, the name need not be listed and may be a function.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -27,12 +27,15 @@ from kit.ground import app
 from kit.ground.errors import UserError, one_line
 
 PACKAGES = ("kit",)  # a file may name any class of these and of the application
+# Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name, which is never called here
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name; nothing here calls it
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
-MAX_ITEMS, MAX_CLASSES = 1_000, 10_000  # in a list, which the parser reads in quadratic time
-CLASS_KEYS = ("class_names", "class_counts")  # of lists that may have `MAX_CLASSES` items
+# The largest number of items in a list, since the parser takes quadratic time for lists. `MAX_CLASSES` is for lists at
+# the keys `CLASS_KEYS`, which have an item for each class.
+MAX_ITEMS, MAX_CLASSES = 1_000, 10_000
+CLASS_KEYS = ("class_names", "class_counts")
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -76,7 +79,7 @@ def check_config(config: Any, kinds: Annotations, file: Path, trusted: Sequence[
 
 
 class _Checker:
-    """Check all values of a file. Nested keys are written with dots in its messages."""
+    """Check all values of a file. Error messages join nested keys by dots."""
 
     def __init__(self, file: Path, trusted: Sequence[str]) -> None:
         self.file, self.trusted = file, trusted
@@ -90,7 +93,14 @@ class _Checker:
             self.refuse(key, f"is {_shown(values)}, but must map names to values")
 
     def check(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
-        """Check a value against annotations, any of which may match, or against `[{key: annotation}]`."""
+        """Check a value.
+
+        Args:
+            value: the value.
+            kinds: annotations, any of which may match; or a list with one dict, which gives each key its annotation.
+            key: the key of the value, with dots.
+            depth: the number of lists and mappings around the value.
+        """
         self.count += 1
         if depth > MAX_DEPTH or self.count > MAX_VALUES:
             self.refuse(key[:100], "is nested too deeply, or too large")
@@ -124,6 +134,7 @@ class _Checker:
             self.check(value, [kinds[name]], _joined(key, name), depth + 1)
 
     def _check_text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
+        """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
         if expected.only_text:
             return
         value = parse_value(text)
@@ -139,9 +150,10 @@ class _Checker:
             self.refuse(key, f"is {_shown(text)}, which the parser would open as a file")
 
     def _check_mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
+        """Check a mapping without a class path: a dict, or the arguments of a dataclass."""
         kinds: Annotations = {}
         for kind in expected.classes:
-            if not is_dataclass(kind):  # only dataclasses need no path
+            if not is_dataclass(kind):  # only a dataclass needs no class path
                 self.refuse(key, "must say its class_path")
             kinds |= parameter_annotations(kind)
         for name, value in values.items():
@@ -154,7 +166,7 @@ class _Checker:
             self.check(value, annotations, _joined(key, name), depth + 1)
 
     def _check_class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
-        """Check `{class_path: ..., init_args: ...}`."""
+        """Check the mapping `{class_path: ..., init_args: ...}`, which describes an object."""
         path = values["class_path"]
         if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
             self.refuse(key, f"names {_shown(path)}, which is not a class path, such as package.module.Class")
@@ -192,7 +204,7 @@ class _Checker:
         is_class, classes = isinstance(target, type), tuple(expected.classes) or (NN_MODULE,)
         if is_class or isroutine(target):
             home = f"{target.__module__}.{target.__qualname__}"
-            if home.split(".")[0] != package:
+            if home.split(".")[0] != package:  # the named module has only imported it
                 self.refuse(key, f"{claim}, but that is {_shown(home)}")
         fits = any(_is_of(target, kind) for kind in classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
@@ -219,7 +231,7 @@ def _has_subclass(kind: type, name: str) -> bool:
 
 
 def _untrusted(path: str) -> str:
-    """Return why a name is refused, and the option that allows it (none for Python's own modules)."""
+    """Return why a name is refused, and the option that allows it. No option is shown for Python's own modules."""
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
