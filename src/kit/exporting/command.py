@@ -79,7 +79,7 @@ def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
-    """Return the metadata of an ONNX file: `task`, and as JSON `class_names`, `preprocessing` and names of `outputs`."""
+    """Return an ONNX file's metadata: `task`, and as JSON `class_names`, `preprocessing` and the names of `outputs`."""
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}
     values["outputs"] = list(exported.outputs)
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}

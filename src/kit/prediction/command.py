@@ -24,18 +24,18 @@ from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-MAX_PRINTED = 10  # broken images that are printed; the file lists all
-SECONDS_BETWEEN_LINES = 10  # between progress lines in a log or a pipe
+MAX_PRINTED = 10  # the largest number of broken images that are printed; `broken.csv` lists all
+SECONDS_BETWEEN_LINES = 10  # between lines that show the progress in a log or a pipe
 
 
 class Predictions(Protocol):
     """The interface of the class `Predictions` of a task, which writes results into a folder.
 
-    Further arguments of a class become options. If the task generates images, the class has the method
-    `make(model, batch_size)` instead of `picture`, `add` and `finish`: it generates and writes all results with a
-    `Predictor`, and returns their paths.
+    Further arguments of the class become options of the command line. If the task generates images, the class has the
+    method `make(model, batch_size)` instead of `picture`, `add` and `finish`. This method generates and writes all
+    results with a `Predictor`, and returns their paths.
 
-    FOLDERS: the names of subfolders with a file for each image.
+    FOLDERS: the names of the subfolders with a file for each image.
     """
 
     FOLDERS: ClassVar[tuple[str, ...]]
@@ -43,7 +43,12 @@ class Predictions(Protocol):
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
     def picture(self, file: Path, name: str, prediction: Any) -> None:
-        """Write the files of one image, named by `name`. Several threads call this at the same time.
+        """Write the files of one image. Several threads call this at the same time.
+
+        Args:
+            file: the image.
+            name: the name of the files, without a folder and an extension.
+            prediction: the task's prediction.
 
         Raises:
             BrokenFiles: the image cannot be read.
@@ -54,7 +59,7 @@ class Predictions(Protocol):
         """Add one image to the file with the results of all images. This is called in the order of the images."""
 
     def finish(self) -> list[Path]:
-        """Complete that file, and return the paths of all results."""
+        """Complete the file with the results of all images, and return the paths of all results."""
 
 
 def predict(args: list[str]) -> None:
@@ -72,8 +77,8 @@ def predict(args: list[str]) -> None:
         return
     source = checkpoint.find(words[0])
     model = load(source, option_value(options, "--device"), extract_option(options, "--trust")[0])
-    kind = as_task(model.task).Predictions
-    if kind is None:
+    writer = as_task(model.task).Predictions
+    if writer is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
     description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
     parser = PlainParser(usage=usage, description=description)
@@ -81,8 +86,8 @@ def predict(args: list[str]) -> None:
     parser.add_argument("--out", type=str | None, default=None, help=out)
     parser.add_argument("--batch_size", type=int, default=32, help="number of images in a batch")
     parser.add_argument("--device", type=str | None, default=None, help=device)
-    parser.add_argument("--trust", action="append", default=[], help="also use classes of this package")
-    names = parser.add_class_arguments(kind, skip={"folder", "class_names"})
+    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
+    names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     chosen = parser.read(options)
     if chosen.batch_size < 1:
         raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
@@ -94,12 +99,12 @@ def predict(args: list[str]) -> None:
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
         refuse_links(folder, run)
-    files = inputs.find_images(words[1:], [folder / name for name in kind.FOLDERS]) if model.takes_images else []
+    files = inputs.find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
     with checkpoint.one_line_errors(source, "cannot be used"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)
-            results = kind(folder, model.class_names, **{name: chosen[name] for name in names})
+            results = writer(folder, model.class_names, **{name: chosen[name] for name in names})
             if model.takes_images:
                 _write(model, files, chosen.batch_size, results, folder)
             else:
@@ -110,10 +115,15 @@ def predict(args: list[str]) -> None:
 
 
 def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Predictions, folder: Path) -> None:
+    """Apply a model to images, and write the results and, if needed, `broken.csv` with the images that failed.
+
+    Raises:
+        BrokenFiles: some images cannot be read or drawn.
+    """
     broken: list[tuple[Path, str]] = []
 
     def write_files(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
-        """Write an image's files. Return its name, file, prediction, and the reason if that failed, or ""."""
+        """Write an image's files. Return its name, its file, its prediction, and why this failed, or ""."""
         name, (file, prediction) = item
         reason = ""
         try:
@@ -123,17 +133,17 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         except UserError as error:
             reason = str(error)
         except (OSError, ValueError) as error:
-            # PIL's own errors have no number. Most others, such as a full disk, would occur for every image.
+            # PIL's own errors have no `errno`. Most other errors, such as a full disk, would occur for every image.
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
             reason = f"its picture cannot be drawn: {one_line(error)}"
         return name, file, prediction, reason
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
-    done = map_in_threads(write_files, stream, per_task=4, max_tasks=8)
-    interval = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
+    written = map_in_threads(write_files, stream, per_task=4, max_tasks=8)
+    delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
-    for name, file, prediction, reason in tqdm(done, total=len(files), unit=" images", dynamic_ncols=True, **interval):
+    for name, file, prediction, reason in tqdm(written, total=len(files), unit=" images", dynamic_ncols=True, **delays):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
         if not isinstance(prediction, UserError):

@@ -15,12 +15,12 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
 
     Args:
         words: files, folders (searched recursively) and patterns such as `'photos/**/*.jpg'`.
-        results: folders that the command writes to. Images in them are left out.
+        results: folders that the command writes to. Images in these folders are left out.
 
     Raises:
         UserError: a word names no image, or all images are in `results`.
     """
-    by_path: dict[Path, Path] = {}
+    by_path: dict[Path, Path] = {}  # absolute path to the path as it was found
     for word in words:
         path = Path(word)
         if path.is_dir():
@@ -35,10 +35,10 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         for file in files:
             by_path.setdefault(_absolute(file), file)
     folders = [folder.resolve() for folder in results if folder.is_dir()]
-    others = [file for path, file in by_path.items() if not any(folder in path.resolve().parents for folder in folders)]
-    if not others:
+    inputs = [file for path, file in by_path.items() if not any(folder in path.resolve().parents for folder in folders)]
+    if not inputs:
         raise UserError(f"{' '.join(words)} is in the folder for results; choose another folder with --out")
-    return others
+    return inputs
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
@@ -47,9 +47,9 @@ def output_names(files: Sequence[Path]) -> list[str]:
     The extension is left out if the name is unique without it. No name is absolute or contains `..`, so results stay in
     the folder for results.
     """
-    full = [_absolute(file) for file in files]
-    common = Path(os.path.commonpath([file.parent for file in full]))
-    paths = [file.relative_to(common).as_posix() for file in full]
+    absolute_paths = [_absolute(file) for file in files]
+    common = Path(os.path.commonpath([path.parent for path in absolute_paths]))
+    paths = [path.relative_to(common).as_posix() for path in absolute_paths]
     stems = [str(Path(name).with_suffix("").as_posix()) for name in paths]
     counts = Counter([*stems, *paths])  # `a.png.bmp` without its extension is `a.png`, which may also exist
     return [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]

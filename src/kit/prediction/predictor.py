@@ -21,21 +21,22 @@ from kit.ground.threads import available_cores, map_in_threads
 from kit.task import as_task
 
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-MAX_BYTES_AHEAD = 256 << 20  # pixels that are decoded in advance; two batches may take more
-UNRESIZED_BYTES = 12 << 20  # assumed for an image that is not resized
-MAX_CHUNK = 8  # images that a thread decodes at a time
+MAX_BYTES_AHEAD = 256 << 20  # of images that are decoded in advance; if two batches take more, two batches
+UNRESIZED_BYTES = 12 << 20  # the assumed size of a decoded image that is not resized
+MAX_CHUNK = 8  # the largest number of images that a thread decodes at a time
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
-    """Load the model of a run (its best checkpoint) or of a checkpoint file.
+    """Load the model of a run's best checkpoint or of a checkpoint file.
 
     Args:
+        run_or_checkpoint: the path of the run's folder or of the checkpoint file.
         device: `cpu`, `cuda` or `mps`; by default a CUDA GPU if there is one.
         trust: further packages whose classes the checkpoint may name.
 
     Raises:
-        UserError: there is no such run, or the checkpoint is damaged, names something that is not trusted, or has no
-            preprocessing.
+        UserError: there is no such run or device, or the checkpoint is damaged, names something that is not trusted, or
+            has no preprocessing.
     """
     file = checkpoint.find(str(run_or_checkpoint))
     content, parts = checkpoint.load(file, trust)
@@ -76,7 +77,7 @@ class Predictor:
         """Return a prediction for each image, in order.
 
         Args:
-            images: files, PIL images of any mode, or tensors uint8 [C H W], all of any size.
+            images: files, PIL images of any mode, or tensors uint8 [C H W]. They may have any sizes.
             batch_size: the number of images in a batch.
 
         Raises:
@@ -108,7 +109,7 @@ class Predictor:
                 yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 
     def _ahead(self, batch_size: int) -> tuple[int, int]:
-        """Return how many images a thread decodes at a time, and how many such chunks are decoded in advance."""
+        """Return the number of images that a thread decodes at a time (a chunk), and of chunks to decode in advance."""
         preprocessing, workers = self.preprocessing, available_cores() + 2
         image_bytes = preprocessing.channels * math.prod(preprocessing.size or ())
         max_images = MAX_BYTES_AHEAD // (image_bytes if preprocessing.size else UNRESIZED_BYTES)
@@ -116,13 +117,14 @@ class Predictor:
         return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, max_images)) / chunk)
 
     def _read(self, image: ImageLike) -> tuple[ImageLike, tuple[Tensor, tuple[int, int]] | UserError]:
+        """Return the image with the result of `Preprocessing.read`, or with the `UserError` that this raised."""
         try:
             return image, self.preprocessing.read(image)
         except UserError as error:
             return image, error
 
     def predict_pixels(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Return the predictions for a batch. If it does not fit into memory, it is halved.
+        """Return the predictions for a batch. If the batch does not fit into memory, it is computed in parts.
 
         Args:
             pixels: uint8 [B C H W], from `Preprocessing.read`.
