@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
-# COCO's thresholds. The defaults of torchmetrics are rounded to 32 bits, so that a recall of exactly 0.05 is too low.
+# COCO's thresholds. Those of torchmetrics are rounded to 32 bits, so that a recall of exactly 0.05 does not reach 0.05.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
 MAX_DETECTIONS = 100  # for each class and image, as in COCO

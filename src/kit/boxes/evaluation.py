@@ -47,9 +47,10 @@ class BoxEvaluation(Evaluation):
         return average_precision.compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:
-        """Return the average precision of each image and 1, or twice 0 for an image without boxes, Float[N 2 1].
+        """Return the average precision of each image as numerator and 1 as denominator, Float[N 2 1].
 
-        These stand in for the contributions to `map`: resampling `map` itself takes minutes.
+        Both are 0 for an image without boxes. These are not exactly the contributions to `map`, but resampling `map`
+        itself would take minutes.
         """
         values = average_precision.precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]

@@ -40,7 +40,7 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Return the images of a batch, uint8 [B C H W], and their targets, without boxes that have no area.
+    """Return the images of a batch, uint8 [B C H W], and their targets. Boxes that have no area are dropped.
 
     Raises:
         UserError: a transform changed the sizes of images, or dropped boxes without their `crowd` and `annotated`.
@@ -56,7 +56,7 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
 
 
 def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    """Return a target with only the boxes for which `mask`, Bool[N], is true. All of `BOX_KEYS` are selected.
+    """Return a target with only the boxes for which `mask`, Bool[N], is true. This applies to all of `BOX_KEYS`.
 
     Raises:
         UserError: a transform has dropped rows of `boxes` or `labels`, but not of the other tensors.

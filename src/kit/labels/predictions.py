@@ -66,7 +66,7 @@ class LabelPredictions:
 
 
 class ExportedClassifier(ExportedModule):
-    """Convert images to `probabilities`, Float[B K]. A file's probabilities may differ from PyTorch's by 0.005."""
+    """Convert images to `probabilities`, Float[B K], which may differ by 0.005 between an exported file and PyTorch."""
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}

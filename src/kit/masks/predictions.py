@@ -64,7 +64,7 @@ class MaskPredictions:
 class ExportedSegmenter(ExportedModule):
     """Convert images to `masks`, the class of each pixel of the original images, uint8 [B H W].
 
-    In each image, one pixel in a thousand may differ between an exported file and PyTorch.
+    In each image, at most one pixel in a thousand may differ between an exported file and PyTorch.
     """
 
     task = "segmentation"

@@ -17,7 +17,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's early stopping, but it takes the metric from the task and prints why it stopped the run.
 
     Args:
-        monitor: the log key of the metric; by default the task's `monitor`, or `val/loss`.
+        monitor: the log key of the metric; by default the task's `monitor`.
         mode: whether a higher (`max`) or a lower (`min`) value is better; by default see `resolve_monitor`.
         patience: the number of validations without improvement after which the run stops; None to never stop.
         min_delta: a better value counts as an improvement if it differs from the best one by more than this.
@@ -37,7 +37,7 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
-        # Lightning's constructor has set the sign of both for the mode that it was given.
+        # Lightning's constructor has set the signs of `min_delta` and `best_score` for the mode that it was given.
         self.min_delta = abs(self.min_delta) * (1 if self.mode == "max" else -1)
         if self.wait_count == 0 and self.best_score.isinf():
             self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)

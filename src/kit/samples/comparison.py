@@ -80,7 +80,7 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    compared = {"": samples, "/train_images": train_images[subset]}  # by the end of a result's name
+    compared = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)

@@ -56,14 +56,14 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     Each set is described by its mean and its covariance (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update
     Rule, equation 6). The distance falls as N and M grow, so compare only distances with the same N and the same M.
     """
-    means = features.mean(0) - others.mean(0)
+    mean_difference = features.mean(0) - others.mean(0)
     first, second = torch.cov(features.T), torch.cov(others.T)
     values, vectors = torch.linalg.eigh(first)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T  # the square root of `first`
     # `root @ second @ root` is symmetric and has the eigenvalues of `first @ second`. The sum of the square roots of
     # the eigenvalues is the trace of the square root of `first @ second`.
-    common = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
-    return max(0.0, float(means.square().sum() + first.trace() + second.trace() - 2 * common))
+    trace_of_root = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    return max(0.0, float(mean_difference.square().sum() + first.trace() + second.trace() - 2 * trace_of_root))
 
 
 def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         known: uint8 [M C H W].
 
     Returns:
-        indices into `known`, Long[N], and distances, Float[N]: the root mean square difference of the
+        indices into `known`, Long[N], and distances, Float[N]. A distance is the root mean square difference of the
         pixels, whose values are scaled to [0, 1].
     """
     queries, references = (part.flatten(1).float() / 255 for part in (images, known))

@@ -13,7 +13,7 @@ from kit.task import ExportedModule
 
 
 class ExportedImages(ExportedModule):
-    """A module whose output is images, uint8 [B H W C]. A file's pixels may differ from PyTorch's by 1."""
+    """A module whose output is images, uint8 [B H W C]. An exported file's pixels may differ from PyTorch's by 1."""
 
     difference_name = "largest difference of a pixel (0 to 255)"
     tolerance = 1
@@ -29,7 +29,7 @@ class ExportedImages(ExportedModule):
 class ExportedGenerator(ExportedImages):
     """Map `noise`, standard normal Float[B N C H W], and `classes`, Long[B], to `images`, uint8 [B H W C].
 
-    Class K means that no class is given. The file contains all steps from noise to images.
+    Class K means that no class is given. An exported file contains all steps from noise to images.
 
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].

@@ -79,8 +79,9 @@ def optimizer_and_schedule(
             described above.
 
     Raises:
-        UserError: the optimizer or the schedule cannot be made with these arguments, or the schedule needs the run's
-            length and the run has no limit.
+        UserError: the optimizer or the schedule cannot be made with these arguments; the schedule needs the run's
+            length and the run has no limit; `OneCycleLR` ends before the run; or `ReduceLROnPlateau` has an `interval`
+            or no validation to follow.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
@@ -101,13 +102,13 @@ def optimizer_and_schedule(
         monitor, filled_in["mode"] = resolve_monitor(task, None, None)
         epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
-    length = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = arguments.get(length) is not None
+    length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
+    has_length = arguments.get(length_name) is not None
     has_length |= all(arguments.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
-    needs_length = bool(length) and not has_length
-    interval = interval or ("step" if needs_length or length == "total_steps" else "epoch")
+    needs_length = bool(length_name) and not has_length
+    interval = interval or ("step" if needs_length or length_name == "total_steps" else "epoch")
     if needs_length:
-        filled_in[length] = _run_length(task, interval)
+        filled_in[length_name] = _run_length(task, interval)
     if "max_lr" in parameters and arguments.get("max_lr") is None:
         filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
     scheduler = _make("model.schedule", schedule, new_optimizer, **filled_in)
@@ -117,7 +118,7 @@ def optimizer_and_schedule(
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
         )
     if task.trainer.is_global_zero:
-        duration = f" over {filled_in[length]:,} {interval}s" if needs_length else ""
+        duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
         print(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}

@@ -18,7 +18,7 @@ class TorchvisionNet(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from the weights in this file instead. They are those of the same net, with any classes.
+        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class TimmNet(nn.Module):
     @property
     def head(self) -> nn.Module:
         classifier = self.net.get_classifier()
-        return nn.ModuleList(classifier) if isinstance(classifier, tuple) else classifier  # distilled nets: two
+        # A distilled net has two heads.
+        return nn.ModuleList(classifier) if isinstance(classifier, tuple) else classifier
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)

@@ -16,7 +16,7 @@ from kit.training.weights import swap_first_convolution
 from kit.zoo.loading import load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
-SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # the beginnings of names: other detectors need more than boxes
+SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # beginnings of names: other detectors need more than boxes
 
 
 class CountingHead(FCOSHead):
@@ -43,7 +43,7 @@ class TorchvisionDetector(nn.Module):
         in_channels: C.
         name: the name of the detector in torchvision.
         pretrained: start from the default weights of torchvision (COCO), which are downloaded once.
-        weights: start from the weights in this file instead. They are those of the same net, with any classes.
+        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
         fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
     """
 

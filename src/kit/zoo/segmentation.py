@@ -26,7 +26,7 @@ class TorchvisionSegmenter(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from the weights in this file instead. They are those of the same net, with any classes.
+        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SmpNet(nn.Module):
         arch: the architecture, such as `unet`, `fpn` or `segformer`.
         encoder: the encoder, such as `resnet18`, or `tu-NAME` for the model NAME of timm.
         pretrained: start with an encoder that was trained on ImageNet, which is downloaded once.
-        weights: start from the weights in this file instead. They are those of the same net, with any classes.
+        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
     """
 
     def __init__(

@@ -28,7 +28,8 @@ class MemoryGuard(L.Callback):
     scaler and distributed training see that gradient as usual. How the losses of the micro-batches add up depends on
     the module:
 
-    - A `kit.task.Task` returns sums and divisors from `loss_terms`. They add up exactly unless its `additive` is False.
+    - A `kit.task.Task` returns sums and divisors from `loss_terms`. They add up exactly, unless the task's attribute
+      `additive` is False.
     - The loss of any other module is assumed to be a mean over the samples.
 
     In validation and test, the guard calls `evaluate` of a `kit.task.Task` for parts of a batch. It does not divide the
@@ -93,34 +94,34 @@ class MemoryGuard(L.Callback):
         self._replacements.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._memory()}
+        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._gpu_memory()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["memory"] == self._memory():  # the sizes are valid only for the same memory
+        if state_dict["memory"] == self._gpu_memory():  # the sizes are valid only for the same memory
             for name, size in state_dict["sizes"].items():
                 self.limits[name].size = size
 
-    def _memory(self) -> int:
+    def _gpu_memory(self) -> int:
         """Return the GPU's memory in bytes, or 0 on a CPU, where torch never raises `OutOfMemoryError`."""
         return torch.cuda.get_device_properties(self._device).total_memory if self._device.type == "cuda" else 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the limits of all processes to the smallest ones of any process."""
+        """Give all processes the smallest limits of any process."""
         if self.enabled and trainer.world_size > 1:
             sizes = torch.tensor([limit.size or NO_LIMIT for limit in self.limits.values()], device=self._device)
             smallest = trainer.strategy.reduce(sizes, reduce_op="min").tolist()
             for limit, size in zip(self.limits.values(), smallest, strict=True):
                 limit.size = size if size < NO_LIMIT else None
 
-    def _announce(self, trainer: L.Trainer, stage: str, size: str) -> None:
+    def _announce(self, trainer: L.Trainer, stage: str, ending: str) -> None:
         """Print how training or evaluation continues. The first process also writes it to TensorBoard.
 
         Args:
             stage: `training` or `evaluation`.
-            size: the new size in words, such as "with 16 samples at a time".
+            ending: the end of the message, such as "with 16 samples at a time".
         """
         process = f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
-        message = f"memory_guard: out of memory; {stage}{process} continues {size}"
+        message = f"memory_guard: out of memory; {stage}{process} continues {ending}"
         print(message, flush=True)
         if trainer.is_global_zero:
             log_text(trainer, "memory_guard", message)

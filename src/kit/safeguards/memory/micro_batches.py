@@ -43,6 +43,7 @@ def step_in_parts(
         return output["loss"] if isinstance(output, dict) else output
 
     def mean_terms(part: Any) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and its divisor, Float[1] both, if the loss is a mean over the samples."""
         samples, loss = count_samples(part), loss_of(part)
         return loss.reshape(1) * samples, loss.new_full((1,), samples)
 

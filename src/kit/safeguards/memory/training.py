@@ -47,6 +47,7 @@ class GuardedTraining:
         except torch.OutOfMemoryError as error:
             message = str(error)
         loss.detach_()  # frees the activations, to which Lightning keeps a reference through the loss
+        # The backward pass may have written some of the gradients before memory ran out. Compute only the others again.
         versions = zip(self.parameters, versions_before, _gradient_versions(self.parameters), strict=True)
         without_new_gradient = [parameter for parameter, before, after in versions if before == after]
         self._halve(message)

@@ -1,4 +1,4 @@
-"""The callback that skips bad steps, restores an earlier state after several of them, and at last stops the run."""
+"""The callback that skips bad steps, restores an earlier state after several of them, or stops the run."""
 
 from typing import Any
 
@@ -24,13 +24,14 @@ class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. Each time, the learning rate is lowered. The only exception is the first time, if weights were not finite.
+    finite. Each time, the learning rate is lowered. It is only kept if weights are not finite and no state was restored
+    before.
 
     Args:
         enabled: whether to use this guard.
         patience: the number of bad steps in a row after which an earlier state is restored.
-        lr_factor: the factor by which the learning rate is lowered, for the rest of the run.
-        max_rollbacks: the number of times that a state may be restored. The run stops if it is needed once more.
+        lr_factor: the factor by which the learning rate is multiplied to lower it, for the rest of the run.
+        max_rollbacks: the number of times that a state may be restored. If this is needed once more, the run stops.
         snapshot_every: the number of good steps between two snapshots of the training state. The last two snapshots are
             kept, in the CPU's memory.
 
@@ -154,8 +155,8 @@ class NanGuard(L.Callback):
             log_message(trainer, "nan_guard/sum", message)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A resumed run has no snapshot from before its checkpoint, so this run drops its own, to go on in the same way.
-        # While the loss is high, the run keeps them: it may be diverging, and then needs an earlier state.
+        # A resumed run has no snapshots from before its checkpoint. This run drops its snapshots too, so that both runs
+        # go on in the same way. If the loss is high, it may be diverging, so the run still needs its snapshots.
         if trainer.state.fn == "fit" and not self.detector.high_count:
             self.snapshots.reset_to_current(trainer, pl_module)
 

@@ -132,8 +132,8 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
 def _facts_of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of one process; all processes get the same.
 
-    It is a process with an input that is not finite. If there is none, it is one with such an output of a module, or
-    else one with such a loss.
+    It is a process in which the input is not finite. If there is none, it is a process in which the output of a module
+    or else the loss is not finite.
     """
     all_facts = [facts]
     if torch.distributed.is_initialized():
@@ -145,7 +145,7 @@ def _facts_of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
 def _files(trainer: L.Trainer, batch: Any) -> list[str]:
     """Return the files of the batch's images that are not finite or, if all are finite, of all its images.
 
-    Return [] if the files are unknown, since the task or the data module is not the library's.
+    Return [] if the files are unknown, since the batch is not a `Batch` or its data module not an `ImageDataModule`.
     """
     datamodule = data_module(trainer)
     if not isinstance(batch, Batch) or not isinstance(datamodule, ImageDataModule):

@@ -21,8 +21,8 @@ class Snapshots:
     """The latest snapshot of the training state and the one before it.
 
     A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
-    a checkpoint, and takes one of the current state. Otherwise a resumed run could restore another state than a run
-    without interruption.
+    a checkpoint, and takes one of the current state; see `NanGuard.on_save_checkpoint` for the exception. Otherwise a
+    resumed run could restore another state than a run without interruption.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class DivergenceDetector:
     def _limit(self) -> float:
         """Return the largest loss that is not high: the median plus `HIGH_FACTOR` times the median.
 
-        If losses are around zero, the factor applies to their median absolute deviation instead.
+        If the median absolute deviation exceeds the median, since losses are around zero, the factor applies to it.
         """
         middle = median(self.losses)
         spread = median(abs(loss - middle) for loss in self.losses)

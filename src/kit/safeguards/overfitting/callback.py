@@ -156,7 +156,7 @@ class Overfitting(L.Callback):
         Call this in a validation or a test: the module is then in evaluation mode, without gradients.
         """
         if torch.distributed.is_initialized():
-            for buffer in pl_module.buffers():  # as DDP does before each validation step
+            for buffer in pl_module.buffers():  # copy those of the first process, as DDP does in a validation step
                 torch.distributed.broadcast(buffer, src=0)
         max_batches = _max_batches(trainer)
         evaluation = self._task.evaluation("train")

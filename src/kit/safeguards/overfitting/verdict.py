@@ -70,11 +70,11 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         evidence = self.evidence
         since = f" since epoch {self.since}{' at the latest' if self.at_latest else ''}" if self.since else ""
-        after = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if evidence != self.best else ""
-        epoch = f" at epoch {evidence.epoch}" if after else ""
+        earlier = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if evidence != self.best else ""
+        epoch = f" at epoch {evidence.epoch}" if earlier else ""
         scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
-        small = f": the validation set is too small for a gap of {GAP_THAT_MATTERS}"
-        return f"{self.kind}{since} ({scores}){after}{small if self.kind == 'too small to tell' else ''}"
+        reason = f": the validation set is too small for a gap of {GAP_THAT_MATTERS}"
+        return f"{self.kind}{since} ({scores}){earlier}{reason if self.kind == 'too small to tell' else ''}"
 
 
 def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True) -> Verdict | None:
@@ -128,6 +128,7 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
         the margin of error, or NaN if no sample counts.
     """
     shares = shares.double()
+    # A pseudo-sample has the mean of the denominators that are not 0.
     mean = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)  # [2 K]
     right, wrong = torch.stack([mean, mean], 1), torch.stack([torch.zeros_like(mean), mean], 1)
     rows, counts = torch.cat([shares, right, wrong]).flatten(1).unique(dim=0, return_counts=True)  # [M 2*K], [M]
