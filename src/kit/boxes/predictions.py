@@ -47,8 +47,8 @@ class BoxPredictions:
 
     The JSON file is a list of results in COCO's format, each with two more keys: the path of the image (`file_name`)
     and the name of the class (`category`). `image_id` is NAME. As in COCO, it is an int if NAME is a number. It stays a
-    string if an earlier image has the same number, such as `1` after `0001`. `category_id` counts from 1 in the order of
-    the classes.
+    string if an earlier image has the same number, such as `1` after `0001`. `category_id` counts the classes from 1,
+    in their order.
 
     Args:
         folder: the folder of the results.

@@ -47,7 +47,7 @@ class Predictions(Protocol):
 
         Args:
             file: the image.
-            name: the name of the files, without a folder and an extension.
+            name: the name of the files without their extension, which may begin with folders, see `output_names`.
             prediction: the task's prediction.
 
         Raises:

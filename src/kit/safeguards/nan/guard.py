@@ -66,7 +66,7 @@ class NanGuard(L.Callback):
             trainer.callbacks = others  # type: ignore[attr-defined]
         elif stage == "fit" and not pl_module.automatic_optimization:
             name = type(pl_module).__name__
-            raise UserError(f"nan_guard cannot skip steps of manual optimization ({name}): --nan_guard.enabled false")
+            raise UserError(f"{name}: nan_guard cannot guard manual optimization; add --nan_guard.enabled false")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # the losses of the current step's batches
