@@ -1,16 +1,23 @@
-"""Replace a private function of jsonargparse. Tested with jsonargparse 4.53."""
+"""Replace functions of jsonargparse. Tested with jsonargparse 4.53."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import jsonargparse
 from jsonargparse import Namespace, _typehints
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kit.ground.yaml_files import read_config
+
 # jsonargparse calls this function when a class replaces another, in a config or on the command line. It removes the
 # arguments that the new class does not accept. jsonargparse passes the others to the new class.
 DISCARD = "discard_init_args_on_class_path_change"
+
+# jsonargparse would decode configs by the user's locale.
+jsonargparse.Path.read_text = lambda path: read_config(Path(path.absolute))
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class BoxFiles(BoxDataModule):
 
     def find_class_names(self) -> list[str]:
         train = self.annotations("train")
-        names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
+        names = list(dict.fromkeys(train.class_names)) if train else []
         if not names:
             raise UserError(f"{self.root}: nothing is annotated for training")
         return names
@@ -144,7 +144,7 @@ class BoxFiles(BoxDataModule):
         try:
             return self.class_names
         except UserError:  # the training annotations cannot be read, or are empty: take the names in all splits
-            return [name.strip() for reading in self._readings.values() for name in reading.class_names]
+            return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
         """Return a split without unusable boxes. Warn of their number, and raise an error if it is too high."""
@@ -264,4 +264,4 @@ class Yolo(BoxFiles):
         return yolo.read(self.layout.splits[split], self.layout)
 
     def find_class_names(self) -> list[str]:
-        return list(dict.fromkeys(name.strip() for name in self.layout.class_names))
+        return list(dict.fromkeys(self.layout.class_names))

@@ -173,15 +173,16 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
     rows: list[tuple[Corners, int, bool]] = []
     keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
     for box in annotation.boxes:
-        name, (x1, y1, x2, y2) = box.name.strip(), box.corners
+        name, (x1, y1, x2, y2) = box.name, box.corners
         corners = x1 * width, y1 * height, x2 * width, y2 * height
         upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
-            unit = "pixels" if annotation.relative else "shares of the image"
-            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}; left out here")]
+            units = ("pixels", "shares of the image")[:: 1 if annotation.relative else -1]
+            why = "is in {}, but this format has {}; left out here".format(*units)
+            clipped, corners, problems = None, box.corners, [("box-wrong-unit", "error", why)]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
