@@ -1,6 +1,7 @@
 """Find and read COCO's JSON files, check their content, and find the images that they name."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -162,9 +163,10 @@ def _id(written: Any) -> int | float | str:
 
 
 def _text(written: Any) -> str:
-    if isinstance(written, bool) or not isinstance(written, (str, int, float)) or not str(written).strip():
+    text = "" if isinstance(written, bool) or not isinstance(written, (str, int, float)) else str(written).strip()
+    if not text or re.search("[\0\ud800-\udfff]", text):  # these characters cannot be in a file's name
         raise ValueError("text")
-    return str(written).strip()
+    return text
 
 
 def _pixels(written: Any) -> int:

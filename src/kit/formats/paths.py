@@ -56,10 +56,10 @@ class Finder:
         return path
 
     def report(self, source: Path) -> None:
-        """Print how many files have been found by other names than those in `source`, with an example."""
+        """Print how many files have been found at other paths than those in `source`, with an example."""
         if self._respelled:
             written, path = next(iter(self._respelled.items()))
-            count = f"{source}: {len(self._respelled):,} of its images are found under another name"
+            count = f"{source}: {len(self._respelled):,} images were found at another path"
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
     def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:

@@ -126,7 +126,7 @@ class BoxFiles(BoxDataModule):
         train = self.annotations("train")
         names = list(dict.fromkeys(train.class_names)) if train else []
         if not names:
-            raise UserError(f"{self.root}: nothing is annotated for training")
+            clean_split(train or Reading([], [], []), names).stop_if_unusable("train", self.root)
         return names
 
     def find_in_channels(self) -> int:
