@@ -46,7 +46,8 @@ class Finder:
         slashed = written.replace("\\", "/")
         # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
         path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
-        spellings = dict.fromkeys([written, slashed, unquote(slashed), path_of_url, unquote(path_of_url)])
+        decoded = [unquote(path).replace("\\", "/") for path in (slashed, path_of_url)]
+        spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
         names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)

@@ -17,9 +17,7 @@ from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, 
 
 MAX_LINE = 1000  # characters in a line of a list
 # Text that shows this declaration is not UTF-16, whatever it declares. To decode the last two takes quadratic time.
-DECLARED_ENCODING = re.compile(
-    rb"""<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""", re.IGNORECASE
-)
+ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
 def number(written: Any) -> float | None:
@@ -63,7 +61,7 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
         BrokenFiles: the file is not XML or not in the encoding that it declares, declares entities, or is too large.
     """
     content = read_bytes(file, MAX_ANNOTATION_BYTES)
-    declared = DECLARED_ENCODING.match(content)
+    declared = ENCODING.match(content)
     text = decode_text(file, content, declared[1].decode() if declared else "utf-8")
     if "<!ENTITY" in text:  # a few of them may expand to gigabytes
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")

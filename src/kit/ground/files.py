@@ -96,7 +96,7 @@ def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        text = content[: error.start].decode(encoding, "ignore") + "\0"
+        text = error.object[: error.start].decode(encoding, "ignore") + "\0"
     except (LookupError, UnicodeError):
         raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
     if "\0" in text:  # UTF-16 without a mark has many of them

@@ -126,7 +126,9 @@ class BoxFiles(BoxDataModule):
         train = self.annotations("train")
         names = list(dict.fromkeys(train.class_names)) if train else []
         if not names:
-            clean_split(train or Reading([], [], []), names).stop_if_unusable("train", self.root)
+            if train:
+                clean_split(train, names).stop_if_unusable("train", self.root)
+            raise UserError(f"{self.root}: nothing is annotated for training")
         return names
 
     def find_in_channels(self) -> int:

@@ -180,8 +180,8 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         if name not in labels:
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
-            units = ("pixels", "shares of the image")[:: 1 if annotation.relative else -1]
-            why = "is in {}, but this format has {}; left out here".format(*units)
+            units = ("pixels", "shares of the image") if annotation.relative else ("shares of the image", "pixels")
+            why = "looks like {}, but this format has {}; left out here".format(*units)
             clipped, corners, problems = None, box.corners, [("box-wrong-unit", "error", why)]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
