@@ -176,4 +176,4 @@ def test_message_about_a_wrong_unit_has_the_numbers_of_the_file(tiny):
     Path("data/1.txt").write_text("0 12 4 30 4 30 16\n")
     Path("data/classes.txt").write_text("cat\n")
     (fault, _) = Yolo(root="data", **STATISTICS).annotation_faults()
-    assert fault.kind == "box-wrong-unit" and "(12, 4, 30, 16)" in fault.message
+    assert fault.kind == "box-wrong-unit" and "(12, 4, 30, 16)" in fault.message and fault.box == (12, 4, 30, 16)

@@ -182,7 +182,8 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         elif _is_wrong_unit(box.corners, annotation.relative):
             units = ("pixels", "shares of the image") if annotation.relative else ("shares of the image", "pixels")
             why = "looks like {}, but this format has {}; left out here".format(*units)
-            clipped, corners, problems = None, box.corners, [("box-wrong-unit", "error", why)]
+            corners = upright = box.corners  # pixels can be drawn as they are
+            clipped, problems = None, [("box-wrong-unit", "error", why)]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
