@@ -5,11 +5,13 @@ becomes its bounding box.
 """
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
@@ -18,6 +20,7 @@ from kit.formats.paths import Finder, compose, decompose, first_file
 from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, is_file
+from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
@@ -188,19 +191,25 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` for `train/images`, and `data/train.txt` for `train.txt`. Listed images that do
+    Exports may write `../train/images` for `train/images`. Of another path that does not exist, such as one of another
+    machine, the longest end that exists is used, and printed. The end `images` says too little. Listed images that do
     not exist are included, and reported by `read`.
     """
     relative = Path(entry.replace("\\", "/"))
-    names = [str(relative).removeprefix("../"), relative, *([relative.name] if relative.suffix == ".txt" else [])]
-    for path in (base / name for base in bases for name in names):
+    ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
+    names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
+    for name, base in product(names, bases):
+        path = base / name
+        if not os.path.exists(path):  # noqa: PTH110  unlike `Path.exists`, this refuses a name that is too long
+            continue
+        if name in ends:
+            rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
         if path.is_dir():
             return images(path)
-        if path.is_file():
-            find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
-            listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
-            find_image.report(path)
-            return listed
+        find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
+        listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
+        find_image.report(path)
+        return listed
     return None
 
 
