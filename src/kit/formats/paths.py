@@ -43,6 +43,9 @@ class Finder:
 
     def __call__(self, written: str) -> Path | None:
         """Return the file for a written path, or None if no file or several files match."""
+        for folder in self.folders:
+            if is_file(path := folder / written):
+                return path
         slashed = written.replace("\\", "/")
         # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
         path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
@@ -51,10 +54,10 @@ class Finder:
         names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
-        path = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
-        if path and not any(str(name).endswith(str(Path(written))) for name in (path, path.with_suffix(""))):
-            self._respelled[written] = path
-        return path
+        found = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
+        if found and not any(str(path).endswith(written) for path in (found, found.with_suffix(""))):
+            self._respelled[written] = found
+        return found
 
     def report(self, source: Path) -> None:
         """Print how many files have been found at other paths than those in `source`, with an example."""
