@@ -20,7 +20,7 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
-        UserError: a needed column is missing, or a quotation mark or a cell has no end.
+        UserError: a needed column is missing or repeated, or a quotation mark or a cell has no end.
     """
     lines = StringIO(read_text(file, MAX_LIST_BYTES), newline="")
     separator = max(SEPARATORS, key=lines.readline().count)
@@ -28,9 +28,9 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
     reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        if missing := [name for name in needed if name not in reader.fieldnames]:
-            header = separator.join(reader.fieldnames)
-            raise UserError(f"{file}:1: no column named {' or '.join(missing)}; the header is {header}")
+        if any(reader.fieldnames.count(name) != 1 for name in needed):
+            header, names = separator.join(reader.fieldnames), " and ".join(needed)
+            raise UserError(f"{file}:1: the header is '{header}', but must have {names} once each")
         for cells in reader:
             more_cells = cells.pop(None, ())
             row = {name: (cell or "").strip() for name, cell in cells.items()}

@@ -38,8 +38,9 @@ def test_rows_with_more_cells_than_the_header_are_reported():
 
 
 BROKEN = [
-    ("", "a.csv:1: no column named path or label"),
-    ("path;class\n", "a.csv:1: no column named label; the header is path;class"),
+    ("", "a.csv:1: the header is ''"),
+    ("path;class\n", "a.csv:1: the header is 'path;class'"),
+    ("path,label,label\n", "a.csv:1: the header is 'path,label,label'"),
     ('path,label\na.png,cat\nb.png,"cat\nc.png,dog\n', "a.csv:3: broken CSV"),
     ('path,label\n"a" b.png,cat\n', "a.csv:2: broken CSV"),
     (f"path,label\na.png,cat\nb.png,{'c' * 10**6}\n", "a.csv:3: broken CSV"),

@@ -14,7 +14,7 @@ import torch
 from kit.data.decode import orientation_of, upright_size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
-from kit.ground.errors import UserError, did_you_mean
+from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
@@ -126,11 +126,11 @@ class BoxSplit(NamedTuple):
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
-        """Raise a `UserError` if an annotation or most of the split cannot be used."""
+        """Raise `BrokenFiles` if an annotation cannot be used, or `UserError` if most of the split cannot be used."""
         for fault in self.faults:
             if fault.kind in UNUSABLE:
                 line = f":{fault.line}" if fault.line else ""
-                raise UserError(f"{fault.file}{line}: {fault.message}")
+                raise BrokenFiles(f"{fault.file}{line}: {fault.message}")
         if reason := self.why_unusable(split):
             raise UserError(f"{root}: {reason}")
 
