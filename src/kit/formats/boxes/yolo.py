@@ -7,7 +7,6 @@ becomes its bounding box.
 import math
 import os
 from collections.abc import Iterable, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,19 +197,18 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     relative = Path(entry.replace("\\", "/"))
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
     names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
-    for name, base in product(names, bases):
-        path = base / name
-        if not os.path.exists(path):  # noqa: PTH110  unlike `Path.exists`, this refuses a name that is too long
-            continue
-        if name in ends:
-            rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
-        if path.is_dir():
-            return images(path)
-        find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
-        listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
-        find_image.report(path)
-        return listed
-    return None
+    paths = [base / name for name in names for base in bases]
+    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, this refuses a name that is too long
+    if path is None:
+        return None
+    if path not in paths[: 2 * len(bases)]:
+        rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
+    if path.is_dir():
+        return images(path)
+    find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
+    listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
+    find_image.report(path)
+    return listed
 
 
 def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
