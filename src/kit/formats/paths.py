@@ -39,7 +39,7 @@ class Finder:
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._respelled: dict[str, Path] = {}  # files whose paths differ from the written ones
+        self._other_paths: dict[str, Path] = {}  # written path -> the file found at another one
 
     def __call__(self, written: str) -> Path | None:
         """Return the file for a written path, or None if no file or several files match."""
@@ -56,14 +56,14 @@ class Finder:
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
         found = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
         if found and not any(str(path).endswith(written) for path in (found, found.with_suffix(""))):
-            self._respelled[written] = found
+            self._other_paths[written] = found
         return found
 
     def report(self, source: Path) -> None:
         """Print how many files have been found at other paths than those in `source`, with an example."""
-        if self._respelled:
-            written, path = next(iter(self._respelled.items()))
-            count = f"{source}: {len(self._respelled):,} images were found at another path"
+        if self._other_paths:
+            written, path = next(iter(self._other_paths.items()))
+            count = f"{source}: {len(self._other_paths):,} images were found at another path"
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
     def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:

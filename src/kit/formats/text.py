@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -47,7 +48,8 @@ def read_lines(file: Path, most: int = MAX_LIST_BYTES, longest: int = MAX_LINE) 
         BrokenFiles: the file cannot be read (see `read_text`).
         UserError: a line is too long.
     """
-    for number, line in enumerate(map(str.strip, read_text(file, most).splitlines()), 1):
+    lines = StringIO(read_text(file, most), newline=None)  # `str.splitlines` would also split at other characters
+    for number, line in enumerate(map(str.strip, lines), 1):
         if len(line) > longest:
             raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {longest:,}")
         if line:

@@ -11,6 +11,8 @@ from kit.ground.errors import BrokenFiles, UserError
 def test_lines_are_numbered_and_stripped():
     Path("a.txt").write_bytes(" a b \r\n\r\n\tc\n".encode("utf-16"))
     assert list(read_lines(Path("a.txt"))) == [(1, "a b"), (3, "c")]
+    Path("a.txt").write_bytes("a\rb\x85c\rd\u2028e".encode())
+    assert list(read_lines(Path("a.txt"))) == [(1, "a"), (2, "b\x85c"), (3, "d\u2028e")]
 
 
 def test_too_long_line_is_refused():
