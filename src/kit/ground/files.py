@@ -47,7 +47,7 @@ def require_regular(path: Path) -> int:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path leads to a file. Unlike `Path.is_file`, this refuses a name that is too long."""
+    """Return whether a path leads to a file. Unlike `Path.is_file`, return False for too long a name."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

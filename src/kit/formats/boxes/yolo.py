@@ -190,9 +190,9 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` for `train/images`. If a path does not exist, it may have been written on another
-    machine: the longest end of it that exists is used, and printed. The end `images` is not used, since all splits may
-    have it. Listed images that do not exist are included, and reported by `read`.
+    Exports may write `../train/images` for `train/images`. A path that does not exist may be one of another machine: the
+    longest end of it that exists is used, and printed. The end `images` is not used, since all splits may have it.
+    Listed images that do not exist are included, and reported by `read`.
     """
     relative = Path(entry.replace("\\", "/"))
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
