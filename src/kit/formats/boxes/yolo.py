@@ -190,8 +190,8 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` for `train/images`. A path that does not exist may be one of another machine: the
-    longest end of it that exists is used, and printed. The end `images` is not used, since all splits may have it.
+    Exports may write `../train/images` for `train/images`. A path that does not exist may be one of another machine.
+    Then the longest end of it that exists is used and printed, but not `images`, since all splits may have that end.
     Listed images that do not exist are included, and reported by `read`.
     """
     relative = Path(entry.replace("\\", "/"))
