@@ -123,12 +123,12 @@ class BoxFiles(BoxDataModule):
         return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        train = self.annotations("train")
-        names = list(dict.fromkeys(train.class_names)) if train else []
+        split = next(iter(self.sources))  # train, unless there are only others
+        reading = self.annotations(split)
+        names = list(dict.fromkeys(reading.class_names))
         if not names:
-            if train:
-                clean_split(train, names).stop_if_unusable("train", self.root)
-            raise UserError(f"{self.root}: nothing is annotated for training")
+            clean_split(reading, names).stop_if_unusable(split, self.root)
+            raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
 
     def find_in_channels(self) -> int:

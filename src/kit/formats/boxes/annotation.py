@@ -181,9 +181,11 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
             units = ("pixels", "shares of the image") if annotation.relative else ("shares of the image", "pixels")
-            why = "looks like {}, but this format has {}; left out here".format(*units)
             corners = upright = box.corners  # pixels can be drawn as they are
-            clipped, problems = None, [("box-wrong-unit", "error", why)]
+            clipped, problems = (
+                None,
+                [("box-wrong-unit", "error", "looks like {}, not {}; left out here".format(*units))],
+            )
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
