@@ -180,12 +180,9 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         if name not in labels:
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
-            units = ("pixels", "shares of the image") if annotation.relative else ("shares of the image", "pixels")
+            units = "pixels, not shares of the image" if annotation.relative else "shares of the image, not pixels"
             corners = upright = box.corners  # pixels can be drawn as they are
-            clipped, problems = (
-                None,
-                [("box-wrong-unit", "error", "looks like {}, not {}; left out here".format(*units))],
-            )
+            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {units}; left out here")]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:
