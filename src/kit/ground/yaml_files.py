@@ -47,21 +47,11 @@ def parse_yaml(text: str) -> Any:
     return _parse(text, _Loader)
 
 
-def read_config(file: Path) -> str:
-    """Return the text of a config.
-
-    Raises:
-        UserError: the file cannot be read (see `read_text`).
-    """
-    try:
-        return read_text(file, MAX_CONFIG_BYTES)
-    except BrokenFiles as error:
-        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
-
-
 def _read_yaml(file: Path, loader_class: Any) -> Any:
     try:
-        return _parse(read_config(file), loader_class)
+        return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
+    except BrokenFiles as error:
+        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{file}{line}: broken YAML ({error.problem})") from None
