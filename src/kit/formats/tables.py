@@ -32,9 +32,8 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
             header, names = separator.join(reader.fieldnames), " and ".join(needed)
             raise UserError(f"{file}:1: the header is '{header}', but must have {names} once each")
         for cells in reader:
-            more_cells = cells.pop(None, ())
-            row = {name: (cell or "").strip() for name, cell in cells.items()}
-            if any(map(str.strip, more_cells)):
+            row = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
+            if any(map(str.strip, cells.get(None, ()))):
                 message = "a row with more cells than the header has; put text with commas in quotes"
                 report_fault("bad-row", file, message, reader.line_num)
             elif any(row.values()):
