@@ -164,7 +164,7 @@ def _id(written: Any) -> int | float | str:
 
 def _text(written: Any) -> str:
     text = "" if isinstance(written, bool) or not isinstance(written, (str, int, float)) else str(written).strip()
-    if not text or re.search("[\0\ud800-\udfff]", text):  # these characters cannot be in a file's name
+    if not text or re.search("[\0\ud800-\udc7f\udd00-\udfff]", text):  # a file's name cannot have these characters
         raise ValueError("text")
     return text
 
