@@ -9,21 +9,19 @@ from kit.formats.folders import FaultCollector
 from kit.ground.errors import UserError
 from kit.ground.files import MAX_LIST_BYTES, read_text
 
-SEPARATORS = ",;\t"
-
 
 def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line of each row, from 1, and its stripped cells by column. Missing cells are empty.
 
-    The separator is the most frequent of `SEPARATORS` in the header. Blank rows are left out. Rows with more cells than
-    the header are reported and left out.
+    The separator is a comma, a semicolon or a tab, whichever is most frequent in the header. Blank rows are left out.
+    Rows with more cells than the header are reported and left out.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
         UserError: a needed column is missing or repeated, or a quotation mark or a cell has no end.
     """
     lines = StringIO(read_text(file, MAX_LIST_BYTES), newline="")
-    separator = max(SEPARATORS, key=lines.readline().count)
+    separator = max(",;\t", key=lines.readline().count)
     lines.seek(0)
     reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     try:

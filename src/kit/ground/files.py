@@ -101,8 +101,7 @@ def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
         raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
     if "\0" in text:  # UTF-16 without a mark has many of them
         line, name = text.count("\n", 0, text.index("\0")) + 1, encoding.removesuffix("-sig").upper()
-        remedy = "save the file as UTF-8 (in an editor: encoding UTF-8; in Excel: CSV UTF-8)"
-        raise BrokenFiles(f"{file}:{line}: not {name} text; {remedy}")
+        raise BrokenFiles(f"{file}:{line}: not {name} text; save the file as UTF-8 (in Excel: CSV UTF-8)")
     return text
 
 

@@ -76,6 +76,14 @@ def test_name_in_many_folders_takes_linear_time():
     assert find("/x/0.jpg") is None
 
 
+def test_given_folders_come_first_also_with_other_accents(root):
+    for folder in ("images", "drawn"):
+        (root / folder / f"{DECOMPOSED}1.png").parent.mkdir(exist_ok=True)
+        (root / folder / f"{DECOMPOSED}1.png").touch()
+    assert Finder(lambda: images(root))("é1.png") is None
+    assert Finder(lambda: images(root), [root / "images", root])("é1.png") == root / f"images/{DECOMPOSED}1.png"
+
+
 def test_given_folders_come_first(root):
     assert Finder(lambda: images(root), [root / "images" / "cam1"])("0.png") == root / "images/cam1/0.png"
     assert Finder(lambda: [], [root])("other/1.png") == root / "other/1.png"
