@@ -8,6 +8,7 @@ from typing import Any
 
 from kit.config.annotations import import_path, parameter_annotations
 from kit.ground.errors import did_you_mean
+from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
 MAX_WORD = 200  # characters; a longer word in a message is cut
 MAX_LINE = 400  # characters
@@ -67,7 +68,7 @@ def _location(key: str, configs: Sequence[str], args: Sequence[str]) -> str:
     word = key.rpartition(".")[2]
     if not any(word in arg.split("=")[0] for arg in args if arg.startswith("--")):
         for file in reversed(configs):
-            for number, line in enumerate(Path(file).read_text().splitlines(), 1):
+            for number, line in enumerate(read_text(Path(file), MAX_CONFIG_BYTES).splitlines(), 1):
                 if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", line.split("#")[0]):
                     return f" [{file}:{number}]"
     return ""

@@ -1,6 +1,7 @@
 """Find and read COCO's JSON files, check their content, and find the images that they name."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -119,6 +120,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         name, size = entry["file_name"], (entry["height"], entry["width"])
         path = find_image(name) or file.parent / name
         listed.append(ListedImage(path, name, size if all(size) else None, by_image.get(entry["id"], [])))
+    find_image.report(file)
     return Document(file, names, listed, faults)
 
 
@@ -161,9 +163,10 @@ def _id(written: Any) -> int | float | str:
 
 
 def _text(written: Any) -> str:
-    if isinstance(written, bool) or not isinstance(written, (str, int, float)) or not str(written).strip():
+    text = "" if isinstance(written, bool) or not isinstance(written, (str, int, float)) else str(written).strip()
+    if not text or re.search("[\0\ud800-\udc7f\udd00-\udfff]", text):  # a file's name cannot have these characters
         raise ValueError("text")
-    return str(written).strip()
+    return text
 
 
 def _pixels(written: Any) -> int:

@@ -6,7 +6,7 @@ A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -153,6 +153,14 @@ class FaultCollector:
         if self.faults is None:
             raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
         self.faults.append(Fault(kind, "error", str(file), line, message))
+
+    def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
+        """Call `read`, and yield the faults that it reports. If it raises an error, they are yielded before that."""
+        self.faults = []
+        try:
+            read()
+        finally:
+            yield from self.faults
 
 
 def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.folders import SPLITS, files_below, folders, images, split_folders, split_of
-from kit.formats.paths import Finder, split_lists
+from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
 
 # Regular expressions for the names of folders, in lower case. Names that end in `_full` are CamVid's.
@@ -163,7 +163,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
             if partners.extensions is not EXTENSIONS:
                 # Only the extension marks XML files. Images in a folder of XML files have no known role.
                 is_partner = True if extension in partners.extensions else None if is_partner else is_partner
-            files.append(_File(path, split, is_partner, path.relative_to(start).with_suffix("").as_posix().lower()))
+            files.append(_File(path, split, is_partner, fold_case(path.relative_to(start).with_suffix("").as_posix())))
     return files
 
 
@@ -217,4 +217,5 @@ def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, 
         lone_images = [path for path in listed if path not in file_of and path not in lone_files]
         files = [file_of[path] for path in images]
         result[split] = Pairs(images, files, lone_images, [path for path in listed if path in lone_files])
+    find.report(root / "ImageSets")
     return result

@@ -1,53 +1,97 @@
 """Find the images that an annotation file or a list names, and images that no file names."""
 
-import os
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from functools import cache, partial
+from pathlib import Path
+from urllib.parse import unquote
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.folders import SPLITS, is_hidden, subfolder
 from kit.formats.text import read_lines
+from kit.ground.files import is_file
+from kit.ground.terminal import escape
+
+# Accents are composed on most systems, and decomposed on macOS.
+compose, decompose = partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD")
+FORMS = (str, compose, decompose)
 
 
 class Finder:
     """Find files by their names in an annotation file or a list, which may have been written on another machine.
 
-    A path is looked up in the folders first. If it is in none of them, the result is the file of the same name that
-    shares the most parent folders with it, counted from the end: `cam0/1.png` for `/home/me/cam0/1.png`. A name without
-    an image's extension matches files with any extension.
+    These are tried in this order:
+
+    1. The path as it is written, in the folders.
+    2. The path with `/` for `\\`, decoded if it is percent-encoded, or the path in a URL of Label Studio or others.
+    3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
+    4. The longest end of the path that exists: `cam0/1.png` for `/home/me/cam0/1.png`.
+    5. The same in upper or lower case.
+
+    The last two choose among `files`, and a name without an image's extension then matches files with any extension.
 
     Args:
         files: returns the files to choose from; called only if a path is in none of the folders.
         folders: the folders in which a path is looked up.
     """
 
-    def __init__(self, files: Callable[[], Iterable[Path]], folders: Sequence[Path] = ()) -> None:
-        self.files, self.folders = files, folders
+    def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
+        self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
+        self._other_paths: dict[str, Path] = {}  # written path -> the file found at another one
 
     def __call__(self, written: str) -> Path | None:
         """Return the file for a written path, or None if no file or several files match."""
-        # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
-        name = PurePosixPath(written.rpartition("?d=")[2].split("?")[0].replace("\\", "/"))
         for folder in self.folders:
-            if (path := folder / name).is_file():
+            if is_file(path := folder / written):
                 return path
-        if name.suffix.lower() in EXTENSIONS:
-            matches = [path for path in self._by_stem.get(name.stem, ()) if path.name == name.name]
-        else:
-            matches = self._by_stem.get(name.name, [])
-        parents = [list(reversed(path.parent.parts)) for path in (name, *matches)]
-        # `commonprefix` of two lists is the list of their common first items.
-        lengths = [len(os.path.commonprefix([parents[0], others])) for others in parents[1:]]  # noqa: RUF071
-        best = [path for path, length in zip(matches, lengths, strict=True) if length == max(lengths)]
-        return best[0] if len(best) == 1 else None
+        slashed = written.replace("\\", "/")
+        # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
+        path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
+        decoded = [unquote(path).replace("\\", "/") for path in (slashed, path_of_url)]
+        spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
+        names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
+        in_folders = (folder / name for name in names for folder in self.folders)
+        by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
+        found = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
+        if found and not any(str(path).endswith(written) for path in (found, found.with_suffix(""))):
+            self._other_paths[written] = found
+        return found
 
-    @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        by_stem: dict[str, list[Path]] = {}
+    def report(self, source: Path) -> None:
+        """Print how many files have been found at other paths than those in `source`, with an example."""
+        if self._other_paths:
+            written, path = next(iter(self._other_paths.items()))
+            count = f"{source}: {len(self._other_paths):,} images were found at another path"
+            rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
+
+    def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
+        parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
+        for depth in range(1, len(parts) + 1):
+            files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])
+            if end not in files or files[end]:
+                return files.get(end)
+        return None
+
+    def _files_by_end(self, depth: int, has_extension: bool, form: Callable[[str], str]) -> dict[str, Path | None]:
+        """Return the files by the ends of their paths; None if several have this end.
+
+        Args:
+            depth: the number of folders and names in an end.
+            has_extension: whether the ends have the extension.
+            form: converts the ends.
+        """
+        files: dict[str, Path | None] = {}
         for path in self.files():
-            by_stem.setdefault(path.stem, []).append(path)
-        return by_stem
+            end = form("/".join((path if has_extension else path.with_suffix("")).parts[-depth:]))
+            files[end] = path if files.get(end, path) == path else None
+        return files
+
+
+def fold_case(text: str) -> str:
+    """Return a text with composed accents, in lower case."""
+    return compose(text.lower())
 
 
 def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
@@ -65,7 +109,8 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     files = {path.stem.lower(): path for path in (folder if folder.is_dir() else image_sets).glob("*.txt")}
     spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
     chosen = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
-    return {split: lines for split, file in chosen.items() if file is not None and (lines := read_lines(file))}
+    lists = {split: [line for _, line in read_lines(file)] for split, file in chosen.items() if file is not None}
+    return {split: lines for split, lines in lists.items() if lines}
 
 
 def unlisted_images(listed: set[Path]) -> list[Path]:

@@ -6,14 +6,19 @@ Plain text, JSON and YAML are read by `kit.ground.files` and `kit.ground.yaml_fi
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
-from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, read_bytes, read_text
+from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
+
+MAX_LINE = 1000  # characters in a line of a list
+# Text that shows this declaration is not UTF-16, whatever it declares. To decode the last two takes quadratic time.
+ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
 def number(written: Any) -> float | None:
@@ -32,23 +37,39 @@ def describe_size(size: Sequence[int]) -> str:
     return f"{size[0]} high and {size[1]} wide"
 
 
-def read_lines(file: Path) -> list[str]:
-    """Return the stripped lines of a text file, without empty lines."""
-    return [line for line in map(str.strip, read_text(file, MAX_LIST_BYTES).splitlines()) if line]
+def read_lines(file: Path, most: int = MAX_LIST_BYTES, longest: int = MAX_LINE) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the stripped text of each line that is not blank.
 
-
-def read_xml(file: Path) -> tuple[ElementTree.Element, bytes]:
-    """Return the root element of an XML file, and the file's content.
+    Args:
+        most: the maximum size of the file, in bytes.
+        longest: the maximum length of a line, in characters.
 
     Raises:
-        BrokenFiles: the file is not XML, names an unknown encoding, declares entities, or is too large.
+        BrokenFiles: the file cannot be read (see `read_text`).
+        UserError: a line is too long.
+    """
+    lines = StringIO(read_text(file, most), newline=None)  # `str.splitlines` would also split at other characters
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if len(line) > longest:
+            raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {longest:,}")
+        if line:
+            yield number, line
+
+
+def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
+    """Return the root element of an XML file, and the file's text.
+
+    Raises:
+        BrokenFiles: the file is not XML or not in the encoding that it declares, declares entities, or is too large.
     """
     content = read_bytes(file, MAX_ANNOTATION_BYTES)
-    if b"<!ENTITY" in content:  # a few of them may expand to gigabytes
+    declared = ENCODING.match(content)
+    text = decode_text(file, content, declared[1].decode() if declared else "utf-8")
+    if "<!ENTITY" in text:  # a few of them may expand to gigabytes
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
     try:
-        return ElementTree.fromstring(content), content
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # ValueError, LookupError: encodings
+        return ElementTree.fromstring(text), text
+    except (ElementTree.ParseError, ValueError) as error:  # ValueError: a lone surrogate
         line = f":{error.position[0]}" if isinstance(error, ElementTree.ParseError) else ""
         raise BrokenFiles(f"{file}{line}: broken XML ({error}); export the file again, or remove it") from None
 

@@ -4,6 +4,7 @@ All annotations, images and configs are read with these functions. A hostile or 
 a one-line message. See also `yaml_files` and `checkpoint_limits`.
 """
 
+import codecs
 import json
 import os
 import stat
@@ -26,6 +27,9 @@ MAX_LIST_BYTES = 256 * MiB  # tables and lists of all images
 MAX_IMAGE_BYTES = 2048 * MiB
 MAX_JSON_BYTES = 2048 * MiB  # annotations of all images
 
+# The byte order marks, and the encodings of files that begin with them.
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
 
@@ -40,6 +44,11 @@ def require_regular(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{FILE_TYPES.get(stat.filemode(status.st_mode)[0], 'a socket')}, not a regular file")
     return status.st_size
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path leads to a file. Unlike `Path.is_file`, return False for too long a name."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def read_bytes(file: Path, most: int) -> bytes:
@@ -63,20 +72,37 @@ def read_bytes(file: Path, most: int) -> bytes:
 
 
 def read_text(file: Path, most: int) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark.
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark. The mark is left out.
 
     Args:
         most: the maximum size of the file, in bytes.
 
     Raises:
-        BrokenFiles: the file cannot be read (see `read_bytes`) or is not UTF-8.
+        BrokenFiles: the file cannot be read (see `read_bytes`) or decoded (see `decode_text`).
     """
-    content = read_bytes(file, most)
+    return decode_text(file, read_bytes(file, most))
+
+
+def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
+    """Return the text of a file's content.
+
+    Args:
+        encoding: the encoding of content that does not begin with a byte order mark.
+
+    Raises:
+        BrokenFiles: the encoding is unknown, the content is not in this encoding, or it has a NUL character.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), encoding)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BrokenFiles(f"{file}:{line}: not UTF-8; save the file in that encoding") from None
+        text = error.object[: error.start].decode(encoding, "ignore") + "\0"
+    except (LookupError, UnicodeError):
+        raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
+    if "\0" in text:  # UTF-16 without a mark has many of them
+        line, name = text.count("\n", 0, text.index("\0")) + 1, encoding.removesuffix("-sig").upper()
+        raise BrokenFiles(f"{file}:{line}: not {name} text; save the file as UTF-8 (in Excel: CSV UTF-8)")
+    return text
 
 
 def read_json(file: Path) -> Any:

@@ -3,11 +3,8 @@
 Each also takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
-import csv
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.folders import (
-    SPLITS,
     FaultCollector,
     data_folder,
     folders,
@@ -26,11 +22,13 @@ from kit.formats.folders import (
     images,
     images_beside_classes,
     split_folders,
+    split_of,
     unused_files,
 )
+from kit.formats.paths import Finder
+from kit.formats.tables import read_table
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
-from kit.ground.files import MAX_LIST_BYTES, read_text
 
 
 class Digits(DigitsDataModule):
@@ -112,7 +110,7 @@ class ImageFolder(ImageDataModule):
 class Csv(ImageDataModule):
     """A table with the columns `path` and `label`, and optionally `split` (train, val or test) and `group`.
 
-    Images of one `group` stay in one split.
+    The separator is a comma, a semicolon or a tab. Images of one `group` stay in one split.
 
     Args:
         root: the folder of the table, to which its paths are relative.
@@ -138,14 +136,33 @@ class Csv(ImageDataModule):
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        return _read_rows(self.table, self.report_fault)
+        """The usable rows by column, with their `line`, their `image`, and a `split`, which is train by default."""
+        rows: list[dict[str, Any]] = []
+        find_image = Finder(lambda: images(self.root), [self.root])
+        for line, cells in read_table(self.table, ("path", "label"), self.report_fault):
+            split = split_of(cells.get("split") or "train")
+            if not cells["path"] or not cells["label"]:
+                self.report_fault("no-label", self.table, "a row without a path or a label", line)
+            elif split is None:
+                message = f"split '{cells['split']}' is not one of train, val, test"
+                self.report_fault("unknown-split", self.table, message, line)
+            elif cells.get("group") == "":
+                message = "a row without a group; give each row one, or remove the column"
+                self.report_fault("no-group", self.table, message, line)
+            else:
+                image = find_image(cells["path"]) or self.root / cells["path"]
+                rows.append({**cells, "line": line, "image": image, "split": split})
+        find_image.report(self.table)
+        if not rows:
+            raise UserError(f"{self.table}: no usable rows")
+        return rows
 
     def find_class_names(self) -> list[str]:
         labels = {row["label"] for row in self.rows if row["split"] == "train"}
         return sorted(labels or {row["label"] for row in self.rows})
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels([self.root / row["path"] for row in self.rows])
+        return self.channels or find_channels([row["image"] for row in self.rows])
 
     def load_split(self, split: str) -> Samples | None:
         rows = []
@@ -159,15 +176,13 @@ class Csv(ImageDataModule):
         if not rows:
             return None
         targets = torch.tensor([self.class_names.index(row["label"]) for row in rows])
-        paths = [self.root / row["path"] for row in rows]
+        paths = [row["image"] for row in rows]
         groups = [row["group"] for row in rows] if "group" in rows[0] else None
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.report_fault.faults = faults = []  # from now on, faults are collected instead of raised
-        self.splits()
-        yield from faults
-        listed = {(self.root / row["path"]).resolve() for row in self.rows}
+        yield from self.report_fault.collect(self.splits)
+        listed = {row["image"].resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:
                 message = f"not used, since it is not in {self.table.name}; add a row for it"
@@ -176,43 +191,3 @@ class Csv(ImageDataModule):
 
 class TorchvisionDataset(TorchvisionDataModule):
     """A classification data set of torchvision. See `kit.data.torchvision_data` for the arguments."""
-
-
-@contextmanager
-def _open_table(table: Path) -> Iterator[StringIO]:
-    """Open a table for the `csv` module, whose errors become `UserError`s with the line."""
-    lines = StringIO(read_text(table, MAX_LIST_BYTES), newline="")
-    try:
-        yield lines
-    except csv.Error as error:
-        line = lines.getvalue()[: lines.tell()].count("\n")
-        raise UserError(f"{table}:{line}: broken CSV ({error})") from None
-
-
-def _read_rows(table: Path, report_fault: FaultCollector) -> list[dict[str, Any]]:
-    """Return the usable rows, with their `line` in the file and a `split`, which is train by default."""
-    with _open_table(table) as lines:
-        reader = csv.DictReader(lines)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        missing = {"path", "label"} - set(reader.fieldnames)
-        if missing:
-            header = ",".join(reader.fieldnames)
-            raise UserError(f"{table}:1: no column named {' or '.join(sorted(missing))}; the header is {header}")
-        rows = []
-        for cells in reader:
-            row: dict[str, Any] = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
-            row["line"] = reader.line_num
-            row["split"] = (row.get("split") or "train").lower()
-            if None in cells:
-                message = "a row with more cells than the header has; put text with commas in quotes"
-                report_fault("bad-row", table, message, reader.line_num)
-            elif not row["path"] or not row["label"]:
-                report_fault("no-label", table, "a row without a path or a label", reader.line_num)
-            elif row["split"] not in SPLITS:
-                message = f"split '{row['split']}' is not one of train, val, test"
-                report_fault("unknown-split", table, message, reader.line_num)
-            else:
-                rows.append(row)
-    if not rows:
-        raise UserError(f"{table}: no usable rows")
-    return rows

@@ -123,10 +123,12 @@ class BoxFiles(BoxDataModule):
         return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        train = self.reading("train")
-        names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
+        split = next(iter(self.sources))  # train, unless there are only others
+        reading = self.reading(split)
+        names = list(dict.fromkeys(reading.class_names))
         if not names:
-            raise UserError(f"{self.root}: nothing is annotated for training")
+            clean_split(reading, names).stop_if_unusable(split, self.root)
+            raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
 
     def find_in_channels(self) -> int:
@@ -143,10 +145,8 @@ class BoxFiles(BoxDataModule):
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except (
-            UserError
-        ):  # the training annotations cannot be read, or are empty: take the names in the splits read so far
-            return [name.strip() for reading in self._readings.values() for name in reading.class_names]
+        except UserError:  # the training annotations cannot be read, or are empty: take the names read so far
+            return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
         """Return a split without unusable boxes. Warn of their number, and raise an error if it is too high."""
@@ -266,4 +266,4 @@ class Yolo(BoxFiles):
         return yolo.read(self.layout.splits[split], self.layout)
 
     def find_class_names(self) -> list[str]:
-        return list(dict.fromkeys(name.strip() for name in self.layout.class_names))
+        return list(dict.fromkeys(self.layout.class_names))

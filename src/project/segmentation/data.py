@@ -134,9 +134,10 @@ class MaskFolder(MaskDataModule):
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if they name none."""
         if self.colors is not None:
-            return [Entry(id, name, _parse_color(name, color)) for id, (name, color) in enumerate(self.colors.items())]
+            colors = [(name.strip(), _parse_color(name, color)) for name, color in self.colors.items()]
+            return [Entry(id, *named_color) for id, named_color in enumerate(colors)]
         if self.names is not None:
-            return [Entry(id, name, None) for id, name in enumerate(self.names)]
+            return [Entry(id, name.strip(), None) for id, name in enumerate(self.names)]
         folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
         table = first_file([self.root, *dict.fromkeys(folders)], TABLE_NAMES)
         return read_table(table) if table else None

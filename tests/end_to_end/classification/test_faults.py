@@ -62,6 +62,12 @@ def test_split_whose_classes_are_all_unknown():
     ]
 
 
+def test_faults_of_a_table_without_usable_rows():
+    Path("photos/labels.csv").write_text("path,label,split\ntrain/cat/0.jpg,cat,trial\ntrain/cat/1.jpg,,train\n")
+    faults = full_survey(Csv("photos")).faults
+    assert {(fault.kind, fault.line) for fault in faults} == {("unknown-split", 2), ("no-label", 3), ("unusable", None)}
+
+
 @pytest.mark.parametrize("text", ["no rows", "path,label\n"])
 def test_missing_table_is_one_line(text):
     Path("photos/labels.csv").write_text(text)

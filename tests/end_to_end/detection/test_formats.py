@@ -546,7 +546,7 @@ def test_labels_folder_in_upper_or_lower_case(tiny, tmp_path):
         ("names: [cat, dog]\nnc: 5", "nc is 5, but there are 2 names; which is right?"),
         ("names: [cat]\ntrain: 3", "train is 3, but must be a folder or a list of folders"),
         ("names: [cat]\ntrain: {a: b}", r"train is \{'a': 'b'\}, but must be a folder"),
-        ("names: [katze, b\xe4r]", ":2: not UTF-8; save the file in that encoding"),
+        ("names: [katze, b\xe4r]", ":2: not UTF-8"),
     ],
 )
 def test_mistakes_in_yaml_are_one_line(tiny, tmp_path, names, said):
@@ -555,6 +555,18 @@ def test_mistakes_in_yaml_are_one_line(tiny, tmp_path, names, said):
     with pytest.raises(UserError, match=rf"data\.yaml.*{said}") as raised:
         Yolo(root=str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+def test_yaml_of_another_machine(tiny, tmp_path, capsys):
+    yolo_halves(tiny, tmp_path, "{}/images", "{}/labels")
+    splits = "train: /content/ds/train/images\nval: D:\\ds\\val\\images\ntest: /x/images\n"
+    (tmp_path / "data.yaml").write_text(f"path: /content\n{splits}names: [cat, dog, owl]\n")
+    (tmp_path / "images").mkdir()
+    with pytest.warns(UserWarning, match="no test images at /x/images"):
+        data = Yolo(root=str(tmp_path))
+    assert {split: len(paths) for split, paths in data.sources.items()} == {"train": 4, "val": 2}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "'/content/ds/train/images'" in lines[0] and f"{tmp_path}/train/images" in lines[0]
 
 
 def test_byte_order_mark_and_export_without_val(tiny, tmp_path):

@@ -1,6 +1,7 @@
 """What is not learned from is counted and named; numbers that are written as text are numbers."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,27 @@ def test_numbers_in_xml(tiny, old, new, message):
         assert data.reading("train").annotations[0].size == (22, 30)
 
 
+def test_run_names_the_first_of_files_that_all_cannot_be_read(tiny):
+    tiny.save(Path("data"), tiny.pictures(3))
+    tiny.voc(Path("data"), tiny.pictures(3))
+    for file in Path("data").glob("*.xml"):
+        file.write_bytes(file.read_text().replace("<size>", "<!-- \xe9 --><size>").encode("latin-1"))
+    with pytest.raises(UserError, match=r"0\.xml:\d+: not UTF-8"):
+        _ = Voc(root="data", **STATISTICS).class_names
+
+
+def test_accents_of_yolo_names_may_be_composed_or_not(tiny):
+    pictures = [tiny.Picture(f"é{number}.jpg") for number in range(3)]
+    tiny.save(Path("data/images"), pictures)
+    tiny.yolo(Path("data/labels"), pictures)
+    Path("data/classes.txt").write_text(" cat\ndog \nowl\n")
+    for file in Path("data/images").iterdir():
+        file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))
+    data = Yolo(root="data", **STATISTICS)
+    assert data.class_names == ["cat", "dog", "owl"] and sum(data.class_counts) == 6
+    assert list(data.annotation_faults()) == []
+
+
 NAMES = [
     ("[yes, no, ON]", ["yes", "no", "ON"]),
     ("{0: true, 1: 1.0, 2: 010}", ["true", "1.0", "010"]),
@@ -147,3 +169,11 @@ def test_yolo_boxes_are_clipped_on_every_side(tiny, line, box, kind):
     boxes = data.cleaned("train").targets[0]["boxes"].tolist()
     assert boxes == [*([pytest.approx(box)] if box else []), [10, 5, 30, 15]]
     assert [fault.kind for fault in data.cleaned("train").faults] == ([kind] if kind else [])
+
+
+def test_message_about_a_wrong_unit_has_the_numbers_of_the_file(tiny):
+    tiny.Picture("1.jpg", (20, 40)).save(Path("data"))
+    Path("data/1.txt").write_text("0 12 4 30 4 30 16\n")
+    Path("data/classes.txt").write_text("cat\n")
+    (fault, _) = Yolo(root="data", **STATISTICS).annotation_faults()
+    assert fault.kind == "box-wrong-unit" and "(12, 4, 30, 16)" in fault.message and fault.box == (12, 4, 30, 16)

@@ -37,6 +37,8 @@ INVALID = [  # the content, and the entry and value that the message names
     ({"annotations": [{**NEEDED, "iscrowd": 2}]}, "annotations[0]: iscrowd is 2"),
     ({"categories": [{"id": 1, "name": None}]}, "categories[0]: name is null"),
     ({"categories": [{"id": 1, "name": " "}]}, 'categories[0]: name is " "'),
+    ({"images": [{"id": 1, "file_name": "a\0.jpg"}]}, "images[0]: file_name is "),
+    ({"images": [{"id": 1, "file_name": "a\ud800.jpg"}]}, "images[0]: file_name is "),
     *(
         ({"images": [{"id": 1, "file_name": "a.jpg", "height": height}]}, "images[0]: height is ")
         for height in ("abc", -3, [1], float("nan"), float("inf"), True)
@@ -90,3 +92,9 @@ def test_splits_in_the_folder_of_an_archive_are_found_in_their_order():
         "test": "a_test.json",
     }
     assert list(found) == ["train", "val", "test"]
+
+
+def test_name_with_a_byte_that_is_not_utf_8_is_found():
+    Path("a\udce9.jpg").touch()
+    file = write(images=[{"id": 1, "file_name": "a\udce9.jpg"}])
+    assert read_document(file, Path()).images[0].path == Path("a\udce9.jpg")

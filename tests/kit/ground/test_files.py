@@ -19,6 +19,35 @@ def test_broken_json_and_json_beyond_a_limit_is_refused(text: str, word: str) ->
         files.read_json(Path("a.json"))
 
 
+TEXT = "ä\n𝄞 b\n"
+TEXTS = [TEXT.encode(name) for name in ("utf-8", "utf-8-sig", "utf-16")] + [b"\xfe\xff" + TEXT.encode("utf-16-be")]
+
+
+@pytest.mark.parametrize("content", TEXTS)
+def test_text_is_utf_8_or_utf_16_with_a_mark(content: bytes) -> None:
+    Path("a.txt").write_bytes(content)
+    assert files.read_text(Path("a.txt"), 100) == TEXT
+
+
+OTHER_TEXTS = [
+    (b"a\nb\xe9\n", 2),
+    (b"\xef\xbb\xbfa\n\nb\xe9\n", 3),
+    (b"a\nb\0\n", 2),
+    ("a\nb".encode("utf-16-le"), 1),
+    ("a\nb".encode("utf-32"), 1),
+    ("a\nb\nc".encode("utf-16")[:-1], 3),
+    ("中文".encode("gb2312"), 1),
+]
+
+
+@pytest.mark.parametrize(("content", "line"), OTHER_TEXTS)
+def test_other_text_is_refused_with_its_line(content: bytes, line: int) -> None:
+    Path("a.txt").write_bytes(content)
+    with pytest.raises(BrokenFiles, match=rf"^a\.txt:{line}: not UTF-.*save") as raised:
+        files.read_text(Path("a.txt"), 100)
+    assert "\n" not in str(raised.value)
+
+
 def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
     os.mkfifo("pipe")
     Path("folder").mkdir()

@@ -14,7 +14,7 @@ import torch
 from kit.data.decode import orientation_of, upright_size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
-from kit.ground.errors import UserError, did_you_mean
+from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
@@ -126,11 +126,11 @@ class BoxSplit(NamedTuple):
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
-        """Raise a `UserError` if an annotation or most of the split cannot be used."""
+        """Raise `BrokenFiles` if an annotation cannot be used, or `UserError` if most of the split cannot be used."""
         for fault in self.faults:
             if fault.kind in UNUSABLE:
                 line = f":{fault.line}" if fault.line else ""
-                raise UserError(f"{fault.file}{line}: {fault.message}")
+                raise BrokenFiles(f"{fault.file}{line}: {fault.message}")
         if reason := self.why_unusable(split):
             raise UserError(f"{root}: {reason}")
 
@@ -173,15 +173,16 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
     rows: list[tuple[Corners, int, bool]] = []
     keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
     for box in annotation.boxes:
-        name, (x1, y1, x2, y2) = box.name.strip(), box.corners
+        name, (x1, y1, x2, y2) = box.name, box.corners
         corners = x1 * width, y1 * height, x2 * width, y2 * height
         upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
-            unit = "pixels" if annotation.relative else "shares of the image"
-            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {unit}; left out here")]
+            units = "pixels, not shares of the image" if annotation.relative else "shares of the image, not pixels"
+            corners = upright = box.corners  # pixels can be drawn as they are
+            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {units}; left out here")]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
             if key in keys:

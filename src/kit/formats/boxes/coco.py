@@ -9,6 +9,7 @@ from kit.formats import coco
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
 from kit.formats.text import number
 from kit.ground.faults import Fault
+from kit.ground.files import is_file
 
 CLEARLY_OUTSIDE = 1.1  # shares of the image; an edge that is less far outside may have been drawn carelessly
 
@@ -19,7 +20,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     faults = list(document.faults)
     annotations: list[Annotation] = []
     for image in document.images:
-        if image.path.is_file():
+        if is_file(image.path):
             annotations.append(_annotation(image, document))
         else:
             faults.append(missing_image(file, image.name))

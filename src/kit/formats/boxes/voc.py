@@ -13,26 +13,27 @@ from kit.formats.pairs import Pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
+from kit.ground.files import is_file
 
 
 def read(pairs: Pairs) -> Reading:
     """Read the XML files of a split."""
     faults: list[Fault] = []
     for image in pairs.lone_images:
-        if image.is_file():
+        if is_file(image):
             faults.append(missing_annotation(image, "without an XML file it is left out"))
         else:
             faults.append(missing_image(image, f"{image.name}.*, but a list names it"))
     faults += [missing_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
     annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
     names = {box.name for annotation in annotations for box in annotation.boxes}
-    return Reading(annotations, sorted(names, key=str.strip), faults)
+    return Reading(annotations, sorted(names), faults)
 
 
 def _parse(image: Path, xml: Path) -> Annotation:
     annotation = Annotation(image, xml)
     try:
-        tree, content = read_xml(xml)
+        tree, text = read_xml(xml)
     except BrokenFiles as error:
         annotation.faults.append(unreadable_fault(xml, error))
         return annotation
@@ -43,13 +44,13 @@ def _parse(image: Path, xml: Path) -> Annotation:
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
     # Comments may contain objects. Then no line is known.
-    lines = [index for index, line in enumerate(content.split(b"\n"), 1) for _ in re.findall(rb"<object\b", line)]
+    lines = [index for index, line in enumerate(text.split("\n"), 1) for _ in re.findall(r"<object\b", line)]
     for i, node in enumerate(objects):
         line = lines[i] if len(lines) == len(objects) else None
-        name = (node.findtext("name") or "").strip("\n\t")
+        name = (node.findtext("name") or "").strip()
         corners = tuple(number(node.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
         difficult = number((node.findtext("difficult") or "").strip() or 0)
-        if name.strip() and None not in corners and difficult in (0, 1):
+        if name and None not in corners and difficult in (0, 1):
             annotation.boxes.append(Box(corners, name, difficult == 1, line))
         else:
             why = "an object needs a name, a bndbox of four numbers, and a `difficult` of 0 or 1"

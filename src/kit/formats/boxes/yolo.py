@@ -5,19 +5,21 @@ becomes its bounding box.
 """
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
 from kit.formats.folders import SPLITS, images, split_folders, subfolder
-from kit.formats.paths import Finder, first_file
+from kit.formats.paths import Finder, compose, decompose, first_file
 from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, read_text
+from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, is_file
+from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
@@ -44,6 +46,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
         root: the folder, or its YAML file.
         names: the class names; needed if no file lists them.
     """
+    names = [name.strip() for name in names or ()]
     if root.is_file():
         return _listed_layout(root, names)
     files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
@@ -56,17 +59,17 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
             return _listed_layout(file, names)
     inner = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
     splits = {split: folder for parent in (inner, root) for split, folder in split_folders(parent).items() if folder}
-    class_names = list(names or ()) or _listed_classes(root, splits.values())
+    class_names = names or _listed_classes(root, splits.values())
     return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
 
 
 def read(image_files: Sequence[Path], layout: Layout) -> Reading:
     """Read the text files of a split's images."""
     annotations: list[Annotation] = []
-    faults = joined_class_faults(map(str.strip, layout.class_names), "")
+    faults = joined_class_faults(layout.class_names, "")
     image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
     for image in image_files:
-        if not image.is_file():
+        if not is_file(image):
             faults.append(missing_image(image, "at this path, but a list names it"))
             continue
         text = _text_file(image)
@@ -78,31 +81,30 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
     for text_folder, folders in sorted(image_folders.items()):
-        stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS}
+        files = (path for folder in folders for path in folder.iterdir())
+        stems = {compose(path.stem) for path in files if path.suffix.lower() in EXTENSIONS}
         # Skip text files beside images: they may be anything.
         for text in sorted(text_folder.glob("*.txt")) if text_folder not in folders else ():
-            if text.stem not in stems and text.name not in CLASS_FILES:
+            if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
 
 
 def _parse(annotation: Annotation, layout: Layout) -> None:
     try:
-        lines = read_text(annotation.file, MAX_ANNOTATION_BYTES).splitlines()
+        lines = list(read_lines(annotation.file, MAX_ANNOTATION_BYTES, longest=MAX_ANNOTATION_BYTES))
     except BrokenFiles as error:
         annotation.faults.append(unreadable_fault(annotation.file, error))
         return
     count = len(layout.class_names)
-    for line_number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for line_number, line in lines:
         try:
             label, *values = map(float, line.split())
         except ValueError:
             label, values = math.nan, []
         corners = _corners(values[:4] if layout.keypoints else values)
         if corners is None or not label.is_integer():
-            why = f"'{line.strip()[:60]}' is neither a box, `class x y width height`, nor a polygon of 3 or more points"
+            why = f"'{line[:60]}' is neither a box, `class x y width height`, nor a polygon of 3 or more points"
             annotation.report("annotation-unreadable", why, line_number)
         elif not 0 <= label < count:
             why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
@@ -130,20 +132,22 @@ def _text_file(image: Path) -> Path:
     labels = () if index is None else ("labels", "Labels")
     usual = [Path(*parts[:index], name, *parts[index + 1 :]) for name in labels]
     near = [image.parent, image.parent / "labels", image.parent.parent / "labels"]
-    texts = [folder / f"{image.stem}.txt" for folder in (*usual, *near)]
-    return next((text for text in texts if text.is_file()), texts[0])
+    stems = dict.fromkeys([image.stem, compose(image.stem), decompose(image.stem)])
+    texts = [folder / f"{stem}.txt" for folder in (*usual, *near) for stem in stems]
+    return next(filter(is_file, texts), texts[0])
 
 
-def _listed_layout(file: Path, names: Sequence[str] | None) -> Layout:
+def _listed_layout(file: Path, names: list[str]) -> Layout:
     """Read a YAML file, or CVAT's `obj.data` with lines `key = value`."""
     if file.suffix == ".data":
-        content = {key.strip().lower(): value.strip() for key, _, value in (x.partition("=") for x in read_lines(file))}
-        class_names = list(names or ()) or _listed_classes(file.parent, [])
+        settings = [line.partition("=") for _, line in read_lines(file)]
+        content = {key.strip().lower(): value.strip() for key, _, value in settings}
+        class_names = names or _listed_classes(file.parent, [])
     else:
         content = read_yaml(file)
         if not isinstance(content, dict) or "names" not in content:
             raise UserError(f"{file}: no `names`; give the classes there")
-        class_names = list(names or ()) or _class_names(file, content)
+        class_names = names or _class_names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     splits: dict[str, list[Path]] = {}
     for split, spellings in SPLITS.items():
@@ -175,37 +179,44 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
         if max(by_number) >= MAX_CLASSES:
             raise UserError(f"{file}: names has the class number {max(by_number)}; give numbers below {MAX_CLASSES:,}")
         names = [by_number.get(i, str(i)) for i in range(1 + max(by_number))]
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         expected = "a list, [cat, dog], or by number, {0: cat, 1: dog}"
         raise UserError(f"{file}: names is {content['names']!r}, but must be {expected}")
     if content.get("nc") is not None and number(content["nc"]) != len(names):
         raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names; which is right?")
-    return names
+    return [name.strip() for name in names]
 
 
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder or a list file, or None if there is neither.
 
-    Exports may write `../train/images` for `train/images`, and `data/train.txt` for `train.txt`. Listed images that do
-    not exist are included, and reported by `read`.
+    Exports may write `../train/images` for `train/images`. A path that does not exist may be one of another machine.
+    Then the longest end of it that exists is used and printed, but not `images`, since all splits may have that end.
+    Listed images that do not exist are included, and reported by `read`.
     """
     relative = Path(entry.replace("\\", "/"))
-    names = [str(relative).removeprefix("../"), relative, *([relative.name] if relative.suffix == ".txt" else [])]
-    for path in (base / name for base in bases for name in names):
-        if path.is_dir():
-            return images(path)
-        if path.is_file():
-            find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
-            return [find_image(line) or path.parent / line for line in read_lines(path)]
-    return None
+    ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
+    names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
+    paths = [base / name for name in names for base in bases]
+    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, this refuses a name that is too long
+    if path is None:
+        return None
+    if path not in paths[: 2 * len(bases)]:
+        rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
+    if path.is_dir():
+        return images(path)
+    find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
+    listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
+    find_image.report(path)
+    return listed
 
 
 def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
     """Return the class names in the first of `CLASS_FILES` that is in `root` or a split's folder."""
     folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
     if file := first_file(folders, CLASS_FILES):
-        lines = [line.strip() for line in read_text(file, MAX_CONFIG_BYTES).rstrip().splitlines()]
-        if "" in lines or not lines:  # an empty line would shift the numbers of the next classes
-            raise UserError(f"{file}:{lines.index('') + 1 if lines else 1}: an empty line; each line must name a class")
-        return lines
+        names = dict(read_lines(file, MAX_CONFIG_BYTES))
+        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # would shift the next classes' numbers
+            raise UserError(f"{file}:{min(blank)}: an empty line; each line must name a class")
+        return list(names.values())
     raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

@@ -9,15 +9,15 @@ import numpy as np
 
 from kit.formats.masks.mask_images import PACKING, MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
+from kit.formats.text import read_lines
 from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.files import MAX_CONFIG_BYTES, read_text
+from kit.ground.files import MAX_CONFIG_BYTES
 from kit.ground.threads import map_in_threads
 
 # Names of class tables.
 TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
 TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
-MAX_LINE = 1000  # characters
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default
 
 MAX_LISTED = 8  # values in an error message
@@ -27,10 +27,10 @@ _LINES = (  # the formats of a line, in the order in which they are tried
     re.compile(rf"(?P<name>[^:]+):(?:{_COLOUR})?:.*"),  # CVAT
     re.compile(rf"{_COLOUR}[\s,;]+(?P<name>\S.*)"),  # CamVid
     re.compile(rf"(?P<name>.*\S)[\s,;]+{_COLOUR}"),
-    re.compile(r"(?P<id>\d+)\s*[,;]\s*(?P<name>\S.*)"),  # Roboflow
+    re.compile(r"(?P<id>\d+)\s*[,;\t]\s*(?P<name>\S.*)"),  # Roboflow
     re.compile(r"(?P<name>.*)"),
 )
-_HEADER = re.compile(r"\W*(name|class|label|pixel value|id|r|red)\W*[,;]", re.IGNORECASE)
+_HEADER = re.compile(r"\W*(name|class|label|pixel value|id|r|red)\W*[,;\t]", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -52,11 +52,9 @@ def read_table(file: Path) -> list[Entry]:
     """
     entries: list[Entry] = []
     names: dict[int, str] = {}
-    for number, line in enumerate(map(str.strip, read_text(file, MAX_CONFIG_BYTES).splitlines()), 1):
-        if not line or line.startswith("#") or (not entries and _HEADER.match(line)):
+    for number, line in read_lines(file, MAX_CONFIG_BYTES):
+        if line.startswith("#") or (not entries and _HEADER.match(line)):
             continue
-        if len(line) > MAX_LINE:
-            raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {MAX_LINE:,}")
         parts = next(match for pattern in _LINES if (match := pattern.fullmatch(line))).groupdict()
         colour = tuple(int(parts[part]) for part in ("red", "green", "blue")) if parts.get("red") else None
         if colour and max(colour) > 255:

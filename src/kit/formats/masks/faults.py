@@ -14,6 +14,7 @@ from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
+from kit.ground.files import is_file
 from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since programs round
@@ -52,7 +53,7 @@ def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
     yield from document.faults
     if reader.crowds == "ignore":
         yield from crowd_faults(crowds(document), document.file)
-    present = [image for image in document.images if image.path.is_file()]
+    present = [image for image in document.images if is_file(image.path)]
     for path in sorted({image.path for image in document.images} - {image.path for image in present}):
         yield _fault("image-missing", path, f"no such file, but {document.file} lists it")
     for faults in map_in_threads(lambda image: _drawing_faults(image, reader), present):
