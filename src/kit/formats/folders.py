@@ -6,7 +6,7 @@ A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -14,6 +14,9 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+# Names in lower case of files and folders that macOS, Windows, Linux and Synology's disk stations add.
+SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
+SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 
 def data_folder(root: str) -> Path:
@@ -74,13 +77,22 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted."""
+    """Return the visible folders in a folder, sorted, and links to folders that `_follow` follows."""
     with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
         visible = [entry for entry in entries if not is_hidden(entry.name)]
-    for entry in visible:
-        if entry.is_symlink():
-            _warn_of_broken_link(Path(entry.path))
-    return sorted(Path(entry.path) for entry in visible if entry.is_dir())
+    return sorted(
+        path
+        for entry in visible
+        if (path := Path(entry.path)) and (_follow(path) if entry.is_symlink() else entry.is_dir())
+    )
+
+
+def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
+    """Return the visible files in a folder whose extension, in lower case, is one of `extensions`, sorted."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not is_hidden(entry.name)]
+    paths = [Path(entry.path) for entry in visible if entry.is_symlink() or entry.is_file()]
+    return sorted(path for path in paths if path.suffix.lower() in extensions and path.is_file())
 
 
 def subfolder(folder: Path, name: str) -> Path:
@@ -99,8 +111,8 @@ def images(folder: Path) -> list[Path]:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and below it, except hidden ones.
 
-    Unlike `Path.rglob`, this follows links to folders. A folder that several links lead to is listed once. Each broken
-    link causes a warning, unless it is named like an image.
+    Unlike `Path.rglob`, this follows links to folders: see `_follow`. A folder that several links lead to is listed
+    once.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -116,23 +128,34 @@ def files_below(folder: Path) -> Iterator[Path]:
             inner.clear()
             continue
         listed.add((status.st_dev, status.st_ino))
-        visible = (name for name in inner if not is_hidden(name))
-        inner[:] = sorted(visible, key=lambda name: (Path(current, name).is_symlink(), name))  # links last
-        for name in sorted(names):
-            if not is_hidden(name):
-                _warn_of_broken_link(Path(current, name))
-                yield Path(current, name)
+        visible = [name for name in inner if not is_hidden(name)]
+        links = {name for name in visible if Path(current, name).is_symlink()}
+        followed = [name for name in visible if name not in links or _follow(Path(current, name))]
+        inner[:] = sorted(followed, key=lambda name: (name in links, name))  # links last
+        for path in (Path(current, name) for name in sorted(names) if not is_hidden(name)):
+            if path.suffix.lower() not in EXTENSIONS and path.is_symlink():
+                _follow(path)  # warns if the link is broken
+            yield path
 
 
-def _warn_of_broken_link(path: Path) -> None:
-    """Warn if a path is a broken link that may have led to a folder."""
-    if path.suffix.lower() not in EXTENSIONS and path.is_symlink() and not path.exists():
-        warnings.warn(f"{path}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
+def _follow(link: Path) -> bool:
+    """Return whether a link leads to a folder that does not contain the link.
+
+    A link to a folder that contains it would never end, and is passed over with a warning. A broken link causes a
+    warning, too, unless it is named like an image: reading the image reports it.
+    """
+    if not link.exists() and link.suffix.lower() not in EXTENSIONS:
+        warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
+    target = os.path.realpath(link)  # `Path.resolve` raises an error for a link to itself
+    if os.path.commonpath([target, os.path.realpath(link.parent)]) == target:
+        warnings.warn(f"{link}: not followed, since the link leads back to a folder that contains it", stacklevel=3)
+        return False
+    return link.is_dir()
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden, or was added by macOS or by a Synology disk station."""
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+    """Return whether a file or folder is hidden, or was added by an operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 class FaultCollector:
@@ -153,6 +176,14 @@ class FaultCollector:
         if self.faults is None:
             raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
         self.faults.append(Fault(kind, "error", str(file), line, message))
+
+    def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
+        """Call `read`, and yield the faults that it reports. If it raises an error, they are yielded before that."""
+        self.faults = []
+        try:
+            read()
+        finally:
+            yield from self.faults
 
 
 def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:
@@ -179,14 +210,6 @@ def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollecto
             report("no-group", path, f"data.group '{pattern}' finds no group in the file name")
         groups.append(path.name if group is None else group)
     return groups
-
-
-def images_beside_classes(folder: Path) -> Iterator[Fault]:
-    """Yield a fault for each image that lies beside the class folders instead of in one of them."""
-    for path in folder.iterdir():
-        if path.suffix.lower() in EXTENSIONS and path.is_file():
-            message = "not in a class folder, so it is not used; move it into one"
-            yield Fault("annotation-missing", "warning", str(path), None, message)
 
 
 def unused_files(folder: Path) -> Iterator[Fault]:

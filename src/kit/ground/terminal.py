@@ -4,6 +4,7 @@ Names of files and classes may come from a stranger. They may contain characters
 write to the clipboard.
 """
 
+import io
 import logging
 import re
 import sys
@@ -24,8 +25,16 @@ def escape(text: str) -> str:
     return _IN_LINE.sub(_escaped, text)
 
 
+def escape_controls(text: str) -> str:
+    """Escape control characters in a text, except tabs and line feeds."""
+    return _IN_STREAM.sub(_escaped, text)
+
+
 def escape_output() -> None:
-    """Let `sys.stdout` and `sys.stderr` escape control characters in printed text."""
+    """Let `sys.stdout` and `sys.stderr` escape control characters, and characters that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
@@ -46,7 +55,7 @@ class _Guarded:
     def write(self, text: str) -> int:
         if not _BETWEEN_BARS.fullmatch(text):
             start = "\r" if text.startswith("\r") else ""
-            text = start + _IN_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
+            text = start + escape_controls(text[len(start) :].replace("\r\n", "\n"))
         return self._stream.write(text)
 
     def writelines(self, lines: Any) -> None:

@@ -17,17 +17,8 @@ from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
-from kit.formats.folders import (
-    SPLITS,
-    FaultCollector,
-    data_folder,
-    folders,
-    groups_by_name,
-    images,
-    images_beside_classes,
-    split_folders,
-    unused_files,
-)
+from kit.formats.class_folders import ClassFolders, require_two_classes
+from kit.formats.folders import SPLITS, FaultCollector, data_folder, groups_by_name, images
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.ground.files import MAX_LIST_BYTES, read_text
@@ -58,55 +49,24 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
-        self.report_fault = FaultCollector()
-        self.folders = split_folders(self.root)
-        if not any(self.folders.values()):
-            self.folders["train"] = self.root
+        self.folders = ClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
-        parent = self.folders["train"] or self.root
-        names = [folder.name for folder in folders(parent)]
-        if not names:
-            raise UserError(f"no class folders in {parent}; expected {parent}/CLASS/*.jpg")
-        return names
+        return self.folders.names()
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(self.split("train").paths)
+        return self.channels or find_channels(self.folders.examples())
 
     def load_split(self, split: str) -> Samples | None:
-        folder = self.folders[split]
-        if folder is None:
+        if self.folders.splits[split] is None:
             return None
-        paths: list[Path] = []
-        targets: list[int] = []
-        for class_folder in folders(folder):
-            name = class_folder.name
-            if name not in self.class_names:
-                hint = did_you_mean(name, self.class_names)
-                self.report_fault("class-unknown", class_folder, f"training has no class '{name}'{hint}")
-                continue
-            files = images(class_folder)
-            if not files and split == "train":
-                self.report_fault(
-                    "class-empty", class_folder, "no images of this class; add some, or remove the folder"
-                )
-            paths += files
-            targets += [self.class_names.index(name)] * len(files)
-        if not paths:
-            raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
-        # `self.in_channels` would load the training split again, so it is not used for train.
-        channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
-        groups = groups_by_name(paths, self.group, self.report_fault)
-        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups)
+        paths, targets = self.folders.read(split, self.class_names)
+        groups = groups_by_name(paths, self.group, self.folders.report_fault)
+        return Files(torch.tensor(targets), paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.report_fault.faults = faults = []  # from now on, faults are collected instead of raised
-        self.splits()
-        yield from faults
-        for folder in filter(None, self.folders.values()):
-            yield from images_beside_classes(folder)
-            for class_folder in folders(folder):
-                yield from unused_files(class_folder)
+        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.unused()
 
 
 class Csv(ImageDataModule):
@@ -142,7 +102,8 @@ class Csv(ImageDataModule):
 
     def find_class_names(self) -> list[str]:
         labels = {row["label"] for row in self.rows if row["split"] == "train"}
-        return sorted(labels or {row["label"] for row in self.rows})
+        names = sorted(labels or {row["label"] for row in self.rows})
+        return require_two_classes(names, self.table, "two or more labels")
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels([self.root / row["path"] for row in self.rows])
@@ -164,9 +125,7 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.report_fault.faults = faults = []  # from now on, faults are collected instead of raised
-        self.splits()
-        yield from faults
+        yield from self.report_fault.collect(self.splits)
         listed = {(self.root / row["path"]).resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:
