@@ -31,10 +31,7 @@ def escape_controls(text: str) -> str:
 
 
 def escape_output() -> None:
-    """Let `sys.stdout` and `sys.stderr` escape control characters, and characters that their encoding lacks."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Let `sys.stdout` and `sys.stderr` escape control characters in printed text."""
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
@@ -47,6 +44,8 @@ class _Guarded:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal's encoding lacks
 
     @staticmethod
     def of(stream: Any) -> Any:
@@ -55,7 +54,7 @@ class _Guarded:
     def write(self, text: str) -> int:
         if not _BETWEEN_BARS.fullmatch(text):
             start = "\r" if text.startswith("\r") else ""
-            text = start + escape_controls(text[len(start) :].replace("\r\n", "\n"))
+            text = start + _IN_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
         return self._stream.write(text)
 
     def writelines(self, lines: Any) -> None:

@@ -1,5 +1,6 @@
 """Only regular files are read, and within limits of size."""
 
+import json
 import os
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def test_broken_json_and_json_beyond_a_limit_is_refused(text: str, word: str) ->
     Path("a.json").write_text(text)
     with pytest.raises(BrokenFiles, match=word):
         files.read_json(Path("a.json"))
+
+
+def test_name_that_is_not_utf_8_is_restored_from_json() -> None:
+    file, name = Path("a.json"), "latin\udce9.png"
+    files.write_text(file, json.dumps({"name": name, "class": "h\u00e4user"}, ensure_ascii=False))
+    assert files.read_json(file) == {"name": name, "class": "h\u00e4user"}
 
 
 def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
