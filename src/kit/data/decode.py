@@ -243,5 +243,6 @@ def orientation_of(image: Image.Image) -> int:
 
 def turn_upright(image: Image.Image) -> Image.Image:
     """Turn an image upright by its EXIF orientation."""
+    image.load()  # PIL turns a TIFF when it decodes it
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

@@ -78,21 +78,26 @@ def _words(name: str) -> set[str]:
 
 def folders(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, sorted, and links to folders that `_follow` follows."""
-    with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
-        visible = [entry for entry in entries if not is_hidden(entry.name)]
-    return sorted(
-        path
-        for entry in visible
-        if (path := Path(entry.path)) and (_follow(path) if entry.is_symlink() else entry.is_dir())
-    )
+    entries = _visible_entries(folder)
+    return sorted(Path(entry) for entry in entries if (_follow(Path(entry)) if entry.is_symlink() else entry.is_dir()))
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
-    """Return the visible files in a folder whose extension, in lower case, is one of `extensions`, sorted."""
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not is_hidden(entry.name)]
-    paths = [Path(entry.path) for entry in visible if entry.is_symlink() or entry.is_file()]
-    return sorted(path for path in paths if path.suffix.lower() in extensions and path.is_file())
+    """Return the visible files in a folder whose extension, in lower case, is one of `extensions`, sorted.
+
+    The result is empty if there is no such folder.
+    """
+    entries = _visible_entries(folder) if folder.is_dir() else ()
+    files = (Path(entry) for entry in entries if (Path(entry).is_file() if entry.is_symlink() else entry.is_file()))
+    return sorted(file for file in files if file.suffix.lower() in extensions)
+
+
+def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
+            return [entry for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise _not_listed(error) from None
 
 
 def subfolder(folder: Path, name: str) -> Path:
@@ -119,7 +124,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})") from None
+        raise _not_listed(error) from None
 
     listed = set[tuple[int, int]]()
     for current, inner, names in os.walk(folder, onerror=refuse, followlinks=True):
@@ -136,6 +141,10 @@ def files_below(folder: Path) -> Iterator[Path]:
             if path.suffix.lower() not in EXTENSIONS and path.is_symlink():
                 _follow(path)  # warns if the link is broken
             yield path
+
+
+def _not_listed(error: OSError) -> UserError:
+    return UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})")
 
 
 def _follow(link: Path) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.data.decode import PADDING, decode, find_channels, fitted_size, is_truncated, resize, upright_size
+from kit.data.decode import PADDING, decode, find_channels, fitted_size, is_truncated, resize, turn_upright, upright_size
 from kit.data.levels import find_levels
 from kit.formats.masks.masks import read_sizes
 from kit.ground.errors import BrokenFiles, UnreachableFiles
@@ -82,6 +82,8 @@ def test_size_in_the_header_is_that_of_the_decoded_image(name, orientation):
         size = upright_size(header)
     assert size == tuple(decode(path, 3, None).shape[1:]) == ((24, 16) if orientation == 6 else (16, 24))
     assert read_sizes(path) == (size, (16, 24), orientation if orientation < 9 else 1)
+    with Image.open(path) as opened:
+        assert turn_upright(opened).size == size[::-1]
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
