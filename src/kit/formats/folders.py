@@ -77,9 +77,8 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted, and links to folders that `_follow` follows."""
-    entries = _visible_entries(folder)
-    return sorted(Path(entry) for entry in entries if (_follow(Path(entry)) if entry.is_symlink() else entry.is_dir()))
+    """Return the visible folders in a folder, sorted. Links to folders are followed: see `_is_passed_over`."""
+    return sorted(_contents(folder)[0])
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
@@ -87,17 +86,8 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
 
     The result is empty if there is no such folder.
     """
-    entries = _visible_entries(folder) if folder.is_dir() else ()
-    files = (Path(entry) for entry in entries if (Path(entry).is_file() if entry.is_symlink() else entry.is_file()))
-    return sorted(file for file in files if file.suffix.lower() in extensions)
-
-
-def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
-            return [entry for entry in entries if not is_hidden(entry.name)]
-    except OSError as error:
-        raise _not_listed(error) from None
+    files = _contents(folder)[1] if folder.is_dir() else ()
+    return sorted(file for file in files if file.suffix.lower() in extensions and file.is_file())
 
 
 def subfolder(folder: Path, name: str) -> Path:
@@ -114,52 +104,54 @@ def images(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files in a folder and below it, except hidden ones.
-
-    Unlike `Path.rglob`, this follows links to folders: see `_follow`. A folder that several links lead to is listed
-    once.
+    """Yield all visible files in a folder and below it. A folder that several links lead to is listed once.
 
     Raises:
         UserError: a folder cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise _not_listed(error) from None
-
-    listed = set[tuple[int, int]]()
-    for current, inner, names in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in listed:
-            inner.clear()
-            continue
-        listed.add((status.st_dev, status.st_ino))
-        visible = [name for name in inner if not is_hidden(name)]
-        links = {name for name in visible if Path(current, name).is_symlink()}
-        followed = [name for name in visible if name not in links or _follow(Path(current, name))]
-        inner[:] = sorted(followed, key=lambda name: (name in links, name))  # links last
-        for path in (Path(current, name) for name in sorted(names) if not is_hidden(name)):
-            if path.suffix.lower() not in EXTENSIONS and path.is_symlink():
-                _follow(path)  # warns if the link is broken
-            yield path
+    pending, listed = [folder], set[tuple[int, int]]()
+    while pending:
+        current = pending.pop()
+        status = current.stat()
+        if (status.st_dev, status.st_ino) not in listed:
+            listed.add((status.st_dev, status.st_ino))
+            inner, files = _contents(current)
+            pending += sorted(inner, key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
+            yield from sorted(files)
 
 
-def _not_listed(error: OSError) -> UserError:
-    return UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})")
+def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the visible folders and files in a folder, unsorted.
 
-
-def _follow(link: Path) -> bool:
-    """Return whether a link leads to a folder that does not contain the link.
-
-    A link to a folder that contains it would never end, and is passed over with a warning. A broken link causes a
-    warning, too, unless it is named like an image: reading the image reports it.
+    Raises:
+        UserError: the folder cannot be listed.
     """
-    if not link.exists() and link.suffix.lower() not in EXTENSIONS:
-        warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
-    target = os.path.realpath(link)  # `Path.resolve` raises an error for a link to itself
-    if os.path.commonpath([target, os.path.realpath(link.parent)]) == target:
-        warnings.warn(f"{link}: not followed, since the link leads back to a folder that contains it", stacklevel=3)
-        return False
-    return link.is_dir()
+    inner, files = list[Path](), list[Path]()
+    try:
+        with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
+            visible = [entry for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
+    for entry in visible:
+        path, is_link = Path(entry.path), entry.is_symlink()
+        if not (is_link and _is_passed_over(path)):
+            (inner if (path if is_link else entry).is_dir() else files).append(path)
+    return inner, files
+
+
+def _is_passed_over(link: Path) -> bool:
+    """Warn of a link that is broken, or that leads to a folder that contains it, and return whether it is one.
+
+    A broken link that is named like an image is not passed over: reading the image reports it.
+    """
+    problem = ""
+    if link.is_dir() and link.resolve() in (folder := link.parent.resolve(), *folder.parents):
+        problem = "not followed, since the link leads back to a folder that contains it"
+    elif link.suffix.lower() not in EXTENSIONS and not link.exists():
+        problem = "the link is broken; if it led to a folder, its files are missing"
+    if problem:
+        warnings.warn(f"{link}: {problem}", stacklevel=4)
+    return bool(problem)
 
 
 def is_hidden(name: str) -> bool:

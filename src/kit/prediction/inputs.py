@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from kit.formats.folders import images
+from kit.formats.folders import images, is_hidden
 from kit.ground.errors import UserError
 
 
@@ -28,7 +28,8 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         elif path.exists():
             files = [path]
         else:
-            files = sorted(path for path in map(Path, glob.glob(word, recursive=True)) if path.is_file())  # noqa: PTH207
+            matches = map(Path, glob.glob(word, recursive=True))  # noqa: PTH207
+            files = sorted(p for p in matches if p.is_file() and not any(map(is_hidden, {*p.parts} - {*path.parts})))
         if not files:
             reason = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"{word}: {reason}")

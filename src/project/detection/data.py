@@ -123,10 +123,10 @@ class BoxFiles(BoxDataModule):
         return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        train = self.annotations("train")
-        names = list(dict.fromkeys(name.strip() for name in train.class_names)) if train else []
+        split = next(iter(self.sources))  # train, unless there are only others
+        names = list(dict.fromkeys(name.strip() for name in self.annotations(split).class_names))
         if not names:
-            raise UserError(f"{self.root}: nothing is annotated for training")
+            raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
 
     def find_in_channels(self) -> int:

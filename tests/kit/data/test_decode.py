@@ -8,7 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.data.decode import PADDING, decode, find_channels, fitted_size, is_truncated, resize, turn_upright, upright_size
+from kit.data.decode import (
+    PADDING,
+    decode,
+    find_channels,
+    fitted_size,
+    is_truncated,
+    resize,
+    turn_upright,
+    upright_size,
+)
 from kit.data.levels import find_levels
 from kit.formats.masks.masks import read_sizes
 from kit.ground.errors import BrokenFiles, UnreachableFiles

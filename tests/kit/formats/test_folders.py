@@ -105,6 +105,8 @@ def test_links_to_folders_are_followed_without_cycles():
     Path("root/a/4.jpg").symlink_to(Path("elsewhere/below/2.jpg").absolute())
     assert images(Path("root")) == [Path("root/a") / name for name in ("1.jpg", "4.jpg", "more/below/2.jpg")]
     assert folders(Path("root/a")) == [Path("root/a/more"), Path("root/a/old.jpg")]
+    Path("elsewhere/above").symlink_to("below")
+    assert images(Path("elsewhere")) == [Path("elsewhere/below/2.jpg")]  # listed once
 
 
 @pytest.mark.filterwarnings("ignore:.*the link is broken")
