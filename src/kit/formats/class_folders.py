@@ -66,9 +66,11 @@ class ClassFolders:
         parent, paths, targets = self.splits[split], list[Path](), list[int]()
         classes = self.classes(parent)
         numbers = {_normal_form(name): number for number, name in enumerate(class_names)}
-        if classes and not any(name in numbers for name, _ in classes):
-            others = ", ".join(name for name, _ in classes[:MAX_NAMED])
-            known = ", ".join(class_names[:MAX_NAMED])
+        used = [name for name, folder in classes if self.images(folder)]
+        if not used:
+            raise UserError(f"no images in {parent}; expected {parent}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
+        if not any(name in numbers for name in used):
+            others, known = (", ".join(names[:MAX_NAMED]) for names in (used, class_names))
             raise UserError(f"{parent}: none of its classes ({others}) is a class of the training data ({known})")
         for name, folder in classes:
             files = self.images(folder)
@@ -80,8 +82,6 @@ class ClassFolders:
             else:
                 paths += files
                 targets += [numbers[name]] * len(files)
-        if not paths:
-            raise UserError(f"no images in class folders in {parent}; expected {parent}/CLASS/*.jpg (or .png, ...)")
         return paths, targets
 
     def unused(self) -> Iterator[Fault]:

@@ -86,8 +86,9 @@ def test_groups_are_not_split(image_folder):
 FOLDERS = [  # what is there: what is said
     ({"train": {"a": 2, "b": 0}}, r"train/b: no images of this class"),
     ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: training has no class 'c'"),
-    ({"train": {"a": 0}}, "no images of this class"),
-    ({"train": {}}, r"no images in .*train; expected .*CLASS"),
+    ({"train": {"a": 0, "b": 0}}, r"no images in .*train; expected .*CLASS"),
+    ({"train": {"a": 2}}, r"train: 'a' is the only class"),
+    ({"train": {}}, r"train: no class folders.*; expected .*CLASS"),
 ]
 
 
@@ -131,7 +132,8 @@ CSV = [  # header and rows: what is said
     (["path,class", "a/0.png,a"], r"labels\.csv:1: no column named label"),
     (["path,label", "a/0.png,a", "a/1.png,"], r"labels\.csv:3: a row without"),
     (["path,label,split", "a/0.png,a,train", "a/1.png,a,tset"], r"labels\.csv:3: split 'tset'"),
-    (["path,label,split", "a/0.png,a,train", "a/1.png,b,val"], r"labels\.csv:3: .* no class 'b'"),
+    (["path,label,split", "a/0.png,a,train", "a/1.png,b,train", "a/1.png,c,val"], r"labels\.csv:4: .* no class 'c'"),
+    (["path,label", "a/0.png,a", "a/1.png,a"], r"labels\.csv: 'a' is the only class"),
     (["path,label"], r"labels\.csv: no usable rows"),
 ]
 
