@@ -85,7 +85,7 @@ class Parser(PlainParser, LightningArgumentParser):
     model_context: AbstractContextManager[Any] = nullcontext()
 
     def read(self, args: list[str]) -> Namespace:
-        for arg in args:
+        for arg in extract_option(args, "--config", "-c")[1]:
             if arg.encode(errors="ignore").decode() != arg:
                 raise UserError(f"{arg}: not UTF-8, so the run's config.yaml cannot name it; rename it, or give a link")
         return super().read(args)
