@@ -51,7 +51,9 @@ class ClassFolders:
             UserError: there are fewer than two classes.
         """
         names = dict.fromkeys(name for name, _ in self.classes(self.first_split))
-        return require_two_classes(list(names), self.first_split, f"{self.first_split}/CLASS/*.jpg")
+        hint = f"; if {self.first_split.name} is a class, move all classes into {self.root}/train"
+        expected = f"{self.first_split}/CLASS/*.jpg{hint if self.first_split != self.root else ''}"
+        return require_two_classes(list(names), self.first_split, expected)
 
     def examples(self) -> list[Path]:
         """Return all images of the classes in `names`."""

@@ -44,7 +44,7 @@ REFUSED = [  # the files in `root`, and what the message names
     (["cat/1.jpg", "cat/2.jpg"], "root: 'cat' is the only class"),
     (["animals/cat/1.jpg"], "root/animals: 'cat' is the only class"),
     (["1.jpg"], "root: no class folders"),
-    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders"),
+    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders, .*root/train/CLASS.*if train is a class, "),
 ]
 
 
