@@ -1,5 +1,6 @@
 """The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
+import shlex
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -123,8 +124,9 @@ class Contents(L.LightningDataModule):
     def missing(self, split: str) -> UserError:
         """Return the error that a split has no images, with the splits that have some."""
         source, others = self.root or type(self).__name__, " and ".join(self.splits())
-        remedy = f"; add some, or measure a trained model: {app.command('test')} RUN --data.root {source}"
-        hint = f", only {others} images{remedy if split == 'train' else ''}" if others else ""
+        command = f"{app.command('test')} RUN --data.root {shlex.quote(str(source))}"
+        remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""
+        hint = f", only {others} images{remedy}" if others else ""
         return UserError(f"{source}: there are no {split} images{hint}")
 
     def usable_samples(self, split: str) -> Samples | None:

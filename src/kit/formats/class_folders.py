@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.folders import FaultCollector, files_in, folders, images, split_folders, unused_files
+from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 
@@ -87,7 +88,7 @@ class ClassFolders:
         return paths, targets
 
     def unused(self) -> Iterator[Fault]:
-        """Yield a fault for each image that lies beside the class folders, and for other files in them."""
+        """Yield the faults of images beside the class folders, other files in them, and folders of one class name."""
         parents = [folder for folder in self.splits.values() if folder is not None]
         class_folders = [folder for parent in parents for _, folder in self.classes(parent)]
         for parent in {self.root, *parents}.difference(class_folders):
@@ -96,6 +97,8 @@ class ClassFolders:
                 yield Fault("annotation-missing", "warning", str(path), None, message)
         for folder in class_folders:
             yield from unused_files(folder)
+        for parent in parents:
+            yield from joined_class_faults((name for name, _ in self.classes(parent)), parent)
 
 
 class OptionalClassFolders(ClassFolders):

@@ -78,7 +78,7 @@ def _words(name: str) -> set[str]:
 
 def folders(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, sorted. Links to folders are followed: see `_is_passed_over`."""
-    return sorted(_contents(folder)[0])
+    return sorted(map(Path, _contents(folder)[0]))
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
@@ -86,7 +86,7 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
 
     The result is empty if there is no such folder.
     """
-    files = _contents(folder)[1] if folder.is_dir() else ()
+    files = map(Path, _contents(folder)[1] if folder.is_dir() else ())
     return sorted(file for file in files if file.suffix.lower() in extensions and file.is_file())
 
 
@@ -116,26 +116,26 @@ def files_below(folder: Path) -> Iterator[Path]:
         if (status.st_dev, status.st_ino) not in listed:
             listed.add((status.st_dev, status.st_ino))
             inner, files = _contents(current)
-            pending += sorted(inner, key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
-            yield from sorted(files)
+            pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
+            yield from map(Path, sorted(files))
 
 
-def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the visible folders and files in a folder, unsorted.
+def _contents(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the paths of the visible folders and files in a folder, unsorted.
 
     Raises:
         UserError: the folder cannot be listed.
     """
-    inner, files = list[Path](), list[Path]()
+    inner, files = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
             visible = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
     for entry in visible:
-        path, is_link = Path(entry.path), entry.is_symlink()
-        if not (is_link and _is_passed_over(path)):
-            (inner if (path if is_link else entry).is_dir() else files).append(path)
+        is_link = entry.is_symlink()
+        if not (is_link and _is_passed_over(Path(entry))):
+            (inner if (Path(entry) if is_link else entry).is_dir() else files).append(entry.path)
     return inner, files
 
 

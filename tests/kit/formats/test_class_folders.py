@@ -92,6 +92,14 @@ def test_names_that_are_not_utf_8_become_text():
     assert found.read("train", found.names()) == (found.examples(), [0, 1])
 
 
+def test_folders_of_one_class_name_are_joined_and_reported():
+    make("root/cafe\u0301/1.jpg", "root/caf\u00e9/2.jpg", "root/dog/3.jpg")
+    found = ClassFolders(Path("root"))
+    assert found.names() == ["caf\u00e9", "dog"]
+    assert found.read("train", found.names())[1] == [0, 0, 1]
+    assert [fault.kind for fault in found.unused()] == ["class-joined"]
+
+
 def test_images_without_classes_are_of_one_class():
     make("root/1.jpg", "root/2.jpg", "root/empty/x.txt", "other/cat/1.jpg", "other/2.jpg")
     found = OptionalClassFolders(Path("root"))
