@@ -60,13 +60,15 @@ class ClassFolders:
         """Return all images of the classes in `names`."""
         return [file for _, folder in self.classes(self.first_split) for file in self.images(folder)]
 
-    def read(self, split: str, class_names: Sequence[str]) -> tuple[list[Path], list[int]]:
-        """Return the images of a split that has a folder, and their class numbers.
+    def read(self, split: str, class_names: Sequence[str]) -> tuple[list[Path], list[int]] | None:
+        """Return the images of a split and their class numbers; None if there is no folder, or no known class in it.
 
         Raises:
             UserError: there are no images, or faults are not collected and a class is unknown or has no images.
         """
         parent, paths, targets = self.splits[split], list[Path](), list[int]()
+        if parent is None:
+            return None
         classes = self.classes(parent)
         numbers = {_normal_form(name): number for number, name in enumerate(class_names)}
         used = [name for name, folder in classes if self.images(folder)]
@@ -74,7 +76,9 @@ class ClassFolders:
             raise UserError(f"no images in {parent}; expected {parent}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
         if not any(name in numbers for name in used):
             others, known = (", ".join(names[:MAX_NAMED]) for names in (used, class_names))
-            raise UserError(f"{parent}: none of its classes ({others}) is a class of the training data ({known})")
+            message = f"none of its classes ({others}) is a class of the training data ({known})"
+            self.report_fault("class-unknown", parent, message)
+            return None
         for name, folder in classes:
             files = self.images(folder)
             if name not in numbers:

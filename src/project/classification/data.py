@@ -58,9 +58,10 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.folders.examples())
 
     def load_split(self, split: str) -> Samples | None:
-        if self.folders.splits[split] is None:
+        labelled = self.folders.read(split, self.class_names)
+        if labelled is None:
             return None
-        paths, targets = self.folders.read(split, self.class_names)
+        paths, targets = labelled
         groups = groups_by_name(paths, self.group, self.folders.report_fault)
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size, groups=groups)
 

@@ -51,9 +51,10 @@ class ImageFolder(SignedImages):
         return self.channels or find_channels(self.folders.examples())
 
     def load_split(self, split: str) -> Samples | None:
-        if self.folders.splits[split] is None:
+        labelled = self.folders.read(split, self.class_names)
+        if labelled is None:
             return None
-        paths, targets = self.folders.read(split, self.class_names)
+        paths, targets = labelled
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:

@@ -70,10 +70,23 @@ def test_split_of_other_classes_is_named():
         found.read("val", found.names())
     faults = list(found.report_fault.collect(lambda: found.read("val", found.names())))
     assert [(fault.kind, fault.file) for fault in faults] == [("class-unknown", "root/val/cow")]
-    errors = found.report_fault.collect(lambda: [found.read(split, found.names()) for split in ("val", "test")])
-    assert next(errors).file == "root/val/cow"
-    with pytest.raises(UserError, match="root/test"):
-        next(errors)
+    faults = found.report_fault.collect(lambda: [found.read(split, found.names()) for split in ("test", "val")])
+    assert [fault.file for fault in faults] == ["root/test", "root/val/cow"]
+
+
+def test_faults_before_an_error_are_kept():
+    make(
+        "root/train/cat/1.jpg",
+        "root/train/dog/2.jpg",
+        "root/val/cat/4.jpg",
+        "root/val/cow/5.jpg",
+        "root/test/cat/6.txt",
+    )
+    found = ClassFolders(Path("root"))
+    faults = found.report_fault.collect(lambda: [found.read(split, found.names()) for split in ("val", "test")])
+    assert next(faults).file == "root/val/cow"
+    with pytest.raises(UserError, match="no images in root/test"):
+        next(faults)
 
 
 def test_folder_like_a_split_with_another_name_is_named():
