@@ -46,15 +46,8 @@ class ClassFolders:
         return [(class_name(folder), folder) for folder in folders(parent)]
 
     def names(self) -> list[str]:
-        """Return the class names in train, or in the first split if there is no train.
-
-        Raises:
-            UserError: there are fewer than two classes.
-        """
-        names = dict.fromkeys(name for name, _ in self.classes(self.first_split))
-        hint = f"; if {self.first_split.name} is a class, move all classes into {self.root}/train"
-        expected = f"{self.first_split}/CLASS/*.jpg{hint if self.first_split != self.root else ''}"
-        return require_two_classes(list(names), self.first_split, expected)
+        """Return the class names in train, or in the first split if there is no train."""
+        return list(dict.fromkeys(name for name, _ in self.classes(self.first_split)))
 
     def examples(self) -> list[Path]:
         """Return all images of the classes in `names`."""
@@ -103,31 +96,6 @@ class ClassFolders:
             yield from unused_files(folder)
         for parent in parents:
             yield from joined_class_faults((name for name, _ in self.classes(parent)), parent)
-
-
-class OptionalClassFolders(ClassFolders):
-    """Class folders, or images of a single class.
-
-    Folders without images are no classes. If there are no class folders, all images are of the class `image`.
-    """
-
-    def classes(self, parent: Path) -> list[tuple[str, Path]]:
-        return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]
-
-    def names(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self.classes(self.first_split)))
-
-
-def require_two_classes(names: list[str], source: Path, expected: str) -> list[str]:
-    """Return class names.
-
-    Raises:
-        UserError: there are fewer than two, so that there is nothing to learn. The message names their `source`.
-    """
-    if len(names) < 2:
-        found = f"'{names[0]}' is the only class" if names else "no class folders"
-        raise UserError(f"{source}: {found}, but there must be at least two; expected {expected}")
-    return names
 
 
 def class_name(folder: Path) -> str:

@@ -17,7 +17,7 @@ from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
-from kit.formats.class_folders import ClassFolders, require_two_classes
+from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import SPLITS, FaultCollector, data_folder, groups_by_name, images
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
@@ -52,7 +52,9 @@ class ImageFolder(ImageDataModule):
         self.folders = ClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
-        return self.folders.names()
+        parent = self.folders.first_split
+        expected = f"{parent}/CLASS/*.jpg (folders named train, val or test are splits)"
+        return _require_two_classes(self.folders.names(), parent, expected)
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels(self.folders.examples())
@@ -104,7 +106,7 @@ class Csv(ImageDataModule):
     def find_class_names(self) -> list[str]:
         labels = {row["label"] for row in self.rows if row["split"] == "train"}
         names = sorted(labels or {row["label"] for row in self.rows})
-        return require_two_classes(names, self.table, "two or more labels")
+        return _require_two_classes(names, self.table, "two or more labels")
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels([self.root / row["path"] for row in self.rows])
@@ -136,6 +138,14 @@ class Csv(ImageDataModule):
 
 class TorchvisionDataset(TorchvisionDataModule):
     """A classification data set of torchvision. See `kit.data.torchvision_data` for the arguments."""
+
+
+def _require_two_classes(names: list[str], source: Path, expected: str) -> list[str]:
+    """Return class names. If there are fewer than two, raise an error that names their `source`."""
+    if len(names) < 2:
+        found = f"'{names[0]}' is the only class" if names else "no class folders"
+        raise UserError(f"{source}: {found}, but there must be at least two; expected {expected}")
+    return names
 
 
 @contextmanager

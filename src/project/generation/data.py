@@ -4,6 +4,7 @@ Each also takes the arguments of `kit.data.ImageDataModule`, such as batch_size,
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from kit.data import Files, Samples
 from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
-from kit.formats.class_folders import OptionalClassFolders
+from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import data_folder
 from kit.ground.faults import Fault
 from kit.samples import SignedImages
@@ -42,7 +43,7 @@ class ImageFolder(SignedImages):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
-        self.folders = OptionalClassFolders(self.root)
+        self.folders = _OptionalClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
         return self.folders.names()
@@ -60,3 +61,10 @@ class ImageFolder(SignedImages):
     def annotation_faults(self) -> Iterable[Fault]:
         yield from self.folders.report_fault.collect(self.splits)
         yield from self.folders.unused()
+
+
+class _OptionalClassFolders(ClassFolders):
+    """Class folders, of which those without images are no classes. Without any, all images are of the class `image`."""
+
+    def classes(self, parent: Path) -> list[tuple[str, Path]]:
+        return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]

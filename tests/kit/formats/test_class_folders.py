@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.formats.class_folders import ClassFolders, OptionalClassFolders
+from kit.formats.class_folders import ClassFolders
 from kit.ground.errors import UserError
 
 
@@ -38,21 +38,6 @@ def test_layouts(files, names, targets):
     assert found.names() == names
     read = [folder and found.read(split, names)[1] for split, folder in found.splits.items()]
     assert tuple(read) == targets
-
-
-REFUSED = [  # the files in `root`, and what the message names
-    (["cat/1.jpg", "cat/2.jpg"], "root: 'cat' is the only class"),
-    (["animals/cat/1.jpg"], "root/animals: 'cat' is the only class"),
-    (["1.jpg"], "root: no class folders"),
-    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders, .*root/train/CLASS.*if train is a class, "),
-]
-
-
-@pytest.mark.parametrize(("files", "message"), REFUSED)
-def test_fewer_than_two_classes_are_refused(files, message):
-    make(*(f"root/{file}" for file in files))
-    with pytest.raises(UserError, match=f"^{message}[^\n]*$"):
-        ClassFolders(Path("root")).names()
 
 
 def test_split_of_other_classes_is_named():
@@ -111,12 +96,3 @@ def test_folders_of_one_class_name_are_joined_and_reported():
     assert found.names() == ["caf\u00e9", "dog"]
     assert found.read("train", found.names())[1] == [0, 0, 1]
     assert [fault.kind for fault in found.unused()] == ["class-joined"]
-
-
-def test_images_without_classes_are_of_one_class():
-    make("root/1.jpg", "root/2.jpg", "root/empty/x.txt", "other/cat/1.jpg", "other/2.jpg")
-    found = OptionalClassFolders(Path("root"))
-    assert (found.names(), found.read("train", ["image"])[1]) == (["image"], [0, 0])
-    found = OptionalClassFolders(Path("other"))
-    assert (found.names(), found.read("train", ["cat"])[0]) == (["cat"], [Path("other/cat/1.jpg")])
-    assert [fault.file for fault in found.unused()] == ["other/2.jpg"]

@@ -101,6 +101,23 @@ def test_invalid_folders_are_refused(image_folder, counts, said):
         ready(ImageFolder(root=str(root)))
 
 
+ONE_CLASS = [  # the files in `root`, and what the message names
+    (["cat/1.jpg", "cat/2.jpg"], "root: 'cat' is the only class"),
+    (["animals/cat/1.jpg"], "root/animals: 'cat' is the only class"),
+    (["1.jpg"], "root: no class folders"),
+    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders, .*root/train/CLASS.* are splits"),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), ONE_CLASS)
+def test_fewer_than_two_classes_are_refused(files, message):
+    for file in files:
+        Path("root", file).parent.mkdir(parents=True, exist_ok=True)
+        Path("root", file).touch()
+    with pytest.raises(UserError, match=f"^{message}[^\n]*$"):
+        _ = ImageFolder("root").class_names
+
+
 def test_empty_class_in_val_is_allowed(image_folder):
     data = ready(ImageFolder(root=str(image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 0}}))))
     assert data.samples["val"].targets.tolist() == [0, 0]
