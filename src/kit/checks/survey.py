@@ -75,7 +75,7 @@ def full_survey(datamodule: ImageDataModule) -> Survey:
             images = ImageList.of(datamodule)
             faults += _class_faults(datamodule, images, {})
         if "train" not in images.samples:
-            raise UserError("there are no training images")
+            raise datamodule.missing("train")
     except UserError as error:
         faults.append(fault("unusable", "", f"training would stop here: {str(error).splitlines()[0]}"))
     if images.files:

@@ -88,3 +88,4 @@ def quiet() -> None:
         r"\s*Unable to serialize instance",  # see `SavedConfig`
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # they name no file: see `kit.checks`

@@ -84,6 +84,12 @@ class Parser(PlainParser, LightningArgumentParser):
 
     model_context: AbstractContextManager[Any] = nullcontext()
 
+    def read(self, args: list[str]) -> Namespace:
+        for arg in extract_option(args, "--config", "-c")[1]:
+            if arg.encode(errors="ignore").decode() != arg:
+                raise UserError(f"{arg}: not UTF-8, so the run's config.yaml cannot name it; rename it, or give a link")
+        return super().read(args)
+
     def add_instantiator(self, instantiator: Callable[..., Any], class_type: type, *args: Any, **kwargs: Any) -> None:
         @functools.wraps(instantiator)  # jsonargparse reads its parameters
         def create_in_context(*values: Any, **options: Any) -> Any:

@@ -142,7 +142,8 @@ class ReportPage(L.Callback):
         ]
         config = folder / "config.yaml"
         if config.is_file():
-            parts.append(_section("config", f"<pre>{escape(config.read_text())}</pre>"))
+            text = config.read_text(encoding="utf-8")
+            parts.append(_section("config", f"<pre>{escape(text)}</pre>"))
         write_text(folder / "report.html", html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)))
 
     def _charts(self) -> str:

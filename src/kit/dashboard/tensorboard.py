@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
+from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
 JPEG_QUALITY = 88
@@ -74,8 +75,8 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Log Markdown. Links, pictures and HTML, which names of classes and files may contain, are escaped."""
-        escaped = text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
+        """Log Markdown. Links, pictures, HTML and controls, which names may contain, are escaped."""
+        escaped = escape_controls(text).replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
         self.experiment.add_text(tag, escaped, step)
 
     @_warn_on_full_disk

@@ -1,5 +1,6 @@
 """The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
+import shlex
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from kit.data import broken
 from kit.data.decode import validate_size
 from kit.data.loading import stack
 from kit.data.samples import Files, Samples
+from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
@@ -100,7 +102,7 @@ class Contents(L.LightningDataModule):
         """The class counts of train, before `setup` splits off a validation part."""
         train = self.usable_samples("train")
         if train is None:
-            raise UserError(f"there are no training images for {type(self).__name__}")
+            raise self.missing("train")
         return self.count_classes(train)
 
     @property
@@ -118,6 +120,14 @@ class Contents(L.LightningDataModule):
     def splits(self) -> dict[str, Samples]:
         """Return the existing splits in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
+
+    def missing(self, split: str) -> UserError:
+        """Return the error that a split has no images, with the splits that have some."""
+        source, others = self.root or type(self).__name__, " and ".join(self.splits())
+        command = f"{app.command('test')} RUN --data.root {shlex.quote(str(source))}"
+        remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""
+        hint = f", only {others} images{remedy}" if others else ""
+        return UserError(f"{source}: there are no {split} images{hint}")
 
     def usable_samples(self, split: str) -> Samples | None:
         """Return the samples of a split, without those whose files cannot be decoded.

@@ -160,7 +160,7 @@ class ImageDataModule(Contents):
     def _require(self, split: str) -> Samples:
         samples = self.samples.get(split)
         if samples is None:
-            raise UserError(f"there are no {split} images for {type(self).__name__}")
+            raise self.missing(split)
         return samples
 
     def files(self, keys: Tensor, split: str) -> list[str]:

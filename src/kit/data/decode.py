@@ -227,7 +227,7 @@ def find_channels(paths: Sequence[Path]) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the height and width of the image when it is upright."""
-    on_its_side = orientation_of(image) in (5, 6, 7, 8)
+    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL has turned the size of a TIFF
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
@@ -243,5 +243,6 @@ def orientation_of(image: Image.Image) -> int:
 
 def turn_upright(image: Image.Image) -> Image.Image:
     """Turn an image upright by its EXIF orientation."""
+    image.load()  # PIL turns a TIFF when it decodes it
     orientation = orientation_of(image)
     return image.transpose(UPRIGHT[orientation]) if orientation != 1 else image

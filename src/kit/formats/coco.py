@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kit.formats.folders import SPLITS, folders, folders_by_split, images, split_in
+from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, images, split_in
 from kit.formats.paths import Finder
 from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
@@ -68,7 +68,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
     by_split: dict[str | None, list[Path]] = {}
     for folder in (root, *others, *split_folders):
-        for file in sorted(folder.glob("*.json")):
+        for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
     if unnamed := by_split.pop(None, []):

@@ -6,7 +6,7 @@ A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -14,6 +14,9 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+# Names in lower case of files and folders that macOS, Windows, Linux and Synology's disk stations add.
+SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
+SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 
 def data_folder(root: str) -> Path:
@@ -74,13 +77,17 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted."""
-    with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
-        visible = [entry for entry in entries if not is_hidden(entry.name)]
-    for entry in visible:
-        if entry.is_symlink():
-            _warn_of_broken_link(Path(entry.path))
-    return sorted(Path(entry.path) for entry in visible if entry.is_dir())
+    """Return the visible folders in a folder, sorted. Links to folders are followed: see `_is_passed_over`."""
+    return sorted(map(Path, _contents(folder)[0]))
+
+
+def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
+    """Return the visible files in a folder whose extension, in lower case, is one of `extensions`, sorted.
+
+    The result is empty if there is no such folder.
+    """
+    files = map(Path, _contents(folder)[1] if folder.is_dir() else ())
+    return sorted(file for file in files if file.suffix.lower() in extensions and file.is_file())
 
 
 def subfolder(folder: Path, name: str) -> Path:
@@ -97,42 +104,59 @@ def images(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files in a folder and below it, except hidden ones.
-
-    Unlike `Path.rglob`, this follows links to folders. A folder that several links lead to is listed once. Each broken
-    link causes a warning, unless it is named like an image.
+    """Yield all visible files in a folder and below it. A folder that several links lead to is listed once.
 
     Raises:
         UserError: a folder cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror})") from None
-
-    listed = set[tuple[int, int]]()
-    for current, inner, names in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in listed:
-            inner.clear()
-            continue
-        listed.add((status.st_dev, status.st_ino))
-        visible = (name for name in inner if not is_hidden(name))
-        inner[:] = sorted(visible, key=lambda name: (Path(current, name).is_symlink(), name))  # links last
-        for name in sorted(names):
-            if not is_hidden(name):
-                _warn_of_broken_link(Path(current, name))
-                yield Path(current, name)
+    pending, listed = [folder], set[tuple[int, int]]()
+    while pending:
+        current = pending.pop()
+        status = current.stat()
+        if (status.st_dev, status.st_ino) not in listed:
+            listed.add((status.st_dev, status.st_ino))
+            inner, files = _contents(current)
+            pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
+            yield from map(Path, sorted(files))
 
 
-def _warn_of_broken_link(path: Path) -> None:
-    """Warn if a path is a broken link that may have led to a folder."""
-    if path.suffix.lower() not in EXTENSIONS and path.is_symlink() and not path.exists():
-        warnings.warn(f"{path}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
+def _contents(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the paths of the visible folders and files in a folder, unsorted.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    inner, files = list[str](), list[str]()
+    try:
+        with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
+            visible = [entry for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
+    for entry in visible:
+        is_link = entry.is_symlink()
+        if not (is_link and _is_passed_over(Path(entry))):
+            (inner if (Path(entry) if is_link else entry).is_dir() else files).append(entry.path)
+    return inner, files
+
+
+def _is_passed_over(link: Path) -> bool:
+    """Warn of a link that is broken, or that leads to a folder that contains it, and return whether it is one.
+
+    A broken link that is named like an image is not passed over: reading the image reports it.
+    """
+    problem = ""
+    if link.is_dir() and link.resolve() in (folder := link.parent.resolve(), *folder.parents):
+        problem = "not followed, since the link leads back to a folder that contains it"
+    elif link.suffix.lower() not in EXTENSIONS and not link.exists():
+        problem = "the link is broken; if it led to a folder, its files are missing"
+    if problem:
+        warnings.warn(f"{link}: {problem}", stacklevel=4)
+    return bool(problem)
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden, or was added by macOS or by a Synology disk station."""
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+    """Return whether a file or folder is hidden, or was added by an operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 class FaultCollector:
@@ -187,14 +211,6 @@ def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollecto
             report("no-group", path, f"data.group '{pattern}' finds no group in the file name")
         groups.append(path.name if group is None else group)
     return groups
-
-
-def images_beside_classes(folder: Path) -> Iterator[Fault]:
-    """Yield a fault for each image that lies beside the class folders instead of in one of them."""
-    for path in folder.iterdir():
-        if path.suffix.lower() in EXTENSIONS and path.is_file():
-            message = "not in a class folder, so it is not used; move it into one"
-            yield Fault("annotation-missing", "warning", str(path), None, message)
 
 
 def unused_files(folder: Path) -> Iterator[Fault]:

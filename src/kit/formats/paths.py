@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import SPLITS, is_hidden, subfolder
+from kit.formats.folders import SPLITS, files_in, subfolder
 from kit.formats.text import read_lines
 from kit.ground.files import is_file
 from kit.ground.terminal import escape
@@ -106,7 +106,7 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     """
     image_sets = subfolder(root, "imagesets")
     folder = subfolder(image_sets, kind)
-    files = {path.stem.lower(): path for path in (folder if folder.is_dir() else image_sets).glob("*.txt")}
+    files = {path.stem.lower(): path for path in files_in(folder if folder.is_dir() else image_sets, {".txt"})}
     spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
     chosen = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
     lists = {split: [line for _, line in read_lines(file)] for split, file in chosen.items() if file is not None}
@@ -115,6 +115,5 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
 
 def unlisted_images(listed: set[Path]) -> list[Path]:
     """Return the unlisted images in the folders of listed images, sorted."""
-    files = (path for folder in {image.parent for image in listed} if folder.is_dir() for path in folder.iterdir())
-    pictures = {path for path in files if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name)}
-    return sorted(pictures - listed)
+    folders = {image.parent for image in listed}
+    return sorted({file for folder in folders for file in files_in(folder, EXTENSIONS)} - listed)

@@ -179,6 +179,9 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_text(file: Path, content: str) -> None:
-    """Write a text file. If this fails, no part of it is left."""
+    r"""Write a text file in UTF-8. If this fails, no part of it is left.
+
+    Bytes of file names that are not UTF-8 become escapes such as `\udce9`, from which JSON restores the name.
+    """
     with replacing(file) as part:
-        part.write_text(content, encoding="utf-8")
+        part.write_text(content, encoding="utf-8", errors="backslashreplace")

@@ -4,6 +4,7 @@ Names of files and classes may come from a stranger. They may contain characters
 write to the clipboard.
 """
 
+import io
 import logging
 import re
 import sys
@@ -24,6 +25,11 @@ def escape(text: str) -> str:
     return _IN_LINE.sub(_escaped, text)
 
 
+def escape_controls(text: str) -> str:
+    """Escape control characters in a text, except tabs and line feeds."""
+    return _IN_STREAM.sub(_escaped, text)
+
+
 def escape_output() -> None:
     """Let `sys.stdout` and `sys.stderr` escape control characters in printed text."""
     sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
@@ -38,6 +44,8 @@ class _Guarded:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal's encoding lacks
 
     @staticmethod
     def of(stream: Any) -> Any:

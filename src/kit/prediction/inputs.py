@@ -3,10 +3,10 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kit.formats.folders import images
+from kit.formats.folders import files_below, images, is_hidden
 from kit.ground.errors import UserError
 
 
@@ -28,7 +28,7 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
         elif path.exists():
             files = [path]
         else:
-            files = sorted(path for path in map(Path, glob.glob(word, recursive=True)) if path.is_file())  # noqa: PTH207
+            files = sorted(_matching_files(path))
         if not files:
             reason = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"{word}: {reason}")
@@ -39,6 +39,18 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
     if not inputs:
         raise UserError(f"{' '.join(words)} is in the folder for results; choose another folder with --out")
     return inputs
+
+
+def _matching_files(pattern: Path) -> Iterator[Path]:
+    """Yield the visible files that match a pattern. `**` stands for any number of folders."""
+    parts = pattern.parts
+    depth = parts.index("**") if "**" in parts else len(parts)
+    tail = "/".join(parts[depth + 1 :]) or "*"
+    for path in map(Path, glob.glob(str(Path(*parts[:depth])))):  # noqa: PTH207
+        if path.is_dir() and "**" in parts:  # `glob` itself would follow links that lead back, again and again
+            yield from (file for file in files_below(path) if file.relative_to(path).match(tail))
+        elif path.is_file() and not any(map(is_hidden, {*path.parts} - {*parts})):
+            yield path
 
 
 def output_names(files: Sequence[Path]) -> list[str]:

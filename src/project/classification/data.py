@@ -14,17 +14,8 @@ from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
-from kit.formats.folders import (
-    FaultCollector,
-    data_folder,
-    folders,
-    groups_by_name,
-    images,
-    images_beside_classes,
-    split_folders,
-    split_of,
-    unused_files,
-)
+from kit.formats.class_folders import ClassFolders
+from kit.formats.folders import FaultCollector, data_folder, groups_by_name, images, split_of
 from kit.formats.paths import Finder
 from kit.formats.tables import read_table
 from kit.ground.errors import UserError, did_you_mean
@@ -56,55 +47,27 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
-        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
-        self.folders = split_folders(self.root)
-        if not any(self.folders.values()):
-            self.folders["train"] = self.root
+        self.folders = ClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
-        parent = self.folders["train"] or self.root
-        names = [folder.name for folder in folders(parent)]
-        if not names:
-            raise UserError(f"no class folders in {parent}; expected {parent}/CLASS/*.jpg")
-        return names
+        parent = self.folders.first_split
+        expected = f"{parent}/CLASS/*.jpg (folders named train, val or test are splits)"
+        return _require_two_classes(self.folders.names(), parent, expected)
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(self.split("train").paths)
+        return self.channels or find_channels(self.folders.examples())
 
     def load_split(self, split: str) -> Samples | None:
-        folder = self.folders[split]
-        if folder is None:
+        labelled = self.folders.read(split, self.class_names)
+        if labelled is None:
             return None
-        paths: list[Path] = []
-        targets: list[int] = []
-        for class_folder in folders(folder):
-            name = class_folder.name
-            if name not in self.class_names:
-                hint = did_you_mean(name, self.class_names)
-                self.report_fault("class-unknown", class_folder, f"training has no class '{name}'{hint}")
-                continue
-            files = images(class_folder)
-            if not files and split == "train":
-                self.report_fault(
-                    "class-empty", class_folder, "no images of this class; add some, or remove the folder"
-                )
-            paths += files
-            targets += [self.class_names.index(name)] * len(files)
-        if not paths:
-            raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
-        # `self.in_channels` would load the training split again, so it is not used for train.
-        channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
-        groups = groups_by_name(paths, self.group, self.report_fault)
-        return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups)
+        paths, targets = labelled
+        groups = groups_by_name(paths, self.group, self.folders.report_fault)
+        return Files(torch.tensor(targets), paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.report_fault.faults = faults = []  # from now on, faults are collected instead of raised
-        self.splits()
-        yield from faults
-        for folder in filter(None, self.folders.values()):
-            yield from images_beside_classes(folder)
-            for class_folder in folders(folder):
-                yield from unused_files(class_folder)
+        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.unused()
 
 
 class Csv(ImageDataModule):
@@ -159,7 +122,8 @@ class Csv(ImageDataModule):
 
     def find_class_names(self) -> list[str]:
         labels = {row["label"] for row in self.rows if row["split"] == "train"}
-        return sorted(labels or {row["label"] for row in self.rows})
+        names = sorted(labels or {row["label"] for row in self.rows})
+        return _require_two_classes(names, self.table, "two or more labels")
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels([row["image"] for row in self.rows])
@@ -191,3 +155,11 @@ class Csv(ImageDataModule):
 
 class TorchvisionDataset(TorchvisionDataModule):
     """A classification data set of torchvision. See `kit.data.torchvision_data` for the arguments."""
+
+
+def _require_two_classes(names: list[str], source: Path, expected: str) -> list[str]:
+    """Return class names. If there are fewer than two, raise an error that names their `source`."""
+    if len(names) < 2:
+        found = f"'{names[0]}' is the only class" if names else "no class folders"
+        raise UserError(f"{source}: {found}, but there must be at least two; expected {expected}")
+    return names

@@ -13,16 +13,8 @@ from kit.data import Files, Samples
 from kit.data.decode import find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
-from kit.formats.folders import (
-    FaultCollector,
-    data_folder,
-    folders,
-    images,
-    images_beside_classes,
-    split_folders,
-    unused_files,
-)
-from kit.ground.errors import UserError, did_you_mean
+from kit.formats.class_folders import ClassFolders
+from kit.formats.folders import data_folder
 from kit.ground.faults import Fault
 from kit.samples import SignedImages
 
@@ -51,46 +43,28 @@ class ImageFolder(SignedImages):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
-        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
-        self.folders = split_folders(self.root)
-        if not any(self.folders.values()):
-            self.folders["train"] = self.root
+        self.folders = _OptionalClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
-        parent = self.folders["train"] or self.root
-        return [folder.name for folder in folders(parent) if images(folder)] or ["image"]
+        return self.folders.names()
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(self.split("train").paths)
+        return self.channels or find_channels(self.folders.examples())
 
     def load_split(self, split: str) -> Samples | None:
-        parent = self.folders[split]
-        if parent is None:
+        labelled = self.folders.read(split, self.class_names)
+        if labelled is None:
             return None
-        paths: list[Path] = []
-        targets: list[int] = []
-        by_class = {folder: files for folder in folders(parent) if (files := images(folder))} or {
-            parent: images(parent)
-        }
-        for class_folder, files in by_class.items():
-            name = "image" if class_folder == parent else class_folder.name
-            if name not in self.class_names:
-                hint = did_you_mean(name, self.class_names)
-                self.report_fault("class-unknown", class_folder, f"training has no class '{name}'{hint}")
-                continue
-            paths += files
-            targets += [self.class_names.index(name)] * len(files)
-        if not paths:
-            raise UserError(f"no images in {parent}; expected {parent}/CLASS/*.jpg, or {parent}/*.jpg (or .png, ...)")
-        # `self.in_channels` would load the training split again, so it is not used for train.
-        channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
-        return Files(torch.tensor(targets), paths, channels, self.image_size)
+        paths, targets = labelled
+        return Files(torch.tensor(targets), paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        self.report_fault.faults = faults = []  # from now on, faults are collected instead of raised
-        self.splits()
-        yield from faults
-        for folder in filter(None, self.folders.values()):
-            if any(images(class_folder) for class_folder in folders(folder)):
-                yield from images_beside_classes(folder)
-            yield from unused_files(folder)
+        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.unused()
+
+
+class _OptionalClassFolders(ClassFolders):
+    """Class folders, of which those without images are no classes. Without any, all images are of the class `image`."""
+
+    def classes(self, parent: Path) -> list[tuple[str, Path]]:
+        return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]

@@ -57,3 +57,11 @@ def test_nested_hyperparameters_become_flat(kind):
         "widths": "[1, 2]", "net": "Net", "net/depth": 2, "other/x": 1.5
     }  # fmt: skip
     assert events.Scalars("best/val/accuracy")[0].value == 0.5
+
+
+def test_text_with_a_name_that_is_not_utf_8():
+    logger = TensorBoard(".")
+    logger.log_text("broken", "latin\udce9.png <b>", 3)
+    logger.finalize("success")
+    (text,) = EventAccumulator(".").Reload().Tensors("broken/text_summary")
+    assert text.tensor_proto.string_val == [rb"latin\xe9.png &lt;b>"]

@@ -107,3 +107,19 @@ def test_image_size_without_area_is_refused(size):
     data.image_size = size
     with pytest.raises(UserError, match=r"data\.image_size is \[.*\], but must be a height and a width above 0"):
         data.setup("fit")
+
+
+def test_missing_training_images_are_named_with_the_splits_that_exist():
+    class OnlyTest(Noise):
+        root = "photos"
+
+        def load_split(self, split):
+            return super().load_split("train") if split == "test" else None
+
+    for mean in (None, [0.5] * 3):
+        data = OnlyTest(mean=mean, std=mean)
+        with pytest.raises(UserError, match=r"^photos: there are no train images, only test .* --data\.root photos$"):
+            data.setup("fit")
+            data.train_dataloader()
+    with pytest.raises(UserError, match=r"^photos: .*only test"):
+        _ = OnlyTest().class_counts

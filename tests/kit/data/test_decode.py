@@ -8,8 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.data.decode import PADDING, decode, find_channels, fitted_size, is_truncated, resize
+from kit.data.decode import (
+    PADDING,
+    decode,
+    find_channels,
+    fitted_size,
+    is_truncated,
+    resize,
+    turn_upright,
+    upright_size,
+)
 from kit.data.levels import find_levels
+from kit.formats.masks.masks import read_sizes
 from kit.ground.errors import BrokenFiles, UnreachableFiles
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
@@ -69,6 +79,20 @@ def test_exif_orientation_is_applied(orientation):
     image.getexif()[0x0112] = orientation
     path = saved(image, exif=image.getexif())
     assert (decode(path, 1, None)[0] // 50).tolist() == TURNED[orientation]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 9])
+def test_size_in_the_header_is_that_of_the_decoded_image(name, orientation):
+    image = Image.fromarray(np.zeros((16, 24, 3), np.uint8))
+    image.getexif()[0x0112] = orientation
+    path = saved(image, name, exif=image.getexif())
+    with Image.open(path) as header:
+        size = upright_size(header)
+    assert size == tuple(decode(path, 3, None).shape[1:]) == ((24, 16) if orientation == 6 else (16, 24))
+    assert read_sizes(path) == (size, (16, 24), orientation if orientation < 9 else 1)
+    with Image.open(path) as opened:
+        assert turn_upright(opened).size == size[::-1]
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -1,5 +1,6 @@
 """Only regular files are read, and within limits of size."""
 
+import json
 import os
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def test_other_text_is_refused_with_its_line(content: bytes, line: int) -> None:
     with pytest.raises(BrokenFiles, match=rf"^a\.txt:{line}: not UTF-.*save") as raised:
         files.read_text(Path("a.txt"), 100)
     assert "\n" not in str(raised.value)
+
+
+def test_name_that_is_not_utf_8_is_restored_from_json() -> None:
+    file, name = Path("a.json"), "latin\udce9.png"
+    files.write_text(file, json.dumps({"name": name, "class": "h\u00e4user"}, ensure_ascii=False))
+    assert files.read_json(file) == {"name": name, "class": "h\u00e4user"}
 
 
 def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ def test_printed_control_characters_are_escaped(watched: Callable[[], io.StringI
     ]
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", rb"h\xe4user \u732b"), ("cp1252", b"h\xe4user \\u732b")])
+def test_characters_that_the_terminal_lacks_are_escaped(
+    encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding=encoding))
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    terminal.escape_output()
+    print("h\u00e4user \u732b", flush=True)
+    assert screen.getvalue() == shown + b"\n"
+
+
 def test_progress_bars_move(watched: Callable[[], io.StringIO]) -> None:
     screen = watched()
     for _ in tqdm(range(2), position=1, file=sys.stderr, mininterval=0, desc="a\x1b[2J"):

@@ -25,6 +25,23 @@ def test_files_folders_and_patterns_give_each_image_once():
     assert list(map(str, files)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
 
 
+@pytest.mark.filterwarnings("ignore:.*leads back")
+def test_patterns_follow_links_once_and_skip_hidden_files():
+    images("a/1.png", "a/b/2.png", "a/@eaDir/1.png", "a/.b/3.png", "a/b/c/4.png", "elsewhere/5.png")
+    Path("a/x.png").mkdir()
+    Path("a/b/again").symlink_to("..")
+    Path("a/b/c/self").symlink_to(".")
+    Path("a/more").symlink_to("../elsewhere")
+    for pattern, names in (
+        ("a/**/*.png", ["a/1.png", "a/b/2.png", "a/b/c/4.png", "a/more/5.png"]),
+        ("a/**/c/*.png", ["a/b/c/4.png"]),
+        ("**/b/*.png", ["a/b/2.png"]),
+        ("a/*/*.png", ["a/b/2.png", "a/more/5.png"]),
+        ("a/.b/*.png", ["a/.b/3.png"]),
+    ):
+        assert list(map(str, inputs.find_images([pattern]))) == names, pattern
+
+
 @pytest.mark.parametrize("word", ["gone.png", "*.tif", "empty"])
 def test_word_without_file_is_refused(word):
     Path("empty").mkdir()

@@ -86,8 +86,9 @@ def test_groups_are_not_split(image_folder):
 FOLDERS = [  # what is there: what is said
     ({"train": {"a": 2, "b": 0}}, r"train/b: no images of this class"),
     ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: training has no class 'c'"),
-    ({"train": {"a": 0}}, "no images of this class"),
-    ({"train": {}}, r"no images in .*train; expected .*CLASS"),
+    ({"train": {"a": 0, "b": 0}}, r"no images in .*train; expected .*CLASS"),
+    ({"train": {"a": 2}}, r"train: 'a' is the only class"),
+    ({"train": {}}, r"train: no class folders.*; expected .*CLASS"),
 ]
 
 
@@ -98,6 +99,23 @@ def test_invalid_folders_are_refused(image_folder, counts, said):
         (root / split).mkdir(parents=True, exist_ok=True)
     with pytest.raises(UserError, match=said):
         ready(ImageFolder(root=str(root)))
+
+
+ONE_CLASS = [  # the files in `root`, and what the message names
+    (["cat/1.jpg", "cat/2.jpg"], "root: 'cat' is the only class"),
+    (["animals/cat/1.jpg"], "root/animals: 'cat' is the only class"),
+    (["1.jpg"], "root: no class folders"),
+    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders, .*root/train/CLASS.* are splits"),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), ONE_CLASS)
+def test_fewer_than_two_classes_are_refused(files, message):
+    for file in files:
+        Path("root", file).parent.mkdir(parents=True, exist_ok=True)
+        Path("root", file).touch()
+    with pytest.raises(UserError, match=f"^{message}[^\n]*$"):
+        _ = ImageFolder("root").class_names
 
 
 def test_empty_class_in_val_is_allowed(image_folder):
@@ -131,8 +149,9 @@ CSV = [  # header and rows: what is said
     (["path,class", "a/0.png,a"], r"labels\.csv:1: .* label"),
     (["path,label", "a/0.png,a", "a/1.png,"], r"labels\.csv:3: a row without"),
     (["path,label,split", "a/0.png,a,train", "a/1.png,a,tset"], r"labels\.csv:3: split 'tset'"),
-    (["path,label,split", "a/0.png,a,train", "a/1.png,b,val"], r"labels\.csv:3: .* no class 'b'"),
+    (["path,label,split", "a/0.png,a,train", "a/1.png,b,train", "a/1.png,c,val"], r"labels\.csv:4: .* no class 'c'"),
     (["path,label,group", "a/0.png,a,1", "a/1.png,a,"], r"labels\.csv:3: a row without a group"),
+    (["path,label", "a/0.png,a", "a/1.png,a"], r"labels\.csv: 'a' is the only class"),
     (["path,label"], r"labels\.csv: no usable rows"),
 ]
 

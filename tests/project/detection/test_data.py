@@ -196,9 +196,9 @@ def test_data_without_train_are_refused(tiny, tmp_path):
     tiny.yolo(tmp_path / "labels" / "val", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
     (fault,) = (fault for fault in full_survey(Yolo(root=str(tmp_path))).faults if fault.severity == "error")
-    assert fault.kind == "unusable" and "there are no training images" in fault.message
+    assert fault.kind == "unusable" and "there are no train images, only val images" in fault.message
     assert Yolo(root=str(tmp_path)).in_channels == 3
-    with pytest.raises(UserError, match="there are no training images for Yolo"):
+    with pytest.raises(UserError, match="there are no train images, only val images"):
         Yolo(root=str(tmp_path)).class_counts  # noqa: B018
 
 

@@ -70,5 +70,13 @@ def test_invalid_folders_are_one_line():
     with pytest.raises(UserError, match="no images in empty"):
         ImageFolder("empty").setup("fit")
     painted("photos/train/a/1.png", "photos/train/b/1.png", "photos/test/c/1.png")
-    with pytest.raises(UserError, match="has no class 'c'"):
+    with pytest.raises(UserError, match=r"photos/test: none of its classes \(c\)"):
         ImageFolder("photos").setup("fit")
+
+
+def test_folder_without_images_is_no_class():
+    painted("photos/a/1.png", "photos/2.png", "photos/3.png")
+    Path("photos/empty").mkdir()
+    data = ImageFolder("photos")
+    assert data.class_names == ["a"] and len(data.split("train")) == 1
+    assert {fault.file for fault in data.annotation_faults()} == {"photos/2.png", "photos/3.png"}

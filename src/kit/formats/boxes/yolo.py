@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
-from kit.formats.folders import SPLITS, images, split_folders, subfolder
+from kit.formats.folders import SPLITS, files_in, images, split_folders, subfolder
 from kit.formats.paths import Finder, compose, decompose, first_file
 from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
@@ -49,7 +49,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     names = [name.strip() for name in names or ()]
     if root.is_file():
         return _listed_layout(root, names)
-    files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+    files = files_in(root, {".yaml", ".yml"})
     yamls = [file for file in files if isinstance(content := read_yaml(file), dict) and "names" in content]
     if len(yamls) > 1:
         listed = ", ".join(path.name for path in yamls)
@@ -81,10 +81,9 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
     for text_folder, folders in sorted(image_folders.items()):
-        files = (path for folder in folders for path in folder.iterdir())
-        stems = {compose(path.stem) for path in files if path.suffix.lower() in EXTENSIONS}
+        stems = {compose(path.stem) for folder in folders for path in files_in(folder, EXTENSIONS)}
         # Skip text files beside images: they may be anything.
-        for text in sorted(text_folder.glob("*.txt")) if text_folder not in folders else ():
+        for text in files_in(text_folder, {".txt"}) if text_folder not in folders else ():
             if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)

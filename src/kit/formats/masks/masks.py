@@ -116,7 +116,8 @@ def turn_mask_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], n
 def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Return an image's height and width, upright and as stored, and its EXIF orientation (1 is upright)."""
     with open_image(image) as header:
-        return upright_size(header), (header.height, header.width), orientation_of(header)
+        size, orientation = upright_size(header), orientation_of(header)
+    return size, size[::-1] if orientation > 4 else size, orientation
 
 
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
