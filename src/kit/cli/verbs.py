@@ -13,7 +13,7 @@ from kit.checkpoints.run_folder import refuse_links, remove_if_empty
 from kit.checks.survey import Survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import extract_option, option_value
-from kit.config.mistakes import missing_config
+from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.formats.folders import SPLITS
@@ -25,7 +25,6 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 from kit.safeguards.resume.writing import LAST
 
-CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 TEST_HELP = """\
 RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file

@@ -5,6 +5,7 @@ from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,10 +18,11 @@ from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
+from kit.config.annotations import parser_annotations
 from kit.config.arguments import extract_option
 from kit.config.mistakes import explain, explain_kept_rates
 from kit.ground.errors import UserError
-from kit.ground.yaml_files import parse_yaml
+from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
 
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
@@ -51,12 +53,17 @@ class PlainParser(ArgumentParser):
             UserError: the command line, or a config that it names, has a mistake.
         """
         configs, others = extract_option(args, "--config", "-c")
+        groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
+        for content in (
+            read_yaml(Path(file)) for file in configs
+        ):  # the parser would ignore a list in place of a group
+            if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
+                raise UserError(explain("", self, configs, others))
         try:
             with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
-            keys = [action.dest for action in self._actions if action.option_strings]
-            raise UserError(explain(str(error), keys, configs, others)) from None
+            raise UserError(explain(str(error), self, configs, others)) from None
         self.rate_messages = explain_kept_rates(kept_rates, vars(config.as_flat()))
         return config
 
