@@ -26,11 +26,6 @@ from kit.safeguards.resume import restarting
 from kit.safeguards.resume.writing import LAST
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
-TEST_HELP = """\
-RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file
---data.root FOLDER    test on other data: on the test split, or on all images if there are no splits
---trust PACKAGE       also use classes of this package, such as a net of your own; may be repeated
---KEY VALUE           any other key of `fit`: --data.batch_size 16, --trainer.accelerator cpu"""
 
 
 def fit(args: list[str]) -> None:
@@ -132,9 +127,6 @@ def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
 def test(args: list[str]) -> None:
     """Test the best checkpoint of a run, or a checkpoint file, and report."""
     usage = f"{app.command('test')} RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
-    if "-h" in args or "--help" in args:
-        print(f"usage: {usage}\n\n{TEST_HELP}")
-        return
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {usage}")
     file = checkpoint.find(args[0])

@@ -40,7 +40,7 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         configs: the config files of the command line.
         args: the rest of the command line.
     """
-    search = _Search(parser)
+    search = Search(parser)
     for file in configs:
         for key, value, line in leaves(read_text(Path(file), MAX_CONFIG_BYTES)):
             if mistake := search.check(key, value):
@@ -69,7 +69,7 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
     return f"{parents[-1]}: {reason}" if parents else reason
 
 
-class _Search:
+class Search:
     """Check keys and values in the order in which the parser reads them.
 
     annotations: the annotations of the parser's keys. keys: these keys. other_options: its other options.

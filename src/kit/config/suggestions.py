@@ -40,7 +40,8 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: str) -> st
         return f"; did you mean --{nearest}{option}?"
     found = {file: nearest for file, run in _examples("").items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if found:
-        file = max(found, key=lambda file: (file in _examples(model), file))
+        alike = _examples(model)
+        file = max(found, key=lambda file: (file in alike, file))
         others = ", ".join(map(str, found))
         return f"; did you mean --config {file} --{found[file]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]
