@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from fixtures import tiny_of
 
@@ -29,6 +30,7 @@ MISTAKES = [  # the command line, and words of the message
     (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
     (["--resume", "runs/nowhere"], ["runs/nowhere"]),
     (["--trainer.accelerator", "gpuu"], ["gpuu", "cpu"]),
+    (["--trainer.devices", "two"], ["trainer.devices", "two", "auto"]),
 ]
 
 
@@ -132,7 +134,7 @@ MEANT = [  # the command line after the config, and the command in the answer
     (["--model.optimizer", "sgd"], "'SGD'"),
     (["--trainer.callbacks+=EMAA"], "'EMA'"),
     (["--model.optimizer.betas", "[0.9]"], "a list of 2 values, each a number"),
-    (["--trainer.max_epochs", "1.5"], "an integer or null"),
+    (["--trainer.max_epochs", "1.5"], "a whole number or null"),
     (["--model.schedule", "MultiStepLR"], "--model.schedule.milestones"),
 ]
 
@@ -140,6 +142,20 @@ MEANT = [  # the command line after the config, and the command in the answer
 @pytest.mark.parametrize(("args", "meant"), MEANT, ids=[" ".join(args) for args, _ in MEANT])
 def test_answer_to_a_mistake_has_the_command_that_was_meant(args, meant, refused):
     assert meant in refused("--config", RUN, *args)
+
+
+def test_overlay_for_gpus_is_refused_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"no GPU .*--trainer.accelerator auto"):
+        verbs.fit(["--config", RUN, "--config", str(CONFIGS / "trainer" / "gpu.yaml")])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_order_of_a_config_and_an_option_does_not_matter(swapped, capsys):
+    option, config = ["--trainer.max_epochs", "77"], ["--config", RUN]
+    with pytest.raises(SystemExit):
+        verbs.fit([*(config + option if swapped else option + config), "--print_config"])
+    assert "max_epochs: 77" in capsys.readouterr().out
 
 
 def test_mistake_in_a_config_has_its_line(refused):

@@ -5,7 +5,6 @@
 
 import functools
 import inspect
-import re
 from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ NN_MODULE = nn.Module  # required if an annotation names no class; nets, losses 
 
 WORDS = {  # how `describe` names these
     bool: ["true", "false"],
-    int: ["an integer"],
+    int: ["a whole number"],
     float: ["a number"],
     Number: ["a number"],
     str: ["text"],
@@ -74,10 +73,10 @@ def accepts(annotation: Any, value: Any) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """Return the values that an annotation accepts in words, such as `an integer or null`."""
+    """Return the values that an annotation accepts in words, such as `a whole number or null`."""
     choices = list(dict.fromkeys(_choices(annotation)))
-    if "a number" in choices and "an integer" in choices:
-        choices.remove("an integer")
+    if "a number" in choices and "a whole number" in choices:
+        choices.remove("a whole number")
     return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
 
 
@@ -99,9 +98,7 @@ def _choices(annotation: Any) -> list[str]:
         number = f"{len(arguments)} " if kind is tuple and ... not in arguments else ""
         each = describe(Union[tuple(expected.items)])  # noqa: UP007
         return [f"a list of {number}values" + (f", each {each}" if each != "any value" else "")]
-    if isinstance(kind, type) and "_expression" in vars(kind):  # a number with a range, of `jsonargparse.typing`
-        return [f"{describe(kind._type)} {re.sub(r'v(?=[<>=!])', '', kind._expression)}"]
-    return [getattr(kind, "__name__", str(kind))]  # an annotation may be any object
+    return [kind.__name__ if isinstance(kind, type) else str(kind)]
 
 
 def import_path(path: str) -> Any:

@@ -206,7 +206,12 @@ class Coco(BoxFiles):
     ) -> None:
         super().__init__(**kwargs)
         self.images, self.crowds = images, crowds
-        self.sources = find(self.root, {"train": train, "val": val, "test": test})
+        try:
+            self.sources = find(self.root, {"train": train, "val": val, "test": test})
+        except UserError as error:
+            kind = Voc if any(self.root.rglob("*.xml")) else Yolo if any(self.root.rglob("labels")) else None
+            hint = f"; it looks like the format of --data {__package__}.{kind.__name__}" if kind else ""
+            raise UserError(f"{error}{hint}") from None
 
     def read(self, split: str) -> Reading:
         return coco.read(self.sources[split], self.root, self.images)

@@ -115,7 +115,7 @@ def test_only_broken_images(trained):
     [
         (["photos", "--bach_size", "3"], "no key 'bach_size'; did you mean --batch_size 3?"),
         (["photos", "--batch_size", "0"], "batch_size is 0, but must be above 0"),
-        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be an integer"),
+        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be a whole number"),
         (["photos", "--shout", "5"], "shout is 5, but must be true or false"),
         (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
         ([], "which images?"),
