@@ -57,7 +57,7 @@ def test_page_of_a_run_has_the_keys_and_the_defaults_of_its_parser(verbs, kind, 
         search = Search(parser)
         for key, value, _ in leaves(file.read_text()):
             assert search.check(key, value) is None  # no mistake is found in a right config
-        known |= {f"--{key}" for key in search.known_keys()} | search.other_options
+        known |= {f"--{key}" for key in search.known_keys()} | set(parser._option_string_actions)
         for key, owner in search.classes.items():
             names = {option.removeprefix(f"--{key}.") for option in found} & set(parameter_annotations(owner))
             defaults |= {f"{key}.{name}": default_of(owner, name) for name in names}

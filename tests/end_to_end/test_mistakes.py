@@ -21,7 +21,7 @@ MISTAKES = [  # the command line, and words of the message
     (["--trainer.max_epoch", "3"], ["trainer.max_epoch'", "trainer.max_epochs"]),  # an abbreviation is a wrong key
     (["--modle.compile", "true"], ["modle.compile"]),
     (["--early_stopping.patienc", "3"], ["early_stopping.patience"]),
-    (["--trainer.max_epochs", "abc"], ["trainer.max_epochs", "abc", "int"]),
+    (["--trainer.max_epochs", "abc"], ["trainer.max_epochs", "abc", "whole number"]),
     (["--trainer.precision", "bf17"], ["trainer.precision", "bf17", "bf16-mixed"]),
     (["--data.cache", "rom"], ["data.cache", "rom", "ram"]),
     (["--model.optimizer", "torch.optim.AdamWW"], ["torch.optim.AdamWW", "AdamW"]),

@@ -46,18 +46,17 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
             if mistake := search.check(key, value):
                 return f"{mistake} [{file}:{line}]"
     positional = [action for action in parser._actions if not action.option_strings]
-    if words := split_words(args)[0][len(positional) :]:
-        return suggestions.for_word(
-            *[word[:MAX_NAME] for word in (*words, "VALUE")][:2], search.known_keys(), search.model()
-        )
+    if words := [word[:MAX_NAME] for word in split_words(args)[0][len(positional) :]]:
+        return suggestions.for_word(*[*words, "VALUE"][:2], search.known_keys(), search.classes.get("model"))
     for option, text, _ in scan(args):
-        if option and option not in search.other_options:
-            if text is None:
-                return f"{option} needs a value: {option} VALUE"
-            # An empty text is not null.
-            for key, value, _ in leaves(text or "''", option.removeprefix("--").removesuffix("+")):
-                if mistake := search.check(key, value, text):
-                    return mistake
+        key = option.removeprefix("--").removesuffix("+")
+        if not option or (key not in search.keys and option in parser._option_string_actions):  # such as --print_config
+            continue
+        if text is None:
+            return f"{option} needs a value: {option} VALUE"
+        for name, value, _ in leaves(text or "''", key):  # an empty text is not null
+            if mistake := search.check(name, value, text):
+                return mistake
     parents = re.findall(r'Parser key "([\w.]+)"', message)
     if missing := re.search(r"arguments are required: ([\w.]+)", message):
         key = ".".join([*parents, missing[1]])
@@ -72,7 +71,7 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
 class Search:
     """Check keys and values in the order in which the parser reads them.
 
-    annotations: the annotations of the parser's keys. keys: these keys. other_options: its other options.
+    annotations: the annotations of the parser's keys. keys: these keys.
     classes: key to the class that it names so far. unnamed: keys with arguments, but without a class.
     """
 
@@ -82,8 +81,6 @@ class Search:
         self.unnamed: list[str] = []
         dests = [action.dest for action in parser._actions if not action.dest.endswith(".help")]
         self.keys = [dest for dest in dests if self._find(dest)]
-        options = (action.option_strings for action in parser._actions if action.dest not in self.keys)
-        self.other_options = {name for names in options for name in names}
         for key, value in vars(parser.get_defaults().as_flat()).items():
             if key.endswith(".class_path"):
                 self.classes[key.removesuffix(".class_path").replace(".init_args", "")] = import_path(value)
@@ -94,16 +91,12 @@ class Search:
             f"{key}.{name}" for key, kind in self.classes.items() for name in parameter_annotations(kind)
         ]
 
-    def model(self) -> str:
-        """Return the name of the model's class, or ""."""
-        return self.classes["model"].__name__ if "model" in self.classes else ""
-
     def check(self, key: str, value: Any, text: str | None = None) -> str | None:
         """Return what is wrong with a key or its value, or None. text: the value as written on the command line."""
         annotation = self._find(key)
         if annotation is None:
             kind = self.classes.get(key.rpartition(".")[0])
-            hint = suggestions.for_key(key, text, self.known_keys(), self.model())
+            hint = suggestions.for_key(key, text, self.known_keys(), self.classes.get("model"))
             return f"no key '{key}'{f' of {kind.__name__}' if kind else ''}{hint}"
         if isinstance(annotation, dict):
             if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):  # its keys are read from a file
@@ -117,7 +110,7 @@ class Search:
             if found := find_class(name, classes):
                 self.classes[key] = found
             elif not accepts(annotation, value):
-                return suggestions.for_class(key, name[:MAX_NAME], classes, self.model())
+                return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
         if names or accepts(annotation, value) or (text and key in self.keys and accepts(annotation, text)):
             return None
         hint = None
@@ -130,7 +123,7 @@ class Search:
     def _find(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
         kinds, owner, path = self.annotations, None, ""
-        for name in key.split(".") if key else ():
+        for name in filter(None, key.split(".")):
             if not isinstance(kinds, dict):
                 default = default_of(owner, path.rpartition(".")[2]) if owner else None
                 owner = self.classes.setdefault(path, default) if isinstance(default, type) else self.classes.get(path)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from kit.config.annotations import NN_MODULE, subclasses
 from kit.ground import app
-from kit.ground.errors import did_you_mean, one_line
+from kit.ground.errors import UserError, did_you_mean, one_line
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
@@ -27,18 +28,18 @@ SYNONYMS = {  # what other programs call a key, and the last name of ours
 }
 
 
-def for_key(key: str, value: str | None, known: Sequence[str], model: str) -> str:
+def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
     """Return what a wrong key was probably meant to be: another key, or a key that other configs have.
 
     Args:
         value: its value on the command line; None if the key is in a config.
         known: the keys that exist.
-        model: the name of the model's class.
+        model: the class of the model.
     """
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    found = {file: nearest for file, run in _examples("").items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    found = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if found:
         alike = _examples(model)
         file = max(found, key=lambda file: (file in alike, file))
@@ -49,13 +50,13 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: str) -> st
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
 
 
-def for_word(word: str, value: str, known: Sequence[str], model: str) -> str:
+def for_word(word: str, value: str, known: Sequence[str], model: type | None) -> str:
     """Return an error message about a word that belongs to no option, with the option that was probably meant.
 
     Args:
         value: the word after it.
         known: the keys that exist.
-        model: the name of the model's class.
+        model: the class of the model.
     """
     path, (key, sign, text) = Path(word), word.partition("=")
     if path.suffix in (".yaml", ".yml"):
@@ -69,12 +70,12 @@ def for_word(word: str, value: str, known: Sequence[str], model: str) -> str:
     return f"'{word}' is no option; options are --KEY VALUE{hint}"
 
 
-def for_class(key: str, text: str, kinds: Sequence[type], model: str) -> str:
+def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) -> str:
     """Return an error message about a text that should name a class, with a class that was probably meant.
 
     Args:
         kinds: the class may be a subclass of one of these.
-        model: the name of the model's class.
+        model: the class of the model.
     """
     module_name, _, name = text.rpartition(".")
     if module_name:
@@ -117,10 +118,12 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
     return next(iter(get_close_matches(key, known, n=1, cutoff=cutoff)), None)
 
 
-def _examples(model: str) -> dict[Path, dict[str, Any]]:
-    """Return the configs for a class of models ("": all), each as a mapping of keys to values or class paths."""
+def _examples(model: type | None) -> dict[Path, dict[str, Any]]:
+    """Return the configs for a class of models (None: all), each as a mapping of keys to values or class paths."""
     runs: dict[Path, dict[str, Any]] = {}
     for file in sorted(CONFIGS.glob("*.yaml")):
-        pairs = ((key, value) for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES)))
-        runs[file] = {key: value[0] if isinstance(value, list) and value else value for key, value in pairs}
-    return {file: run for file, run in runs.items() if str(run.get("model")).endswith(model)}
+        with suppress(UserError):  # one that cannot be read
+            for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES)):
+                runs.setdefault(file, {})[key] = value[0] if isinstance(value, list) and value else value
+    name = model.__name__ if model else ""
+    return {file: run for file, run in runs.items() if str(run.get("model")).endswith(name)}

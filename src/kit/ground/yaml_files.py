@@ -54,12 +54,12 @@ def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
         text: YAML; other text is one value.
         key: the key of the whole text.
     """
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        _parse(text, _Loader)  # checks the limits
+        loader = _Loader(text)
+        yield from _leaves(loader, loader.get_single_node(), key, 1)
     except yaml.YAMLError:
-        node = yaml.ScalarNode("tag:yaml.org,2002:str", text)
-    return _leaves(loader, node, key, 1)
+        yield key, text, 1
 
 
 def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, Any, int]]:

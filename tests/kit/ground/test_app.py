@@ -1,7 +1,6 @@
 """Printed commands run as printed, from the folder in which they are printed."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
