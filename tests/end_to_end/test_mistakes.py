@@ -136,6 +136,10 @@ MEANT = [  # the command line after the config, and the command in the answer
     (["--model.optimizer.betas", "[0.9]"], "a list of 2 values, each a number"),
     (["--trainer.max_epochs", "1.5"], "a whole number or null"),
     (["--model.schedule", "MultiStepLR"], "--model.schedule.milestones"),
+    (["--seed", "3"], "seed_everything"),
+    (["--data.seed", "3"], "seed_everything"),
+    (["--num_classes", "5"], "data.num_classes"),
+    (["--model.num_classes=5"], "data.num_classes"),
 ]
 
 

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
 from kit.config.annotations import parser_annotations
-from kit.config.arguments import extract_option
+from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain, explain_kept_rates
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
@@ -45,6 +45,12 @@ class PlainParser(ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
         self.rate_messages: list[str] = []  # see `explain_kept_rates`
+        self.linked: dict[str, str] = {}  # keys that get the value of another one
+
+    def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
+        """Give one key the value of another. A command line cannot set that key."""
+        super().link_arguments(source, target, *args, **kwargs)
+        self.linked[target.replace(".init_args", "")] = source
 
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override the configs that it names, whatever their order.
@@ -53,12 +59,15 @@ class PlainParser(ArgumentParser):
             UserError: the command line, or a config that it names, has a mistake.
         """
         configs, others = extract_option(args, "--config", "-c")
+        for option, _, _ in scan(others):
+            for target, source in self.linked.items():
+                if option.removeprefix("--") in (target, target.rpartition(".")[2]):
+                    raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
         groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
-        for content in (
-            read_yaml(Path(file)) for file in configs
-        ):  # the parser would ignore a list in place of a group
+        for file in configs:
+            content = read_yaml(Path(file))  # checks limits that the parser does not know
             if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
-                raise UserError(explain("", self, configs, others))
+                raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:
             with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])

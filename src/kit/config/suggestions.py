@@ -23,7 +23,6 @@ SYNONYMS = {  # what other programs call a key, and the last name of ours
     "img_size": "image_size",
     "learning_rate": "lr",
     "output_dir": "default_root_dir",
-    "seed": "seed_everything",
     "workers": "num_workers",
 }
 
@@ -93,8 +92,9 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
         return f"{key} is a folder, but must be the path of a class{for_key('data.root', text, (), model)}"
     runs = _examples(model).values()
     such = " or ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key))) or "package.module.Class"
-    named = next((f"; or --{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), "")
-    return f"{key} is '{text}', but must be the path of a class, such as {such}{named}"
+    named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)
+    hint = f"; or {named} (docs/finetuning.md has more)" if named else ""
+    return f"{key} is '{text}', but must be the path of a class, such as {such}{hint}"
 
 
 def missing_config(path: Path) -> str:
