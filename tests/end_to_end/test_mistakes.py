@@ -34,10 +34,15 @@ MISTAKES = [  # the command line, and words of the message
 ]
 
 
+def tiny_data() -> list[str]:
+    """Make tiny data for the run, and return the options that name them."""
+    Path("data").mkdir()
+    return tiny_of(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
+
+
 @pytest.mark.parametrize(("args", "words"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
 def test_mistake_is_explained_in_one_line(args, words):
-    Path("data").mkdir()
-    data = tiny_of(Path(RUN).stem).arguments(yaml.safe_load(Path(RUN).read_text()), Path("data"))
+    data = tiny_data()
     with pytest.raises(UserError) as caught:
         verbs.fit(args if "--config" in args else ["--config", RUN, *data, *args])
     message = str(caught.value)
@@ -151,7 +156,7 @@ def test_answer_to_a_mistake_has_the_command_that_was_meant(args, meant, refused
 def test_overlay_for_gpus_is_refused_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"no GPU .*--trainer.accelerator auto"):
-        verbs.fit(["--config", RUN, "--config", str(CONFIGS / "trainer" / "gpu.yaml")])
+        verbs.fit(["--config", RUN, "--config", str(CONFIGS / "trainer" / "gpu.yaml"), *tiny_data()])
 
 
 @pytest.mark.parametrize("swapped", [False, True])
