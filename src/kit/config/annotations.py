@@ -69,7 +69,7 @@ def accepts(annotation: Any, value: Any) -> bool:
         parser.parse_object({"value": value})
     except ArgumentError:
         return False
-    return value is not None or NoneType in get_args(annotation)
+    return value is not None or NoneType in get_args(annotation)  # the parser does not check null here
 
 
 def describe(annotation: Any) -> str:

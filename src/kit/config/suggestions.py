@@ -60,7 +60,7 @@ def for_word(word: str, value: str, known: Sequence[str], model: type | None) ->
     path, (key, sign, text) = Path(word), word.partition("=")
     if path.suffix in (".yaml", ".yml"):
         hint = f"; did you mean --config {word}?"
-    elif path.parts[0] == "runs" or (path / "config.yaml").is_file():
+    elif path.parts[:1] == ("runs",) or (path / "config.yaml").is_file():
         hint = f"; did you mean --resume {word}, or {app.command('test')} {word}?"
     elif path.is_dir():
         hint = for_key("data.root", word, known, model)
