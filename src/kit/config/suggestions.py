@@ -89,7 +89,7 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
         return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
     if Path(text).is_dir():
-        return f"{key} is a folder, but must be the path of a class{for_key('data.root', text, (), model)}"
+        return f"{key} is '{text}', a folder, but must be the path of a class{for_key('data.root', text, (), model)}"
     runs = _examples(model).values()
     such = " or ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key))) or "package.module.Class"
     named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)

@@ -209,6 +209,8 @@ class Coco(BoxFiles):
         try:
             self.sources = find(self.root, {"train": train, "val": val, "test": test})
         except UserError as error:
+            if any(self.root.rglob("*.json")):
+                raise
             kind = Voc if any(self.root.rglob("*.xml")) else Yolo if any(self.root.rglob("labels")) else None
             hint = f"; it looks like the format of --data {__package__}.{kind.__name__}" if kind else ""
             raise UserError(f"{error}{hint}") from None
