@@ -1,7 +1,6 @@
 """`python -m project.new DIR --task TASK [--name NAME]`: create a project for one or more tasks."""
 
 if __name__ == "__main__":
-    from kit.cli.process import main
-    from kit.cloning.command import new
+    from kit.cli.start import start
 
-    main(new)
+    start("kit.cloning.command", "new")

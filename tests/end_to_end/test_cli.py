@@ -284,21 +284,6 @@ def test_two_processes_count_each_sample_once(val, test, ranks, capsys):
     assert float(score) * val == pytest.approx(round(float(score) * val), abs=1e-4)
 
 
-HELP = [  # the command: what it must say
-    (["fit", "--help"], ["--config", "python -m project.fit"]),
-    (["check", "--help"], ["python -m project.check", "--html FILE", "faults of the data"]),
-    (["fit", "--model.help", "tiny_task.Judge"], ["--model.lr LR"]),
-    (["test", "--help"], ["RUN_OR_CHECKPOINT", "--data.root", "--data.batch_size 16"]),
-]
-
-
-@pytest.mark.parametrize(("words", "said"), HELP, ids=[" ".join(words) for words, _ in HELP])
-def test_help_has_the_options(words, said, command):
-    ended = command(*words)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert all(text in ended.stdout for text in said), ended.stdout
-
-
 def test_test_uses_the_validation_images_of_its_run(capsys):
     options = ["--data.root", "./aa", "--data.train", "400", "--data.test", "0", "--model.lr", "0.0001"]
     verbs.fit(["--seed_everything", "5", *options])

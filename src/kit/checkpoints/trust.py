@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
-from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value
+from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
 
@@ -144,7 +144,7 @@ class _Checker:
             self._import_allowed(text, expected, key)
         elif not expected.text:
             self.refuse(key, f"is {_shown(text)}, but must be a class path, such as package.module.Class, or a list")
-        elif any(_has_subclass(kind, text) for kind in expected.classes):
+        elif any(kind.__name__ == text for kind in subclasses(expected.classes)):
             self.refuse(key, f"is {_shown(text)}, but must be the whole path, such as package.module.Class")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
             self.refuse(key, f"is {_shown(text)}, which the parser would open as a file")
@@ -222,12 +222,6 @@ def _is_of(target: Any, kind: type) -> bool:
         return issubclass(target, kind) if isinstance(target, type) else isinstance(target, kind)
     except TypeError:  # a protocol that is not `@runtime_checkable`
         return False
-
-
-def _has_subclass(kind: type, name: str) -> bool:
-    """Return whether a class has a subclass of this name, which the parser would accept without a module."""
-    subclasses: list[type] = type.__subclasses__(kind)
-    return any(subclass.__name__ == name or _has_subclass(subclass, name) for subclass in subclasses)
 
 
 def _untrusted(path: str) -> str:

@@ -81,9 +81,7 @@ class CLI(LightningCLI):
             trainer_class=Trainer,
             parser_kwargs={
                 "usage": f"{app.command(self.verb)} {self.arguments}",
-                "description": f"{self.purpose} A dot separates the levels of a config: "
-                "--trainer.max_epochs 3, --model.net.widths '[8, 16]', --data.batch_size 32. "
-                "--print_config shows all keys with their values.",
+                "description": f"{self.purpose} A dot separates the levels of a config.",
             },
             trainer_defaults={
                 "default_root_dir": "runs",
@@ -163,6 +161,7 @@ class CLI(LightningCLI):
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
+        _require_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         try:
             trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
@@ -195,6 +194,17 @@ class Inspection(CLI):
     def instantiate_classes(self) -> None:
         # LightningCLI would compute the model's arguments from the data, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
+
+
+def _require_devices(accelerator: Any, devices: Any) -> None:
+    """Raise `UserError` if there is no GPU but one is required, or if the number of devices is no number."""
+    if accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
+        raise UserError(
+            f"trainer.accelerator is {accelerator}, but PyTorch finds no GPU on this machine: leave out the "
+            "overlay for GPUs, or add --trainer.accelerator auto"
+        )
+    if isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"-?\d+(,\s*\d+)*,?", devices):
+        raise UserError(f"trainer.devices is '{devices}', but must be a number, a list of numbers or auto")
 
 
 def key_of(callback: type) -> str:

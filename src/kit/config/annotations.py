@@ -1,21 +1,36 @@
-"""Find the annotations of config keys, and the values that jsonargparse accepts for an annotation."""
+"""Find the annotations of config keys, and the values that jsonargparse accepts for an annotation.
+
+`Expected` and `accepts` say which values these are, and `describe` says it in words.
+"""
 
 import functools
 import inspect
 from collections import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
+from numbers import Number
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser, Namespace, get_loader
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
 from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private names
 from jsonargparse.typing import get_registered_type
-from torch import nn
+from torch import Tensor, nn
 
 NN_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
+
+WORDS = {  # how `describe` names these
+    bool: ["true", "false"],
+    int: ["a whole number"],
+    float: ["a number"],
+    Number: ["a number"],
+    str: ["text"],
+    NoneType: ["null"],
+    None: ["null"],
+    Any: ["any value"],
+}
 
 Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
 
@@ -46,10 +61,68 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def accepts(annotation: Any, value: Any) -> bool:
+    """Return whether the parser accepts a value of a config, or a text of the command line, for an annotation."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=annotation)
+    try:
+        parser.parse_object({"value": value})
+    except ArgumentError:
+        return False
+    return value is not None or NoneType in get_args(annotation)  # the parser does not check null here
+
+
+def describe(annotation: Any) -> str:
+    """Return the values that an annotation accepts in words, such as `a whole number or null`."""
+    choices = list(dict.fromkeys(_choices(annotation)))
+    if "a number" in choices and "a whole number" in choices:
+        choices.remove("a whole number")
+    return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+
+
+def _choices(annotation: Any) -> list[str]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    kind, expected = origin or annotation, Expected.any_of([annotation])
+    if origin in (Union, UnionType):
+        arguments = sorted(arguments, key=lambda argument: (argument is NoneType, argument is not bool))
+        return [choice for argument in arguments if argument is not Tensor for choice in _choices(argument)]
+    if origin is Literal:
+        return [str(argument) for argument in arguments]
+    if kind in WORDS:
+        return WORDS[kind]
+    if expected.classes:
+        return ["the path of a class (package.module.Class)"]
+    if expected.values:
+        return ["a mapping of names to values"]
+    if expected.items:
+        number = f"{len(arguments)} " if kind is tuple and ... not in arguments else ""
+        each = describe(Union[tuple(expected.items)])  # noqa: UP007
+        return [f"a list of {number}values" + (f", each {each}" if each != "any value" else "")]
+    return [kind.__name__ if isinstance(kind, type) else str(kind)]
+
+
 def import_path(path: str) -> Any:
     """Import the class or function that a path such as `package.module.Class` names."""
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)  # the name is only known at run time
+
+
+def find_class(text: str, kinds: Sequence[type]) -> type | None:
+    """Return the class that a text names: by its path, or by its name alone if it is a subclass of `kinds`."""
+    if "." not in text:
+        return next((kind for kind in subclasses(kinds) if kind.__name__ == text), None)
+    try:
+        found = import_path(text)
+    except Exception:  # importing a module may raise any exception
+        return None
+    return found if isinstance(found, type) and issubclass(found, tuple(kinds)) else None
+
+
+def subclasses(kinds: Iterable[type]) -> Iterator[type]:
+    """Yield each class and all its subclasses that are imported."""
+    for kind in kinds:
+        yield kind
+        yield from subclasses(type.__subclasses__(kind))
 
 
 def default_of(kind: type, name: str) -> Any:
@@ -106,7 +179,7 @@ class Expected:
             self.classes += Expected.any_of(results).classes or [NN_MODULE]
         elif kind is Literal:
             self.text = True
-        elif kind in (None, NoneType):
+        elif kind in (None, NoneType, Tensor):  # no config describes a tensor
             pass
         elif not isinstance(kind, type):  # a type variable, or another kind of annotation
             self.text = True

@@ -1,9 +1,36 @@
 """Split a command line before it is parsed. Options are `--KEY VALUE` and `--KEY=VALUE`."""
 
-from argparse import ArgumentError, ArgumentParser
-from itertools import islice
+from collections.abc import Iterator
 
 from kit.ground.errors import UserError
+
+HELP = ("-h", "--help")
+
+
+def scan(args: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Yield each option and each word (positional argument) of a command line.
+
+    Words may stand between options, which argparse does not allow. After `--`, all arguments are words.
+
+    Yields:
+        the option, such as `--data.root`, or "" for a word; its value or the word, None if it has no value; and the
+        arguments of the command line that it consists of
+    """
+    rest = list(args)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            yield from (("", word, [word]) for word in rest)
+            return
+        name, sign, value = argument.partition("=")
+        if not argument.startswith("-"):
+            yield "", argument, [argument]
+        elif sign:
+            yield name, value, [argument]
+        elif argument in HELP or not rest or rest[0].startswith("--"):
+            yield argument, None, [argument]
+        else:
+            yield argument, rest[0], [argument, rest.pop(0)]
 
 
 def extract_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
@@ -15,13 +42,16 @@ def extract_option(args: list[str], *flags: str) -> tuple[list[str], list[str]]:
     Raises:
         UserError: the option has no value.
     """
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(*flags, dest="values", action="append", default=[])
-    try:
-        option, others = parser.parse_known_args(args)
-    except ArgumentError as error:
-        raise UserError(str(error)) from None
-    return option.values, others
+    values: list[str] = []
+    others: list[str] = []
+    for name, value, arguments in scan(args):
+        if name not in flags:
+            others += arguments
+        elif value is None:
+            raise UserError(f"{name} needs a value: {name} VALUE")
+        else:
+            values.append(value)
+    return values, others
 
 
 def option_value(args: list[str], *flags: str) -> str | None:
@@ -30,21 +60,7 @@ def option_value(args: list[str], *flags: str) -> str | None:
 
 
 def split_words(args: list[str]) -> tuple[list[str], list[str]]:
-    """Split a command line into words (positional arguments) and options with their values.
-
-    Words may stand between options, which argparse does not allow. Each option except `--help` has one value. After
-    `--`, all arguments are words.
-    """
-    words: list[str] = []
-    options: list[str] = []
-    rest = iter(args)
-    for argument in rest:
-        if argument == "--":
-            words += rest
-        elif not argument.startswith("-"):
-            words.append(argument)
-        else:
-            options.append(argument)
-            if argument.startswith("--") and argument != "--help" and "=" not in argument:
-                options += islice(rest, 1)
-    return words, options
+    """Return the words of a command line, and its options with their values."""
+    scanned = list(scan(args))
+    words = [value for name, value, _ in scanned if not name and value is not None]
+    return words, [argument for name, _, arguments in scanned if name for argument in arguments]

@@ -1,77 +1,147 @@
-"""Replace error messages of jsonargparse, which describe its internals, by one line for the user."""
+"""Find the mistake in configs and a command line that the parser refuses, and explain it in one line.
 
+The parser's own messages describe its internals. So `explain` reads the configs and the command line again, key by
+key, and compares each value with the annotation of its key. `suggestions` says what was probably meant.
+"""
+
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit.config.annotations import import_path, parameter_annotations
-from kit.ground.errors import did_you_mean
-from kit.ground.files import MAX_CONFIG_BYTES, read_text
+from jsonargparse import ArgumentParser
 
-MAX_WORD = 200  # characters; a longer word in a message is cut
-MAX_LINE = 400  # characters
-WRONG_KEY = r"(?:unrecognized arguments: (?:--)?|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.]+)"
-WRONG_TYPE = r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(?:\w+\.)*(?!NoneType)(\w+)'>)"
-# Lines of a message that do not help the user.
-NOISE = re.compile(
-    r"Parser key|Does not validate against|Subtypes:|Errors:|Problem with given class_path|Expected a path but|"
-    r"Expected a <class 'NoneType'>|Given value|$"
+from kit.config import suggestions
+from kit.config.annotations import (
+    Expected,
+    accepts,
+    default_of,
+    describe,
+    find_class,
+    import_path,
+    parameter_annotations,
+    parser_annotations,
 )
+from kit.config.arguments import scan, split_words
+from kit.ground.files import MAX_CONFIG_BYTES, read_text
+from kit.ground.yaml_files import leaves
+
+MAX_VALUE = 60  # characters
+MAX_NAME = 200  # characters of the name of a class or a file
+INTERNAL = re.compile(r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given")
 
 
-def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args: Sequence[str] = ()) -> str:
-    """Return one line that explains an error message of jsonargparse.
+def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), args: Sequence[str] = ()) -> str:
+    """Return one line that explains why the parser refuses a command line.
 
     Args:
-        message: the text of the error.
-        keys: the keys of the parser, such as `trainer.max_epochs`.
-        configs: the config files, to find the line of the mistake.
+        message: the parser's error.
+        configs: the config files of the command line.
         args: the rest of the command line.
     """
-    # Shorten long words, since the searches below may take quadratic time.
-    message = re.sub(rf"(\S{{{MAX_WORD}}})\S+", r"\1...", message)
-    message = re.sub(r"Type .*? expects a function or a callable class: ", "", message)
-    parent = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
-    if match := re.search(WRONG_KEY, message):
-        key = ".".join(filter(None, (parent, match[1], match[2])))
-        class_of_value = re.search(r"Got value: Namespace\(class_path='[\w.]+'", message)
-        searched = class_of_value[0] if class_of_value else message.split("Given value")[0]
-        classes = re.findall(r"class_path[' ]*[=:]? *'([\w.]+)'", searched)
-        if not classes:
-            return f"no key '{key}'{did_you_mean(key, keys)}{_location(match[2], configs, args)}"
-        names = parameter_annotations(import_path(classes[-1]))
-        return f"no key '{key}' of {classes[-1]}{did_you_mean(match[2], names)}{_location(match[2], configs, args)}"
-    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        module, name = match.groups()
-        near = did_you_mean(name, dir(import_module(module)))
-        return f"no class '{module}.{name}'{near} (key {parent}){_location(name, configs, args)}"
-    if match := re.search(r"the following arguments are required: ([\w.]+)", message):
-        key = f"{parent}.{match[1]}".lstrip(".")
+    search = Search(parser)
+    for file in configs:
+        for key, value, line in leaves(read_text(Path(file), MAX_CONFIG_BYTES)):
+            if mistake := search.check(key, value):
+                return f"{mistake} [{file}:{line}]"
+    positional = [action for action in parser._actions if not action.option_strings]
+    if words := [word[:MAX_NAME] for word in split_words(args)[0][len(positional) :]]:
+        return suggestions.for_word(*[*words, "VALUE"][:2], search.known_keys(), search.classes.get("model"))
+    for option, text, _ in scan(args):
+        key = option.removeprefix("--").removesuffix("+")
+        if not option or (key not in search.keys and option in parser._option_string_actions):  # such as --print_config
+            continue
+        if text is None:
+            return f"{option} needs a value: {option} VALUE"
+        for name, value, _ in leaves(text or "''", key):  # an empty text is not null
+            if mistake := search.check(name, value, text):
+                return mistake
+    parents = re.findall(r'Parser key "([\w.]+)"', message)
+    if missing := re.search(r"arguments are required: ([\w.]+)", message):
+        key = ".".join([*parents, missing[1]])
         return f"{key} is missing: give it in the config or as --{key}"
-    value = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", message, re.MULTILINE)
-    expected = [f"one of {choices}" if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)]
-    if parent and value and expected:
-        allowed = " or ".join(dict.fromkeys(expected)).replace("'", "")
-        return f"{parent} is {value[1]!r}, but must be {allowed}{_location(parent, configs, args)}"
+    if search.unnamed:
+        return f"{search.unnamed[0]} names no class: add its class_path"
     lines = [line.strip(" -") for line in message.splitlines()]
-    reasons = "; ".join(dict.fromkeys(line for line in lines if not NOISE.match(line)))
-    return f"{parent}: {reasons}"[:MAX_LINE].removeprefix(": ")
+    reason = next((line for line in reversed(lines) if line and not INTERNAL.search(line)), "the parser refuses it")
+    return f"{parents[-1]}: {reason}" if parents else reason
 
 
-def _location(key: str, configs: Sequence[str], args: Sequence[str]) -> str:
-    """Return the location of a key or a class in the configs, such as ` [configs/mine.yaml:7]`.
+class Search:
+    """Check keys and values in the order in which the parser reads them.
 
-    Return "" if no config has it, or if an option of the command line may have set it.
+    annotations: the annotations of the parser's keys. keys: these keys.
+    classes: key to the class that it names so far. unnamed: keys with arguments, but without a class.
     """
-    word = key.rpartition(".")[2]
-    if not any(word in arg.split("=")[0] for arg in args if arg.startswith("--")):
-        for file in reversed(configs):
-            for number, line in enumerate(read_text(Path(file), MAX_CONFIG_BYTES).splitlines(), 1):
-                if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", line.split("#")[0]):
-                    return f" [{file}:{number}]"
-    return ""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self.annotations = parser_annotations(parser)
+        self.classes: dict[str, type] = {}
+        self.unnamed: list[str] = []
+        dests = [action.dest for action in parser._actions if not action.dest.endswith(".help")]
+        self.keys = [dest for dest in dests if self._find(dest)]
+        for key, value in vars(parser.get_defaults().as_flat()).items():
+            if key.endswith(".class_path"):
+                self.classes[key.removesuffix(".class_path").replace(".init_args", "")] = import_path(value)
+
+    def known_keys(self) -> list[str]:
+        """Return the keys of the parser, and the arguments of the classes that are named so far."""
+        return self.keys + [
+            f"{key}.{name}" for key, kind in self.classes.items() for name in parameter_annotations(kind)
+        ]
+
+    def check(self, key: str, value: Any, text: str | None = None) -> str | None:
+        """Return what is wrong with a key or its value, or None. text: the value as written on the command line."""
+        annotation = self._find(key)
+        if annotation is None:
+            kind = self.classes.get(key.rpartition(".")[0])
+            hint = suggestions.for_key(key, text, self.known_keys(), self.classes.get("model"))
+            return f"no key '{key}'{f' of {kind.__name__}' if kind else ''}{hint}"
+        if isinstance(annotation, dict):
+            if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):  # its keys are read from a file
+                return None
+            example = f"{key}.{next(iter(annotation))}".lstrip(".")
+            return f"{key or 'the config'} is {_shown(value)}, but must be keys with values, such as {example}"
+        expected = Expected.any_of([annotation])
+        classes = Expected.any_of(expected.items).classes if isinstance(value, list) else expected.classes
+        names = [name for name in (value if isinstance(value, list) else [value]) if classes and isinstance(name, str)]
+        for name in names:
+            if found := find_class(name, classes):
+                self.classes[key] = found
+            elif not accepts(annotation, value):
+                return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
+        if names or accepts(annotation, value) or (text and key in self.keys and accepts(annotation, text)):
+            return None
+        hint = None
+        if expected.items and not isinstance(value, (list, dict)):
+            lists = (f"[{', '.join([str(value)] * count)}]" for count in (1, 2))
+            meant = next((items for items in lists if accepts(annotation, items)), None)
+            hint = meant and (f": --{key} '{meant}'" if text else f": {meant}")
+        return f"{key} is {_shown(value)}, but must be {describe(annotation)}{hint or ''}"
+
+    def _find(self, key: str) -> Any:
+        """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
+        kinds, owner, path = self.annotations, None, ""
+        for name in filter(None, key.split(".")):
+            if not isinstance(kinds, dict):
+                default = default_of(owner, path.rpartition(".")[2]) if owner else None
+                owner = self.classes.setdefault(path, default) if isinstance(default, type) else self.classes.get(path)
+                if owner is None:  # its class is unknown, or it is a mapping
+                    expected = Expected.any_of([kinds])
+                    self.unnamed += [path] if expected.classes and not expected.values else []
+                    return Any if expected.classes or expected.values or expected.anything else None
+                kinds = parameter_annotations(owner)
+            if name not in kinds:
+                return None
+            kinds, path = kinds[name], f"{path}.{name}".lstrip(".")
+        return kinds
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a config has it."""
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
 
 
 def explain_kept_rates(kept_rates: Mapping[str, tuple[str, float]], flat: Mapping[str, Any]) -> list[str]:
@@ -92,10 +162,3 @@ def explain_kept_rates(kept_rates: Mapping[str, tuple[str, float]], flat: Mappin
                     "changes it); its other arguments have their own defaults"
                 )
     return lines
-
-
-def missing_config(path: Path) -> str:
-    """Return an error message about a missing config file, with the files that exist."""
-    names = sorted(file.name for file in path.parent.glob("*.yaml"))
-    existing = f"; {path.parent} has {', '.join(names)}" if names else ""
-    return f"no config file {path}{did_you_mean(path.name, names)}{existing}"

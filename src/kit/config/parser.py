@@ -5,6 +5,7 @@ from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,10 +18,11 @@ from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.arguments import extract_option
+from kit.config.annotations import parser_annotations
+from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain, explain_kept_rates
 from kit.ground.errors import UserError
-from kit.ground.yaml_files import parse_yaml
+from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
 
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
@@ -43,6 +45,12 @@ class PlainParser(ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
         self.rate_messages: list[str] = []  # see `explain_kept_rates`
+        self.linked: dict[str, str] = {}  # keys that get the value of another one
+
+    def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
+        """Give one key the value of another. A command line cannot set that key."""
+        super().link_arguments(source, target, *args, **kwargs)
+        self.linked[target.replace(".init_args", "")] = source
 
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override the configs that it names, whatever their order.
@@ -51,12 +59,20 @@ class PlainParser(ArgumentParser):
             UserError: the command line, or a config that it names, has a mistake.
         """
         configs, others = extract_option(args, "--config", "-c")
+        for option, _, _ in scan(others):
+            for target, source in self.linked.items():
+                if option.removeprefix("--") in (target, target.rpartition(".")[2]):
+                    raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
+        groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
+        for file in configs:
+            content = read_yaml(Path(file))  # checks limits that the parser does not know
+            if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
+                raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:
             with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
-            keys = [action.dest for action in self._actions if action.option_strings]
-            raise UserError(explain(str(error), keys, configs, others)) from None
+            raise UserError(explain(str(error), self, configs, others)) from None
         self.rate_messages = explain_kept_rates(kept_rates, vars(config.as_flat()))
         return config
 

@@ -3,6 +3,12 @@
 The application is a package with one module for each verb (command), such as `fit`. Its `__init__.py` calls `use`.
 """
 
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
 package = "PACKAGE"
 
 
@@ -13,5 +19,9 @@ def use(name: str) -> None:
 
 
 def command(verb: str) -> str:
-    """Return the shell command of a verb, such as `python -m PACKAGE.fit`."""
-    return f"python -m {package}.{verb}"
+    """Return the shell command of a verb, such as `.venv/bin/python -m PACKAGE.fit`, with the interpreter that runs."""
+    folder = f"{Path.cwd()}{os.sep}"
+    python = sys.executable.removeprefix(folder)
+    if python == shutil.which("python"):
+        python = "python"
+    return f"{shlex.quote(python)} -m {package}.{verb}"

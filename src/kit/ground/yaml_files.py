@@ -47,6 +47,36 @@ def parse_yaml(text: str) -> Any:
     return _parse(text, _Loader)
 
 
+def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
+    """Yield each key of a config as the command line has it, its value or class path, and its line.
+
+    Args:
+        text: YAML; other text is one value.
+        key: the key of the whole text.
+    """
+    try:
+        _parse(text, _Loader)  # checks the limits
+        loader = _Loader(text)
+        yield from _leaves(loader, loader.get_single_node(), key, 1)
+    except yaml.YAMLError:
+        yield key, text, 1
+
+
+def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, Any, int]]:
+    if isinstance(node, yaml.SequenceNode) and any(isinstance(item, yaml.MappingNode) for item in node.value):
+        for item in node.value:
+            for name, value, line in _leaves(loader, item, key, item.start_mark.line + 1):
+                yield name, [value] if name == key else value, line
+    elif isinstance(node, yaml.MappingNode):
+        loader.flatten_mapping(node)
+        for name, value in node.value:
+            is_level = name.value in ("class_path", "init_args", "dict_kwargs")
+            nested = key if is_level else f"{key}.{name.value}".lstrip(".")
+            yield from _leaves(loader, value, nested, name.start_mark.line + 1)
+    else:
+        yield key, loader.construct_object(node, deep=True) if node else None, line
+
+
 def _read_yaml(file: Path, loader_class: Any) -> Any:
     try:
         return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
@@ -75,6 +105,10 @@ def _parse(text: str, loader_class: Any) -> Any:
 def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
     _require(depth <= MAX_DEPTH, TOO_DEEP, node)
     _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
+    if isinstance(node, yaml.MappingNode):
+        keys = [(key.tag, str(key.value)) for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True) if len({*keys}) < len(keys) else ():
+            _require(keys.count(name) == 1, f"the key '{name[1]}' is there more than once", key)
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(node, yaml.MappingNode) else [child]:

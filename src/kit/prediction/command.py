@@ -71,10 +71,7 @@ def predict(args: list[str]) -> None:
     usage = f"{app.command('predict')} {ARGUMENTS}"
     words, options = split_words(args)
     if not words:
-        if "-h" not in options and "--help" not in options:
-            raise UserError(f"which run? {usage}")
-        print(f"usage: {usage}\n\nThe keys depend on the run's task: {app.command('predict')} RUN --help")
-        return
+        raise UserError(f"which run? {usage}")
     source = checkpoint.find(words[0])
     model = load(source, option_value(options, "--device"), extract_option(options, "--trust")[0])
     writer = as_task(model.task).Predictions

@@ -25,6 +25,7 @@ from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.pairs import XML_FILES, find_pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import unreadable_fault
+from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 
@@ -156,7 +157,7 @@ class BoxFiles(BoxDataModule):
         self.class_names  # noqa: B018  raises an error if there are no classes
         cleaned.stop_if_unusable(split, self.root)
         if cleaned.faults:
-            rank_zero_warn(f"{split}: {cleaned.count_faults()}; python -m project.check names the files")
+            rank_zero_warn(f"{split}: {cleaned.count_faults()}; {app.command('check')} names the files")
         if crowds := cleaned.crowds():
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
         return self._files(cleaned)
@@ -207,7 +208,14 @@ class Coco(BoxFiles):
     ) -> None:
         super().__init__(**kwargs)
         self.images, self.crowds = images, crowds
-        self.sources = find(self.root, {"train": train, "val": val, "test": test})
+        try:
+            self.sources = find(self.root, {"train": train, "val": val, "test": test})
+        except UserError as error:
+            if any(self.root.rglob("*.json")):
+                raise
+            kind = Voc if any(self.root.rglob("*.xml")) else Yolo if any(self.root.rglob("labels")) else None
+            hint = f"; it looks like the format of --data {__package__}.{kind.__name__}" if kind else ""
+            raise UserError(f"{error}{hint}") from None
 
     def read(self, split: str) -> Reading:
         return coco.read(self.sources[split], self.root, self.images)

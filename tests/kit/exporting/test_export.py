@@ -225,7 +225,7 @@ def test_unsupported_operation_is_reported(run, monkeypatch):
         ([], "which run"),
         (["--out", "x.onnx"], "which run"),
         (["gone"], "no run folder or checkpoint"),
-        (["run", "--ot", "x.onnx"], "no key 'ot'; did you mean 'out'"),
+        (["run", "--ot", "x.onnx"], "no key 'ot'; did you mean --out x.onnx"),
         (["run", "--out", "run/config.yaml/model.onnx"], "cannot be written"),
     ],
 )

@@ -35,6 +35,7 @@ def test_scalars_follow_the_core_schema() -> None:
         ("x: " + "9" * 5000, "digits"),
         ("x: !!int '" + "1:" * 5000 + "1'", "invalid literal"),
         ("x: !!int cat", "cat"),
+        ("x: 1\ny: {z: 1, z: 2}\n", "'z' is there more than once"),
         ("x: !!timestamp cat", "groupdict"),
         ("!!python/object/apply:os.system [touch touched]", "tag"),
         ("x: \ud800", "surrogates"),
@@ -77,3 +78,20 @@ def test_config_beyond_a_limit_is_reported_in_one_line(text: str, word: str) -> 
         verbs.fit(["--config", "mine.yaml"])
     with pytest.raises(UserError, match="/dev/zero: a device"):
         verbs.check(["--config", "/dev/zero"])
+
+
+def test_leaves_are_the_keys_of_the_command_line_with_their_lines() -> None:
+    text = (
+        "model:\n  class_path: a.Net\n  init_args:\n    widths: [1, 2]\n    augment:\n      - class_path: b.Flip\n"
+        "      - class_path: b.Turn\n        init_args: {degrees: 10}\ntrainer.max_epochs: 3\n"
+    )
+    assert list(yaml_files.leaves(text)) == [
+        ("model", "a.Net", 2),
+        ("model.widths", [1, 2], 4),
+        ("model.augment", ["b.Flip"], 6),
+        ("model.augment", ["b.Turn"], 7),
+        ("model.augment.degrees", 10, 8),
+        ("trainer.max_epochs", 3, 9),
+    ]
+    assert list(yaml_files.leaves("[8, 16]", "widths")) == [("widths", [8, 16], 1)]
+    assert list(yaml_files.leaves("[" * 1000, "widths")) == [("widths", "[" * 1000, 1)]  # not YAML

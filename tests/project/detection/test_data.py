@@ -237,3 +237,14 @@ def test_root_may_be_a_file_for_yolo_only(tiny, tmp_path):
     assert Yolo(root=str(file)).class_names == tiny.CLASSES
     with pytest.raises(UserError, match="no data folder at"):
         Yolo(root=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(("file", "kind"), [("Annotations/a.xml", "Voc"), ("labels/a.txt", "Yolo"), ("a.txt", None)])
+def test_another_format_than_cocos_is_named_with_its_class(file, kind, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    with pytest.raises(UserError, match="no JSON file") as caught:
+        Coco(root=str(tmp_path))
+    assert ("--data" in str(caught.value)) == bool(kind)
+    assert not kind or f"{Coco.__module__.rpartition('.')[0]}.{kind}" in str(caught.value)

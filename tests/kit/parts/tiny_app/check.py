@@ -1,5 +1,4 @@
-from kit.cli.process import main
-from kit.cli.verbs import check
-
 if __name__ == "__main__":
-    main(check)
+    from kit.cli.start import start
+
+    start("kit.cli.verbs", "check")

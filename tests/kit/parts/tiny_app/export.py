@@ -1,5 +1,4 @@
-from kit.cli.process import main
-from kit.exporting import export
-
 if __name__ == "__main__":
-    main(export)
+    from kit.cli.start import start
+
+    start("kit.exporting", "export")

@@ -1,5 +1,4 @@
-from kit.cli.process import main
-from kit.prediction import predict
-
 if __name__ == "__main__":
-    main(predict)
+    from kit.cli.start import start
+
+    start("kit.prediction", "predict")

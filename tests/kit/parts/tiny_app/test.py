@@ -1,5 +1,4 @@
-from kit.cli.process import main
-from kit.cli.verbs import test
-
 if __name__ == "__main__":
-    main(test)
+    from kit.cli.start import start
+
+    start("kit.cli.verbs", "test")

@@ -1,0 +1,38 @@
+"""Start a verb: print its page of help, or import what it needs and run it."""
+
+import gc
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from kit.config.arguments import HELP
+from kit.ground import app
+
+PAGES = Path(__file__).with_name("help")  # a page for each verb, shown before torch is imported, which takes seconds
+
+
+def start(module: str, verb: str) -> NoReturn:
+    """Run a verb with the arguments of this process, and end the process.
+
+    `--help` prints the verb's page. `--help all` is the `--help` of its parser, which lists all keys.
+
+    Args:
+        module: the module that has the verb's function.
+        verb: the name of the verb and of its function.
+    """
+    place = next((place for place, argument in enumerate(sys.argv) if argument in HELP), None)
+    if place is not None and sys.argv[place + 1 : place + 2] != ["all"]:
+        print(page(verb), end="")
+        sys.exit(0)
+    if place is not None:
+        del sys.argv[place + 1]
+    gc.disable()  # saves a fifth of the time of the imports, which create no garbage; `main` enables it again
+    from kit.cli.process import main
+
+    main(getattr(import_module(module), verb))
+
+
+def page(verb: str) -> str:
+    """Return a verb's page of help."""
+    return (PAGES / f"{verb}.txt").read_text(encoding="utf-8").replace("COMMAND", app.command(verb))

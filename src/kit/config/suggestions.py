@@ -1,0 +1,129 @@
+"""Suggest what was meant by a wrong key, class or word, from the known keys and the configs in `CONFIGS`."""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kit.config.annotations import NN_MODULE, subclasses
+from kit.ground import app
+from kit.ground.errors import UserError, did_you_mean, one_line
+from kit.ground.files import MAX_CONFIG_BYTES, read_text
+from kit.ground.yaml_files import leaves
+
+CONFIGS = Path("configs")
+SYNONYMS = {  # what other programs call a key, and the last name of ours
+    "dataset": "data",
+    "device": "accelerator",
+    "epochs": "max_epochs",
+    "gpus": "devices",
+    "img_size": "image_size",
+    "learning_rate": "lr",
+    "output_dir": "default_root_dir",
+    "workers": "num_workers",
+}
+
+
+def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
+    """Return what a wrong key was probably meant to be: another key, or a key that other configs have.
+
+    Args:
+        value: its value on the command line; None if the key is in a config.
+        known: the keys that exist.
+        model: the class of the model.
+    """
+    option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
+    if nearest := _nearest_key(key, known):
+        return f"; did you mean --{nearest}{option}?"
+    found = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    if found:
+        alike = _examples(model)
+        file = max(found, key=lambda file: (file in alike, file))
+        others = ", ".join(map(str, found))
+        return f"; did you mean --config {file} --{found[file]}{option}? Configs with this key: {others}"
+    group = key.rpartition(".")[0]
+    siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
+    return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
+
+
+def for_word(word: str, value: str, known: Sequence[str], model: type | None) -> str:
+    """Return an error message about a word that belongs to no option, with the option that was probably meant.
+
+    Args:
+        value: the word after it.
+        known: the keys that exist.
+        model: the class of the model.
+    """
+    path, (key, sign, text) = Path(word), word.partition("=")
+    if path.suffix in (".yaml", ".yml"):
+        hint = f"; did you mean --config {word}?"
+    elif path.parts[:1] == ("runs",) or (path / "config.yaml").is_file():
+        hint = f"; did you mean --resume {word}, or {app.command('test')} {word}?"
+    elif path.is_dir():
+        hint = for_key("data.root", word, known, model)
+    else:
+        hint = for_key(key, text if sign else value, known, model)
+    return f"'{word}' is no option; options are --KEY VALUE{hint}"
+
+
+def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) -> str:
+    """Return an error message about a text that should name a class, with a class that was probably meant.
+
+    Args:
+        kinds: the class may be a subclass of one of these.
+        model: the class of the model.
+    """
+    module_name, _, name = text.rpartition(".")
+    if module_name:
+        try:
+            module = import_module(module_name)
+        except Exception as error:  # importing a module may raise any exception
+            return f"{key}: cannot import {module_name} ({one_line(error)})"
+        if name in vars(module):
+            return f"{key}: {text} is not a class of the kind {' or '.join(kind.__name__ for kind in kinds)}"
+        return f"{key}: no class '{text}'{did_you_mean(name, vars(module))}"
+    names = {} if NN_MODULE in kinds else {kind.__name__.lower(): kind.__name__ for kind in subclasses(kinds)}
+    if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
+        return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
+    if Path(text).is_dir():
+        return f"{key} is '{text}', a folder, but must be the path of a class{for_key('data.root', text, (), model)}"
+    runs = _examples(model).values()
+    such = " or ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key))) or "package.module.Class"
+    named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)
+    hint = f"; or {named} (docs/finetuning.md has more)" if named else ""
+    return f"{key} is '{text}', but must be the path of a class, such as {such}{hint}"
+
+
+def missing_config(path: Path) -> str:
+    """Return an error message about a missing config file, with the files that exist."""
+    names = sorted(file.name for file in path.parent.glob("*.yaml"))
+    existing = f" in {path.parent}: {', '.join(names)}" if names else ""
+    return f"no config file {path}{did_you_mean(path.name, names)}{existing}"
+
+
+def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
+    """Return the key with the same last name, or else the most similar key.
+
+    A key with several names, such as `data.root`, is not the same as one of another group if `cutoff` is 1.
+    """
+    key = key.lstrip("-").replace("-", "_")
+    group, _, last = key.rpartition(".")
+    last = SYNONYMS.get(last, last)
+    same = [name for name in known if name.rpartition(".")[2] == last and (cutoff < 1 or name.startswith(group))]
+    if same:
+        return min(same, key=lambda name: (not name.startswith(group), name.count("."), name))
+    return next(iter(get_close_matches(key, known, n=1, cutoff=cutoff)), None)
+
+
+def _examples(model: type | None) -> dict[Path, dict[str, Any]]:
+    """Return the configs for a class of models (None: all), each as a mapping of keys to values or class paths."""
+    runs: dict[Path, dict[str, Any]] = {}
+    for file in sorted(CONFIGS.glob("*.yaml")):
+        with suppress(UserError):  # one that cannot be read
+            for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES)):
+                runs.setdefault(file, {})[key] = value[0] if isinstance(value, list) and value else value
+    name = model.__name__ if model else ""
+    return {file: run for file, run in runs.items() if str(run.get("model")).endswith(name)}
