@@ -3,6 +3,10 @@
 The application is a package with one module for each verb (command), such as `fit`. Its `__init__.py` calls `use`.
 """
 
+import sys
+
+from kit.ground import signals
+
 package = "PACKAGE"
 
 
@@ -10,6 +14,8 @@ def use(name: str) -> None:
     """Set the name of the application's package. Checkpoints may refer to classes of this package."""
     global package
     package = name
+    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports the package first, and libraries take seconds
+        signals.listen(signals.end_at_once)
 
 
 def command(verb: str) -> str:

@@ -32,7 +32,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
         monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
         process.quiet()
-        terminal.escape_output()
+        terminal.guard_output()
         return screen
 
     return prepare

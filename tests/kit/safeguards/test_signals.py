@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from kit.data.loading import ignore_signals
+from kit.ground.signals import stop
 from kit.safeguards.resume import signals
 from kit.safeguards.resume.signals import Agreement, Signals
 
 TRAINER = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=True)
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +29,8 @@ def test_slurm_signals_stop_a_run(number, monkeypatch):
     received = Signals()
     received.listen(TRAINER)
     os.kill(os.getpid(), number)
-    stopped = received.stop_exception("COMMAND")
-    assert str(stopped) == f"stopped by {number.name}; to continue: COMMAND"
-    assert stopped.exit_code == 143
+    assert received.received == number
+    assert (str(stop(number)), stop(number).exit_code) == (f"stopped by {number.name}", 143)
 
 
 def test_slurm_signals_are_ignored_without_slurm():
@@ -58,7 +58,7 @@ def test_single_process_needs_no_agreement():
 
 
 def test_workers_ignore_the_first_signals():
-    ignore_signals(0)
+    ignore_signals()
     for number in STOPPING:
         os.kill(os.getpid(), number)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
