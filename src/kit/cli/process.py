@@ -7,8 +7,10 @@ import os
 import platform
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from multiprocessing import active_children
 from typing import NoReturn
 from urllib.error import URLError
 
@@ -40,6 +42,8 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except KeyboardInterrupt:
         code, message = 130, "stopped by Ctrl-C"
     signals.listen(signals.end_at_once)
+    for worker in active_children():
+        worker.terminate()  # Python does it once more, and workers end at the second SIGTERM: see `ignore_signals`
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():
@@ -80,8 +84,14 @@ def _keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, one_gigabyte)
 
 
+def _report_exception(thread: threading.ExceptHookArgs) -> None:
+    if not isinstance(thread.exc_value, OSError):  # on a full disk, TensorBoard's thread ends, and its logger warns
+        threading.__excepthook__(thread)
+
+
 def quiet() -> None:
     """Suppress messages that need no action by the user."""
+    threading.excepthook = _report_exception
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

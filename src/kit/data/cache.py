@@ -54,7 +54,7 @@ def _allocate(descriptor: int, size: int, file: Path) -> None:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         raise UserError(
-            f"{file}: {error.strerror}; the cache of the images takes {size / 1e9:,.3f} GB: free disk space, or give "
+            f"{file}: {error.strerror}; the cache of the images takes {size / 1e6:,.1f} MB: free disk space, or give "
             "--data.cache_dir FOLDER or --data.cache none"
         ) from None
 

@@ -5,9 +5,9 @@ and neither the number of workers nor a restart changes a batch.
 """
 
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,7 +28,7 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.threads import available_cores
 
 SHARED_MEMORY = "/dev/shm"  # where Linux has it
-LOST_WORKER = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (is killed by signal: [\w ]+|exited unexpectedly)")
+WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # while a process reads from another one that has ended
 
 
 @dataclass(eq=False)
@@ -171,10 +171,11 @@ def default_num_workers(trainer: L.Trainer | None, samples: Samples) -> int:
 
 
 def lost_worker(error: BaseException) -> str | None:
-    """Return the message for an exception that torch raises if a worker has ended, or None for any other exception."""
-    if not isinstance(error, RuntimeError) or not (match := LOST_WORKER.match(str(error))):
+    """Return a message if an exception was raised because a worker has ended, or None for any other exception."""
+    is_reading = any(frame.name == "_try_get_data" for frame in traceback.extract_tb(error.__traceback__))
+    if not str(error).startswith("DataLoader worker (pid") and not (isinstance(error, WORKER_ERRORS) and is_reading):
         return None
-    return f"{match[0]}; if memory ran out, use fewer workers: --data.num_workers N"
+    return f"a worker process has ended ({one_line(error)}); if memory ran out, use fewer: --data.num_workers N"
 
 
 def usable_workers(count: int) -> int:

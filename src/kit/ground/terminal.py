@@ -34,7 +34,7 @@ def guard_output() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # the shell has closed this stream (`>&-`), and a file of the run must not take its number
     os.close(descriptor)
-    streams = [stream or os.fdopen(number, "w") for number, stream in ((1, sys.stdout), (2, sys.stderr))]
+    streams = [stream or os.fdopen(number, "w", closefd=False) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
     sys.stdout, sys.stderr = map(_Guarded.of, streams)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
