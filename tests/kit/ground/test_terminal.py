@@ -94,3 +94,28 @@ def test_reports_and_pages_escape_names() -> None:
 def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:
     report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
     assert capsys.readouterr().out == f"\ntest/accuracy/{SHOWN}  0.5000\n"
+
+
+class Full(io.StringIO):
+    """A stream on a full disk, or of a program that has ended."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def test_output_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Full())
+    terminal.guard_output()
+    print("lost", flush=True)
+    print("lost", file=sys.stderr, flush=True)
+
+
+def test_closed_output_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # as Python does if the shell has closed it: `>&-`
+    terminal.guard_output()
+    assert not sys.stdout.isatty()

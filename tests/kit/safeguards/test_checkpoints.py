@@ -157,6 +157,9 @@ def test_newest_undamaged_checkpoint_is_chosen(tmp_path, capsys):
     (folder / "previous.ckpt").write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read: start the run again"):
         restarting.choose(str(run))
+    write({"step": 0}, folder / "best.ckpt")
+    with pytest.raises(UserError, match=f"with --resume {folder / 'best.ckpt'}, or start"):
+        restarting.choose(str(run))
 
 
 def test_values_that_cannot_be_saved_or_read_back_are_reported(tmp_path, capsys):
