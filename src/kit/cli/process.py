@@ -55,15 +55,12 @@ def _run(verb: Callable[[list[str]], None]) -> None:
     try:
         verb(sys.argv[1:])
     except BaseException as error:
-        if stopped := signals.find_stopped(error):  # libraries may fail while they clean up
-            raise stopped from None
-        raise
+        raise (signals.find_stopped(error) or error) from error.__cause__  # libraries may fail while they clean up
 
 
 def prepare() -> None:
     """Set up signals, garbage collection, memory allocation and messages."""
     signals.listen(signals.raise_stopped)
-    sys.unraisablehook = signals.raise_ignored
     gc.freeze()  # the collector ignores imported objects: this saves time, and memory in workers
     gc.enable()
     _keep_freed_memory()

@@ -101,9 +101,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             raise KeyboardInterrupt from None
         raise
     except BaseException as error:
-        if (stopped := _end_of_run(error, cli)) is None:
-            raise
-        raise stopped from None
+        raise _end_of_run(error, cli) from error.__cause__
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
@@ -120,8 +118,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         require_measured(metrics)
 
 
-def _end_of_run(error: BaseException, cli: CLI) -> BaseException | None:
-    """Return an exception whose message names the command that continues the run, or None to raise `error` itself."""
+def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
+    """Return an exception whose message names the command that continues the run, or `error` itself."""
     exact_resume, can_continue = cli.config_init.exact_resume, cli.folder and (cli.folder / "config.yaml").is_file()
     command = f"; to continue: {app.command('fit')} --resume {cli.folder}" if can_continue else ""
     if exact_resume.signals.received and isinstance(error, Exception):
@@ -132,7 +130,7 @@ def _end_of_run(error: BaseException, cli: CLI) -> BaseException | None:
         return type(error)(f"{error}; restore it{command}")
     if message := lost_worker(error):
         return RunFailed(f"{message}{command}")
-    return None
+    return error
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:

@@ -33,30 +33,14 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
         if not _is_complete(file, size):
             with replacing(file) as part:
                 with part.open("wb") as stream:
-                    _allocate(stream.fileno(), size, file)
+                    if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
+                        os.posix_fallocate(stream.fileno(), 0, size)  # a full disk would kill the process otherwise
                 images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
                 _fill(images.view(shape), samples, description)
                 with part.open("r+b") as stream:
                     os.fsync(stream)  # a power failure after the renaming could leave zeros otherwise
         images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
-
-
-def _allocate(descriptor: int, size: int, file: Path) -> None:
-    """Allocate the disk space of a cache file. Without it, a full disk would kill the process at a write to the map.
-
-    Raises:
-        UserError: the disk has too little space.
-    """
-    if not hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        raise UserError(
-            f"{file}: {error.strerror}; the cache of the images takes {size / 1e6:,.1f} MB: free disk space, or give "
-            "--data.cache_dir FOLDER or --data.cache none"
-        ) from None
 
 
 def _is_complete(file: Path, size: int) -> bool:

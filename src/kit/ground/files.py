@@ -163,7 +163,8 @@ def replacing(file: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(file)
     except OSError as error:
-        raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+        why = f"{error.strerror or error}; choose another folder, or free disk space"
+        raise UserError(f"{file} cannot be written: {why}") from error
     finally:
         with suppress(OSError):  # the folder is missing, or on a disk that was mounted read-only
             temporary.unlink()

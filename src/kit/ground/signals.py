@@ -9,10 +9,8 @@ A process of a verb answers these signals from its first import to its end:
 
 import os
 import signal
-import sys
 import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -61,16 +59,6 @@ def raise_stopped(number: int, _: Any) -> None:
     if time.monotonic() - _raised_at >= SECONDS_OF_ONE_REQUEST:
         _raised_at = time.monotonic()
         raise stop(number)
-
-
-def raise_ignored(unraisable: Any) -> None:
-    """Raise `Stopped` again, a little later, if Python ignores it, as in `__del__` (a `sys.unraisablehook`)."""
-    global _raised_at
-    if isinstance(unraisable.exc_value, Stopped):
-        _raised_at = -SECONDS_OF_ONE_REQUEST
-        threading.Timer(0.05, interrupt_main, [unraisable.exc_value.number]).start()
-    else:
-        sys.__unraisablehook__(unraisable)
 
 
 def stop(number: int) -> Stopped:

@@ -73,20 +73,6 @@ def test_forked_process_ignores_signals():
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
 
 
-class Interrupted:
-    def __del__(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_signal_is_not_lost_where_python_ignores_exceptions(monkeypatch):
-    monkeypatch.setattr(sys, "unraisablehook", signals.raise_ignored)
-    signals.listen(signals.raise_stopped)
-    interrupted = Interrupted()
-    with pytest.raises(Stopped):
-        del interrupted
-        time.sleep(2)
-
-
 def test_exception_of_a_clean_up_gives_way():
     stopped = signals.stop(signal.SIGTERM)
     try:

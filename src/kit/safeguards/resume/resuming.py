@@ -90,9 +90,6 @@ class ExactResume(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
             self._initial_state = InitialState(trainer)
-            if trainer.is_global_zero:
-                for part in (self.folder / "checkpoints").glob("*.part*"):  # left by a run that was killed
-                    part.unlink()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._planned_steps = float(trainer.estimated_stepping_batches)
