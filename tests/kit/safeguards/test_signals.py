@@ -57,8 +57,13 @@ def test_single_process_needs_no_agreement():
     assert Agreement(1)(True, False) == [True, False]
 
 
-def test_workers_ignore_the_first_signals():
-    ignore_signals()
-    for number in STOPPING:
-        os.kill(os.getpid(), number)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+def test_workers_ignore_the_first_signals(capfd):
+    worker = os.fork()
+    if not worker:
+        ignore_signals()
+        for number in (*STOPPING, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            os.write(1, b".")
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+    assert capfd.readouterr().out == "." * len(STOPPING)
