@@ -86,6 +86,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     is_cuda = trainer.strategy.root_device.type == "cuda"
     if is_cuda and trainer.precision == "32-true" and torch.cuda.is_bf16_supported(including_emulation=False):
         rank_zero_only(print)("this GPU is faster in bfloat16: add --config configs/trainer/bf16.yaml")
+    if trainer.world_size > 1:
+        signals.stop_listening()  # until `ExactResume` listens
     try:
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         if trainer.fast_dev_run:

@@ -61,6 +61,15 @@ def raise_stopped(number: int, _: Any) -> None:
         raise stop(number)
 
 
+def stop_listening() -> None:
+    """Let the system end the process at a signal.
+
+    Python's handlers do not run while a library waits for other processes, which may have ended at the same signal.
+    """
+    for number in listen(raise_stopped):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def stop(number: int) -> Stopped:
     """Return the exception that ends this process. Only the first process on a machine has a message."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

@@ -168,9 +168,6 @@ class ExactResume(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.signals.restore()
-        launcher = trainer.strategy.launcher
-        if isinstance(exception, Stopped) and self.signals.received is None and launcher is not None:
-            launcher.kill(signal.SIGTERM)  # the signal came before `listen`, which would have passed it on
 
     def _require_folder(self, trainer: L.Trainer) -> None:
         """Raise `RunFailed` if the run's folder was removed. To write a file would make a folder without a config."""
