@@ -45,6 +45,17 @@ def test_ignored_signal_stays_ignored():
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
+def test_handlers_are_restored():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    received = Signals()
+    for _ in range(2):
+        received.listen(TRAINER)
+    os.kill(os.getpid(), signal.SIGHUP)
+    received.restore()
+    assert received.received == signal.SIGHUP
+    assert {number: signal.getsignal(number) for number in STOPPING} == before
+
+
 def test_signal_is_sent_to_started_processes():
     sent = []
     launcher = SimpleNamespace(kill=sent.append)

@@ -98,6 +98,7 @@ class ExactResume(L.Callback):
         self._resumed = {}
         if self.enabled:
             self._agreement = Agreement(trainer.world_size)
+            self.signals.listen(trainer)  # again, after a tuner has trained
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -165,6 +166,9 @@ class ExactResume(L.Callback):
             self.signals.restore()
             if any(self._ask_processes(trainer)[-1] for _ in range(2)):  # the second call returns the first answer
                 raise self.stop_exception()  # the resumed run does the test
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.signals.restore()  # without training, `on_train_end` is not called
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.signals.restore()

@@ -24,6 +24,8 @@ class Signals:
 
     def listen(self, trainer: L.Trainer) -> None:
         """Store signals until `restore` is called."""
+        if self._before:
+            return
         launcher = trainer.strategy.launcher
 
         def handle(number: int, _: Any) -> None:
