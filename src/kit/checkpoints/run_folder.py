@@ -27,6 +27,7 @@ UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run does not use it, si
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
+EVENTS_HEADER_BYTES = 88  # of TensorBoard's files
 # Texts that never count as paths inside of the run's folder, since some classes replace `~` and variables.
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)
 
@@ -48,15 +49,17 @@ def make_next_version(folder: Path) -> Path:
         try:
             version.mkdir(parents=True)
             return version
-        except FileExistsError:  # another run has made this folder at the same time
-            continue
         except OSError as error:
-            raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
+            if not version.exists():  # otherwise another run has made it at the same time
+                raise UserError(f"the run's folder {version} cannot be made: {error.strerror}") from None
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that failed before it wrote anything."""
+    """Remove the folder of a run that failed before it wrote anything, and event files that hold only their header."""
     with suppress(OSError):
+        for file in folder.glob("events.out.tfevents.*"):
+            if file.stat().st_size <= EVENTS_HEADER_BYTES:
+                file.unlink()
         folder.rmdir()
 
 

@@ -7,15 +7,18 @@ import os
 import platform
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from multiprocessing import active_children
 from typing import NoReturn
 from urllib.error import URLError
 
 import torch.distributed
 
+from kit.ground import signals
 from kit.ground.errors import Stopped, UserError
-from kit.ground.terminal import escape, escape_output
+from kit.ground.terminal import escape, guard_output
 
 SEPARATOR = "\n  "  # before each file in an error message
 # The error of a data worker contains a traceback, which ends with one of these names and the message.
@@ -27,7 +30,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     prepare()
     code, message = 0, ""
     try:
-        verb(sys.argv[1:])
+        _run(verb)
     except UserError as error:
         code, text = error.exit_code, WORKER_ERROR.split(str(error))[-1].strip()
         if text:  # if all processes stop, only the first one has a text
@@ -38,9 +41,9 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         code, message = stopped.exit_code, str(stopped)
     except KeyboardInterrupt:
         code, message = 130, "stopped by Ctrl-C"
-    except BrokenPipeError:  # such as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python prints once more when it ends
-        code, message = 141, "stopped: the program that reads the output has ended"
+    signals.listen(signals.end_at_once)
+    for worker in active_children():
+        worker.terminate()  # Python does it once more, and workers end at the second SIGTERM: see `ignore_signals`
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():
@@ -48,13 +51,21 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     sys.exit(code)
 
 
+def _run(verb: Callable[[list[str]], None]) -> None:
+    try:
+        verb(sys.argv[1:])
+    except BaseException as error:
+        raise (signals.find_stopped(error) or error) from error.__cause__  # libraries may fail while they clean up
+
+
 def prepare() -> None:
-    """Set up garbage collection, memory allocation and messages."""
+    """Set up signals, garbage collection, memory allocation and messages."""
+    signals.listen(signals.raise_stopped)
     gc.freeze()  # the collector ignores imported objects: this saves time, and memory in workers
     gc.enable()
     _keep_freed_memory()
     quiet()
-    escape_output()
+    guard_output()
 
 
 def _keep_freed_memory() -> None:
@@ -70,8 +81,14 @@ def _keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, one_gigabyte)
 
 
+def _report_exception(thread: threading.ExceptHookArgs) -> None:
+    if not isinstance(thread.exc_value, OSError):  # on a full disk, TensorBoard's thread ends, and its logger warns
+        threading.__excepthook__(thread)
+
+
 def quiet() -> None:
     """Suppress messages that need no action by the user."""
+    threading.excepthook = _report_exception
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

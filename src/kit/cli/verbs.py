@@ -16,14 +16,14 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
+from kit.data.loading import lost_worker
 from kit.formats.folders import SPLITS
-from kit.ground import app
+from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
 from kit.ground.files import require_writable
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
-from kit.safeguards.resume.writing import LAST
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -80,6 +80,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     is_cuda = trainer.strategy.root_device.type == "cuda"
     if is_cuda and trainer.precision == "32-true" and torch.cuda.is_bf16_supported(including_emulation=False):
         rank_zero_only(print)("this GPU is faster in bfloat16: add --config configs/trainer/bf16.yaml")
+    if trainer.world_size > 1:
+        signals.stop_listening()  # until `ExactResume` listens
     try:
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         if trainer.fast_dev_run:
@@ -94,15 +96,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
             raise KeyboardInterrupt from None
         raise
-    except BrokenFiles as error:  # the file could be decoded when the run began
-        if not cli.folder or not (cli.folder / "checkpoints" / LAST).is_file():
-            raise
-        raise type(error)(f"{error}; restore it, then run {app.command('fit')} --resume {cli.folder}") from None
-    except Exception:
-        exact_resume = cli.config_init.exact_resume
-        if exact_resume.signals.received:  # this process got a signal, but another one ended first
-            raise exact_resume.stop_exception() from None
-        raise
+    except BaseException as error:
+        raise _end_of_run(error, cli) from error.__cause__
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
     if trainer.is_global_zero:
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
@@ -117,6 +112,21 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             log_report(metrics, figures, conclusion, trainer, notes)
         cli.config_init.early_stopping.require_finite()
         require_measured(metrics)
+
+
+def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
+    """Return an exception whose message names the command that continues the run, or `error` itself."""
+    exact_resume, can_continue = cli.config_init.exact_resume, cli.folder and (cli.folder / "config.yaml").is_file()
+    command = f"; to continue: {app.command('fit')} --resume {cli.folder}" if can_continue else ""
+    if exact_resume.signals.received and isinstance(error, Exception):
+        error = exact_resume.stop_exception()  # this process got a signal, but another one ended first
+    if stopped := signals.find_stopped(error):
+        return Stopped(str(stopped) and f"{stopped}{command}", stopped.number)  # only the first process has a text
+    if isinstance(error, BrokenFiles) and command:  # the file could be decoded when the run began
+        return type(error)(f"{error}; restore it{command}")
+    if message := lost_worker(error):
+        return RunFailed(f"{message}{command}")
+    return error
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:

@@ -40,8 +40,10 @@ def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
             if not isinstance(cause, OSError):
                 raise
             logger._experiment = None  # the writer's thread has ended; the next point starts a new file
-            problem = f"could not be written ({cause.strerror}); training goes on, points of the log are lost"
-            print(f"warning: {logger.log_dir} {problem}", file=sys.stderr, flush=True)
+            if not logger.has_lost_points:
+                problem = f"could not be written ({cause.strerror}); training goes on, points of the log are lost"
+                print(f"warning: {logger.log_dir} {problem}", file=sys.stderr, flush=True)
+            logger.has_lost_points = True
 
     return write
 
@@ -55,6 +57,7 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, save_dir: str | Path = ".") -> None:
         super().__init__(str(save_dir), name="", version="", default_hp_metric=False)
+        self.has_lost_points = False  # whether the disk was full
 
     @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tqdm import tqdm
 
 from kit.data.samples import Files
-from kit.ground.errors import BrokenFiles, UnreachableFiles
+from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import replacing
 from kit.ground.threads import map_in_threads
 
@@ -71,7 +71,7 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     )
     problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
     if time.monotonic() - started > MIN_SECONDS:
-        with suppress(OSError), replacing(file) as part:  # without the file, the next run searches again
+        with suppress(UserError), replacing(file) as part:  # without the file, the next run searches again
             part.write_text(json.dumps(problems), encoding="utf-8")
     return problems
 

@@ -32,6 +32,9 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
         file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
         if not _is_complete(file, size):
             with replacing(file) as part:
+                with part.open("wb") as stream:
+                    if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
+                        os.posix_fallocate(stream.fileno(), 0, size)  # a full disk would kill the process otherwise
                 images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
                 _fill(images.view(shape), samples, description)
                 with part.open("r+b") as stream:

@@ -217,13 +217,14 @@ class ImageDataModule(Contents):
             indices=indices,
         )
         workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
+        workers = loading.usable_workers(workers)
         return DataLoader(
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0 and indices is None,  # a part of train is read rarely
             collate_fn=loading.keep_batch,
-            worker_init_fn=loading.ignore_signals,
+            worker_init_fn=loading.prepare_worker,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 

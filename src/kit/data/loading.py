@@ -6,19 +6,29 @@ and neither the number of workers nor a restart changes a batch.
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
+from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
 from kit.data.samples import Batch, Samples, Tensors
 from kit.ground.errors import UserError, one_line
 from kit.ground.threads import available_cores
+
+SHARED_MEMORY = "/dev/shm"  # where Linux has it
+WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # while a process reads from another one that has ended
 
 
 @dataclass(eq=False)
@@ -160,13 +170,69 @@ def default_num_workers(trainer: L.Trainer | None, samples: Samples) -> int:
     return min(16, max(0, available_cores() // processes - 1))
 
 
-def ignore_signals(_: int) -> None:
-    """Make a worker process ignore the signals that stop a run (a `worker_init_fn` of a `DataLoader`).
+def lost_worker(error: BaseException) -> str | None:
+    """Return a message if an exception was raised because a worker has ended, or None for any other exception."""
+    is_reading = any(frame.name == "_try_get_data" for frame in traceback.extract_tb(error.__traceback__))
+    if not str(error).startswith("DataLoader worker (pid") and not (isinstance(error, WORKER_ERRORS) and is_reading):
+        return None
+    return f"a worker process has ended ({one_line(error)}); if memory ran out, use fewer: --data.num_workers N"
+
+
+def usable_workers(count: int) -> int:
+    """Return the number of worker processes, or 0 with a warning if the system cannot start any."""
+    try:
+        if count:
+            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker has several
+    except OSError as error:
+        why = f"there is no room in {SHARED_MEMORY} ({error.strerror})"
+        rank_zero_only(_warn_once)(f"{why}, which workers need: --data.num_workers 0 is used")
+        return 0
+    return count
+
+
+def prepare_worker(_: int) -> None:
+    """Set up a worker process of a `DataLoader`: its signals, and the way in which it sends its batches."""
+    ignore_signals()
+    ForkingPickler.register(torch.UntypedStorage, _reduce_storage)
+
+
+def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
+    """Send a tensor's memory to the main process: in shared memory, or through a pipe if there is too little of it.
+
+    Without this, torch would lose the batch, and the main process would wait for it forever.
+    """
+    try:
+        return reduce_storage(storage)
+    except RuntimeError:  # SHARED_MEMORY is full; in a container, it has 64 MB by default
+        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # each failure leaves an empty file
+        return _copy_storage(storage)
+
+
+def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
+    return _receive_storage, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy(),)
+
+
+def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
+    _warn_once(
+        f"{SHARED_MEMORY} is full, so workers send images through pipes, which is slower: give it more room "
+        "(docker run --shm-size 8g), or use fewer workers (--data.num_workers N)"
+    )
+    return torch.from_numpy(content).untyped_storage()
+
+
+@cache
+def _warn_once(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def ignore_signals() -> None:
+    """Ignore the signals that stop a run.
 
     Signals often reach all processes of a run, but its last steps still need images. Workers end with their loader, or
     at a second SIGTERM.
     """
     if os.name == "posix":
-        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        # Not the default handler, since torch raises an exception if a worker is killed by a signal.
+        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))

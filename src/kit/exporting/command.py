@@ -61,15 +61,12 @@ def export(args: list[str]) -> None:
         cases = agreement.image_cases(model, *images)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
-    try:
-        with replacing(out) as part:
-            # The exporter and onnxruntime may raise any exception.
-            with checkpoint.one_line_errors(source, FAILED):
-                write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-                run_onnx = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
-            summary = _compare(run_onnx, exported, cases)
-    except OSError as error:
-        raise UserError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+    with replacing(out) as part:
+        # The exporter and onnxruntime may raise any exception.
+        with checkpoint.one_line_errors(source, FAILED):
+            write_onnx(model.preprocessing, exported, metadata(model, exported), part)
+            run_onnx = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
+        summary = _compare(run_onnx, exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
 
 

@@ -61,6 +61,15 @@ def loss_scaler(trainer: L.Trainer) -> Any:
     return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
 
 
+def keep_signal_handlers(trainer: L.Trainer) -> None:
+    """Keep Lightning from handling signals: it loses those before the first step, and saves in the middle of a step."""
+    trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
+
+
+def _do_nothing() -> None:  # not a lambda, since some strategies pickle the trainer
+    pass
+
+
 def data_module(trainer: L.Trainer) -> Any:
     """Return the data module, or None."""
     return getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute

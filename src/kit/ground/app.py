@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from kit.ground import signals
+
 package = "PACKAGE"
 
 
@@ -16,6 +18,8 @@ def use(name: str) -> None:
     """Set the name of the application's package. Checkpoints may refer to classes of this package."""
     global package
     package = name
+    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports the package first, and libraries take seconds
+        signals.listen(signals.end_at_once)
 
 
 def command(verb: str) -> str:

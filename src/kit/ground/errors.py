@@ -1,5 +1,8 @@
 """Exceptions that end a program with a one-line message, and helpers for messages."""
 
+# By the number of a signal: 128 plus the number. All signals that are not listed count as SIGTERM, such as SLURM's.
+EXIT_CODES = {1: 129, 2: 130}  # SIGHUP, SIGINT
+
 
 class UserError(Exception):
     """The user made a mistake. The command prints the message without a traceback, and exits with `exit_code`."""
@@ -26,12 +29,26 @@ class NotMeasured(UserError):
     exit_code = 1
 
 
-class Stopped(Exception):
-    """A signal has stopped the run. The command prints the message unless it is empty, and exits with `exit_code`."""
+class RunFailed(UserError):
+    """The run cannot go on, although the command and the data are right."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    exit_code = 1
+
+
+class Stopped(BaseException):
+    """A signal has stopped the run. The command prints the message unless it is empty, and exits with `exit_code`.
+
+    Like `KeyboardInterrupt`, it may be raised anywhere, so `except Exception` must not catch it.
+
+    Args:
+        message: the message; "" in all processes but the first. These exit with 0, since Lightning kills all
+            processes that it has started if one of them exits with another code.
+        number: the number of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.number, self.exit_code = number, EXIT_CODES.get(number, 143) if message else 0
 
 
 def did_you_mean(word: str, known) -> str:

@@ -7,10 +7,15 @@ a one-line message. See also `yaml_files` and `checkpoint_limits`.
 import codecs
 import json
 import os
+import platform
+import re
 import stat
 import threading
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,10 @@ MAX_JSON_BYTES = 2048 * MiB  # annotations of all images
 
 # The byte order marks, and the encodings of files that begin with them.
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# The ends of temporary files' names hold the process, the thread, and a checksum of the machine's name.
+TEMPORARY = re.compile(r"\.part(\d{1,9})_\d+_([0-9a-f]{8})$")
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+SECONDS_UNTIL_ABANDONED = 24 * 3600  # since the last write to a temporary file of another machine
 
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
@@ -167,15 +176,44 @@ def require_writable(file: Path) -> None:
 def replacing(file: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `file` if there was no exception.
 
-    Missing folders are created.
+    Missing folders are created. Temporary files that killed processes have left in the folder are removed.
+
+    Raises:
+        UserError: the system cannot write the file.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_ident()}")
+    temporary = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_native_id()}_{MACHINE}")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(file.parent)
         yield temporary
         temporary.replace(file)
+    except OSError as error:
+        why = f"{error.strerror or error}; choose another folder, or free disk space"
+        raise UserError(f"{file} cannot be written: {why}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder is missing, or on a disk that was mounted read-only
+            temporary.unlink()
+
+
+@cache  # once for each folder, which may hold many files
+def _remove_abandoned(folder: Path) -> None:
+    with suppress(OSError):  # the folder or the file belongs to another user
+        for path in folder.iterdir():
+            if (match := TEMPORARY.search(path.name)) and _is_abandoned(path, int(match[1]), match[2]):
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(temporary: Path, process: int, machine: str) -> bool:
+    """Return whether the process that wrote a temporary file has ended."""
+    if machine == MACHINE and os.name == "posix":  # on Windows, `os.kill` would end the process
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # a process of another user
+            pass
+        return False
+    return time.time() - temporary.stat().st_mtime > SECONDS_UNTIL_ABANDONED
 
 
 def write_text(file: Path, content: str) -> None:

@@ -1,4 +1,4 @@
-"""Replace characters that would control the terminal.
+"""Replace characters that would control the terminal, and go on if the output cannot be written.
 
 Names of files and classes may come from a stranger. They may contain characters that move the cursor, hide text, or
 write to the clipboard.
@@ -6,8 +6,10 @@ write to the clipboard.
 
 import io
 import logging
+import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 # Control characters except tabs and line feeds; marks that change the direction of text; bytes that are not UTF-8.
@@ -30,9 +32,16 @@ def escape_controls(text: str) -> str:
     return _IN_STREAM.sub(_escaped, text)
 
 
-def escape_output() -> None:
-    """Let `sys.stdout` and `sys.stderr` escape control characters in printed text."""
-    sys.stdout, sys.stderr = _Guarded.of(sys.stdout), _Guarded.of(sys.stderr)
+def guard_output() -> None:
+    """Let `sys.stdout` and `sys.stderr` escape control characters, and drop text that cannot be written.
+
+    A training must not end because the disk of its log is full, or because the program after a `|` has ended.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # the shell has closed this stream (`>&-`), and a file of the run must not take its number
+    os.close(descriptor)
+    streams = [stream or os.fdopen(number, "w", closefd=False) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
+    sys.stdout, sys.stderr = map(_Guarded.of, streams)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:
@@ -40,7 +49,7 @@ def escape_output() -> None:
 
 
 class _Guarded:
-    """A text stream that escapes control characters, except those of progress bars."""
+    """A text stream that escapes control characters, except those of progress bars, and drops what it cannot write."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -55,7 +64,13 @@ class _Guarded:
         if not _BETWEEN_BARS.fullmatch(text):
             start = "\r" if text.startswith("\r") else ""
             text = start + _IN_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
-        return self._stream.write(text)
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
     def writelines(self, lines: Any) -> None:
         for line in lines:

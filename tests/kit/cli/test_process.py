@@ -41,7 +41,7 @@ ENDS = [  # the exception of a verb, the exit code, and the message
     (UserError(""), 2, ""),  # another process prints the message
     (BrokenFiles("a.png"), 1, "error: a.png\n"),
     (URLError("no network"), 2, "error: cannot download (no network); for weights: --model.net.weights FILE\n"),
-    (Stopped("stopped by SIGTERM", 143), 143, "stopped by SIGTERM\n"),
+    (Stopped("stopped by SIGTERM", 15), 143, "stopped by SIGTERM\n"),
     (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
 ]
 

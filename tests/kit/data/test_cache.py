@@ -1,3 +1,4 @@
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -96,3 +97,16 @@ def test_folder_with_the_name_of_the_cache_is_named(image_folder):
     file.mkdir()
     with pytest.raises(UserError, match=f"{file.name}: a folder"):
         cache_images(samples, Path("cache"))
+
+
+def test_full_disk_is_one_line(image_folder, monkeypatch):
+    """Without an allocation, the kernel would kill the process at a write to the memory map."""
+
+    def fail(descriptor, offset, size):
+        assert (offset, size) == (0, 3 * 3 * 6 * 8)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(UserError, match=r"uint8 cannot be written: No space left"):
+        cache_images(files(image_folder({"": {"a": 3}})), Path("cache"))
+    assert list(Path("cache").iterdir()) == []

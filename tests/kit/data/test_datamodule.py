@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torchvision.transforms import v2
 
-from kit.data import ImageDataModule, Tensors
+from kit.data import ImageDataModule, Tensors, loading
 from kit.data.preprocessing import mean_and_std
 from kit.ground.errors import UserError
 
@@ -59,6 +61,30 @@ def test_number_of_workers_does_not_change_batches(workers):
     assert len(alone) == 4
     for one, other in zip(alone, shared, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_full_shared_memory_does_not_change_batches(monkeypatch, capfd):
+    """torch would lose these batches, and wait for them forever."""
+    alone = list(ready(num_workers=0).train_dataloader())
+
+    def fail(storage):
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(loading, "reduce_storage", fail)
+    loading._warn_once.cache_clear()
+    for one, other in zip(alone, ready(num_workers=1).train_dataloader(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert capfd.readouterr().err.count("/dev/shm is full") == 1
+
+
+def test_no_workers_start_without_shared_memory(monkeypatch, capsys):
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda: SimpleNamespace(Semaphore=fail))
+    loading._warn_once.cache_clear()
+    assert [ready(num_workers=2).train_dataloader().num_workers for _ in range(2)] == [0, 0]
+    assert capsys.readouterr().err.count("--data.num_workers 0") == 1
 
 
 def test_augmentation_restores_the_random_state():

@@ -1,13 +1,15 @@
 """Only regular files are read, and within limits of size."""
 
+import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from kit.ground import files
-from kit.ground.errors import BrokenFiles
+from kit.ground.errors import BrokenFiles, UserError
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,38 @@ def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
         file.truncate(2**42)
     with pytest.raises(BrokenFiles, match="at most"):
         files.read_json(Path("sparse"))
+
+
+def ended_process() -> int:
+    process = os.fork()
+    if not process:
+        os._exit(0)
+    os.waitpid(process, 0)
+    return process
+
+
+def test_files_of_killed_processes_are_removed() -> None:
+    dead, here, other = ended_process(), files.MACHINE, "0badcafe"
+    names = {
+        f"a.uint8.part{dead}_1_{here}": False,  # whether it stays
+        f"a.uint8.part{os.getpid()}_1_{here}": True,
+        f"new.part{dead}_1_{other}": True,  # another machine may be writing to this share
+        f"old.part{dead}_1_{other}": False,
+        f"a.part{dead}": True,  # a file of the user
+    }
+    for name in names:
+        Path(name).touch()
+    days_ago = time.time() - 2 * files.SECONDS_UNTIL_ABANDONED
+    os.utime(f"old.part{dead}_1_{other}", (days_ago, days_ago))
+    files.write_text(Path("b.txt"), "fine")
+    assert {path.name for path in Path().iterdir()} == {"b.txt", *(name for name, stays in names.items() if stays)}
+
+
+def test_file_that_cannot_be_written_is_one_line() -> None:
+    Path("file").touch()
+    with pytest.raises(UserError, match=r"file/a\.txt cannot be written: File exists"):
+        files.write_text(Path("file/a.txt"), "text")
+    with pytest.raises(UserError, match=r"b\.txt cannot be written: No space"), files.replacing(Path("b.txt")) as part:
+        part.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [path.name for path in Path().iterdir()] == ["file"]

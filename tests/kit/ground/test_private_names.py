@@ -12,6 +12,8 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.connectors.logger_connector import _LoggerConnector
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.trainer.trainer import Trainer
 from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
@@ -32,6 +34,8 @@ NAMES = {
     _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
     _TrainingEpochLoop: ["_batches_that_stepped"],
     DDPStrategy: ["_ddp_kwargs"],
+    Trainer: ["_signal_connector"],
+    _SignalConnector: ["register_signal_handlers"],
     _LoggerConnector: ["_callback_metrics"],
     _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],
 }

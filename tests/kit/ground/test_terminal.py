@@ -32,7 +32,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
         monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
         process.quiet()
-        terminal.escape_output()
+        terminal.guard_output()
         return screen
 
     return prepare
@@ -69,7 +69,7 @@ def test_characters_that_the_terminal_lacks_are_escaped(
     screen = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding=encoding))
     monkeypatch.setattr(sys, "stderr", sys.stderr)
-    terminal.escape_output()
+    terminal.guard_output()
     print("h\u00e4user \u732b", flush=True)
     assert screen.getvalue() == shown + b"\n"
 
@@ -106,3 +106,28 @@ def test_reports_and_pages_escape_names() -> None:
 def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:
     report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
     assert capsys.readouterr().out == f"\ntest/accuracy/{SHOWN}  0.5000\n"
+
+
+class Full(io.StringIO):
+    """A stream on a full disk, or of a program that has ended."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def test_output_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Full())
+    terminal.guard_output()
+    print("lost", flush=True)
+    print("lost", file=sys.stderr, flush=True)
+
+
+def test_closed_output_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # as Python does if the shell has closed it: `>&-`
+    terminal.guard_output()
+    assert not sys.stdout.isatty()

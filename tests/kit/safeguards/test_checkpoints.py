@@ -155,7 +155,10 @@ def test_newest_undamaged_checkpoint_is_chosen(tmp_path, capsys):
     assert restarting.choose(str(run)) == folder / "previous.ckpt"
     assert "last.ckpt is damaged" in capsys.readouterr().err
     (folder / "previous.ckpt").write_bytes(b"")
-    with pytest.raises(UserError, match="are damaged: start the run again"):
+    with pytest.raises(UserError, match="cannot be read: start the run again"):
+        restarting.choose(str(run))
+    write({"step": 0}, folder / "best.ckpt")
+    with pytest.raises(UserError, match=f"with --resume {folder / 'best.ckpt'}, or start"):
         restarting.choose(str(run))
 
 

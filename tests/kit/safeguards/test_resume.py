@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tiny_task import Judge, Shades
 
 from kit.cli import process, verbs
 from kit.ground.errors import Stopped, UserError
+from kit.ground.signals import stop
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 
@@ -162,10 +165,8 @@ def test_previous_checkpoint_replaces_a_damaged_one(killed, whole, capsys):
     run = killed("killed", 20, "training_step", *STEPS["every step"])
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
-    (run / "checkpoints" / "best.ckpt.part").write_bytes(b"what a kill has left")
     verbs.fit(["--resume", str(run)])
     assert "last.ckpt is damaged" in capsys.readouterr().err
-    assert not list(run.rglob("*.part"))
     assert_same(whole, run)
 
 
@@ -233,10 +234,14 @@ def test_disabled_callback_writes_no_last_checkpoint():
     assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
-SIGNALS = [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+SIGNALS = [
+    (signal.SIGINT, 130, "stopped by Ctrl-C"),
+    (signal.SIGTERM, 143, "stopped by SIGTERM"),
+    (signal.SIGHUP, 129, "stopped by SIGHUP"),
+]
 
 
-@pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_signal_saves_and_prints_the_command_to_resume(number, code, said, whole, monkeypatch):
     """The signal comes in the middle of a step."""
     step = Restless.training_step
@@ -271,6 +276,64 @@ def test_second_ctrl_c_stops_at_once(monkeypatch):
     monkeypatch.setattr(Restless, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit("stopped")
+
+
+def test_signal_before_the_first_step_is_not_lost(whole, monkeypatch):
+    """The optimizer is made after the workers have started."""
+    make = Restless.configure_optimizers
+
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return make(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "configure_optimizers", interrupted)
+        with pytest.raises(Stopped, match=r"to continue: .* --resume runs/stopped/version_0"):
+            fit("stopped")
+    run = Path("runs/stopped/version_0")
+    assert contents(run, "last")["global_step"] == 0
+    verbs.fit(["--resume", str(run)])
+    assert_same(whole, run)
+
+
+def test_signal_while_the_data_are_read_leaves_no_folder(monkeypatch):
+    def interrupted(self, split):
+        raise stop(signal.SIGTERM)
+
+    monkeypatch.setattr(Shades, "load_split", interrupted)
+    with pytest.raises(Stopped, match=r"^stopped by SIGTERM$"):
+        fit("stopped")
+    assert not list(Path("runs/stopped").iterdir())
+
+
+def test_removed_folder_stops_the_run(monkeypatch):
+    step = Restless.training_step
+
+    def remove(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            shutil.rmtree("runs/removed", ignore_errors=True)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Restless, "training_step", remove)
+    with pytest.raises(UserError, match="runs/removed/version_0 was removed") as ended:
+        fit("removed")
+    assert ended.value.exit_code == 1
+    assert not Path("runs/removed/version_0/checkpoints").exists()
+
+
+def test_killed_worker_is_one_line_with_the_command_to_resume(monkeypatch):
+    step = Restless.training_step
+
+    def kill(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            active_children()[0].kill()
+            time.sleep(10)  # torch raises an exception in here
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Restless, "training_step", kill)
+    with pytest.raises(UserError, match=r"^a worker process has ended .*--resume runs/worker/version_0$") as ended:
+        fit("worker", "--data.num_workers", "1")
+    assert ended.value.exit_code == 1
 
 
 def test_signal_in_a_validation_which_is_repeated(whole, monkeypatch):

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from kit.data.loading import ignore_signals
+from kit.ground.signals import stop
 from kit.safeguards.resume import signals
 from kit.safeguards.resume.signals import Agreement, Signals
 
 TRAINER = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=True)
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +29,8 @@ def test_slurm_signals_stop_a_run(number, monkeypatch):
     received = Signals()
     received.listen(TRAINER)
     os.kill(os.getpid(), number)
-    stopped = received.stop_exception("COMMAND")
-    assert str(stopped) == f"stopped by {number.name}; to continue: COMMAND"
-    assert stopped.exit_code == 143
+    assert received.received == number
+    assert (str(stop(number)), stop(number).exit_code) == (f"stopped by {number.name}", 143)
 
 
 def test_slurm_signals_are_ignored_without_slurm():
@@ -45,6 +45,17 @@ def test_ignored_signal_stays_ignored():
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
+def test_handlers_are_restored():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    received = Signals()
+    for _ in range(2):
+        received.listen(TRAINER)
+    os.kill(os.getpid(), signal.SIGHUP)
+    received.restore()
+    assert received.received == signal.SIGHUP
+    assert {number: signal.getsignal(number) for number in STOPPING} == before
+
+
 def test_signal_is_sent_to_started_processes():
     sent = []
     launcher = SimpleNamespace(kill=sent.append)
@@ -57,8 +68,13 @@ def test_single_process_needs_no_agreement():
     assert Agreement(1)(True, False) == [True, False]
 
 
-def test_workers_ignore_the_first_signals():
-    ignore_signals(0)
-    for number in STOPPING:
-        os.kill(os.getpid(), number)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+def test_workers_ignore_the_first_signals(capfd):
+    worker = os.fork()
+    if not worker:
+        ignore_signals()
+        for number in (*STOPPING, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            os.write(1, b".")
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+    assert capfd.readouterr().out == "." * len(STOPPING)

@@ -53,7 +53,11 @@ def choose(run_or_checkpoint: str) -> Path | None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
-        raise UserError(f"all checkpoints of {path} are damaged: start the run again with --config {path}/config.yaml")
+        run = run_folder(run_or_checkpoint)
+        best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
+        if best not in files and best.is_file() and find_damage(best) is None:
+            again = f"continue from the best one with --resume {best}, or {again}"
+        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {again}")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 

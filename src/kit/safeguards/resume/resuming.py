@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data import ImageDataModule
-from kit.ground import app
-from kit.ground._lightning import finish_restart, is_accumulating, restart_loader, restore_metrics
-from kit.ground.errors import Stopped
+from kit.ground import signals
+from kit.ground._lightning import (
+    finish_restart,
+    is_accumulating,
+    keep_signal_handlers,
+    restart_loader,
+    restore_metrics,
+)
+from kit.ground.errors import RunFailed, Stopped
 from kit.safeguards.checkpoints import Checkpoint
 from kit.safeguards.resume.schedules import InitialState
 from kit.safeguards.resume.signals import Agreement, Signals
@@ -46,12 +53,15 @@ class ExactResume(L.Callback):
         self.changed = False  # whether the config has changed; the optimizer then gets its new arguments
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
+        self._has_config = False  # whether `config.yaml` has been in the run's folder
         self._saved_at, self._saved_step, self._validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's `seed_everything`
+        if self.enabled:
+            keep_signal_handlers(trainer)
         if stage != TrainerFn.FITTING:
             return
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)
@@ -64,6 +74,7 @@ class ExactResume(L.Callback):
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
         if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
+            self.signals.listen(trainer)  # before workers start: an exception would leave a part of them
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
@@ -79,9 +90,6 @@ class ExactResume(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
             self._initial_state = InitialState(trainer)
-            if trainer.is_global_zero:
-                for part in (self.folder / "checkpoints").glob("*.part*"):  # left by a run that was killed
-                    part.unlink()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._planned_steps = float(trainer.estimated_stepping_batches)
@@ -90,7 +98,7 @@ class ExactResume(L.Callback):
         self._resumed = {}
         if self.enabled:
             self._agreement = Agreement(trainer.world_size)
-            self.signals.listen(trainer)
+            self.signals.listen(trainer)  # again, after a tuner has trained
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -120,6 +128,7 @@ class ExactResume(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
+            self._require_folder(trainer)
             _, idle, stop = self._ask_processes(trainer)
             has_stepped = trainer.global_step > max(0, self._saved_step)  # a validation has saved already
             self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
@@ -138,6 +147,7 @@ class ExactResume(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
             self._validated = True
             self._save_or_stop(trainer, not is_accumulating(trainer), stop)
@@ -149,11 +159,25 @@ class ExactResume(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
+            self._require_folder(trainer)
             self._save_or_stop(trainer, trainer.global_step > max(0, self._saved_step), False)
             self.writer.teardown()
             trainer.strategy.barrier()  # all processes read the best checkpoint next
+            self.signals.restore()
             if any(self._ask_processes(trainer)[-1] for _ in range(2)):  # the second call returns the first answer
                 raise self.stop_exception()  # the resumed run does the test
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.signals.restore()  # without training, `on_train_end` is not called
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.signals.restore()
+
+    def _require_folder(self, trainer: L.Trainer) -> None:
+        """Raise `RunFailed` if the run's folder was removed. To write a file would make a folder without a config."""
+        had_config, self._has_config = self._has_config, (self.folder / "config.yaml").is_file()
+        if trainer.is_global_zero and had_config and not self._has_config:
+            raise RunFailed(f"{self.folder} was removed or renamed during the run: there is no config.yaml any more")
 
     def _ask_processes(self, trainer: L.Trainer) -> list[bool]:
         """Return whether a checkpoint is due, whether the writer is idle, and whether the run must stop."""
@@ -162,14 +186,9 @@ class ExactResume(L.Callback):
         return self._agreement(due, idle, self.signals.received is not None)
 
     def stop_exception(self) -> Stopped:
-        """Return the exception that ends a run after a signal.
-
-        Only the first process has a message and an exit code other than 0. With such a code, Lightning kills the
-        processes that it has started.
-        """
-        if rank_zero_only.rank:  # type: ignore[attr-defined]
-            return Stopped("", 0)
-        return self.signals.stop_exception(f"{app.command('fit')} --resume {self.folder}")
+        """Return the exception that ends a run after a signal. Only the first process has a message."""
+        stopped = signals.stop(self.signals.received or signal.SIGTERM)
+        return Stopped("", stopped.number) if rank_zero_only.rank else stopped  # type: ignore[attr-defined]
 
     def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
         if save:

@@ -1,15 +1,14 @@
-"""Receive Ctrl-C, SIGTERM and SLURM's signals, so that the run can stop after it has saved a checkpoint."""
+"""Store the signals that stop a run, so that the run can save a checkpoint first."""
 
 import os
 import signal
-import threading
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
-from kit.ground.errors import Stopped
+from kit.ground import signals
 
 
 class Signals:
@@ -21,38 +20,35 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._before: dict[int, Any] = {}  # the handlers that `restore` sets again
 
     def listen(self, trainer: L.Trainer) -> None:
-        """Replace Lightning's handlers, which would save in the middle of a step.
-
-        Lightning restores the original handlers at the end of the run.
-        """
-        if threading.current_thread() is not threading.main_thread():
+        """Store signals until `restore` is called."""
+        if self._before:
             return
-        launcher: Any = trainer.strategy.launcher
+        launcher = trainer.strategy.launcher
 
         def handle(number: int, _: Any) -> None:
             if number == signal.SIGINT and self.received == signal.SIGINT:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not interrupt the clean-up
                 raise KeyboardInterrupt
             self.received = number
-            if trainer.is_global_zero and number == signal.SIGINT:  # not `print`, which the signal may have interrupted
-                os.write(2, b"\nstopping after this step; a second Ctrl-C stops at once\n")
+            if trainer.is_global_zero and number == signal.SIGINT:
+                signals.write_line("\nstopping after this step; a second Ctrl-C stops at once")
             if launcher is not None:
                 launcher.kill(signal.SIGTERM)  # sends the signal to the processes that this one has started
 
-        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers = [*signals.ENDING]
         if SLURMEnvironment.detect() and os.name == "posix":
             numbers += [signal.SIGUSR1, signal.SIGUSR2]
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handle)
+        self._before = signals.listen(handle, numbers)
 
-    def stop_exception(self, command: str) -> Stopped:
-        """Return the exception that ends the run and names the command that continues it."""
-        name = signal.Signals(self.received or signal.SIGTERM).name
-        name, exit_code = ("Ctrl-C", 130) if name == "SIGINT" else (name, 143)
-        return Stopped(f"stopped by {name}; to continue: {command}", exit_code)
+    def restore(self) -> None:
+        """Restore the handlers from before `listen`."""
+        for number, handler in self._before.items():
+            if handler is not None:  # it was not set by Python
+                signal.signal(number, handler)
+        self._before = {}
 
 
 class Agreement:

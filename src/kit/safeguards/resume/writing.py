@@ -69,7 +69,8 @@ class Writer(TorchCheckpointIO):
                     print(f"warning: --resume rejects {path} ({why})", file=sys.stderr, flush=True)
         except Exception as error:  # a full disk is a RuntimeError in torch, and pickling an object may raise anything
             self._failed = True
-            why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+            cause = error.__cause__ or error
+            why = (cause.strerror if isinstance(cause, OSError) else None) or one_line(cause)
             message = f"warning: {path} could not be written ({why}); the old file stays, and training goes on"
             print(message, file=sys.stderr, flush=True)
 
@@ -78,7 +79,7 @@ def write(content: Any, path: Path) -> None:
     """Write a checkpoint to a temporary file, flush it to the disk and rename it. An old `LAST` becomes `PREVIOUS`.
 
     Raises:
-        OSError, RuntimeError: the file cannot be written. The old file still exists, as `path` or as `PREVIOUS`.
+        UserError, RuntimeError: the file cannot be written. The old file still exists, as `path` or as `PREVIOUS`.
     """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
