@@ -12,6 +12,7 @@ from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
+from kit.ground.garbage import collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
 NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how the names of other JSON files begin
@@ -85,6 +86,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
 
 
+@collection_paused()
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
