@@ -57,9 +57,7 @@ def group_equal(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[
     return [group for group in groups.values() if len(group) > 1]
 
 
-def same_bytes(
-    files: Sequence[ListedImage], headers: dict[int, Header], deadline: float = math.inf
-) -> list[list[int]]:
+def same_bytes(files: Sequence[ListedImage], headers: dict[int, Header], deadline: float = math.inf) -> list[list[int]]:
     """Return groups of files (their indices) with the same content.
 
     If several files have the same length, their ends are compared first. Only files with equal ends are read entirely.

@@ -63,9 +63,7 @@ STRIDE = 10  # every tenth file is read first, so that the files that are read i
 ONLY_MIXED = {"sixteen-bit", "alpha"}  # not faults if all files have them
 
 
-def read_headers(
-    files: Sequence[ListedImage], deadline: float = math.inf
-) -> tuple[dict[int, Header], list[Fault]]:
+def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tuple[dict[int, Header], list[Fault]]:
     """Return the header of each readable file, by the file's index, and the faults of the other files.
 
     Args:
