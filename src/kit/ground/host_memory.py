@@ -1,5 +1,7 @@
-"""Copy a run's state to the CPU's memory, for snapshots and for checkpoints that a thread writes."""
+"""Copy a run's state to the CPU's memory, for snapshots and for checkpoints that a thread writes; return freed memory."""
 
+import ctypes
+import platform
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
@@ -51,3 +53,9 @@ def _copy(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> An
     if type(value) in (list, tuple):
         return type(value)(_copy(item, unused, copies) for item in value)
     return value
+
+
+def return_freed_memory() -> None:
+    """Return the memory that all threads have freed to the system. glibc would keep it, separately for each thread."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
