@@ -155,6 +155,8 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _id(written: Any) -> int | float | str:
+    if type(written) is int:  # the usual case, first, since there may be millions
+        return written
     if isinstance(written, str):
         return int(written) if written.strip().isdecimal() else written
     if number(written) is None:

@@ -1,4 +1,7 @@
-"""Copy a run's state to the CPU's memory, for snapshots and for checkpoints that a thread writes; return freed memory."""
+"""Copy a run's state to the CPU's memory, for snapshots and for checkpoints that a thread writes.
+
+`return_freed_memory` returns memory to the system.
+"""
 
 import ctypes
 import platform

@@ -167,7 +167,7 @@ def _header(path: Path) -> tuple[Size, int] | None:
 
 
 def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
-    """Return the boxes of an image that can be used, and report the faults of its boxes.
+    """Return the usable boxes of an image, and report the faults of its boxes.
 
     Swapped corners are swapped back, and boxes are turned as EXIF turns the image, and clipped to the image. Boxes
     without area, outside the image, in a wrong unit, or of an unknown class are left out.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 Corners = tuple[float, float, float, float]  # XYXY
 Size = tuple[int, int]
-Row = tuple[Corners, int, bool]  # a box, its label, and whether it is a crowd
+Row = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
 
 
 class PackedTargets(Sequence[dict[str, Any]]):
@@ -19,18 +19,19 @@ class PackedTargets(Sequence[dict[str, Any]]):
     The processes that load images share this memory, since they only read it.
 
     Args:
-        boxes: Float[M 4], the boxes of all images.
+        boxes: Float[M 4], the boxes of the first image, of the second image, and so on.
         labels: Long[M].
         crowd: Bool[M].
-        rows: Long[N 2], the first row of each image, and the row after its last one.
+        counts: Long[N], the number of boxes of each image.
         sizes: Long[N 2], the height and width of each image.
     """
 
-    def __init__(self, boxes: Tensor, labels: Tensor, crowd: Tensor, rows: Tensor, sizes: Tensor) -> None:
-        self.boxes, self.labels, self.crowd, self.rows, self.sizes = boxes, labels, crowd, rows, sizes
+    def __init__(self, boxes: Tensor, labels: Tensor, crowd: Tensor, counts: Tensor, sizes: Tensor) -> None:
+        self.boxes, self.labels, self.crowd, self.counts, self.sizes = boxes, labels, crowd, counts, sizes
+        self.ends = counts.cumsum(0)
 
     @classmethod
-    def of(cls, images: Iterable[tuple[Sequence[Row], Size]]) -> Self:
+    def of(cls, images: Iterable[tuple[Iterable[Row], Size]]) -> Self:
         """Pack the rows and the size of each image."""
         boxes, labels, crowd, ends, sizes = array("f"), array("q"), array("b"), array("q", [0]), array("q")
         for rows, size in images:
@@ -41,28 +42,38 @@ class PackedTargets(Sequence[dict[str, Any]]):
             ends.append(len(labels))
             sizes.extend(size)
         columns = [torch.from_numpy(np.array(values)) for values in (boxes, labels, crowd, ends, sizes)]
-        return cls(
-            columns[0].view(-1, 4),
-            columns[1],
-            columns[2].bool(),
-            torch.stack([columns[3][:-1], columns[3][1:]], 1),
-            columns[4].view(-1, 2),
-        )
+        return cls(columns[0].view(-1, 4), columns[1], columns[2].bool(), columns[3].diff(), columns[4].view(-1, 2))
+
+    @classmethod
+    def pack(cls, targets: Sequence[dict[str, Any]]) -> "PackedTargets":
+        """Pack targets that may be packed already."""
+        if isinstance(targets, PackedTargets):
+            return targets
+        rows = (zip(*(target[key].tolist() for key in ("boxes", "labels", "crowd")), strict=True) for target in targets)
+        return cls.of(zip(rows, (target["size"] for target in targets), strict=True))
+
+    @property
+    def images(self) -> Tensor:
+        """The image of each box, Long[M]."""
+        return torch.arange(len(self)).repeat_interleave(self.counts)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.counts)
 
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
 
     @overload
-    def __getitem__(self, index: Tensor | slice) -> Self: ...
+    def __getitem__(self, index: Tensor | slice) -> "PackedTargets": ...
 
-    def __getitem__(self, index: int | Tensor | slice) -> dict[str, Any] | Self:
-        """Return the target of an image, or the targets of several images, which share the memory of the boxes."""
-        if not isinstance(index, int):
-            return type(self)(self.boxes, self.labels, self.crowd, self.rows[index], self.sizes[index])
-        first, end = self.rows[index].tolist()
+    def __getitem__(self, index: int | Tensor | slice) -> "dict[str, Any] | PackedTargets":
+        """Return the target of an image, or the packed targets of several images."""
+        if isinstance(index, (Tensor, slice)):
+            counts = self.counts[index]
+            distances = self.ends[index] - counts.cumsum(0)  # by which the rows of each image move to the front
+            rows = torch.arange(int(counts.sum())) + distances.repeat_interleave(counts)
+            return PackedTargets(self.boxes[rows], self.labels[rows], self.crowd[rows], counts, self.sizes[index])
+        end, count = int(self.ends[index]), int(self.counts[index])
         # Copies, since a process that sends a part of a tensor to another one would send all of it.
-        tensors = {name: vars(self)[name][first:end].clone() for name in ("boxes", "labels", "crowd")}
+        tensors = {name: vars(self)[name][end - count : end].clone() for name in ("boxes", "labels", "crowd")}
         return {**tensors, "size": tuple(self.sizes[index].tolist())}
