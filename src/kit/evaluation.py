@@ -153,9 +153,8 @@ def worst_and_best(metrics: Mapping[str, T]) -> dict[str, T]:
     for key in metrics:
         if key.count("/") > 1:
             by_metric.setdefault("/".join(key.split("/", 2)[:2]), []).append(key)
-    hidden: set[str] = set()
-    for keys in by_metric.values():
-        hidden.update(sorted(keys, key=lambda key: float(metrics[key]))[NUM_SHOWN:-NUM_SHOWN])
+    orders = [sorted(keys, key=lambda key: float(metrics[key])) for keys in by_metric.values()]
+    hidden = {key for order in orders for key in order[NUM_SHOWN:-NUM_SHOWN]}
     return {key: value for key, value in metrics.items() if key not in hidden}
 
 

@@ -4,8 +4,6 @@ Perceptual hashes give candidates for similar images. Their thumbnails and colou
 """
 
 import hashlib
-import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
@@ -57,21 +55,14 @@ def group_equal(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[
     return [group for group in groups.values() if len(group) > 1]
 
 
-def same_bytes(files: Sequence[ListedImage], headers: dict[int, Header], deadline: float = math.inf) -> list[list[int]]:
+def same_bytes(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[list[int]]:
     """Return groups of files (their indices) with the same content.
 
     If several files have the same length, their ends are compared first. Only files with equal ends are read entirely.
-
-    Args:
-        deadline: the time, as of `time.monotonic`, after which no file is read. The remaining files are in no group.
     """
-
-    def digest(i: int, tail: int | None = None) -> Hashable:
-        return _digest(files[i].path, tail) if time.monotonic() <= deadline else object()
-
     equal_lengths = group_equal(sorted(headers), lambda i: headers[i].file_size)
-    equal_ends = group_equal(chain(*equal_lengths), lambda i: (headers[i].file_size, digest(i, TAIL)))
-    return group_equal(chain(*equal_ends), digest)
+    equal_ends = group_equal(chain(*equal_lengths), lambda i: (headers[i].file_size, _digest(files[i].path, TAIL)))
+    return group_equal(chain(*equal_ends), lambda i: _digest(files[i].path))
 
 
 def _digest(path: Path, tail: int | None = None) -> Hashable:

@@ -69,17 +69,14 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
     Args:
         deadline: the time, as of `time.monotonic`, after which the remaining files are left out.
     """
-    order = [i for start in range(STRIDE) for i in range(start, len(files), STRIDE)]
-    headers: dict[int, Header] = {}
-    faults: list[Fault] = []
+    order = sorted(range(len(files)), key=lambda i: i % STRIDE)
+    results: dict[int, Header | Fault] = {}
     for i, result in zip(order, map_in_threads(lambda i: read_header(files[i]), order), strict=False):
-        if isinstance(result, Fault):
-            faults.append(result)
-        else:
-            headers[i] = result
+        results[i] = result
         if time.monotonic() > deadline:
             break
-    return headers, faults
+    headers = {i: result for i, result in results.items() if isinstance(result, Header)}
+    return headers, [result for result in results.values() if isinstance(result, Fault)]
 
 
 def read_header(file: ListedImage) -> Header | Fault:

@@ -19,7 +19,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
 MAX_FILES = 10_000  # the number of files that the quick survey checks, in about a second
-MAX_SECONDS = 5.0  # the time after which it reads no more files, such as from a slow network share
+MAX_SECONDS = 5.0  # the time after which it reads no more headers, such as from a slow network share
 MIN_SIDE = 16  # pixels; images with a shorter side are not compared
 
 
@@ -54,12 +54,11 @@ def quick_survey(datamodule: ImageDataModule, all_files: bool = False) -> Survey
     if not images.files:
         return _survey([], datamodule, images, started, notes)
     files = images.files if all_files else images.files[:: -(-len(images.files) // MAX_FILES)]
-    deadline = math.inf if all_files else time.monotonic() + MAX_SECONDS
-    headers, faults = read_headers(files, deadline)
+    headers, faults = read_headers(files, math.inf if all_files else time.monotonic() + MAX_SECONDS)
     if (checked := len(headers) + len(faults)) < len(images.files):
         notes.append(f"to save time, {checked:,} of {len(images.files):,} files were checked, evenly spaced")
     faults += header_faults(files, headers)
-    faults += duplicate_faults(files, same_bytes(files, headers, deadline), {}, images.class_names)
+    faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
     known = {"train": datamodule.class_counts} if "train" in images.samples else {}
     faults += _class_faults(datamodule, images, known)
     if all_files:

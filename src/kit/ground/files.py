@@ -111,9 +111,9 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
     try:
         image = Image.open(file if content is None else BytesIO(content))
     except Image.DecompressionBombError as error:
-        pixels = int(re.findall(r"\d+", str(error))[0])
+        pixels = re.findall(r"\d+", str(error))[0]
         remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
-        raise OSError(f"{pixels:,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
+        raise OSError(f"{int(pixels):,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
         raise OSError("a PostScript file, which is a program")

@@ -16,7 +16,6 @@ from kit.formats.text import describe_size
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
-from kit.ground.garbage import collection_paused
 from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: formats round, and count from 0 or from 1
@@ -133,7 +132,6 @@ class BoxSplit(NamedTuple):
             raise UserError(f"{root}: {reason}")
 
 
-@collection_paused()
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     """Return the targets and all faults of a split, and free the boxes of the reading to save memory.
 

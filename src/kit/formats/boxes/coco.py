@@ -9,12 +9,10 @@ from kit.formats import coco
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
 from kit.formats.text import number
 from kit.ground.faults import Fault
-from kit.ground.garbage import collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # shares of the image; an edge that is less far outside may have been drawn carelessly
 
 
-@collection_paused()
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     """Read a JSON file. `kit.formats.coco.read_document` describes the arguments and errors."""
     document = coco.read_document(file, root, images_folder)

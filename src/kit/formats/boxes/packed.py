@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,13 +60,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.counts)
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: Tensor | slice) -> "PackedTargets": ...
-
-    def __getitem__(self, index: int | Tensor | slice) -> "dict[str, Any] | PackedTargets":
+    def __getitem__(self, index: int | Tensor | slice) -> Any:
         """Return the target of an image, or the packed targets of several images."""
         if isinstance(index, (Tensor, slice)):
             counts = self.counts[index]
