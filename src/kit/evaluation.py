@@ -141,7 +141,7 @@ class Evaluation(ABC):
         return {}
 
 
-def worst_and_best(metrics: Mapping[str, T]) -> dict[str, T]:
+def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the classes in the middle: of each metric by class, keep the lowest and the highest `NUM_SHOWN` values.
 
     A metric of at most twice as many classes keeps them all, in their order.

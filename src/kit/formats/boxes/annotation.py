@@ -229,6 +229,9 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
 
 def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
     """Return the part of a box in the image, or None, and the kind, severity and message of each problem."""
+    height, width = size
+    if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
+        return box, []  # the usual case, first, since there may be millions
     problems: list[tuple[str, Severity, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
@@ -236,7 +239,6 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
         problems.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
     if x2 <= x1 or y2 <= y1:
         return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
-    height, width = size
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     image = f"the image, {describe_size(size)}"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
