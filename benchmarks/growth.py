@@ -169,8 +169,9 @@ def report(folder: Path, _: int) -> list[Row]:
             save(folder / "data" / split / f"c{k:05}" / "1.jpg", as_jpeg(np.full((8, 8, 3), shade, np.uint8)))
     config = REPOSITORY / "configs/classification_folder.yaml"
     arguments = "--config", config, "--data.root", folder / "data", "--trainer.default_root_dir", folder / "runs"
-    options = "--data.image_size", "[8, 8]", "--trainer.max_epochs", 1, "--data.cache_dir", folder / "cache"
-    usage = require(measure("-m", "project.fit", *arguments, *options, folder=folder), 0)
+    options = "--data.image_size", "[8, 8]", "--data.batch_size", 256, "--data.cache_dir", folder / "cache"
+    short = "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--overfitting.enabled", "false"
+    usage = require(measure("-m", "project.fit", *arguments, *options, *short, folder=folder), 0)
     run = next(folder.glob("runs/*/version_0"))
     events = EventAccumulator(str(run), {"tensors": 0}).Reload()
     text = events.Tensors("report/text_summary")[-1].tensor_proto.string_val[0].decode()

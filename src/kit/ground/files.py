@@ -122,7 +122,7 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
 
 def max_pixels() -> int:
     """Return the number of pixels of the largest image that PIL opens. It refuses files that may fill the memory."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    return 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
 
 
 @contextmanager
