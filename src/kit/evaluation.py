@@ -6,7 +6,7 @@ the verdict, which says whether the model overfits.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from kit.ground._torch import tree_map_only
 
 T = TypeVar("T")
 Details = dict[str, Any]
+NUM_SHOWN = 10  # the number of classes with the lowest values, and of those with the highest ones, that are shown
 
 
 class Evaluation(ABC):
@@ -138,6 +139,23 @@ class Evaluation(ABC):
         precision_recall: a dict from class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
         """
         return {}
+
+
+def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the classes in the middle: of each metric by class, keep the lowest and the highest `NUM_SHOWN` values.
+
+    A metric of at most twice as many classes keeps them all, in their order.
+
+    Args:
+        metrics: log key to value. `SPLIT/METRIC/CLASS` is a metric of one class.
+    """
+    by_metric: dict[str, list[str]] = {}
+    for key in metrics:
+        if key.count("/") > 1:
+            by_metric.setdefault("/".join(key.split("/", 2)[:2]), []).append(key)
+    orders = [sorted(keys, key=lambda key: float(metrics[key])) for keys in by_metric.values()]
+    hidden = {key for order in orders for key in order[NUM_SHOWN:-NUM_SHOWN]}
+    return {key: value for key, value in metrics.items() if key not in hidden}
 
 
 class Means(Evaluation):

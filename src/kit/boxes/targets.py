@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from kit.data import ImageDataModule, Samples
 from kit.data.decode import fitted_size
 from kit.data.loading import stack
+from kit.formats.boxes.packed import PackedTargets
 from kit.ground.errors import UserError
 
 BOX_KEYS = ("boxes", "labels", "crowd", "annotated")  # the tensors with one row for each box
@@ -81,19 +82,24 @@ def hashable_target(samples: Samples, index: int) -> Hashable:
 
 def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     """Return the number of boxes of each class, without crowds."""
-    labels = [target["labels"][~target["crowd"]] for target in samples.targets]
-    counts = torch.cat([torch.empty(0, dtype=torch.long), *labels]).bincount(minlength=data.num_classes + 1)
-    return counts[1:].tolist()
+    targets = PackedTargets.pack(samples.targets)
+    return targets.labels[~targets.crowd].bincount(minlength=data.num_classes + 1)[1:].tolist()
 
 
 def most_objects(data: ImageDataModule) -> int:
     """Return the largest number of boxes in a training image, without crowds; 0 if there are no training images."""
     train = data.split("train")
-    return max((int((~target["crowd"]).sum()) for target in train.targets), default=0) if train else 0
+    targets = PackedTargets.pack(train.targets if train else [])
+    return int(targets.images[~targets.crowd].bincount(minlength=1).max())
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
     """Return the rarest label of each image, by the number of boxes in the split, Long[N]; 0 for one without boxes."""
+    targets = PackedTargets.pack(samples.targets)
     counts = torch.tensor([0, *count_classes(data, samples)])
-    labels_of_images = [target["labels"] for target in samples.targets]
-    return torch.tensor([int(labels[counts[labels].argmin()]) if len(labels) else 0 for labels in labels_of_images])
+    # The least of these values has the rarest label and, of equally rare ones, the first.
+    values = counts[targets.labels] * len(targets.labels) + torch.arange(len(targets.labels))
+    least = torch.full((len(targets),), -1).scatter_reduce(0, targets.images, values, "amin", include_self=False)
+    strata = torch.zeros(len(targets), dtype=torch.long)
+    strata[least >= 0] = targets.labels[least[least >= 0] % max(1, len(values))]
+    return strata

@@ -25,6 +25,9 @@ from kit.ground.threads import map_in_threads
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
 HASHES_PER_BLOCK, PAIRS_PER_BLOCK = 4, 2_000  # sizes of the blocks in which hashes and thumbnails are compared
+# A camera that does not move makes thousands of similar images. Each is compared with the earlier ones whose hashes are
+# nearest: so many of its split and so many of the others by their thumbnails, and the best of these by their colours.
+MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
 MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar images, on a scale of 0 to 255
 
 
@@ -84,8 +87,12 @@ def duplicate_faults(
     """
     matches = dict(similar)
     for group in groups:
-        for position, j in enumerate(group[1:], 1):
-            matches[j] = min(Match(images[i].split == images[j].split, 0, i, True) for i in group[:position])
+        first_of_split: dict[str, int] = {}
+        for j in group:
+            if first_of_split:
+                firsts = first_of_split.items()
+                matches[j] = min(Match(split == images[j].split, 0, i, True) for split, i in firsts)
+            first_of_split.setdefault(images[j].split, j)
     faults: list[Fault] = []
     for j, match in matches.items():
         faults += _pair_faults(images[match.earlier], images[j], match.is_equal, class_names)
@@ -130,9 +137,9 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
     Args:
         indices: the images to compare, ascending.
     """
-    best: dict[int, Match] = {}
     table = statistics.table
-    pairs = indices[near_pairs(table["hash"][indices])]
+    best: dict[int, list[Match]] = {}  # the best matches of each later image, the best first
+    pairs = indices[near_pairs(table["hash"][indices], [files[i].split for i in indices])]
     for start in range(0, len(pairs), PAIRS_PER_BLOCK):
         earlier, later = pairs[start : start + PAIRS_PER_BLOCK].T
         distances = np.bitwise_count(table["hash"][earlier] ^ table["hash"][later])
@@ -140,26 +147,42 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
         for i, j, difference in zip(earlier.tolist(), later.tolist(), differences.tolist(), strict=True):
             if difference < np.inf:
                 match = Match(files[i].split == files[j].split, difference, i)
-                best[j] = min(best.get(j, match), match)
-    results = map_in_threads(
-        lambda j: compare_files(files[best[j].earlier].path, files[j].path, best[j].difference < 1), best
-    )
-    return {j: best[j]._replace(is_equal=result == "same") for j, result in zip(best, results, strict=True) if result}
+                best[j] = sorted([*best.get(j, ()), match])[:MAX_COLOUR_PARTNERS]
+
+    def confirmed(j: int) -> Match | None:
+        """Return the first match whose colours are similar, too."""
+        for match in best[j]:
+            if result := compare_files(files[match.earlier].path, files[j].path, match.difference < 1):
+                return match._replace(is_equal=result == "same")
+        return None
+
+    results = zip(best, map_in_threads(confirmed, best), strict=True)
+    return {j: match for j, match in results if match}
 
 
-def near_pairs(hashes: np.ndarray) -> np.ndarray:
-    """Return the pairs of indices whose hashes are at most `MAX_DISTANCE` apart, Long[P 2], the lower index first.
+def near_pairs(hashes: np.ndarray, splits: Sequence[str]) -> np.ndarray:
+    """Return pairs of indices whose hashes are at most `MAX_DISTANCE` apart, Long[P 2], the lower index first.
 
-    All pairs are compared, on all cores. For up to a million images, this takes less time than decoding them.
+    Each image is paired with at most `MAX_PARTNERS` earlier images of its split, and as many of the other splits: those
+    with the nearest hashes and, of these, the latest ones. All hashes are compared, on all cores. For up to a million
+    images, this takes less time than decoding them.
     """
+    numbers = np.unique(np.array(splits, dtype=str), return_inverse=True)[1]
 
-    def compare(start: int) -> np.ndarray:
-        distances = np.bitwise_count(hashes[start : start + HASHES_PER_BLOCK, None] ^ hashes[start:])
-        i, j = np.nonzero(distances <= MAX_DISTANCE)
-        return start + np.stack([i, j], axis=1)[i < j]
+    def compare(start: int) -> list[np.ndarray]:
+        later = hashes[start : start + HASHES_PER_BLOCK]
+        distances = np.bitwise_count(later[:, None] ^ hashes[: start + HASHES_PER_BLOCK])
+        pairs = []
+        for j, row in enumerate(distances, start):
+            near = np.flatnonzero(row[:j] <= MAX_DISTANCE)[::-1]
+            is_same_split = numbers[near] == numbers[j]
+            for earlier in (near[is_same_split], near[~is_same_split]):
+                nearest = earlier[np.argsort(row[earlier], kind="stable")[:MAX_PARTNERS]]
+                pairs.append(np.stack([nearest, np.full_like(nearest, j)], axis=1))
+        return pairs
 
     starts = range(0, len(hashes), HASHES_PER_BLOCK)
-    return np.concatenate([np.empty((0, 2), dtype=int), *map_in_threads(compare, starts)])
+    return np.concatenate([np.empty((0, 2), dtype=int), *chain(*map_in_threads(compare, starts))])
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) -> np.ndarray:

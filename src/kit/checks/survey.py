@@ -1,5 +1,6 @@
 """Run the checks: the quick ones at the start of every run, or all of them."""
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -18,6 +19,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
 MAX_FILES = 10_000  # the number of files that the quick survey checks, in about a second
+MAX_SECONDS = 5.0  # the time after which it reads no more headers, such as from a slow network share
 MIN_SIDE = 16  # pixels; images with a shorter side are not compared
 
 
@@ -45,15 +47,16 @@ def quick_survey(datamodule: ImageDataModule, all_files: bool = False) -> Survey
     """Check the classes, and the names, headers and bytes of image files. Data in memory are not checked.
 
     Args:
-        all_files: check all files and the annotations. By default, check at most `MAX_FILES` files, evenly spaced.
+        all_files: check all files and the annotations. By default, check at most `MAX_FILES` files, evenly spaced, and
+            as many as can be read in `MAX_SECONDS`.
     """
     started, images, notes = time.monotonic(), ImageList.of(datamodule), list[str]()
     if not images.files:
         return _survey([], datamodule, images, started, notes)
     files = images.files if all_files else images.files[:: -(-len(images.files) // MAX_FILES)]
-    if len(files) < len(images.files):
-        notes.append(f"to save time, {len(files):,} of {len(images.files):,} files were checked, evenly spaced")
-    headers, faults = read_headers(files)
+    headers, faults = read_headers(files, math.inf if all_files else time.monotonic() + MAX_SECONDS)
+    if (checked := len(headers) + len(faults)) < len(images.files):
+        notes.append(f"to save time, {checked:,} of {len(images.files):,} files were checked, evenly spaced")
     faults += header_faults(files, headers)
     faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
     known = {"train": datamodule.class_counts} if "train" in images.samples else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 
 from kit.dashboard.tensorboard import TensorBoard
+from kit.evaluation import worst_and_best
 from kit.ground.errors import NotMeasured
 from kit.ground.files import write_text
 from kit.ground.terminal import escape
@@ -18,7 +19,8 @@ def report(
 ) -> None:
     """Print the metrics, the notes and the run's figures, and write metrics and figures to `folder/results.json`.
 
-    A value that is not finite is null in the file.
+    A value that is not finite is null in the file. If there is a file, only the worst and the best of many classes are
+    printed.
 
     Args:
         metrics: the value of each metric by log key.
@@ -27,11 +29,12 @@ def report(
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines that readers of the metrics must know.
     """
-    width = max((len(escape(key)) for key in metrics), default=0)
+    shown = metrics if folder is None else worst_and_best(metrics)
+    width = max((len(escape(key)) for key in shown), default=0)
     print()
-    for key, value in metrics.items():
+    for key, value in shown.items():
         print(f"{escape(key):<{width}}  {value:.4f}")
-    for note in notes:
+    for note in [*_hidden(metrics, shown), *notes]:
         print(note)
     if folder is None:
         return
@@ -69,11 +72,19 @@ def log_report(
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
-            rows = [f"| {key} | {value:.4f} |" for key, value in metrics.items()]
-            parts = [conclusion.replace("\n", "\n\n"), ", ".join(figure_texts(figures)), *notes]
+            shown = worst_and_best(metrics)
+            rows = [f"| {key} | {value:.4f} |" for key, value in shown.items()]
+            figure_line = ", ".join(figure_texts(figures))
+            parts = [conclusion.replace("\n", "\n\n"), figure_line, *_hidden(metrics, shown), *notes]
             text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
             logger.log_text("report", text, trainer.global_step)
             logger.finalize("success")
+
+
+def _hidden(metrics: dict[str, float], shown: dict[str, float]) -> list[str]:
+    """Return a line about the metrics that are not shown, or none if all are shown."""
+    hidden = len(metrics) - len(shown)
+    return [f"and {hidden:,} more metrics of classes, in results.json and report.html"] if hidden else []
 
 
 def figure_texts(figures: dict[str, float]) -> list[str]:

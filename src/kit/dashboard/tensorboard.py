@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
+from kit.evaluation import worst_and_best
 from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
@@ -61,7 +62,8 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        super().log_metrics(metrics, step)
+        """Log metrics, but of many classes only those with the lowest and the highest values."""
+        super().log_metrics(worst_and_best(metrics), step)
 
     @_warn_on_full_disk
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:

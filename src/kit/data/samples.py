@@ -166,5 +166,5 @@ class Files(Samples):
 
 
 def select(values: Any, indices: Tensor) -> Any:
-    """Return the values of a tensor or a list at `indices`."""
-    return values[indices] if isinstance(values, Tensor) else [values[i] for i in indices.tolist()]
+    """Return the values at `indices`, of a list or of an object that takes a tensor of indices."""
+    return [values[i] for i in indices.tolist()] if isinstance(values, (list, tuple)) else values[indices]

@@ -13,6 +13,7 @@ from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
+from kit.ground.host_memory import collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
 NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how the names of other JSON files begin
@@ -86,6 +87,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
 
 
+@collection_paused()
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
@@ -155,6 +157,8 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _id(written: Any) -> int | float | str:
+    if type(written) is int:  # the usual case, first, since there may be millions
+        return written
     if isinstance(written, str):
         return int(written) if written.strip().isdecimal() else written
     if number(written) is None:

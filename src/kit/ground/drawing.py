@@ -50,7 +50,9 @@ def zoom_factor(image: Tensor, side: int = 128) -> int:
 
 
 def zoomed(image: Tensor, factor: int) -> Tensor:
-    """Return an enlarged image: each pixel becomes `factor` x `factor` pixels."""
+    """Return an enlarged image: each pixel becomes `factor` x `factor` pixels. With factor 1 it is the same tensor."""
+    if factor == 1:
+        return image
     return image.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
@@ -110,7 +112,12 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:
-    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image."""
+    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image.
+
+    A single image is returned as it is.
+    """
+    if len(images) == 1:
+        return images[0]
     height = max(image.shape[1] for image in images)
     width = sum(image.shape[2] + gap for image in images) - gap
     canvas, left = _filled(height, width).clone(), 0

@@ -12,6 +12,7 @@ import re
 import stat
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -137,15 +138,36 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
         content: the file's bytes, if they have been read already.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: the file is not an image, or cannot be read.
+        OSError, ValueError, SyntaxError: the file is not an image, has more than `max_pixels`, or cannot be read.
     """
     if content is None:
         _require_image_size(file)
-    image = Image.open(file if content is None else BytesIO(content))
+    try:
+        image = Image.open(file if content is None else BytesIO(content))
+    except Image.DecompressionBombError as error:
+        pixels = re.findall(r"\d+", str(error))[0]
+        remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
+        raise OSError(f"{int(pixels):,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
         raise OSError("a PostScript file, which is a program")
     return image
+
+
+def max_pixels() -> int:
+    """Return the number of pixels of the largest image that PIL opens. It refuses files that may fill the memory."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
+
+
+@contextmanager
+def allowing_pixels(limit: int) -> Iterator[None]:
+    """Change the number of pixels of the largest image that is read."""
+    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # above half of it
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual
 
 
 def read_image_bytes(file: Path) -> bytes:

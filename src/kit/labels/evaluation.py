@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_f1_score
 
 from kit.evaluation import Details, Evaluation
 
@@ -35,7 +34,7 @@ class LabelEvaluation(Evaluation):
         values = {
             "loss": float(losses.mean()),
             "accuracy": float((predicted == targets).double().mean()),
-            "f1": float(multiclass_f1_score(predicted, targets, len(self.class_names))),
+            "f1": self._macro_f1(),
         }
         if len(self.class_names) > TOP:
             values["accuracy_top5"] = float(in_top.mean())
@@ -57,14 +56,25 @@ class LabelEvaluation(Evaluation):
             details["confusion"] = torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
         return details
 
+    def _macro_f1(self) -> float:
+        """Return the mean F1 score of the classes that occur in the targets or in the predictions."""
+        correct, annotated, predicted = self.once(self._counts)
+        occurs = annotated + predicted > 0
+        scores = 2 * correct / (annotated + predicted).clamp(min=1)  # 0 for a class that does not occur
+        return float((scores / occurs.sum()).sum())
+
     def _by_class(self) -> dict[str, float]:
         """Return the accuracy of each class that has images."""
-        predicted, targets = self._classes()
-        num_classes = len(self.class_names)
-        counts = torch.bincount(targets, minlength=num_classes)
-        correct = torch.bincount(targets[predicted == targets], minlength=num_classes)
-        named = zip(self.class_names, (correct / counts).tolist(), counts.tolist(), strict=True)
+        correct, annotated, _ = self.once(self._counts)
+        named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
         return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
+
+    def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the correct images, the images and the predictions of each class, Long[K] each."""
+        predicted, targets = self._classes()
+        values = targets[predicted == targets], targets, predicted
+        correct, annotated, named = (torch.bincount(part, minlength=len(self.class_names)) for part in values)
+        return correct, annotated, named
 
     def _classes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted classes and the targets, Long[N] each."""

@@ -9,7 +9,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
-from torchvision.utils import draw_segmentation_masks
 
 from kit.data.decode import decode
 from kit.formats.masks.masks import IGNORED
@@ -19,6 +18,7 @@ from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
 BLACK = (0, 0, 0)
+STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
 
 
 class MaskPredictions:
@@ -111,13 +111,15 @@ def draw_masks(
         panels = {"image": background, **panels}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
     drawn = drawing.side_by_side(parts)
-    classes = torch.cat([mask.flatten() for mask in masks.values()]).unique().tolist()
+    strips = (strip for mask in masks.values() for strip in mask.split(STRIP))
+    classes = sorted(set().union(*(strip.unique().tolist() for strip in strips)))
     names = [(class_names[k], drawing.class_colour(k)) for k in classes if k != IGNORED]
     return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)
 
 
 def _overlay(image: Tensor, mask: Tensor) -> Tensor:
-    classes = mask.unique().tolist()
-    masks = torch.stack([mask == k for k in classes])
-    colours = [BLACK if k == IGNORED else drawing.class_colour(k) for k in classes]
-    return draw_segmentation_masks(image, masks, alpha=ALPHA, colors=colours)
+    colours = torch.tensor([*map(drawing.class_colour, range(IGNORED)), BLACK], dtype=torch.uint8)
+    drawn = torch.empty_like(image)
+    for rows, pixels, classes in zip(*(part.split(STRIP, -2) for part in (drawn, image, mask)), strict=True):
+        rows.copy_(pixels * (1 - ALPHA) + colours[classes.long()].permute(2, 0, 1) * ALPHA)
+    return drawn

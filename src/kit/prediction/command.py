@@ -15,7 +15,7 @@ from kit.config.arguments import extract_option, option_value, split_words
 from kit.config.parser import PlainParser
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
-from kit.ground.files import replacing
+from kit.ground.files import allowing_pixels, max_pixels, replacing
 from kit.ground.terminal import escape
 from kit.ground.threads import map_in_threads
 from kit.prediction import inputs
@@ -82,12 +82,15 @@ def predict(args: list[str]) -> None:
     out, device = "folder for results; RUN/predictions by default", "cpu, cuda or mps; by default cuda if available"
     parser.add_argument("--out", type=str | None, default=None, help=out)
     parser.add_argument("--batch_size", type=int, default=32, help="number of images in a batch")
+    pixels = "number of pixels of the largest image to read; larger ones might fill the memory"
+    parser.add_argument("--max_pixels", type=int, default=max_pixels(), help=pixels)
     parser.add_argument("--device", type=str | None, default=None, help=device)
     parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     chosen = parser.read(options)
-    if chosen.batch_size < 1:
-        raise UserError(f"batch_size is {chosen.batch_size}, but must be above 0")
+    for name in ("batch_size", "max_pixels"):
+        if chosen[name] < 1:
+            raise UserError(f"{name} is {chosen[name]}, but must be above 0")
     if model.takes_images and not words[1:]:
         raise UserError(f"which images? {usage}")
     if words[1:] and not model.takes_images:
@@ -97,7 +100,7 @@ def predict(args: list[str]) -> None:
     if not chosen.out:
         refuse_links(folder, run)
     files = inputs.find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
-    with checkpoint.one_line_errors(source, "cannot be used"):
+    with checkpoint.one_line_errors(source, "cannot be used"), allowing_pixels(chosen.max_pixels):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from kit.config.parser import build
 from kit.data import Preprocessing
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
+from kit.ground.host_memory import return_freed_memory
 from kit.ground.out_of_memory import in_halves
 from kit.ground.threads import available_cores, map_in_threads
 from kit.task import as_task
@@ -24,6 +25,7 @@ ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
 MAX_BYTES_AHEAD = 256 << 20  # of images that are decoded in advance; if two batches take more, two batches
 UNRESIZED_BYTES = 12 << 20  # the assumed size of a decoded image that is not resized
 MAX_CHUNK = 8  # the largest number of images that a thread decodes at a time
+LARGE = 1 << 24  # the number of pixels of an image whose memory is returned as soon as it is not needed
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
@@ -104,7 +106,11 @@ class Predictor:
         while batch := list(islice(outcomes, batch_size)):
             decoded = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             pixels, sizes = [pixels for pixels, _ in decoded], [size for _, size in decoded]
+            if is_large := any(height * width > LARGE for height, width in sizes):
+                return_freed_memory()  # of decoding
             predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if decoded else [])
+            if is_large:
+                return_freed_memory()
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 

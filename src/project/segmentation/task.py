@@ -140,7 +140,7 @@ def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
     for k, class_logits in enumerate(logits.float()):
         upsampled = upsample(class_logits[None, None], size)[0, 0]
         classes.masked_fill_(upsampled > best, k)
-        best = torch.maximum(best, upsampled)
+        torch.maximum(best, upsampled, out=best)  # in place: the original may be large
     return classes
 
 

@@ -8,16 +8,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.checks.duplicates import MAX_DISTANCE, compare_files, near_pairs, thumbnail_difference
-from kit.checks.pixels import perceptual_hash
+from kit.checks.duplicates import (
+    MAX_DISTANCE,
+    MAX_PARTNERS,
+    compare_files,
+    duplicate_faults,
+    near_pairs,
+    similar_images,
+    thumbnail_difference,
+)
+from kit.checks.images import ListedImage
+from kit.checks.pixels import STATISTICS, ImageStatistics, perceptual_hash
 
 
 def brute_force(hashes: list[int]) -> set[tuple[int, int]]:
-    return {(i, j) for j in range(len(hashes)) for i in range(j) if (hashes[i] ^ hashes[j]).bit_count() <= MAX_DISTANCE}
+    """Return the near pairs of each later image: of these, the nearest and latest `MAX_PARTNERS` of a split."""
+    pairs = set()
+    for j in range(len(hashes)):
+        near = [(distance, -i) for i in range(j) if (distance := (hashes[i] ^ hashes[j]).bit_count()) <= MAX_DISTANCE]
+        pairs |= {(-i, j) for _, i in sorted(near)[:MAX_PARTNERS]}
+    return pairs
 
 
 def pairs(hashes: list[int]) -> list[tuple[int, int]]:
-    return [tuple(pair) for pair in near_pairs(np.array(hashes, dtype=np.uint64)).tolist()]
+    return [tuple(pair) for pair in near_pairs(np.array(hashes, dtype=np.uint64), ["train"] * len(hashes)).tolist()]
 
 
 def flipped(value: int, bits: set[int]) -> int:
@@ -47,7 +61,39 @@ def test_near_pairs_of_too_few_hashes(count):
 def test_near_pair_among_many_hashes_is_found():
     random = np.random.default_rng(0).integers(0, 2**64, 20_000, dtype=np.uint64)
     random[15_000] = random[3] ^ np.uint64(0b111111)
-    assert [3, 15_000] in near_pairs(random).tolist()
+    assert near_pairs(random, ["train"] * 20_000).tolist() == [[3, 15_000]]
+
+
+def test_partners_in_another_split_are_kept_beside_many_in_the_same_one():
+    hashes = np.zeros(1000, dtype=np.uint64)
+    partners = near_pairs(hashes, ["train"] * 20 + ["val"] * 980)
+    last = partners[partners[:, 1] == 999, 0].tolist()
+    assert last == [*range(998, 998 - MAX_PARTNERS, -1), *range(19, 19 - MAX_PARTNERS, -1)]
+
+
+def listed(*names: str) -> list[ListedImage]:
+    return [ListedImage(Path(name), name.split("/")[0], None, None) for name in names]
+
+
+def test_equal_images_match_the_first_one_of_another_split_and_a_huge_group_takes_linear_time():
+    images = listed(*(f"train/{i}.png" for i in range(30_000)), "val/a.png", "val/b.png")
+    faults = duplicate_faults(images, [list(range(len(images)))], {}, [])  # all pairs would take minutes
+    assert len(faults) == len(images) - 1
+    assert {fault.other for fault in faults} == {"train/0.png"}
+    assert [fault.kind for fault in faults[-3:]] == ["duplicate", "leak", "leak"]
+
+
+def test_the_next_partner_is_tried_if_the_colours_of_the_best_differ():
+    shades = Image.fromarray(np.random.default_rng(5).integers(0, 256, (6, 8), dtype=np.uint8)).resize((80, 60))
+    zero = Image.new("L", shades.size)
+    Image.merge("RGB", (shades, zero, zero)).save("red.png")
+    Image.merge("RGB", (zero, zero, shades)).save("blue.png")
+    Image.merge("RGB", (shades, zero, zero)).save("copy.jpg")
+    table = np.zeros(3, STATISTICS)
+    table["thumbnail"] = np.random.default_rng(6).integers(0, 200, (16, 16))
+    table["thumbnail"][0] += 2  # so that the blue image is the best partner by its thumbnail
+    matches = similar_images(listed("red.png", "blue.png", "copy.jpg"), ImageStatistics({}, [], table), np.arange(3))
+    assert {j: match.earlier for j, match in matches.items()} == {2: 0}
 
 
 def test_hash_is_robust_to_brightness_and_noise_but_differs_between_images():

@@ -20,6 +20,22 @@ def test_report_prints_metrics_and_writes_them(capsys):
     assert [path.name for path in Path("run").iterdir()] == ["results.json"]
 
 
+def test_only_the_worst_and_best_of_many_classes_are_printed(capsys):
+    by_class = {f"test/accuracy/{k}": (7 * k % 1000) / 1000 for k in range(1000)}
+    few = {f"test/map/{k}": 0.5 for k in range(20)}
+    report({"test/loss": 2.0, **by_class, **few}, {}, Path("run"))
+    lines = capsys.readouterr().out.split("\n\n")[0].strip().splitlines()
+    assert len(lines) == 1 + 20 + 20 + 1 and "980" in lines[-1] and "results.json" in lines[-1]
+    values = sorted(float(line.split()[1]) for line in lines[:-1] if "accuracy" in line)
+    assert values == [k / 1000 for k in (*range(10), *range(990, 1000))]
+    assert len(json.loads(Path("run/results.json").read_text())) == 1021
+
+
+def test_report_without_a_file_prints_all_classes(capsys):
+    report({f"test/accuracy/{k}": 0.5 for k in range(1000)}, {}, None)
+    assert len(capsys.readouterr().out.strip().splitlines()) == 1000
+
+
 def test_report_without_folder_only_prints(capsys):
     report({"val/loss": 1.0}, {}, None)
     assert capsys.readouterr().out.strip() == "val/loss  1.0000"

@@ -34,6 +34,15 @@ def test_full_disk_is_reported_and_logging_continues_later(monkeypatch, capsys):
     assert sorted((event.step, event.value) for event in events) == [(1, 1.0), (3, 3.0)]
 
 
+def test_scalars_of_many_classes_are_the_lowest_and_the_highest():
+    logger = TensorBoard("runs/many/version_0")
+    logger.log_metrics({"test/loss": 2.0, **{f"test/accuracy/{k}": k / 1000 for k in range(1000)}}, 1)
+    logger.finalize("success")
+    tags = EventAccumulator("runs/many/version_0").Reload().Tags()["scalars"]
+    shown = {int(tag.split("/")[2]) for tag in tags if tag.startswith("test/accuracy/")}
+    assert shown == {*range(10), *range(990, 1000)} and "test/loss" in tags
+
+
 def test_invalid_value_raises_an_exception():
     with pytest.raises(ValueError, match="not supported"):
         TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)

@@ -1,7 +1,8 @@
 import torch
+from torchvision.utils import draw_segmentation_masks
 
 from kit.ground.drawing import class_colour
-from kit.masks.predictions import draw_masks
+from kit.masks.predictions import ALPHA, BLACK, STRIP, draw_masks
 
 NAMES = ["sky", "road", "car"]
 IMAGE = torch.full((3, 150, 200), 100, dtype=torch.uint8)
@@ -50,3 +51,13 @@ def test_small_image_and_mask_are_enlarged():
     assert drawn.shape[2] == 16 * 13
     assert near(drawn[:, 9 * 13 + 6, 15 * 13 + 6], 0.6 * torch.tensor(class_colour(1)))
     assert draw_masks(small, NAMES).shape == (3, 130, 208)
+
+
+def test_pictures_equal_those_of_torchvision():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (3, STRIP + 44, 130), generator=generator, dtype=torch.uint8)
+    classes = torch.tensor([0, 1, 2, 255], dtype=torch.uint8)[torch.randint(4, image.shape[1:], generator=generator)]
+    colours = [*map(class_colour, range(3)), BLACK]
+    masks = torch.stack([classes == k for k in (0, 1, 2, 255)])
+    expected = draw_segmentation_masks(image, masks, alpha=ALPHA, colors=colours)
+    assert torch.equal(draw_masks(image, NAMES, classes)[:, : STRIP + 44], expected)

@@ -115,6 +115,7 @@ def test_only_broken_images(trained):
     [
         (["photos", "--bach_size", "3"], "no key 'bach_size'; did you mean --batch_size 3?"),
         (["photos", "--batch_size", "0"], "batch_size is 0, but must be above 0"),
+        (["photos", "--max_pixels", "0"], "max_pixels is 0, but must be above 0"),
         (["photos", "--batch_size", "x"], "batch_size is 'x', but must be a whole number"),
         (["photos", "--shout", "5"], "shout is 5, but must be true or false"),
         (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
@@ -186,6 +187,18 @@ def test_image_that_cannot_be_drawn_is_listed_and_predicted(trained, photos, mon
     rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
     assert rows[1:] == [["photos/4_grey.png", f"its picture cannot be drawn: {reason}"]]
     assert len(written_lines(Path("out"))) == 9
+
+
+def test_large_image_is_refused_and_max_pixels_reads_it(trained, photos, monkeypatch, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (21, 11), (60,) * 3).save("photos/large.png")
+    Image.new("RGB", (20, 10), (60,) * 3).save("photos/medium.png")
+    with pytest.raises(BrokenFiles, match="1 of 11 images"):
+        predict([str(trained), "photos", "--out", "out"])
+    assert "photos/large.png: 231 pixels, but at most 200 are read" in (err := capsys.readouterr().err)
+    assert "--max_pixels 231" in err
+    predict([str(trained), "photos", "--out", "out", "--max_pixels", "231"])
+    assert len(written_lines(Path("out"))) == 11 and Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_full_disk_stops(trained, photos, monkeypatch):

@@ -4,14 +4,13 @@ Every format is read into `Annotation` and `Reading`. `clean_split` converts the
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from kit.data.decode import orientation_of, upright_size
+from kit.formats.boxes.packed import Corners, PackedTargets, Row, Size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
@@ -24,8 +23,6 @@ MAX_SHARE = 1.001  # if no value of a box is larger, the box is in shares of the
 MAX_DISTANCE = 2  # shares of the image: a value that is farther from the image's centre is in pixels
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
-Corners = tuple[float, float, float, float]  # XYXY
-Size = tuple[int, int]
 
 
 class Box(NamedTuple):
@@ -37,7 +34,7 @@ class Box(NamedTuple):
     line: int | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Annotation:
     """The boxes of one image, as they are annotated.
 
@@ -91,7 +88,7 @@ class BoxSplit(NamedTuple):
     """
 
     annotations: list[Annotation]
-    targets: list[dict[str, Any]]
+    targets: PackedTargets
     faults: list[Fault]
     unreadable: list[Path]
     class_names: Sequence[str]
@@ -106,15 +103,15 @@ class BoxSplit(NamedTuple):
 
     def crowds(self) -> dict[str, tuple[int, int]]:
         """Return the numbers of crowds and of all boxes of each class that has crowds."""
-        boxes = (zip(t["labels"].tolist(), t["crowd"].tolist(), strict=True) for t in self.targets)
-        return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
+        labels, crowd = self.targets.labels.tolist(), self.targets.crowd.tolist()
+        return count_crowds(zip((self.class_names[label - 1] for label in labels), crowd, strict=True))
 
     def why_unusable(self, split: str) -> str:
         """Return why too few boxes can be used, or "" if enough can be used or no image can be read."""
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images gives a better message
         counts = f" ({self.count_faults()})" if self.faults else ""
-        boxes = sum(len(target["boxes"]) for target in self.targets)
+        boxes = len(self.targets.boxes)
         if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
             return f"most of {split} cannot be used{counts or ' (no images)'}"
         if split != "train":
@@ -136,16 +133,26 @@ class BoxSplit(NamedTuple):
 
 
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
-    """Return the targets and all faults of a split. An image that cannot be read gets no boxes."""
+    """Return the targets and all faults of a split, and free the boxes of the reading to save memory.
+
+    An image that cannot be read gets no boxes.
+    """
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # of equal names, the first
-    split = BoxSplit(reading.annotations, [], list(reading.faults), [], class_names)
-    for annotation, header in zip(reading.annotations, map_in_threads(_header, split.paths), strict=True):
-        if header is None:
-            split.unreadable.append(annotation.image)
-            annotation, header = replace(annotation, boxes=[], size=None), ((1, 1), 1)
-        split.targets.append(_target(annotation, *header, labels))
-        split.faults.extend(annotation.faults)
-    return split
+    faults, unreadable = list(reading.faults), list[Path]()
+    # The threads end before the boxes are converted, since each would slow down the other.
+    headers = list(map_in_threads(_header, [annotation.image for annotation in reading.annotations], per_task=64))
+
+    def targets() -> Iterator[tuple[list[Row], Size]]:
+        for annotation, header in zip(reading.annotations, headers, strict=True):
+            if header is None:
+                unreadable.append(annotation.image)
+                annotation.boxes, annotation.size = [], None
+            size, orientation = header or ((1, 1), 1)
+            yield _rows(annotation, size, orientation, labels), size
+            annotation.boxes = []
+            faults.extend(annotation.faults)
+
+    return BoxSplit(reading.annotations, PackedTargets.of(targets()), faults, unreadable, class_names)
 
 
 def _header(path: Path) -> tuple[Size, int] | None:
@@ -157,8 +164,8 @@ def _header(path: Path) -> tuple[Size, int] | None:
         return None
 
 
-def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> dict[str, Any]:
-    """Return the target of an image, see `kit.boxes.targets`, and report the faults of its boxes.
+def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
+    """Return the usable boxes of an image, and report the faults of its boxes.
 
     Swapped corners are swapped back, and boxes are turned as EXIF turns the image, and clipped to the image. Boxes
     without area, outside the image, in a wrong unit, or of an unknown class are left out.
@@ -170,7 +177,7 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
     """
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
-    rows: list[tuple[Corners, int, bool]] = []
+    rows: list[Row] = []
     keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name, box.corners
@@ -192,12 +199,7 @@ def _target(annotation: Annotation, size: Size, orientation: int, labels: dict[s
         for kind, severity, text in problems:
             message = f"box ({', '.join(f'{value:.6g}' for value in corners)}) of '{name}' {text}"
             annotation.report(kind, message, box.line, severity, upright)
-    return {
-        "boxes": torch.tensor([row[0] for row in rows], dtype=torch.float).reshape(-1, 4),
-        "labels": torch.tensor([row[1] for row in rows], dtype=torch.long),
-        "crowd": torch.tensor([row[2] for row in rows], dtype=torch.bool),
-        "size": size,
-    }
+    return rows
 
 
 def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
@@ -228,6 +230,9 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
 
 def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
     """Return the part of a box in the image, or None, and the kind, severity and message of each problem."""
+    height, width = size
+    if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
+        return box, []  # the usual case, first, since there may be millions
     problems: list[tuple[str, Severity, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
@@ -235,7 +240,6 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
         problems.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
     if x2 <= x1 or y2 <= y1:
         return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
-    height, width = size
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     image = f"the image, {describe_size(size)}"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
@@ -14,10 +13,11 @@ from kit.formats.masks.masks import IGNORED, read_sizes
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
+from kit.ground.files import max_pixels
 
 # The longer an outline, the more memory and time it takes: 20,000 corners in a zigzag may take 5 GB and a minute.
 MAX_OUTLINE = 2_000_000  # pixels
-MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # Pillow does not read larger images
+MAX_PIXELS = max_pixels()
 
 
 class Shape(NamedTuple):

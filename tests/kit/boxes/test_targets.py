@@ -1,0 +1,34 @@
+from types import SimpleNamespace
+
+import torch
+
+from kit.boxes.targets import count_classes, most_objects, strata
+from kit.data import Samples
+
+
+def test_classes_of_boxes_are_counted_as_image_by_image():
+    generator = torch.Generator().manual_seed(0)
+    targets = []
+    for count in (0, 3, 1, 0, 40, 7, 2):
+        labels = torch.randint(1, 6, (count,), generator=generator)
+        crowd = torch.rand(count, generator=generator) < 0.2
+        targets.append({"boxes": torch.zeros(count, 4), "labels": labels, "crowd": crowd, "size": (5, 6)})
+    samples = Samples(targets)
+    data = SimpleNamespace(num_classes=6, split={"train": samples}.get)  # no image has class 6
+    counts = count_classes(data, samples)
+    single = [target["labels"][~target["crowd"]].tolist() for target in targets]
+    assert counts == [sum(labels.count(k) for labels in single) for k in range(1, 7)]
+    assert most_objects(data) == max(map(len, single)) > 20
+    rarest = [min(target["labels"].tolist(), key=lambda k: counts[k - 1], default=0) for target in targets]
+    assert strata(data, samples).tolist() == rarest and len(set(rarest)) > 2
+
+
+def test_without_boxes_or_images():
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long), "size": (5, 6)}
+    empty["crowd"] = empty["labels"].bool()
+    for targets in ([], [empty], [empty, empty]):
+        samples = Samples(targets)
+        data = SimpleNamespace(num_classes=2, split={"train": samples}.get)
+        assert count_classes(data, samples) == [0, 0] and most_objects(data) == 0
+        assert strata(data, samples).tolist() == [0] * len(targets)
+    assert most_objects(SimpleNamespace(split={}.get)) == 0
