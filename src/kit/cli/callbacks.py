@@ -7,12 +7,16 @@ from typing import Any
 import lightning as L
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
+from kit.safeguards.nan.rollback import cut_learning_rates
 
+FINDERS = (BatchSizeFinder, LearningRateFinder)
 UNSAVED = "Unable to serialize instance "  # jsonargparse dumps this text for an object that has no text
 
 
@@ -42,6 +46,46 @@ class SavedConfig(L.Callback):
             write_text(folder / "config.yaml", text)
 
 
+class FoundSettings(L.Callback):
+    """Use the learning rate and the batch size that Lightning's finders have found, and save them in `config.yaml`.
+
+    The finders ran when the fit began, without the other callbacks. They do not run again in a resumed run or a test.
+
+    Args:
+        config: the config that `SavedConfig` writes.
+    """
+
+    def __init__(self, config: Namespace) -> None:
+        self.config = config
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        trainer.callbacks = [  # type: ignore[attr-defined]
+            callback for callback in callbacks if not isinstance(callback, FINDERS)
+        ]
+        for finder in callbacks:
+            if isinstance(finder, BatchSizeFinder):
+                trainer.strategy.setup_optimizers(trainer)  # the schedule's length depends on the batch size
+                self._save("data.init_args.batch_size", finder.optimal_batch_size)
+        for finder in callbacks:
+            if isinstance(finder, LearningRateFinder):
+                rate = finder.optimal_lr.suggestion() if finder.optimal_lr else None
+                if rate is None:
+                    rank_zero_only(print)("LearningRateFinder has found no learning rate: the config's rate is used")
+                    continue
+                group = trainer.optimizers[0].param_groups[0]
+                cut_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
+                self._save("model.init_args.optimizer.init_args.lr", rate)
+
+    def _save(self, key: str, value: Any) -> None:
+        option = key.replace("init_args.", "")
+        rank_zero_only(print)(
+            f"found --{option} {value:.3g}" if isinstance(value, float) else f"found --{option} {value}"
+        )
+        if key in self.config:
+            self.config[key] = value
+
+
 def _savable(values: Any) -> Any:
     """Return a config without objects that have no text. They are defaults, so nothing is lost."""
     if isinstance(values, dict):
@@ -52,6 +96,7 @@ def _savable(values: Any) -> Any:
 # Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
+    (FoundSettings, (L.Callback,), "config.yaml and the others' states depend on the settings that were found"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
     (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),

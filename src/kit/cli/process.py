@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import platform
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,22 +13,25 @@ from urllib.error import URLError
 
 import torch.distributed
 
+from kit.cli.settings import explain
 from kit.ground.errors import Stopped, UserError
 from kit.ground.terminal import escape, escape_output
+from kit.ground.unexpected import describe, own_words
 
 SEPARATOR = "\n  "  # before each file in an error message
-# The error of a data worker contains a traceback, which ends with one of these names and the message.
-WORKER_ERROR = re.compile("(?:UserError|BrokenFiles|UnreachableFiles): ")
 
 
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
-    """Run a verb with the arguments of this process, and end the process. A user's mistake ends it with one line."""
+    """Run a verb with the arguments of this process, and end the process.
+
+    A mistake of the user ends it with one line. `kit.ground.unexpected` describes any other error.
+    """
     prepare()
     code, message = 0, ""
     try:
         verb(sys.argv[1:])
     except UserError as error:
-        code, text = error.exit_code, WORKER_ERROR.split(str(error))[-1].strip()
+        code, text = error.exit_code, own_words(error)
         if text:  # if all processes stop, only the first one has a text
             message = f"error: {SEPARATOR.join(map(escape, text.split(SEPARATOR)))}"
     except URLError as error:
@@ -41,6 +43,9 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     except BrokenPipeError:  # such as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python prints once more when it ends
         code, message = 141, "stopped: the program that reads the output has ended"
+    except Exception as error:
+        mistake = explain(error)
+        code, message = (2, f"error: {mistake}") if mistake else (1, describe(error))
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():

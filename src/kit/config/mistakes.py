@@ -12,7 +12,7 @@ from kit.ground.errors import did_you_mean
 MAX_WORD = 200  # characters; a longer word in a message is cut
 MAX_LINE = 400  # characters
 WRONG_KEY = r"(?:unrecognized arguments: (?:--)?|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.]+)"
-WRONG_TYPE = r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(?:\w+\.)*(?!NoneType)(\w+)'>)"
+WRONG_TYPE = r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(?:\w+\.)*(?!NoneType)(\w+)'>)|Not of type (an? .*?):"
 # Lines of a message that do not help the user.
 NOISE = re.compile(
     r"Parser key|Does not validate against|Subtypes:|Errors:|Problem with given class_path|Expected a path but|"
@@ -50,7 +50,9 @@ def explain(message: str, keys: Iterable[str], configs: Sequence[str] = (), args
         key = f"{parent}.{match[1]}".lstrip(".")
         return f"{key} is missing: give it in the config or as --{key}"
     value = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", message, re.MULTILINE)
-    expected = [f"one of {choices}" if choices else kind for choices, kind in re.findall(WRONG_TYPE, message)]
+    expected = [
+        f"one of {choices}" if choices else kind or number for choices, kind, number in re.findall(WRONG_TYPE, message)
+    ]
     if parent and value and expected:
         allowed = " or ".join(dict.fromkeys(expected)).replace("'", "")
         return f"{parent} is {value[1]!r}, but must be {allowed}{_location(parent, configs, args)}"

@@ -4,6 +4,7 @@ import functools
 from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from enum import Enum
 from numbers import Number
 from typing import Any
 
@@ -26,6 +27,8 @@ from kit.training.schedule import FILLED_IN, refuse_wrapper
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
+# A default may be a member of an enumeration, such as the interval of Lightning's `Timer`.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 # torchvision annotates transforms with `Number`, such as `RandomRotation(degrees: Number | Sequence)`.
 register_type(

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import open_image
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
 MAX_PIXELS = 100_000_000  # the largest area of an image size in a config

@@ -15,6 +15,7 @@ from kit.data.datamodule import ImageDataModule
 from kit.data.decode import resize, to_tensor
 from kit.data.samples import Samples, Tensors
 from kit.ground.errors import UserError, one_line
+from kit.ground.ranges import ImageSize
 
 
 class TorchvisionDataModule(ImageDataModule):
@@ -32,7 +33,7 @@ class TorchvisionDataModule(ImageDataModule):
         self,
         dataset: Callable[..., VisionDataset],
         root: str = "data",
-        image_size: tuple[int, int] | None = None,
+        image_size: ImageSize | None = None,
         download: bool = True,
         **kwargs: Any,
     ) -> None:

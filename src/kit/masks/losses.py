@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.formats.masks.masks import IGNORED
+from kit.ground.ranges import NonNegativeFloat, UnitIntervalBelowOne
 
 
 class MeanLoss(nn.Module):
@@ -31,7 +32,7 @@ class CrossEntropy(MeanLoss):
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
     """
 
-    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, label_smoothing: UnitIntervalBelowOne = 0.0) -> None:
         super().__init__()
         self.weight, self.label_smoothing = weight, label_smoothing
 
@@ -49,7 +50,7 @@ class Focal(MeanLoss):
         gamma: the exponent of 1 - probability, which is the weight of a pixel; 0 is cross-entropy.
     """
 
-    def __init__(self, weight: float = 1.0, gamma: float = 2.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, gamma: NonNegativeFloat = 2.0) -> None:
         super().__init__()
         self.weight, self.gamma = weight, gamma
 
@@ -71,7 +72,7 @@ class Dice(MeanLoss):
         smooth: the pixels that are added to numerator and denominator, which lowers the loss of small classes.
     """
 
-    def __init__(self, weight: float = 1.0, smooth: float = 1.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, smooth: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         self.weight, self.smooth = weight, smooth
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from kit.ground.errors import UserError
+from kit.ground.ranges import UnitIntervalBelowOne
 
 
 class EMA(WeightAveraging):
@@ -22,9 +22,7 @@ class EMA(WeightAveraging):
             the decay is at most (1 + n) / (10 + n), so that a short run forgets its initial weights.
     """
 
-    def __init__(self, decay: float = 0.998) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"EMA: decay is {decay}, but must be 0 or more and below 1")
+    def __init__(self, decay: UnitIntervalBelowOne = 0.998) -> None:
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 
@@ -44,4 +42,7 @@ class EMA(WeightAveraging):
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
     """Update averaged tensors in place, after a number of steps."""
     number = int(steps)
+    current = [
+        new.to(old.dtype) for old, new in zip(averaged, current, strict=True)
+    ]  # the run may train in half precision
     get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averaged, current, number)

@@ -5,18 +5,23 @@ A config gives either by class path and arguments. The class may be from torch, 
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
+from kit.ground.ranges import PositiveInt, UnitInterval
+from kit.ground.unexpected import is_owners
 from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # in torch, `ReduceLROnPlateau` is an `LRScheduler`
@@ -42,9 +47,9 @@ class WarmupCosine(torch_schedules.LambdaLR):
         final: the last rate, as a fraction of the highest rate, 0 to 1.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
-        if not 0 <= warmup <= 1 or not 0 <= final <= 1:
-            raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
+    def __init__(
+        self, optimizer: Optimizer, total_steps: PositiveInt, warmup: UnitInterval = 0.1, final: UnitInterval = 0.0
+    ) -> None:
         super().__init__(optimizer, partial(_warmup_cosine, steps=total_steps, warmup=warmup, final=final))
 
 
@@ -82,8 +87,10 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    new_optimizer = _make("model.optimizer", optimizer, groups)
+    with _refusals("model.optimizer", optimizer):
+        new_optimizer = optimizer(groups)
     if schedule is None:
+        _try_out(optimizer, None, {}, trained)
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
@@ -106,12 +113,14 @@ def optimizer_and_schedule(
         filled[length] = _run_length(task, interval)
     if "max_lr" in parameters and arguments.get("max_lr") is None:
         filled["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, new_optimizer, **filled)
+    with _refusals("model.schedule", schedule):
+        scheduler = schedule(new_optimizer, **filled)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
         )
+    _try_out(optimizer, schedule, filled, trained)
     if task.trainer.is_global_zero:
         over = f" over {filled[length]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
@@ -139,14 +148,43 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
     return schedule, arguments
 
 
-def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled: Any) -> Any:
+@contextmanager
+def _refusals(key: str, factory: Callable[..., Any]) -> Iterator[None]:
+    """Raise a `UserError` if a library's optimizer or schedule refuses its arguments."""
     try:
-        return factory(*arguments, **filled)
+        yield
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
-        raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
+        if is_owners(error):
+            raise
+        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")  # a factory of the user may have no name
+        raise UserError(f"{key}: {name} cannot be used: {one_line(error)}") from error
+
+
+def _try_out(
+    optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], trained: list[nn.Parameter]
+) -> None:
+    """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
+
+    Args:
+        filled: the arguments of the schedule that the user may omit.
+        trained: the parameters of the task.
+
+    Raises:
+        UserError: a library's optimizer or schedule raises an exception.
+    """
+    device = trained[0].device if trained else None
+    matrix, vector = (nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,)))
+    matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
+    tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+    tiny_schedule = schedule(tiny, **filled) if schedule else None  # before the step, else torch prints a warning
+    with _refusals("model.optimizer", optimizer):
+        tiny.step(lambda: matrix.sum())
+    if schedule and tiny_schedule is not None:
+        with _refusals("model.schedule", schedule):
+            plateau = isinstance(tiny_schedule, torch_schedules.ReduceLROnPlateau)
+            tiny_schedule.step(0.0) if plateau else tiny_schedule.step()
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:

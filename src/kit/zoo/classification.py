@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from kit.ground.errors import UserError, one_line
+from kit.ground.ranges import UnitIntervalBelowOne
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
@@ -74,8 +75,8 @@ class TimmNet(nn.Module):
         name: str = "resnet18",
         pretrained: bool = False,
         weights: str | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
+        drop_rate: UnitIntervalBelowOne = 0.0,
+        drop_path_rate: UnitIntervalBelowOne = 0.0,
     ) -> None:
         super().__init__()
         try:

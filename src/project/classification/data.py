@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, ImageDataModule, Samples
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.folders import (
@@ -31,6 +31,7 @@ from kit.formats.folders import (
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.ground.files import MAX_LIST_BYTES, read_text
+from kit.ground.ranges import ImageSize
 
 
 class Digits(DigitsDataModule):
@@ -51,9 +52,9 @@ class ImageFolder(ImageDataModule):
     def __init__(
         self,
         root: str = "data",
-        image_size: tuple[int, int] = (64, 64),
+        image_size: ImageSize = (64, 64),
         group: str | None = None,
-        channels: int | None = None,
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -124,8 +125,8 @@ class Csv(ImageDataModule):
         self,
         root: str = "data",
         file: str = "labels.csv",
-        image_size: tuple[int, int] = (64, 64),
-        channels: int | None = None,
+        image_size: ImageSize = (64, 64),
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

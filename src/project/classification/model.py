@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kit.ground.ranges import PositiveInt, UnitInterval
 from project.cnn import Trunk
 
 
@@ -14,10 +15,10 @@ class CNN(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[int] = (32, 64, 128),
-        depth: int = 2,
-        stem_stride: int = 1,
-        dropout: float = 0.0,
+        widths: Sequence[PositiveInt] = (32, 64, 128),
+        depth: PositiveInt = 2,
+        stem_stride: PositiveInt = 1,
+        dropout: UnitInterval = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)

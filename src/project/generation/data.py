@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, Samples
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.folders import (
@@ -24,6 +24,7 @@ from kit.formats.folders import (
 )
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
+from kit.ground.ranges import ImageSize
 from kit.samples import SignedImages
 
 
@@ -47,7 +48,7 @@ class ImageFolder(SignedImages):
     """
 
     def __init__(
-        self, root: str = "data", image_size: tuple[int, int] = (32, 32), channels: int | None = None, **kwargs: Any
+        self, root: str = "data", image_size: ImageSize = (32, 32), channels: Channels | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels

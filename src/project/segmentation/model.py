@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from kit.ground.ranges import PositiveInt, UnitInterval
 from kit.zoo.segmentation import upsample
 from project.cnn import ConvBlock, Trunk
 
@@ -20,10 +21,10 @@ class CnnUnet(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        depth: int = 2,
-        stem_stride: int = 2,
-        dropout: float = 0.0,
+        widths: Sequence[PositiveInt] = (32, 64, 128, 256),
+        depth: PositiveInt = 2,
+        stem_stride: PositiveInt = 2,
+        dropout: UnitInterval = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
