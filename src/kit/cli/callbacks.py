@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
+from kit.ground import unexpected
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 from kit.safeguards.nan.rollback import cut_learning_rates
@@ -40,6 +41,7 @@ class SavedConfig(L.Callback):
 
     def _save(self, trainer: L.Trainer) -> None:
         self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
+        unexpected.run_folder = folder
         if trainer.is_global_zero:
             text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
             text = text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text)))

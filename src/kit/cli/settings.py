@@ -26,6 +26,7 @@ ERRORS = {  # part of an error's message, and what it means
     "--trainer.precision bf16-mixed",
     "not implemented for 'Half'": "the net has an operation that this device cannot compute in float16: "
     "--trainer.precision 16-mixed",
+    "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
     "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
     "Expected more than 1 value per channel": "this net needs batches of at least 2 images to train: raise "
     "data.batch_size or, if there are too few training images, take another net (model.net)",

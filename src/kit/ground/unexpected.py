@@ -79,14 +79,19 @@ def describe(error: BaseException) -> str:
         return text
     notes = getattr(error, "__notes__", [])  # only exceptions with notes have this attribute
     name, words = type(error).__name__, " ".join(own_words(error).split())[:300]
-    parts = [*notes[:1], f"{name}: {words}" if words else name]
+    process = [f"process {_rank()}"] if _rank() else []
+    parts = [*process, *notes[:1], f"{name}: {words}" if words else name]
     return f"error: {': '.join(parts)} (the traceback is in {file})"
+
+
+def _rank() -> int:
+    """Return the number of this process on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def _save(text: str) -> Path:
     if run_folder is not None and run_folder.is_dir():
-        rank = os.environ.get("LOCAL_RANK", "0")  # set in the processes of a distributed run
-        file = run_folder / ("traceback.txt" if rank == "0" else f"traceback_{rank}.txt")
+        file = run_folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
         try:
             write_text(file, f"{text}\n")
             return file

@@ -158,7 +158,7 @@ class Sampler(nn.Module):
         """Generate images, uint8 [B C H W] on the CPU. If the memory of the device is too small, halve the batch."""
 
         def generate(noise: Tensor, classes: Tensor) -> Tensor:
-            noise = noise.to(device, next(self.parameters()).dtype)
+            noise = noise.to(device, next(self.parameters(), noise).dtype)
             return pixels(self(noise, classes.to(device)).float()).cpu()
 
         return torch.cat(in_halves(generate, noise, classes))

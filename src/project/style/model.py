@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt
 
 
@@ -25,6 +26,8 @@ class StyleNet(nn.Module):
         self, in_channels: int = 3, widths: Sequence[PositiveInt] = (16, 32, 48), blocks: NonNegativeInt = 3
     ) -> None:
         super().__init__()
+        if not widths:
+            raise UserError("model.net.widths is empty, but must have a number for each level")
         self.first = Layer(in_channels, widths[0], kernel=9)
         self.down = nn.ModuleList(Layer(above, below, stride=2) for above, below in pairwise(widths))
         self.blocks = nn.Sequential(*(Residual(widths[-1]) for _ in range(blocks)))

@@ -125,15 +125,13 @@ def test_traceback_without_a_run_is_in_a_temporary_file(ended, monkeypatch, tmp_
 
     _, (line,) = ended(without_run)
     (file,) = Path("tmp").iterdir()
-    assert str(file.resolve()) in line and "part_of_kit.py" in file.read_text()
+    assert str(file) in line and "part_of_kit.py" in file.read_text()
 
 
 def test_error_of_a_data_worker_is_judged_by_the_workers_traceback(ended, monkeypatch):
     monkeypatch.setattr(unexpected, "KIT", Path.cwd())
     for file, first in ((Path.cwd() / "kit_file.py", "error: RuntimeError: too small"), ("/owner/a.py", "Traceback")):
-        text = f"Caught RuntimeError in worker.\n{WORKER}RuntimeError: too small".replace(
-            "kit/a.py", str(file.resolve())
-        )
+        text = f"Caught RuntimeError in worker.\n{WORKER}RuntimeError: too small".replace("kit/a.py", str(file))
 
         def fail(text=text):
             raise RuntimeError(text)
