@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kit.ground.errors import UserError
-from kit.ground.ranges import PositiveInt
+from kit.ground.ranges import require_levels
 
 
 class ConvBlock(nn.Sequential):
@@ -29,15 +29,10 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[PositiveInt],
-        depth: PositiveInt | Sequence[PositiveInt] = 2,
-        stem_stride: PositiveInt = 1,
+        self, in_channels: int, widths: Sequence[int], depth: int | Sequence[int] = 2, stem_stride: int = 1
     ) -> None:
         super().__init__()
-        if not widths:
-            raise UserError("model.net.widths is empty, but must have a number for each level")
+        require_levels(widths)
         depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
         if len(depths) != len(widths):
             raise UserError(f"{len(depths)} depths for {len(widths)} widths: give one number, or one for each level")

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kit.boxes.targets import select_boxes
 from kit.data.decode import PADDING
-from kit.ground.ranges import NonNegativeInt, PositiveFloat, UnitInterval
+from kit.ground.ranges import PositivePair, Share
 
 Flip = Literal["horizontal", "vertical", "both"]
 FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
@@ -32,12 +32,7 @@ class Zoom(v2.Transform):
         fill: the grey value around an image after zooming out.
     """
 
-    def __init__(
-        self,
-        scale: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25),
-        min_visible: UnitInterval = 0.4,
-        fill: NonNegativeInt = PADDING,
-    ) -> None:
+    def __init__(self, scale: PositivePair = (0.8, 1.25), min_visible: Share = 0.4, fill: int = PADDING) -> None:
         super().__init__()
         self.scale, self.min_visible, self.fill = tuple(scale), min_visible, fill
 

@@ -60,30 +60,21 @@ class FoundSettings(L.Callback):
     def __init__(self, config: Namespace) -> None:
         self.config = config
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        trainer.callbacks = [  # type: ignore[attr-defined]
-            callback for callback in callbacks if not isinstance(callback, FINDERS)
-        ]
-        for finder in callbacks:
-            if isinstance(finder, BatchSizeFinder):
-                trainer.strategy.setup_optimizers(trainer)  # the schedule's length depends on the batch size
-                self._save("data.init_args.batch_size", finder.optimal_batch_size)
-        for finder in callbacks:
-            if isinstance(finder, LearningRateFinder):
-                rate = finder.optimal_lr.suggestion() if finder.optimal_lr else None
-                if rate is None:
-                    rank_zero_only(print)("LearningRateFinder has found no learning rate: the config's rate is used")
-                    continue
-                group = trainer.optimizers[0].param_groups[0]
-                cut_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
-                self._save("model.init_args.optimizer.init_args.lr", rate)
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        finders = {type(callback): callback for callback in callbacks if isinstance(callback, FINDERS)}
+        trainer.callbacks = [callback for callback in callbacks if callback not in finders.values()]  # type: ignore
+        if finder := finders.get(BatchSizeFinder):
+            trainer.strategy.setup_optimizers(trainer)  # the schedule's length depends on the batch size
+            self._save("data.init_args.batch_size", finder.optimal_batch_size)
+        finder = finders.get(LearningRateFinder)
+        if finder and finder.optimal_lr and (rate := finder.optimal_lr.suggestion()):
+            group = trainer.optimizers[0].param_groups[0]
+            cut_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
+            self._save("model.init_args.optimizer.init_args.lr", rate)
 
-    def _save(self, key: str, value: Any) -> None:
-        option = key.replace("init_args.", "")
-        rank_zero_only(print)(
-            f"found --{option} {value:.3g}" if isinstance(value, float) else f"found --{option} {value}"
-        )
+    def _save(self, key: str, value: float) -> None:
+        rank_zero_only(print)(f"found: --{key.replace('init_args.', '')} {value:.4g}")
         if key in self.config:
             self.config[key] = value
 

@@ -17,7 +17,7 @@ from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
-from kit.cli.settings import SettingsCheck, Trainer
+from kit.cli.settings import check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
@@ -28,6 +28,20 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
+
+
+class Trainer(L.Trainer):
+    """Lightning's trainer, with a run folder that does not depend on the loggers.
+
+    folder: the run's folder.
+    """
+
+    folder: Path | None = None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The first process's run folder. All processes must read this property at the same time."""
+        return self.strategy.broadcast(str(self.folder)) if self.folder else super().log_dir
 
 
 class CLI(LightningCLI):
@@ -151,18 +165,14 @@ class CLI(LightningCLI):
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting)
-            callbacks += [SettingsCheck(), Hyperparameters(ignore=FROM_DATA), self.report_page]
+            callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
-        try:
-            trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
-        except UserError:
-            raise
-        except Exception as error:  # Lightning refuses a setting, such as an accelerator that this machine lacks
-            raise UserError(f"trainer: {one_line(error)}") from None
+        check_settings(self.config.trainer)
+        trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         self.config_init.exact_resume.changed = self.has_new_config
         trainer.folder = self.folder
         if self.resumed_folder:

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from kit.ground.ranges import UnitInterval
+from kit.ground.ranges import Share
 
 
 class RandomShift(v2.Transform):
@@ -22,7 +22,7 @@ class RandomShift(v2.Transform):
         share: the largest shift, as a share of the height and of the width.
     """
 
-    def __init__(self, share: UnitInterval = 0.1) -> None:
+    def __init__(self, share: Share = 0.1) -> None:
         super().__init__()
         self.share = share
 

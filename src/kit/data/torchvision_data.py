@@ -12,10 +12,9 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from kit.data.datamodule import ImageDataModule
-from kit.data.decode import resize, to_tensor
+from kit.data.decode import ImageSize, resize, to_tensor
 from kit.data.samples import Samples, Tensors
 from kit.ground.errors import UserError, one_line
-from kit.ground.ranges import ImageSize
 
 
 class TorchvisionDataModule(ImageDataModule):

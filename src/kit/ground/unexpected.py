@@ -64,6 +64,14 @@ def _is_installed(file: Path) -> bool:
     return not INSTALLED.isdisjoint(file.parts) or file.is_relative_to(STANDARD_LIBRARY)
 
 
+def notes(error: BaseException) -> str:
+    """Return the process and what it was doing, such as "process 1: while training: "."""
+    rank = os.environ.get("LOCAL_RANK", "0")
+    process = [] if rank == "0" else [f"process {rank}"]
+    doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
+    return "".join(f"{part}: " for part in (*process, *doing_what))
+
+
 def describe(error: BaseException) -> str:
     """Return the traceback of an error in the owner's code.
 
@@ -71,32 +79,23 @@ def describe(error: BaseException) -> str:
     traceback. This file is in the folder of the run, or a temporary file if there is no run.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
-    if is_owners(error):
-        return text
     try:
-        file = _save(text)
-    except OSError:
+        file = None if is_owners(error) else _save(text)
+    except OSError:  # such as a full disk
+        file = None
+    if file is None:
         return text
-    notes = getattr(error, "__notes__", [])  # only exceptions with notes have this attribute
-    name, words = type(error).__name__, " ".join(own_words(error).split())[:300]
-    process = [f"process {_rank()}"] if _rank() else []
-    parts = [*process, *notes[:1], f"{name}: {words}" if words else name]
-    return f"error: {': '.join(parts)} (the traceback is in {file})"
-
-
-def _rank() -> int:
-    """Return the number of this process on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    words = " ".join(own_words(error).split())[:300]
+    return f"error: {notes(error)}{type(error).__name__}{words and ': '}{words} (the traceback is in {file})"
 
 
 def _save(text: str) -> Path:
     if run_folder is not None and run_folder.is_dir():
-        file = run_folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
-        try:
-            write_text(file, f"{text}\n")
-            return file
-        except OSError:  # such as a full disk
-            pass
-    with tempfile.NamedTemporaryFile("w", prefix="traceback_", suffix=".txt", delete=False, encoding="utf-8") as file:
-        file.write(f"{text}\n")
-    return Path(file.name)
+        rank = os.environ.get("LOCAL_RANK", "0")
+        file = run_folder / ("traceback.txt" if rank == "0" else f"traceback_{rank}.txt")
+    else:
+        handle, name = tempfile.mkstemp(prefix="traceback_", suffix=".txt")
+        os.close(handle)
+        file = Path(name)
+    write_text(file, f"{text}\n")
+    return file

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.formats.masks.masks import IGNORED
-from kit.ground.ranges import NonNegativeFloat, UnitIntervalBelowOne
+from kit.ground.ranges import NonNegativeFloat, ShareBelowOne
 
 
 class MeanLoss(nn.Module):
@@ -32,7 +32,7 @@ class CrossEntropy(MeanLoss):
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
     """
 
-    def __init__(self, weight: NonNegativeFloat = 1.0, label_smoothing: UnitIntervalBelowOne = 0.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, label_smoothing: ShareBelowOne = 0.0) -> None:
         super().__init__()
         self.weight, self.label_smoothing = weight, label_smoothing
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from kit.ground.ranges import UnitIntervalBelowOne
+from kit.ground.ranges import ShareBelowOne
 
 
 class EMA(WeightAveraging):
@@ -22,7 +22,7 @@ class EMA(WeightAveraging):
             the decay is at most (1 + n) / (10 + n), so that a short run forgets its initial weights.
     """
 
-    def __init__(self, decay: UnitIntervalBelowOne = 0.998) -> None:
+    def __init__(self, decay: ShareBelowOne = 0.998) -> None:
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 

@@ -5,8 +5,7 @@ A config gives either by class path and arguments. The class may be from torch, 
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
-from kit.ground.ranges import PositiveInt, UnitInterval
+from kit.ground.ranges import PositiveInt, Share
 from kit.ground.unexpected import is_owners
 from kit.training.monitor import resolve_monitor
 
@@ -47,9 +46,7 @@ class WarmupCosine(torch_schedules.LambdaLR):
         final: the last rate, as a fraction of the highest rate, 0 to 1.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, total_steps: PositiveInt, warmup: UnitInterval = 0.1, final: UnitInterval = 0.0
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, total_steps: PositiveInt, warmup: Share = 0.1, final: Share = 0.0) -> None:
         super().__init__(optimizer, partial(_warmup_cosine, steps=total_steps, warmup=warmup, final=final))
 
 
@@ -87,8 +84,7 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    with _refusals("model.optimizer", optimizer):
-        new_optimizer = optimizer(groups)
+    new_optimizer = _call("model.optimizer", optimizer, groups)
     if schedule is None:
         _try_out(optimizer, None, {}, trained)
         return new_optimizer
@@ -113,8 +109,7 @@ def optimizer_and_schedule(
         filled[length] = _run_length(task, interval)
     if "max_lr" in parameters and arguments.get("max_lr") is None:
         filled["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
-    with _refusals("model.schedule", schedule):
-        scheduler = schedule(new_optimizer, **filled)
+    scheduler = _call("model.schedule", schedule, new_optimizer, **filled)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
@@ -148,18 +143,16 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
     return schedule, arguments
 
 
-@contextmanager
-def _refusals(key: str, factory: Callable[..., Any]) -> Iterator[None]:
-    """Raise a `UserError` if a library's optimizer or schedule refuses its arguments."""
+def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled: Any) -> Any:
+    """Call a function of an optimizer or a schedule, which a library may refuse because of the arguments at `key`."""
     try:
-        yield
+        return function(*arguments, **filled)
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
         if is_owners(error):
             raise
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")  # a factory of the user may have no name
-        raise UserError(f"{key}: {name} cannot be used: {one_line(error)}") from error
+        raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _try_out(
@@ -179,12 +172,9 @@ def _try_out(
     matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
     tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
     tiny_schedule = schedule(tiny, **filled) if schedule else None  # before the step, else torch prints a warning
-    with _refusals("model.optimizer", optimizer):
-        tiny.step(lambda: matrix.sum())
-    if schedule and tiny_schedule is not None:
-        with _refusals("model.schedule", schedule):
-            plateau = isinstance(tiny_schedule, torch_schedules.ReduceLROnPlateau)
-            tiny_schedule.step(0.0) if plateau else tiny_schedule.step()
+    _call("model.optimizer", tiny.step, lambda: 0.0)
+    if tiny_schedule and not isinstance(tiny_schedule, torch_schedules.ReduceLROnPlateau):
+        _call("model.schedule", tiny_schedule.step)
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt, UnitIntervalBelowOne
+from kit.ground.ranges import NonNegativeInt, ShareBelowOne
 from kit.labels.evaluation import LabelEvaluation
 from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
 from kit.task import Sizes, Task
@@ -50,7 +50,7 @@ class Classifier(Task):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
-        label_smoothing: UnitIntervalBelowOne = 0.0,
+        label_smoothing: ShareBelowOne = 0.0,
         mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
         freeze_epochs: NonNegativeInt = 0,

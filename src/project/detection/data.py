@@ -15,7 +15,7 @@ from torch import Tensor
 from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
-from kit.data.decode import Channels, find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
 from kit.formats.boxes import coco, voc, yolo
@@ -27,7 +27,7 @@ from kit.formats.paths import unlisted_images
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
-from kit.ground.ranges import ImageSize, PositiveInt
+from kit.ground.ranges import PositiveInt
 
 
 class BoxDataModule(ImageDataModule):

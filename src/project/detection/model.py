@@ -9,15 +9,13 @@ Each net has a `backbone`, which maps images to feature maps. The net's attribut
 exactly such means, so that a batch can be computed in parts.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt, PositiveInt, UnitInterval
+from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.zoo.detection import CountingHead, PadOnly
 from project.cnn import ConvBlock, Trunk
 
@@ -43,14 +41,14 @@ class CnnFcos(FCOS):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[PositiveInt] = (32, 64, 64, 128),
-        depth: PositiveInt | Sequence[PositiveInt] = (1, 1, 2, 3),
+        widths: PositiveInts = (32, 64, 64, 128),
+        depth: PositiveInt | PositiveInts = (1, 1, 2, 3),
         stem_stride: PositiveInt = 2,
         level: NonNegativeInt = 2,
         neck: PositiveInt = 64,
         convs: NonNegativeInt = 1,
-        score_thresh: UnitInterval = 0.05,
-        nms_thresh: UnitInterval = 0.6,
+        score_thresh: Share = 0.05,
+        nms_thresh: Share = 0.6,
     ) -> None:
         if neck % 32:
             raise UserError(f"neck {neck} is not a multiple of 32")

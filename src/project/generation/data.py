@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, Samples
-from kit.data.decode import Channels, find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.folders import (
@@ -24,7 +24,6 @@ from kit.formats.folders import (
 )
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
-from kit.ground.ranges import ImageSize
 from kit.samples import SignedImages
 
 

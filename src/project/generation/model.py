@@ -1,14 +1,13 @@
 """The net that predicts velocities from noisy images, times and classes."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.ground.errors import UserError
-from kit.ground.ranges import PositiveInt
+from kit.ground.ranges import PositiveInt, PositiveInts
 
 GROUPS = 8  # of each group normalisation
 
@@ -29,7 +28,7 @@ class UNet(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[PositiveInt] = (64, 128),
+        widths: PositiveInts = (64, 128),
         depth: PositiveInt = 1,
         patch: PositiveInt = 1,
     ) -> None:

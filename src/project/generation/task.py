@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.ground.ranges import FiniteFloat, UnitIntervalBelowOne
+from kit.ground.ranges import FiniteFloat, ShareBelowOne
 from kit.samples import pictures
 from kit.samples.comparison import MIN_IMAGES, report_samples
 from kit.samples.evaluation import FlowEvaluation
@@ -61,7 +61,7 @@ class Generator(Task):
         schedule_interval: Interval | None = None,
         solver: Solver | None = None,
         guidance: FiniteFloat = 1.0,
-        unlabelled: UnitIntervalBelowOne = 0.1,
+        unlabelled: ShareBelowOne = 0.1,
         samples: int = 1000,
         inception: str | None = None,
         compile: bool = False,

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
-from kit.data.decode import Channels, find_channels, validate_size
+from kit.data.decode import Channels, ImageSize, find_channels, validate_size
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_message
@@ -44,7 +44,7 @@ from kit.formats.paths import first_file
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
-from kit.ground.ranges import ImageSize, NonNegativeInt, PositiveInt
+from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
 
 

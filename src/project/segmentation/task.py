@@ -10,9 +10,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.data import Batch
-from kit.data.decode import validate_size
+from kit.data.decode import ImageSize, validate_size
 from kit.ground.errors import UserError
-from kit.ground.ranges import ImageSize, NonNegativeInt
+from kit.ground.ranges import NonNegativeInt
 from kit.masks.evaluation import MaskEvaluation
 from kit.masks.losses import CrossEntropy, MeanLoss
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from kit.data import Files, Samples
-from kit.data.decode import Channels, find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.formats.folders import data_folder, images, unused_files
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
-from kit.ground.ranges import ImageSize
 from kit.samples import SignedImages
 
 

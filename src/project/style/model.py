@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt, PositiveInt
+from kit.ground.ranges import NonNegativeInt, PositiveInts, require_levels
 
 
 class StyleNet(nn.Module):
@@ -22,12 +21,9 @@ class StyleNet(nn.Module):
         blocks: the number of residual blocks at the lowest level.
     """
 
-    def __init__(
-        self, in_channels: int = 3, widths: Sequence[PositiveInt] = (16, 32, 48), blocks: NonNegativeInt = 3
-    ) -> None:
+    def __init__(self, in_channels: int = 3, widths: PositiveInts = (16, 32, 48), blocks: NonNegativeInt = 3) -> None:
         super().__init__()
-        if not widths:
-            raise UserError("model.net.widths is empty, but must have a number for each level")
+        require_levels(widths)
         self.first = Layer(in_channels, widths[0], kernel=9)
         self.down = nn.ModuleList(Layer(above, below, stride=2) for above, below in pairwise(widths))
         self.blocks = nn.Sequential(*(Residual(widths[-1]) for _ in range(blocks)))

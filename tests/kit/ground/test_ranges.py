@@ -6,8 +6,9 @@ import pytest
 from refused import messages
 
 from kit.config.parser import PlainParser
+from kit.data.decode import ImageSize
 from kit.ground import ranges
-from kit.ground.ranges import ImageSize, NonNegativeInt, PositiveInt, UnitInterval
+from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 
 NUMBERS = {  # accepted, refused
     "PositiveInt": ([1, "7"], [0, -1, 1.0, "1.5", True, "x", [1]]),
@@ -15,9 +16,8 @@ NUMBERS = {  # accepted, refused
     "FiniteFloat": ([-2.5, 3, "1e-3"], [math.inf, math.nan, "nan", "x", True]),
     "PositiveFloat": ([1e-9, 2], [0, -1.0, math.inf]),
     "NonNegativeFloat": ([0, 0.0], [-1e-9, math.nan]),
-    "UnitInterval": ([0, 1, 0.5], [1.1, -0.1]),
-    "UnitIntervalBelowOne": ([0, 0.99], [1, 1.0]),
-    "UnitIntervalAboveZero": ([1, 0.01], [0, 0.0]),
+    "Share": ([0, 1, 0.5], [1.1, -0.1]),
+    "ShareBelowOne": ([0, 0.99], [1, 1.0]),
 }
 
 
@@ -28,7 +28,7 @@ class Net:
         self,
         depth: PositiveInt | list[PositiveInt] = 2,
         workers: NonNegativeInt | None = None,
-        share: UnitInterval = 0.5,
+        share: Share = 0.5,
         size: ImageSize = (2, 3),
     ) -> None:
         self.arguments = depth, workers, share, size

@@ -325,7 +325,7 @@ def test_manual_optimization_is_refused_with_a_reason():
 
 
 def test_invalid_arguments_are_refused():
-    assert_refused(NanGuard, patience=0, lr_factor=0, max_rollbacks=-1, snapshot_every=0)
+    assert_refused(NanGuard, patience=0, lr_factor=1.5, max_rollbacks=-1, snapshot_every=0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from kit.ground._lightning import loss_scaler
 from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt, PositiveInt, UnitIntervalAboveZero
+from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
@@ -39,7 +39,7 @@ class NanGuard(L.Callback):
         self,
         enabled: bool = True,
         patience: PositiveInt = 5,
-        lr_factor: UnitIntervalAboveZero = 0.5,
+        lr_factor: Share = 0.5,
         max_rollbacks: NonNegativeInt = 3,
         snapshot_every: PositiveInt = 100,
     ) -> None:
