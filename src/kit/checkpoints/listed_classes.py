@@ -21,14 +21,8 @@ LISTED: dict[str, tuple[str, ...] | None] = {
     ),
     "lightning.pytorch.callbacks": (
         *("BackboneFinetuning", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
-        *(
-            "GradientAccumulationScheduler",
-            "LearningRateFinder",
-            "LearningRateMonitor",
-            "ModelCheckpoint",
-            "ModelSummary",
-        ),
-        *("OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
+        *("GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint"),
+        *("ModelSummary", "OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
         *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
     ),
     "lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger"),

@@ -65,11 +65,15 @@ def _is_installed(file: Path) -> bool:
 
 
 def notes(error: BaseException) -> str:
-    """Return the process and what it was doing, such as "process 1: while training: "."""
-    rank = os.environ.get("LOCAL_RANK", "0")
-    process = [] if rank == "0" else [f"process {rank}"]
+    """Return the process, if there are several, and what it was doing, such as "process 1: while training: "."""
+    process = [f"process {_rank()}"] if _rank() else []
     doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
     return "".join(f"{part}: " for part in (*process, *doing_what))
+
+
+def _rank() -> int:
+    """Return the number of this process on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def describe(error: BaseException) -> str:
@@ -91,8 +95,7 @@ def describe(error: BaseException) -> str:
 
 def _save(text: str) -> Path:
     if run_folder is not None and run_folder.is_dir():
-        rank = os.environ.get("LOCAL_RANK", "0")
-        file = run_folder / ("traceback.txt" if rank == "0" else f"traceback_{rank}.txt")
+        file = run_folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
     else:
         handle, name = tempfile.mkstemp(prefix="traceback_", suffix=".txt")
         os.close(handle)
