@@ -28,7 +28,7 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the t
 )
 RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
-ERRORS = {  # part of an error's message, and what it means, or "" if its own words say that
+ERRORS = {  # part of an error's message, and what it means, or "" if its first sentence says that
     "`val_check_interval`": "",
     "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
     "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
@@ -56,7 +56,7 @@ def explain(error: Exception) -> str | None:
     words = own_words(error)
     for part, meaning in ERRORS.items():
         if part in words:
-            return meaning or one_line(error)
+            return meaning or one_line(error).split(". ")[0]
     if isinstance(error, MisconfigurationException) and not is_owners(error):
         return one_line(error)
     if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):
