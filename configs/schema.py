@@ -83,6 +83,8 @@ def of_annotation(annotation: Any) -> dict[str, Any]:
         return {"enum": list(arguments)}
     if kind is abc.Callable:
         return CLASS
+    if isinstance(kind, type) and issubclass(kind, (int, float)):  # see `kit.ground.ranges`
+        return {**SIMPLE[int if issubclass(kind, int) else float], "description": kind.__name__}
     if not isinstance(kind, type) or kind.__module__ == "datetime":
         return ANYTHING
     if issubclass(kind, abc.Mapping):

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kit.boxes.targets import select_boxes
 from kit.data.decode import PADDING
+from kit.ground.ranges import PositivePair, Share
 
 Flip = Literal["horizontal", "vertical", "both"]
 FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
@@ -31,7 +32,7 @@ class Zoom(v2.Transform):
         fill: the grey value around an image after zooming out, 0 to 255.
     """
 
-    def __init__(self, scale: tuple[float, float] = (0.8, 1.25), min_visible: float = 0.4, fill: int = PADDING) -> None:
+    def __init__(self, scale: PositivePair = (0.8, 1.25), min_visible: Share = 0.4, fill: int = PADDING) -> None:
         super().__init__()
         self.scale, self.min_visible, self.fill = tuple(scale), min_visible, fill
 

@@ -14,6 +14,7 @@ from torchvision.utils import draw_bounding_boxes
 from kit.data.decode import decode
 from kit.ground import drawing
 from kit.ground.files import replacing
+from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
 MIN_SCORE = 0.3  # the lowest score of a detection that is drawn
@@ -59,7 +60,7 @@ class BoxPredictions:
 
     FOLDERS = ("pictures",)
 
-    def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: float = 0.5) -> None:
+    def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: Share = 0.5) -> None:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
         self.path, self.part = folder / "predictions.json", folder / "predictions.json.part"

@@ -1,12 +1,9 @@
 """Find a checkpoint, read it without running its code, and load its weights."""
 
 import pickle
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +20,6 @@ FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
 MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of nested lists and mappings; a repeated value counts each time
 MAX_REPEATED_BYTES = 2**20  # of a tensor that repeats its stored numbers, for example by `expand`
-RESTORING_FILE = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
@@ -192,27 +188,3 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
         model.load_state_dict(tensors)
     except Exception as error:  # a file of unknown origin may raise any exception
         raise UserError(f"{file}: the weights do not fit the model that it names: {one_line(error)}") from None
-
-
-@contextmanager
-def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> Iterator[None]:
-    """Replace any exception by a `UserError` with one line that names a checkpoint.
-
-    Args:
-        file: the checkpoint, or the run.
-        failed: the end of the message, such as `cannot be tested`.
-        only_restoring: whether to replace only exceptions that are raised while Lightning restores a checkpoint.
-
-    Raises:
-        UserError: the code in the context raised an exception.
-    """
-    try:
-        yield
-    except (UserError, URLError):
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        if only_restoring and not any(frame.filename.endswith(RESTORING_FILE) for frame in frames):
-            raise
-        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        raise UserError(f"{file} {failed}: {type(error).__name__}: {one_line(error)} [{where}]") from error

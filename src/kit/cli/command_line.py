@@ -9,20 +9,22 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
-from kit.cli.callbacks import SavedConfig, sort_callbacks
+from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
+from kit.cli.settings import check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
-from kit.ground import app
+from kit.ground import app, unexpected
+from kit.ground._lightning import leave_rate
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import UserError
+from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
@@ -145,11 +147,15 @@ class CLI(LightningCLI):
             root = Path(self.config.trainer.default_root_dir or ".", self.config.name or "")
             self.folder = next_version(root) if rank_zero_only.rank else make_next_version(root)
             self.config = set_log_folder(self.folder, self.config)
+        unexpected.run_folder = self.folder
         try:
-            super().instantiate_classes()
-        except BaseException:
+            with unexpected.doing("building the trainer, the model and the data"):
+                super().instantiate_classes()
+        except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
+            if isinstance(error, Exception) and unexpected.is_librarys(error):
+                raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -159,18 +165,21 @@ class CLI(LightningCLI):
             self.report_page = ReportPage(self.config_init.overfitting)
             callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
             if not self.config.trainer.fast_dev_run:
+                callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
         _require_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
-        try:
-            trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
-        except (ValueError, MisconfigurationException) as error:  # the accelerator is unknown, or this machine lacks it
-            raise UserError(f"trainer: {error}") from None
+        check_settings(self.config.trainer)
+        trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         self.config_init.exact_resume.changed = self.has_new_config
         trainer.folder = self.folder
         if self.resumed_folder:
             restarting.limit_file_removal(trainer, self.resumed_folder)
+            trainer.callbacks[:] = [callback for callback in trainer.callbacks if not isinstance(callback, FINDERS)]
+        for callback in trainer.callbacks:
+            if isinstance(callback, LearningRateFinder):
+                leave_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)

@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import platform
-import re
 import sys
 import threading
 import warnings
@@ -16,23 +15,26 @@ from urllib.error import URLError
 
 import torch.distributed
 
+from kit.cli.settings import explain
 from kit.ground import signals
 from kit.ground.errors import Stopped, UserError
 from kit.ground.terminal import escape, guard_output
+from kit.ground.unexpected import describe, own_words
 
 SEPARATOR = "\n  "  # before each file in an error message
-# The error of a data worker contains a traceback, which ends with one of these names and the message.
-WORKER_ERROR = re.compile("(?:UserError|BrokenFiles|UnreachableFiles): ")
 
 
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
-    """Run a verb with the arguments of this process, and end the process. A user's mistake ends it with one line."""
+    """Run a verb with the arguments of this process, and end the process.
+
+    A mistake of the user ends it with one line. `kit.ground.unexpected` describes any other error.
+    """
     prepare()
     code, message = 0, ""
     try:
         _run(verb)
     except UserError as error:
-        code, text = error.exit_code, WORKER_ERROR.split(str(error))[-1].strip()
+        code, text = error.exit_code, own_words(error)
         if text:  # if all processes stop, only the first one has a text
             message = f"error: {SEPARATOR.join(map(escape, text.split(SEPARATOR)))}"
     except URLError as error:
@@ -41,6 +43,9 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         code, message = stopped.exit_code, str(stopped)
     except KeyboardInterrupt:
         code, message = 130, "stopped by Ctrl-C"
+    except Exception as error:
+        mistake = explain(error)
+        code, message = (2, f"error: {mistake}") if mistake else (1, describe(error))
     signals.listen(signals.end_at_once)
     for worker in active_children():
         worker.terminate()  # Python does it once more, and workers end at the second SIGTERM: see `ignore_signals`

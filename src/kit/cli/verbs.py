@@ -22,6 +22,7 @@ from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
 from kit.ground.files import require_writable
+from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 
@@ -32,13 +33,12 @@ def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
     resumed = option_value(args, "--resume")
     trusted, args = extract_option(args, "--trust")
-    with checkpoint.one_line_errors(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
-        ckpt_path = restarting.choose(resumed) if resumed else None
-        cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else CLI(_with_config(args))
-        try:
-            _train(cli, ckpt_path, args)
-        finally:
-            remove_if_empty(cli.folder)
+    ckpt_path = restarting.choose(resumed) if resumed else None
+    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else CLI(_with_config(args))
+    try:
+        _train(cli, ckpt_path, args)
+    finally:
+        remove_if_empty(cli.folder)
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
@@ -55,7 +55,7 @@ def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted:
         content = checkpoint.read(ckpt_path)
         trust.check_checkpoint(content, ckpt_path, trusted)
         budget = Budget(content.get("state_dict"), ckpt_path)
-    with checkpoint.one_line_errors(config, "cannot be resumed"):
+    with doing(f"reading {config}"):
         return CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
 
 
@@ -71,7 +71,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     for line in cli.rate_messages:
         rank_zero_only(print)(line)
     if cli.resumed_folder:
-        with checkpoint.one_line_errors(ckpt_path or cli.resumed_folder, "cannot be resumed"):
+        with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
     if not ckpt_path:
         restarting.refuse_exception_checkpoints(trainer)
@@ -83,10 +83,13 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if trainer.world_size > 1:
         signals.stop_listening()  # until `ExactResume` listens
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        with doing(f"training, resumed from {ckpt_path}" if ckpt_path else "training"):
+            trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         if trainer.fast_dev_run:
             return
         best = Path(cli.config_init.checkpoint.best_model_path)
+        if best == Path():
+            raise UserError("nothing was trained: raise trainer.max_epochs, max_steps or max_time")
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
@@ -99,19 +102,22 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     except BaseException as error:
         raise _end_of_run(error, cli) from error.__cause__
     folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
-    if trainer.is_global_zero:
+    if not trainer.is_global_zero:
+        return
+    with doing("writing the report"):
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
-        report(metrics, figures, folder, notes)
+        report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
             print(conclusion)
-        cli.report_page.write(folder, metrics, figures, conclusion, notes)
+        cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
-            log_report(metrics, figures, conclusion, trainer, notes)
+            log_report(metrics or {}, figures, conclusion, trainer, notes)
         cli.config_init.early_stopping.require_finite()
-        require_measured(metrics)
+        if metrics is not None:
+            require_measured(metrics)
 
 
 def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
@@ -142,7 +148,7 @@ def test(args: list[str]) -> None:
     file = checkpoint.find(args[0])
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
-    with checkpoint.one_line_errors(file, "cannot be tested"):
+    with doing(f"testing {file}"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
         own_root = base["data"]["init_args"].get("root", "")
         cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
@@ -150,7 +156,7 @@ def test(args: list[str]) -> None:
         cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
-    if cli.trainer.is_global_zero:
+    if cli.trainer.is_global_zero and metrics is not None:
         report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
 
@@ -168,7 +174,8 @@ def check(args: list[str]) -> None:
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is not an ImageDataModule, so it cannot be checked")
     data.left_out = {split: {} for split in SPLITS}  # so that broken files are reported as faults
-    survey = full_survey(data)
+    with doing("checking the data"):
+        survey = full_survey(data)
     print(check_report.full_text(survey))
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))
@@ -197,21 +204,28 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     return survey
 
 
-def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float]:
+def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None:
     """Return the metrics of the test split, or those of the validation split if there is no test split.
+
+    Return None if the config limits the number of their batches to 0.
 
     Args:
         ckpt_path: a checkpoint whose weights are loaded first.
     """
-    cli.datamodule.setup("test")
-    evaluate = cli.trainer.test
-    if isinstance(cli.datamodule, ImageDataModule) and cli.datamodule.evaluated_split == "val":
+    data, trainer = cli.datamodule, cli.trainer
+    data.setup("test")
+    split = data.evaluated_split if isinstance(data, ImageDataModule) else "test"
+    if (trainer.limit_test_batches if split == "test" else trainer.limit_val_batches) == 0:
+        rank_zero_only(print)(f"nothing is tested: trainer.limit_{split}_batches is 0")
+        return None
+    if split == "val":
         rank_zero_only(print)(
             "there is no test split: these are validation figures, and the checkpoint was chosen by them; expect "
             "slightly lower ones on new data"
         )
-        evaluate = cli.trainer.validate
-    return evaluate(cli.model, datamodule=cli.datamodule, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]
+    evaluate = trainer.test if split == "test" else trainer.validate
+    with doing(f"testing on the {split} split"):
+        return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]
 
 
 def _with_config(args: list[str]) -> list[str]:

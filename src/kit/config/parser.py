@@ -1,9 +1,11 @@
 """Parse configs and command lines with LightningCLI's parser, and build models and data modules from them."""
 
 import functools
+import re
 from argparse import ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from enum import Enum
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from kit.training.schedule import FILLED_IN, refuse_wrapper
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
+# A default may be a member of an enumeration, such as the interval of Lightning's `Timer`.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 # torchvision annotates transforms with `Number`, such as `RandomRotation(degrees: Number | Sequence)`.
 register_type(
@@ -87,7 +91,11 @@ class PlainParser(ArgumentParser):
             cause: BaseException = error
             while isinstance(cause, ValueError) and cause.__cause__:
                 cause = cause.__cause__
-            raise cause from None
+            refusals = re.findall(r"^  - (?!Expected an? )(.+)", str(error), re.MULTILINE)  # by classes
+            refusal = (
+                UserError(f"the config cannot be used: {refusals[0]}") if refusals and cause is not error else cause
+            )
+            raise refusal from None
 
 
 class Parser(PlainParser, LightningArgumentParser):

@@ -14,7 +14,8 @@ from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, ha
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, logged_step
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import one_line
+from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards import NanGuard
 from kit.task import as_task
 from kit.training.monitor import resolve_monitor
@@ -43,9 +44,7 @@ class Dashboard(L.Callback):
         budget: the largest share of the run's time that drawing may take.
     """
 
-    def __init__(self, enabled: bool = True, samples: int = 8, budget: float = 0.01) -> None:
-        if samples < 1 or budget < 0:
-            raise UserError("dashboard: samples must be >= 1 and budget >= 0; --dashboard.enabled false turns it off")
+    def __init__(self, enabled: bool = True, samples: PositiveInt = 8, budget: NonNegativeFloat = 0.01) -> None:
         self.enabled, self.samples, self.budget = enabled, samples, budget
         self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None

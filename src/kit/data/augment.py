@@ -10,6 +10,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from kit.ground.ranges import Share
+
 
 class RandomShift(v2.Transform):
     """Shift an image vertically and horizontally by random amounts, and fill the uncovered border with black.
@@ -20,7 +22,7 @@ class RandomShift(v2.Transform):
         share: the largest shift, as a share of the height and of the width.
     """
 
-    def __init__(self, share: float = 0.1) -> None:
+    def __init__(self, share: Share = 0.1) -> None:
         super().__init__()
         self.share = share
 

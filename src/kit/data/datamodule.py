@@ -19,6 +19,7 @@ from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.ground.threads import map_in_threads
 
 VAL_FRACTION = 0.1
@@ -49,20 +50,17 @@ class ImageDataModule(Contents):
 
     def __init__(
         self,
-        batch_size: int = 64,
+        batch_size: PositiveInt = 64,
         augment: Sequence[Transform] = (),
         cache: Literal["none", "ram", "disk"] = "none",
         cache_dir: str = ".cache",
         mean: list[float] | None = None,
         std: list[float] | None = None,
         balanced: bool = False,
-        num_workers: int | None = None,
+        num_workers: NonNegativeInt | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
-            if value < least:
-                raise UserError(f"data.{name} is {value}, but must be at least {least}")
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line passes plain values, which checkpoints can contain.
@@ -229,8 +227,9 @@ class ImageDataModule(Contents):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise the images on the device."""
-        return batch._replace(images=self.preprocessing.normalise(batch.images))
+        """Normalise the images on the device, and convert them to the precision of the weights."""
+        images = self.preprocessing.normalise(batch.images)
+        return batch._replace(images=self.trainer.precision_plugin.convert_input(images) if self.trainer else images)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the values with which a checkpoint's model can be used without the training data."""

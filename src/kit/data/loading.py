@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
 from kit.data.samples import Batch, Samples, Tensors
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import one_line
 from kit.ground.threads import available_cores
 
 SHARED_MEMORY = "/dev/shm"  # where Linux has it
@@ -127,19 +127,9 @@ class SplitDataset(Dataset):
         return image, target
 
     def augmented_size(self) -> tuple[int, int]:
-        """Return an image's height and width after augmentation.
-
-        Raises:
-            UserError: a transform fails.
-        """
+        """Return an image's height and width after augmentation."""
         blank = Tensors(self.samples.targets[:1], torch.zeros(1, *self.samples.shape, dtype=torch.uint8))
-        try:
-            height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
-        except Exception as error:  # a transform of the user may raise any exception
-            height, width = self.samples.shape[1:]
-            advice = "RandomShift and RandomZoomIn of kit.data crop without changing an image's size"
-            problem = f"data.augment cannot be applied to images of data.image_size, {height}x{width}"
-            raise UserError(f"{problem} ({type(error).__name__}: {one_line(error)}); {advice}") from error
+        height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
         return height, width
 
 

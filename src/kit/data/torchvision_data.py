@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from kit.data.datamodule import ImageDataModule
-from kit.data.decode import resize, to_tensor
+from kit.data.decode import ImageSize, resize, to_tensor
 from kit.data.samples import Samples, Tensors
 from kit.ground.errors import UserError, one_line
 
@@ -32,7 +32,7 @@ class TorchvisionDataModule(ImageDataModule):
         self,
         dataset: Callable[..., VisionDataset],
         root: str = "data",
-        image_size: tuple[int, int] | None = None,
+        image_size: ImageSize | None = None,
         download: bool = True,
         **kwargs: Any,
     ) -> None:

@@ -20,6 +20,7 @@ from kit.data.decode import decode
 from kit.exporting.graph import Run
 from kit.formats.folders import SPLITS
 from kit.ground.errors import UserError, one_line
+from kit.ground.unexpected import doing
 from kit.prediction import Predictor
 from kit.task import ExportedModule
 
@@ -104,7 +105,7 @@ def noise(preprocessing: Preprocessing) -> list[Tensor]:
 def _load_data(file: Path, trusted: Sequence[str]) -> Any:
     """Return the data module of a checkpoint, after `setup`."""
     content, parts = checkpoint.load(file, trusted)
-    with checkpoint.one_line_errors(file, "names data that cannot be opened"):
+    with doing(f"opening the data that {file} names"):
         data = build(L.LightningDataModule, "data", parts["data"])
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is not an ImageDataModule")

@@ -13,11 +13,11 @@ from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.files import replacing, require_writable
+from kit.ground.unexpected import doing
 from kit.prediction import Predictor, load
-from kit.task import ExportedModule
+from kit.task import ExportedModule, as_task
 
 PACKAGES = ("onnx", "onnxruntime")
-FAILED = "cannot be exported as ONNX"
 NUM_IMAGES = 16  # the number of images in the comparison with PyTorch
 
 
@@ -53,7 +53,9 @@ def export(args: list[str]) -> None:
         refuse_links(out.parent, run_folder)
     require_writable(out)
     model = load(source, "cpu", chosen.trust)
-    with checkpoint.one_line_errors(source, FAILED):
+    if not as_task(model.task).has("exported"):
+        raise UserError(f"{type(model.task).__name__} has no `exported`, which returns the module to export")
+    with doing(f"exporting {source}"):
         exported = model.task.exported()
     model = reference_model(model, exported)
     if model.takes_images:
@@ -61,12 +63,9 @@ def export(args: list[str]) -> None:
         cases = agreement.image_cases(model, *images)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
-    with replacing(out) as part:
-        # The exporter and onnxruntime may raise any exception.
-        with checkpoint.one_line_errors(source, FAILED):
-            write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-            run_onnx = checkpoint.one_line_errors(source, FAILED)(open_onnx(part))
-        summary = _compare(run_onnx, exported, cases)
+    with replacing(out) as part, doing(f"exporting {source} as ONNX"):
+        write_onnx(model.preprocessing, exported, metadata(model, exported), part)
+        summary = _compare(open_onnx(part), exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
 
 

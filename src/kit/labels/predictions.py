@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from kit.ground.drawing import GREEN, GREY, RED, WHITE, add_caption, to_rgb, zoom_factor, zoomed
-from kit.ground.errors import UserError
+from kit.ground.ranges import PositiveInt
 from kit.task import ExportedModule
 
 
@@ -34,16 +34,11 @@ class LabelPredictions:
         folder: the folder of the table.
         class_names: the names of the model's classes.
         top: the number of classes to list for each image.
-
-    Raises:
-        UserError: `top` is below 1.
     """
 
     FOLDERS = ()
 
-    def __init__(self, folder: Path, class_names: Sequence[str], top: int = 5) -> None:
-        if top < 1:
-            raise UserError(f"top is {top}, but must be above 0")
+    def __init__(self, folder: Path, class_names: Sequence[str], top: PositiveInt = 5) -> None:
         self.class_names, self.top = class_names, min(top, len(class_names))
         self.path, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
         self.file = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from kit.data.decode import PADDING, resize
+from kit.data.decode import PADDING, ImageSize, resize
 from kit.formats.masks.masks import IGNORED
+from kit.ground.ranges import PositivePair
 
 
 class RandomScaleCrop(v2.Transform):
@@ -23,7 +24,7 @@ class RandomScaleCrop(v2.Transform):
         scale: the smallest and the largest factor. The logarithm of the factor is uniform.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None, scale: tuple[float, float] = (0.75, 1.5)) -> None:
+    def __init__(self, size: ImageSize | None = None, scale: PositivePair = (0.75, 1.5)) -> None:
         super().__init__()
         self.size, self.scale = None if size is None else tuple(size), tuple(scale)
 

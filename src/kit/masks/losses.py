@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.formats.masks.masks import IGNORED
+from kit.ground.ranges import NonNegativeFloat, ShareBelowOne
 
 
 class AdditiveLoss(nn.Module):
@@ -34,7 +35,7 @@ class CrossEntropy(AdditiveLoss):
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7).
     """
 
-    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, label_smoothing: ShareBelowOne = 0.0) -> None:
         super().__init__()
         self.weight, self.label_smoothing = weight, label_smoothing
 
@@ -53,7 +54,7 @@ class Focal(AdditiveLoss):
             the cross-entropy.
     """
 
-    def __init__(self, weight: float = 1.0, gamma: float = 2.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, gamma: NonNegativeFloat = 2.0) -> None:
         super().__init__()
         self.weight, self.gamma = weight, gamma
 
@@ -77,7 +78,7 @@ class Dice(AdditiveLoss):
             the loss of small classes.
     """
 
-    def __init__(self, weight: float = 1.0, smooth: float = 1.0) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1.0, smooth: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         self.weight, self.smooth = weight, smooth
 

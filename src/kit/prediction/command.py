@@ -16,8 +16,10 @@ from kit.config.parser import PlainParser
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import allowing_pixels, max_pixels, replacing
+from kit.ground.ranges import PositiveInt
 from kit.ground.terminal import escape
 from kit.ground.threads import map_in_threads
+from kit.ground.unexpected import doing
 from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
@@ -81,16 +83,13 @@ def predict(args: list[str]) -> None:
     parser = PlainParser(usage=usage, description=description)
     out, device = "folder for results; RUN/predictions by default", "cpu, cuda or mps; by default cuda if available"
     parser.add_argument("--out", type=str | None, default=None, help=out)
-    parser.add_argument("--batch_size", type=int, default=32, help="number of images in a batch")
+    parser.add_argument("--batch_size", type=PositiveInt, default=32, help="number of images in a batch")
     pixels = "number of pixels of the largest image to read; larger ones might fill the memory"
-    parser.add_argument("--max_pixels", type=int, default=max_pixels(), help=pixels)
+    parser.add_argument("--max_pixels", type=PositiveInt, default=max_pixels(), help=pixels)
     parser.add_argument("--device", type=str | None, default=None, help=device)
     parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     chosen = parser.read(options)
-    for name in ("batch_size", "max_pixels"):
-        if chosen[name] < 1:
-            raise UserError(f"{name} is {chosen[name]}, but must be above 0")
     if model.takes_images and not words[1:]:
         raise UserError(f"which images? {usage}")
     if words[1:] and not model.takes_images:
@@ -100,7 +99,7 @@ def predict(args: list[str]) -> None:
     if not chosen.out:
         refuse_links(folder, run)
     files = inputs.find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
-    with checkpoint.one_line_errors(source, "cannot be used"), allowing_pixels(chosen.max_pixels):
+    with doing(f"predicting with {source}"), allowing_pixels(chosen.max_pixels):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.host_memory import return_freed_memory
 from kit.ground.out_of_memory import in_halves
 from kit.ground.threads import available_cores, map_in_threads
+from kit.ground.unexpected import doing
 from kit.task import as_task
 
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
@@ -42,7 +43,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
     """
     file = checkpoint.find(str(run_or_checkpoint))
     content, parts = checkpoint.load(file, trust)
-    with checkpoint.one_line_errors(file, "cannot be loaded"):
+    with doing(f"loading {file}"):
         with Budget(content.get("state_dict"), file):
             task = build(L.LightningModule, "model", parts["model"])
         checkpoint.load_weights(task, content["state_dict"], file)

@@ -8,7 +8,8 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from kit.ground._lightning import has_validated
-from kit.ground.errors import NotMeasured, UserError
+from kit.ground.errors import NotMeasured
+from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards.messages import log_message
 from kit.training.monitor import NEVER, require_logged, resolve_monitor
 
@@ -27,11 +28,9 @@ class EarlyStopping(callbacks.EarlyStopping):
         self,
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
-        patience: int | None = 10,
-        min_delta: float = 0.0,
+        patience: PositiveInt | None = 10,
+        min_delta: NonNegativeFloat = 0.0,
     ) -> None:
-        if patience is not None and patience < 1:
-            raise UserError(f"early_stopping.patience is {patience}, but must be at least 1, or null to never stop")
         super().__init__(monitor or "val/loss", min_delta, NEVER if patience is None else patience, mode=mode or "min")
         self._arguments = monitor, mode
 

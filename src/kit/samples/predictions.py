@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from kit.data import Preprocessing
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.files import replacing
+from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
 from kit.samples import pictures
 
 MAX_COLUMNS = 20  # of `grid.png`
@@ -42,20 +43,16 @@ class SampleFiles:
         self,
         folder: Path,
         class_names: Sequence[str],
-        num_samples: int = 100,
+        num_samples: PositiveInt = 100,
         classes: str | None = None,
         seed: int = 0,
-        guidance: float | None = None,
-        steps: int | None = None,
-        churn: float | None = None,
+        guidance: FiniteFloat | None = None,
+        steps: PositiveInt | None = None,
+        churn: NonNegativeFloat | None = None,
         solver: Literal["euler", "heun"] | None = None,
     ) -> None:
-        if num_samples < 1:
-            raise UserError(f"num_samples is {num_samples}, but must be above 0")
         if not -MAX_SEED < seed < MAX_SEED:
             raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
-        if guidance is not None and not math.isfinite(guidance):
-            raise UserError(f"guidance is {guidance}, but must be a number, such as 1 or 2")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
         self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
@@ -135,7 +132,7 @@ class PaintingFiles:
 
     FOLDERS = ("pictures",)
 
-    def __init__(self, folder: Path, class_names: Sequence[str], quality: int = 95) -> None:
+    def __init__(self, folder: Path, class_names: Sequence[str], quality: PositiveInt = 95) -> None:
         self.pictures, self.quality = folder / "pictures", quality
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:

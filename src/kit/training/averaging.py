@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from kit.ground.errors import UserError
+from kit.ground.ranges import ShareBelowOne
 
 
 class EMA(WeightAveraging):
@@ -23,9 +23,7 @@ class EMA(WeightAveraging):
             its initial weights.
     """
 
-    def __init__(self, decay: float = 0.998) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"EMA: decay is {decay}, but must be 0 or more and below 1")
+    def __init__(self, decay: ShareBelowOne = 0.998) -> None:
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 
@@ -45,4 +43,5 @@ class EMA(WeightAveraging):
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor) -> None:
     """Update averaged tensors in place with the current ones. `updates` is the number of updates so far."""
     n = int(updates)
+    current = [new.to(old.dtype) for old, new in zip(averaged, current, strict=True)]  # it may be in half precision
     get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n)

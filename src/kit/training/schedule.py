@@ -9,14 +9,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
+from kit.ground.ranges import PositiveInt, Share
+from kit.ground.unexpected import is_owners
 from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is also an `LRScheduler`
@@ -42,9 +46,7 @@ class WarmupCosine(torch_schedules.LambdaLR):
         final: the last rate, as a fraction of the highest rate, 0 to 1.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> None:
-        if not 0 <= warmup <= 1 or not 0 <= final <= 1:
-            raise UserError(f"WarmupCosine: warmup is {warmup} and final is {final}, but both must be from 0 to 1")
+    def __init__(self, optimizer: Optimizer, total_steps: PositiveInt, warmup: Share = 0.1, final: Share = 0.0) -> None:
         super().__init__(optimizer, partial(_warmup_cosine, steps=total_steps, warmup=warmup, final=final))
 
 
@@ -87,8 +89,9 @@ def optimizer_and_schedule(
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    new_optimizer = _make("model.optimizer", optimizer, groups)
+    new_optimizer = _call("model.optimizer", optimizer, groups)
     if schedule is None:
+        _try_out(optimizer, None, {}, trained)
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
@@ -111,12 +114,13 @@ def optimizer_and_schedule(
         filled_in[length_name] = _run_length(task, interval)
     if "max_lr" in parameters and arguments.get("max_lr") is None:
         filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
-    scheduler = _make("model.schedule", schedule, new_optimizer, **filled_in)
+    scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         raise UserError(
             f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
             f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
         )
+    _try_out(optimizer, schedule, filled_in, trained)
     if task.trainer.is_global_zero:
         duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
@@ -144,15 +148,38 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
     return schedule, arguments
 
 
-def _make(key: str, factory: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Make an optimizer or a schedule, and turn any exception into a `UserError` that names the config key."""
+def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
+    """Call a function of an optimizer or a schedule, which a library may refuse because of the arguments at `key`."""
     try:
-        return factory(*arguments, **filled_in)
+        return function(*arguments, **filled_in)
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
-        name = getattr(_class_and_arguments(factory)[0], "__name__", "it")
-        raise UserError(f"{key}: {name} cannot be made: {one_line(error)}") from error
+        if is_owners(error):
+            raise
+        raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
+
+
+def _try_out(
+    optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], trained: list[nn.Parameter]
+) -> None:
+    """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
+
+    Args:
+        filled: the arguments of the schedule that the user may omit.
+        trained: the parameters of the task.
+
+    Raises:
+        UserError: a library's optimizer or schedule raises an exception.
+    """
+    device = trained[0].device if trained else None
+    matrix, vector = (nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,)))
+    matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
+    tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+    tiny_schedule = schedule(tiny, **filled) if schedule else None  # before the step, else torch prints a warning
+    _call("model.optimizer", tiny.step, lambda: 0.0)
+    if tiny_schedule and not isinstance(tiny_schedule, torch_schedules.ReduceLROnPlateau):
+        _call("model.schedule", tiny_schedule.step)
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:

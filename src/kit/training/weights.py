@@ -141,12 +141,6 @@ def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
         parameter.requires_grad_(not frozen or id(parameter) in head_parameters)
 
 
-def check_freeze_epochs(freeze_epochs: int) -> None:
-    """Raise `UserError` if the number of epochs is negative."""
-    if freeze_epochs < 0:
-        raise UserError(f"model.freeze_epochs is {freeze_epochs}, but must be 0 or more")
-
-
 def check_freezing(trainer: Trainer) -> None:
     """Raise `UserError` if distributed training would wait for the gradients of frozen parameters."""
     if trainer.world_size > 1 and not finds_unused_parameters(trainer):

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision import models
 
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError
+from kit.ground.ranges import ShareBelowOne
 from kit.training.weights import initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
@@ -75,8 +76,8 @@ class TimmNet(nn.Module):
         name: str = "resnet18",
         pretrained: bool = False,
         weights: str | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
+        drop_rate: ShareBelowOne = 0.0,
+        drop_path_rate: ShareBelowOne = 0.0,
     ) -> None:
         super().__init__()
         try:
@@ -88,10 +89,7 @@ class TimmNet(nn.Module):
         if pretrained and not weights and not timm.is_model_pretrained(name):
             raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
         options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm ignores None
-        try:
-            self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
-        except TypeError as error:  # an option that the model does not have
-            raise UserError(f"timm's {name}: {one_line(error)}; leave model.net.drop_path_rate at 0") from None
+        self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11
         if weights or pretrained:
             source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, ImageDataModule, Samples
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
@@ -40,9 +40,9 @@ class ImageFolder(ImageDataModule):
     def __init__(
         self,
         root: str = "data",
-        image_size: tuple[int, int] = (64, 64),
+        image_size: ImageSize = (64, 64),
         group: str | None = None,
-        channels: int | None = None,
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,8 +85,8 @@ class Csv(ImageDataModule):
         self,
         root: str = "data",
         file: str = "labels.csv",
-        image_size: tuple[int, int] = (64, 64),
-        channels: int | None = None,
+        image_size: ImageSize = (64, 64),
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -1,9 +1,8 @@
 """Nets that map Float[B C H W] to logits, Float[B K]. The last layer of each net is its `head`."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
+from kit.ground.ranges import PositiveInt, PositiveInts, Share
 from project.cnn import Trunk
 
 
@@ -14,10 +13,10 @@ class CNN(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[int] = (32, 64, 128),
-        depth: int = 2,
-        stem_stride: int = 1,
-        dropout: float = 0.0,
+        widths: PositiveInts = (32, 64, 128),
+        depth: PositiveInt = 2,
+        stem_stride: PositiveInt = 1,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)

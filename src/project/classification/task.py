@@ -12,11 +12,12 @@ from torchvision.transforms import v2
 
 from kit.data import Batch
 from kit.ground.errors import UserError
+from kit.ground.ranges import NonNegativeInt, ShareBelowOne
 from kit.labels.evaluation import LabelEvaluation
 from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
+from kit.training.weights import check_freezing, set_backbone_frozen
 
 
 class Classifier(Task):
@@ -49,16 +50,13 @@ class Classifier(Task):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
-        label_smoothing: float = 0.0,
+        label_smoothing: ShareBelowOne = 0.0,
         mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
-        freeze_epochs: int = 0,
+        freeze_epochs: NonNegativeInt = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_freeze_epochs(freeze_epochs)
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"model.label_smoothing is {label_smoothing}, but must be at least 0 and below 1")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
 from kit.formats.boxes import coco, voc, yolo
@@ -28,6 +28,7 @@ from kit.formats.text import unreadable_fault
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
+from kit.ground.ranges import PositiveInt
 
 
 class BoxDataModule(ImageDataModule):
@@ -58,7 +59,7 @@ class DigitScenes(BoxDataModule):
         image_size: the height and width of a scene.
     """
 
-    def __init__(self, scenes: int = 2000, image_size: tuple[int, int] = (64, 96), **kwargs: Any) -> None:
+    def __init__(self, scenes: PositiveInt = 2000, image_size: ImageSize = (64, 96), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scenes, self.image_size = scenes, tuple(image_size)
 
@@ -101,9 +102,9 @@ class BoxFiles(BoxDataModule):
     def __init__(
         self,
         root: str = "data",
-        image_size: tuple[int, int] = (320, 320),
+        image_size: ImageSize = (320, 320),
         group: str | None = None,
-        channels: int | None = None,
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -9,14 +9,13 @@ Each net has a `backbone`, which maps images to feature maps. The net's attribut
 exactly such means, so that a batch can be computed in parts.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
+from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.zoo.detection import CountingHead, PadOnly
 from project.cnn import ConvBlock, Trunk
 
@@ -42,21 +41,22 @@ class CnnFcos(FCOS):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[int] = (32, 64, 64, 128),
-        depth: int | Sequence[int] = (1, 1, 2, 3),
-        stem_stride: int = 2,
-        level: int = 2,
-        neck: int = 64,
-        convs: int = 1,
-        score_thresh: float = 0.05,
-        nms_thresh: float = 0.6,
+        widths: PositiveInts = (32, 64, 64, 128),
+        depth: PositiveInt | PositiveInts = (1, 1, 2, 3),
+        stem_stride: PositiveInt = 2,
+        level: NonNegativeInt = 2,
+        neck: PositiveInt = 64,
+        convs: NonNegativeInt = 1,
+        score_thresh: Share = 0.05,
+        nms_thresh: Share = 0.6,
     ) -> None:
         if neck % 32:
             raise UserError(f"neck {neck} is not a multiple of 32")
-        if not 0 <= level < len(widths):
+        trunk = Trunk(in_channels, widths, depth, stem_stride)
+        if level >= len(widths):
             raise UserError(f"level is {level}, but {len(widths)} widths make the levels 0 to {len(widths) - 1}")
         super().__init__(
-            TopDown(Trunk(in_channels, widths, depth, stem_stride), level, neck),
+            TopDown(trunk, level, neck),
             num_classes + 1,  # class 0 is the background
             anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
             head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, Samples
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
@@ -39,7 +39,7 @@ class ImageFolder(SignedImages):
     """
 
     def __init__(
-        self, root: str = "data", image_size: tuple[int, int] = (32, 32), channels: int | None = None, **kwargs: Any
+        self, root: str = "data", image_size: ImageSize = (32, 32), channels: Channels | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.ground.errors import UserError
 from kit.ground.out_of_memory import in_halves
+from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.images import pixels
 
 Velocity = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
@@ -75,11 +75,7 @@ class Solver(ABC):
             Diffusion-Based Generative Models, algorithm 2, where gamma is at most 0.41).
     """
 
-    def __init__(self, steps: int, churn: float = 0.0) -> None:
-        if steps < 1:
-            raise UserError(f"steps is {steps}, but must be above 0")
-        if not 0 <= churn < math.inf:
-            raise UserError(f"churn is {churn}, but must be at least 0, such as 0.2")
+    def __init__(self, steps: PositiveInt, churn: NonNegativeFloat = 0.0) -> None:
         self.steps, self.churn = steps, churn
 
     @property
@@ -123,7 +119,7 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
 class Euler(Solver):
     """Take each step with the velocity at its start."""
 
-    def __init__(self, steps: int = 20, churn: float = 0.0) -> None:
+    def __init__(self, steps: PositiveInt = 20, churn: NonNegativeFloat = 0.0) -> None:
         super().__init__(steps, churn)
 
     def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
@@ -133,7 +129,7 @@ class Euler(Solver):
 class Heun(Solver):
     """Take each step with the mean of the velocities at its start and its end. A step computes the velocity twice."""
 
-    def __init__(self, steps: int = 10, churn: float = 0.0) -> None:
+    def __init__(self, steps: PositiveInt = 10, churn: NonNegativeFloat = 0.0) -> None:
         super().__init__(steps, churn)
 
     def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
@@ -162,6 +158,7 @@ class Sampler(nn.Module):
         """Generate images, uint8 [B C H W] on the CPU. If the memory of the device is too small, halve the batch."""
 
         def generate(noise: Tensor, classes: Tensor) -> Tensor:
-            return pixels(self(noise.to(device), classes.to(device)).float()).cpu()
+            noise = noise.to(device, next(self.parameters(), noise).dtype)
+            return pixels(self(noise, classes.to(device)).float()).cpu()
 
         return torch.cat(in_halves(generate, noise, classes))

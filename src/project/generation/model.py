@@ -1,13 +1,13 @@
 """The net that predicts velocities from noisy images, times and classes."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.ground.errors import UserError
+from kit.ground.ranges import PositiveInt, PositiveInts
 
 GROUPS = 8  # of each group normalisation
 
@@ -25,10 +25,15 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int = 3, widths: Sequence[int] = (64, 128), depth: int = 1, patch: int = 1
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        widths: PositiveInts = (64, 128),
+        depth: PositiveInt = 1,
+        patch: PositiveInt = 1,
     ) -> None:
         super().__init__()
-        if not widths or any(width < 1 or width % GROUPS for width in widths):
+        if not widths or any(width % GROUPS for width in widths):
             raise UserError(f"model.net.widths is {list(widths)}, but must be multiples of {GROUPS}, such as [32, 64]")
         self.patch, cond_dim = patch, 2 * widths[0]
         self.class_embedding = nn.Embedding(num_classes + 1, cond_dim)

@@ -1,6 +1,5 @@
 """Train a net to generate images of given classes from noise."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from kit.data import Batch
 from kit.ground.errors import UserError
+from kit.ground.ranges import FiniteFloat, ShareBelowOne
 from kit.samples import pictures
 from kit.samples.comparison import MIN_IMAGES, report_samples
 from kit.samples.evaluation import FlowEvaluation
@@ -60,19 +60,15 @@ class Generator(Task):
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
         solver: Solver | None = None,
-        guidance: float = 1.0,
-        unlabelled: float = 0.1,
+        guidance: FiniteFloat = 1.0,
+        unlabelled: ShareBelowOne = 0.1,
         samples: int = 1000,
         inception: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= unlabelled < 1:
-            raise UserError(f"model.unlabelled is {unlabelled}, but must be at least 0 and below 1")
         if samples < MIN_IMAGES:
             raise UserError(f"model.samples is {samples}, but must be at least {MIN_IMAGES}")
-        if not math.isfinite(guidance):
-            raise UserError(f"model.guidance is {guidance}, but must be a number, such as 1 or 2")
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.num_classes, self.in_channels = num_classes, in_channels
@@ -114,7 +110,7 @@ class Generator(Task):
 
         The noise and the time of an image depend only on its key, so that every evaluation is the same.
         """
-        start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images.device)
+        start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images)
         times = ((batch.keys + 0.5) * GOLDEN_STEP % 1).to(batch.images.dtype)
         flow = flow_at(batch.images, start, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
-from kit.data.decode import find_channels, validate_size
+from kit.data.decode import Channels, ImageSize, find_channels, validate_size
 from kit.data.digits import digits, require_drawable
 from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_message
@@ -44,6 +44,7 @@ from kit.formats.paths import first_file
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
+from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
 
 
@@ -90,14 +91,14 @@ class MaskFolder(MaskDataModule):
         root: str = "data",
         images: str | None = None,
         masks: str | None = None,
-        image_size: tuple[int, int] | None = (256, 256),
+        image_size: ImageSize | None = (256, 256),
         keep_aspect: bool = False,
         class_names: list[str] | None = None,
         ids: list[int] | None = None,
         colors: dict[str, list[int]] | None = None,
         ignore: list[int] | None = None,
         group: str | None = None,
-        channels: int | None = None,
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -231,10 +232,10 @@ class CocoMasks(MaskDataModule):
         test: str | None = None,
         images: str | None = None,
         crowds: Crowds = "ignore",
-        image_size: tuple[int, int] | None = (256, 256),
+        image_size: ImageSize | None = (256, 256),
         keep_aspect: bool = False,
         group: str | None = None,
-        channels: int | None = None,
+        channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -316,7 +317,9 @@ class DigitMasks(MaskDataModule):
         train, val, test: the number of scenes in each split.
     """
 
-    def __init__(self, train: int = 2000, val: int = 200, test: int = 400, **kwargs: Any) -> None:
+    def __init__(
+        self, train: PositiveInt = 2000, val: NonNegativeInt = 200, test: NonNegativeInt = 400, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.counts = {"train": train, "val": val, "test": test}
 

@@ -1,11 +1,11 @@
 """Nets that map Float[B C H W] to logits, Float[B K H W], for any H and W. The last layer of each net is its `head`."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from kit.ground.ranges import PositiveInt, PositiveInts, Share
 from kit.zoo.segmentation import upsample
 from project.cnn import ConvBlock, Trunk
 
@@ -20,10 +20,10 @@ class CnnUnet(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 3,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        depth: int = 2,
-        stem_stride: int = 2,
-        dropout: float = 0.0,
+        widths: PositiveInts = (32, 64, 128, 256),
+        depth: PositiveInt = 2,
+        stem_stride: PositiveInt = 2,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)

@@ -10,14 +10,15 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.data import Batch
-from kit.data.decode import validate_size
+from kit.data.decode import ImageSize, validate_size
 from kit.ground.errors import UserError
+from kit.ground.ranges import NonNegativeInt
 from kit.masks.evaluation import MaskEvaluation
 from kit.masks.losses import AdditiveLoss, CrossEntropy
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import check_freeze_epochs, check_freezing, set_backbone_frozen
+from kit.training.weights import check_freezing, set_backbone_frozen
 from kit.zoo.segmentation import predict_in_windows, upsample
 
 
@@ -53,12 +54,11 @@ class Segmenter(Task):
         schedule_interval: Interval | None = None,
         losses: list[nn.Module] | None = None,
         weighted: bool = False,
-        window: tuple[int, int] | None = None,
-        freeze_epochs: int = 0,
+        window: ImageSize | None = None,
+        freeze_epochs: NonNegativeInt = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_freeze_epochs(freeze_epochs)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]

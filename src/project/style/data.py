@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, Samples
-from kit.data.decode import find_channels
+from kit.data.decode import Channels, ImageSize, find_channels
 from kit.formats.folders import data_folder, images, unused_files
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
@@ -28,7 +28,7 @@ class Photos(SignedImages):
     """
 
     def __init__(
-        self, root: str = "data", image_size: tuple[int, int] = (192, 256), channels: int | None = None, **kwargs: Any
+        self, root: str = "data", image_size: ImageSize = (192, 256), channels: Channels | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.ground.ranges import NonNegativeInt, PositiveInts, require_levels
+
 
 class StyleNet(nn.Module):
     """Encoder, residual blocks and decoder, with instance normalisation (Johnson et al. 2016; Ulyanov et al. 2016).
@@ -19,8 +21,9 @@ class StyleNet(nn.Module):
         blocks: the number of residual blocks at the lowest level.
     """
 
-    def __init__(self, in_channels: int = 3, widths: Sequence[int] = (16, 32, 48), blocks: int = 3) -> None:
+    def __init__(self, in_channels: int = 3, widths: PositiveInts = (16, 32, 48), blocks: NonNegativeInt = 3) -> None:
         super().__init__()
+        require_levels(widths)
         self.first = Layer(in_channels, widths[0], kernel=9)
         self.down = nn.ModuleList(Layer(above, below, stride=2) for above, below in pairwise(widths))
         self.blocks = nn.Sequential(*(Residual(widths[-1]) for _ in range(blocks)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kit.data import Batch
 from kit.data.decode import decode, resize
 from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.evaluation import StyleEvaluation
 from kit.samples.exported import ExportedStylizer
 from kit.samples.features import FeatureExtractor, Features
@@ -60,16 +61,11 @@ class Stylizer(Task):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
-        style_size: int = 256,
-        style_weight: float = 4.0,
-        variation_weight: float = 1.0,
+        style_size: PositiveInt = 256,
+        style_weight: NonNegativeFloat = 4.0,
+        variation_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__()
-        if style_size < 1:
-            raise UserError(f"model.style_size is {style_size}, but must be at least 1")
-        for name, weight in (("style_weight", style_weight), ("variation_weight", variation_weight)):
-            if weight < 0:
-                raise UserError(f"model.{name} is {weight}, but must be at least 0")
         self.save_hyperparameters(logger=False)
         self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]

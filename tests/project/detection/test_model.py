@@ -1,5 +1,6 @@
 import pytest
 import torch
+from refused import assert_refused
 
 from kit.ground.errors import UserError
 from kit.zoo import TorchvisionDetector
@@ -87,6 +88,7 @@ def test_weights_from_a_file_except_the_heads():
 
 
 def test_mistakes_are_one_line():
+    assert_refused(CnnFcos, level=-1, neck=0, convs=-1, score_thresh=2, nms_thresh=-1, depth="[1, 0]")
     for name in ("fasterrcnn_resnet50_fpn_v3", "resnet18"):
         with pytest.raises(UserError, match=f"no model '{name}'"):
             TorchvisionDetector(3, 3, name)

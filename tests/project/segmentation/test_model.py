@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import assert_refused
 
 from kit.ground.errors import UserError
 from kit.zoo import SmpNet, TorchvisionSegmenter
@@ -98,3 +99,9 @@ def test_windows_overlap_by_half():
     images = torch.arange(20.0).expand(1, 1, 4, 20)
     predict_in_windows(lambda part: starts.append(int(part[0, 0, 0, 0])) or part, images, (4, 8))
     assert starts == [0, 4, 8, 12]
+
+
+def test_arguments_out_of_range_are_refused():
+    assert_refused(CnnUnet, widths="[8, -8]", depth=0, stem_stride=0, dropout=1.5)
+    with pytest.raises(UserError, match=r"model\.net\.widths is empty"):
+        CnnUnet(3, widths=[])

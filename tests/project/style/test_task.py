@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refused import assert_refused
 
 import project
 from kit.cli import verbs
@@ -233,3 +234,10 @@ def test_grey_transparent_and_small_styles(tiny):
         other.setup("fit")
         for mine, yours in zip(one._style_statistics, other._style_statistics, strict=True):
             assert torch.allclose(mine[0], yours[0]) and torch.allclose(mine[1], yours[1])
+
+
+def test_arguments_out_of_range_are_refused():
+    assert_refused(Stylizer, style_weight=-1, variation_weight="inf", style_size=0)
+    assert_refused(StyleNet, widths="[0]", blocks=-1)
+    with pytest.raises(UserError, match=r"model\.net\.widths is empty"):
+        StyleNet(3, [])

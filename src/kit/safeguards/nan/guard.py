@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from kit.ground._lightning import loss_scaler
 from kit.ground.errors import UserError
+from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
@@ -45,15 +46,11 @@ class NanGuard(L.Callback):
     def __init__(
         self,
         enabled: bool = True,
-        patience: int = 5,
-        lr_factor: float = 0.5,
-        max_rollbacks: int = 3,
-        snapshot_every: int = 100,
+        patience: PositiveInt = 5,
+        lr_factor: Share = 0.5,
+        max_rollbacks: NonNegativeInt = 3,
+        snapshot_every: PositiveInt = 100,
     ) -> None:
-        if patience < 1 or snapshot_every < 1 or max_rollbacks < 0 or not 0 < lr_factor <= 1:
-            raise UserError(
-                "nan_guard: patience and snapshot_every must be >= 1, max_rollbacks >= 0, lr_factor > 0 and <= 1"
-            )
         self.enabled, self.patience, self.lr_factor = enabled, patience, lr_factor
         self.max_rollbacks, self.snapshot_every = max_rollbacks, snapshot_every
         self.skipped = self.streak = self.rollbacks = 0

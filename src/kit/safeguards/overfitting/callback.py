@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
 from kit.ground._lightning import data_module, prepare_batch
-from kit.ground.errors import UserError
+from kit.ground.ranges import PositiveFloat
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.advice import advice
@@ -42,9 +42,7 @@ class Overfitting(L.Callback):
         best: the index in `history` of the best checkpoint's validation.
     """
 
-    def __init__(self, enabled: bool = True, budget: float = 0.05) -> None:
-        if budget <= 0:
-            raise UserError(f"overfitting.budget is {budget}, but must be above 0 (or add --overfitting.enabled false)")
+    def __init__(self, enabled: bool = True, budget: PositiveFloat = 0.05) -> None:
         self.enabled, self.budget = enabled, budget
         self.history: list[Scores] = []
         self.best = 0

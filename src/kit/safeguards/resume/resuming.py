@@ -24,6 +24,7 @@ from kit.ground._lightning import (
     restore_metrics,
 )
 from kit.ground.errors import RunFailed, Stopped
+from kit.ground.ranges import NonNegativeFloat
 from kit.safeguards.checkpoints import Checkpoint
 from kit.safeguards.resume.schedules import InitialState
 from kit.safeguards.resume.signals import Agreement, Signals
@@ -48,7 +49,7 @@ class ExactResume(L.Callback):
             validation, or after each epoch if there is no validation.
     """
 
-    def __init__(self, enabled: bool = True, every_minutes: float = 10.0) -> None:
+    def __init__(self, enabled: bool = True, every_minutes: NonNegativeFloat = 10.0) -> None:
         self.enabled, self.every_seconds = enabled, 60 * every_minutes
         self.changed = False  # whether the config has changed; the optimizer then gets its new arguments
         self.writer, self.signals = Writer(), Signals()

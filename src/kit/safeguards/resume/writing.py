@@ -44,6 +44,11 @@ class Writer(TorchCheckpointIO):
         self._thread = threading.Thread(target=self._write, args=(content, Path(path)), daemon=True)
         self._thread.start()
 
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, which may still be written, such as by `LearningRateFinder`."""
+        self._wait()
+        return super().load_checkpoint(path, *arguments, **options)
+
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a file that the latest one replaces. If the latest could not be written, keep the file."""
         self._wait()

@@ -1,0 +1,64 @@
+"""Check settings of Lightning and torch before training, and explain the libraries' errors about settings.
+
+The ranges of this library's own arguments are types, see `kit.ground.ranges`.
+"""
+
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from kit.ground.errors import UserError, one_line
+from kit.ground.unexpected import is_owners, notes, own_words
+
+MAX_PROCESSES = max(8, os.cpu_count() or 1)  # of a machine, on its cores or GPUs
+NO_TRAINING = "with which nothing would be trained: give 1 or more, or leave it out"
+CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the trainer, whether it is wrong, and why
+    ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
+    ("check_val_every_n_epoch", lambda number: number < 1, "but must be at least 1"),
+    ("devices", lambda number: str(number).isdigit() and int(number) > MAX_PROCESSES, "but this machine has fewer"),
+    ("gradient_clip_val", lambda norm: norm < 0, "but must be at least 0"),
+    ("limit_train_batches", lambda amount: amount == 0, NO_TRAINING),
+    ("max_epochs", lambda number: number == 0, NO_TRAINING),
+    ("max_steps", lambda number: number == 0, NO_TRAINING),
+    ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
+)
+RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
+TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
+ERRORS = {  # part of an error's message, and what it means, or "" if its first sentence says that
+    "`val_check_interval`": "",
+    "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
+    "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
+    "Expected more than 1 value per channel": "this net needs batches of at least 2 images to train: raise "
+    "data.batch_size or, if there are too few training images, take another net (model.net)",
+    "Output size is too small": TOO_SMALL,
+    "Kernel size can't be greater than actual input size": TOO_SMALL,
+    "Required crop size": "data.augment cuts out parts that are larger than the images (data.image_size): RandomShift "
+    "and RandomZoomIn of kit.data crop without changing an image's size",
+    "not implemented for 'BFloat16'": "the net cannot be computed in bfloat16 here: --trainer.precision bf16-mixed",
+    "not implemented for 'Half'": "the net cannot be computed in float16 here: --trainer.precision 16-mixed",
+}
+
+
+def check_settings(settings: Namespace) -> None:
+    """Raise `UserError` if a setting of the trainer cannot work, whatever the data."""
+    for key, is_wrong, why in CHECKS:
+        value = settings.get(key)
+        if value is not None and is_wrong(value):
+            raise UserError(f"trainer.{key} is {value}, {why}")
+
+
+def explain(error: Exception) -> str | None:
+    """Return what the user can do about an error that a setting or a checkpoint causes, or None for any other error."""
+    words = own_words(error)
+    for part, meaning in ERRORS.items():
+        if part in words:
+            return meaning or one_line(error).split(". ")[0]
+    if isinstance(error, MisconfigurationException) and not is_owners(error):
+        return one_line(error)
+    if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return f"{notes(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"
+    return None

@@ -1,0 +1,104 @@
+"""Describe an unexpected error: as Python prints it if it is in the owner's code, else in one line.
+
+The owner is the person who uses this library. Their code is the application, and any package that is not installed.
+"""
+
+import os
+import re
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kit.ground.errors import Stopped, UserError
+from kit.ground.files import write_text
+
+KIT = Path(__file__).resolve().parents[1]
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
+FRAME = re.compile(r'^ *File "([^"<][^"]*)", line \d+', re.MULTILINE)
+# The error of another process, such as a data worker, contains a traceback. The error's own words come after it.
+OTHER_PROCESS = re.compile(r'.*^ *File "[^\n]*\n(?: {4}[^\n]*\n)*', re.MULTILINE | re.DOTALL)
+
+run_folder: Path | None = None  # the folder of the current run, which gets the traceback
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Add what the program was doing, such as "training", to unexpected exceptions that this context raises."""
+    try:
+        yield
+    except (UserError, Stopped):
+        raise
+    except Exception as error:
+        error.add_note(f"while {what}")
+        raise
+
+
+def own_words(error: BaseException) -> str:
+    """Return the message of an error, without the traceback of the process that raised it."""
+    text = str(error)
+    words = OTHER_PROCESS.sub("", text).strip()
+    return words if words == text.strip() else words.partition(": ")[2]  # after the name of its class
+
+
+def is_owners(error: BaseException) -> bool:
+    """Return whether the innermost frame outside of libraries is in the owner's code."""
+    ours = [file for file in _files(error) if not _is_installed(file)]
+    return bool(ours) and not ours[-1].is_relative_to(KIT)
+
+
+def is_librarys(error: BaseException) -> bool:
+    """Return whether an installed package raised an error, and the owner's code did not call it."""
+    return _is_installed(_files(error)[-1]) and not is_owners(error)
+
+
+def _files(error: BaseException) -> list[Path]:
+    """Return the file of each frame of an error's traceback, the innermost one last."""
+    return [Path(file).absolute() for file in FRAME.findall("".join(traceback.format_exception(error)))]
+
+
+def _is_installed(file: Path) -> bool:
+    return not INSTALLED.isdisjoint(file.parts) or file.is_relative_to(STANDARD_LIBRARY)
+
+
+def notes(error: BaseException) -> str:
+    """Return the process, if there are several, and what it was doing, such as "process 1: while training: "."""
+    process = [f"process {_rank()}"] if _rank() else []
+    doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
+    return "".join(f"{part}: " for part in (*process, *doing_what))
+
+
+def _rank() -> int:
+    """Return the number of this process on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def describe(error: BaseException) -> str:
+    """Return the traceback of an error in the owner's code.
+
+    For any other error, return one line: what the program was doing, the error's words, and the file that has the
+    traceback. This file is in the folder of the run, or a temporary file if there is no run.
+    """
+    text = "".join(traceback.format_exception(error)).rstrip()
+    try:
+        file = None if is_owners(error) else _save(text)
+    except OSError:  # such as a full disk
+        file = None
+    if file is None:
+        return text
+    words = " ".join(own_words(error).split())[:300]
+    return f"error: {notes(error)}{type(error).__name__}{words and ': '}{words} (the traceback is in {file})"
+
+
+def _save(text: str) -> Path:
+    if run_folder is not None and run_folder.is_dir():
+        file = run_folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
+    else:
+        handle, name = tempfile.mkstemp(prefix="traceback_", suffix=".txt")
+        os.close(handle)
+        file = Path(name)
+    write_text(file, f"{text}\n")
+    return file

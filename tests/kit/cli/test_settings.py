@@ -1,0 +1,148 @@
+"""Settings of Lightning and torch that cannot work, and settings that once did not work."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from kit.cli import verbs
+from kit.cli.settings import check_settings, explain
+from kit.ground.errors import UserError
+
+RUN = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Judge"},
+    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8}},
+    "check": "off",
+    "dashboard": {"enabled": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def config() -> None:
+    Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+
+
+REFUSED = [  # a setting of the trainer, and values that cannot work
+    ("accumulate_grad_batches", [0, -2]),
+    ("check_val_every_n_epoch", [0]),
+    ("devices", [99, "99"]),
+    ("gradient_clip_val", [-1.0]),
+    ("limit_train_batches", [0, 0.0]),
+    ("max_epochs", [0]),
+    ("max_steps", [0]),
+    ("val_check_interval", [0, 0.0]),
+]
+
+
+@pytest.mark.parametrize(("key", "values"), REFUSED)
+def test_settings_that_cannot_work_are_refused(key, values):
+    for value in values:
+        with pytest.raises(UserError, match=rf"trainer\.{key} is {value}"):
+            check_settings(Namespace(**{key: value}))
+
+
+def test_other_settings_are_accepted():
+    check_settings(
+        Namespace(
+            accumulate_grad_batches=4,
+            check_val_every_n_epoch=None,
+            devices="auto",
+            gradient_clip_val=0.0,
+            limit_train_batches=0.5,
+            max_epochs=-1,
+            max_steps=-1,
+            val_check_interval=10,
+        )
+    )
+
+
+ERRORS = [  # an error of a library, and words of its explanation; None if it is not about a setting
+    (ValueError("Expected more than 1 value per channel when training, got [1, 4, 1, 1]"), "data.batch_size"),
+    (ValueError("-1 is not in bounds, numpy accepts from 0 to 4294967295"), "seed_everything"),
+    (RuntimeError("\"nms_kernel\" not implemented for 'BFloat16'"), "bf16-mixed"),
+    (RuntimeError("Given input size: (64x1x1). Output size is too small"), "data.image_size"),
+    (MisconfigurationException("you cannot do that"), "you cannot do that"),
+    (RuntimeError("a bug"), None),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), ERRORS, ids=[str(error)[:20] for error, _ in ERRORS])
+def test_explanation_of_an_error(error, words):
+    explained = explain(error)
+    assert words in explained if words else explained is None
+
+
+MISTAKES = [  # the command line, and words of the message
+    (["--trainer.accelerator", "tpu"], "torch_xla"),
+    (["--trainer.strategy", "foo"], "foo"),
+    (["--trainer.max_time", "00:00:00:00"], "nothing was trained"),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
+def test_mistake_is_one_line(args, words):
+    with pytest.raises(UserError) as caught:
+        verbs.fit(["--config", "tiny.yaml", *args])
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_ntasks_of_slurm_is_one_line(monkeypatch):
+    for name, value in (("NTASKS", "4"), ("JOB_NAME", "train"), ("JOB_ID", "3")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(UserError, match="ntasks"):
+        verbs.fit(["--config", "tiny.yaml", "--trainer.devices", "1"])
+
+
+def test_interval_of_validation_longer_than_an_epoch(fit):
+    with pytest.raises(ValueError, match="val_check_interval") as caught:
+        fit("--config", "tiny.yaml", "--trainer.val_check_interval", "1000")
+    assert "1000" in explain(caught.value)
+
+
+def test_run_without_validation_and_test_says_so(fit, capsys):
+    run = fit("--config", "tiny.yaml", "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "0")
+    assert "nothing is tested" in capsys.readouterr().out
+    assert (run / "checkpoints/best.ckpt").is_file() and (run / "results.json").is_file()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-true", torch.bfloat16), ("64-true", torch.float64)])
+def test_run_in_another_precision_is_trained_and_tested(precision, dtype, fit, capsys):
+    run = fit("--config", "tiny.yaml", "--trainer.precision", precision)
+    weights = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {dtype}
+    capsys.readouterr()
+    verbs.test([str(run)])
+    assert "test/" in capsys.readouterr().out
+
+
+def test_weights_in_half_precision_are_averaged_in_float32(fit):
+    run = fit("--config", "tiny.yaml", "--trainer.precision", "bf16-true", "--trainer.callbacks", "kit.training.EMA")
+    weights = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert weights["net.weight"].dtype == torch.float32
+
+
+def test_timer_as_a_callback(fit):
+    run = fit("--config", "tiny.yaml", "--trainer.callbacks", "Timer")
+    timer = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    assert timer["init_args"]["interval"] == "step"
+
+
+def test_found_batch_size_and_rate_are_used_and_saved(fit, capfd):
+    finders = "[{class_path: BatchSizeFinder, init_args: {max_val: 16, steps_per_trial: 1}}, LearningRateFinder]"
+    fitted = ["--model.optimizer.lr", "0.5", "--trainer.max_epochs", "20"]
+    run = fit("--config", "tiny.yaml", "--model", "chosen_task.Chosen", *fitted, "--trainer.callbacks", finders)
+    out = capfd.readouterr().out
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["data"]["init_args"]["batch_size"] == 16 and "found: --data.batch_size 16" in out
+    rate = saved["model"]["init_args"]["optimizer"]["init_args"]["lr"]
+    assert rate != 0.5 and f"found: --model.optimizer.lr {rate:.4g}" in out
+    content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert math.isclose(content["optimizer_states"][0]["param_groups"][0]["initial_lr"], rate)
+    assert content["datamodule_hyper_parameters"]["batch_size"] == 16
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "21", "--trust", "chosen_task"])
+    assert "found: " not in capfd.readouterr().out
