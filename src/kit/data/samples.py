@@ -166,5 +166,6 @@ class Files(Samples):
 
 
 def select(values: Any, indices: Tensor) -> Any:
-    """Return the values at `indices`, of a list or of an object that takes a tensor of indices."""
-    return [values[i] for i in indices.tolist()] if isinstance(values, (list, tuple)) else values[indices]
+    """Return the values at `indices`, of a sequence of Python or of an object that takes a tensor of indices."""
+    is_tensor_like = not isinstance(values, (list, tuple, range))
+    return values[indices] if is_tensor_like else [values[i] for i in indices.tolist()]

@@ -145,9 +145,11 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
     try:
         image = Image.open(file if content is None else BytesIO(content))
     except Image.DecompressionBombError as error:
-        pixels = re.findall(r"\d+", str(error))[0]
-        remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
-        raise OSError(f"{int(pixels):,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
+        pixels = int(re.findall(r"\d+", str(error))[0])
+        remedy = "make it smaller or cut it into tiles"
+        if pixels < 2**32:  # more would not fit into the memory of most machines
+            remedy += f"; `predict` reads it with --max_pixels {pixels}"
+        raise OSError(f"{pixels:,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
         raise OSError("a PostScript file, which is a program")
@@ -206,7 +208,7 @@ def replacing(file: Path) -> Iterator[Path]:
     temporary = file.with_name(f"{file.name}.part{os.getpid()}_{threading.get_native_id()}_{MACHINE}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(file.parent)
+        _remove_abandoned(file.parent.absolute())
         yield temporary
         temporary.replace(file)
     except OSError as error:

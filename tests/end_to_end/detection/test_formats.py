@@ -544,8 +544,8 @@ def test_labels_folder_in_upper_or_lower_case(tiny, tmp_path):
         ("names: cat", "names is 'cat', but must be a list"),
         ("names: [cat, [dog]]", r"names is \['cat', \['dog'\]\], but must be a list"),
         ("names: [cat, dog]\nnc: 5", "nc is 5, but there are 2 names; which is right?"),
-        ("names: [cat]\ntrain: 3", "train is 3, but must be a folder or a list of folders"),
-        ("names: [cat]\ntrain: {a: b}", r"train is \{'a': 'b'\}, but must be a folder"),
+        ("names: [cat]\nval: 3", "val is 3, but must be a folder or a list of folders"),
+        ("names: [cat]\nval: {a: b}", r"val is \{'a': 'b'\}, but must be a folder"),
         ("names: [katze, b\xe4r]", ":2: not UTF-8"),
     ],
 )

@@ -34,7 +34,7 @@ def no_images() -> dict[str, str]:
     with Path("long.jpg").open("wb") as file:
         file.truncate(2**40)
     Path("text.png").write_bytes(_with_text_bomb(whole.read_bytes()))
-    words = ("named pipe", "device", "folder", "PostScript", "bomb", "bytes", "MAX_TEXT_CHUNK")
+    words = ("named pipe", "device", "folder", "PostScript", "pixels", "bytes", "MAX_TEXT_CHUNK")
     return dict(zip(KINDS, words, strict=True))
 
 
