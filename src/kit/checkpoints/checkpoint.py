@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -196,7 +195,7 @@ def one_line_errors(file: Path, failed: str, only_restoring: bool = False) -> It
     """
     try:
         yield
-    except (UserError, URLError):
+    except UserError:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)

@@ -24,6 +24,7 @@ from kit.ground.files import require_writable
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 from kit.safeguards.resume.writing import LAST
+from kit.training.weights import NotDownloaded
 
 CONFIGS = Path("configs")
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
@@ -40,11 +41,29 @@ def fit(args: list[str]) -> None:
     trusted, args = extract_option(args, "--trust")
     with checkpoint.one_line_errors(Path(resumed or "the checkpoint"), "cannot be restored", only_restoring=True):
         ckpt_path = restarting.choose(resumed) if resumed else None
-        cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else CLI(_with_config(args))
+        cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(_with_config(args))
         try:
             _train(cli, ckpt_path, args)
         finally:
             remove_if_empty(cli.folder)
+
+
+def _new_cli(args: list[str]) -> CLI:
+    """Return the command line of a new run. If weights cannot be downloaded, name the task's configs that need none.
+
+    Raises:
+        NotDownloaded: the run starts from weights that cannot be downloaded.
+    """
+    try:
+        return CLI(args)
+    except NotDownloaded as error:
+        configs = [Path(file) for file in extract_option(args, "--config", "-c")[0]]
+        run = next(file for file in configs if file.parent.name != OVERLAYS)
+        texts = {file: file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
+        others = [
+            str(file) for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text
+        ]
+        raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
