@@ -160,7 +160,7 @@ class Lines(L.Callback):
 
 
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
-    """Return `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512 left 0:01:12`."""
+    """Return `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
     metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, speed, *keys).items())
     seconds = speed.seconds_left(trainer)
     left = f" left {timedelta(seconds=round(seconds))}" if 0 < seconds < math.inf else ""
