@@ -31,6 +31,7 @@ OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are no
 TEST_HELP = """\
 RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file
 --data.root FOLDER    test on other data: on the test split, or on all images if there are no splits
+--data CLASS          the format of the other data, if it is not that of the run; classes are found by their names
 --trust PACKAGE       also use classes of this package, such as a net of your own; may be repeated
 --KEY VALUE           any other key of `fit`: --data.batch_size 16, --trainer.accelerator cpu"""
 
@@ -163,7 +164,7 @@ def test(args: list[str]) -> None:
     with checkpoint.one_line_errors(file, "cannot be tested"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
         own_root = base["data"]["init_args"].get("root", "")
-        cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
+        cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
         other_root = option_value(args, "--data.root")
         cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)
