@@ -94,8 +94,9 @@ class ImageFolder(ImageDataModule):
             targets += [self.class_names.index(name)] * len(files)
         if not paths:
             raise UserError(f"no images in {folder}; expected {folder}/CLASS/*.jpg (or .png, .webp, .tif, ...)")
-        # `self.in_channels` would load the training split again, so it is not used for train.
-        channels = self.channels or (find_channels(paths) if split == "train" else self.in_channels)
+        # `self.in_channels` would load the training split again, unless a checkpoint has set it.
+        is_unknown = split == "train" and "in_channels" not in vars(self)
+        channels = self.channels or (find_channels(paths) if is_unknown else self.in_channels)
         groups = groups_by_name(paths, self.group, self.report_fault)
         return Files(torch.tensor(targets), paths, channels, self.image_size, groups=groups)
 

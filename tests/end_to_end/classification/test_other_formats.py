@@ -18,13 +18,14 @@ def write_table(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", [ImageFolder, Csv])
 def test_numbers_are_those_of_the_model(image_folder, kind):
-    root = image_folder({".": {"b": 2, "c": 3}})
+    root = image_folder({".": {"b": 2, "c": 3}}, grey=True)
     write_table(root)
     data = kind(str(root), image_size=(8, 8))
     data.load_state_dict({**STATE, "class_names": ["c", "x", "b"]})
     data.all_is_test = True
     data.setup("test")
     assert data.samples["test"].targets.tolist() == [2, 2, 0, 0, 0]
+    assert data.samples["test"].read(0).shape == (3, 8, 8)
 
 
 def test_model_of_another_format_is_tested(tiny_run, image_folder, capsys):
