@@ -1,10 +1,10 @@
 """Decide which names in a checkpoint or a config of unknown origin may be imported and called.
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
-So the values of a file are checked first, by the same annotations. Each name must belong to a class
-that the annotation accepts, and the class must be defined in the application, in this library or in `listed_classes`.
-Functions are refused, since most can do harm with some arguments. Names that the user gives with `--trust`, or below a
-module or package given so, need not be listed and may be functions.
+So the values of a file are checked first, by the same annotations. Each name must belong to a class that the
+annotation accepts, and the class must be defined in the application, in other code of its checkout (`own_code`), in
+this library or in `listed_classes`. Functions are refused, since most can do harm with some arguments. Names that the
+user gives with `--trust`, or below a module or package given so, need not be listed and may be functions.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
+from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
@@ -182,7 +183,7 @@ class _Checker:
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in (app.package, *PACKAGES) and "._" not in path
-        if not (is_trusted or is_own or is_listed(module, name)):
+        if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
             self.refuse(key, f"{claim}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
