@@ -186,6 +186,7 @@ class ExportedModule(nn.Module):
         outputs: the dynamic dimensions of each output by name, such as `{"logits": {0: "batch"}}`.
         measured: a description of `difference`.
         tolerance: the largest allowed difference on any image.
+        chance: a cause of a larger difference that is no fault of the file, and a remedy; "" if there is none.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
         counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
     """
@@ -195,6 +196,7 @@ class ExportedModule(nn.Module):
     outputs: ClassVar[Mapping[str, Mapping[int, str]]]
     measured: str
     tolerance: float
+    chance = ""
     one_at_a_time = False
     counted = ""
 

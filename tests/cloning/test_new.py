@@ -372,30 +372,30 @@ def small_template(tmp_path) -> Template:
     return Template(tmp_path)
 
 
-UNTRACKED = [  # untracked files, the tasks of the clone, what is refused, and what is only said
-    ([], ["cats"], [], []),
-    (["src/project/owls/task.py", "src/project/owls/a.py"], ["owls"], ["src/project/owls/"], []),
-    (["src/project/owls/task.py"], ["cats"], [], []),
-    (["src/project/cats/more.py"], ["cats", "dogs"], ["src/project/cats/more.py"], []),
-    (["src/project/cats/more.py"], ["dogs"], [], []),
-    (["src/kit/b.py", "photos/a.jpg", "my net.py"], ["dogs"], ["src/kit/b.py"], ["my net.py", "photos/"]),
-    (["src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", "benchmarks/a.py"], ["dogs"], [], []),
-    ([], ["secret"], ["src/project/secret/"], []),
+UNTRACKED = [  # untracked files, the tasks of the clone, and what it would lack
+    ([], ["cats"], []),
+    (["src/project/owls/task.py", "src/project/owls/a.py"], ["owls"], ["src/project/owls/"]),
+    (["src/project/owls/task.py"], ["cats"], []),
+    (["src/project/cats/more.py"], ["cats", "dogs"], ["src/project/cats/more.py"]),
+    (["src/project/cats/more.py"], ["dogs"], []),
+    (["src/kit/b.py", "photos/a.jpg", "my net.py"], ["dogs"], ["my net.py", "photos/", "src/kit/b.py"]),
+    (["src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", "benchmarks/a.py"], ["dogs"], []),
+    ([], ["secret"], ["src/project/secret/"]),
 ]
 
 
-@pytest.mark.parametrize(("files", "tasks", "refused", "others"), UNTRACKED, ids=str)
-def test_files_that_git_does_not_track(files, tasks, refused, others, small_template):
+@pytest.mark.parametrize(("files", "tasks", "lacking"), UNTRACKED, ids=str)
+def test_files_that_git_does_not_track(files, tasks, lacking, small_template):
     for file in files:
         (small_template.root / file).parent.mkdir(parents=True, exist_ok=True)
         (small_template.root / file).touch()
-    assert untracked(small_template, tasks) == (refused, others)
+    assert untracked(small_template, tasks) == lacking
 
 
 def test_project_that_would_lack_files_is_refused(tmp_path, monkeypatch, capsys):
     lacking = ["photos/", f"src/project/{TASKS[0]}/mine.py"]
     monkeypatch.setattr(Template, "untracked", lambda template: lacking)
-    with pytest.raises(UserError, match=rf"{lacking[1]}, .*git add") as caught:
+    with pytest.raises(UserError, match=rf"{lacking[1]}: git add") as caught:
         command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])
     assert "photos" not in str(caught.value) and list(tmp_path.iterdir()) == []
     del lacking[1]

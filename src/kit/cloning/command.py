@@ -46,16 +46,13 @@ def new(args: list[str]) -> None:
     name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
-    missing, others = untracked(template, tasks)
-    if missing:
-        raise UserError(
-            f"git does not track {', '.join(missing)}, so the project would lack it: git add --force and commit it, or "
-            "move it away"
-        )
+    missing = untracked(template, tasks)
+    if inside := ", ".join(path for path in missing if "/" in path[:-1]):  # in the template's own folders
+        raise UserError(f"git does not track {inside}: git add --force and commit it, or move it away")
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if others:
-        print(f"not in it, since git does not track them: {', '.join(others)}")
+    if missing:
+        print(f"not in it, since git does not track them: {', '.join(missing)}")
     print(f"next: cd {folder} && make fit")  # not `cd .`, which would stay in the empty folder that was replaced
 
 

@@ -78,17 +78,12 @@ def belongs(file: str, template: Template, tasks: list[str]) -> bool:
     return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
 
 
-def untracked(template: Template, tasks: list[str]) -> tuple[list[str], list[str]]:
-    """Return the files and folders that a clone with these tasks would lack, since git does not track them.
-
-    Returns:
-        those in the template's own folders, also a task that git ignores; those beside them, such as images or notes
-    """
-    missing = [path for path in template.untracked() if belongs(path, template, tasks) and not HIDDEN.search(path)]
-    inside, tracked = [path for path in missing if "/" in path[:-1]], template.files()
+def untracked(template: Template, tasks: list[str]) -> list[str]:
+    """Return the files and folders that a clone with these tasks would lack, since git does not track them."""
     folders = [f"src/{template.package}/{task}/" for task in tasks]
-    inside += [folder for folder in folders if f"{folder}task.py" not in tracked and folder not in inside]
-    return inside, [path for path in missing if path not in inside]
+    ignored = {folder for folder in folders if f"{folder}task.py" not in template.files()}
+    paths = {path for path in template.untracked() if belongs(path, template, tasks) and not HIDDEN.search(path)}
+    return sorted(ignored | paths)
 
 
 def owner(file: str, tasks: list[str]) -> str | None:

@@ -33,7 +33,8 @@ class Speed(L.Callback):
 
     @property
     def images_per_second(self) -> float:
-        images, seconds, _ = (self._total if self._total.any() else self._warm_up).tolist()
+        total = self._total - self._warm_up if self._steps > WARM_UP_STEPS else self._total
+        images, seconds, _ = total.tolist()
         return images / seconds if seconds else 0.0
 
     def seconds_left(self, trainer: L.Trainer) -> float:
@@ -58,11 +59,10 @@ class Speed(L.Callback):
         self._steps += 1
         now = time.perf_counter()
         first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
-        measured = np.array([len(first) * trainer.world_size, now - self._step_start, self._step_wait])
-        if self._steps > WARM_UP_STEPS:
-            self._total = self._total + measured
-        else:
-            self._warm_up = self._warm_up + measured
+        images = len(first) * trainer.world_size
+        self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
+        if self._steps == WARM_UP_STEPS:
+            self._warm_up = self._logged = self._total
         self._step_start = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -110,7 +110,6 @@ class Bar(TQDMProgressBar):
     def __init__(self, speed: Speed) -> None:
         super().__init__(refresh_rate=10)
         self.speed = speed
-        self._validated_epoch = -1
 
     def init_train_tqdm(self) -> Any:
         bar = super().init_train_tqdm()
@@ -124,13 +123,10 @@ class Bar(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(_epoch(trainer))
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_validation_end(trainer, pl_module)
-        self._validated_epoch = trainer.current_epoch
-
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        is_validated = self._validated_epoch == trainer.current_epoch  # else the metrics are those of an earlier epoch
+        # After other epochs, the metrics are those of an earlier validation.
+        is_validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         keys = monitored_metrics(trainer, pl_module) if is_validated else ()
         self.print(_line(trainer, self.speed, "train/loss", *keys))
 

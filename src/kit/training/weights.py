@@ -37,10 +37,7 @@ def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # the exceptions of urllib and huggingface_hub are of this class
-        cause: BaseException = error
-        while cause.__context__:
-            cause = cause.__context__
-        reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(cause)})"
+        reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(error.__context__ or error)})"
         raise NotDownloaded(f"{reason}; without a network connection: {options}") from None
 
 
