@@ -103,9 +103,7 @@ class ExportedDetector(ExportedModule):
     one_at_a_time = True  # images differ in their number of boxes
     measured = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
     tolerance = 0.01
-    chance = (
-        "a net that is barely trained gives many boxes the same score, and rounding decides which it returns: train it"
-    )
+    chance = "a barely trained net gives many boxes the same score, and rounding decides which it returns: train longer"
     counted = "boxes"
 
     def forward(self, images: Tensor, size: Sequence[Any], content_size: Sequence[Any]) -> tuple[Tensor, ...]:

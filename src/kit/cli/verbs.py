@@ -32,7 +32,7 @@ TEST_HELP = """\
 RUN_OR_CHECKPOINT     a run folder, whose best.ckpt is tested, or a checkpoint file
 --data.root FOLDER    test on other data: on the test split, or on all images if there are no splits
 --data CLASS          the format of the other data, if it is not that of the run; classes are found by their names
---trust PACKAGE       also use classes of this package, such as a net of your own; may be repeated
+--trust PACKAGE       also use classes of this package, which is not in this checkout; may be repeated
 --KEY VALUE           any other key of `fit`: --data.batch_size 16, --trainer.accelerator cpu"""
 
 
@@ -58,12 +58,10 @@ def _new_cli(args: list[str]) -> CLI:
     try:
         return CLI(args)
     except NotDownloaded as error:
-        configs = [Path(file) for file in extract_option(args, "--config", "-c")[0]]
-        run = next(file for file in configs if file.parent.name != OVERLAYS)
-        texts = {file: file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
-        others = [
-            str(file) for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text
-        ]
+        files = map(Path, extract_option(args, "--config", "-c")[0])
+        run = next(file for file in files if file.parent.name != OVERLAYS)
+        texts = {str(file): file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
+        others = [file for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text]
         raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
 
 

@@ -20,7 +20,6 @@ NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_t
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
 OTHER_NAMES = {"basics": "classification"}  # other file names that belong to a task
 CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # in other files, the clone's first task replaces the template's
-HIDDEN = re.compile(r"(^|/)\.")
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
@@ -82,7 +81,7 @@ def untracked(template: Template, tasks: list[str]) -> list[str]:
     """Return the files and folders that a clone with these tasks would lack, since git does not track them."""
     folders = [f"src/{template.package}/{task}/" for task in tasks]
     ignored = {folder for folder in folders if f"{folder}task.py" not in template.files()}
-    paths = {path for path in template.untracked() if belongs(path, template, tasks) and not HIDDEN.search(path)}
+    paths = {path for path in template.untracked() if belongs(path, template, tasks) and "/." not in f"/{path}"}
     return sorted(ignored | paths)
 
 

@@ -111,17 +111,13 @@ class Bar(TQDMProgressBar):
         super().__init__(refresh_rate=10)
         self.speed = speed
 
-    def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.leave = False  # the line of the last epoch stays
-        return bar
-
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         return _metrics(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(_epoch(trainer))
+        self.train_progress_bar.leave = False  # at the end, the line of the last epoch stays
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)

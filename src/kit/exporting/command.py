@@ -96,8 +96,8 @@ def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) ->
     details = f"{exported.measured} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
     if largest > exported.tolerance:
-        chance = f"; {exported.chance}" if exported.chance else ""
-        raise Disagreement(f"the file does not agree with PyTorch and is removed: {details}{chance}")
+        reasons = "; ".join(filter(None, (details, exported.chance)))
+        raise Disagreement(f"the file does not agree with PyTorch and is removed: {reasons}")
     nothing = f"neither PyTorch nor the file finds {exported.counted} in {cases.description}"
     summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {nothing}"
     return summary + (f"\nleft out of the file and this comparison: {exported.left_out}" if exported.left_out else "")
