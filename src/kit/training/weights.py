@@ -37,7 +37,8 @@ def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # the exceptions of urllib and huggingface_hub are of this class
-        reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(error.__context__ or error)})"
+        cause = error.__cause__ or error.__context__ or error
+        reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(cause)})"
         raise NotDownloaded(f"{reason}; without a network connection: {options}") from None
 
 
