@@ -32,11 +32,14 @@ def is_own_class(path: str) -> bool:
     if folder not in (source, source.parent) or not (source.parent / "pyproject.toml").is_file():
         return False
     place = folder.joinpath(*modules)
-    return any(_binds(file, name) for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+    return any(_binds(file, name) for file in (place.with_suffix(".py"), place / "__init__.py"))
 
 
 def _binds(file: Path, name: str) -> bool:
-    """Return whether a module defines a class with base classes, or is an `__init__.py` that imports the name."""
+    """Return whether a module defines a class with base classes, or is an `__init__.py` that imports the name.
+
+    The result is False if there is no such file.
+    """
     try:
         statements = ast.parse(file.read_bytes()).body
     except (OSError, SyntaxError, ValueError, RecursionError):

@@ -69,6 +69,7 @@ REFUSED = [  # the name, and words of the message
     ("own_script.Linear", "not trusted"),
     ("own_script.Anything", "not trusted"),
     ("own_tests.evil.Net", "not trusted"),
+    (f"own_nets.{'x' * 300}.Net", "not trusted"),
     ("runs.stranger_net.Net", "not trusted"),
     ("installed_net.Net", "not trusted"),
     ("made_net.Net", "not trusted"),
@@ -78,7 +79,7 @@ REFUSED = [  # the name, and words of the message
 ]
 
 
-@pytest.mark.parametrize(("path", "words"), REFUSED, ids=[path for path, _ in REFUSED])
+@pytest.mark.parametrize(("path", "words"), REFUSED, ids=[path[:30] for path, _ in REFUSED])
 def test_everything_else_is_refused_and_scripts_do_not_run(checkout, path, words, monkeypatch):
     monkeypatch.setitem(sys.modules, "made_net", ModuleType("made_net"))
     with pytest.raises(UserError, match=words) as caught:
