@@ -48,7 +48,9 @@ def new(args: list[str]) -> None:
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     missing = untracked(template, tasks)
     if inside := ", ".join(path for path in missing if "/" in path[:-1]):  # in the template's own folders
-        raise UserError(f"git does not track {inside}: git add --force and commit it, or move it away")
+        raise UserError(
+            f"git does not track {inside}, which the project would lack: git add --force it, or move it away"
+        )
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
     if missing:
