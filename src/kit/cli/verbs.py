@@ -50,16 +50,13 @@ def fit(args: list[str]) -> None:
 
 
 def _new_cli(args: list[str]) -> CLI:
-    """Return the command line of a new run. If weights cannot be downloaded, name the task's configs that need none.
-
-    Raises:
-        NotDownloaded: the run starts from weights that cannot be downloaded.
-    """
+    """Return the command line of a new run. If weights cannot be downloaded, name the task's configs that need none."""
     try:
         return CLI(args)
     except NotDownloaded as error:
-        files = map(Path, extract_option(args, "--config", "-c")[0])
-        run = next(file for file in files if file.parent.name != OVERLAYS)
+        run = next(
+            file for file in map(Path, extract_option(args, "--config", "-c")[0]) if file.parent.name != OVERLAYS
+        )
         texts = {str(file): file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
         others = [file for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text]
         raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
