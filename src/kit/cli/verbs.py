@@ -54,9 +54,7 @@ def _new_cli(args: list[str]) -> CLI:
     try:
         return CLI(args)
     except NotDownloaded as error:
-        run = next(
-            file for file in map(Path, extract_option(args, "--config", "-c")[0]) if file.parent.name != OVERLAYS
-        )
+        run = Path(extract_option(args, "--config", "-c")[0][0])
         texts = {str(file): file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
         others = [file for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text]
         raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
