@@ -28,15 +28,15 @@ def execute(file: Path) -> NotebookNode:
         CellExecutionError, CellTimeoutError, DeadKernelError: a cell fails, takes more than `SECONDS`, or ends Python.
     """
     notebook = nbformat.read(file, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=SECONDS,
-        resources={"metadata": {"path": str(file.parent)}},
-        record_timing=False,
-        coalesce_streams=True,  # what a progress bar has overwritten is gone
-        extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
-    )
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what a cell that fails leaves behind, too
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what a notebook keeps beside itself
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,  # what a progress bar has overwritten is gone
+            extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
+        )
         client.execute(env={**os.environ, "TMPDIR": folder})
     notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
     for cell in notebook.cells:

@@ -187,6 +187,7 @@ class ExportedModule(nn.Module):
         outputs: the dynamic dimensions of each output by name, such as `{"logits": {0: "batch"}}`.
         difference_name: what `difference` returns, in words, such as `largest difference of a pixel`.
         tolerance: the largest allowed difference on any image.
+        other_cause: a cause of a larger difference that is no fault of the file, and a remedy; "" if there is none.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
         counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
     """
@@ -196,6 +197,7 @@ class ExportedModule(nn.Module):
     outputs: ClassVar[Mapping[str, Mapping[int, str]]]
     difference_name: str
     tolerance: float
+    other_cause = ""
     one_at_a_time = False
     counted = ""
 

@@ -16,7 +16,7 @@ import yaml
 
 from kit.cloning import command, making
 from kit.cloning.command import reason_against
-from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package
+from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package, untracked
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
 
@@ -356,6 +356,52 @@ def test_template_outside_of_git_is_refused(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with pytest.raises(UserError, match="not a git checkout: git clone the template"):
         Template(tmp_path)
+
+
+@pytest.fixture
+def small_template(tmp_path) -> Template:
+    """A checkout with the tasks cats and dogs, and a task that git ignores."""
+    for file in ("src/project/cats/task.py", "src/project/dogs/task.py", "src/kit/a.py", ".gitignore"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("/src/project/secret/\n__pycache__/\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'project'\nversion = '1'\n")
+    run("git", "init", "--quiet", cwd=tmp_path)
+    run("git", "add", "--all", cwd=tmp_path)
+    (tmp_path / "src/project/secret").mkdir()
+    (tmp_path / "src/project/secret/task.py").touch()
+    return Template(tmp_path)
+
+
+UNTRACKED = [  # untracked files, the tasks of the clone, and what it would lack
+    ([], ["cats"], []),
+    (["src/project/owls/task.py", "src/project/owls/a.py"], ["owls"], ["src/project/owls/"]),
+    (["src/project/owls/task.py"], ["cats"], []),
+    (["src/project/cats/more.py"], ["cats", "dogs"], ["src/project/cats/more.py"]),
+    (["src/project/cats/more.py"], ["dogs"], []),
+    (["src/kit/b.py", "photos/a.jpg", "my net.py"], ["dogs"], ["my net.py", "photos/", "src/kit/b.py"]),
+    (["src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", "benchmarks/a.py"], ["dogs"], []),
+    ([], ["secret"], ["src/project/secret/"]),
+]
+
+
+@pytest.mark.parametrize(("files", "tasks", "lacking"), UNTRACKED, ids=str)
+def test_files_that_git_does_not_track(files, tasks, lacking, small_template):
+    for file in files:
+        (small_template.root / file).parent.mkdir(parents=True, exist_ok=True)
+        (small_template.root / file).touch()
+    assert untracked(small_template, tasks) == lacking
+
+
+def test_project_that_would_lack_files_is_refused(tmp_path, monkeypatch, capsys):
+    lacking = ["photos/", f"src/project/{TASKS[0]}/mine.py"]
+    monkeypatch.setattr(Template, "untracked", lambda template: lacking)
+    monkeypatch.setattr(command, "make", lambda *_: TEMPLATE.version())
+    with pytest.raises(UserError, match=rf"{lacking[1]}, .*git add") as caught:
+        command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])
+    assert "photos" not in str(caught.value) and list(tmp_path.iterdir()) == []
+    del lacking[1]
+    command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])
+    assert "photos/" in capsys.readouterr().out
 
 
 def test_cloning_imports_only_the_standard_library():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -48,6 +49,27 @@ def test_mistake_is_explained_in_one_line(args, words):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+FINETUNED = sorted(CONFIGS.glob("*_finetune.yaml"))
+
+
+@pytest.mark.skipif(not FINETUNED, reason="no config starts from pretrained weights")
+def test_run_without_a_network_names_what_works(monkeypatch):
+    def fail(*_, **__):
+        raise URLError(OSError("no route to host"))
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    Path("data").mkdir()
+    config = FINETUNED[0]
+    data = tiny_of(config.stem.split("_")[0]).arguments(yaml.safe_load(config.read_text()), Path("data"))
+    with pytest.raises(UserError, match=r"no route to host") as caught:
+        verbs.fit(["--config", str(config), *data, "--model.net.pretrained", "true"])
+    message = str(caught.value)
+    assert "--model.net.pretrained false" in message and "\n" not in message
+    (other,) = [file for file in CONFIGS.glob("*.yaml") if str(file) in message]
+    assert other.stem.split("_")[0] == config.stem.split("_")[0] and "pretrained" not in other.read_text()
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,9 @@ class ExportedDetector(ExportedModule):
     one_at_a_time = True  # images differ in their number of boxes
     difference_name = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
     tolerance = 0.01
+    other_cause = (
+        "a barely trained net gives many boxes the same score, and rounding decides which it returns: train longer"
+    )
     counted = "boxes"
 
     def forward(self, images: Tensor, size: Sequence[Any], content_size: Sequence[Any]) -> tuple[Tensor, ...]:

@@ -161,6 +161,16 @@ def config_of(content: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def data_state(content: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of the run's data module in a checkpoint: the class names, the mean and std, and others.
+
+    Args:
+        content, config: the results of `load`.
+    """
+    state = content.get(config["data"]["class_path"].rpartition(".")[2])
+    return state if isinstance(state, dict) else {}
+
+
 def _without_pretrained(value: Any) -> Any:
     """Return the same nested values, but with `pretrained` False, and `weights` None instead of a name or a file."""
     if isinstance(value, list):

@@ -2,9 +2,10 @@
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
-annotation accepts. The class must be defined in the application or in this library, or be listed in `listed_classes`.
-Functions are refused, since most can do harm with some arguments. If the user gives a name, or a module or package that
-contains it, with `--trust`, the name need not be listed and may be a function.
+annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
+this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If
+the user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
+function.
 
 A name that is not listed is refused before its module is imported.
 """
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
+from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
@@ -194,7 +196,7 @@ class _Checker:
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in (app.package, *PACKAGES) and "._" not in path
-        if not (is_trusted or is_own or is_listed(module, name)):
+        if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
             self.refuse(key, f"{claim}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable
 from multiprocessing import active_children
 from typing import NoReturn
-from urllib.error import URLError
 
 import torch.distributed
 
@@ -37,8 +36,6 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         code, text = error.exit_code, own_words(error)
         if text:  # if all processes stop, only the first one has a text
             message = f"error: {SEPARATOR.join(map(escape, text.split(SEPARATOR)))}"
-    except URLError as error:
-        code, message = 2, f"error: cannot download ({error.reason}); for weights: --model.net.weights FILE"
     except Stopped as stopped:
         code, message = stopped.exit_code, str(stopped)
     except KeyboardInterrupt:

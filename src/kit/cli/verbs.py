@@ -25,6 +25,7 @@ from kit.ground.files import require_writable
 from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
+from kit.training.weights import NotDownloaded
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -34,11 +35,22 @@ def fit(args: list[str]) -> None:
     resumed = option_value(args, "--resume")
     trusted, args = extract_option(args, "--trust")
     ckpt_path = restarting.choose(resumed) if resumed else None
-    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else CLI(_with_config(args))
+    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(_with_config(args))
     try:
         _train(cli, ckpt_path, args)
     finally:
         remove_if_empty(cli.folder)
+
+
+def _new_cli(args: list[str]) -> CLI:
+    """Return the command line of a new run. If weights cannot be downloaded, name the task's configs that need none."""
+    try:
+        return CLI(args)
+    except NotDownloaded as error:
+        run = Path(extract_option(args, "--config", "-c")[0][0])
+        texts = {str(file): file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
+        others = [file for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text]
+        raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
@@ -151,7 +163,7 @@ def test(args: list[str]) -> None:
     with doing(f"testing {file}"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
         own_root = base["data"]["init_args"].get("root", "")
-        cli.datamodule.load_state_dict(content[type(cli.datamodule).__qualname__])
+        cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
         other_root = option_value(args, "--data.root")
         cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)

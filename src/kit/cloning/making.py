@@ -55,22 +55,34 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
     """Return the files of a clone: path to (path in the template, text)."""
     values = {"CLONE_NAME": name, "CLONE_TASKS": " and ".join(tasks), "CLONE_LIST": '", "'.join(tasks)}
     values |= {"TEMPLATE_VERSION": version.number, "TEMPLATE_COMMIT": version.commit, "TEMPLATE_URL": version.url}
-    left_out = (*NOT_IN_CLONES, f"src/{template.package}/new.py")
     result = {}
     for file in template.files():
         text = (template.root / file).read_bytes().decode("utf-8", "surrogateescape")  # keeps the bytes of pictures
-        task = owner(file, template.tasks)
         if file.startswith(LIBRARY):
             result[file] = file, text
-        elif task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out)):
+        elif belongs(file, template, tasks):
             text = remove_marks(text, tasks)
-            if task is None and not file.startswith(CODE):
+            if owner(file, template.tasks) is None and not file.startswith(CODE):
                 text = re.sub(rf"\b(configs|runs)/{template.tasks[0]}(?=\.yaml|/)", rf"\1/{tasks[0]}", text)
             text = rename_package(text, template.package, name)
             for placeholder, value in values.items():
                 text = text.replace(placeholder, value)
             result[rename_package(file.removeprefix(ONLY_IN_CLONES), template.package, name)] = file, text
     return result
+
+
+def belongs(file: str, template: Template, tasks: list[str]) -> bool:
+    """Return whether a file of the template belongs to a clone with these tasks."""
+    task, left_out = owner(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
+    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
+
+
+def untracked(template: Template, tasks: list[str]) -> list[str]:
+    """Return the files and folders that a clone with these tasks would lack, since git does not track them."""
+    folders = [f"src/{template.package}/{task}/" for task in tasks]
+    ignored = {folder for folder in folders if f"{folder}task.py" not in template.files()}
+    paths = {path for path in template.untracked() if belongs(path, template, tasks) and "/." not in f"/{path}"}
+    return sorted(ignored | paths)
 
 
 def owner(file: str, tasks: list[str]) -> str | None:

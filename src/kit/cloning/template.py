@@ -52,6 +52,11 @@ class Template:
         tracked = git.run(self.root, "ls-files", "-z").split("\0")
         return sorted(name for name in tracked if name and (self.root / name).is_file())
 
+    def untracked(self) -> list[str]:
+        """Return the paths that git neither tracks nor ignores: files, and folders (with a `/` at the end) of such."""
+        entries = git.run(self.root, "status", "--porcelain", "-z", "--untracked-files=normal").split("\0")
+        return [entry.removeprefix("?? ") for entry in entries if entry.startswith("?? ")]
+
     def version(self) -> Version:
         commit = git.run(self.root, "rev-parse", "HEAD")
         remote = git.output(self.root, "remote", "get-url", "origin") or ""

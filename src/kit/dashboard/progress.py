@@ -1,7 +1,9 @@
 """Measure the speed and the memory of a run, and show its progress, as a bar on a terminal and as lines elsewhere."""
 
+import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
@@ -12,7 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from kit.ground._torch import tree_leaves
 from kit.safeguards.checkpoints import monitored_metrics
 
-WARM_UP_STEPS = 3  # not measured, since they allocate memory, choose algorithms and start workers
+WARM_UP_STEPS = 3  # not measured in longer runs, since they allocate memory, choose algorithms and start workers
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -25,17 +27,25 @@ class Speed(L.Callback):
 
     def __init__(self) -> None:
         self.train_seconds = 0.0
-        self._steps = 0
-        self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
+        self._steps = self._first_epoch = 0
+        self._warm_up = self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
         self._train_start = self._step_start = self._step_wait = 0.0  # seconds
 
     @property
     def images_per_second(self) -> float:
-        images, seconds, _ = self._total.tolist()
+        total = self._total - self._warm_up if self._steps > WARM_UP_STEPS else self._total
+        images, seconds, _ = total.tolist()
         return images / seconds if seconds else 0.0
 
+    def seconds_left(self, trainer: L.Trainer) -> float:
+        """Return an estimate of the seconds until all epochs are done; infinity if the trainer has another limit."""
+        if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.max_steps != -1 or not self._steps:
+            return math.inf
+        steps = (trainer.max_epochs - self._first_epoch) * trainer.num_training_batches
+        return (time.perf_counter() - self._train_start) * max(0, steps / self._steps - 1)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._train_start = time.perf_counter()
+        self._train_start, self._first_epoch = time.perf_counter(), trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._step_start = time.perf_counter()
@@ -48,10 +58,11 @@ class Speed(L.Callback):
     ) -> None:
         self._steps += 1
         now = time.perf_counter()
-        if self._steps > WARM_UP_STEPS:
-            first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
-            images = len(first) * trainer.world_size
-            self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
+        first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
+        images = len(first) * trainer.world_size
+        self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
+        if self._steps == WARM_UP_STEPS:
+            self._warm_up = self._logged = self._total
         self._step_start = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -73,7 +84,7 @@ class Speed(L.Callback):
         """Return the figures for `results.json`."""
         return {
             "train_seconds": round(self.train_seconds, 2),
-            "images_per_second": round(self.images_per_second, 1),
+            "images_per_second": round(self.images_per_second, 3),
             "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
         }
 
@@ -91,7 +102,10 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's progress bar, with the training loss, the monitored metrics and the images per second."""
+    """Lightning's progress bar, with the training loss, the monitored metrics and the images per second.
+
+    Above it, it prints a line for each epoch, as `Lines` does.
+    """
 
     def __init__(self, speed: Speed) -> None:
         super().__init__(refresh_rate=10)
@@ -100,9 +114,21 @@ class Bar(TQDMProgressBar):
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         return _metrics(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
 
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(_epoch(trainer))
+        self.train_progress_bar.leave = False  # at the end, the line of the last epoch stays
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # After other epochs, the metrics are those of an earlier validation.
+        is_validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        keys = monitored_metrics(trainer, pl_module) if is_validated else ()
+        self.print(_line(trainer, self.speed, "train/loss", *keys))
+
 
 class Lines(L.Callback):
-    """Print lines to logs and pipes: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4512`."""
+    """Print lines to logs and pipes, after validations and in long epochs: see `_line`."""
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
@@ -122,12 +148,28 @@ class Lines(L.Callback):
     def _print(self, trainer: L.Trainer, *keys: str) -> None:
         self._printed_at = time.monotonic()
         if trainer.is_global_zero:
-            epochs = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-            metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, self.speed, *keys).items())
-            print(f"epoch {trainer.current_epoch + 1}{epochs} step {trainer.global_step} {metrics}", flush=True)
+            print(_line(trainer, self.speed, *keys), flush=True)
+
+
+def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
+    """Return `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
+    metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, speed, *keys).items())
+    seconds = speed.seconds_left(trainer)
+    left = f" left {timedelta(seconds=round(seconds))}" if 0 < seconds < math.inf else ""
+    return f"{_epoch(trainer)} step {trainer.global_step} {metrics}{left}"
+
+
+def _epoch(trainer: L.Trainer) -> str:
+    """Return `epoch 3/10`."""
+    return f"epoch {trainer.current_epoch + 1}" + ("" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}")
 
 
 def _metrics(trainer: L.Trainer, speed: Speed, *keys: str) -> dict[str, str]:
     logged = trainer.callback_metrics
     metrics = {key: f"{float(logged[key]):.4f}" for key in keys if key in logged}
-    return {**metrics, "images/s": f"{speed.images_per_second:.0f}"}
+    return {**metrics, "images/s": speed_text(speed.images_per_second)}
+
+
+def speed_text(images_per_second: float) -> str:
+    """Return a speed with two digits or more: 4512, 4.5, 0.45."""
+    return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 
+from kit.dashboard.progress import speed_text
 from kit.dashboard.tensorboard import TensorBoard
 from kit.evaluation import worst_and_best
 from kit.ground.errors import NotMeasured
@@ -91,7 +92,7 @@ def figure_texts(figures: dict[str, float]) -> list[str]:
     """Return texts such as `trained in 12.3 s` for the run's figures, except for `left_out_images`."""
     texts = {
         "train_seconds": ("trained in {:.1f} s", 1),
-        "images_per_second": ("{:,.0f} images/s", 1),
+        "images_per_second": (f"{speed_text(figures.get('images_per_second', 0))} images/s", 1),
         "peak_memory_bytes": ("peak memory {:,.0f} MB", 1e-6),
     }
     return [text.format(scale * figures[key]) for key, (text, scale) in texts.items() if key in figures]

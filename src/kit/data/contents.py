@@ -110,6 +110,16 @@ class Contents(L.LightningDataModule):
         """The largest number of objects in a training image; 0 if targets are not objects."""
         return 0
 
+    def require_classes(self, names: Sequence[str]) -> None:
+        """Require the classes of a model to be those of data whose targets are numbers of given classes.
+
+        Raises:
+            UserError: a checkpoint's `class_names` are other names, or are in another order.
+        """
+        if self.class_names != list(names):
+            own, trained = (", ".join(listed[:5]) + ", ..." * (len(listed) > 5) for listed in (names, self.class_names))
+            raise UserError(f"{type(self).__name__} has the classes {own}, but the model has {trained}")
+
     def split(self, split: str) -> Samples | None:
         """Return the result of `load_split`, which is kept until `setup` ends."""
         validate_size(self.image_size, "data.image_size")

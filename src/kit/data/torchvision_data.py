@@ -51,6 +51,8 @@ class TorchvisionDataModule(ImageDataModule):
 
     def load_split(self, split: str) -> Samples | None:
         dataset = open_split(self.dataset, split, self.root, self.download)
+        if names := getattr(dataset, "classes", None):  # see `find_class_names`
+            self.require_classes([str(name) for name in names])
         return None if dataset is None else to_samples(dataset, self.image_size)
 
 

@@ -109,7 +109,7 @@ def _load_data(file: Path, trusted: Sequence[str]) -> Any:
         data = build(L.LightningDataModule, "data", parts["data"])
     if not isinstance(data, ImageDataModule):
         raise UserError(f"{type(data).__name__} is not an ImageDataModule")
-    data.load_state_dict(content[type(data).__qualname__])
+    data.load_state_dict(checkpoint.data_state(content, parts))
     data.cache = "none"  # only a few images are read
     data.left_out = {split: {} for split in SPLITS}  # setup would decode all files to find broken ones
     data.setup("test")

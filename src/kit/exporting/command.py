@@ -92,7 +92,8 @@ def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) ->
     details = f"{exported.difference_name} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
     if largest > exported.tolerance:
-        raise Disagreement(f"the file does not agree with PyTorch and is not written: {details}")
+        reasons = "; ".join(filter(None, (details, exported.other_cause)))
+        raise Disagreement(f"the file does not agree with PyTorch and is not written: {reasons}")
     reason = f"PyTorch finds no {exported.counted} in {cases.description}"
     summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {reason}"
     return summary + (f"\nleft out of the file and this comparison: {exported.left_out}" if exported.left_out else "")

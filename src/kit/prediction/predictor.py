@@ -47,8 +47,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
         with Budget(content.get("state_dict"), file):
             task = build(L.LightningModule, "model", parts["model"])
         checkpoint.load_weights(task, content["state_dict"], file)
-        state = content.get(parts["data"]["class_path"].rsplit(".", 1)[-1])
-        preprocessing = Preprocessing.from_state(state if isinstance(state, dict) else {})
+        preprocessing = Preprocessing.from_state(checkpoint.data_state(content, parts))
     try:
         task.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # the device is missing, or its name is unknown

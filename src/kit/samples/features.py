@@ -13,7 +13,7 @@ from kit.checkpoints import checkpoint
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import Trunk
-from kit.training.weights import load_weights
+from kit.training.weights import downloading, load_weights
 
 BLOCK = "net.trunk.levels.{}.{}.0.weight"  # a classifier's convolution in a checkpoint, by level and block
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -124,7 +124,8 @@ class TorchvisionFeatures(Features):
             raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, known)}")
         if in_channels != 3:
             raise UserError(f"the nets of torchvision are for 3 channels, but the data have {in_channels}")
-        net = models.get_model(self.name, weights=None if self.weights else "DEFAULT")
+        with downloading(self.name, "--model.features.weights FILE"):
+            net = models.get_model(self.name, weights=None if self.weights else "DEFAULT")
         features = dict(net.named_children()).get("features")
         if not isinstance(features, nn.Sequential):
             raise UserError(f"torchvision's {self.name} has no `features`; vgg16 and mobilenet_v3_small have them")

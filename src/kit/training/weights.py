@@ -1,6 +1,8 @@
 """Fine-tuning: load weights that were trained for other classes or channels, and freeze the backbone."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,33 @@ from torchvision.models import GoogLeNet, Inception3
 
 from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
-from kit.ground.errors import UserError
+from kit.ground.errors import UserError, one_line
 
 PREFIXES = ("", "net.", "net.net.", "module.")  # checkpoints of runs and of DDP put these before the names of tensors
+RANDOM_OR_FILE = "--model.net.weights FILE, or random weights by --model.net.pretrained false"
+
+
+class NotDownloaded(UserError):
+    """Pretrained weights cannot be downloaded."""
+
+
+@contextmanager
+def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
+    """Replace the exception of a failed download of weights by one line.
+
+    Args:
+        name: the name of the net.
+        options: the options that need no download.
+
+    Raises:
+        NotDownloaded: the weights cannot be downloaded or stored.
+    """
+    try:
+        yield
+    except OSError as error:  # the exceptions of urllib and huggingface_hub are of this class
+        cause = error.__cause__ or error.__context__ or error
+        reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(cause)})"
+        raise NotDownloaded(f"{reason}; without a network connection: {options}") from None
 
 
 def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:

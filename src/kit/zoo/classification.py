@@ -7,7 +7,7 @@ from torchvision import models
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import ShareBelowOne
-from kit.training.weights import initialise_head, load_weights, swap_first_convolution
+from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
 
@@ -92,7 +92,8 @@ class TimmNet(nn.Module):
         self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11
         if weights or pretrained:
-            source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
+            with downloading(name):
+                source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
             load_weights(self.net, source, self.net.default_cfg["classifier"])
 
     @property

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models
 
 from kit.ground.errors import UserError, did_you_mean
-from kit.training.weights import load_weights
+from kit.training.weights import downloading, load_weights
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:
@@ -50,4 +50,6 @@ def load_pretrained(net: nn.Module, name: str, weights: str | None, pretrained: 
     if weights:
         load_weights(net, weights, head)
     elif pretrained:
-        load_weights(net, models.get_model(name, weights="DEFAULT").state_dict(), head)
+        with downloading(name):
+            trained = models.get_model(name, weights="DEFAULT")
+        load_weights(net, trained.state_dict(), head)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from kit.ground.errors import UserError, one_line
-from kit.training.weights import initialise_head, load_weights, swap_first_convolution
+from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
 SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this
@@ -90,7 +90,8 @@ class SmpNet(nn.Module):
         require_known(encoder, encoders, "segmentation_models_pytorch has no encoder")
         encoder_weights = "imagenet" if pretrained and not weights else None
         try:
-            self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+            with downloading(encoder):
+                self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
         except KeyError as error:  # an encoder without such weights
             raise UserError(f"{one_line(error)}: leave model.net.pretrained at false") from None
         initialise_head(self.head)

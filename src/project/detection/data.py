@@ -70,6 +70,7 @@ class DigitScenes(BoxDataModule):
         return 3
 
     def load_split(self, split: str) -> Samples | None:
+        self.require_classes(self.find_class_names())
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)

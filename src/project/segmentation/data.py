@@ -59,6 +59,11 @@ class MaskDataModule(ImageDataModule):
     def strata(self, samples: Samples) -> Tensor:
         return rarest_classes(samples, self.num_classes)
 
+    def class_number(self, name: str) -> int:
+        if name not in self.class_names:
+            raise UserError(f"{self.root}: the model has no class '{name}'{did_you_mean(name, self.class_names)}")
+        return self.class_names.index(name)
+
 
 class MaskFolder(MaskDataModule):
     """Images and mask files, in separate folders or side by side. See `kit.formats.pairs` for the layouts.
@@ -160,17 +165,11 @@ class MaskFolder(MaskDataModule):
     def _is_ignored(self, entry: Entry) -> bool:
         return entry.name.lower() in VOID_NAMES if self.ignore is None else entry.id in self.ignore
 
-    def _class_number(self, entry: Entry) -> int:
-        if self._is_ignored(entry):
-            return IGNORED
-        if entry.name not in self.class_names:
-            raise UserError(f"the model has no class '{entry.name}'{did_you_mean(entry.name, self.class_names)}")
-        return self.class_names.index(entry.name)
-
     @cached_property
     def reader(self) -> MaskImages:
         """The object that reads mask files and turns their ids into class numbers."""
-        numbers = {entry: self._class_number(entry) for entry in self.entries}
+        ignored, number = self._is_ignored, self.class_number
+        numbers = {entry: IGNORED if ignored(entry) else number(entry.name) for entry in self.entries}
         return make_reader(numbers, self.ignore or ())
 
     def find_in_channels(self) -> int:
@@ -200,7 +199,8 @@ class MaskFolder(MaskDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._entries_of_checkpoint = [Entry(*entry) for entry in state["pixel_values"]]
+        entries = state.get("pixel_values", ())  # another data module's checkpoint has none
+        self._entries_of_checkpoint = [Entry(*entry) for entry in entries] or None
 
     def annotation_faults(self) -> Iterable[Fault]:
         try:
@@ -262,13 +262,9 @@ class CocoMasks(MaskDataModule):
 
     def reader(self, document: Document) -> coco.CocoShapes:
         """Return the object that draws the annotations of an image as a mask of class numbers."""
-        numbers = []
-        for id, name in document.categories.items():
-            if name not in self.class_names and name.lower() != "background":
-                hint = did_you_mean(name, self.class_names)
-                raise UserError(f"{document.file}: the model has no class '{name}'{hint}")
-            numbers.append((id, self.class_names.index(name) if name in self.class_names else 0))
-        return coco.CocoShapes(document.file, tuple(numbers), self.crowds)
+        background, names = self.class_number("background"), document.categories.items()
+        numbers = [(id, background if name.lower() == "background" else self.class_number(name)) for id, name in names]
+        return coco.CocoShapes(document.file, tuple(numbers), self.crowds, background)
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels([image.path for image in self._main_document.images])
@@ -332,6 +328,7 @@ class DigitMasks(MaskDataModule):
     def load_split(self, split: str) -> Samples | None:
         if not self.counts[split]:
             return None
+        self.require_classes(self.find_class_names())
         pixels, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))

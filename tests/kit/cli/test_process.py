@@ -7,7 +7,6 @@ import sys
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -45,7 +44,6 @@ ENDS = [  # the exception of a verb, the exit code, and the message
     (UserError(f"Caught in worker process 0.\n{WORKER}project.UserError: too small"), 2, "error: too small\n"),
     (UserError(""), 2, ""),  # another process prints the message
     (BrokenFiles("a.png"), 1, "error: a.png\n"),
-    (URLError("no network"), 2, "error: cannot download (no network); for weights: --model.net.weights FILE\n"),
     (Stopped("stopped by SIGTERM", 15), 143, "stopped by SIGTERM\n"),
     (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
 ]

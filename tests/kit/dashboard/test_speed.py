@@ -11,7 +11,7 @@ from kit.dashboard.progress import WARM_UP_STEPS, peak_memory_bytes
 def test_images_per_second_exclude_first_steps_and_validation(world, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    trainer = SimpleNamespace(world_size=world, loggers=[], sanity_checking=False)
+    trainer = SimpleNamespace(world_size=world, loggers=[], sanity_checking=False, current_epoch=0)
     meter, batch = Speed(), {"images": torch.zeros(10, 1)}
     meter.on_train_start(trainer, None)
     meter.on_train_epoch_start(trainer, None)
@@ -27,8 +27,38 @@ def test_images_per_second_exclude_first_steps_and_validation(world, monkeypatch
     assert meter.train_seconds == pytest.approx(now[0] - 100)
 
 
-def test_images_per_second_are_0_before_the_first_measured_step():
-    assert Speed().images_per_second == 0
+def test_images_per_second_of_a_run_with_two_steps(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    meter = Speed()
+    assert meter.images_per_second == 0
+    for _ in range(2):
+        now[0] += 5
+        meter.on_train_batch_end(SimpleNamespace(world_size=1), None, None, torch.zeros(4, 1), 0)
+    assert meter.images_per_second == pytest.approx(0.8)
+
+
+LIMITS = [  # the trainer's max_epochs, max_steps and number of batches, and the seconds left after 4 batches in 20 s
+    (5, -1, 3, 5 * (3 * 3 - 4)),  # the run was resumed after two epochs
+    (-1, -1, 3, float("inf")),
+    (5, 100, 3, float("inf")),
+    (5, -1, float("inf"), float("inf")),
+    (3, -1, 3, 0),  # batches that were repeated
+]
+
+
+@pytest.mark.parametrize(("max_epochs", "max_steps", "batches", "left"), LIMITS)
+def test_time_left(max_epochs, max_steps, batches, left, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    numbers = {"max_epochs": max_epochs, "max_steps": max_steps, "num_training_batches": batches}
+    trainer, meter = SimpleNamespace(world_size=1, current_epoch=2, **numbers), Speed()
+    meter.on_train_start(trainer, None)
+    assert meter.seconds_left(trainer) == float("inf")
+    for _ in range(4):
+        now[0] += 5
+        meter.on_train_batch_end(trainer, None, None, torch.zeros(4, 1), 0)
+    assert meter.seconds_left(trainer) == pytest.approx(left)
 
 
 @pytest.mark.parametrize("batch", [(torch.zeros(4, 1), torch.zeros(9)), {"x": [torch.zeros(4)]}, torch.zeros(4)])
@@ -49,7 +79,7 @@ def test_waiting_share_is_measured_and_logged(monkeypatch):
     now, points = [100.0], []
     monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
     logger = SimpleNamespace(log_metrics=lambda values, step: points.append((step, values)))
-    trainer = SimpleNamespace(world_size=1, loggers=[logger], sanity_checking=False, global_step=7)
+    trainer = SimpleNamespace(world_size=1, loggers=[logger], sanity_checking=False, global_step=7, current_epoch=0)
     trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
     meter, batch = Speed(), torch.zeros(10, 1)
     meter.on_train_start(trainer, None)

@@ -3,13 +3,14 @@
 import argparse
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from torch import nn
 
 from kit.ground.errors import UserError
-from kit.training.weights import load_weights
+from kit.training.weights import NotDownloaded, downloading, load_weights
 
 
 def net(classes: int = 5, channels: int = 3) -> nn.Module:
@@ -93,3 +94,16 @@ def broken(name: str) -> str:
 def test_file_without_weights_is_reported(name):
     with pytest.raises(UserError, match=rf"^{name} (cannot be read as|holds no) weights[^\n]*$"):
         load_weights(net(), broken(name), "head")
+
+
+@pytest.mark.parametrize("error", [URLError(OSError("no route")), FileNotFoundError("not in the local cache")])
+def test_failed_download_is_one_line_with_its_first_cause(error):
+    try:
+        raise OSError("no route") from None
+    except OSError as cause:
+        error.__context__ = cause
+    expected = r"weights of resnet18 .*\(no route\).* --model\.net\.pretrained false"
+    with pytest.raises(NotDownloaded, match=expected), downloading("resnet18"):
+        raise error
+    with pytest.raises(ValueError, match="another error"), downloading("resnet18"):
+        raise ValueError("another error")

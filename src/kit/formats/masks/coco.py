@@ -31,16 +31,18 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoShapes:
-    """Draw the annotations of an image, later ones over earlier ones. All other pixels are class 0.
+    """Draw the annotations of an image, later ones over earlier ones.
 
     file: the JSON file with the annotations.
     numbers: `(category id, class number)`.
     crowds: "objects" draws crowds like all other annotations; "ignore" draws them as pixels to ignore.
+    background: the class number of all other pixels.
     """
 
     file: Path
     numbers: tuple[tuple[int | str, int], ...]
     crowds: Crowds = "ignore"
+    background: int = 0
 
     def read(self, target: ListedImage) -> np.ndarray:
         mask, reasons = self.draw(target)
@@ -57,7 +59,7 @@ class CocoShapes:
 
         with broken_file_errors(target.path):
             size = target.size or read_sizes(target.path)[0]
-        class_numbers, reasons, mask = dict(self.numbers), list[str | None](), np.zeros(size, np.uint8)
+        class_numbers, reasons, mask = dict(self.numbers), list[str | None](), np.full(size, self.background, np.uint8)
         for shape in target.annotations:
             try:
                 inside = np.asarray(rle.decode(_as_runs(shape.segmentation, size))).any(2)

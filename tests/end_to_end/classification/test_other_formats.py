@@ -1,0 +1,50 @@
+"""`test RUN --data OTHER`: a model is tested on data of another format. Classes are found by their names."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.cli import verbs
+from kit.ground.errors import UserError
+from project.classification import Csv, Digits, ImageFolder
+
+STATE = {"in_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+def write_table(root: Path) -> None:
+    paths = [path.relative_to(root) for path in sorted(root.rglob("*.png"))]
+    (root / "labels.csv").write_text("\n".join(["path,label", *(f"{path},{path.parent.name}" for path in paths)]))
+
+
+@pytest.mark.parametrize("kind", [ImageFolder, Csv])
+def test_numbers_are_those_of_the_model(image_folder, kind):
+    root = image_folder({".": {"b": 2, "c": 3}}, grey=True)
+    write_table(root)
+    data = kind(str(root), image_size=(8, 8))
+    data.load_state_dict({**STATE, "class_names": ["c", "x", "b"]})
+    data.all_is_test = True
+    data.setup("test")
+    assert data.samples["test"].targets.tolist() == [2, 2, 0, 0, 0]
+    assert data.samples["test"].read(0).shape == (3, 8, 8)
+
+
+def test_model_of_another_format_is_tested(tiny_run, image_folder, capsys):
+    root = image_folder({".": {"7": 3, "3": 3}}, grey=True)
+    write_table(root)
+    printed = []
+    for kind in ("ImageFolder", "Csv"):
+        verbs.test([str(tiny_run), "--data", f"project.classification.{kind}", "--data.root", str(root)])
+        printed.append(capsys.readouterr().out)
+    assert "test/accuracy " in printed[0] and printed[0] == printed[1]
+    (root / "7").rename(root / "cat")
+    with pytest.raises(UserError, match="'cat'"):
+        verbs.test([str(tiny_run), "--data", "project.classification.ImageFolder", "--data.root", str(root)])
+
+
+def test_data_with_fixed_numbers_must_have_the_classes_of_the_model():
+    data = Digits()
+    data.load_state_dict(
+        {"in_channels": 1, "mean": [0.5], "std": [0.5], "class_names": [str(digit) for digit in range(9, -1, -1)]}
+    )
+    with pytest.raises(UserError, match=r"0, 1, .*9, 8, "):
+        data.setup("test")
