@@ -91,11 +91,10 @@ class PlainParser(ArgumentParser):
             cause: BaseException = error
             while isinstance(cause, ValueError) and cause.__cause__:
                 cause = cause.__cause__
-            refusals = re.findall(r"^  - (?!Expected an? )(.+)", str(error), re.MULTILINE)  # by classes
-            refusal = (
-                UserError(f"the config cannot be used: {refusals[0]}") if refusals and cause is not error else cause
-            )
-            raise refusal from None
+            reasons = re.findall(r"^  - (?!Expected an? )(.+)", str(error), re.MULTILINE)  # why classes refuse values
+            if cause is error or isinstance(cause, UserError) or not reasons:
+                raise cause from None
+            raise UserError(f"the config cannot be used: {reasons[0]}") from None
 
 
 class Parser(PlainParser, LightningArgumentParser):
