@@ -14,7 +14,7 @@ from kit.formats.text import read_lines
 from kit.ground.files import is_file
 from kit.ground.terminal import escape
 
-# Accents are composed on most systems, and decomposed on macOS.
+# An accented letter in a file name is one character on most systems (composed), and two on macOS (decomposed).
 compose, decompose = partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD")
 FORMS = (str, compose, decompose)
 
@@ -25,16 +25,16 @@ class Finder:
     These are tried in this order:
 
     1. The path as it is written, in the folders.
-    2. The path with `/` for `\\`, decoded if it is percent-encoded, or the path in a URL of Label Studio or others.
+    2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
-    4. The longest end of the path that exists: `cam0/1.png` for `/home/me/cam0/1.png`.
-    5. The same in upper or lower case.
+    4. The shortest end of the path that only one of `files` has: `1.png`, or `cam0/1.png`, for `/home/me/cam0/1.png`.
+    5. The same without regard to upper and lower case.
 
-    The last two choose among `files`, and a name without an image's extension then matches files with any extension.
+    In 4 and 5, a name without an image's extension matches files with any extension.
 
     Args:
-        files: returns the files to choose from; called only if a path is in none of the folders.
-        folders: the folders in which a path is looked up.
+        files: returns all files that may be meant; called only if a path is in none of `folders`.
+        folders: the folders that paths may be relative to.
     """
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
@@ -42,7 +42,7 @@ class Finder:
         self._other_paths: dict[str, Path] = {}  # written path -> the file found at another one
 
     def __call__(self, written: str) -> Path | None:
-        """Return the file for a written path, or None if no file or several files match."""
+        """Return the file that a written path means, or None if no file or several files match."""
         for folder in self.folders:
             if is_file(path := folder / written):
                 return path
@@ -60,7 +60,7 @@ class Finder:
         return found
 
     def report(self, source: Path) -> None:
-        """Print how many files have been found at other paths than those in `source`, with an example."""
+        """Print how many files were found at another path than the one in the file `source`, with an example."""
         if self._other_paths:
             written, path = next(iter(self._other_paths.items()))
             count = f"{source}: {len(self._other_paths):,} images were found at another path"
@@ -75,12 +75,12 @@ class Finder:
         return None
 
     def _files_by_end(self, depth: int, has_extension: bool, form: Callable[[str], str]) -> dict[str, Path | None]:
-        """Return the files by the ends of their paths; None if several have this end.
+        """Return a dictionary from the ends of paths to files. The value is None if several files have this end.
 
         Args:
-            depth: the number of folders and names in an end.
-            has_extension: whether the ends have the extension.
-            form: converts the ends.
+            depth: the number of names in an end, such as 2 for `cam0/1.png`.
+            has_extension: whether the ends include the extension.
+            form: the function that normalises the ends, such as `fold_case`.
         """
         files: dict[str, Path | None] = {}
         for path in self.files():
@@ -90,7 +90,7 @@ class Finder:
 
 
 def fold_case(text: str) -> str:
-    """Return a text with composed accents, in lower case."""
+    """Return a text in lower case, with composed accents."""
     return compose(text.lower())
 
 

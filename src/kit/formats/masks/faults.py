@@ -1,4 +1,4 @@
-"""List the faults in masks instead of raising them. Each mask is read once, in several threads."""
+"""List the faults in masks instead of raising them. Several threads read each mask once."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from kit.ground.faults import Fault, Severity
 from kit.ground.files import is_file
 from kit.ground.threads import map_in_threads
 
-TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since programs round
+TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since programs round
 
 
 def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
@@ -49,7 +49,7 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
 
 
 def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
-    """Yield the faults of a split's JSON file."""
+    """Yield the faults of a JSON file, of its images and of the masks that its annotations make."""
     yield from document.faults
     if reader.crowds == "ignore":
         yield from crowd_faults(crowds(document), document.file)
@@ -80,7 +80,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
 
 
 def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
-    """Return the kind, severity and message of a shape's first fault, or an empty list."""
+    """Return (kind, severity, message) of a shape's first fault in a list, or an empty list."""
     if not isinstance(shape.segmentation, dict):
         corners = np.concatenate(shape.segmentation).reshape(-1, 2)
         low, high, (height, width) = corners.min(0), corners.max(0), size
@@ -94,7 +94,7 @@ def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list
 
 
 def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
-    """Return the faults of a mask's size and content. `file` is the mask's file, or the image of a drawn mask."""
+    """Return the faults of a mask's size and content. `file` is the mask file, or the image if the mask was drawn."""
     faults = []
     if (mask == IGNORED).all():
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
