@@ -1,4 +1,4 @@
-"""Exceptions that end a program with a one-line message, and helpers for messages."""
+"""Exceptions that end a program with a one-line message, and functions that make parts of messages."""
 
 
 class UserError(Exception):
@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class BrokenFiles(UserError):
-    """Files cannot be read, although the command is right."""
+    """Files cannot be read, although the command line is right."""
 
     exit_code = 1
 
