@@ -14,7 +14,6 @@ from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
-from kit.ground.files import is_file
 from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since programs round
@@ -35,8 +34,6 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
-    if mask.suffix.lower() in (".jpg", ".jpeg"):
-        return [_fault("mask-is-jpeg", mask, "JPEG's compression changes ids near edges; save masks as PNG")]
     try:
         values = read_values(mask)
     except UserError as error:
@@ -49,14 +46,11 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
 
 
 def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
-    """Yield the faults of a JSON file, of its images and of the masks that its annotations make."""
+    """Yield the faults of a JSON file and of the masks that it describes. `check` itself reports missing images."""
     yield from document.faults
     if reader.crowds == "ignore":
         yield from crowd_faults(crowds(document), document.file)
-    present = [image for image in document.images if is_file(image.path)]
-    for path in sorted({image.path for image in document.images} - {image.path for image in present}):
-        yield _fault("image-missing", path, f"no such file, but {document.file} lists it")
-    for faults in map_in_threads(lambda image: _drawing_faults(image, reader), present):
+    for faults in map_in_threads(lambda image: _drawing_faults(image, reader), document.images):
         yield from faults
 
 
