@@ -55,13 +55,11 @@ def _is_complete(file: Path, size: int) -> bool:
     try:
         length = require_regular(file)
         file.open("rb").close()
+        return length == size
     except FileNotFoundError:
         return False
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
-    if length != size:
-        print(f"{file} is cut off or damaged; it is written again", flush=True)
-    return length == size
 
 
 def _fill(images: Tensor, samples: Samples, description: str) -> None:

@@ -121,8 +121,8 @@ class ImageDataModule(Contents):
             self.samples[split] = samples
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._require("train"), self.sample)
-        first = next(filter(None, self.samples.values()), None)
-        self._size = first.shape[1:] if first and first.one_size else None
+        first_split = next(filter(None, self.samples.values()), None)
+        self._size = first_split.shape[1:] if first_split and first_split.one_size else None
         _ = self.preprocessing  # raises an error if a value is invalid
         self._loaded.clear()  # frees memory, since `samples` may be copies of these
         train = self.samples["train"]

@@ -87,8 +87,8 @@ class Samples:
 
     def subset(self, indices: Tensor) -> Self:
         """Return the samples at the given indices, Long[N]."""
-        given = [name for name in self.FIELDS_OF_SAMPLES if vars(self)[name] is not None]
-        return replace(self, **{name: select(vars(self)[name], indices) for name in given})
+        names = [name for name in self.FIELDS_OF_SAMPLES if vars(self)[name] is not None]
+        return replace(self, **{name: select(vars(self)[name], indices) for name in names})
 
 
 @dataclass

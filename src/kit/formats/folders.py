@@ -109,12 +109,12 @@ def files_below(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: a folder cannot be listed.
     """
-    pending, listed = [folder], set[tuple[int, int]]()
+    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of those listed
     while pending:
         current = pending.pop()
         status = current.stat()
-        if (status.st_dev, status.st_ino) not in listed:
-            listed.add((status.st_dev, status.st_ino))
+        if (status.st_dev, status.st_ino) not in visited:
+            visited.add((status.st_dev, status.st_ino))
             inner, files = _contents(current)
             pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
             yield from map(Path, sorted(files))

@@ -39,7 +39,7 @@ class Finder:
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._other_paths: dict[str, Path] = {}  # written path -> the file found at another one
+        self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found elsewhere
 
     def __call__(self, written: str) -> Path | None:
         """Return the file that a written path means, or None if no file or several files match."""
@@ -54,10 +54,10 @@ class Finder:
         names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
-        found = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
-        if found and not any(str(path).endswith(written) for path in (found, found.with_suffix(""))):
-            self._other_paths[written] = found
-        return found
+        file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
+        if file and not any(str(path).endswith(written) for path in (file, file.with_suffix(""))):
+            self._other_paths[written] = file
+        return file
 
     def report(self, source: Path) -> None:
         """Print how many files were found at another path than the one in the file `source`, with an example."""
@@ -67,6 +67,7 @@ class Finder:
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
     def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
+        """Return the only file with the shortest possible end of a path, or None. `form` normalises the ends."""
         parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
         for depth in range(1, len(parts) + 1):
             files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])

@@ -33,6 +33,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
 
 
 def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
+    """Return the boxes of an image, and the faults in them."""
     annotation = Annotation(image.path, image.path, image.size)
     for entry in image.annotations:
         where = f"annotation {entry.get('id')} of {document.file.name}"

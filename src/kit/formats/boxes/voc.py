@@ -31,6 +31,7 @@ def read(pairs: Pairs) -> Reading:
 
 
 def _parse(image: Path, xml: Path) -> Annotation:
+    """Return the boxes and faults in an XML file."""
     annotation = Annotation(image, xml)
     try:
         tree, text = read_xml(xml)

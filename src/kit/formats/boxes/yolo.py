@@ -96,6 +96,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
 
 
 def _parse(annotation: Annotation, layout: Layout) -> None:
+    """Add the boxes and faults in an annotation's text file to the annotation."""
     try:
         lines = list(read_lines(annotation.file, MAX_ANNOTATION_BYTES, longest=MAX_ANNOTATION_BYTES))
     except BrokenFiles as error:
@@ -119,6 +120,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
 
 
 def _corners(values: list[float]) -> Corners | None:
+    """Convert the numbers of a line to XYXY, or return None if they are neither a box nor a polygon."""
     if not all(map(math.isfinite, values)) or len(values) < 4 or len(values) % 2:
         return None
     if len(values) == 4:
