@@ -16,7 +16,6 @@ from kit.ground.terminal import escape
 
 # An accented letter in a file name is one character on most systems (composed), and two on macOS (decomposed).
 compose, decompose = partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD")
-FORMS = (str, compose, decompose)
 
 
 class Finder:
@@ -51,7 +50,7 @@ class Finder:
         path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
         decoded = [unquote(path).replace("\\", "/") for path in (slashed, path_of_url)]
         spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
-        names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
+        names = dict.fromkeys(form(name) for form in (str, compose, decompose) for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
         file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
