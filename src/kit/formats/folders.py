@@ -61,7 +61,7 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split if a name has no other words, in any case: `Valid`, `train2017`, `val_2`; else None."""
+    """Return the split that all words of a name stand for (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
     return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
 
@@ -77,7 +77,7 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted. Links to folders are included, except those that are skipped."""
+    """Return the visible folders in a folder, sorted. Links to folders are included: see `_is_skipped`."""
     return sorted(map(Path, _contents(folder)[0]))
 
 

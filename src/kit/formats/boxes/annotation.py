@@ -71,7 +71,7 @@ class Annotation:
 class Reading(NamedTuple):
     """The annotations of a split.
 
-    class_names: the class names that the files list. Pascal VOC's files list none: then those of the boxes.
+    class_names: the class names that the files list, or those of the boxes in Pascal VOC's files, which list none.
     faults: the faults that do not belong to a single annotation.
     """
 
@@ -117,9 +117,9 @@ class BoxSplit(NamedTuple):
         return count_crowds((self.class_names[label - 1], crowd) for pairs in boxes for label, crowd in pairs)
 
     def why_unusable(self, split: str) -> str:
-        """Return why training or testing on this split would make no sense.
+        """Return why the split must not be used, or "" if it can be used or no image can be read.
 
-        Return "" if it makes sense, and also if no image can be read.
+        It must not be used if most of its boxes are left out, or if train, or one of its classes, has no usable box.
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message

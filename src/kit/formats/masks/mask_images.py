@@ -79,7 +79,8 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
 def read_values(path: Path) -> np.ndarray:
     """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
 
-    The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. EXIF is applied.
+    The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. It is
+    turned upright by the EXIF orientation of the mask file itself.
 
     Raises:
         BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.

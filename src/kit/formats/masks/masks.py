@@ -165,7 +165,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
-    """Return, for each image, that of its classes which the fewest images contain: Long[N]; K if it has no class."""
+    """Return for each image its class that is in the fewest images, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
     image_counts = torch.where(shown, shown.sum(0), len(samples) + 1)
