@@ -55,15 +55,18 @@ def new(args: list[str]) -> None:
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
     if missing:
         print(f"not in it, since git does not track them: {', '.join(missing)}")
-    print(f"next: cd {folder} && make fit")  # not `cd .`, which would stay in the empty folder that was replaced
+    print(f"next: cd {folder} && make fit")  # not `cd .`: the shell would stay in the empty folder that was replaced
 
 
 def _split_tasks(given: list[str], known: list[str]) -> list[str]:
     """Return the chosen tasks, sorted.
 
     Args:
-        given: names of tasks, or several names separated by commas.
+        given: the values of `--task`. Each is the name of a task, or several names separated by commas.
         known: the tasks of the template.
+
+    Raises:
+        UserError: no task is given, or a task is not known.
     """
     tasks = sorted({*",".join(given).replace(",", " ").split()})
     if not tasks:
@@ -74,10 +77,10 @@ def _split_tasks(given: list[str], known: list[str]) -> list[str]:
 
 
 def reason_against(name: str, template: Template) -> str | None:
-    """Return why a clone's package cannot have this name, or None if it can."""
+    """Return the reason why a clone's package cannot have this name, or None if it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
-    folders = {file.split("/")[0] for file in template.files()}  # Python finds these first
+    folders = {file.split("/")[0] for file in template.files()}  # Python would find these before the clone's package
     if name in {template.package, "kit", *template.tasks, *folders}:
         return "the name of the template or of one of its folders"
     spec = find_spec(name)

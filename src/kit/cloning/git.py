@@ -8,13 +8,13 @@ from kit.ground.errors import UserError
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without variables of a git hook, which would select another repository."""
+    """Return the environment variables without those that git sets in hooks, which would select another repository."""
     local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
     return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
 
 
 def call(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a folder, with additional environment variables."""
+    """Run git with some arguments in a folder. `variables` are additional environment variables."""
     return subprocess.run(
         ["git", *words], cwd=folder, env={**environment(), **variables, "LC_ALL": "C"}, capture_output=True, text=True
     )
@@ -40,7 +40,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 def author(folder: Path) -> dict[str, str]:
-    """Return environment variables with a placeholder author if git knows no author."""
+    """Return environment variables with a placeholder author, or none if git knows an author."""
     people = ("AUTHOR", "COMMITTER")
     if all(output(folder, "var", f"GIT_{who}_IDENT") for who in people):
         return {}

@@ -1,6 +1,7 @@
 """Make a clone of the template, completely or not at all.
 
-File names and marks decide what a clone contains; docs/cloning.md has the rules.
+The names of files, and marks in them such as `# only: detection`, decide what a clone contains. docs/cloning.md has the
+rules.
 """
 
 import os
@@ -14,12 +15,13 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-LIBRARY = ("src/kit/", "tests/kit/")  # copied unchanged
+LIBRARY = ("src/kit/", "tests/kit/")  # folders that are copied unchanged
 ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
-OTHER_NAMES = {"basics": "classification"}  # other file names that belong to a task
-CODE = ("src/", "tests/", "benchmarks/", "notebooks/")  # in other files, the clone's first task replaces the template's
+OTHER_NAMES = {"basics": "classification"}  # files of this name belong to this task
+# In all other files, paths such as configs/classification.yaml are changed to those of the clone's first task.
+CODE = ("src/", "tests/", "benchmarks/", "notebooks/")
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
 
@@ -52,7 +54,7 @@ def make(template: Template, folder: Path, name: str, tasks: list[str]) -> Versi
 
 
 def contents(template: Template, name: str, tasks: list[str], version: Version) -> dict[str, tuple[str, str]]:
-    """Return the files of a clone: path to (path in the template, text)."""
+    """Return a dictionary from the path of each file in a clone to (its path in the template, its text)."""
     values = {"CLONE_NAME": name, "CLONE_TASKS": " and ".join(tasks), "CLONE_LIST": '", "'.join(tasks)}
     values |= {"TEMPLATE_VERSION": version.number, "TEMPLATE_COMMIT": version.commit, "TEMPLATE_URL": version.url}
     result = {}
@@ -86,7 +88,7 @@ def untracked(template: Template, tasks: list[str]) -> list[str]:
 
 
 def owner(file: str, tasks: list[str]) -> str | None:
-    """Return the task of a file by the name of the file or a folder: `TASK`, `TASK.md`, `TASK_x.yaml`."""
+    """Return the task that a file or its folder is named after (`TASK`, `TASK.md`, `TASK_x.yaml`), or None."""
     stems = [part.split(".")[0] for part in Path(file).parts]
     for name, task in (OTHER_NAMES | dict(zip(tasks, tasks, strict=True))).items():
         if any(stem == name or stem.startswith(f"{name}_") for stem in stems):
@@ -115,7 +117,7 @@ def remove_marks(text: str, tasks: list[str]) -> str:
 
 
 def rename_package(text: str, old: str, new: str) -> str:
-    """Rename a package in a text, but not the plain English word, nor tables of pyproject.toml."""
+    """Rename a package in a text, but not the English word `old`, nor a table such as [project] in pyproject.toml."""
     pattern = rf"""
         (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and project\.(\w+) in expressions
       | (?: (?<= src/ ) | (?<= tests/ ) ) {old} \b
@@ -128,7 +130,7 @@ def rename_package(text: str, old: str, new: str) -> str:
 
 
 def _format(folder: Path) -> None:
-    """Format the code with ruff if it is installed, since the new name changes the lengths of lines."""
+    """Format the code with ruff if it is installed, since the new package name changes the lengths of lines."""
     for words in (["check", "--select", "I", "--fix"], ["format"]):
         command = [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache", "."]
         subprocess.run(command, cwd=folder, capture_output=True)

@@ -14,7 +14,7 @@ class Version(NamedTuple):
 
     number: the version in pyproject.toml.
     commit: the hash of the commit.
-    url: the address of the template's repository, or "" if others cannot reach it.
+    url: the address of the template's repository, or "" if it is only on this machine.
     """
 
     number: str

@@ -1,8 +1,8 @@
 """Update a clone to the current version of the template, by a three-way merge of git.
 
 The clone is made again twice: from the version of the template that it came from, and from the current version, each
-with the code of that version. `git cherry-pick` applies the difference to the clone as one commit. The owner's changes
-stay. If both changed the same lines, git marks the conflict.
+with the code of that version. `git cherry-pick` applies the difference between the two to the owner's clone as one
+commit. The owner's changes stay. If the owner and the template changed the same lines, git marks the conflict.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from kit.cloning import git
 from kit.cloning.template import Template, Version
 from kit.ground.errors import UserError
 
-# Each version of the template runs this with its own code, since its command line might refuse the name or the tasks.
+# This program is run with the code of each of the two versions. Their command lines might refuse the name or the tasks.
 MAKE = """\
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ class Conflict(UserError):
 
 
 def update(template: Template, folder: Path) -> str:
-    """Add a commit to a clone's history, and return a summary.
+    """Update a clone by adding a commit to its history, and return a summary.
 
     Raises:
         Conflict: the files have conflicts, which git has marked.
@@ -62,7 +62,7 @@ def update(template: Template, folder: Path) -> str:
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    """Return the table [tool.template] of the clone's pyproject.toml."""
+    """Return name, tasks, version and commit in the table [tool.template] of the clone's pyproject.toml."""
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
@@ -71,13 +71,13 @@ def _origin(folder: Path) -> dict[str, Any]:
 
 
 def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any], folder: Path) -> str:
-    """Make the clone again from a commit of the template, and fetch it into the owner's repository.
+    """Make a clone from a commit of the template, and fetch it into the repository of the owner's clone.
 
     Args:
         root: the template's checkout.
-        temporary: an empty folder for both.
+        temporary: the path of a folder for the checkout of the commit and for the new clone.
         commit: the template's commit.
-        origin: the clone's name and tasks.
+        origin: the result of `_origin`.
         folder: the owner's clone.
 
     Returns:
@@ -103,7 +103,7 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
 
 
 def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
-    """Refuse an update that would overwrite files that git does not track. git itself would overwrite ignored files."""
+    """Refuse an update that would overwrite untracked files. Git itself would overwrite those that it ignores."""
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
     written = names.strip("\0").split("\0")
     parents = {parent for name in written for parent in Path(name).parents}
@@ -117,6 +117,7 @@ def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
 
 
 def _cherry_pick(folder: Path, changes: str, message: str) -> str:
+    """Apply the commit `changes` to a clone, and return a summary that begins with `message`."""
     process = git.call(folder, "cherry-pick", changes, **git.author(folder))
     if process.returncode == 0:
         changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()

@@ -47,7 +47,7 @@ class RandomZoomIn(v2.RandomResizedCrop):
     """
 
     def __init__(self, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)) -> None:
-        super().__init__(size=1, scale=scale, ratio=ratio)  # this size is not used: see `make_params`
+        super().__init__(size=1, scale=scale, ratio=ratio)  # `make_params` replaces this size
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return {**super().make_params(flat_inputs), "size": list(v2.query_size(flat_inputs))}

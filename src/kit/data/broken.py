@@ -16,14 +16,14 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import replacing
 from kit.ground.threads import map_in_threads
 
-MAX_BROKEN = 0.05  # the largest share of a split that may be broken; a single file may always be
+MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one broken file is always allowed
 MAX_NAMED = 10  # the number of files that a message names
-MIN_SECONDS = 1.0  # the result of a search is stored if the search takes longer
+MIN_SECONDS = 1.0  # a search that takes longer stores its result
 TRUNCATED = "lacks its last bytes"  # the problem of JPEGs that can be read nevertheless
 
 
 def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
-    """Return the files of a split that cannot be decoded, with their problems, and print warnings.
+    """Return the problem of each file of a split that cannot be decoded, and print warnings.
 
     Args:
         folder: the folder that stores the results of long searches: see `find_problems`.
@@ -45,7 +45,7 @@ def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
 
 
 def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
-    """Decode every file once, and return the damaged files with their problems.
+    """Decode every file once, and return the problem of each damaged file.
 
     This takes a third to a half of the time of reading the samples. If it takes more than a second, the result is
     stored in `folder` and used until one of the files changes.
@@ -77,7 +77,11 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
 
 
 def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
-    """Raise an error if too many of a split's `total` images are broken.
+    """Raise an error if too many images of a split are broken.
+
+    Args:
+        broken: the problem of each broken file.
+        total: the number of images in the split.
 
     Raises:
         BrokenFiles: all images are broken, or more than one and more than `MAX_BROKEN` of them.
@@ -89,7 +93,7 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return a line for each split with left-out files."""
+    """Return a line for each split in which files are left out. left_out: the problem of each such file by split."""
     return [
         f"left out of {split}, because they cannot be decoded: {len(files):,} ({', '.join(_first(list(files)))})"
         for split, files in left_out.items()
@@ -98,10 +102,11 @@ def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def _list(problems: Mapping[str, str]) -> str:
+    """Return the first files and their problems, each after a line feed."""
     return "".join(f"\n  {line}" for line in _first([f"{file}: {problem}" for file, problem in problems.items()]))
 
 
 def _first(lines: Sequence[str]) -> list[str]:
-    """Return the first few lines, and how many more there are."""
+    """Return the first lines, and a line that says how many more there are."""
     more = len(lines) - MAX_NAMED
     return [*lines[:MAX_NAMED], *([f"and {more:,} more"] if more > 0 else [])]

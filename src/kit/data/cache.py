@@ -18,10 +18,16 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
     """Read all images into memory, or into a memory-mapped file in `folder`.
 
     The file is reused while no image file changes. If its length is wrong, it is written again.
+
+    Args:
+        description: a noun for the images, shown at the progress bar.
+
+    Raises:
+        UserError: a file is wanted but `samples` are no image files, or the file cannot be read.
     """
     paths = samples.paths if isinstance(samples, Files) else None
     channels, height, width = samples.shape
-    shape = len(samples), height, width, channels  # the layout in which files are decoded
+    shape = len(samples), height, width, channels  # decoded files have this layout
     if folder is None:
         images = torch.empty(shape, dtype=torch.uint8)
         _fill(images, samples, description)
@@ -52,13 +58,11 @@ def _is_complete(file: Path, size: int) -> bool:
     try:
         length = require_regular(file)
         file.open("rb").close()
+        return length == size
     except FileNotFoundError:
         return False
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
-    if length != size:
-        print(f"{file} is cut off or damaged; it is written again", flush=True)
-    return length == size
 
 
 def _fill(images: Tensor, samples: Samples, description: str) -> None:

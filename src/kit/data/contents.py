@@ -24,8 +24,8 @@ SPLITS = ("train", "val", "test")
 class Contents(L.LightningDataModule):
     """The part of `ImageDataModule` that subclasses define or that is available before `setup`.
 
-    Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width that images
-    are resized to.
+    Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
+    images are resized.
     """
 
     root: Any = ""
@@ -41,7 +41,7 @@ class Contents(L.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} does not define `find_class_names`")
 
     def find_in_channels(self) -> int:
-        """Return the number of channels of an image."""
+        """Return the number of channels that every image is converted to."""
         raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
 
     def load_split(self, split: str) -> Samples | None:
@@ -49,18 +49,20 @@ class Contents(L.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
 
     def count_classes(self, samples: Samples) -> list[int]:
-        """Return how often each class occurs: the number of images, boxes or pixels.
+        """Return how often each class occurs: a number of images, boxes or pixels for each class.
 
-        By default, each sample counts for its class, or for every class if targets are not class numbers.
+        By default, it is the number of samples of the class, or of all samples if targets are not class numbers.
         """
         if not samples.has_class_numbers:
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
 
     def strata(self, samples: Samples) -> Tensor:
-        """Return each sample's stratum, Long[N]. Splits keep the strata's shares, and `balanced` makes them equal.
+        """Return the stratum of each sample, Long[N].
 
-        By default, the strata are the classes. If targets are not class numbers, there is a single stratum.
+        If a validation part is split off, both parts have the same fraction of each stratum. With `balanced`, training
+        draws all strata equally often. By default, the strata are the classes, or a single one if targets are not class
+        numbers.
         """
         return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
@@ -99,7 +101,7 @@ class Contents(L.LightningDataModule):
 
     @cached_property
     def class_counts(self) -> list[int]:
-        """The class counts of train, before `setup` splits off a validation part."""
+        """The result of `count_classes` for train, before `setup` splits off a validation part."""
         train = self.usable_samples("train")
         if train is None:
             raise self.missing("train")
@@ -132,7 +134,7 @@ class Contents(L.LightningDataModule):
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
     def missing(self, split: str) -> UserError:
-        """Return the error that a split has no images, with the splits that have some."""
+        """Return an error that says that a split has no images, and which splits have images."""
         source, others = self.root or type(self).__name__, " and ".join(self.splits())
         command = f"{app.command('test')} RUN --data.root {shlex.quote(str(source))}"
         remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""
@@ -142,8 +144,8 @@ class Contents(L.LightningDataModule):
     def usable_samples(self, split: str) -> Samples | None:
         """Return the samples of a split, without those whose files cannot be decoded.
 
-        The first call decodes every file and prints those that fail (see `kit.data.broken`), unless `left_out` already
-        has an entry for the split.
+        The first call decodes every file, and prints and stores in `left_out` those that fail (see `kit.data.broken`).
+        If `left_out` has an entry for the split already, nothing is decoded.
 
         Raises:
             BrokenFiles: too many files cannot be decoded.

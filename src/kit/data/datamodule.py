@@ -40,7 +40,7 @@ class ImageDataModule(Contents):
             for later runs; `none` decodes them in every epoch.
         mean, std: one number for each channel, for pixels from 0 to 1. By default, they are computed from the training
             images.
-        balanced: draw all classes equally often in training.
+        balanced: draw all classes (in general, all `strata`) equally often in training.
         num_workers: the number of processes that read and augment; by default,
             `kit.data.loading.default_num_workers` chooses it.
         seed: the seed of splitting, shuffling and augmentation. The command line sets it to the run's seed.
@@ -85,7 +85,7 @@ class ImageDataModule(Contents):
             self._is_preparing = False
 
     def setup(self, stage: str) -> None:
-        """At the first call, split off a tenth of train if the data have no val, fill the cache, compute mean and std.
+        """At the first call, split off a tenth of train if there is no val, fill the cache, and compute mean and std.
 
         Raises:
             BrokenFiles: the processes have left out different files.
@@ -101,7 +101,7 @@ class ImageDataModule(Contents):
 
     def _set_up(self, stage: str) -> None:
         if stage == "fit":
-            _ = self.fingerprint  # computed before the images are split and cached
+            _ = self.fingerprint  # computed here, before train is split and the images are cached
         val, test = self.usable_samples("val"), self.usable_samples("test")
         train_is_unused = stage == "test" and self.mean is not None and test is not None
         train = None if train_is_unused else self.usable_samples("train")
@@ -113,13 +113,16 @@ class ImageDataModule(Contents):
         splits = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
         self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
         for split, samples in splits.items():
-            self.samples[split] = self._cache(samples, split) if samples else None
+            if samples and self.cache != "none" and not isinstance(samples, Tensors):
+                folder = self.cache_dir if self.cache == "disk" else None
+                samples = cache_images(samples, folder, f"{split} images")
+            self.samples[split] = samples
         if self.mean is None or self.std is None:
             self.mean, self.std = mean_and_std(self._require("train"), self.sample)
-        first = next(filter(None, self.samples.values()), None)
-        self._size = first.shape[1:] if first and first.one_size else None
+        first_split = next(filter(None, self.samples.values()), None)
+        self._size = first_split.shape[1:] if first_split and first_split.one_size else None
         _ = self.preprocessing  # raises an error if a value is invalid
-        self._loaded.clear()  # frees memory, since `samples` may have copies
+        self._loaded.clear()  # frees memory, since `samples` may be copies of these
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
             self._report_augmented_size(train)
@@ -142,11 +145,6 @@ class ImageDataModule(Contents):
             message = f"training images are {augmented[0]}x{augmented[1]} (data.augment), {evaluated}"
             rank_zero_only(print)(message, flush=True)
 
-    def _cache(self, samples: Samples, split: str) -> Samples:
-        if isinstance(samples, Tensors) or self.cache == "none":
-            return samples
-        return cache_images(samples, self.cache_dir if self.cache == "disk" else None, f"{split} images")
-
     # These are available after `setup`.
 
     @property
@@ -162,7 +160,7 @@ class ImageDataModule(Contents):
         return samples
 
     def files(self, keys: Tensor, split: str) -> list[str]:
-        """Return the file of each sample, or a description such as `sample 7 of train`."""
+        """Return the file of each sample, or a text such as `sample 7 of train`. keys: their indices in the split."""
         samples = self._require(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
@@ -195,7 +193,7 @@ class ImageDataModule(Contents):
         return self._loader("test")
 
     def train_part_dataloader(self) -> DataLoader:
-        """Return a loader of a fixed random part of train, of the size of val, without augmentation."""
+        """Return a loader of a fixed random part of train, as many samples as val has, without augmentation."""
         generator = torch.Generator().manual_seed(self.seed)
         indices = torch.randperm(len(self._require("train")), generator=generator)[: len(self._require("val"))]
         return self._loader("train", indices=indices.sort().values)
@@ -220,7 +218,7 @@ class ImageDataModule(Contents):
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,
             num_workers=workers,
-            persistent_workers=workers > 0 and indices is None,  # a part of train is read rarely
+            persistent_workers=workers > 0 and indices is None,  # a part of train is rarely read
             collate_fn=loading.keep_batch,
             worker_init_fn=loading.prepare_worker,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
@@ -232,7 +230,7 @@ class ImageDataModule(Contents):
         return batch._replace(images=self.trainer.precision_plugin.convert_input(images) if self.trainer else images)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the values with which a checkpoint's model can be used without the training data."""
+        """Return the values that are needed to use a checkpoint's model without the training data."""
         return {
             "class_names": self.class_names,
             "in_channels": self.in_channels,

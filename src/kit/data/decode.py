@@ -25,7 +25,7 @@ from kit.ground.ranges import PositiveInt
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
 EXIF_ORIENTATION = 0x0112
 MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
 PADDING = 114  # a grey near the mean of most images
@@ -140,7 +140,7 @@ def load_pixels(
     """
     if draft:
         image.draft(*draft)
-    # Images that were not opened from a file have no tiles.
+    # The tiles name the bit depth of the file. Images that were not opened from a file have none.
     has_deep_colours = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not is_deep(image.mode)
     try:
         image.load()
@@ -165,10 +165,10 @@ def _is_nearly_complete(jpeg: bytes) -> bool:
     return bool((np.abs(last_lines - GREY) > 1).any())
 
 
-def pad(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pad uint8 [C H W] with grey at its right and bottom to `size`, a height and width."""
-    right, bottom = size[1] - pixels.shape[2], size[0] - pixels.shape[1]
-    return F.pad(pixels, (0, right, 0, bottom), value=PADDING) if right or bottom else pixels
+def pad(pixels: Tensor, size: Sequence[int], value: int = PADDING) -> Tensor:
+    """Pad uint8 [... H W] with a value, by default grey, at its right and bottom to `size`, a height and width."""
+    right, bottom = size[1] - pixels.shape[-1], size[0] - pixels.shape[-2]
+    return F.pad(pixels, (0, right, 0, bottom), value=value) if right or bottom else pixels
 
 
 def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None, levels: Levels | None = None) -> Tensor:
@@ -221,7 +221,7 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def find_channels(paths: Sequence[Path]) -> int:
-    """Return 3 if any of about 32 images, evenly spaced, is coloured by its header; else 1."""
+    """Return 3 if the header of any of about 32 images, evenly spaced, says that it is coloured; else 1."""
     for path in paths[:: max(1, len(paths) // 32)]:
         with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
             if image.mode not in ("1", "L", "LA") and not is_deep(image.mode):

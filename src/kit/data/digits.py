@@ -16,7 +16,7 @@ from kit.data.samples import Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import UserError
 
-MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # limits for scenes (pictures composed of digits)
+MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # limits for scenes: pictures that are composed of digits
 
 
 def digits() -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the values that become black and white
-WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # 1 for floats, or the largest integer of so many bits
+WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # the usual values of white; 1 is for floats
 MAX_FILES = 200  # the number of files, evenly spaced, in which the lowest and the highest value are searched
 
 
@@ -20,9 +20,11 @@ def is_deep(mode: str) -> bool:
 
 
 def levels_of_range(low: float, high: float) -> Levels:
-    """Return 0 and the smallest of `WHITES` that is at least `high`, or `low` and `high` if values exceed that range.
+    """Return the levels of images whose lowest and highest value are `low` and `high`.
 
-    Cameras and scanners write 10, 12 or 14 bits into 16-bit files. Only the largest value shows their number.
+    They are 0 and the smallest of `WHITES` that is at least `high`, or `low` and `high` if one of them is outside the
+    range of `WHITES`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the highest value shows
+    how many bits.
     """
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))
@@ -39,7 +41,7 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Convert an image to mode L. Values outside `levels` become black or white; None finds levels in the image.
+    """Convert an image to mode L. Values outside `levels` become black or white. None takes the levels of the image.
 
     Raises:
         ValueError: a pixel is not finite.
@@ -53,10 +55,10 @@ def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
 
 
 def require_upper_bits(image: Image.Image) -> None:
-    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits, which are all that PIL reads.
+    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits. PIL reads no other bits of it.
 
     Raises:
-        ValueError: all values are below 16.
+        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
     """
     largest = int(np.asarray(image).max())
     if 0 < largest < 16:

@@ -1,7 +1,7 @@
 """Choose the samples of each batch, augment and collate them, and choose the number of worker processes.
 
-The order of the samples and their augmentation depend on seed, epoch and rank only. Checkpoints need no loader state,
-and neither the number of workers nor a restart changes a batch.
+The order of the samples and their augmentation depend only on seed, epoch, rank and the number of processes. So
+checkpoints need no loader state, and neither the number of workers nor a restart changes a batch.
 """
 
 import os
@@ -43,7 +43,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         size: the number of samples N.
         batch_size: the number of samples in a batch of one process.
         epoch: returns the current epoch. It is called at the start of each epoch.
-        start: returns the number of batches to skip, since a run may resume in the middle of an epoch.
+        start: returns the number of batches to skip, for a run that resumes in the middle of an epoch.
         rank, world: the index of this process, and the number of processes.
         train: whether the batches are for training.
         weights: Float[N]; samples are drawn with replacement, in proportion to their weights. None shuffles them.
@@ -88,7 +88,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
 
 @dataclass(eq=False)
 class SplitDataset(Dataset):
-    """The samples of a split, from which a `DataLoader` fetches a batch at a time by its list of `(index, seed)`.
+    """The samples of a split. A `DataLoader` fetches a whole batch from it, given the batch's list of `(index, seed)`.
 
     Each sample is transformed separately, since a v2 transform of a batch is the same for all its images. Transforms
     draw from torch's global generator, which is seeded for each sample and restored afterwards.
@@ -120,7 +120,7 @@ class SplitDataset(Dataset):
     def _augment(self, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
         torch.default_generator.manual_seed(seed)
         for transform in self.augment:
-            if isinstance(target, int):  # v2 would return a label unchanged, and take six times as long
+            if isinstance(target, int):  # v2 would return a label unchanged, but take six times as long
                 image = transform(image)
             else:
                 image, target = transform(image, target)
@@ -149,7 +149,7 @@ def stack(images: Sequence[Tensor]) -> Tensor:
 
 
 def default_num_workers(trainer: L.Trainer | None, samples: Samples) -> int:
-    """Return the number of workers of this process: its share of the machine's cores minus one, but at most 16.
+    """Return the number of workers of this process: the cores per process on this machine, minus one, but at most 16.
 
     It is 0 if the images are in memory and training is on the CPU, since workers would only slow down training.
     """
@@ -218,8 +218,8 @@ def _warn_once(text: str) -> None:
 def ignore_signals() -> None:
     """Ignore the signals that stop a run.
 
-    Signals often reach all processes of a run, but its last steps still need images. Workers end with their loader, or
-    at a second SIGTERM.
+    A signal often reaches all processes of a run, but the last steps of the run still need images. Workers end with
+    their loader, or at a second SIGTERM.
     """
     if os.name == "posix":
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):

@@ -17,18 +17,18 @@ from kit.data.samples import Samples
 from kit.ground.errors import UserError
 
 MAX_IMAGES = 5000  # the number of images, evenly spaced, from which mean and standard deviation are computed
-MAX_VALUE, MIN_STD = 1e6, 1e-6  # limits of mean and standard deviation, which prevent infinite inputs
+MAX_VALUE, MIN_STD = 1e6, 1e-6  # limits of mean and standard deviation, so that inputs are finite
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """The conversion of an image to the net's input.
 
-    channels: 1 for grey, 3 for RGB, 4 for RGBA. With another number, images must be tensors.
+    channels: 1 for grey, 3 for RGB, 4 for RGBA. With another number, `read` takes only tensors.
     size: the height and width that images are resized to; None keeps the size of each image.
     keep_aspect: fit images into `size` and pad their right or bottom, instead of stretching them.
     mean, std: one number for each channel, for pixels from 0 to 1.
-    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
+    levels: the values that become black and white in images with more than 8 bits; see `kit.data.decode.decode`.
 
     Raises:
         UserError: a value is invalid.
@@ -59,7 +59,7 @@ class Preprocessing:
         """Create a `Preprocessing` from the state of a data module in a checkpoint.
 
         Raises:
-            UserError: a value is missing.
+            UserError: a value is missing or invalid.
         """
         try:
             size = None if state["size"] is None else tuple(state["size"])
@@ -102,7 +102,7 @@ class Preprocessing:
             return decode.pad(pixels, self.size or size), size
 
     def content_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width to which an image of `size` is resized, before it is padded."""
+        """Return the height and width that an image of height and width `size` is resized to, before it is padded."""
         return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 
     def pixels(self, images: Tensor) -> Tensor:
@@ -134,5 +134,5 @@ def mean_and_std(
         pixels = image.flatten(1).double() / 255
         count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # so that constant images have no std of 0
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # constant images would have 0
     return mean.tolist(), std.tolist()

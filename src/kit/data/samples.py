@@ -17,7 +17,7 @@ from kit.data.levels import Levels
 class Batch(NamedTuple):
     """A batch of samples.
 
-    images: uint8 [B C H W] on the CPU; normalised Float[B C H W] on the device.
+    images: uint8 [B C H W] from the loader; normalised Float[B C H W] on the device.
     targets: the targets, whose type depends on the task; Long[B] in classification.
     keys: Long[B], the samples' indices in their split. `datamodule.files(keys, split)` returns their files.
     """
@@ -72,10 +72,10 @@ class Samples:
         return None
 
     def fingerprint(self) -> dict[str, int]:
-        """Return the number of samples and checksums, which change if the data change.
+        """Return the number of samples, and checksums that change if the data change.
 
-        The checksums are of the names (of each file and its folder, so that the data may be moved), of the sizes of
-        about a thousand files, and of targets that are a tensor.
+        There are three checksums: of the name and the folder's name of each file, so that the data set may be moved; of
+        the sizes of about a thousand files; and of the targets if they are a tensor.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
@@ -86,9 +86,9 @@ class Samples:
         return {"samples": len(self), **sums, "labels": zlib.crc32(labels)}
 
     def subset(self, indices: Tensor) -> Self:
-        """Return the samples at some indices, Long[N]."""
-        given = [name for name in self.FIELDS_OF_SAMPLES if vars(self)[name] is not None]
-        return replace(self, **{name: select(vars(self)[name], indices) for name in given})
+        """Return the samples at the given indices, Long[N]."""
+        names = [name for name in self.FIELDS_OF_SAMPLES if vars(self)[name] is not None]
+        return replace(self, **{name: select(vars(self)[name], indices) for name in names})
 
 
 @dataclass
@@ -115,7 +115,7 @@ class Files(Samples):
 
     size: height and width.
     keep_aspect: fit each image into `size` and pad its right or bottom, instead of stretching it.
-    levels: the values that become black and white in images with more than 8 bits: see `kit.data.decode.decode`.
+    levels: the values that become black and white in images with more than 8 bits; see `kit.data.decode.decode`.
     """
 
     paths: Sequence[Path]

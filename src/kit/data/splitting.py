@@ -1,4 +1,4 @@
-"""Split samples reproducibly into two parts with equal shares of each label, without dividing groups."""
+"""Split samples reproducibly into two parts that have the same fraction of each label, without dividing groups."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from kit.ground.errors import UserError
 def stratified_split(
     labels: Tensor, fraction: float, seed: int, groups: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the indices of the larger and of the smaller part, each in ascending order.
+    """Return the indices of the larger part and those of the smaller part, each Long[M] in ascending order.
 
     scikit-learn's `StratifiedGroupKFold` is similar, but takes a quarter of a second to import.
 
     Args:
-        labels: Long[N].
-        fraction: the share of each label's samples in the smaller part. The number is rounded, but each part gets at
-            least one sample of a label with two or more.
-        groups: the group of each sample. Groups are visited in random order, and a whole group goes to the smaller part
-            if that brings the label counts there nearer to `fraction`.
+        labels: the label of each sample, Long[N].
+        fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but each
+            part gets at least one of two or more samples.
+        groups: the group of each sample. The groups are visited in random order. Each goes to the smaller part as a
+            whole if that brings the label counts of this part nearer to `fraction`.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.
@@ -52,7 +52,7 @@ def stratified_split(
             if len(chosen) < len(group_indices) - 1 and is_nearer:
                 small_counts = after
                 chosen.append(group)
-        if not chosen:  # every group is too large, so the smallest is taken
+        if not chosen:  # every group is too large, so that the smallest one is taken
             chosen = [int(per_group.sum(1).argmin())]
         is_small = torch.isin(group_of, torch.tensor(chosen))
     return (~is_small).nonzero()[:, 0], is_small.nonzero()[:, 0]

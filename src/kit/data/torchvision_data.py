@@ -21,10 +21,10 @@ class TorchvisionDataModule(ImageDataModule):
     """A data set of torchvision with an image and a class for each sample.
 
     Args:
-        dataset: a class such as `torchvision.datasets.MNIST`, and possibly arguments, but neither the split nor those
-            below.
-        root: the data set's argument `root`, a folder.
-        image_size: height and width. None keeps the images' size, if they are in memory, such as MNIST's.
+        dataset: the class path of a data set, such as `torchvision.datasets.MNIST`, perhaps with arguments other than
+            the split and those below.
+        root: the folder of the data set, its argument `root`.
+        image_size: height and width. None keeps the images' size, for data sets in memory, such as MNIST.
         download: download missing files.
     """
 
@@ -42,7 +42,7 @@ class TorchvisionDataModule(ImageDataModule):
 
     def find_class_names(self) -> list[str]:
         dataset = open_split(self.dataset, "train", self.root, self.download)
-        # Some data sets do not name their classes. Others have the names as an attribute of their Python class.
+        # Some data sets do not name their classes.
         names = getattr(dataset, "classes", None) or range(int(read_labels(dataset).max()) + 1)
         return [str(name) for name in names]
 
@@ -82,7 +82,7 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
     Torchvision's data sets take either `split="train"` or `train=True`.
 
     Raises:
-        UserError: the files are not in `root`, or the training data set cannot be created.
+        UserError: the data set cannot be read from `root`, or it accepts no argument for the split.
     """
     choices: list[dict[str, Any]] = [{"split": split}]
     if split != "val":
@@ -127,7 +127,7 @@ def read_labels(dataset: Any) -> Tensor:
 
 
 def _images_in_memory(dataset: Any) -> Tensor | None:
-    """Return uint8 [N C H W] if the data set has its images in memory, such as MNIST, CIFAR and SVHN, else None."""
+    """Return uint8 [N C H W] if the data set has its images in memory, as MNIST, CIFAR and SVHN have; else None."""
     data = vars(dataset).get("data")
     images = torch.as_tensor(data) if isinstance(data, (np.ndarray, Tensor)) else None
     if images is None or images.dtype != torch.uint8:

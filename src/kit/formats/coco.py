@@ -16,16 +16,16 @@ from kit.ground.files import read_json
 from kit.ground.host_memory import collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # how the names of other JSON files begin
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # JSON files of other content begin with these
 
 
 class ListedImage(NamedTuple):
     """An image that a JSON file lists.
 
-    path: the file, or where it should be if it is not found.
-    name: the file's name in the JSON.
-    size: height and width in pixels; None if the JSON has none.
-    annotations: dicts as in the JSON, or `Shape` objects after `kit.formats.masks.coco.read`.
+    path: the image file, or where it should be if it was not found.
+    name: the image's `file_name` in the JSON.
+    size: height and width in pixels; None if the JSON does not have both.
+    annotations: dicts as in the JSON. `kit.formats.masks.coco.read` replaces them by `Shape` objects.
     """
 
     path: Path
@@ -37,8 +37,8 @@ class ListedImage(NamedTuple):
 class Document(NamedTuple):
     """The content of a JSON file.
 
-    categories: the names of the categories by their ids.
-    faults: categories of the same name, and annotations that cannot be used.
+    categories: the name of each category by its id.
+    faults: categories of the same name, and annotations of images that are not listed.
     """
 
     file: Path
@@ -50,15 +50,18 @@ class Document(NamedTuple):
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else its own
-    name, says which split it is for. Of several files, the one that begins with `instances` or `_annotations` is used.
+    `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else the name
+    of the file, says which split the file is for. If neither does, the file is for train. If a split has several files,
+    the one whose name begins with `instances` or `_annotations` is used. A `root` with a single folder and no JSON file
+    stands for that folder.
 
     Args:
+        root: the folder of the data set.
         files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
             searched.
 
     Raises:
-        UserError: there is no file, or a split has several.
+        UserError: there is no file, a given file does not exist, or several files may be meant for a split.
     """
     given = {split: root / name for split, name in files_of_splits.items() if name is not None}
     if missing := [split for split, file in given.items() if not file.is_file()]:
@@ -91,15 +94,16 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    A `Finder` searches `images_folder`, or else the split's folders, or else the file's folder, `images/` and `root`.
+    The images are searched in `images_folder`. If it is None, they are searched in the folders that are named after the
+    same split as the file. If there are none, they are searched in the file's folder, `images/` and `root`.
 
     Args:
         root: the folder of the data set.
         images_folder: the folder of the images below `root`, if the user gave one.
 
     Raises:
-        BrokenFiles: the file is not JSON, or not in COCO's format.
-        UserError: there is no `images_folder`.
+        BrokenFiles: the file cannot be read, is not JSON, or is not in COCO's format.
+        UserError: `images_folder` does not exist.
     """
     content = read(file)
     names, used = categories(content), {entry["category_id"] for entry in content["annotations"]}
@@ -129,10 +133,10 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
 def read(file: Path) -> dict[str, Any]:
     """Return the `images`, `annotations` and `categories` of a JSON file, each a list of dicts.
 
-    `FIELDS` converts their values. No two images, and no two categories, have the same id.
+    The values are converted by the functions in `FIELDS`. No two images and no two categories have the same id.
 
     Raises:
-        BrokenFiles: the file is not JSON, or not in COCO's format.
+        BrokenFiles: the file cannot be read, is not JSON, or is not in COCO's format.
     """
     content = read_json(file)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -187,7 +191,7 @@ def _flag(written: Any) -> bool:
     return value == 1
 
 
-# The fields that are needed, and the functions that convert and check them.
+# The fields that are read, and the functions that convert and check their values.
 FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "images": {"id": _id, "file_name": _text, "height": _pixels, "width": _pixels},
     "annotations": {"image_id": _id, "category_id": _id, "iscrowd": _flag},
@@ -196,9 +200,9 @@ FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
 
 
 def categories(content: dict[str, Any]) -> dict[int | str, str]:
-    """Return the names of the categories by id, sorted by id, with numbers before text.
+    """Return the name of each category by its id, sorted by id, with numbers before text.
 
-    Categories that have no annotations and are the supercategory of others, as in Roboflow's files, are left out.
+    A category is left out if it has no annotations and is the supercategory of others, as in Roboflow's files.
     """
     parents_of = [(entry["name"], entry.get("supercategory")) for entry in content["categories"]]
     parents = {str(parent) for name, parent in parents_of if parent is not None and str(parent) != name}
@@ -208,7 +212,7 @@ def categories(content: dict[str, Any]) -> dict[int | str, str]:
 
 
 def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, int]]:
-    """Return the numbers of crowds and of all annotations of each class that has crowds, sorted by name.
+    """Return (number of crowds, number of annotations) for each class that has crowds, sorted by class name.
 
     Args:
         objects: for each annotation, its class name and whether it is a crowd.
@@ -225,7 +229,7 @@ def only_crowds_message(names: Sequence[str]) -> str:
 
 
 def list_crowds(counts: dict[str, tuple[int, int]]) -> str:
-    """List the crowds and all annotations of each class: `'cell' 3 of 40, 'rim' 1 of 7`."""
+    """Return the result of `count_crowds` as text: `'cell' 3 of 40, 'rim' 1 of 7`."""
     return ", ".join(f"'{name}' {crowds:,} of {total:,}" for name, (crowds, total) in counts.items())
 
 

@@ -14,7 +14,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-# Names in lower case of files and folders that macOS, Windows, Linux and Synology's disk stations add.
+# Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
@@ -61,13 +61,13 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a name consists of, apart from case and digits: `Valid`, `train2017`, `val_2`."""
+    """Return the split that all words of a name stand for (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
     return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the split that is a word of a name (`instances_train2017`); None for `retrain` and `train_and_val`."""
+    """Return the only split among the words of a name (`instances_train2017`); None for `retrain`, `train_and_val`."""
     splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 
@@ -77,7 +77,7 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted. Links to folders are followed: see `_is_passed_over`."""
+    """Return the visible folders in a folder, sorted. Links to folders are included: see `_is_skipped`."""
     return sorted(map(Path, _contents(folder)[0]))
 
 
@@ -91,7 +91,7 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """Return the path of the folder `name` in a folder, with upper and lower case as on disk."""
+    """Return the path of the folder `name`, in upper or lower case, in another folder. It need not exist."""
     exact = folder / name
     if exact.is_dir() or not folder.is_dir():
         return exact
@@ -104,17 +104,17 @@ def images(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all visible files in a folder and below it. A folder that several links lead to is listed once.
+    """Yield all visible files in a folder and below it. The files of a folder that several links lead to come once.
 
     Raises:
         UserError: a folder cannot be listed.
     """
-    pending, listed = [folder], set[tuple[int, int]]()
+    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of those listed
     while pending:
         current = pending.pop()
         status = current.stat()
-        if (status.st_dev, status.st_ino) not in listed:
-            listed.add((status.st_dev, status.st_ino))
+        if (status.st_dev, status.st_ino) not in visited:
+            visited.add((status.st_dev, status.st_ino))
             inner, files = _contents(current)
             pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
             yield from map(Path, sorted(files))
@@ -134,15 +134,15 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
     for entry in visible:
         is_link = entry.is_symlink()
-        if not (is_link and _is_passed_over(Path(entry))):
+        if not (is_link and _is_skipped(Path(entry))):
             (inner if (Path(entry) if is_link else entry).is_dir() else files).append(entry.path)
     return inner, files
 
 
-def _is_passed_over(link: Path) -> bool:
-    """Warn of a link that is broken, or that leads to a folder that contains it, and return whether it is one.
+def _is_skipped(link: Path) -> bool:
+    """Return whether a link is broken, or leads to a folder that contains it, and warn if so.
 
-    A broken link that is named like an image is not passed over: reading the image reports it.
+    Return False for a broken link that is named like an image, since reading the image reports it.
     """
     problem = ""
     if link.is_dir() and link.resolve() in (folder := link.parent.resolve(), *folder.parents):
@@ -160,9 +160,9 @@ def is_hidden(name: str) -> bool:
 
 
 class FaultCollector:
-    """Report faults in labels: raise an error, or collect the faults while `check` runs.
+    """Report faults in labels: raise an error at the first fault, or collect all faults while `check` runs.
 
-    faults: the list to collect faults in; if it is None, a fault raises an error.
+    faults: the collected faults; None while each fault raises an error.
     """
 
     def __init__(self) -> None:
@@ -179,7 +179,7 @@ class FaultCollector:
         self.faults.append(Fault(kind, "error", str(file), line, message))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
-        """Call `read`, and yield the faults that it reports. If it raises an error, they are yielded before that."""
+        """Call `read`, and yield the faults that it reports. If it fails, its error is raised after the last fault."""
         self.faults = []
         try:
             read()
@@ -191,8 +191,8 @@ def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollecto
     """Return the group of each file: the match of the first parentheses of a regular expression in the file's name.
 
     Args:
-        pattern: the regular expression; for None, None is returned.
-        report: reports the names without a group; by default the first one raises an error.
+        pattern: the regular expression. If it is None, None is returned.
+        report: reports the names without a group. By default, such a name raises an error.
 
     Raises:
         UserError: `pattern` is not a regular expression, or a name has no group and faults are not collected.

@@ -1,6 +1,7 @@
 """Match images with their mask files or XML files by the names of folders and files, and divide them into splits.
 
-These layouts are recognised in the root, or in the only folder of the root:
+In the code, the partner of an image is its mask file or XML file. These layouts are recognised in the root, or in the
+only folder of the root:
 
 - `images/train` and `masks/train`, `train/images` and `train/masks`, `train` and `trainannot`, `train_images` and
   `train_masks`, or `images` and `masks` without splits
@@ -18,25 +19,25 @@ from kit.formats.folders import SPLITS, files_below, folders, images, split_fold
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
 
-# Regular expressions for the names of folders, in lower case. Names that end in `_full` are CamVid's.
+# Regular expressions for the names of folders, in lower case. The names that end in `_full` are CamVid's.
 IMAGE_FOLDERS = "images?|imgs?|jpegimages|leftimg8bit|inputs?|701_stillsraw_full"
 MASK_FOLDERS = "masks?|labels?|annotations?|annots?|targets|segmentationclass|segmentations?|gtfine|gt|ground_?truth"
 MASK_FOLDERS += "|labeledapproved_full"
 XML_FOLDERS = "annotations?|xmls?|labels"
-# The endings that masks add to the names of their images. If an image has several masks, the first ending is used.
+# The endings that masks add to the names of their images. If an image has several masks, the earliest ending wins.
 MASK_ENDS = ("", "_mask", "_masks", "_l", "_label", "_labels", "_gtfine_labeltrainids", "_gtfine_labelids", "_gt")
 MASK_ENDS += ("_seg", "_segmentation", "_annotation", "_lab", "_p", "-mask", "-label", ".mask")
 IMAGE_ENDS = re.compile("(_leftimg8bit|_image|_img|_sat)$")
 
 
 class Partners(NamedTuple):
-    """Files that belong to images.
+    """A kind of partner: masks or XML files.
 
     noun: the word for these files in messages.
     folders: a regular expression for the names of their folders, in lower case.
     extensions: their extensions, in lower case.
     ends: the endings that they add to the names of their images, preferred ones first.
-    lists: the folder in `ImageSets` with the lists for these files, in lower case.
+    lists: the name, in lower case, of the folder in `ImageSets` that has the lists of images with such partners.
     remedy: advice for error messages.
     """
 
@@ -55,7 +56,12 @@ XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REME
 
 
 class Pairs(NamedTuple):
-    """Paired images and partners in the same order, and the unpaired ones of both."""
+    """The images and partners of a split.
+
+    images, files: the paired images and their partners, in the same order.
+    lone_images: images without a partner; a list may name images that do not exist.
+    lone_files: partners without an image.
+    """
 
     images: list[Path]
     files: list[Path]
@@ -66,8 +72,8 @@ class Pairs(NamedTuple):
 class _File(NamedTuple):
     """A file below the root.
 
-    is_partner: True for a mask or an XML file, False for an image, None if folder and extension do not tell.
-    key: its path below the folder that names its split or its kind, in lower case, without the extension.
+    is_partner: True for a mask or an XML file, False for an image, None if neither folder nor extension tells.
+    key: the path, in lower case and without extension, below the folder whose name tells `split` or `is_partner`.
     """
 
     path: Path
@@ -79,16 +85,17 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and partners of each split. A data set without splits is "train".
+    """Return the images and partners of each split. A data set without splits is all "train".
 
-    A split without partners is included, with its images in `lone_images`.
+    A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and it has a
+    single folder, that folder is searched.
 
     Args:
         root: the data set's folder.
-        image_folder, partner_folder: the names of the folders of images and of their files; by default, common names.
+        image_folder, partner_folder: the names of the folders of images and of partners; by default, common names.
 
     Raises:
-        UserError: no image has a file, or several folders match.
+        UserError: no image has a partner, an image has two, or a split has two folders of images or of partners.
     """
     image_folders = re.escape(PurePath(image_folder).name.lower()) if image_folder else IMAGE_FOLDERS
     if partner_folder:
@@ -106,17 +113,18 @@ def find_pairs(
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
-    """Return a message about images and files without a partner."""
+    """Return the number of images and files that have no match, with an example of each."""
     examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
     counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
     return f"{counts} without a partner of the same name{', such as ' if examples else ''}{examples}"
 
 
 def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
+    """Return the images and partners of each split. `image_folders` is a regular expression for folders' names."""
     files = _classify(root, partners, image_folders)
     undivided = [file for file in files if file.split is None]
     by_split = {split: [file for file in files if file.split == split] for split in SPLITS}
-    shared = [file for file in undivided if file.is_partner]  # one folder of masks for the images of all splits
+    shared = [file for file in undivided if file.is_partner]  # such as one folder of masks for all splits
     if not any(by_split.values()) or (not by_split["train"] and _match(undivided, [], partners).images):
         by_split["train"] = undivided
     result = {split: _match(group, shared, partners) for split, group in by_split.items() if group}
@@ -141,13 +149,13 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if folder == root:
             return None, None, root
         split, is_partner, start = interpret(folder.parent)
-        if start != folder.parent:  # ignore folders below one with any other name
+        if start != folder.parent:  # the parent's name told nothing, so that this folder's name is ignored
             return split, is_partner, start
         match = names.fullmatch(folder.name.lower())
         new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
         has_partners = None if match is None else match["partners"] is not None
         if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
-            # The name repeats what is known, or tells nothing.
+            # The name repeats what is known already, or tells nothing.
             return split, is_partner, start
         split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
         if is_partner is not None and (other := folder_of.setdefault((split, is_partner), folder)) != folder:
@@ -168,7 +176,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
 
 
 def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs:
-    """Match the images of a split with its partners, or with `shared` partners if it has none."""
+    """Match the images of a split with its partners, or with `shared` partners if the split has none."""
     ends = partners.ends
     pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
     of_split = [file for file in group if file.is_partner]
@@ -180,32 +188,30 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
-    file_of: dict[Path, Path] = {}
-    lone_images, image_keys = [], set[str]()
+    matches, image_keys = dict[Path, Path | None](), set[str]()
     for picture in pictures:
         key = picture.key
-        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last: `a.jpg.png`
+        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last is for `a.jpg.png`
         image_keys.update(bases)
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
-        if file is None:
-            lone_images.append(picture.path)
-        else:
-            file_of[picture.path] = file
+        matches[picture.path] = file
+    file_of = {image: file for image, file in matches.items() if file is not None}
+    lone_images = [image for image, file in matches.items() if file is None]
     used = set(file_of.values())
-    image_keys = image_keys if file_of else set()  # if nothing matches, report all files
+    image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     candidates = {} if shared and not of_split else files  # shared files may belong to other splits
     lone_files = [path for key, path in candidates.items() if path not in used and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 
 def _belongs(key: str, image_keys: set[str]) -> bool:
-    """Return whether a file belongs to one of the images: `a_gtFine_color` belongs to `a`."""
+    """Return whether a file's key begins with the key of an image: `a_gtFine_color` belongs to `a`."""
     parts = re.split(r"(?=[_.-])", key)
     return any("".join(parts[:end]) in image_keys for end in range(1, len(parts) + 1))
 
 
 def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, Pairs]:
-    """Divide pairs into splits by lists of images. Listed images that do not exist go to `lone_images`."""
+    """Divide pairs into splits by the lines of image lists. Listed images that do not exist go to `lone_images`."""
     file_of = dict(zip(pairs.images, pairs.files, strict=True))
     lone_files = set(pairs.lone_files)
     find = Finder(lambda: [*pairs.images, *pairs.lone_images, *pairs.lone_files])

@@ -14,9 +14,8 @@ from kit.formats.text import read_lines
 from kit.ground.files import is_file
 from kit.ground.terminal import escape
 
-# Accents are composed on most systems, and decomposed on macOS.
+# An accented letter in a file name is one character on most systems (composed), and two on macOS (decomposed).
 compose, decompose = partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD")
-FORMS = (str, compose, decompose)
 
 
 class Finder:
@@ -25,24 +24,24 @@ class Finder:
     These are tried in this order:
 
     1. The path as it is written, in the folders.
-    2. The path with `/` for `\\`, decoded if it is percent-encoded, or the path in a URL of Label Studio or others.
+    2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
-    4. The longest end of the path that exists: `cam0/1.png` for `/home/me/cam0/1.png`.
-    5. The same in upper or lower case.
+    4. The shortest end of the path that only one of `files` has: `1.png`, or `cam0/1.png`, for `/home/me/cam0/1.png`.
+    5. The same without regard to upper and lower case.
 
-    The last two choose among `files`, and a name without an image's extension then matches files with any extension.
+    In 4 and 5, a name without an image's extension matches files with any extension.
 
     Args:
-        files: returns the files to choose from; called only if a path is in none of the folders.
-        folders: the folders in which a path is looked up.
+        files: returns all files that may be meant; called only if a path is in none of `folders`.
+        folders: the folders that paths may be relative to.
     """
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._other_paths: dict[str, Path] = {}  # written path -> the file found at another one
+        self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found elsewhere
 
     def __call__(self, written: str) -> Path | None:
-        """Return the file for a written path, or None if no file or several files match."""
+        """Return the file that a written path means, or None if no file or several files match."""
         for folder in self.folders:
             if is_file(path := folder / written):
                 return path
@@ -51,22 +50,23 @@ class Finder:
         path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
         decoded = [unquote(path).replace("\\", "/") for path in (slashed, path_of_url)]
         spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
-        names = dict.fromkeys(form(name) for form in FORMS for name in spellings)
+        names = dict.fromkeys(form(name) for form in (str, compose, decompose) for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
-        found = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
-        if found and not any(str(path).endswith(written) for path in (found, found.with_suffix(""))):
-            self._other_paths[written] = found
-        return found
+        file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
+        if file and not any(str(path).endswith(written) for path in (file, file.with_suffix(""))):
+            self._other_paths[written] = file
+        return file
 
     def report(self, source: Path) -> None:
-        """Print how many files have been found at other paths than those in `source`, with an example."""
+        """Print how many files were found at another path than the one in the file `source`, with an example."""
         if self._other_paths:
             written, path = next(iter(self._other_paths.items()))
             count = f"{source}: {len(self._other_paths):,} images were found at another path"
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
     def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
+        """Return the only file with the shortest possible end of a path, or None. `form` normalises the ends."""
         parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
         for depth in range(1, len(parts) + 1):
             files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])
@@ -75,12 +75,12 @@ class Finder:
         return None
 
     def _files_by_end(self, depth: int, has_extension: bool, form: Callable[[str], str]) -> dict[str, Path | None]:
-        """Return the files by the ends of their paths; None if several have this end.
+        """Return a dictionary from the ends of paths to files. The value is None if several files have this end.
 
         Args:
-            depth: the number of folders and names in an end.
-            has_extension: whether the ends have the extension.
-            form: converts the ends.
+            depth: the number of names in an end, such as 2 for `cam0/1.png`.
+            has_extension: whether the ends include the extension.
+            form: the function that normalises the ends, such as `fold_case`.
         """
         files: dict[str, Path | None] = {}
         for path in self.files():
@@ -90,7 +90,7 @@ class Finder:
 
 
 def fold_case(text: str) -> str:
-    """Return a text with composed accents, in lower case."""
+    """Return a text in lower case, with composed accents."""
     return compose(text.lower())
 
 

@@ -11,14 +11,17 @@ from kit.ground.files import MAX_LIST_BYTES, read_text
 
 
 def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line of each row, from 1, and its stripped cells by column. Missing cells are empty.
+    """Yield (line number, cells by column name) for each row. Lines count from 1. Missing cells are "".
 
-    The separator is a comma, a semicolon or a tab, whichever is most frequent in the header. Blank rows are left out.
-    Rows with more cells than the header are reported and left out.
+    The separator is a comma, a semicolon or a tab, whichever is most frequent in the header. Blanks around cells are
+    removed, and blank rows are left out. Rows with more cells than the header are reported and left out.
+
+    Args:
+        needed: the names of the columns that must be in the header.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
-        UserError: a needed column is missing or repeated, or a quotation mark or a cell has no end.
+        UserError: a needed column is missing or repeated, or the quotation marks are broken.
     """
     lines = StringIO(read_text(file, MAX_LIST_BYTES), newline="")
     separator = max(",;\t", key=lines.readline().count)

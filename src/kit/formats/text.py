@@ -17,12 +17,13 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
 
 MAX_LINE = 1000  # characters in a line of a list
-# Text that shows this declaration is not UTF-16, whatever it declares. To decode the last two takes quadratic time.
-ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
+# The encoding in an XML declaration. UTF-16 and UTF-32 are left out: a file whose declaration is readable as ASCII has
+# neither. idna and punycode are left out because decoding them takes quadratic time.
+XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
 def number(written: Any) -> float | None:
-    """Convert a number from JSON or XML, perhaps written as text, to a float; None if it is not finite."""
+    """Return a number from JSON or XML, or from a text, as a float. Return None for anything but a finite number."""
     if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
         return None  # Python would read True as 1 and "1_000" as 1000
     try:
@@ -33,7 +34,7 @@ def number(written: Any) -> float | None:
 
 
 def describe_size(size: Sequence[int]) -> str:
-    """Return a height and width in words."""
+    """Return a height and width in pixels in words."""
     return f"{size[0]} high and {size[1]} wide"
 
 
@@ -60,10 +61,11 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
     """Return the root element of an XML file, and the file's text.
 
     Raises:
-        BrokenFiles: the file is not XML or not in the encoding that it declares, declares entities, or is too large.
+        BrokenFiles: the file cannot be read (see `read_bytes`), is not XML, is not in the encoding that it declares, or
+            declares entities.
     """
     content = read_bytes(file, MAX_ANNOTATION_BYTES)
-    declared = ENCODING.match(content)
+    declared = XML_ENCODING.match(content)
     text = decode_text(file, content, declared[1].decode() if declared else "utf-8")
     if "<!ENTITY" in text:  # a few of them may expand to gigabytes
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
@@ -75,7 +77,12 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
 
 
 def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
-    """Return a fault for each name that several classes have. file: the file that names the classes."""
+    """Return a fault for each name that several classes have.
+
+    Args:
+        names: the name of each class.
+        file: the file or folder that has these names.
+    """
     message = "{} classes are named '{}', and become one class; rename them if they differ"
     joined = [(count, name) for name, count in Counter(names).items() if count > 1]
     return [fault("class-joined", file, message.format(*pair)) for pair in joined]

@@ -18,8 +18,8 @@ BACKGROUND = (24, 27, 32)  # behind captions and between images
 TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
 MAX_SIDE = 8192  # pixels of an enlarged image
-BLUE = 0.6  # the hue of the first class, which is often the background
-GOLDEN_RATIO = 0.618034  # the step between hues: for any number of colours, it keeps them apart
+BLUE = 0.6  # the hue of class 0, which is often the background
+GOLDEN_RATIO = 0.618034  # the hue's change from class to class, which keeps any number of hues apart
 
 
 @cache
@@ -36,21 +36,21 @@ def class_colour(label: int) -> Colour:
 
 
 def to_rgb(image: Tensor) -> Tensor:
-    """Convert uint8 [C H W] to uint8 [3 H W]: repeat a grey channel, and drop channels after the third."""
+    """Convert uint8 [C H W] to uint8 [3 H W]: repeat the first of 1 or 2 channels, or drop those after the third."""
     return image[:1].expand(3, -1, -1) if len(image) < 3 else image[:3]
 
 
 def zoom_factor(image: Tensor, side: int = 128) -> int:
-    """Return an integer factor that enlarges an image's shorter side to about `side` pixels.
+    """Return an integer factor, at least 1, that enlarges an image's shorter side to about `side` pixels.
 
-    The factor is smaller if the longer side would exceed `MAX_SIDE`, and is at least 1.
+    The factor is smaller if the longer side would exceed `MAX_SIDE`.
     """
     shorter, longer = sorted(image.shape[-2:])
     return max(1, min(round(side / shorter), MAX_SIDE // longer))
 
 
 def zoomed(image: Tensor, factor: int) -> Tensor:
-    """Return an enlarged image: each pixel becomes `factor` x `factor` pixels. With factor 1 it is the same tensor."""
+    """Enlarge an image [... H W]: each pixel becomes `factor` x `factor` pixels. With factor 1 it is the same tensor."""
     if factor == 1:
         return image
     return image.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
@@ -61,8 +61,8 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
 
     Args:
         image: uint8 [3 H W].
-        labels: (corner, text, colour) of each label: its left top corner (x, y) in pixels, and the colour of its
-            rectangle. A label that would leave the image is moved into it.
+        labels: (corner, text, colour) of each label: the left top corner (x, y) of its rectangle in pixels, its text,
+            and the colour of its rectangle. A label that would leave the image is moved into it.
     """
     canvas = Pillow.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     pen, default_font = ImageDraw.Draw(canvas), font(TEXT_SIZE)
@@ -87,7 +87,7 @@ def label_size(text: str) -> tuple[int, int]:
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
-    """Add lines of coloured text below an image, uint8 [3 H W]. The result is as wide as the widest line or image."""
+    """Add lines of coloured text below an image, uint8 [3 H W]. The result is wider than the image if a line is."""
     default_font, line_height = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
@@ -98,7 +98,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
-    """Draw labels in rows of `width` pixels, or of the widest label's width if this is larger: uint8 [3 h width]."""
+    """Draw (text, colour) labels in rows: uint8 [3 h w]. w is `width`, or the widest label's width if larger."""
     widths = [label_size(name)[0] for name, _ in names]
     width = max([width, *widths])
     labels: list[tuple[tuple[float, float], str, Colour]] = []
@@ -133,7 +133,7 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Put images, uint8 [3 H W], into about equally long rows of at most `width` pixels."""
+    """Put images, uint8 [3 H W], into rows of about equally many images and at most `width` pixels."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
     columns = ceil(len(images) / ceil(len(images) / columns))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -141,4 +141,5 @@ def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
 
 
 def _filled(height: int, width: int) -> Tensor:
+    """Return uint8 [3 height width] in the colour `BACKGROUND`, which must be cloned before it is changed."""
     return torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None, None].expand(3, height, width)

@@ -1,4 +1,4 @@
-"""Exceptions that end a program with a one-line message, and helpers for messages."""
+"""Exceptions that end a program with a one-line message, and functions that make parts of messages."""
 
 # By the number of a signal: 128 plus the number. All signals that are not listed count as SIGTERM, such as SLURM's.
 EXIT_CODES = {1: 129, 2: 130}  # SIGHUP, SIGINT
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class BrokenFiles(UserError):
-    """Files cannot be read, although the command is right."""
+    """Files cannot be read, although the command line is right."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""Faults: the problems in the data that the command `check` reports."""
+"""Faults: problems in the data. The command `check` reports them."""
 
 from typing import Literal, NamedTuple
 
@@ -12,10 +12,10 @@ class Fault(NamedTuple):
     severity: `error` if training or its metrics will be wrong, `warning` if they may be.
     file: the file with the problem, or "" if the problem concerns all files.
     line: the line in a text file, from 1.
-    message: a sentence with the problem and its remedy, without the file's name.
-    other: a second image that the report shows beside the first, or "".
-    image: the image that the report shows, or "" to show `file`.
-    box: a box to draw into the image, XYXY in pixels, after the image's EXIF rotation.
+    message: the problem and its remedy, without the file's name.
+    other: a second image to show in the report, such as a duplicate, or "".
+    image: the image to show in the report, or "" to show `file`.
+    box: a box to draw into the image: XYXY, in pixels of the image that EXIF has turned upright.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Fault(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-# The kinds of faults that any task can have. The data modules add kinds for their annotations.
+# The kinds of faults that the data of any task may have. Data modules have more kinds, for their annotations.
 ERRORS = (
     *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
     *("group-straddles", "class-spelled-twice", "unusable"),
@@ -42,5 +42,5 @@ KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(
 
 
 def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
-    """Return a fault of a kind in `KINDS`, with the severity of this kind."""
+    """Return a fault of a kind in `KINDS`, which has the severity. The file, or "", may be of any type with a `str`."""
     return Fault(kind, KINDS[kind], str(file), None, message, str(other))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class HostMemory:
-    """Memory for one copy of nested values. Each copy reuses it, since new memory is six times as slow at first.
+    """Memory for one copy of nested values. Each copy reuses it, since writing to new memory takes six times as long.
 
     Copies from a GPU are asynchronous. Call `torch.cuda.synchronize` before reading them.
     """
@@ -25,9 +25,9 @@ class HostMemory:
         self.buffers: list[Tensor] = []
 
     def copy(self, content: Any) -> Any:
-        """Return the nested values with all tensors copied to the CPU, and overwrite the previous copy.
+        """Return nested values in which all tensors are copied to the CPU. The previous copy is overwritten.
 
-        Tensors that are views of the same memory are copied once.
+        Equal views of the same memory are copied once.
         """
         unused, copies = iter(self.buffers), dict[Any, Tensor]()
         content = _copy(content, unused, copies)
@@ -39,8 +39,8 @@ def _copy(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> An
     """Return a copy of nested values.
 
     Args:
-        unused: the buffers of the previous copy.
-        copies: the copies so far, by a key that describes the original's memory.
+        unused: the tensors of the previous copy that have not been reused yet.
+        copies: the copies so far. The key of each describes the memory of its original.
     """
     if isinstance(value, Tensor):
         key = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())

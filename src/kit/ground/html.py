@@ -1,4 +1,4 @@
-"""Build HTML pages that contain their style and pictures."""
+"""Build HTML pages that need no other files: the style and the pictures are in the page."""
 
 import base64
 from html import escape
@@ -47,6 +47,6 @@ def html_page(title: str, body: str) -> str:
 
 
 def image_element(content: bytes, css_class: str = "") -> str:
-    """Return an HTML image element that contains a PNG or JPEG file."""
+    """Return an HTML image element that contains the image itself. content: the bytes of a PNG or JPEG file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"<img class='{css_class}' src='data:image/{kind};base64,{base64.b64encode(content).decode()}' alt=''>"

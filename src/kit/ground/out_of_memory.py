@@ -19,7 +19,7 @@ ADVICE = (
 
 
 class DoesNotFit(UserError):
-    """A computation does not fit into memory, and cannot be divided further."""
+    """A computation does not fit into memory, even for a single sample."""
 
     exit_code = 1
 
@@ -35,15 +35,15 @@ class SampleLimit:
         self.size: int | None = None
 
     def parts(self, samples: int) -> int:
-        """Return the number of parts for a batch with this number of samples."""
+        """Return into how many parts to divide a batch with this number of samples."""
         return 1 if self.size is None else max(1, ceil(samples / self.size))
 
     def halve(self, samples: int, batch: Any, torch_message: str) -> None:
-        """Halve the limit after memory has run out, and free the memory that torch caches.
+        """Set the limit to half of the samples that did not fit, and free the memory that torch caches.
 
         Args:
             samples: the number of samples that did not fit.
-            batch: the batch, for the error message.
+            batch: the batch. The error message has the shape of its first tensor.
             torch_message: the message of torch's `OutOfMemoryError`.
 
         Raises:
@@ -59,12 +59,12 @@ class SampleLimit:
 
 
 def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None = None) -> list[T]:
-    """Call a function with all samples. Each time memory runs out, halve the number of samples per call.
+    """Call a function with all samples, or with fewer samples per call if memory runs out.
 
     Args:
-        work: called with the arguments, or with the same part of each.
+        work: the function. It is called with the arguments, or with the same part of each argument.
         arguments: tensors or lists with an entry for each sample.
-        limit: stores the number of samples that fit, for the next call; by default each call starts with all samples.
+        limit: remembers how many samples fit. By default, nothing is remembered for the next call.
 
     Returns:
         the results of `work` for the parts, in order.
@@ -89,5 +89,5 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
 
 
 def shortage(torch_message: str) -> str:
-    """Return the start of the message of torch's `OutOfMemoryError`: the needed and the free memory."""
+    """Return the first part of the message of torch's `OutOfMemoryError`, which has the needed and the free memory."""
     return " ".join(torch_message.partition(" Of the allocated")[0].split()) or "out of memory"

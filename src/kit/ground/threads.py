@@ -18,13 +18,13 @@ def available_cores() -> int:
 
 
 def map_in_threads(work: Callable[[T], R], items: Iterable[T], per_task: int = 16, max_tasks: int = 64) -> Iterator[R]:
-    """Yield `work(item)` for each item, in order.
+    """Yield `work(item)` for each item, in the order of the items.
 
     There are more threads than cores, since a thread that reads files mostly waits.
 
     Args:
-        per_task: the number of items that a thread takes at a time.
-        max_tasks: the maximum number of such chunks that have been started but not yet yielded.
+        per_task: the number of items in a chunk. A thread takes a chunk at a time.
+        max_tasks: the maximum number of chunks that are computed ahead of the caller.
     """
     items = iter(items)
     with ThreadPoolExecutor(min(32, 4 * available_cores(), max_tasks)) as pool:
@@ -36,5 +36,5 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T], per_task: int = 1
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
-        finally:  # the caller may have stopped early
+        finally:  # the caller may have stopped before the last item
             pool.shutdown(wait=False, cancel_futures=True)

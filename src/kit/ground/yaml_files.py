@@ -12,13 +12,13 @@ from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
 MAX_DEPTH = 50  # levels of lists and mappings
-MAX_VALUES = 100_000  # the values behind an alias count each time
+MAX_VALUES = 100_000  # the values that an alias repeats count each time
 TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} levels deep"
 TOO_MANY = f"more than {MAX_VALUES:,} values, with the values behind each alias"
 
 
 def read_yaml(file: Path) -> Any:
-    """Return the value in a YAML file, see `parse_yaml`.
+    """Return the value in a YAML file. Its scalars are read as in `parse_yaml`.
 
     Raises:
         UserError: the file cannot be read (see `read_text`), is not YAML, or exceeds a limit.
@@ -27,19 +27,19 @@ def read_yaml(file: Path) -> Any:
 
 
 def read_yaml_as_text(file: Path) -> Any:
-    """Return the value in a YAML file. Numbers, booleans and nulls stay text.
+    """Return the value in a YAML file, in which numbers, booleans and nulls stay text.
 
     Raises:
         UserError: see `read_yaml`.
     """
-    return _read_yaml(file, _TextLoader)
+    return _read_yaml(file, yaml.BaseLoader)
 
 
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text, by the core schema of YAML 1.2.
 
-    Unlike in YAML 1.1, these stay text: `yes`, `no`, `on`, `off`, dates, times (12:30), and numbers with a leading 0
-    (007).
+    Unlike in YAML 1.1, the following stay text: `yes`, `no`, `on`, `off`, dates, times such as 12:30, and numbers with
+    a leading 0 such as 007.
 
     Raises:
         yaml.YAMLError: the text is not YAML, or exceeds a limit.
@@ -144,9 +144,3 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
-
-
-class _TextLoader(_Loader):
-    """A safe loader that reads every scalar as text."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}

@@ -38,17 +38,11 @@ def ids(height: int = 18, width: int = 26, value: int = 0, corner: int = 0) -> n
     return plane
 
 
-def as_jpeg(path: Path) -> None:
-    path.unlink()
-    Image.fromarray(ids()).save(path.with_suffix(".jpg"))
-
-
 PLANTS = {
     "mask-missing": (Path.unlink, "error", "4.png"),
     "image-missing": (lambda path: path.with_name("99.png").write_bytes(path.read_bytes()), "warning", "99.png"),
     "mask-size-mismatch": (saved(ids(26, 18)), "error", "4.png"),
     "mask-id-unknown": (saved(ids(corner=77)), "error", "4.png"),
-    "mask-is-jpeg": (as_jpeg, "error", "4.jpg"),
     "mask-all-ignored": (saved(ids(value=255, corner=3)), "warning", "4.png"),
     "mask-colour-unknown": (saved(np.stack([ids(), ids(value=9), ids()], -1)), "error", "4.png"),
     "annotation-unreadable": (lambda path: path.write_bytes(path.read_bytes()[:50]), "error", "4.png"),
@@ -60,6 +54,12 @@ def test_each_planted_fault_is_found(root, kind):
     plant, severity, name = PLANTS[kind]
     plant(root / "trainannot" / "4.png")
     assert kinds(root) == [(kind, severity, name)]
+
+
+def test_jpeg_is_no_mask(root):
+    (root / "trainannot" / "4.png").unlink()
+    Image.fromarray(ids()).save(root / "trainannot" / "4.jpg")
+    assert kinds(root) == [("annotation-unreadable", "error", "4.jpg")]
 
 
 def test_split_with_unmatched_masks(root):
@@ -144,7 +144,7 @@ COCO_PLANTS = [
         [("crowd", "warning", "instances.json"), ("mask-all-ignored", "warning", "1.png")],
     ),
     (change("images", height=7), [("mask-size-mismatch", "error", "1.png")]),
-    (lambda _, folder: (folder / "1.png").unlink(), [("image-missing", "error", "1.png")]),
+    (lambda _, folder: (folder / "1.png").unlink(), []),  # `check` itself reports missing images
     (lambda _, folder: Image.new("RGB", (8, 6)).save(folder / "new.png"), [("mask-missing", "warning", "new.png")]),
 ]
 

@@ -49,14 +49,14 @@ def test_split_of_other_classes_is_named():
         "root/val/cow/5.jpg",
     )
     found = ClassFolders(Path("root"))
-    with pytest.raises(UserError, match=r"^root/test: none of its classes \(unknown\) .*\(cat, dog\)$"):
+    with pytest.raises(UserError, match=r"^root/test/unknown: training has no class 'unknown'"):
         found.read("test", found.names())
     with pytest.raises(UserError, match=r"^root/val/cow: training has no class 'cow'"):
         found.read("val", found.names())
     faults = list(found.report_fault.collect(lambda: found.read("val", found.names())))
     assert [(fault.kind, fault.file) for fault in faults] == [("class-unknown", "root/val/cow")]
     faults = found.report_fault.collect(lambda: [found.read(split, found.names()) for split in ("test", "val")])
-    assert [fault.file for fault in faults] == ["root/test", "root/val/cow"]
+    assert [fault.file for fault in faults] == ["root/test/unknown", "root/val/cow"]
 
 
 def test_faults_before_an_error_are_kept():

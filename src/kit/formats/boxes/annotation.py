@@ -18,15 +18,21 @@ from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
-TOLERANCE = 1.0  # pixels by which a box may leave its image: formats round, and count from 0 or from 1
-MAX_SHARE = 1.001  # if no value of a box is larger, the box is in shares of the image
-MAX_DISTANCE = 2  # shares of the image: a value that is farther from the image's centre is in pixels
+TOLERANCE = 1.0  # pixels by which a box may leave its image: programs round, and count from 0 or from 1
+MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
+MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
 
 class Box(NamedTuple):
-    """A box as it is annotated. name: its class. line: its line in the text file, from 1."""
+    """A box as it is annotated.
+
+    corners: XYXY, in the annotation's unit (see `Annotation.relative`).
+    name: the name of the box's class.
+    crowd: whether the box is a region of many objects.
+    line: the box's line in the text or XML file, from 1, if it is known.
+    """
 
     corners: Corners
     name: str
@@ -39,10 +45,10 @@ class Annotation:
     """The boxes of one image, as they are annotated.
 
     image: the image file.
-    file: the file to name in faults: the image's text or XML file, or the image if one JSON file is for all images.
+    file: the file to name in faults: the image's text or XML file, or the image if its annotations are in JSON.
     size: the annotated height and width, or None.
-    relative: True for boxes in shares of the image's width and height, False for pixels.
-    faults: the faults of this annotation.
+    relative: True for boxes in shares of the image's width and height, False for boxes in pixels.
+    faults: the faults of these boxes.
     """
 
     image: Path
@@ -55,14 +61,14 @@ class Annotation:
     def report(
         self, kind: str, message: str, line: int | None = None, severity: Severity = "error", box: Corners | None = None
     ) -> None:
-        """Add a fault. `box`, XYXY in pixels of the upright image, is shown in the image."""
+        """Add a fault. `box` is drawn into the image: XYXY, in pixels of the image that EXIF has turned upright."""
         self.faults.append(Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box))
 
 
 class Reading(NamedTuple):
     """The annotations of a split.
 
-    class_names: the names that the files list or, if they do not, the names of the boxes.
+    class_names: the class names that the files list, or those of the boxes in Pascal VOC's files, which list none.
     faults: the faults that do not belong to a single annotation.
     """
 
@@ -82,7 +88,8 @@ def missing_annotation(image: Path, consequence: str) -> Fault:
 class BoxSplit(NamedTuple):
     """A split with the targets of its images.
 
-    targets: the target of each annotation, see `kit.boxes.targets`; without boxes if the image cannot be read.
+    targets: the target of each image, see `kit.boxes.targets`. It has no boxes if the image cannot be read.
+    faults: all faults of the split.
     unreadable: the images that cannot be read.
     class_names: the names of the labels 1 to K.
     """
@@ -98,18 +105,21 @@ class BoxSplit(NamedTuple):
         return [annotation.image for annotation in self.annotations]
 
     def count_faults(self) -> str:
-        """Return how often each kind of fault occurs, the most frequent first: `box-out-of-bounds 7, crowd 1`."""
+        """Return how often each kind of fault occurs, the most frequent kind first: `box-out-of-bounds 7, crowd 1`."""
         return ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in self.faults).most_common())
 
     def crowds(self) -> dict[str, tuple[int, int]]:
-        """Return the numbers of crowds and of all boxes of each class that has crowds."""
+        """Return (number of crowds, number of boxes) for each class that has crowds."""
         labels, crowd = self.targets.labels.tolist(), self.targets.crowd.tolist()
         return count_crowds(zip((self.class_names[label - 1] for label in labels), crowd, strict=True))
 
     def why_unusable(self, split: str) -> str:
-        """Return why too few boxes can be used, or "" if enough can be used or no image can be read."""
+        """Return why the split must not be used, or "" if it can be used or no image can be read.
+
+        It must not be used if most of its boxes are left out, or if train, or one of its classes, has no usable box.
+        """
         if self.annotations and len(self.unreadable) == len(self.annotations):
-            return ""  # decoding the images gives a better message
+            return ""  # decoding the images will raise an error with a better message
         counts = f" ({self.count_faults()})" if self.faults else ""
         boxes = len(self.targets.boxes)
         if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
@@ -123,7 +133,7 @@ class BoxSplit(NamedTuple):
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
-        """Raise `BrokenFiles` if an annotation cannot be used, or `UserError` if most of the split cannot be used."""
+        """Raise `BrokenFiles` for an annotation in `UNUSABLE`, or `UserError` for the reason of `why_unusable`."""
         for fault in self.faults:
             if fault.kind in UNUSABLE:
                 line = f":{fault.line}" if fault.line else ""
@@ -133,11 +143,11 @@ class BoxSplit(NamedTuple):
 
 
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
-    """Return the targets and all faults of a split, and free the boxes of the reading to save memory.
+    """Convert the annotations of a split to targets, and free the boxes of the reading to save memory.
 
-    An image that cannot be read gets no boxes.
+    An image that cannot be read gets no boxes. `class_names` are the names of the labels 1 to K.
     """
-    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # of equal names, the first
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
     faults, unreadable = list(reading.faults), list[Path]()
     # The threads end before the boxes are converted, since each would slow down the other.
     headers = list(map_in_threads(_header, [annotation.image for annotation in reading.annotations], per_task=64))
@@ -165,20 +175,20 @@ def _header(path: Path) -> tuple[Size, int] | None:
 
 
 def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
-    """Return the usable boxes of an image, and report the faults of its boxes.
+    """Return the usable boxes of an image, and add the faults of its boxes to the annotation.
 
-    Swapped corners are swapped back, and boxes are turned as EXIF turns the image, and clipped to the image. Boxes
-    without area, outside the image, in a wrong unit, or of an unknown class are left out.
+    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns it. Boxes are clipped to the
+    image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
-        size: the image's upright height and width.
-        orientation: its EXIF orientation.
+        size: the height and width of the image that EXIF has turned upright.
+        orientation: the image's EXIF orientation, 1 to 8; 1 is upright.
         labels: the label of each class name.
     """
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
     rows: list[Row] = []
-    keys: set[tuple[int, ...]] = set()  # the label and the rounded corners of each box in `rows`
+    keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name, box.corners
         corners = x1 * width, y1 * height, x2 * width, y2 * height
@@ -188,7 +198,7 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
             clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
             units = "pixels, not shares of the image" if annotation.relative else "shares of the image, not pixels"
-            corners = upright = box.corners  # pixels can be drawn as they are
+            corners = upright = box.corners  # not scaled, since they may be pixels already
             clipped, problems = None, [("box-wrong-unit", "error", f"looks like {units}; left out here")]
         if clipped is not None:
             key = (labels[name], *(round(2 * value) for value in clipped))
@@ -203,17 +213,17 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
 
 
 def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
-    """Return whether a box that should be in shares of the image is in pixels, or the other way round."""
+    """Return whether a box seems to be in pixels instead of shares of the image, or in shares instead of pixels."""
     if relative:
         return max(abs(value - 0.5) for value in corners) > MAX_DISTANCE
     are_shares = min(corners) >= 1 - MAX_SHARE and max(corners) <= MAX_SHARE
-    return are_shares and not all(float(value).is_integer() for value in corners)  # 0 0 1 1 may be one pixel
+    return are_shares and not all(float(value).is_integer() for value in corners)  # the box 0 0 1 1 may be one pixel
 
 
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
-    """Return whether the boxes fit the stored image, before EXIF turns it, and report faults of the annotated size.
+    """Return whether the boxes were drawn on the stored image, before EXIF turns it, and report a wrong size.
 
-    The annotated size shows this, unless the image is square, mirrored or turned by 180 degrees.
+    The annotated height and width show this if EXIF swaps them and they differ.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
@@ -229,7 +239,7 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
 
 
 def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
-    """Return the part of a box in the image, or None, and the kind, severity and message of each problem."""
+    """Return the part of a box inside the image, or None, and (kind, severity, message) of each problem."""
     height, width = size
     if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
         return box, []  # the usual case, first, since there may be millions
@@ -251,8 +261,8 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
 
 def _turn_upright(box: Corners, orientation: int, size: Size) -> Corners:
     """Turn a box of the stored image upright, by an EXIF orientation from 5 to 8."""
-    height, width = size  # upright
-    y1, x1, y2, x2 = box  # orientation 5 swaps x and y
+    height, width = size  # of the upright image
+    y1, x1, y2, x2 = box  # all four orientations swap x and y
     if orientation in (6, 7):
         x1, x2 = width - x2, width - x1
     if orientation in (7, 8):

@@ -11,7 +11,7 @@ from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
 
-CLEARLY_OUTSIDE = 1.1  # shares of the image; an edge that is less far outside may have been drawn carelessly
+CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 
 
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
@@ -33,6 +33,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
 
 
 def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
+    """Return the boxes of an image, and the faults in them."""
     annotation = Annotation(image.path, image.path, image.size)
     for entry in image.annotations:
         where = f"annotation {entry.get('id')} of {document.file.name}"
@@ -56,9 +57,9 @@ def _corners(bbox: Any) -> Corners | None:
 
 
 def _are_two_corners(annotations: list[Annotation]) -> bool:
-    """Return whether boxes that were read as a corner and a size look like two corners.
+    """Return whether the numbers of boxes, which were read as corner and size, look like two corners.
 
-    Read as two corners, all are inside their images. Read as corner and size, at least a third are clearly outside.
+    As two corners, all boxes are inside their images. As corner and size, at least a third are clearly outside.
     """
     rows = [(*box.corners, *image.size) for image in annotations if image.size for box in image.boxes]
     x, y, right, bottom, height, width = np.array(rows, float).reshape(-1, 6).T

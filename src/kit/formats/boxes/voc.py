@@ -1,8 +1,8 @@
 """Read boxes from Pascal VOC's files: an XML file for each image, which `kit.formats.pairs` finds.
 
-Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last one, and some programs
-count from 0. Files do not say which; the difference is at most one pixel. `difficult` objects are read as crowds, which
-are ignored, as in Pascal VOC's own evaluation.
+Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last pixel, and some programs
+count from 0. A file does not say how it counts; the difference is at most one pixel. `difficult` objects are read as
+crowds, which are ignored, as in Pascal VOC's evaluation.
 """
 
 import re
@@ -31,6 +31,7 @@ def read(pairs: Pairs) -> Reading:
 
 
 def _parse(image: Path, xml: Path) -> Annotation:
+    """Return the boxes and faults in an XML file."""
     annotation = Annotation(image, xml)
     try:
         tree, text = read_xml(xml)
@@ -43,8 +44,8 @@ def _parse(image: Path, xml: Path) -> Annotation:
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
-    # Comments may contain objects. Then no line is known.
-    lines = [index for index, line in enumerate(text.split("\n"), 1) for _ in re.findall(r"<object\b", line)]
+    # The line of each object. Comments may contain objects: then the counts differ, and no line is known.
+    lines = [row for row, line in enumerate(text.split("\n"), 1) for _ in re.findall(r"<object\b", line)]
     for i, node in enumerate(objects):
         line = lines[i] if len(lines) == len(objects) else None
         name = (node.findtext("name") or "").strip()

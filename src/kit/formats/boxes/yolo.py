@@ -1,7 +1,7 @@
 """Read boxes from YOLO's files: a text file for each image, with a line `class x y width height` for each box.
 
-Positions and sizes are shares of the image. A line with more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, and
-becomes its bounding box.
+x and y are the centre of the box. All four numbers are shares (fractions of the image's width and height). A line with
+more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, and is read as the bounding box of the polygon.
 """
 
 import math
@@ -23,13 +23,15 @@ from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
+# Files with a class name in each line, as labelImg, CVAT and others write them.
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 
 
 class Layout(NamedTuple):
     """The images of each split of a data set, and its classes.
 
-    keypoints: True if each line has points after its box. A long line is then not a polygon.
+    class_names: the names of the classes 0, 1, 2, ...
+    keypoints: True if each line has keypoints after its box. Then no line is a polygon.
     """
 
     splits: dict[str, list[Path]]
@@ -38,13 +40,17 @@ class Layout(NamedTuple):
 
 
 def find(root: Path, names: Sequence[str] | None = None) -> Layout:
-    """Find the images and classes by a YAML file, by `obj.data`, or by folders, in this order.
+    """Find the images of each split and the class names.
 
-    The folders are `images/train` or `train/images`, or one folder for all images.
+    A YAML file or `obj.data` lists them. If there is neither, they are found by the names of folders: `images/train`,
+    `train/images`, or one folder for all images, and a file of class names.
 
     Args:
-        root: the folder, or its YAML file.
+        root: the folder of the data set, or its YAML file.
         names: the class names; needed if no file lists them.
+
+    Raises:
+        UserError: there are several YAML files, a file has a mistake, or nothing names the classes.
     """
     names = [name.strip() for name in names or ()]
     if root.is_file():
@@ -64,7 +70,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 
 
 def read(image_files: Sequence[Path], layout: Layout) -> Reading:
-    """Read the text files of a split's images."""
+    """Read the text file of each image of a split."""
     annotations: list[Annotation] = []
     faults = joined_class_faults(layout.class_names, "")
     image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
@@ -82,7 +88,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
         annotations.append(annotation)
     for text_folder, folders in sorted(image_folders.items()):
         stems = {compose(path.stem) for folder in folders for path in files_in(folder, EXTENSIONS)}
-        # Skip text files beside images: they may be anything.
+        # Text files beside images are not reported, since they may be anything.
         for text in files_in(text_folder, {".txt"}) if text_folder not in folders else ():
             if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
@@ -90,6 +96,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
 
 
 def _parse(annotation: Annotation, layout: Layout) -> None:
+    """Add the boxes and faults in an annotation's text file to the annotation."""
     try:
         lines = list(read_lines(annotation.file, MAX_ANNOTATION_BYTES, longest=MAX_ANNOTATION_BYTES))
     except BrokenFiles as error:
@@ -113,6 +120,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
 
 
 def _corners(values: list[float]) -> Corners | None:
+    """Convert the numbers of a line to XYXY, or return None if they are neither a box nor a polygon."""
     if not all(map(math.isfinite, values)) or len(values) < 4 or len(values) % 2:
         return None
     if len(values) == 4:
@@ -122,9 +130,10 @@ def _corners(values: list[float]) -> Corners | None:
 
 
 def _text_file(image: Path) -> Path:
-    """Return the text file of an image: in `labels/` for `images/`, beside the image, or in `labels/` there or one up.
+    """Return the path of an image's text file, or the first path where it could be if there is no such file.
 
-    If there is none, return the first of these paths.
+    It is searched in the folder of the same path with `labels` for `images`, beside the image, and in a folder `labels`
+    beside the image or beside the image's folder.
     """
     parts = image.parent.parts
     index = max((i for i, part in enumerate(parts) if part.lower() == "images"), default=None)
@@ -137,7 +146,7 @@ def _text_file(image: Path) -> Path:
 
 
 def _listed_layout(file: Path, names: list[str]) -> Layout:
-    """Read a YAML file, or CVAT's `obj.data` with lines `key = value`."""
+    """Find the images and classes that a YAML file, or CVAT's `obj.data` with lines `key = value`, lists."""
     if file.suffix == ".data":
         settings = [line.partition("=") for _, line in read_lines(file)]
         content = {key.strip().lower(): value.strip() for key, _, value in settings}
@@ -187,17 +196,21 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 
 
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
-    """Return the images in a folder or a list file, or None if there is neither.
+    """Return the images in a folder, or those that a text file lists, or None if neither exists.
 
-    Exports may write `../train/images` for `train/images`. A path that does not exist may be one of another machine.
-    Then the longest end of it that exists is used and printed, but not `images`, since all splits may have that end.
-    Listed images that do not exist are included, and reported by `read`.
+    Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
+    Then the longest end of it that exists is used and printed. The end `images` is not used, since it may mean another
+    split. Listed images that do not exist are included; `read` reports them.
+
+    Args:
+        entry: the path of the folder or the text file.
+        bases: the folders that the path may be relative to. The last is the data set's folder.
     """
     relative = Path(entry.replace("\\", "/"))
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
     names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
     paths = [base / name for name in names for base in bases]
-    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, this refuses a name that is too long
+    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, False for too long a name
     if path is None:
         return None
     if path not in paths[: 2 * len(bases)]:
@@ -211,11 +224,11 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 
 
 def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
-    """Return the class names in the first of `CLASS_FILES` that is in `root` or a split's folder."""
+    """Return the class names in a file of `CLASS_FILES` in `root`, in a split's folder, or in `labels/` there."""
     folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
     if file := first_file(folders, CLASS_FILES):
         names = dict(read_lines(file, MAX_CONFIG_BYTES))
-        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # would shift the next classes' numbers
+        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # the next classes would get wrong numbers
             raise UserError(f"{file}:{min(blank)}: an empty line; each line must name a class")
         return list(names.values())
     raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

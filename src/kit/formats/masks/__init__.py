@@ -1,6 +1,6 @@
 """Read masks from mask files and from COCO's JSON.
 
 Read in this order: `masks` defines `MaskFiles`, which stacks each image and its mask, and the protocol `Reader`.
-`mask_images` reads mask files, and `classes` finds the class of each pixel value. `coco` draws COCO's annotations as
-masks. `faults` lists the faults in all of these.
+`mask_images` reads mask files. `classes` finds the class of each pixel value. `coco` draws COCO's annotations as masks.
+`faults` lists the faults in mask files and in COCO's annotations.
 """

@@ -1,4 +1,8 @@
-"""Find the class of each pixel value in a data set's mask files, by a class table or by the values in all masks."""
+"""Find the class of each pixel value in a data set's mask files, by a class table or by the values in all masks.
+
+A class table is a text file that lists the names of the classes, and perhaps their ids or colours. The id of a class is
+its pixel value in the masks.
+"""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,16 +18,16 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_CONFIG_BYTES
 from kit.ground.threads import map_in_threads
 
-# Names of class tables.
+# The names of class tables.
 TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
 TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
-VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # names of classes that are ignored by default
+VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # classes that are ignored by default
 
 MAX_LISTED = 8  # values in an error message
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
-_LINES = (  # the formats of a line, in the order in which they are tried
+_LINES = (  # the formats of a line in a class table, in the order in which they are tried
     re.compile(rf"(?P<name>[^:]+):(?:{_COLOUR})?:.*"),  # CVAT
     re.compile(rf"{_COLOUR}[\s,;]+(?P<name>\S.*)"),  # CamVid
     re.compile(rf"(?P<name>.*\S)[\s,;]+{_COLOUR}"),
@@ -44,11 +48,12 @@ class Entry(NamedTuple):
 def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
-    Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, classes are
-    counted from 0.
+    Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, the ids are
+    counted from 0. A header and lines that begin with `#` are left out.
 
     Raises:
-        UserError: a line is invalid, an id is too large or has two names, or the file is empty.
+        BrokenFiles: the file cannot be read.
+        UserError: a line is too long, a colour or an id is too large, an id has two names, or there are no classes.
     """
     entries: list[Entry] = []
     names: dict[int, str] = {}
@@ -71,11 +76,11 @@ def read_table(file: Path) -> list[Entry]:
 
 
 def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Return the reader for a class table.
+    """Return the reader of mask files with the given classes.
 
     Args:
         numbers: the class number of each entry; 255 for ignored entries.
-        ignored: more pixel values to ignore. 255 is also ignored, unless it is the id of an entry.
+        ignored: more pixel values to ignore. 255 is ignored, too, if it is not the id of an entry.
     """
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
@@ -84,7 +89,7 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
-    """Return each set of values that a mask consists of, with the first such file. A coloured mask has the empty set.
+    """Return the first mask file for each set of pixel values that occurs in a mask. A coloured mask has the empty set.
 
     Unreadable masks are left out.
 
@@ -95,10 +100,11 @@ def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
     readable = [(values, mask) for values, mask in zip(contents, masks, strict=True) if isinstance(values, frozenset)]
     if not readable:
         raise contents[0]
-    return dict(reversed(readable))  # of equal sets, the first stays
+    return dict(reversed(readable))  # the first file of equal sets stays
 
 
 def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
+    """Return the pixel values in a mask, or the error if it cannot be read. A coloured mask has no values."""
     try:
         values = read_values(mask)
     except BrokenFiles as error:
@@ -115,17 +121,17 @@ def infer_entries(
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    Named classes keep their ids, unless there are two and the masks are black and white: if all masks have only 0 and
-    255, these are the two classes. Otherwise 255 is ignored.
+    If all masks together have the values 0 and 255 and no others, and two or no classes are named, these are the ids of
+    two classes. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
 
     Args:
         named: the classes that a table or the user names, or None.
-        read: returns `read_pixel_values` of all masks; called only if it matters.
+        read: returns `read_pixel_values` of all masks; called only if the values matter.
         ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
 
     Raises:
-        UserError: the values are ambiguous. The message suggests `--data.ids`.
+        UserError: the values do not tell the classes. The message has a remedy.
     """
     if named is not None and len(named) != 2:
         return list(named)
@@ -148,7 +154,7 @@ def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: 
     """Return a class for each id from 0 to the highest one, named by the id.
 
     Raises:
-        UserError: there are no ids, or more than half of those up to the highest do not occur.
+        UserError: there are no ids, an id is negative, or more than half of the ids up to the highest do not occur.
     """
     if not ids:
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"

@@ -15,13 +15,20 @@ from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
 from kit.ground.files import max_pixels
 
-# The longer an outline, the more memory and time it takes: 20,000 corners in a zigzag may take 5 GB and a minute.
-MAX_OUTLINE = 2_000_000  # pixels
+# The largest length of a polygon's outline, in pixels, since drawing it takes memory and time in proportion: 20,000
+# corners in a zigzag may take 5 GB and a minute.
+MAX_OUTLINE = 2_000_000
 MAX_PIXELS = max_pixels()
 
 
 class Shape(NamedTuple):
-    """One annotation. segmentation: polygons, each Float64[2 V]: x, y, x, y, ...; or run lengths as in the JSON."""
+    """The region of one object.
+
+    id: the annotation's id in the JSON, or None; used in messages.
+    category: the id of the category.
+    crowd: whether the region has many objects.
+    segmentation: polygons, each Float64[2 V] (x, y, x, y, ...), or run lengths as in the JSON.
+    """
 
     id: Any
     category: int | str
@@ -31,10 +38,12 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoShapes:
-    """Draw the annotations of an image, later ones over earlier ones.
+    """Draw the annotations of an image as a mask, later ones over earlier ones.
+
+    See `kit.formats.masks.masks.Reader` for the methods that all readers have.
 
     file: the JSON file with the annotations.
-    numbers: `(category id, class number)`.
+    numbers: `(category id, class number)` for each category.
     crowds: "objects" draws crowds like all other annotations; "ignore" draws them as pixels to ignore.
     background: the class number of all other pixels.
     """
@@ -54,7 +63,10 @@ class CocoShapes:
         return self.draw(target)[0]
 
     def draw(self, target: ListedImage) -> tuple[np.ndarray, list[str | None]]:
-        """Return a mask, uint8 [h w], and for each shape None, "" if it has no pixel, or why it cannot be drawn."""
+        """Return a mask, uint8 [h w], and a reason for each shape.
+
+        The reason says why the shape cannot be drawn. It is "" if the shape covers no pixel, and None if all is well.
+        """
         from faster_coco_eval.core import mask as rle
 
         with broken_file_errors(target.path):
@@ -121,13 +133,13 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Document:
 
 
 def crowds(document: Document) -> dict[str, tuple[int, int]]:
-    """Return the numbers of crowds and of all annotations of each class that has crowds."""
+    """Return (number of crowds, number of annotations) for each class that has crowds."""
     shapes = (shape for image in document.images for shape in image.annotations)
     return count_crowds((document.categories[shape.category], shape.crowd) for shape in shapes)
 
 
 def _segmentation(annotation: dict[str, Any]) -> dict[str, Any] | list[np.ndarray]:
-    """Return run lengths as in COCO's JSON, or polygons, as arrays, which take a tenth of the memory of lists.
+    """Return run lengths as in COCO's JSON, or polygons as arrays, which take a tenth of the memory of lists.
 
     Raises:
         ValueError: the segmentation cannot be drawn.
@@ -145,7 +157,11 @@ def _segmentation(annotation: dict[str, Any]) -> dict[str, Any] | list[np.ndarra
 
 
 def _numbers(written: Any) -> np.ndarray:
-    """Convert a list of numbers, perhaps written as text, to Float64[N]."""
+    """Convert a list of numbers, which may be written as text, to Float64[N].
+
+    Raises:
+        ValueError: it is not a list of finite numbers.
+    """
     try:
         values = np.array(written, float)
     except (ValueError, TypeError, OverflowError):
@@ -161,7 +177,7 @@ def _polygon(written: Any) -> np.ndarray:
         raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
     if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
         corners = polygon.reshape(-1, 2)
-        # The sides, and the farthest corner, since memory also grows with a corner's distance.
+        # The sides' lengths, and the largest coordinate, since drawing far from 0 also takes memory.
         length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max()
         if length > MAX_OUTLINE:
             raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")

@@ -1,4 +1,4 @@
-"""List the faults in masks instead of raising them. Each mask is read once, in several threads."""
+"""List the faults in masks instead of raising them. Several threads read each mask once."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +14,9 @@ from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity
-from kit.ground.files import is_file
 from kit.ground.threads import map_in_threads
 
-TOLERANCE = 1.0  # pixels by which a corner may be outside of the image, since programs round
+TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since programs round
 
 
 def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
@@ -35,8 +34,6 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
-    if mask.suffix.lower() in (".jpg", ".jpeg"):
-        return [_fault("mask-is-jpeg", mask, "JPEG's compression changes ids near edges; save masks as PNG")]
     try:
         values = read_values(mask)
     except UserError as error:
@@ -49,14 +46,11 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
 
 
 def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
-    """Yield the faults of a split's JSON file."""
+    """Yield the faults of a JSON file and of the masks that it describes. `check` itself reports missing images."""
     yield from document.faults
     if reader.crowds == "ignore":
         yield from crowd_faults(crowds(document), document.file)
-    present = [image for image in document.images if is_file(image.path)]
-    for path in sorted({image.path for image in document.images} - {image.path for image in present}):
-        yield _fault("image-missing", path, f"no such file, but {document.file} lists it")
-    for faults in map_in_threads(lambda image: _drawing_faults(image, reader), present):
+    for faults in map_in_threads(lambda image: _drawing_faults(image, reader), document.images):
         yield from faults
 
 
@@ -80,7 +74,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
 
 
 def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
-    """Return the kind, severity and message of a shape's first fault, or an empty list."""
+    """Return (kind, severity, message) of a shape's first fault in a list, or an empty list."""
     if not isinstance(shape.segmentation, dict):
         corners = np.concatenate(shape.segmentation).reshape(-1, 2)
         low, high, (height, width) = corners.min(0), corners.max(0), size
@@ -94,7 +88,7 @@ def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list
 
 
 def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
-    """Return the faults of a mask's size and content. `file` is the mask's file, or the image of a drawn mask."""
+    """Return the faults of a mask's size and content. `file` is the mask file, or the image if the mask was drawn."""
     faults = []
     if (mask == IGNORED).all():
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))

@@ -11,14 +11,16 @@ from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
-PACKING = np.array([1 << 16, 1 << 8, 1])  # a colour @ PACKING is its red, green and blue in one number
+PACKING = np.array([1 << 16, 1 << 8, 1])  # the product colour @ PACKING is red, green and blue in one number
 
 
 @dataclass(frozen=True)
 class MaskImages:
-    """Read mask files with a table of pixel values. Other values belong to no class.
+    """Read mask files, given the class number of each pixel value. Other values belong to no class.
 
-    numbers: `(pixel value, class number)` for grey and palette images, sorted; ignored values have class number 255.
+    See `kit.formats.masks.masks.Reader` for the methods that all readers have.
+
+    numbers: `(pixel value, class number)` for grey and palette images, sorted. Ignored values have class number 255.
     colours: `(colour @ PACKING, class number)` for colour images, sorted; None if no colours are known.
     """
 
@@ -39,7 +41,7 @@ class MaskImages:
         return list(targets)
 
     def classes(self, values: np.ndarray) -> np.ndarray:
-        """Return class numbers, uint8 [h w], for the result of `read_values`."""
+        """Return class numbers, uint8 [h w], for the result of `read_values`; `UNKNOWN` for other values."""
         if values.ndim == 3 and self.colours is not None:
             return _look_up(values @ PACKING, self.colours)
         if values.ndim == 3:
@@ -49,7 +51,12 @@ class MaskImages:
         return _look_up(values, self.numbers)
 
     def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
-        """Return a message that names at most `max_count` of the values of no class, and a remedy."""
+        """Return a message with at most `max_count` of the values that belong to no class, and a remedy.
+
+        Args:
+            values: the result of `read_values`.
+            mask: the result of `classes` for these values.
+        """
         unknown = values[mask == UNKNOWN]
         if unknown.ndim == 2 and (self.colours is not None or not is_grey(values)):
             words = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
@@ -63,7 +70,7 @@ class MaskImages:
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the class number of each value, uint8, from a sorted table of values and class numbers."""
+    """Return the class number of each value, uint8, from a sorted table of (value, class number)."""
     keys, numbers = np.array(table).T
     index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
     return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
@@ -72,7 +79,8 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
 def read_values(path: Path) -> np.ndarray:
     """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
 
-    Palette images give indices, and one-bit images 0 and 1.
+    The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. It is
+    turned upright by the EXIF orientation of the mask file itself.
 
     Raises:
         BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
-from kit.data.decode import PADDING, UPRIGHT, decode, fitted_size, orientation_of, upright_size
+from kit.data.decode import UPRIGHT, decode, fitted_size, orientation_of, pad, upright_size
 from kit.data.loading import stack
 from kit.formats.text import describe_size
 from kit.ground.errors import UserError
@@ -26,26 +26,26 @@ from kit.ground.threads import map_in_threads
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
-ASPECT_TOLERANCE = 0.02  # relative difference between the aspect ratios of mask and image, since sizes are rounded
+ASPECT_TOLERANCE = 0.02  # allowed relative difference of the aspect ratios of mask and image, since sizes are rounded
 COUNTED_MASKS = 200  # masks, evenly spaced, whose pixels are counted; all are counted if a class is missing
 
 
 class Reader(Protocol):
-    """Read a mask from an item of `samples.targets`.
+    """An object that reads the mask of a sample, given the sample's entry in `targets`.
 
-    The `repr` must contain all settings, since it identifies a cache of masks.
+    Its `repr` must contain all settings, since it is a part of the name of a cache of masks.
     """
 
     def read(self, target: Any) -> np.ndarray:
-        """Return class numbers, uint8 [h w], in any size, not turned by EXIF.
+        """Return class numbers, uint8 [h w], of any height and width. The image's EXIF orientation is not applied.
 
         Raises:
             BrokenFiles: the mask cannot be read.
-            UserError: a value belongs to no class.
+            UserError: a pixel value belongs to no class.
         """
 
     def read_known(self, target: Any) -> np.ndarray:
-        """Like `read`, but set pixels of no class to `UNKNOWN`, and leave out shapes that cannot be drawn.
+        """Return the same as `read`, but `UNKNOWN` for pixels of no class, and without shapes that cannot be drawn.
 
         Raises:
             BrokenFiles: nothing in the mask can be read.
@@ -75,8 +75,7 @@ class MaskFiles(Files):
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
         # "nearest" would shift the mask by half a pixel.
         plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
-        height, width = pixels.shape[1:]
-        plane = F.pad(plane, (0, width - plane.shape[1], 0, height - plane.shape[0]), value=IGNORED)
+        plane = pad(plane, pixels.shape[1:], IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def is_truncated(self, index: int) -> bool:
@@ -105,7 +104,7 @@ class MaskFiles(Files):
 def turn_mask_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
     """Return an image's upright height and width, and its mask turned upright.
 
-    A mask in the size of the stored image is turned like the image. A mask in the upright size is upright already.
+    A mask is turned like its image if it has the size of the stored image and EXIF changes that size.
     """
     upright, stored, orientation = read_sizes(image)
     if mask.shape == stored and stored != upright:
@@ -126,26 +125,22 @@ def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
 
 
 def image_and_mask(pixels: Tensor, target: Any) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-    """Split uint8 [C+1 H W] into an image, uint8 [C H W], and a mask, uint8 [H W]: for `ImageDataModule.sample`."""
+    """Split uint8 [C+1 H W] into an image, uint8 [C H W], and a mask, uint8 [H W]. See `ImageDataModule.sample`."""
     return tv_tensors.Image(pixels[:-1]), tv_tensors.Mask(pixels[-1])
 
 
 def collate_masks(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return a batch's images, uint8 [B C H W], and masks, Long[B H W]: for `ImageDataModule.collate`.
+    """Return a batch's images, uint8 [B C H W], and masks, Long[B H W]. See `ImageDataModule.collate`.
 
-    Images smaller than the largest are padded at their right and bottom, with grey, and their masks with 255.
+    Smaller images are padded at their right and bottom with grey, and smaller masks with 255.
     """
-    height, width = (max(mask.shape[side] for mask in masks) for side in (0, 1))
-
-    def pad(tensor: Tensor, value: int) -> Tensor:
-        around = (0, width - tensor.shape[-1], 0, height - tensor.shape[-2])
-        return F.pad(tensor.as_subclass(Tensor), around, value=value) if any(around) else tensor.as_subclass(Tensor)
-
-    return stack([pad(image, PADDING) for image in images]), torch.stack([pad(mask, IGNORED) for mask in masks]).long()
+    size = [max(mask.shape[side] for mask in masks) for side in (0, 1)]
+    padded_masks = [pad(mask.as_subclass(Tensor), size, IGNORED) for mask in masks]
+    return stack([pad(image.as_subclass(Tensor), size) for image in images]), torch.stack(padded_masks).long()
 
 
 def hashable_target(samples: MaskFiles, index: int) -> Hashable:
-    """Return the upright mask's size and hash, or None if it cannot be read: see `ImageDataModule.hashable_target`."""
+    """Return the upright mask's shape and hash, or None if it cannot be read. See `ImageDataModule.hashable_target`."""
     try:
         mask = turn_mask_upright(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
     except (UserError, OSError, ValueError, SyntaxError):
@@ -154,9 +149,9 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
 
 
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
-    """Count the pixels of each class in `COUNTED_MASKS` masks, or in all masks if a class is missing.
+    """Return the number of pixels of each class in about `COUNTED_MASKS` masks, or in all masks if a class is missing.
 
-    If some pixels belong to no class, a class without pixels has the count -1, which stands for unknown.
+    If some pixels belong to no class or a mask cannot be read, classes without pixels have the count -1: unknown.
     """
     step = math.ceil(len(samples) / COUNTED_MASKS) or 1
     pixel_counts = partial(_pixel_counts, samples)
@@ -170,7 +165,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
-    """Return the class in each image that the fewest images contain, Long[N]; K for an image without classes."""
+    """Return for each image its class that is in the fewest images, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
     image_counts = torch.where(shown, shown.sum(0), len(samples) + 1)
@@ -178,9 +173,9 @@ def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
 
 
 def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
-    """Count the pixels of each value in a sample's mask, Long[256].
+    """Return the number of pixels of each value in a sample's mask, Long[256].
 
-    An unreadable mask counts as one `UNKNOWN` pixel. Reading the sample later raises the error.
+    An unreadable mask counts as one pixel of `UNKNOWN`. Reading the sample later raises the error.
     """
     if not isinstance(samples, MaskFiles):
         return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
