@@ -50,7 +50,7 @@ def zoom_factor(image: Tensor, side: int = 128) -> int:
 
 
 def zoomed(image: Tensor, factor: int) -> Tensor:
-    """Enlarge an image [... H W]: each pixel becomes `factor` x `factor` pixels. With factor 1 it is the same tensor."""
+    """Enlarge an image [... H W]: each pixel becomes `factor` x `factor` pixels. Factor 1 returns the image itself."""
     if factor == 1:
         return image
     return image.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
