@@ -19,6 +19,7 @@ from kit.checkpoints.run_folder import make_next_version, next_version, refuse_f
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
 from kit.cli.settings import check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
+from kit.config.arguments import extract_option
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
 from kit.ground import app, unexpected
@@ -125,8 +126,10 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
+        for argument in extract_option(args, "--config", "-c")[1]:
+            if argument.encode(errors="ignore").decode() != argument:
+                raise UserError(f"{argument}: not UTF-8, so config.yaml cannot name it; rename it, or give a link")
         self.config = parser.read(args)
-        self.rate_messages = parser.rate_messages
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
@@ -168,7 +171,6 @@ class CLI(LightningCLI):
                 callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
-        _require_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
@@ -203,17 +205,6 @@ class Inspection(CLI):
     def instantiate_classes(self) -> None:
         # LightningCLI would compute the model's arguments from the data, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
-
-
-def _require_devices(accelerator: Any, devices: Any) -> None:
-    """Raise `UserError` if there is no GPU but one is required, or if the number of devices is no number."""
-    if accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
-        raise UserError(
-            f"trainer.accelerator is {accelerator}, but PyTorch finds no GPU on this machine: leave out the "
-            "overlay for GPUs, or add --trainer.accelerator auto"
-        )
-    if isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"-?\d+(,\s*\d+)*,?", devices):
-        raise UserError(f"trainer.devices is '{devices}', but must be a number, a list of numbers or auto")
 
 
 def key_of(callback: type) -> str:

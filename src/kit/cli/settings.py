@@ -4,10 +4,12 @@ The ranges of this library's own arguments are types, see `kit.ground.ranges`.
 """
 
 import os
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -15,11 +17,15 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.unexpected import is_owners, notes, own_words
 
 MAX_PROCESSES = max(8, os.cpu_count() or 1)  # of a machine, on its cores or GPUs
+NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
+NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
 NO_TRAINING = "with which nothing would be trained: give 1 or more, or leave it out"
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the trainer, whether it is wrong, and why
+    ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
     ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
     ("check_val_every_n_epoch", lambda number: number < 1, "but must be at least 1"),
     ("devices", lambda number: str(number).isdigit() and int(number) > MAX_PROCESSES, "but this machine has fewer"),
+    ("devices", lambda value: isinstance(value, str) and not NUMBERS.fullmatch(value), "but must be numbers or auto"),
     ("gradient_clip_val", lambda norm: norm < 0, "but must be at least 0"),
     ("limit_train_batches", lambda amount: amount == 0, NO_TRAINING),
     ("max_epochs", lambda number: number == 0, NO_TRAINING),

@@ -80,8 +80,6 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         args: the command line.
     """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    for line in cli.rate_messages:
-        rank_zero_only(print)(line)
     if cli.resumed_folder:
         with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
