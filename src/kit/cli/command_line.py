@@ -112,10 +112,8 @@ class CLI(LightningCLI):
         parser.add_argument("--name", type=str | None, help="name of the run's folder in default_root_dir")
         parser.add_argument("--resume", type=str | None, help="a run folder: continue that run where it stopped")
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
-        check = Literal["off", "warn", "strict"]
-        parser.add_argument(
-            "--check", type=check, default="warn", help="print faults of the data, or also stop at errors"
-        )
+        check = "print faults of the data, or also stop at errors"
+        parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn", help=check)
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
             for key in FROM_DATA:
@@ -157,7 +155,7 @@ class CLI(LightningCLI):
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
-            if isinstance(error, Exception) and unexpected.is_librarys(error):
+            if isinstance(error, Exception) and unexpected.is_from_library(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
 

@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.ground.errors import UserError, one_line
-from kit.ground.unexpected import is_owners, notes, own_words
+from kit.ground.unexpected import is_owners, message_of, notes
 
 MAX_PROCESSES = max(8, os.cpu_count() or 1)  # of a machine, on its cores or GPUs
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
@@ -59,7 +59,7 @@ def check_settings(settings: Namespace) -> None:
 
 def explain(error: Exception) -> str | None:
     """Return what the user can do about an error that a setting or a checkpoint causes, or None for any other error."""
-    words = own_words(error)
+    words = message_of(error)
     for part, meaning in ERRORS.items():
         if part in words:
             return meaning or one_line(error).split(". ")[0]

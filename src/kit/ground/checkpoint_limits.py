@@ -59,10 +59,8 @@ class Budget(TorchFunctionMode):
         elif func is Tensor.clone:  # torch copies layers with it
             self.numbers_left -= args[0].numel()
         if self.calls_left < 0 or self.numbers_left < 0:
-            raise UserError(
-                f"{self.file}: the model that it names is much larger than its weights ({self.stored:,} numbers), "
-                "so it is not built"
-            )
+            size = f"much larger than its weights ({self.stored:,} numbers)"
+            raise UserError(f"{self.file}: the model that it names is {size}, so it is not built")
         return func(*args, **kwargs)
 
 

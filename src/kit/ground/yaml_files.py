@@ -23,7 +23,7 @@ def read_yaml(file: Path) -> Any:
     Raises:
         UserError: the file cannot be read (see `read_text`), is not YAML, or exceeds a limit.
     """
-    return _read_yaml(file, _Loader)
+    return _read(file, _Loader)
 
 
 def read_yaml_as_text(file: Path) -> Any:
@@ -32,7 +32,7 @@ def read_yaml_as_text(file: Path) -> Any:
     Raises:
         UserError: see `read_yaml`.
     """
-    return _read_yaml(file, _TextLoader)
+    return _read(file, _TextLoader)
 
 
 def parse_yaml(text: str) -> Any:
@@ -77,7 +77,7 @@ def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, 
         yield key, loader.construct_object(node, deep=True) if node else None, line
 
 
-def _read_yaml(file: Path, loader_class: Any) -> Any:
+def _read(file: Path, loader_class: Any) -> Any:
     try:
         return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
     except BrokenFiles as error:

@@ -17,7 +17,6 @@ from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import allowing_pixels, max_pixels, replacing
 from kit.ground.ranges import PositiveInt
-from kit.ground.terminal import escape
 from kit.ground.threads import map_in_threads
 from kit.ground.unexpected import doing
 from kit.prediction import inputs
@@ -26,7 +25,6 @@ from kit.task import as_task
 
 ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-MAX_PRINTED = 10  # the largest number of broken images that are printed; `broken.csv` lists all
 SECONDS_BETWEEN_LINES = 10  # between lines that show the progress in a log or a pipe
 
 
@@ -155,7 +153,5 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     table = folder / BROKEN
     with replacing(table) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
-    for file, reason in broken[:MAX_PRINTED]:
-        print(escape(f"{file}: {reason}"), file=sys.stderr)
-    count = f"{len(broken):,} of {len(files):,} images"
-    raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them with the reasons")
+    count, (file, reason) = f"{len(broken):,} of {len(files):,} images", broken[0]
+    raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them; the first: {file}: {reason}")
