@@ -154,10 +154,10 @@ def test(args: list[str]) -> None:
     content, base = checkpoint.load(file, trusted)
     with doing(f"testing {file}"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
-        own_root = base["data"]["init_args"].get("root", "")
+        own_root = Path(base["data"]["init_args"].get("root", ""))
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
-        other_root = option_value(args, "--data.root")
-        cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
+        other_root = Path(option_value(args, "--data.root") or own_root)
+        cli.datamodule.all_is_test = other_root.resolve() != own_root.resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:

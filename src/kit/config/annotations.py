@@ -154,11 +154,9 @@ class Expected:
     def _add(self, annotation: Any) -> None:
         origin, arguments = get_origin(annotation), get_args(annotation)
         kind = origin or annotation
-        if origin in (Union, UnionType):
-            for argument in arguments:
+        if origin in (Union, UnionType, Annotated):
+            for argument in arguments[:1] if origin is Annotated else arguments:
                 self._add(argument)
-        elif origin is Annotated:
-            self._add(arguments[0])
         elif isinstance(annotation, NewType):
             self._add(annotation.__supertype__)
         elif accepts_any_value(annotation):
