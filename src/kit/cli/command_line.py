@@ -22,7 +22,7 @@ from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import extract_option
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
-from kit.ground import app, unexpected
+from kit.ground import unexpected
 from kit.ground._lightning import leave_rate
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
@@ -57,10 +57,6 @@ class CLI(LightningCLI):
         budget: a context that limits the size of the model while it is created.
     """
 
-    verb = "fit"
-    arguments = "[--config FILE ...] [--resume RUN [--trust PACKAGE]] [--KEY VALUE ...]"
-    purpose = "Train a model, test its best checkpoint and report."
-
     def __init__(
         self,
         args: list[str],
@@ -82,10 +78,7 @@ class CLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=None,
             trainer_class=Trainer,
-            parser_kwargs={
-                "usage": f"{app.command(self.verb)} {self.arguments}",
-                "description": f"{self.purpose} A dot separates the levels of a config.",
-            },
+            parser_kwargs={"description": None},
             trainer_defaults={
                 "default_root_dir": "runs",
                 "logger": False if base else [{"class_path": "kit.dashboard.TensorBoard"}],
@@ -109,11 +102,10 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         for kind in (EarlyStopping, Checkpoint, ExactResume, NanGuard, MemoryGuard, Overfitting, Dashboard):
             parser.add_lightning_class_args(kind, key_of(kind))
-        parser.add_argument("--name", type=str | None, help="name of the run's folder in default_root_dir")
-        parser.add_argument("--resume", type=str | None, help="a run folder: continue that run where it stopped")
+        parser.add_argument("--name", type=str | None)
+        parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
-        check = "print faults of the data, or also stop at errors"
-        parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn", help=check)
+        parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn")
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
             for key in FROM_DATA:
@@ -191,14 +183,10 @@ class CLI(LightningCLI):
 class Inspection(CLI):
     """The command line of `check`, which builds only the data module."""
 
-    verb = "check"
-    arguments = "[--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
-    purpose = "Print the faults of the data, worst first. The exit code is 1 if there are errors."
-
     def add_arguments_to_parser(self, parser: Parser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--html", type=str | None, default=None, help="file for the report with pictures")
-        parser.add_argument("--json", type=str | None, default=None, help="file for the list of all faults")
+        parser.add_argument("--html", type=str | None, default=None)
+        parser.add_argument("--json", type=str | None, default=None)
 
     def instantiate_classes(self) -> None:
         # LightningCLI would compute the model's arguments from the data, and stop at the first fault.

@@ -1,7 +1,7 @@
 """Parse configs and command lines with LightningCLI's parser, and build models and data modules from them."""
 
 import functools
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
@@ -44,10 +44,13 @@ register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, Attr
 
 
 class PlainParser(ArgumentParser):
-    """A parser that raises `UserError` for a mistake and does not accept abbreviated keys."""
+    """A parser that raises `UserError` for a mistake and does not accept abbreviated keys.
+
+    The pages in `kit.cli.help` explain how the verbs are used.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
+        super().__init__(*args, **{**kwargs, "usage": SUPPRESS, "allow_abbrev": False, "exit_on_error": False})
         self.linked: dict[str, str] = {}  # keys that get the value of another one
 
     def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:

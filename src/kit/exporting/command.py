@@ -35,10 +35,10 @@ def export(args: list[str]) -> None:
         UserError: ONNX does not support this net, or packages are not installed.
     """
     usage = f"{app.command('export')} RUN_OR_CHECKPOINT [--out FILE] [--trust PACKAGE]"
-    parser = PlainParser(usage=usage, description="Write a run's best checkpoint as an ONNX file for other programs.")
-    parser.add_argument("run", nargs="?", default=None, help="a run folder or a checkpoint file")
-    parser.add_argument("--out", type=str | None, default=None, help="the file; RUN/exports/model.onnx by default")
-    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
+    parser = PlainParser()
+    parser.add_argument("run", nargs="?", default=None)
+    parser.add_argument("--out", type=str | None, default=None)
+    parser.add_argument("--trust", action="append", default=[])
     chosen = parser.read(args)
     if chosen.run is None:
         raise UserError(f"which run? {usage}")

@@ -77,15 +77,12 @@ def predict(args: list[str]) -> None:
     writer = as_task(model.task).Predictions
     if writer is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
-    description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
-    parser = PlainParser(usage=usage, description=description)
-    out, device = "folder for results; RUN/predictions by default", "cpu, cuda or mps; by default cuda if available"
-    parser.add_argument("--out", type=str | None, default=None, help=out)
-    parser.add_argument("--batch_size", type=PositiveInt, default=32, help="number of images in a batch")
-    pixels = "number of pixels of the largest image to read; larger ones might fill the memory"
-    parser.add_argument("--max_pixels", type=PositiveInt, default=max_pixels(), help=pixels)
-    parser.add_argument("--device", type=str | None, default=None, help=device)
-    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
+    parser = PlainParser()
+    parser.add_argument("--out", type=str | None, default=None)
+    parser.add_argument("--batch_size", type=PositiveInt, default=32)
+    parser.add_argument("--max_pixels", type=PositiveInt, default=max_pixels())
+    parser.add_argument("--device", type=str | None, default=None)
+    parser.add_argument("--trust", action="append", default=[])
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     chosen = parser.read(options)
     if model.takes_images and not words[1:]:
