@@ -146,9 +146,8 @@ def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
 
 def test(args: list[str]) -> None:
     """Test the best checkpoint of a run, or a checkpoint file, and report."""
-    usage = f"{app.command('test')} RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
     if not args or args[0].startswith("-"):
-        raise UserError(f"which run? {usage}")
+        raise UserError(f"which run? {app.command('test')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     file = checkpoint.find(args[0])
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)

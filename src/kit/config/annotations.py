@@ -101,10 +101,10 @@ def find_class(text: str, kinds: Sequence[type]) -> type | None:
     if "." not in text:
         return next((kind for kind in subclasses(kinds) if kind.__name__ == text), None)
     try:
-        found = import_path(text)
+        kind = import_path(text)
     except Exception:  # importing a module may raise any exception
         return None
-    return found if isinstance(found, type) and issubclass(found, tuple(kinds)) else None
+    return kind if isinstance(kind, type) and issubclass(kind, tuple(kinds)) else None
 
 
 def subclasses(kinds: Iterable[type]) -> Iterator[type]:

@@ -107,8 +107,8 @@ class Search:
         classes = Expected.any_of(expected.items).classes if isinstance(value, list) else expected.classes
         names = [name for name in (value if isinstance(value, list) else [value]) if classes and isinstance(name, str)]
         for name in names:
-            if found := find_class(name, classes):
-                self.classes[key] = found
+            if kind := find_class(name, classes):
+                self.classes[key] = kind
             elif not accepts(annotation, value):
                 return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
         if names or accepts(annotation, value) or (text and key in self.keys and accepts(annotation, text)):

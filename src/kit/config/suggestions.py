@@ -30,12 +30,11 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    found = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
-    if found:
-        alike = _examples(model)
-        file = max(found, key=lambda file: (file in alike, file))
-        others = ", ".join(map(str, found))
-        return f"; did you mean --config {file} --{found[file]}{option}? Configs with this key: {others}"
+    keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    if keys:
+        files = [file for file in _examples(model) if file in keys] or list(keys)  # those of the same model first
+        others = ", ".join(map(str, keys))
+        return f"; did you mean --config {files[-1]} --{keys[files[-1]]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"

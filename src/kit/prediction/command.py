@@ -23,7 +23,6 @@ from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
 
-ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
 SECONDS_BETWEEN_LINES = 10  # between lines that show the progress in a log or a pipe
 
@@ -68,7 +67,7 @@ def predict(args: list[str]) -> None:
     Raises:
         BrokenFiles: some images cannot be read or drawn. All others have results.
     """
-    usage = f"{app.command('predict')} {ARGUMENTS}"
+    usage = f"{app.command('predict')} RUN_OR_CHECKPOINT [IMAGES...] [--KEY VALUE ...]"
     words, options = split_words(args)
     if not words:
         raise UserError(f"which run? {usage}")
