@@ -9,7 +9,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
-from kit.checks.survey import Survey
+from kit.checks import page
+from kit.checks import report as check_report
+from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import CONFIGS, missing_config
@@ -166,10 +168,6 @@ def test(args: list[str]) -> None:
 
 def check(args: list[str]) -> None:
     """Print the faults of the data. The exit code is 1 if there are errors."""
-    from kit.checks import page
-    from kit.checks import report as check_report
-    from kit.checks.survey import full_survey
-
     cli = Inspection(_with_config(args))
     for file in filter(None, (cli.config.html, cli.config.json)):
         require_writable(Path(file))
@@ -194,13 +192,10 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     Raises:
         BrokenFiles: `strict` is True, and there are errors or files that cannot be decoded.
     """
-    from kit.checks.report import brief_text
-    from kit.checks.survey import quick_survey
-
     _ = data.fingerprint  # this sets `data.left_out`
     survey = quick_survey(data, all_files=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
-    if text := brief_text(survey, command):
+    if text := check_report.brief_text(survey, command):
         print(f"{text}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
