@@ -19,9 +19,10 @@ from kit.checkpoints.run_folder import make_next_version, next_version, refuse_f
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
 from kit.cli.settings import check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
+from kit.config.arguments import extract_option
 from kit.config.parser import Parser, build
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
-from kit.ground import app, unexpected
+from kit.ground import unexpected
 from kit.ground._lightning import leave_rate
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
@@ -56,10 +57,6 @@ class CLI(LightningCLI):
         budget: a context that limits the size of the model while it is created.
     """
 
-    verb = "fit"
-    arguments = "[--config FILE ...] [--resume RUN [--trust PACKAGE]] [--KEY VALUE ...]"
-    purpose = "Train a model, test its best checkpoint and report."
-
     def __init__(
         self,
         args: list[str],
@@ -81,10 +78,7 @@ class CLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=None,
             trainer_class=Trainer,
-            parser_kwargs={
-                "usage": f"{app.command(self.verb)} {self.arguments}",
-                "description": f"{self.purpose} A dot separates the levels of a config.",
-            },
+            parser_kwargs={"description": None},
             trainer_defaults={
                 "default_root_dir": "runs",
                 "logger": False if base else [{"class_path": "kit.dashboard.TensorBoard"}],
@@ -108,13 +102,10 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: Parser) -> None:
         for kind in (EarlyStopping, Checkpoint, ExactResume, NanGuard, MemoryGuard, Overfitting, Dashboard):
             parser.add_lightning_class_args(kind, key_of(kind))
-        parser.add_argument("--name", type=str | None, help="name of the run's folder in default_root_dir")
-        parser.add_argument("--resume", type=str | None, help="a run folder: continue that run where it stopped")
+        parser.add_argument("--name", type=str | None)
+        parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
-        check = Literal["off", "warn", "strict"]
-        parser.add_argument(
-            "--check", type=check, default="warn", help="print faults of the data, or also stop at errors"
-        )
+        parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn")
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
             for key in FROM_DATA:
@@ -125,8 +116,10 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
+        for argument in extract_option(args, "--config", "-c")[1]:
+            if argument.encode(errors="ignore").decode() != argument:
+                raise UserError(f"{argument}: not UTF-8, so config.yaml cannot name it; rename it, or give a link")
         self.config = parser.read(args)
-        self.rate_messages = parser.rate_messages
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
@@ -154,7 +147,7 @@ class CLI(LightningCLI):
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
-            if isinstance(error, Exception) and unexpected.is_librarys(error):
+            if isinstance(error, Exception) and unexpected.is_from_library(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
 
@@ -168,7 +161,6 @@ class CLI(LightningCLI):
                 callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
-        _require_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
@@ -191,29 +183,14 @@ class CLI(LightningCLI):
 class Inspection(CLI):
     """The command line of `check`, which builds only the data module."""
 
-    verb = "check"
-    arguments = "[--config FILE ...] [--html FILE] [--json FILE] [--KEY VALUE ...]"
-    purpose = "Print the faults of the data, worst first. The exit code is 1 if there are errors."
-
     def add_arguments_to_parser(self, parser: Parser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--html", type=str | None, default=None, help="file for the report with pictures")
-        parser.add_argument("--json", type=str | None, default=None, help="file for the list of all faults")
+        parser.add_argument("--html", type=str | None, default=None)
+        parser.add_argument("--json", type=str | None, default=None)
 
     def instantiate_classes(self) -> None:
         # LightningCLI would compute the model's arguments from the data, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
-
-
-def _require_devices(accelerator: Any, devices: Any) -> None:
-    """Raise `UserError` if there is no GPU but one is required, or if the number of devices is no number."""
-    if accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
-        raise UserError(
-            f"trainer.accelerator is {accelerator}, but PyTorch finds no GPU on this machine: leave out the "
-            "overlay for GPUs, or add --trainer.accelerator auto"
-        )
-    if isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"-?\d+(,\s*\d+)*,?", devices):
-        raise UserError(f"trainer.devices is '{devices}', but must be a number, a list of numbers or auto")
 
 
 def key_of(callback: type) -> str:

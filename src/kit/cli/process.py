@@ -18,7 +18,7 @@ from kit.cli.settings import explain
 from kit.ground import signals
 from kit.ground.errors import Stopped, UserError
 from kit.ground.terminal import escape, guard_output
-from kit.ground.unexpected import describe, own_words
+from kit.ground.unexpected import describe, message_of
 
 SEPARATOR = "\n  "  # before each file in an error message
 
@@ -33,7 +33,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     try:
         _run(verb)
     except UserError as error:
-        code, text = error.exit_code, own_words(error)
+        code, text = error.exit_code, message_of(error)
         if text:  # if all processes stop, only the first one has a text
             message = f"error: {SEPARATOR.join(map(escape, text.split(SEPARATOR)))}"
     except Stopped as stopped:

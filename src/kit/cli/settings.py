@@ -4,22 +4,28 @@ The ranges of this library's own arguments are types, see `kit.ground.ranges`.
 """
 
 import os
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.ground.errors import UserError, one_line
-from kit.ground.unexpected import is_owners, notes, own_words
+from kit.ground.unexpected import is_owners, message_of, notes
 
 MAX_PROCESSES = max(8, os.cpu_count() or 1)  # of a machine, on its cores or GPUs
+NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
+NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
 NO_TRAINING = "with which nothing would be trained: give 1 or more, or leave it out"
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the trainer, whether it is wrong, and why
+    ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
     ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
     ("check_val_every_n_epoch", lambda number: number < 1, "but must be at least 1"),
     ("devices", lambda number: str(number).isdigit() and int(number) > MAX_PROCESSES, "but this machine has fewer"),
+    ("devices", lambda value: isinstance(value, str) and not NUMBERS.fullmatch(value), "but must be numbers or auto"),
     ("gradient_clip_val", lambda norm: norm < 0, "but must be at least 0"),
     ("limit_train_batches", lambda amount: amount == 0, NO_TRAINING),
     ("max_epochs", lambda number: number == 0, NO_TRAINING),
@@ -53,7 +59,7 @@ def check_settings(settings: Namespace) -> None:
 
 def explain(error: Exception) -> str | None:
     """Return what the user can do about an error that a setting or a checkpoint causes, or None for any other error."""
-    words = own_words(error)
+    words = message_of(error)
     for part, meaning in ERRORS.items():
         if part in words:
             return meaning or one_line(error).split(". ")[0]

@@ -15,18 +15,17 @@ PAGES = Path(__file__).with_name("help")  # a page for each verb, shown before t
 def start(module: str, verb: str) -> NoReturn:
     """Run a verb with the arguments of this process, and end the process.
 
-    `--help` prints the verb's page. `--help all` is the `--help` of its parser, which lists all keys.
+    `--help` prints the verb's page. With `--help all`, the `--help` of its parser follows, which lists all keys.
 
     Args:
         module: the module that has the verb's function.
         verb: the name of the verb and of its function.
     """
-    place = next((place for place, argument in enumerate(sys.argv) if argument in HELP), None)
-    if place is not None and sys.argv[place + 1 : place + 2] != ["all"]:
-        print(page(verb), end="")
-        sys.exit(0)
-    if place is not None:
-        del sys.argv[place + 1]
+    if index := next((index for index, argument in enumerate(sys.argv) if argument in HELP), 0):
+        print(page(verb), flush=True)
+        if sys.argv[index + 1 : index + 2] != ["all"]:
+            sys.exit(0)
+        del sys.argv[index + 1]
     gc.disable()  # saves a fifth of the time of the imports, which create no garbage; `main` enables it again
     from kit.cli.process import main
 

@@ -4,13 +4,14 @@ import shlex
 import sys
 from pathlib import Path
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
-from kit.checks.survey import Survey
+from kit.checks import page
+from kit.checks import report as check_report
+from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import CONFIGS, missing_config
@@ -80,8 +81,6 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         args: the command line.
     """
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    for line in cli.rate_messages:
-        rank_zero_only(print)(line)
     if cli.resumed_folder:
         with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
@@ -117,7 +116,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
+        overfitting, left_out = cli.config_init.overfitting, getattr(data, "left_out", {})
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
@@ -147,38 +146,28 @@ def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
     return error
 
 
-def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
-    """Return the files that were left out of each split, with the reasons."""
-    return data.left_out if isinstance(data, ImageDataModule) else {}
-
-
 def test(args: list[str]) -> None:
     """Test the best checkpoint of a run, or a checkpoint file, and report."""
-    usage = f"{app.command('test')} RUN_OR_CHECKPOINT [--data.root FOLDER] [--trust PACKAGE] [--KEY VALUE ...]"
     if not args or args[0].startswith("-"):
-        raise UserError(f"which run? {usage}")
+        raise UserError(f"which run? {app.command('test')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     file = checkpoint.find(args[0])
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
     with doing(f"testing {file}"):
         cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
-        own_root = base["data"]["init_args"].get("root", "")
+        own_root = Path(base["data"]["init_args"].get("root", ""))
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
-        other_root = option_value(args, "--data.root")
-        cli.datamodule.all_is_test = other_root is not None and Path(other_root).resolve() != Path(own_root).resolve()
+        other_root = Path(option_value(args, "--data.root") or own_root)
+        cli.datamodule.all_is_test = other_root.resolve() != own_root.resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
+        report(metrics, {}, None, broken.summary(getattr(cli.datamodule, "left_out", {})))
         require_measured(metrics)
 
 
 def check(args: list[str]) -> None:
     """Print the faults of the data. The exit code is 1 if there are errors."""
-    from kit.checks import page
-    from kit.checks import report as check_report
-    from kit.checks.survey import full_survey
-
     cli = Inspection(_with_config(args))
     for file in filter(None, (cli.config.html, cli.config.json)):
         require_writable(Path(file))
@@ -203,13 +192,10 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     Raises:
         BrokenFiles: `strict` is True, and there are errors or files that cannot be decoded.
     """
-    from kit.checks.report import brief_text
-    from kit.checks.survey import quick_survey
-
     _ = data.fingerprint  # this sets `data.left_out`
     survey = quick_survey(data, all_files=strict)
     command = f"{app.command('check')} {shlex.join(args)}".strip()
-    if text := brief_text(survey, command):
+    if text := check_report.brief_text(survey, command):
         print(f"{text}\n", flush=True)
     if strict and (survey.errors or any(data.left_out.values())):
         raise BrokenFiles(f"the data have errors, and --check strict stops the run; {command} shows them all")
@@ -232,8 +218,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
         return None
     if split == "val":
         rank_zero_only(print)(
-            "there is no test split: these are validation figures, and the checkpoint was chosen by them; expect "
-            "slightly lower ones on new data"
+            "there is no test split: the validation figures, which chose the checkpoint, are optimistic"
         )
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):

@@ -10,7 +10,6 @@ from jsonargparse import Namespace, _typehints
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MAX_LIST_BYTES, read_text
 
 # jsonargparse calls this function when a class replaces another, in a config or on the command line. It removes the
@@ -18,15 +17,8 @@ from kit.ground.files import MAX_LIST_BYTES, read_text
 DISCARD = "discard_init_args_on_class_path_change"
 
 
-def _read_text(path: jsonargparse.Path) -> str:
-    """Return the text of a config, decoded as UTF-8 or UTF-16."""
-    try:
-        return read_text(Path(path.absolute), MAX_LIST_BYTES)
-    except BrokenFiles as error:
-        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
-
-
-jsonargparse.Path.read_text = _read_text  # jsonargparse would decode configs by the user's locale
+# jsonargparse would decode configs by the user's locale.
+jsonargparse.Path.read_text = lambda path: read_text(Path(path.absolute), MAX_LIST_BYTES)
 
 
 @contextmanager

@@ -21,16 +21,8 @@ from torch import Tensor, nn
 
 NN_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
 
-WORDS = {  # how `describe` names these
-    bool: ["true", "false"],
-    int: ["a whole number"],
-    float: ["a number"],
-    Number: ["a number"],
-    str: ["text"],
-    NoneType: ["null"],
-    None: ["null"],
-    Any: ["any value"],
-}
+# How `describe` names these annotations.
+WORDS = {int: "a whole number", float: "a number", Number: "a number", str: "text", NoneType: "null", Any: "any value"}
 
 Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
 
@@ -74,10 +66,7 @@ def accepts(annotation: Any, value: Any) -> bool:
 
 def describe(annotation: Any) -> str:
     """Return the values that an annotation accepts in words, such as `a whole number or null`."""
-    choices = list(dict.fromkeys(_choices(annotation)))
-    if "a number" in choices and "a whole number" in choices:
-        choices.remove("a whole number")
-    return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    return " or ".join(dict.fromkeys(_choices(annotation)))
 
 
 def _choices(annotation: Any) -> list[str]:
@@ -86,10 +75,10 @@ def _choices(annotation: Any) -> list[str]:
     if origin in (Union, UnionType):
         arguments = sorted(arguments, key=lambda argument: (argument is NoneType, argument is not bool))
         return [choice for argument in arguments if argument is not Tensor for choice in _choices(argument)]
-    if origin is Literal:
-        return [str(argument) for argument in arguments]
+    if origin is Literal or kind is bool:
+        return [str(argument) for argument in arguments] or ["true", "false"]
     if kind in WORDS:
-        return WORDS[kind]
+        return [WORDS[kind]]
     if expected.classes:
         return ["the path of a class (package.module.Class)"]
     if expected.values:
@@ -112,10 +101,10 @@ def find_class(text: str, kinds: Sequence[type]) -> type | None:
     if "." not in text:
         return next((kind for kind in subclasses(kinds) if kind.__name__ == text), None)
     try:
-        found = import_path(text)
+        kind = import_path(text)
     except Exception:  # importing a module may raise any exception
         return None
-    return found if isinstance(found, type) and issubclass(found, tuple(kinds)) else None
+    return kind if isinstance(kind, type) and issubclass(kind, tuple(kinds)) else None
 
 
 def subclasses(kinds: Iterable[type]) -> Iterator[type]:
@@ -165,11 +154,9 @@ class Expected:
     def _add(self, annotation: Any) -> None:
         origin, arguments = get_origin(annotation), get_args(annotation)
         kind = origin or annotation
-        if origin in (Union, UnionType):
-            for argument in arguments:
+        if origin in (Union, UnionType, Annotated):
+            for argument in arguments[:1] if origin is Annotated else arguments:
                 self._add(argument)
-        elif origin is Annotated:
-            self._add(arguments[0])
         elif isinstance(annotation, NewType):
             self._add(annotation.__supertype__)
         elif accepts_any_value(annotation):

@@ -6,7 +6,7 @@ key, and compares each value with the annotation of its key. `suggestions` says 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,8 @@ class Search:
         classes = Expected.any_of(expected.items).classes if isinstance(value, list) else expected.classes
         names = [name for name in (value if isinstance(value, list) else [value]) if classes and isinstance(name, str)]
         for name in names:
-            if found := find_class(name, classes):
-                self.classes[key] = found
+            if kind := find_class(name, classes):
+                self.classes[key] = kind
             elif not accepts(annotation, value):
                 return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
         if names or accepts(annotation, value) or (text and key in self.keys and accepts(annotation, text)):
@@ -142,23 +142,3 @@ def _shown(value: Any) -> str:
     """Return a value as a config has it."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
-
-
-def explain_kept_rates(kept_rates: Mapping[str, tuple[str, float]], flat: Mapping[str, Any]) -> list[str]:
-    """Return a line for each optimizer that keeps the learning rate of the optimizer that it replaced.
-
-    Args:
-        kept_rates: see `reset_replaced_arguments`.
-        flat: the final values of the config, by keys with dots.
-    """
-    lines = []
-    for key, value in flat.items():
-        if key.endswith(".class_path") and value in kept_rates:
-            key, (old, rate) = key.removesuffix(".class_path"), kept_rates[value]
-            if flat.get(f"{key}.init_args.lr") == rate:
-                option, new = key.replace(".init_args", ""), value.rpartition(".")[2]
-                lines.append(
-                    f"{option}: {new} keeps the learning rate {rate:g} of {old.rpartition('.')[2]} (--{option}.lr "
-                    "changes it); its other arguments have their own defaults"
-                )
-    return lines

@@ -1,8 +1,7 @@
 """Parse configs and command lines with LightningCLI's parser, and build models and data modules from them."""
 
 import functools
-import re
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
@@ -17,12 +16,13 @@ from jsonargparse import ArgumentParser, Namespace, set_loader, set_parsing_sett
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
 from kit.config.annotations import parser_annotations
 from kit.config.arguments import extract_option, scan
-from kit.config.mistakes import explain, explain_kept_rates
+from kit.config.mistakes import explain
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN, refuse_wrapper
@@ -44,11 +44,13 @@ register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, Attr
 
 
 class PlainParser(ArgumentParser):
-    """A parser that raises `UserError` for a mistake and does not accept abbreviated keys."""
+    """A parser that raises `UserError` for a mistake and does not accept abbreviated keys.
+
+    The pages in `kit.cli.help` explain how the verbs are used.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
-        self.rate_messages: list[str] = []  # see `explain_kept_rates`
+        super().__init__(*args, **{**kwargs, "usage": SUPPRESS, "allow_abbrev": False, "exit_on_error": False})
         self.linked: dict[str, str] = {}  # keys that get the value of another one
 
     def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
@@ -77,7 +79,11 @@ class PlainParser(ArgumentParser):
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             raise UserError(explain(str(error), self, configs, others)) from None
-        self.rate_messages = explain_kept_rates(kept_rates, vars(config.as_flat()))
+        values = vars(config.as_flat())
+        for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
+            old, rate = kept_rates[values[key]]
+            if values.get(key.replace("class_path", "init_args.lr")) == rate:
+                rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
         return config
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
@@ -91,10 +97,7 @@ class PlainParser(ArgumentParser):
             cause: BaseException = error
             while isinstance(cause, ValueError) and cause.__cause__:
                 cause = cause.__cause__
-            reasons = re.findall(r"^  - (?!Expected an? )(.+)", str(error), re.MULTILINE)  # why classes refuse values
-            if cause is error or isinstance(cause, UserError) or not reasons:
-                raise cause from None
-            raise UserError(f"the config cannot be used: {reasons[0]}") from None
+            raise cause from None
 
 
 class Parser(PlainParser, LightningArgumentParser):
@@ -106,12 +109,6 @@ class Parser(PlainParser, LightningArgumentParser):
     """
 
     model_context: AbstractContextManager[Any] = nullcontext()
-
-    def read(self, args: list[str]) -> Namespace:
-        for arg in extract_option(args, "--config", "-c")[1]:
-            if arg.encode(errors="ignore").decode() != arg:
-                raise UserError(f"{arg}: not UTF-8, so the run's config.yaml cannot name it; rename it, or give a link")
-        return super().read(args)
 
     def add_instantiator(self, instantiator: Callable[..., Any], class_type: type, *args: Any, **kwargs: Any) -> None:
         @functools.wraps(instantiator)  # jsonargparse reads its parameters

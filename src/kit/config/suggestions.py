@@ -15,16 +15,8 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
 CONFIGS = Path("configs")
-SYNONYMS = {  # what other programs call a key, and the last name of ours
-    "dataset": "data",
-    "device": "accelerator",
-    "epochs": "max_epochs",
-    "gpus": "devices",
-    "img_size": "image_size",
-    "learning_rate": "lr",
-    "output_dir": "default_root_dir",
-    "workers": "num_workers",
-}
+# What other programs call a key whose last name here is not similar.
+SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", "learning_rate": "lr"}
 
 
 def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
@@ -38,12 +30,11 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    found = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
-    if found:
-        alike = _examples(model)
-        file = max(found, key=lambda file: (file in alike, file))
-        others = ", ".join(map(str, found))
-        return f"; did you mean --config {file} --{found[file]}{option}? Configs with this key: {others}"
+    keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    if keys:
+        files = [file for file in _examples(model) if file in keys] or list(keys)  # those of the same model first
+        others = ", ".join(map(str, keys))
+        return f"; did you mean --config {files[-1]} --{keys[files[-1]]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
@@ -88,8 +79,6 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
     names = {} if NN_MODULE in kinds else {kind.__name__.lower(): kind.__name__ for kind in subclasses(kinds)}
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
         return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
-    if Path(text).is_dir():
-        return f"{key} is '{text}', a folder, but must be the path of a class{for_key('data.root', text, (), model)}"
     runs = _examples(model).values()
     such = " or ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key))) or "package.module.Class"
     named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)
@@ -105,17 +94,19 @@ def missing_config(path: Path) -> str:
 
 
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
-    """Return the key with the same last name, or else the most similar key.
+    """Return the key with the same last name, or else with the most similar one; a key of the same group if possible.
 
     A key with several names, such as `data.root`, is not the same as one of another group if `cutoff` is 1.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")
     last = SYNONYMS.get(last, last)
-    same = [name for name in known if name.rpartition(".")[2] == last and (cutoff < 1 or name.startswith(group))]
-    if same:
-        return min(same, key=lambda name: (not name.startswith(group), name.count("."), name))
-    return next(iter(get_close_matches(key, known, n=1, cutoff=cutoff)), None)
+    names = [name for name in known if cutoff < 1 or name.startswith(group)]
+    last_names = {name.rpartition(".")[2] for name in names}
+    for meant in (last, *get_close_matches(last, last_names, n=1, cutoff=cutoff)):
+        if same := [name for name in names if name.rpartition(".")[2] == meant]:
+            return min(same, key=lambda name: (not name.startswith(group), name.count("."), name))
+    return None
 
 
 def _examples(model: type | None) -> dict[Path, dict[str, Any]]:

@@ -34,14 +34,13 @@ def export(args: list[str]) -> None:
         Disagreement: the file's outputs differ from PyTorch's. No file is written.
         UserError: ONNX does not support this net, or packages are not installed.
     """
-    usage = f"{app.command('export')} RUN_OR_CHECKPOINT [--out FILE] [--trust PACKAGE]"
-    parser = PlainParser(usage=usage, description="Write a run's best checkpoint as an ONNX file for other programs.")
-    parser.add_argument("run", nargs="?", default=None, help="a run folder or a checkpoint file")
-    parser.add_argument("--out", type=str | None, default=None, help="the file; RUN/exports/model.onnx by default")
-    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
+    parser = PlainParser()
+    parser.add_argument("run", nargs="?", default=None)
+    parser.add_argument("--out", type=str | None, default=None)
+    parser.add_argument("--trust", action="append", default=[])
     chosen = parser.read(args)
     if chosen.run is None:
-        raise UserError(f"which run? {usage}")
+        raise UserError(f"which run? {app.command('export')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     if chosen.out and not chosen.out.lower().endswith(".onnx"):
         raise UserError(f"--out {chosen.out} must end with .onnx")
     if missing := [package for package in PACKAGES if find_spec(package) is None]:

@@ -5,7 +5,6 @@ of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,7 @@ class Budget(TorchFunctionMode):
         self.calls_left = CALLS_PER_TENSOR * len(weights) + EXTRA_CALLS
         self.file = file
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.calls_left -= 1
         if func in CREATION:
@@ -59,10 +56,8 @@ class Budget(TorchFunctionMode):
         elif func is Tensor.clone:  # torch copies layers with it
             self.numbers_left -= args[0].numel()
         if self.calls_left < 0 or self.numbers_left < 0:
-            raise UserError(
-                f"{self.file}: the model that it names is much larger than its weights ({self.stored:,} numbers), "
-                "so it is not built"
-            )
+            size = f"much larger than its weights ({self.stored:,} numbers)"
+            raise UserError(f"{self.file}: the model that it names is {size}, so it is not built")
         return func(*args, **kwargs)
 
 

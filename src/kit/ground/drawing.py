@@ -11,6 +11,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
+from kit.ground.terminal import escape
+
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255, 95, 85)
@@ -72,18 +74,13 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
         y = max(0, min(round(top), canvas.height - height))
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=fill)
         text_colour = (0, 0, 0) if np.dot(fill, (0.3, 0.59, 0.11)) > 110 else WHITE  # by luminance, 0 to 255
-        pen.text((x + PADDING, y + height / 2), _printable(text), fill=text_colour, font=default_font, anchor="lm")
+        pen.text((x + PADDING, y + height / 2), escape(text), fill=text_colour, font=default_font, anchor="lm")
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
-
-
-def _printable(text: str) -> str:
-    """Replace unprintable characters, such as line breaks in a file's name, by spaces."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def label_size(text: str) -> tuple[int, int]:
     """Return the width and height of a label with its rectangle, in pixels."""
-    return round(font(TEXT_SIZE).getlength(_printable(text))) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
+    return round(font(TEXT_SIZE).getlength(escape(text))) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
@@ -93,7 +90,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for i, (text, text_colour) in enumerate(lines):
-        pen.text((PADDING, (i + 0.5) * line_height), _printable(text), fill=text_colour, font=default_font, anchor="lm")
+        pen.text((PADDING, (i + 0.5) * line_height), escape(text), fill=text_colour, font=default_font, anchor="lm")
     return stacked([image, torch.from_numpy(np.array(canvas)).permute(2, 0, 1)])
 
 

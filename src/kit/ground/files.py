@@ -43,16 +43,21 @@ SECONDS_UNTIL_ABANDONED = 24 * 3600  # since the last write to a temporary file 
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
 
-def require_regular(path: Path) -> int:
+def require_regular(path: Path, most: int | None = None) -> int:
     """Return a file's size in bytes, without opening it.
 
+    Args:
+        most: the maximum size in bytes; by default, any size is allowed.
+
     Raises:
-        OSError: the file does not exist, a permission is missing, or the path is not a regular file. To open a pipe or
-            a device might never return.
+        OSError: the file does not exist or is too large, a permission is missing, or the path is not a regular file. To
+            open a pipe or a device might never return.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{FILE_TYPES.get(stat.filemode(status.st_mode)[0], 'a socket')}, not a regular file")
+    if most is not None and status.st_size > most:
+        raise OSError(f"{status.st_size:,} bytes, but such a file has at most {most:,}")
     return status.st_size
 
 
@@ -71,12 +76,8 @@ def read_bytes(file: Path, most: int) -> bytes:
         BrokenFiles: the file is not a regular file, is too large, or cannot be read.
     """
     try:
-        size = require_regular(file)
-        if size > most:
-            raise BrokenFiles(f"{file}: {size:,} bytes, but such a file has at most {most:,}")
+        require_regular(file, most)
         return file.read_bytes()
-    except FileNotFoundError:
-        raise BrokenFiles(f"{file}: no such file") from None
     except OSError as error:
         raise BrokenFiles(f"{file}: {error.strerror or error}") from None
 
@@ -141,14 +142,12 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
         OSError, ValueError, SyntaxError: the file is not an image, has more than `max_pixels`, or cannot be read.
     """
     if content is None:
-        _require_image_size(file)
+        require_regular(file, MAX_IMAGE_BYTES)
     try:
         image = Image.open(file if content is None else BytesIO(content))
     except Image.DecompressionBombError as error:
         pixels = int(re.findall(r"\d+", str(error))[0])
-        remedy = "make it smaller or cut it into tiles"
-        if pixels < 2**32:  # more would not fit into the memory of most machines
-            remedy += f"; `predict` reads it with --max_pixels {pixels}"
+        remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
         raise OSError(f"{pixels:,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
@@ -178,14 +177,8 @@ def read_image_bytes(file: Path) -> bytes:
     Raises:
         OSError: the file is not a regular file, is too large, or cannot be read.
     """
-    _require_image_size(file)
+    require_regular(file, MAX_IMAGE_BYTES)
     return file.read_bytes()
-
-
-def _require_image_size(file: Path) -> None:
-    size = require_regular(file)
-    if size > MAX_IMAGE_BYTES:
-        raise OSError(f"{size:,} bytes, but an image has at most {MAX_IMAGE_BYTES:,}")
 
 
 def require_writable(file: Path) -> None:

@@ -5,7 +5,6 @@ The parser returns plain numbers, which checkpoints can contain, unlike those of
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import register_type
@@ -25,11 +24,10 @@ def _number_in_range(kind: type, description: str, accepts: Callable[[Any], bool
         return type(value) in (int, kind) and accepts(value)
 
     def read(value: Any) -> Any:
-        with suppress(ValueError):
-            number = kind(value) if isinstance(value, str) else value
-            if is_valid(number):
-                return number
-        raise ValueError(f"Got value: {value}")
+        number = kind(value) if isinstance(value, str) else value
+        if not is_valid(number):
+            raise ValueError(f"Got value: {value}")
+        return number
 
     number_type = type(description, (kind,), {})
     register_type(number_type, lambda number: number, read, type_check=is_valid)

@@ -37,7 +37,7 @@ def doing(what: str) -> Iterator[None]:
         raise
 
 
-def own_words(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the message of an error, without the traceback of the process that raised it."""
     text = str(error)
     words = OTHER_PROCESS.sub("", text).strip()
@@ -50,7 +50,7 @@ def is_owners(error: BaseException) -> bool:
     return bool(ours) and not ours[-1].is_relative_to(KIT)
 
 
-def is_librarys(error: BaseException) -> bool:
+def is_from_library(error: BaseException) -> bool:
     """Return whether an installed package raised an error, and the owner's code did not call it."""
     return _is_installed(_files(error)[-1]) and not is_owners(error)
 
@@ -83,22 +83,18 @@ def describe(error: BaseException) -> str:
     traceback. This file is in the folder of the run, or a temporary file if there is no run.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
-    try:
-        file = None if is_owners(error) else _save(text)
-    except OSError:  # such as a full disk
-        file = None
-    if file is None:
+    if is_owners(error):
         return text
-    words = " ".join(own_words(error).split())[:300]
+    try:
+        file = _save(text)
+    except (OSError, UserError):  # such as a full disk
+        return text
+    words = " ".join(message_of(error).split())[:300]
     return f"error: {notes(error)}{type(error).__name__}{words and ': '}{words} (the traceback is in {file})"
 
 
 def _save(text: str) -> Path:
-    if run_folder is not None and run_folder.is_dir():
-        file = run_folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
-    else:
-        handle, name = tempfile.mkstemp(prefix="traceback_", suffix=".txt")
-        os.close(handle)
-        file = Path(name)
+    folder = run_folder if run_folder and run_folder.is_dir() else Path(tempfile.mkdtemp())
+    file = folder / (f"traceback_{_rank()}.txt" if _rank() else "traceback.txt")
     write_text(file, f"{text}\n")
     return file

@@ -17,109 +17,6 @@ TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} levels deep"
 TOO_MANY = f"more than {MAX_VALUES:,} values, with the values behind each alias"
 
 
-def read_yaml(file: Path) -> Any:
-    """Return the value in a YAML file. Its scalars are read as in `parse_yaml`.
-
-    Raises:
-        UserError: the file cannot be read (see `read_text`), is not YAML, or exceeds a limit.
-    """
-    return _read_yaml(file, _Loader)
-
-
-def read_yaml_as_text(file: Path) -> Any:
-    """Return the value in a YAML file, in which numbers, booleans and nulls stay text.
-
-    Raises:
-        UserError: see `read_yaml`.
-    """
-    return _read_yaml(file, yaml.BaseLoader)
-
-
-def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text, by the core schema of YAML 1.2.
-
-    Unlike in YAML 1.1, the following stay text: `yes`, `no`, `on`, `off`, dates, times such as 12:30, and numbers with
-    a leading 0 such as 007.
-
-    Raises:
-        yaml.YAMLError: the text is not YAML, or exceeds a limit.
-    """
-    return _parse(text, _Loader)
-
-
-def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
-    """Yield each key of a config as the command line has it, its value or class path, and its line.
-
-    Args:
-        text: YAML; other text is one value.
-        key: the key of the whole text.
-    """
-    try:
-        _parse(text, _Loader)  # checks the limits
-        loader = _Loader(text)
-        yield from _leaves(loader, loader.get_single_node(), key, 1)
-    except yaml.YAMLError:
-        yield key, text, 1
-
-
-def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, Any, int]]:
-    if isinstance(node, yaml.SequenceNode) and any(isinstance(item, yaml.MappingNode) for item in node.value):
-        for item in node.value:
-            for name, value, line in _leaves(loader, item, key, item.start_mark.line + 1):
-                yield name, [value] if name == key else value, line
-    elif isinstance(node, yaml.MappingNode):
-        loader.flatten_mapping(node)
-        for name, value in node.value:
-            is_level = name.value in ("class_path", "init_args", "dict_kwargs")
-            nested = key if is_level else f"{key}.{name.value}".lstrip(".")
-            yield from _leaves(loader, value, nested, name.start_mark.line + 1)
-    else:
-        yield key, loader.construct_object(node, deep=True) if node else None, line
-
-
-def _read_yaml(file: Path, loader_class: Any) -> Any:
-    try:
-        return _parse(read_text(file, MAX_CONFIG_BYTES), loader_class)
-    except BrokenFiles as error:
-        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{file}{line}: broken YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: broken YAML ({one_line(error)})") from None
-
-
-def _parse(text: str, loader_class: Any) -> Any:
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader_class):  # without recursion
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            _require(depth <= MAX_DEPTH, TOO_DEEP, event)
-        node = yaml.compose(text, Loader=loader_class)  # an alias and its anchor share one node, which saves memory
-        _require_limits(node, count(1), 0)
-        return yaml.load(text, Loader=loader_class)  # a SafeLoader
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # for example by `!!int cat`
-        raise yaml.YAMLError(str(error)) from None
-
-
-def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
-    _require(depth <= MAX_DEPTH, TOO_DEEP, node)
-    _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
-    if isinstance(node, yaml.MappingNode):
-        keys = [(key.tag, str(key.value)) for key, _ in node.value]
-        for (key, _), name in zip(node.value, keys, strict=True) if len({*keys}) < len(keys) else ():
-            _require(keys.count(name) == 1, f"the key '{name[1]}' is there more than once", key)
-    if isinstance(node, yaml.CollectionNode):
-        for child in node.value:
-            for part in child if isinstance(node, yaml.MappingNode) else [child]:
-                _require_limits(part, counter, depth + 1)
-
-
-def _require(condition: bool, problem: str, where: Any) -> None:
-    if not condition:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
-
-
 # PyYAML may have been built without the faster C library.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader with the core schema of YAML 1.2."""
@@ -144,3 +41,98 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
+
+
+def read_yaml(file: Path, loader: Any = _Loader) -> Any:
+    """Return the value in a YAML file, see `parse_yaml`.
+
+    Raises:
+        UserError: the file cannot be read (see `read_text`), is not YAML, or exceeds a limit.
+    """
+    try:
+        return parse_yaml(read_text(file, MAX_CONFIG_BYTES), loader)
+    except BrokenFiles as error:
+        raise UserError(str(error)) from None  # the user gave this file, so the command is wrong
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{file}{line}: broken YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: broken YAML ({one_line(error)})") from None
+
+
+def read_yaml_as_text(file: Path) -> Any:
+    """Return the value in a YAML file. Numbers, booleans and nulls stay text.
+
+    Raises:
+        UserError: see `read_yaml`.
+    """
+    return read_yaml(file, yaml.BaseLoader)
+
+
+def parse_yaml(text: str, loader: Any = _Loader) -> Any:
+    """Return the value of a YAML text, by the core schema of YAML 1.2.
+
+    Unlike in YAML 1.1, the following stay text: `yes`, `no`, `on`, `off`, dates, times such as 12:30, and numbers with
+    a leading 0 such as 007.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML, or exceeds a limit.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):  # without recursion
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _require(depth <= MAX_DEPTH, TOO_DEEP, event)
+        node = yaml.compose(text, Loader=loader)  # an alias and its anchor share one node, which saves memory
+        _require_limits(node, count(1), 0)
+        return yaml.load(text, Loader=loader)  # a SafeLoader
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # for example by `!!int cat`
+        raise yaml.YAMLError(str(error)) from None
+
+
+def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
+    """Yield each key of a config as the command line has it, its value or class path, and its line.
+
+    Args:
+        text: YAML; other text is one value.
+        key: the key of the whole text.
+    """
+    try:
+        parse_yaml(text)  # checks the limits
+        loader = _Loader(text)
+        yield from _leaves(loader, loader.get_single_node(), key, 1)
+    except yaml.YAMLError:
+        yield key, text, 1
+
+
+def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, Any, int]]:
+    if isinstance(node, yaml.SequenceNode) and any(isinstance(item, yaml.MappingNode) for item in node.value):
+        for item in node.value:
+            for name, value, line in _leaves(loader, item, key, item.start_mark.line + 1):
+                yield name, [value] if name == key else value, line
+    elif isinstance(node, yaml.MappingNode):
+        loader.flatten_mapping(node)
+        for name, value in node.value:
+            is_level = name.value in ("class_path", "init_args", "dict_kwargs")
+            nested = key if is_level else f"{key}.{name.value}".lstrip(".")
+            yield from _leaves(loader, value, nested, name.start_mark.line + 1)
+    else:
+        yield key, loader.construct_object(node, deep=True) if node else None, line
+
+
+def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
+    _require(depth <= MAX_DEPTH, TOO_DEEP, node)
+    _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
+    if isinstance(node, yaml.MappingNode):
+        keys = [(key.tag, str(key.value)) for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True) if len({*keys}) < len(keys) else ():
+            _require(keys.count(name) == 1, f"the key '{name[1]}' is there more than once", key)
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for part in child if isinstance(node, yaml.MappingNode) else [child]:
+                _require_limits(part, counter, depth + 1)
+
+
+def _require(condition: bool, problem: str, where: Any) -> None:
+    if not condition:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)

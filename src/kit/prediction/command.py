@@ -17,16 +17,13 @@ from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import allowing_pixels, max_pixels, replacing
 from kit.ground.ranges import PositiveInt
-from kit.ground.terminal import escape
 from kit.ground.threads import map_in_threads
 from kit.ground.unexpected import doing
 from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
 
-ARGUMENTS = "RUN_OR_CHECKPOINT [IMAGES...] [--out DIR] [--KEY VALUE ...]"
 BROKEN = "broken.csv"
-MAX_PRINTED = 10  # the largest number of broken images that are printed; `broken.csv` lists all
 SECONDS_BETWEEN_LINES = 10  # between lines that show the progress in a log or a pipe
 
 
@@ -70,7 +67,7 @@ def predict(args: list[str]) -> None:
     Raises:
         BrokenFiles: some images cannot be read or drawn. All others have results.
     """
-    usage = f"{app.command('predict')} {ARGUMENTS}"
+    usage = f"{app.command('predict')} RUN_OR_CHECKPOINT [IMAGES...] [--KEY VALUE ...]"
     words, options = split_words(args)
     if not words:
         raise UserError(f"which run? {usage}")
@@ -79,15 +76,12 @@ def predict(args: list[str]) -> None:
     writer = as_task(model.task).Predictions
     if writer is None:
         raise UserError(f"{type(model.task).__name__} has no `Predictions`, the class that writes the results")
-    description = "Apply a run's best checkpoint to images, or generate images with it, and write the results."
-    parser = PlainParser(usage=usage, description=description)
-    out, device = "folder for results; RUN/predictions by default", "cpu, cuda or mps; by default cuda if available"
-    parser.add_argument("--out", type=str | None, default=None, help=out)
-    parser.add_argument("--batch_size", type=PositiveInt, default=32, help="number of images in a batch")
-    pixels = "number of pixels of the largest image to read; larger ones might fill the memory"
-    parser.add_argument("--max_pixels", type=PositiveInt, default=max_pixels(), help=pixels)
-    parser.add_argument("--device", type=str | None, default=None, help=device)
-    parser.add_argument("--trust", action="append", default=[], help="a package whose code the checkpoint may use")
+    parser = PlainParser()
+    parser.add_argument("--out", type=str | None, default=None)
+    parser.add_argument("--batch_size", type=PositiveInt, default=32)
+    parser.add_argument("--max_pixels", type=PositiveInt, default=max_pixels())
+    parser.add_argument("--device", type=str | None, default=None)
+    parser.add_argument("--trust", action="append", default=[])
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     chosen = parser.read(options)
     if model.takes_images and not words[1:]:
@@ -155,7 +149,5 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     table = folder / BROKEN
     with replacing(table) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         csv.writer(lines).writerows([("path", "reason"), *broken])
-    for file, reason in broken[:MAX_PRINTED]:
-        print(escape(f"{file}: {reason}"), file=sys.stderr)
-    count = f"{len(broken):,} of {len(files):,} images"
-    raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them with the reasons")
+    count, (file, reason) = f"{len(broken):,} of {len(files):,} images", broken[0]
+    raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them; the first: {file}: {reason}")

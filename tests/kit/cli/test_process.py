@@ -122,7 +122,7 @@ def test_traceback_without_a_run_is_in_a_temporary_file(ended, monkeypatch, tmp_
         failing()
 
     _, (line,) = ended(without_run)
-    (file,) = Path("tmp").iterdir()
+    (file,) = Path("tmp").glob("*/traceback.txt")
     assert str(file) in line and "part_of_kit.py" in file.read_text()
 
 

@@ -11,10 +11,10 @@ from kit.config.annotations import accepts, describe, find_class
 CASES = [  # an annotation, its description, values that it accepts, values that it does not accept
     (int, "a whole number", [3, "3"], [3.5, "x", None, [3]]),
     (int | None, "a whole number or null", [3, None], [3.5, "x"]),
-    (int | float, "a number", [3, 3.5], ["x"]),
+    (int | float, "a whole number or a number", [3, 3.5], ["x"]),
     (float | Tensor, "a number", [0.5], ["x"]),
-    (bool | Literal["warn"], "true, false or warn", [True, "warn"], [3]),
-    (Literal["none", "ram", "disk"], "none, ram or disk", ["ram"], ["rom"]),
+    (bool | Literal["warn"], "true or false or warn", [True, "warn"], [3]),
+    (Literal["none", "ram", "disk"], "none or ram or disk", ["ram"], ["rom"]),
     (tuple[int, int], "a list of 2 values, each a whole number", [[3, 4]], [3, [3], [3, 4, 5]]),
     (Sequence[float], "a list of values, each a number", [[0.5]], [0.5, ["x"]]),
     (Iterable[int] | None, "a list of values, each a whole number or null", [[5], None], [5]),

@@ -16,6 +16,7 @@ from kit.ground.drawing import (
     zoom_factor,
     zoomed,
 )
+from kit.ground.terminal import escape
 
 DOT = torch.tensor([[[1, 2]], [[3, 4]], [[5, 6]]], dtype=torch.uint8)  # [3 1 2]
 
@@ -40,11 +41,11 @@ def test_zoom_is_limited_by_the_longer_side():
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a\tb", "a\x00b", "a\udcffb"])
-def test_unprintable_characters_become_spaces(word):
-    image = torch.zeros(3, 40, 90, dtype=torch.uint8)
-    assert torch.equal(draw_texts(image, [((0, 0), word, RED)]), draw_texts(image, [((0, 0), "a b", RED)]))
-    assert torch.equal(add_caption(image, [(word, RED)]), add_caption(image, [("a b", RED)]))
-    assert torch.equal(legend([(word, RED)], 90), legend([("a b", RED)], 90))
+def test_control_characters_are_escaped(word):
+    image, escaped = torch.zeros(3, 40, 90, dtype=torch.uint8), escape(word)
+    assert torch.equal(draw_texts(image, [((0, 0), word, RED)]), draw_texts(image, [((0, 0), escaped, RED)]))
+    assert torch.equal(add_caption(image, [(word, RED)]), add_caption(image, [(escaped, RED)]))
+    assert torch.equal(legend([(word, RED)], 90), legend([(escaped, RED)], 90))
 
 
 def test_images_side_by_side_and_stacked():

@@ -62,7 +62,7 @@ def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
     Path("folder").mkdir()
     Path("link").symlink_to("/dev/zero")
     Path("text").write_text("fine")
-    for name, kind in (("pipe", "named pipe"), ("folder", "folder"), ("link", "device"), ("none", "no such file")):
+    for name, kind in (("pipe", "named pipe"), ("folder", "folder"), ("link", "device"), ("none", "No such file")):
         with pytest.raises(BrokenFiles, match=f"{name}: .*{kind}"):
             files.read_text(Path(name), 100)
     assert files.read_text(Path("text"), 4) == "fine"
