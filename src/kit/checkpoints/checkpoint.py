@@ -38,7 +38,7 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
         return file
     if path.is_dir():
         raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run complete an epoch?")
-    siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings = [str(p.parent) for p in path.parent.glob("*/checkpoints")]
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
 
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
+from importlib.machinery import PathFinder
 from inspect import isroutine
 from pathlib import Path
 from typing import Any, NoReturn
@@ -231,8 +232,11 @@ def _untrusted(path: str) -> str:
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
-    advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
-    return f"and {_shown(package)} is not trusted{advice}"
+    if package in sys.stdlib_module_names:
+        return f"and {_shown(package)} is not trusted"
+    if PathFinder.find_spec(package) is None:
+        return f"and there is no module {_shown(package)} here: run the command in the folder that has it"
+    return f"and {_shown(package)} is not trusted; if you trust its maker, add --trust {package}"
 
 
 def _joined(key: str, name: Any) -> str:

@@ -15,7 +15,7 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     """Return faults for classes that have two spellings, no examples, or few examples.
 
     Args:
-        counts: the class counts of each split.
+        counts: the class counts of each split. A negative count is unknown.
     """
     faults: list[Fault] = []
     spellings: dict[str, list[str]] = defaultdict(list)
@@ -26,13 +26,14 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
             message = f"{' and '.join(map(repr, same))} are different classes; if they mean the same, join them"
             faults.append(fault("class-spelled-twice", "", message))
     for split, numbers in counts.items():
+        known = [max(number, 0) for number in numbers]
         for name, number in zip(names, numbers, strict=True):
             if number == 0:
                 message = f"{split} has no example of '{name}'; its metrics leave the class out"
                 faults.append(fault("class-missing", "", message))
-            elif split == "train" and number < max(MIN_EXAMPLES, max(numbers) / MAX_RATIO):
+            elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known) / MAX_RATIO):
                 balance = ", or balance the classes" if len(numbers) > 1 else ""
-                message = f"'{name}' has {number:,} of {sum(numbers):,} training examples; add some{balance}"
+                message = f"'{name}' has {number:,} of {sum(known):,} training examples; add some{balance}"
                 faults.append(fault("class-rare", "", message))
     return faults
 

@@ -27,9 +27,12 @@ from kit.config.arguments import scan, split_words
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
+FROM_TASK = ("params", "optimizer")  # arguments of optimizers and schedules that no config gives
 MAX_VALUE = 60  # characters
 MAX_NAME = 200  # characters of the name of a class or a file
-INTERNAL = re.compile(r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given")
+INTERNAL = re.compile(
+    r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path"
+)
 
 
 def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), args: Sequence[str] = ()) -> str:
@@ -58,13 +61,16 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
             if mistake := search.check(name, value, text):
                 return mistake
     parents = re.findall(r'Parser key "([\w.]+)"', message)
-    if missing := re.search(r"arguments are required: ([\w.]+)", message):
+    if missing := re.search(r"arguments are required: ([\w.]*\w)", message):
         key = ".".join([*parents, missing[1]])
         return f"{key} is missing: give it in the config or as --{key}"
     if search.unnamed:
         return f"{search.unnamed[0]} names no class: add its class_path"
     lines = [line.strip(" -") for line in message.splitlines()]
-    reason = next((line for line in reversed(lines) if line and not INTERNAL.search(line)), "the parser refuses it")
+    reason = next(
+        (line for line in reversed(lines) if line and not INTERNAL.search(line)),
+        "not accepted; arguments of a class belong below init_args",
+    )
     return f"{parents[-1]}: {reason}" if parents else reason
 
 
@@ -87,9 +93,8 @@ class Search:
 
     def known_keys(self) -> list[str]:
         """Return the keys of the parser, and the arguments of the classes that are named so far."""
-        return self.keys + [
-            f"{key}.{name}" for key, kind in self.classes.items() for name in parameter_annotations(kind)
-        ]
+        names = {key: parameter_annotations(kind) for key, kind in self.classes.items()}
+        return self.keys + [f"{key}.{name}" for key in names for name in names[key] if name not in FROM_TASK]
 
     def check(self, key: str, value: Any, text: str | None = None) -> str | None:
         """Return what is wrong with a key or its value, or None. text: the value as written on the command line."""

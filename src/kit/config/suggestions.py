@@ -89,7 +89,7 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
 def missing_config(path: Path) -> str:
     """Return an error message about a missing config file, with the files that exist."""
     names = sorted(file.name for file in path.parent.glob("*.yaml"))
-    existing = f" in {path.parent}: {', '.join(names)}" if names else ""
+    existing = f"; {path.parent} has {', '.join(names)}" if names else ""
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"
 
 
@@ -102,9 +102,13 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
     group, _, last = key.rpartition(".")
     last = SYNONYMS.get(last, last)
     names = [name for name in known if cutoff < 1 or name.startswith(group)]
+    groups = {name.rpartition(".")[0] for name in known}
     last_names = {name.rpartition(".")[2] for name in names}
     for meant in (last, *get_close_matches(last, last_names, n=1, cutoff=cutoff)):
-        if same := [name for name in names if name.rpartition(".")[2] == meant]:
+        same = [name for name in names if name.rpartition(".")[2] == meant]
+        if len(same) > 1 and group in groups:  # such as `enabled`, which several callbacks have
+            same = [name for name in same if name.startswith(group)]
+        if same:
             return min(same, key=lambda name: (not name.startswith(group), name.count("."), name))
     return None
 

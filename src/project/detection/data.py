@@ -25,7 +25,6 @@ from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.pairs import XML_FILES, find_pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import unreadable_fault
-from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
 from kit.ground.ranges import PositiveInt
@@ -159,7 +158,7 @@ class BoxFiles(BoxDataModule):
         self.class_names  # noqa: B018  raises an error if there are no classes
         cleaned.stop_if_unusable(split, self.root)
         if cleaned.faults:
-            rank_zero_warn(f"{split}: {cleaned.count_faults()}; {app.command('check')} names the files")
+            rank_zero_warn(f"{split}: {cleaned.count_faults()}; `check` with the same options names the files")
         if crowds := cleaned.crowds():
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
         return self._files(cleaned)

@@ -120,7 +120,7 @@ class BoxSplit(NamedTuple):
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message
-        counts = f" ({self.count_faults()})" if self.faults else ""
+        counts = f" ({self.count_faults()}); the first fault is {_text(self.faults[0])}" if self.faults else ""
         boxes = len(self.targets.boxes)
         if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
             return f"most of {split} cannot be used{counts or ' (no images)'}"
@@ -136,10 +136,14 @@ class BoxSplit(NamedTuple):
         """Raise `BrokenFiles` for an annotation in `UNUSABLE`, or `UserError` for the reason of `why_unusable`."""
         for fault in self.faults:
             if fault.kind in UNUSABLE:
-                line = f":{fault.line}" if fault.line else ""
-                raise BrokenFiles(f"{fault.file}{line}: {fault.message}")
+                raise BrokenFiles(_text(fault))
         if reason := self.why_unusable(split):
             raise UserError(f"{root}: {reason}")
+
+
+def _text(fault: Fault) -> str:
+    """Return a fault as `FILE:LINE: MESSAGE`."""
+    return f"{fault.file}{f':{fault.line}' if fault.line else ''}: {fault.message}"
 
 
 def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
