@@ -66,28 +66,24 @@ def accepts(annotation: Any, value: Any) -> bool:
 
 def describe(annotation: Any) -> str:
     """Return the values that an annotation accepts in words, such as `a whole number or null`."""
-    return " or ".join(dict.fromkeys(_choices(annotation)))
-
-
-def _choices(annotation: Any) -> list[str]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     kind, expected = origin or annotation, Expected.any_of([annotation])
     if origin in (Union, UnionType):
         arguments = sorted(arguments, key=lambda argument: (argument is NoneType, argument is not bool))
-        return [choice for argument in arguments if argument is not Tensor for choice in _choices(argument)]
+        return " or ".join(dict.fromkeys(describe(argument) for argument in arguments if argument is not Tensor))
     if origin is Literal or kind is bool:
-        return [str(argument) for argument in arguments] or ["true", "false"]
+        return " or ".join(map(str, arguments or ("true", "false")))
     if kind in WORDS:
-        return [WORDS[kind]]
+        return WORDS[kind]
     if expected.classes:
-        return ["the path of a class (package.module.Class)"]
+        return "the path of a class (package.module.Class)"
     if expected.values:
-        return ["a mapping of names to values"]
+        return "a mapping of names to values"
     if expected.items:
         number = f"{len(arguments)} " if kind is tuple and ... not in arguments else ""
         each = describe(Union[tuple(expected.items)])  # noqa: UP007
-        return [f"a list of {number}values" + (f", each {each}" if each != "any value" else "")]
-    return [kind.__name__ if isinstance(kind, type) else str(kind)]
+        return f"a list of {number}values" + (f", each {each}" if each != "any value" else "")
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def import_path(path: str) -> Any:

@@ -118,12 +118,9 @@ class Search:
                 return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
         if names or accepts(annotation, value) or (text and key in self.keys and accepts(annotation, text)):
             return None
-        hint = None
-        if expected.items and not isinstance(value, (list, dict)):
-            lists = (f"[{', '.join([str(value)] * count)}]" for count in (1, 2))
-            meant = next((items for items in lists if accepts(annotation, items)), None)
-            hint = meant and (f": --{key} '{meant}'" if text else f": {meant}")
-        return f"{key} is {_shown(value)}, but must be {describe(annotation)}{hint or ''}"
+        lists = [f"[{value}]", f"[{value}, {value}]"] if expected.items and not isinstance(value, (list, dict)) else []
+        hint = next((f": --{key} '{items}'" for items in lists if accepts(annotation, items)), "")
+        return f"{key} is {_shown(value)}, but must be {describe(annotation)}{hint}"
 
     def _find(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
