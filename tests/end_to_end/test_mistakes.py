@@ -230,3 +230,11 @@ def test_long_value_is_cut(text, refused):
     for option in ("--model", "--trainer.max_epochs"):
         message = refused("--config", RUN, option, text)
         assert option[2:] in message and len(message) < 1_000
+
+
+def test_argument_without_an_annotation_or_a_default_needs_a_value(monkeypatch):
+    lines = ["import lightning as L", "class Every(L.Callback):", "    def __init__(self, every): ..."]
+    Path("untyped.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(".")
+    with pytest.raises(UserError, match=r"trainer\.callbacks\.every is missing"):
+        verbs.fit(["--config", RUN, *tiny_data(), "--trainer.callbacks+=untyped.Every"])

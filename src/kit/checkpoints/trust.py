@@ -232,11 +232,10 @@ def _untrusted(path: str) -> str:
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
-    if package in sys.stdlib_module_names:
-        return f"and {_shown(package)} is not trusted"
-    if PathFinder.find_spec(package) is None:
-        return f"and there is no module {_shown(package)} here: run the command in the folder that has it"
-    return f"and {_shown(package)} is not trusted; if you trust its maker, add --trust {package}"
+    advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
+    if advice and PathFinder.find_spec(package) is None:
+        advice += " and run the command in the folder that has this module"
+    return f"and {_shown(package)} is not trusted{advice}"
 
 
 def _joined(key: str, name: Any) -> str:

@@ -5,6 +5,7 @@ from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
+from inspect import signature
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.annotations import parser_annotations
+from kit.config.annotations import import_path, parser_annotations
 from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain
 from kit.ground.errors import UserError
@@ -79,12 +80,32 @@ class PlainParser(ArgumentParser):
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             raise UserError(explain(str(error), self, configs, others)) from None
+        self._require_values(config)
         values = vars(config.as_flat())
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:
                 rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
         return config
+
+    def _require_values(self, value: Any, key: str = "") -> None:
+        """Raise `UserError` if an argument without a default has no value.
+
+        The parser does this for annotated arguments, and would call a class with None for the others.
+        """
+        if isinstance(value, list):
+            for item in value:
+                self._require_values(item, key)
+        elif isinstance(value, Namespace):
+            for name, inner in vars(value).items():
+                self._require_values(inner, f"{key}.{name}".lstrip(".").removesuffix(".init_args"))
+            init_args = vars(value.get("init_args") or Namespace())
+            parameters = signature(import_path(value.class_path)).parameters if "class_path" in value else {}
+            linked = [target.rpartition(".")[2] for target in self.linked]  # the task gives them to its net, too
+            for name, parameter in parameters.items():
+                is_untyped = parameter.default is parameter.annotation is parameter.empty and name not in linked
+                if is_untyped and init_args.get(name, "") is None:
+                    raise UserError(f"{key}.{name} is missing: give it in the config or as --{key}.{name}")
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.
