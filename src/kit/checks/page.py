@@ -12,7 +12,7 @@ from kit.checks.report import by_kind, location, own_text, shared_text, shorten,
 from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
-from kit.ground.files import open_image, write_text
+from kit.ground.files import open_image
 from kit.ground.html import html_page, image_element
 
 FIGURES_PER_KIND = 6  # the number of faults of a kind that are shown with pictures
@@ -21,10 +21,6 @@ LINES_PER_KIND = 200  # the number of faults of a kind that are listed without p
 SIDE = 200  # pixels: the longer side of a picture
 BOX_COLOUR = "#ff2d20"
 Box = tuple[float, float, float, float]
-
-
-def save_html(survey: Survey, file: Path) -> None:
-    write_text(file, survey_page(survey))
 
 
 def survey_page(survey: Survey) -> str:

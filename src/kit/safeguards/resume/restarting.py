@@ -54,10 +54,8 @@ def choose(run_or_checkpoint: str) -> Path | None:
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
         run = run_folder(run_or_checkpoint)
-        best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
-        if best not in files and best.is_file() and find_damage(best) is None:
-            again = f"continue from the best one with --resume {best}, or {again}"
-        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {again}")
+        others = f"--resume {run / 'checkpoints' / 'best.ckpt'}, or start again with --config {run / 'config.yaml'}"
+        raise UserError(f"{' and '.join(map(str, files))} cannot be read: continue with {others}")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
@@ -78,10 +76,8 @@ def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
     With this callback, Lightning would start a new run from a checkpoint of an earlier one.
     """
     if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise UserError(
-            "leave out OnExceptionCheckpoint, since the next run would start from its file: to continue after an "
-            "exception, give --resume the run's folder, which holds a recent last.ckpt"
-        )
+        instead = "to continue after an exception, give --resume the run's folder, which has a recent last.ckpt"
+        raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
@@ -134,8 +130,7 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the machine has too few devices, the data differ, the run is complete, or the checkpoint cannot be
-            resumed.
+        UserError: the machine has too few devices, the data differ, or the checkpoint cannot be resumed.
     """
     cores = available_cores()
     if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
@@ -149,9 +144,6 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
-    epochs, max_epochs = content.get("epoch", 0), trainer.max_epochs
-    if max_epochs not in (None, -1) and epochs > max_epochs:
-        raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")
 
 
 def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
@@ -175,10 +167,8 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
 
 def _refuse(kind: str, differences: list[str], force: bool) -> bool:
     if differences and not force:
-        raise UserError(
-            f"--resume needs the same {kind}: {'; '.join(differences)}. Start a new run, or continue "
-            "anyway with --force true"
-        )
+        remedy = "Start a new run, or continue anyway with --force true"
+        raise UserError(f"--resume needs the same {kind}: {'; '.join(differences)}. {remedy}")
     if differences:
         _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
     return bool(differences)
