@@ -25,6 +25,7 @@ from kit.ground.ranges import PositiveInt
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
+Draft = tuple[str, tuple[int, int]]  # the arguments of PIL's `Image.draft`: a mode, and a width and height
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 EXIF_ORIENTATION = 0x0112
 MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
@@ -119,9 +120,7 @@ def broken_file_errors(path: Path) -> Iterator[None]:
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
 
 
-def load_pixels(
-    image: Image.Image, source: Path | bytes, draft: tuple[str, tuple[int, int]] | None = None
-) -> tuple[Image.Image, bool]:
+def load_pixels(image: Image.Image, source: Path | bytes, draft: Draft | None = None) -> tuple[Image.Image, bool]:
     """Decode the pixels of an image that was just opened.
 
     If a JPEG lacks its last bytes, the missing pixels become grey, as in browsers. If more than `MAX_LINES_MISSING` of
@@ -130,7 +129,7 @@ def load_pixels(
 
     Args:
         source: the path or the bytes that the image was opened from.
-        draft: the arguments of `image.draft`.
+        draft: lets PIL decode a JPEG at about this size, which is faster; None decodes it at its full size.
 
     Returns:
         the image, and whether it is a JPEG that lacks its last bytes

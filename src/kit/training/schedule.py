@@ -84,8 +84,9 @@ def optimizer_and_schedule(
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     new_optimizer = _call("model.optimizer", optimizer, groups)
+    device = trained[0].device if trained else None
     if schedule is None:
-        _try_out(optimizer, None, {}, trained)
+        _try_out(optimizer, None, {}, device)
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
@@ -112,7 +113,7 @@ def optimizer_and_schedule(
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
-    _try_out(optimizer, schedule, filled_in, trained)
+    _try_out(optimizer, schedule, filled_in, device)
     if task.trainer.is_global_zero:
         duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
@@ -143,19 +144,16 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
 
-def _try_out(
-    optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], trained: list[nn.Parameter]
-) -> None:
+def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], device: Any) -> None:
     """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
 
     Args:
         filled: the arguments of the schedule that the user may omit.
-        trained: the parameters of the task.
+        device: the device of the tiny parameters.
 
     Raises:
         UserError: a library's optimizer or schedule raises an exception.
     """
-    device = trained[0].device if trained else None
     matrix, vector = (nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,)))
     matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
     tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])

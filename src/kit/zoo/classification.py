@@ -33,12 +33,10 @@ class TorchvisionNet(nn.Module):
         super().__init__()
         self.net = torchvision_model(name, models, **_fixed_options(name))
         swap_first_convolution(self.net, in_channels)
-        layers = [(path, m) for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        self._head_name, old = layers[-1]
-        if isinstance(old, nn.Linear):
-            new: nn.Module = nn.Linear(old.in_features, num_classes)
-        else:  # SqueezeNet ends with a 1x1 convolution
-            new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
+        layers = {path: m for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+        self._head_name, old = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
+        is_linear = isinstance(old, nn.Linear)
+        new = nn.Linear(old.in_features, num_classes) if is_linear else nn.Conv2d(old.in_channels, num_classes, 1)
         self.net.set_submodule(self._head_name, new)
         load_pretrained(self.net, name, weights, pretrained, (self._head_name,))
 

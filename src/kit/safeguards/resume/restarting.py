@@ -54,8 +54,10 @@ def choose(run_or_checkpoint: str) -> Path | None:
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
         run = run_folder(run_or_checkpoint)
-        others = f"--resume {run / 'checkpoints' / 'best.ckpt'}, or start again with --config {run / 'config.yaml'}"
-        raise UserError(f"{' and '.join(map(str, files))} cannot be read: continue with {others}")
+        best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
+        if best not in files and best.is_file() and find_damage(best) is None:
+            again = f"continue from the best one with --resume {best}, or {again}"
+        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {again}")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
@@ -154,7 +156,7 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
     """
     remove = trainer.strategy.remove_checkpoint
 
-    def remove_own(filepath: Any) -> None:
+    def remove_if_inside(filepath: Any) -> None:
         callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
         folders: list[Any] = [run, *filter(None, (callback.dirpath for callback in callbacks))]
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
@@ -162,7 +164,7 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
         else:
             _warn(f"{filepath} is not removed: it is outside of the run's folder")
 
-    trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
+    trainer.strategy.remove_checkpoint = remove_if_inside  # type: ignore[method-assign]
 
 
 def _refuse(kind: str, differences: list[str], force: bool) -> bool:
