@@ -50,10 +50,10 @@ def decode(
 ) -> Tensor:
     """Decode an image file to 8 bits, turn it upright, and replace transparent parts by white.
 
-    A JPEG that lacks its last bytes is read nevertheless: see `load_pixels`.
+    A JPEG that lacks its last bytes is read nevertheless, see `load_pixels`. Of several frames, the first is read.
 
     Args:
-        path: a file of any format that PIL reads. If it has several frames, the first is read.
+        path: a file of any format that PIL reads.
         channels: 1 for grey, 3 for RGB, 4 for RGBA, which keeps transparency.
         size: height and width to resize to; None keeps the image's size.
         keep_aspect: fit the image into `size` and pad its right or bottom, instead of stretching it.
@@ -205,8 +205,7 @@ def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | No
     if size is None:
         return None
     if len(size) != 2 or any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
-        limit = f"whole numbers, and at most {MAX_PIXELS:,} pixels"
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, {limit}")
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, <= {MAX_PIXELS:,} pixels")
     return size[0], size[1]
 
 

@@ -20,6 +20,7 @@ MAX_COLUMNS = 20  # of `grid.png`
 MAX_IN_GRID = 1000  # the largest number of samples in `grid.png`
 MAX_LISTED = 20  # the largest number of class names in an error message
 STRIDE = 1_000_003  # sample i has the seed `seed` * STRIDE + i
+MAX_SEED = 10**12  # so that the seeds of all samples fit into 64 bits
 
 
 class SampleFiles:
@@ -50,6 +51,8 @@ class SampleFiles:
         churn: NonNegativeFloat | None = None,
         solver: Literal["euler", "heun"] | None = None,
     ) -> None:
+        if not -MAX_SEED < seed < MAX_SEED:
+            raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
         self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
