@@ -90,13 +90,10 @@ def predict_with_flips(
 
 
 def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) -> dict[str, Tensor]:
-    height, width = size
-    x1, y1, x2, y2 = detected["boxes"].unbind(1)
-    if flip != "vertical":
-        x1, x2 = width - x2, width - x1
-    if flip != "horizontal":
-        y1, y2 = height - y2, height - y1
-    return {**detected, "boxes": torch.stack([x1, y1, x2, y2], 1)}
+    boxes, (height, width) = detected["boxes"], size
+    is_flipped = boxes.new_tensor([flip != "vertical", flip != "horizontal"] * 2).bool()  # x and y, twice
+    mirrored = boxes.new_tensor([width, height] * 2) - boxes[:, [2, 3, 0, 1]]
+    return {**detected, "boxes": torch.where(is_flipped, mirrored, boxes)}
 
 
 def _merge(views: Sequence[dict[str, Tensor]], max_detections: int) -> dict[str, Tensor]:

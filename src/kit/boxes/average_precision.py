@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
+
+from kit.evaluation import Details
 
 # COCO's thresholds. Those of torchmetrics are rounded to 32 bits, so that a recall of exactly 0.05 does not reach 0.05.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
@@ -67,9 +69,7 @@ def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_c
     return {key: value for key, value in values.items() if value >= 0}
 
 
-def compute_curves(
-    images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def compute_curves(images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]) -> Details:
     """Return the precision-recall curve at an IoU of 0.5 of each class that has boxes, by the name of the class.
 
     Returns:

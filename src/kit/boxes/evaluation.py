@@ -40,10 +40,8 @@ class BoxEvaluation(Evaluation):
     def compute(self, by_class: bool = False) -> dict[str, float]:
         highest = max((int(image.labels.bincount().max()) for image in self.rows if len(image.labels)), default=0)
         if highest > self.max_detections:
-            rank_zero_warn(
-                f"an image has {highest} boxes of one class, but only {self.max_detections} detections of a class "
-                "count, since no training image has more; average precision cannot reach 1 here"
-            )
+            why = f"only {self.max_detections} detections of a class count, since no training image has more boxes"
+            rank_zero_warn(f"map cannot reach 1: an image has {highest} boxes of one class, but {why}")
         return average_precision.compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:

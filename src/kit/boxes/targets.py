@@ -47,10 +47,8 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
         UserError: a transform changed the sizes of images, or dropped boxes without their `crowd` and `annotated`.
     """
     if len({image.shape for image in images}) > 1:
-        raise UserError(
-            "data.augment: a transform gave images of different sizes; use transforms that keep the size, such as "
-            "flips, RandomAffine, changes of colour, and kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
-        )
+        instead = "use kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
+        raise UserError(f"data.augment: a transform gave images of different sizes; {instead}")
     boxes = [target["boxes"].as_subclass(Tensor) for target in targets]
     have_area = [(b[:, 2:] > b[:, :2]).all(1) for b in boxes]
     return stack(images), [select_boxes(*pair) for pair in zip(targets, have_area, strict=True)]
@@ -63,10 +61,8 @@ def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         UserError: a transform has dropped rows of `boxes` or `labels`, but not of the other tensors.
     """
     if any(len(target[key]) != len(mask) for key in BOX_KEYS):
-        raise UserError(
-            "data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; use kit.boxes.Zoom, which "
-            "drops these too, instead of SanitizeBoundingBoxes"
-        )
+        instead = "use kit.boxes.Zoom, which drops both, instead of SanitizeBoundingBoxes"
+        raise UserError(f"data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; {instead}")
     return {**target, **{key: target[key].as_subclass(Tensor)[mask] for key in BOX_KEYS}}
 
 

@@ -131,10 +131,8 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
     config = config_of(content)
     for key, kind in (("model", "LightningModule"), ("data", "LightningDataModule")):
         if key not in config:
-            raise UserError(
-                f"{file} does not name its {kind}: it was not made by `{app.command('fit')}`, or with a "
-                f"{kind} that does not call save_hyperparameters()"
-            )
+            why = f"not made by `{app.command('fit')}`, or its {kind} does not call save_hyperparameters()"
+            raise UserError(f"{file} does not name its {kind}: it was {why}")
     for part in config.values():
         parameters, arguments = parameter_annotations(import_path(part["class_path"])), part["init_args"]
         # Lightning stores all arguments of `FROM_DATA`, even those that the model does not have.

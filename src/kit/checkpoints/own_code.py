@@ -21,13 +21,13 @@ def is_own_class(path: str) -> bool:
     if "._" in f".{path}":
         return False
     try:
-        package, own = find_spec(app.package), find_spec(modules[0])  # this imports nothing
+        package, spec = find_spec(app.package), find_spec(modules[0])  # this imports nothing
     except ValueError:  # a module that a program has made
         return False
-    if not (package and package.origin and own and own.origin):  # a folder without `__init__.py` has no origin
+    if not (package and package.origin and spec and spec.origin):  # a folder without `__init__.py` has no origin
         return False
     source = Path(package.origin).resolve().parents[1]
-    folder = Path(own.origin).parents[1 if own.submodule_search_locations else 0].resolve()
+    folder = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0].resolve()
     # An installed application lies beside all other libraries, and not in a checkout.
     if folder not in (source, source.parent) or not (source.parent / "pyproject.toml").is_file():
         return False

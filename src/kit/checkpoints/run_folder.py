@@ -88,10 +88,8 @@ def refuse_links(target: Path, run: Path) -> None:
     for path in [target, *(path for path in paths if path.is_symlink())]:
         is_replaced = path != target and not path.is_dir() and REPLACED.fullmatch(path.relative_to(run).as_posix())
         if not is_replaced and not is_inside(path, run):
-            raise UserError(
-                f"{path} leads to {os.path.realpath(path)}, which is not in the run's folder {run}; a run does not "
-                "write through such a link: replace the link by a real file or folder"
-            )
+            problem = f"{path} leads to {os.path.realpath(path)}, which is not in the run's folder {run}"
+            raise UserError(f"{problem}: replace this link by a real file or folder, since a run must not write there")
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
@@ -116,10 +114,8 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         if is_inside(value, run) and not NEVER_INSIDE.match(value):
             continue
         if not any(value == text and option.startswith(prefix) for prefix, text in given):
-            raise UserError(
-                f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder, and this config may be "
-                f"a stranger's; to let the run write there, add --{option} {value}"
-            )
+            problem = f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder"
+            raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 
 def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:

@@ -66,19 +66,19 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
             checker.check({"class_path": class_path, "init_args": values}, [kind], part)
 
 
-def check_config(config: Any, kinds: Annotations, file: Path, trusted: Sequence[str] = ()) -> None:
+def check_config(config: Any, annotations: Annotations, file: Path, trusted: Sequence[str] = ()) -> None:
     """Check the names in the config of a run.
 
     Args:
         config: the content of its config.yaml.
-        kinds: the annotations of its keys: see `kit.config.annotations.parser_annotations`.
+        annotations: the annotations of its keys: see `kit.config.annotations.parser_annotations`.
         file: its config.yaml, for the error message.
         trusted: packages, modules or names that the user trusts.
 
     Raises:
         UserError: the config names something that is not trusted.
     """
-    _Checker(file, trusted).check(config, [kinds], "")
+    _Checker(file, trusted).check(config, [annotations], "")
 
 
 class _Checker:
@@ -95,26 +95,26 @@ class _Checker:
         if not isinstance(values, dict):
             self.refuse(key, f"is {_shown(values)}, but must map names to values")
 
-    def check(self, value: Any, kinds: Sequence[Any], key: str, depth: int = 0) -> None:
+    def check(self, value: Any, annotations: Sequence[Any], key: str, depth: int = 0) -> None:
         """Check a value.
 
         Args:
             value: the value.
-            kinds: annotations, any of which may match; or a list with one dict, which gives each key its annotation.
+            annotations: any of them may match; or a list with one dict, which gives each key its annotation.
             key: the key of the value, with dots.
             depth: the number of lists and mappings around the value.
         """
         self.count += 1
         if depth > MAX_DEPTH or self.count > MAX_VALUES:
             self.refuse(key[:100], "is nested too deeply, or too large")
-        if isinstance(kinds[0], dict):
-            self._check_group(value, kinds[0], key, depth)
+        if isinstance(annotations[0], dict):
+            self._check_group(value, annotations[0], key, depth)
             return
         if value is None or isinstance(value, (bool, int, float)):
             return
-        expected = Expected.any_of(kinds)
+        expected = Expected.any_of(annotations)
         if isinstance(value, str):
-            self._check_text(value, expected, kinds, key, depth)
+            self._check_text(value, expected, annotations, key, depth)
         elif isinstance(value, (list, tuple)):
             limit = MAX_CLASSES if key.endswith(CLASS_KEYS) else MAX_ITEMS
             if len(value) > limit:
@@ -128,21 +128,21 @@ class _Checker:
         else:
             self._check_mapping(value, expected, key, depth)
 
-    def _check_group(self, values: Any, kinds: Annotations, key: str, depth: int) -> None:
+    def _check_group(self, values: Any, annotations: Annotations, key: str, depth: int) -> None:
         """Check a group of keys, which must all be keys of the parser, and their values."""
         self.require_mapping(values, key)
         for name, value in values.items():
-            if not isinstance(name, str) or name not in kinds:
+            if not isinstance(name, str) or name not in annotations:
                 self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` does not have")
-            self.check(value, [kinds[name]], _joined(key, name), depth + 1)
+            self.check(value, [annotations[name]], _joined(key, name), depth + 1)
 
-    def _check_text(self, text: str, expected: Expected, kinds: Sequence[Any], key: str, depth: int) -> None:
+    def _check_text(self, text: str, expected: Expected, annotations: Sequence[Any], key: str, depth: int) -> None:
         """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
         if expected.only_text:
             return
         value = parse_value(text)
         if isinstance(value, (dict, list)):  # the parser reads it in the same way
-            self.check(value, kinds, key, depth + 1)
+            self.check(value, annotations, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
             self._import_allowed(text, expected, key)
         elif not expected.text:
@@ -154,19 +154,19 @@ class _Checker:
 
     def _check_mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check a mapping without a class path: a dict, or the arguments of a dataclass."""
-        kinds: Annotations = {}
+        annotations: Annotations = {}
         for kind in expected.classes:
             if not is_dataclass(kind):  # only a dataclass needs no class path
                 self.refuse(key, "must say its class_path")
-            kinds |= parameter_annotations(kind)
+            annotations |= parameter_annotations(kind)
         for name, value in values.items():
             if str(name).startswith("__"):
                 self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
             # The parser reads `a.b` as nested keys, and `a+` as an addition to a list.
-            if not expected.values and ("." in str(name) or (kinds and name not in kinds)):
+            if not expected.values and ("." in str(name) or (annotations and name not in annotations)):
                 self.refuse(key, f"has the key {_shown(name)}, which is not an argument: nest keys, without dots")
-            annotations = [kinds[name]] if name in kinds else expected.values or [Any]
-            self.check(value, annotations, _joined(key, name), depth + 1)
+            accepted = [annotations[name]] if name in annotations else expected.values or [Any]
+            self.check(value, accepted, _joined(key, name), depth + 1)
 
     def _check_class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check the mapping `{class_path: ..., init_args: ...}`, which describes an object."""
@@ -175,7 +175,7 @@ class _Checker:
             self.refuse(key, f"names {_shown(path)}, which is not a class path, such as package.module.Class")
         target = self._import_allowed(path, expected, key)
         try:
-            kinds = parameter_annotations(target)
+            annotations = parameter_annotations(target)
         except Exception as error:  # a class of unknown origin may have any signature
             self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({one_line(error)})")
         for part, arguments in values.items():
@@ -188,7 +188,7 @@ class _Checker:
                 # The parser reads `a.b` as nested keys, so that `net.class_path` would replace the class of `net`.
                 if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
                     self.refuse(key, f"has an argument {_shown(name)}, which is not a name")
-                self.check(value, [kinds.get(name, Any)], _joined(key, name), depth + 1)
+                self.check(value, [annotations.get(name, Any)], _joined(key, name), depth + 1)
 
     def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
         """Import the object at a path if this key may name it, or refuse it."""

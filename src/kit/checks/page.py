@@ -5,14 +5,15 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from kit.checks.report import by_kind, location, own_text, shared_text, shorten, summary
+from kit.checks.report import by_kind, location, shared_text, shorten, summary, unshared_text
 from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
-from kit.ground.files import open_image, write_text
+from kit.ground.files import open_image
 from kit.ground.html import html_page, image_element
 
 FIGURES_PER_KIND = 6  # the number of faults of a kind that are shown with pictures
@@ -21,10 +22,6 @@ LINES_PER_KIND = 200  # the number of faults of a kind that are listed without p
 SIDE = 200  # pixels: the longer side of a picture
 BOX_COLOUR = "#ff2d20"
 Box = tuple[float, float, float, float]
-
-
-def save_html(survey: Survey, file: Path) -> None:
-    write_text(file, survey_page(survey))
 
 
 def survey_page(survey: Survey) -> str:
@@ -76,7 +73,7 @@ def _section(faults: list[Fault], root: str) -> str:
 def _details(fault: Fault, shared: str, root: str) -> str:
     """Return the file of a fault, and its message without the text that the faults of its section share."""
     file = f"<code>{escape(location(fault, root))}</code>" if fault.file else ""
-    return " ".join(filter(None, (file, escape(own_text(fault, shared, root)))))
+    return " ".join(filter(None, (file, escape(unshared_text(fault, shared, root)))))
 
 
 def _pictures(fault: Fault) -> list[str]:
@@ -104,10 +101,7 @@ def thumbnail(file: str, box: Box | None = None) -> bytes:
 
 def _draw_box(picture: Pillow.Image, box: Box, size: tuple[int, int]) -> None:
     """Draw a box, clipped to the picture. size: height and width of the original image, which the box refers to."""
-    limits = picture.width - 1, picture.height - 1
-    factors = picture.width / size[1], picture.height / size[0]
-    xs, ys = (
-        sorted(min(max(value * factors[axis], 0), limits[axis]) for value in (box[axis], box[axis + 2]))
-        for axis in (0, 1)
-    )
-    ImageDraw.Draw(picture).rectangle((xs[0], ys[0], xs[1], ys[1]), outline=BOX_COLOUR, width=2)
+    factors = np.divide(picture.size, size[::-1])  # x and y
+    corners = (np.reshape(box, (2, 2)) * factors).clip(0, np.subtract(picture.size, 1))
+    corners.sort(axis=0)  # a broken annotation may have its right edge before its left one
+    ImageDraw.Draw(picture).rectangle(corners.ravel().tolist(), outline=BOX_COLOUR, width=2)

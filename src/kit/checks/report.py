@@ -59,7 +59,7 @@ def shared_text(faults: Sequence[Fault]) -> str:
     return texts.pop() if len(texts) == 1 else ""
 
 
-def own_text(fault: Fault, shared: str, root: str) -> str:
+def unshared_text(fault: Fault, shared: str, root: str) -> str:
     """Return a message without the text that it shares with other messages."""
     return shorten(fault.message.removesuffix(shared).removesuffix("; "), root)
 
@@ -94,7 +94,7 @@ def _kind_lines(faults: list[Fault], root: str) -> list[str]:
 
 
 def _describe(fault: Fault, root: str, shared: str = "") -> str:
-    return ": ".join(filter(None, (location(fault, root), own_text(fault, shared, root))))
+    return ": ".join(filter(None, (location(fault, root), unshared_text(fault, shared, root))))
 
 
 def _headline(faults: list[Fault]) -> str:

@@ -43,30 +43,30 @@ class Survey(NamedTuple):
         return sum(fault.severity == "error" for fault in self.faults)
 
 
-def quick_survey(datamodule: ImageDataModule, all_files: bool = False) -> Survey:
+def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
     """Check the classes, and the names, headers and bytes of image files. Data in memory are not checked.
 
     Args:
         all_files: check all files and the annotations. By default, check at most `MAX_FILES` files, evenly spaced, and
             as many as can be read in `MAX_SECONDS`.
     """
-    started, images, notes = time.monotonic(), ImageList.of(datamodule), list[str]()
+    started, images, notes = time.monotonic(), ImageList.of(data), list[str]()
     if not images.files:
-        return _survey([], datamodule, images, started, notes)
+        return _survey([], data, images, started, notes)
     files = images.files if all_files else images.files[:: -(-len(images.files) // MAX_FILES)]
     headers, faults = read_headers(files, math.inf if all_files else time.monotonic() + MAX_SECONDS)
     if (checked := len(headers) + len(faults)) < len(images.files):
         notes.append(f"to save time, {checked:,} of {len(images.files):,} files were checked, evenly spaced")
     faults += header_faults(files, headers)
     faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
-    known = {"train": datamodule.class_counts} if "train" in images.samples else {}
-    faults += _class_faults(datamodule, images, known)
+    known = {"train": data.class_counts} if "train" in images.samples else {}
+    faults += _class_faults(data, images, known)
     if all_files:
-        faults += datamodule.annotation_faults()
-    return _survey(faults, datamodule, images, started, notes)
+        faults += data.annotation_faults()
+    return _survey(faults, data, images, started, notes)
 
 
-def full_survey(datamodule: ImageDataModule) -> Survey:
+def full_survey(data: ImageDataModule) -> Survey:
     """Run all checks, including those that decode every image."""
     started = time.monotonic()
     faults: list[Fault] = []
@@ -74,11 +74,11 @@ def full_survey(datamodule: ImageDataModule) -> Survey:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the faults include what reading warns of
-            faults += datamodule.annotation_faults()
-            images = ImageList.of(datamodule)
-            faults += _class_faults(datamodule, images, {})
+            faults += data.annotation_faults()
+            images = ImageList.of(data)
+            faults += _class_faults(data, images, {})
         if "train" not in images.samples:
-            raise datamodule.missing("train")
+            raise data.missing("train")
     except UserError as error:
         faults.append(fault("unusable", "", f"training would stop here: {str(error).splitlines()[0]}"))
     if images.files:
@@ -88,7 +88,7 @@ def full_survey(datamodule: ImageDataModule) -> Survey:
         groups = group_equal(statistics.headers, lambda i: statistics.table["file_hash"][i])
         similar = similar_images(images.files, statistics, _comparable(statistics, groups))
         faults += duplicate_faults(images.files, groups, similar, images.class_names)
-    return _survey(faults + tensor_faults(images), datamodule, images, started, [])
+    return _survey(faults + tensor_faults(images), data, images, started, [])
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
@@ -99,25 +99,19 @@ def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndar
     return indices[statistics.table["p99"][indices] - statistics.table["p1"][indices] > 2]
 
 
-def _class_faults(datamodule: ImageDataModule, images: ImageList, known: dict[str, list[int]]) -> list[Fault]:
+def _class_faults(data: ImageDataModule, images: ImageList, known: dict[str, list[int]]) -> list[Fault]:
     """Return the faults of classes and groups. known: the class counts of splits that need not be counted again."""
-    counts = {split: known.get(split) or datamodule.count_classes(part) for split, part in images.samples.items()}
+    counts = {split: known.get(split) or data.count_classes(part) for split, part in images.samples.items()}
     return class_faults(images.class_names, counts) + group_faults(images.files)
 
 
-def _survey(
-    faults: Iterable[Fault], datamodule: ImageDataModule, images: ImageList, started: float, notes: list[str]
-) -> Survey:
+def _survey(faults: list[Fault], data: ImageDataModule, images: ImageList, started: float, notes: list[str]) -> Survey:
     counts = {split: len(samples) for split, samples in images.samples.items()}
-    return Survey(worst_first(faults), counts, str(datamodule.root), time.monotonic() - started, notes)
+    return Survey(worst_first(faults), counts, str(data.root), time.monotonic() - started, notes)
 
 
 def worst_first(faults: Iterable[Fault]) -> list[Fault]:
     """Sort faults by severity, frequency of their kind, and file, and drop repetitions."""
     faults = list(dict.fromkeys(faults))
     counts = Counter(fault.kind for fault in faults)
-
-    def rank(fault: Fault) -> tuple:
-        return fault.severity != "error", -counts[fault.kind], fault.kind, fault.file, fault.line or 0
-
-    return sorted(faults, key=rank)
+    return sorted(faults, key=lambda f: (f.severity != "error", -counts[f.kind], f.kind, f.file, f.line or 0))

@@ -156,7 +156,7 @@ class CLI(LightningCLI):
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting)
-            callbacks += [Hyperparameters(ignore=FROM_DATA), self.report_page]
+            callbacks += [Hyperparameters(), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))

@@ -15,14 +15,14 @@ from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import CONFIGS, missing_config
-from kit.dashboard import log_report, report, require_measured
+from kit.dashboard.results import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.data.loading import lost_worker
 from kit.formats.folders import SPLITS
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
-from kit.ground.files import require_writable
+from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
@@ -181,7 +181,7 @@ def check(args: list[str]) -> None:
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))
     if cli.config.html:
-        page.save_html(survey, Path(cli.config.html))
+        write_text(Path(cli.config.html), page.survey_page(survey))
     if survey.errors:
         sys.exit(1)
 

@@ -26,7 +26,7 @@ from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
-from kit.training.schedule import FILLED_IN, refuse_wrapper
+from kit.training.schedule import FILLED_IN
 
 # Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
 set_parsing_settings(import_path_denylist=[])
@@ -141,15 +141,8 @@ class Parser(PlainParser, LightningArgumentParser):
         super().add_instantiator(create, class_type, *args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        """Add the arguments of a class.
-
-        Raises:
-            UserError: a config cannot describe schedules of this class.
-        """
         added = super().add_class_arguments(theclass, *args, **kwargs)
         bases = theclass.__mro__ if isinstance(theclass, type) else ()
-        if LRScheduler in bases:
-            refuse_wrapper(theclass)
         for action in self._actions:
             if LRScheduler in bases and action.dest in FILLED_IN:
                 action.required = False

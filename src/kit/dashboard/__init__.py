@@ -8,18 +8,6 @@ speed, and prints it with the metrics. At the end, `results` reports the metrics
 from kit.dashboard.dashboard import Dashboard
 from kit.dashboard.progress import Bar, Lines, Speed
 from kit.dashboard.report_page import ReportPage
-from kit.dashboard.results import log_report, report, require_measured
 from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
-__all__ = [
-    "Bar",
-    "Dashboard",
-    "Hyperparameters",
-    "Lines",
-    "ReportPage",
-    "Speed",
-    "TensorBoard",
-    "log_report",
-    "report",
-    "require_measured",
-]
+__all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "ReportPage", "Speed", "TensorBoard"]

@@ -18,7 +18,6 @@ from kit.ground.errors import one_line
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards import NanGuard
 from kit.task import as_task
-from kit.training.monitor import resolve_monitor
 
 GROWTH = 1.15  # draw again once the run's time has grown by this factor: about 70 drawings in a day
 
@@ -64,12 +63,8 @@ class Dashboard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._run_start, self._last_drawing = time.perf_counter(), 0.0
-        if self._board and not trainer.global_step:
-            self._board.log_layout(chart_layout(pl_module))
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:
             with self._drawing():
                 samples = batch_samples(self._data, batch, 2 * self.samples)
@@ -123,8 +118,8 @@ class Dashboard(L.Callback):
         with self._drawing():
             groups = {}
             if self._task.has("predict"):
-                groups["validation"] = fixed_samples(trainer, self._task, self._data, self.samples)
-                groups["worst"] = worst_samples(trainer, self._task, self._data, self.samples)
+                groups["validation"] = fixed_samples(self._task, self._data, self.samples)
+                groups["worst"] = worst_samples(self._task, self._data, self.samples)
             pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
             if self._data.preprocessing.size and self._task.has("draw_generated"):
                 pictures["generated"] = self._task.draw_generated(self._data.preprocessing.size)
@@ -167,18 +162,3 @@ def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
     if norm is not None and norm.isfinite():
         values["gradient_norm"] = float(norm)
     return values
-
-
-def chart_layout(pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the layout of the tab Custom scalars: the patterns of tags in each chart."""
-    monitor, _ = resolve_monitor(pl_module, None, None)
-    name = monitor.rsplit("/", 1)[-1]
-    charts = {
-        "loss": ["train/loss$", "val/loss$"],
-        **({name: [f"overfitting/train_{name}$", f"{monitor}$"]} if name != "loss" else {}),
-        "learning rate": ["learning_rate"],
-        "gradient norm before clipping": ["gradient_norm$"],
-        "images per second": ["speed/images_per_second$"],
-        "share of time spent waiting for images": ["speed/waiting_share$"],
-    }
-    return {"training and validation": {title: ["Multiline", tags] for title, tags in charts.items()}}

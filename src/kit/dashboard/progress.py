@@ -53,9 +53,7 @@ class Speed(L.Callback):
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         self._step_wait = time.perf_counter() - self._step_start
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._steps += 1
         now = time.perf_counter()
         first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))

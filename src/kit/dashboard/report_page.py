@@ -66,9 +66,7 @@ class ReportPage(L.Callback):
             self._curves = state_dict["curves"]
             self._losses = torch.tensor(state_dict["train_loss"])
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
         if loss is not None:
             loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided the loss by this number
@@ -110,7 +108,7 @@ class ReportPage(L.Callback):
                     title = "confusion matrix" if name == "confusion" else f"{name} of each class"
                     self._pictures[title] = encode(chart)
             can_draw = task.has("predict") and task.has("draw")
-            if can_draw and (samples := worst_samples(trainer, task, data, self.samples, split)):
+            if can_draw and (samples := worst_samples(task, data, self.samples, split)):
                 picture = draw_samples(task, samples, PICTURE_WIDTH)
                 self._pictures[f"the worst {split} images"] = encode(picture, photograph=True)
             if task.has("draw_generated") and data.preprocessing.size:
@@ -140,10 +138,8 @@ class ReportPage(L.Callback):
             *(_section(title, image_element(content, "wide")) for title, content in self._pictures.items()),
             _section("faults of the data", faults_html(self.survey) if self.survey else "<p>not checked</p>"),
         ]
-        config = folder / "config.yaml"
-        if config.is_file():
-            text = config.read_text(encoding="utf-8")
-            parts.append(_section("config", f"<pre>{escape(text)}</pre>"))
+        for file in folder.glob("config.yaml"):
+            parts.append(_section("config", f"<pre>{escape(file.read_text(encoding='utf-8'))}</pre>"))
         write_text(folder / "report.html", html_page(f"Run {folder.parent.name}/{folder.name}", "".join(parts)))
 
     def _charts(self) -> str:

@@ -54,11 +54,9 @@ def require_measured(metrics: dict[str, float]) -> None:
         raise NotMeasured("nothing was measured: the test steps logged no metric")
     if not_finite := [key for key, value in metrics.items() if not math.isfinite(value)]:
         more = f" and {len(not_finite) - 3} more" if len(not_finite) > 3 else ""
-        verb, them = ("is", "it") if len(not_finite) == 1 else ("are", "them")
-        raise NotMeasured(
-            f"{', '.join(not_finite[:3])}{more} {verb} not finite: the data have nothing to measure {them} on, or the "
-            "model's outputs are not finite"
-        )
+        why = "the model's outputs are not finite, or the data lack what these metrics need"
+        verb = "is" if len(not_finite) == 1 else "are"
+        raise NotMeasured(f"{', '.join(not_finite[:3])}{more} {verb} not finite: {why}")
 
 
 def log_report(

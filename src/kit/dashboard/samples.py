@@ -56,9 +56,7 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
     return [Sample(image, target) for image, target in zip(images, targets, strict=True)]
 
 
-def worst_samples(
-    trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int, split: str = "val"
-) -> list[Sample]:
+def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
     """Return the worst samples of the evaluation `task.measured`, worst first, by `Evaluation.badness`.
 
     The caption of a sample has its file, and the name and the value of the measure.
@@ -70,18 +68,16 @@ def worst_samples(
     worst = values.argsort(descending=True, stable=True)[:max_count]
     keys = task.measured.keys[worst]
     files = ["/".join(Path(file).parts[-2:]) for file in data.files(keys, split)]
-    samples = zip(predict_samples(trainer, task, data, keys.tolist(), split), files, values[worst], strict=True)
+    samples = zip(predict_samples(task, data, keys.tolist(), split), files, values[worst], strict=True)
     return [sample._replace(caption=f"{file}: {name} {value:.2f}") for sample, file, value in samples]
 
 
-def predict_samples(
-    trainer: L.Trainer, task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val"
-) -> list[Sample]:
+def predict_samples(task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val") -> list[Sample]:
     """Return samples of a split with the task's predictions, and leave the random state untouched.
 
     The module must be in evaluation mode. `keys` are the indices of the samples in the split.
     """
-    samples = []
+    samples, trainer = [], task.trainer
     # A compiled net would be compiled again for another batch size, which takes a minute.
     compiled = is_compiled(trainer.lightning_module)
     with isolate_rng(), torch.no_grad(), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
@@ -94,9 +90,9 @@ def predict_samples(
     return samples
 
 
-def fixed_samples(trainer: L.Trainer, task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
+def fixed_samples(task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
     """Return evenly spaced validation samples with predictions. Every call returns the same samples."""
-    return predict_samples(trainer, task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
+    return predict_samples(task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
 
 
 def has_whole_net(trainer: L.Trainer) -> bool:

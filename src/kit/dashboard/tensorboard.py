@@ -5,7 +5,7 @@ import io
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
+from kit.checkpoints.checkpoint import FROM_DATA, MACHINE_ARGUMENTS
 from kit.evaluation import worst_and_best
 from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
 JPEG_QUALITY = 88
-IGNORED = ("cache", "cache_dir", "num_workers")  # arguments that do not change the result
+IGNORED = (*FROM_DATA, *MACHINE_ARGUMENTS)  # arguments that the user does not choose, or that do not change the result
 THRESHOLDS = 101  # the number of points of a precision-recall curve
 
 
@@ -85,11 +86,6 @@ class TensorBoard(TensorBoardLogger):
         self.experiment.add_text(tag, escaped, step)
 
     @_warn_on_full_disk
-    def log_layout(self, layout: dict[str, Any]) -> None:
-        """Log the layout of the tab Custom scalars, see `SummaryWriter.add_custom_scalars`."""
-        self.experiment.add_custom_scalars(layout)
-
-    @_warn_on_full_disk
     def log_picture(self, tag: str, image: Tensor, step: int, photograph: bool = False) -> None:
         """Log a picture, see `encode`."""
         picture = Summary.Image(height=image.shape[1], width=image.shape[2], colorspace=3)
@@ -131,13 +127,9 @@ class Hyperparameters(L.Callback):
     """Log a row of the tab HParams at the first validation, and monitored metrics whenever they improve.
 
     The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
-
-    Args:
-        ignore: arguments to leave out in addition to `IGNORED`.
     """
 
-    def __init__(self, ignore: Collection[str] = ()) -> None:
-        self.ignored = {*ignore, *IGNORED}
+    def __init__(self) -> None:
         self._best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,7 +160,7 @@ class Hyperparameters(L.Callback):
         for part, module in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
             if module is not None:
                 settings |= {part: type(module).__name__, **module.hparams_initial}
-        return {key: value for key, value in settings.items() if key not in self.ignored and key[0] != "_"}
+        return {key: value for key, value in settings.items() if key not in IGNORED and key[0] != "_"}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

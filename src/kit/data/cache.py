@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from kit.data.samples import Files, Samples, Tensors
 from kit.ground.errors import UserError
-from kit.ground.files import replacing, require_regular
+from kit.ground.files import replacing
 from kit.ground.threads import map_in_threads
 
 
@@ -36,7 +36,10 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
     else:
         size = math.prod(shape)
         file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
-        if not _is_complete(file, size):
+        is_there = file.is_file()
+        if not is_there or file.stat().st_size != size:
+            if is_there:
+                print(f"{file} is cut off or damaged; it is written again", flush=True)
             with replacing(file) as part:
                 with part.open("wb") as stream:
                     if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
@@ -47,22 +50,6 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
                     os.fsync(stream)  # a power failure after the renaming could leave zeros otherwise
         images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
-
-
-def _is_complete(file: Path, size: int) -> bool:
-    """Return whether a cache file exists and has `size` bytes.
-
-    Raises:
-        UserError: the file is not a regular file, or cannot be read.
-    """
-    try:
-        length = require_regular(file)
-        file.open("rb").close()
-        return length == size
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}; remove it, or give another --data.cache_dir") from None
 
 
 def _fill(images: Tensor, samples: Samples, description: str) -> None:

@@ -25,6 +25,7 @@ from kit.ground.ranges import PositiveInt
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
+Draft = tuple[str, tuple[int, int]]  # the arguments of PIL's `Image.draft`: a mode, and a width and height
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
 EXIF_ORIENTATION = 0x0112
 MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
@@ -49,10 +50,10 @@ def decode(
 ) -> Tensor:
     """Decode an image file to 8 bits, turn it upright, and replace transparent parts by white.
 
-    A JPEG that lacks its last bytes is read nevertheless: see `load_pixels`.
+    A JPEG that lacks its last bytes is read nevertheless, see `load_pixels`. Of several frames, the first is read.
 
     Args:
-        path: a file of any format that PIL reads. If it has several frames, the first is read.
+        path: a file of any format that PIL reads.
         channels: 1 for grey, 3 for RGB, 4 for RGBA, which keeps transparency.
         size: height and width to resize to; None keeps the image's size.
         keep_aspect: fit the image into `size` and pad its right or bottom, instead of stretching it.
@@ -119,9 +120,7 @@ def broken_file_errors(path: Path) -> Iterator[None]:
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
 
 
-def load_pixels(
-    image: Image.Image, source: Path | bytes, draft: tuple[str, tuple[int, int]] | None = None
-) -> tuple[Image.Image, bool]:
+def load_pixels(image: Image.Image, source: Path | bytes, draft: Draft | None = None) -> tuple[Image.Image, bool]:
     """Decode the pixels of an image that was just opened.
 
     If a JPEG lacks its last bytes, the missing pixels become grey, as in browsers. If more than `MAX_LINES_MISSING` of
@@ -130,7 +129,7 @@ def load_pixels(
 
     Args:
         source: the path or the bytes that the image was opened from.
-        draft: the arguments of `image.draft`.
+        draft: lets PIL decode a JPEG at about this size, which is faster; None decodes it at its full size.
 
     Returns:
         the image, and whether it is a JPEG that lacks its last bytes
@@ -206,8 +205,7 @@ def validate_size(size: Sequence[int] | None, name: str) -> tuple[int, int] | No
     if size is None:
         return None
     if len(size) != 2 or any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
-        limit = f"whole numbers, and at most {MAX_PIXELS:,} pixels"
-        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, {limit}")
+        raise UserError(f"{name} is {list(size)}, but must be a height and a width above 0, <= {MAX_PIXELS:,} pixels")
     return size[0], size[1]
 
 

@@ -203,10 +203,7 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    _warn_once(
-        f"{SHARED_MEMORY} is full, so workers send images through pipes, which is slower: give it more room "
-        "(docker run --shm-size 8g), or use fewer workers (--data.num_workers N)"
-    )
+    _warn_once(f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)")
     return torch.from_numpy(content).untyped_storage()
 
 

@@ -65,8 +65,5 @@ def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[
     The keys are the task's `monitor` and the key that chooses the best checkpoint. The latter comes last, and may be
     the same.
     """
-    modes: dict[str, str] = dict([resolve_monitor(pl_module, None, None)])
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, Checkpoint) and callback.monitor:
-            modes[callback.monitor] = callback.mode
-    return modes
+    ours = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint))
+    return dict([resolve_monitor(pl_module, None, None), *((c.monitor, c.mode) for c in ours if c.monitor)])

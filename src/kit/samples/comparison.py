@@ -31,7 +31,6 @@ from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # the number of samples in the picture: those with the nearest training images
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
-LOSSY_PIXELS = 500_000  # a picture with more pixels is stored as a JPEG
 
 
 def report_samples(task: Any, split: str) -> None:
@@ -55,8 +54,7 @@ def report_samples(task: Any, split: str) -> None:
     task.log_dict({f"{split}/{key}": value for key, value in results.items()})
     for logger in task.loggers if task.trainer.is_global_zero else ():
         if hasattr(logger, "log_picture"):  # `kit.dashboard.TensorBoard`, which cannot be imported here
-            photograph = picture[0].numel() > LOSSY_PIXELS
-            logger.log_picture("samples/nearest", picture, task.global_step, photograph)
+            logger.log_picture("samples/nearest", picture, task.global_step, photograph=True)
 
 
 def compare(

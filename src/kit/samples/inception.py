@@ -36,8 +36,6 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
         raise UserError("model.inception needs torch-fidelity: pip install -c constraints.txt -e '.[fid]'")
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    if not Path(file).is_file():
-        raise UserError(f"model.inception: no file {file}; {WEIGHTS} of torch-fidelity's releases has the weights")
     tensors = BytesIO()  # a copy of the tensors only: torch-fidelity would run code that is in the file
     try:
         require_weights(Path(file))
@@ -46,8 +44,8 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
         options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # one process computes
         return FrechetInceptionDistance(FEATURES, feature_extractor_weights_path=tensors, **options).to(device)
     except Exception as error:  # a damaged file, or the weights of another net, can raise any exception
-        why = one_line(error)
-        raise UserError(f"model.inception: {file} is not a file of weights such as {WEIGHTS} ({why})") from None
+        why = f"{file} is not {WEIGHTS} of torch-fidelity's releases ({one_line(error)})"
+        raise UserError(f"model.inception: {why}") from None
 
 
 @torch.inference_mode()

@@ -18,11 +18,8 @@ class ConvBlock(nn.Sequential):
     """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        )
+        convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 class Trunk(nn.Module):

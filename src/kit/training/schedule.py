@@ -28,12 +28,6 @@ Interval = Literal["step", "epoch"]
 
 RUN_LENGTHS = ("total_steps", "T_max")  # arguments of schedules that default to the run's length
 FILLED_IN = (*RUN_LENGTHS, "max_lr")  # arguments of schedules that the user may omit, although torch requires them
-NOT_FOR_CONFIGS = {  # class of schedules: the argument that a config cannot describe
-    torch_schedules.SequentialLR: "schedules of an optimizer",
-    torch_schedules.ChainedScheduler: "schedules of an optimizer",
-    torch_schedules.LambdaLR: "a function",
-    torch_schedules.MultiplicativeLR: "a function",
-}
 
 
 class WarmupCosine(torch_schedules.LambdaLR):
@@ -90,8 +84,9 @@ def optimizer_and_schedule(
     others = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     new_optimizer = _call("model.optimizer", optimizer, groups)
+    device = trained[0].device if trained else None
     if schedule is None:
-        _try_out(optimizer, None, {}, trained)
+        _try_out(optimizer, None, {}, device)
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
@@ -116,26 +111,15 @@ def optimizer_and_schedule(
         filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
     scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
-        raise UserError(
-            f"model.schedule: OneCycleLR ends after {scheduler.total_steps} {interval}s, but the run has "
-            f"{_run_length(task, interval)}: leave out total_steps, epochs and steps_per_epoch"
-        )
-    _try_out(optimizer, schedule, filled_in, trained)
+        problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
+        raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
+    _try_out(optimizer, schedule, filled_in, device)
     if task.trainer.is_global_zero:
         duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
         when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
         print(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}
     return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
-
-
-def refuse_wrapper(schedule_class: type) -> None:
-    """Raise `UserError` if a schedule takes a function or other schedules, which a config cannot describe."""
-    if schedule_class in NOT_FOR_CONFIGS:
-        raise UserError(
-            f"{schedule_class.__name__} cannot be described in a config: it takes {NOT_FOR_CONFIGS[schedule_class]}; "
-            "write a subclass of LRScheduler that takes numbers, and give its class path"
-        )
 
 
 def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -160,19 +144,16 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
 
-def _try_out(
-    optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], trained: list[nn.Parameter]
-) -> None:
+def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], device: Any) -> None:
     """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
 
     Args:
         filled: the arguments of the schedule that the user may omit.
-        trained: the parameters of the task.
+        device: the device of the tiny parameters.
 
     Raises:
         UserError: a library's optimizer or schedule raises an exception.
     """
-    device = trained[0].device if trained else None
     matrix, vector = (nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,)))
     matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
     tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])

@@ -130,14 +130,11 @@ def initialise_head(head: nn.Module) -> None:
     Args:
         head: a module whose last linear or convolutional layer is initialised, or a `ModuleList` of such modules.
     """
-    if isinstance(head, nn.ModuleList):
-        for part in head:
-            initialise_head(part)
-        return
-    *_, last = (module for module in head.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
-    nn.init.normal_(last.weight, std=0.01)
-    if last.bias is not None:
-        nn.init.zeros_(last.bias)
+    for part in head if isinstance(head, nn.ModuleList) else [head]:
+        *_, last = (module for module in part.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+        nn.init.normal_(last.weight, std=0.01)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:

@@ -33,12 +33,10 @@ class TorchvisionNet(nn.Module):
         super().__init__()
         self.net = torchvision_model(name, models, **_fixed_options(name))
         swap_first_convolution(self.net, in_channels)
-        layers = [(path, m) for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        self._head_name, old = layers[-1]
-        if isinstance(old, nn.Linear):
-            new: nn.Module = nn.Linear(old.in_features, num_classes)
-        else:  # SqueezeNet ends with a 1x1 convolution
-            new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
+        layers = {path: m for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+        self._head_name, old = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
+        is_linear = isinstance(old, nn.Linear)
+        new = nn.Linear(old.in_features, num_classes) if is_linear else nn.Conv2d(old.in_channels, num_classes, 1)
         self.net.set_submodule(self._head_name, new)
         load_pretrained(self.net, name, weights, pretrained, (self._head_name,))
 
@@ -86,8 +84,6 @@ class TimmNet(nn.Module):
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
         # The first list has names of models, the second has names such as MODEL.WEIGHTS.
         require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
-        if pretrained and not weights and not timm.is_model_pretrained(name):
-            raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
         options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm ignores None
         self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11

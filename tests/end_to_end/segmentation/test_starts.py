@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 from torchvision import models
 
-from kit.ground.errors import UserError
 from kit.zoo import SmpNet, TorchvisionSegmenter
 from project.segmentation import CnnUnet
 
@@ -61,11 +60,6 @@ def test_first_loss_is_that_of_guessing(name, classes):
     with torch.no_grad():
         loss = F.cross_entropy({**TORCHVISION, **SMP, "CnnUnet": CnnUnet}[name](classes, 3)(images), targets)
     assert float(loss) == pytest.approx(math.log(classes), abs=0.2)
-
-
-def test_encoder_without_weights_is_one_line():
-    with pytest.raises(UserError, match=r"dpn68b.*leave model\.net\.pretrained at false"):
-        SmpNet(3, 3, encoder="dpn68b", pretrained=True)
 
 
 @pytest.mark.parametrize(("name", "way"), NETS)

@@ -147,7 +147,6 @@ def words(board: str, browser) -> Callable[..., str]:
 
 TABS = [
     ("scalars", ["best/val/accuracy", "gradient_norm", "learning_rate", "speed", "train", "val"]),  # groups, folded
-    ("custom_scalars", ["training and validation", "loss", "accuracy", "learning rate", "images per second"]),
     ("images", ["samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
     ("hparams", ["best/val/accuracy", "batch_size", "lr", "fast/version_0", "slow/version_0"]),

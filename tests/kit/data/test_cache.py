@@ -92,7 +92,7 @@ def test_folder_with_the_name_of_the_cache_is_named(image_folder):
     (file,) = Path("cache").iterdir()
     file.unlink()
     file.mkdir()
-    with pytest.raises(UserError, match=f"{file.name}: a folder"):
+    with pytest.raises(UserError, match=f"{file.name} cannot be written: Is a directory"):
         cache_images(samples, Path("cache"))
 
 

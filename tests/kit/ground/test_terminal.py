@@ -13,7 +13,7 @@ from kit.checks import page
 from kit.checks.report import brief_text, full_text
 from kit.checks.survey import Survey
 from kit.cli import process
-from kit.dashboard import report
+from kit.dashboard.results import report
 from kit.ground import terminal
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault

@@ -187,20 +187,6 @@ def test_error_if_a_single_sample_does_not_fit():
         assert help_ in str(raised.value)
 
 
-def test_error_if_the_optimizer_step_does_not_fit():
-    class Greedy(torch.optim.SGD):
-        def step(self, closure=None):
-            closure()
-            raise torch.OutOfMemoryError(SAID)
-
-    class Task(Terms):
-        def configure_optimizers(self):
-            return Greedy(self.parameters(), 0.1)
-
-    with pytest.raises(DoesNotFit, match=r"the optimizer's step does not fit: CUDA out of memory\. Tried"):
-        trained(Task(**DATA), MemoryGuard())
-
-
 def test_batch_that_cannot_be_divided_is_refused():
     class Rows(Doubles):
         def on_after_batch_transfer(self, batch, dataloader_idx):

@@ -19,9 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from kit.cli import verbs
-from kit.ground.errors import UserError
+from kit.ground.errors import RunFailed, UserError
 from kit.safeguards import NanGuard
-from kit.safeguards.nan.guard import Diverged
 from kit.safeguards.nan.report import rerun, suggestions
 from kit.safeguards.nan.rollback import cut_learning_rates
 from kit.safeguards.nan.step import MAX_HIGH_LOSSES, MIN_LOSSES, DivergenceDetector
@@ -201,7 +200,7 @@ def test_snapshot_is_trusted_after_twenty_good_steps(steps, step):
 def test_run_stops_with_a_reason_after_too_many_rollbacks(capsys):
     guard = NanGuard(patience=2, max_rollbacks=1)
     with pytest.raises(
-        Diverged, match=r"2 bad steps in a row, after 1 roll-backs; epoch 1 step 5: the loss is not finite.*; try"
+        RunFailed, match=r"2 bad steps in a row, after 1 roll-backs; epoch 1 step 5: the loss is not finite.*; try"
     ) as e:
         train(batches(9), Poison("input", range(3, 9)), guard)
     assert e.value.exit_code == 1 and "\n" not in str(e.value)

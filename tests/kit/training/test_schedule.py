@@ -148,10 +148,8 @@ def test_function_can_make_any_schedule():
 
 MISTAKES = [
     (["StepLR"], ["schedule.step_size", "missing"]),
-    (["SequentialLR"], ["SequentialLR", "LRScheduler"]),
-    (["ChainedScheduler"], ["ChainedScheduler", "LRScheduler"]),
-    (["LambdaLR", "--schedule.lr_lambda", "math.sqrt"], ["LambdaLR", "a function"]),
-    (["MultiplicativeLR"], ["MultiplicativeLR", "a function"]),
+    (["SequentialLR"], ["schedule.schedulers", "missing"]),
+    (["ChainedScheduler"], ["model.schedule cannot be used", "Adam"]),
     (["OneCycleLR", "--schedule.total_steps", "11"], ["OneCycleLR", "11", "12"]),
     (["OneCycleLR", "--schedule.pct_start", "7.0"], ["model.schedule", "pct_start"]),
     (["StepLR", "--schedule.step_size", "0"], ["model.schedule", "modulo by zero"]),

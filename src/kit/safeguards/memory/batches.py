@@ -1,6 +1,7 @@
 """Divide batches of any structure into parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -44,7 +45,7 @@ def divide(batch: Any, parts: int) -> list[Any]:
         has_length = isinstance(value, (list, tuple)) and len(value) == samples
         return has_length and (value is not batch or _is_list_of_samples(batch))
 
-    def take(value: Any, part: slice) -> Any:
+    def take(part: slice, value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim:
             if len(value) != samples:
                 raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
@@ -58,10 +59,8 @@ def divide(batch: Any, parts: int) -> list[Any]:
         return value[part]
 
     edges = [samples * i // parts for i in range(parts + 1)]
-    return [
-        tree_map(lambda value, part=slice(*edge): take(value, part), batch, is_leaf=has_item_per_sample)
-        for edge in pairwise(edges)
-    ]
+    slices = [slice(*edge) for edge in pairwise(edges)]
+    return [tree_map(partial(take, part), batch, is_leaf=has_item_per_sample) for part in slices]
 
 
 def _is_list_of_samples(batch: Any) -> bool:

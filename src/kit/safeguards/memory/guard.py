@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kit.data import Batch
-from kit.ground.out_of_memory import DoesNotFit, SampleLimit, in_halves, shortage
+from kit.ground.out_of_memory import SampleLimit, in_halves
 from kit.safeguards.memory.training import GuardedTraining
 from kit.safeguards.messages import log_text
 from kit.safeguards.patching import replace_method
@@ -72,10 +72,9 @@ class MemoryGuard(L.Callback):
                 print(f"memory_guard: training is not guarded ({why})")
             return
         announce = partial(self._announce, trainer, "training")
-        training = GuardedTraining(trainer, pl_module, self.limits["training"], announce)
+        training = GuardedTraining(pl_module, self.limits["training"], announce)
         self._replace(pl_module, "training_step", training.training_step)
         self._replace(trainer.strategy, "backward", training.backward)
-        self._replace(pl_module, "optimizer_step", _optimizer_step)
 
     def _replace(self, instance: Any, name: str, replacement: Callable[..., Any]) -> None:
         """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method."""
@@ -147,14 +146,3 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
     if trainer.world_size > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in pl_module.modules()):
         return "synchronised batch normalisation"
     return ""
-
-
-def _optimizer_step(method: Callable[..., Any], *args: Any) -> None:
-    """Call the optimizer's step. If memory runs out, some weights may have changed already, so the run must stop."""
-    try:
-        method(*args)
-    except torch.OutOfMemoryError as error:
-        raise DoesNotFit(
-            f"the optimizer's step does not fit: {shortage(str(error))}; what helps: a smaller net (model.net), or an "
-            "optimizer that stores less per weight, such as SGD"
-        ) from None

@@ -56,9 +56,7 @@ def step_in_parts(
         return (sums / divisors).sum()
 
 
-def add_up(
-    loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters, scaler: torch.amp.GradScaler | None
-) -> tuple[Tensor, Tensor]:
+def add_up(loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters, scaler: Any) -> tuple[Tensor, Tensor]:
     """Return the sums of J losses over a batch and their divisors, Float[J] both, computed part by part.
 
     The function also computes the gradients of each part, so that only one part's activations are in memory. The J

@@ -26,10 +26,8 @@ class GuardedTraining:
         announce: called with a description of the micro-batches when the limit has changed.
     """
 
-    def __init__(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, limit: SampleLimit, announce: Callable[[str], None]
-    ) -> None:
-        self.trainer, self.pl_module, self.limit, self.announce = trainer, pl_module, limit, announce
+    def __init__(self, pl_module: L.LightningModule, limit: SampleLimit, announce: Callable[[str], None]) -> None:
+        self.trainer, self.pl_module, self.limit, self.announce = pl_module.trainer, pl_module, limit, announce
         self.step: Step = pl_module.training_step  # the original method
         self.parameters = list(pl_module.parameters())
         self.arguments: tuple[Any, ...] = ()  # those of the latest training step, until its backward pass succeeds

@@ -7,18 +7,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kit.ground._lightning import loss_scaler
-from kit.ground.errors import UserError
+from kit.ground.errors import RunFailed, UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
 from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure_step, save_buffers, skip_step
-
-
-class Diverged(UserError):
-    """The NaN guard stopped the run. Only in the first process does the error have a message."""
-
-    exit_code = 1
 
 
 class NanGuard(L.Callback):
@@ -73,9 +67,7 @@ class NanGuard(L.Callback):
         self.snapshots.reset(None)
         self.snapshots.reset_to_current(trainer, pl_module)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, _: Any, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._losses:
             self._buffers = save_buffers(pl_module)
             self._batch_is_bad = False
@@ -132,11 +124,11 @@ class NanGuard(L.Callback):
         """Restore an earlier state, and print why.
 
         Raises:
-            Diverged: a state was restored `max_rollbacks` times before.
+            RunFailed: a state was restored `max_rollbacks` times before.
         """
         if self.rollbacks == self.max_rollbacks:
             message = f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}"
-            raise Diverged(message if trainer.is_global_zero else "")
+            raise RunFailed(message if trainer.is_global_zero else "")  # only one process prints it
         self.rollbacks += 1
         self.streak, self.detector.high_count = 0, 0
         skip_step(trainer, self._buffers)
@@ -158,14 +150,9 @@ class NanGuard(L.Callback):
             self.snapshots.reset_to_current(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "skipped": self.skipped,
-            "streak": self.streak,
-            "rollbacks": self.rollbacks,
-            "reports": self.reporter.count,
-            "losses": list(self.detector.losses),
-            "high_count": self.detector.high_count,
-        }
+        counts = {"skipped": self.skipped, "streak": self.streak, "rollbacks": self.rollbacks}
+        losses = {"losses": list(self.detector.losses), "high_count": self.detector.high_count}
+        return {**counts, "reports": self.reporter.count, **losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.skipped, self.streak, self.rollbacks = (state_dict[key] for key in ("skipped", "streak", "rollbacks"))

@@ -8,12 +8,7 @@ from kit.safeguards.overfitting.verdict import GAP_THAT_MATTERS, Verdict
 
 MAX_CHANGES = 3  # with more changes at a time, it would be unclear which one helped
 # Arguments of tasks and nets that reduce overfitting, with a common value for each.
-REGULARIZERS = {
-    "net.dropout": "0.3",
-    "net.drop_rate": "0.3",
-    "net.drop_path_rate": "0.1",
-    "label_smoothing": "0.1",
-}
+REGULARIZERS = {"net.dropout": 0.3, "net.drop_rate": 0.3, "net.drop_path_rate": 0.1, "label_smoothing": 0.1}
 
 
 def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[str]:

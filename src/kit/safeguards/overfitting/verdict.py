@@ -47,7 +47,7 @@ class Scores(NamedTuple):
 
     @property
     def overfits(self) -> bool:
-        """Whether the gap matters and cannot be chance."""
+        """Whether the gap matters and exceeds its margin of error."""
         return self.train is not None and self.gap > max(GAP_THAT_MATTERS, self.gap_margin)
 
 

@@ -78,10 +78,8 @@ def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
     With this callback, Lightning would start a new run from a checkpoint of an earlier one.
     """
     if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise UserError(
-            "leave out OnExceptionCheckpoint, since the next run would start from its file: to continue after an "
-            "exception, give --resume the run's folder, which holds a recent last.ckpt"
-        )
+        instead = "to continue after an exception, give --resume the run's folder, which has a recent last.ckpt"
+        raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
@@ -134,8 +132,7 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the machine has too few devices, the data differ, the run is complete, or the checkpoint cannot be
-            resumed.
+        UserError: the machine has too few devices, the data differ, or the checkpoint cannot be resumed.
     """
     cores = available_cores()
     if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
@@ -149,9 +146,6 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
-    epochs, max_epochs = content.get("epoch", 0), trainer.max_epochs
-    if max_epochs not in (None, -1) and epochs > max_epochs:
-        raise UserError(f"trainer.max_epochs is {max_epochs}, but {epochs} epochs are done already")
 
 
 def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
@@ -162,7 +156,7 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
     """
     remove = trainer.strategy.remove_checkpoint
 
-    def remove_own(filepath: Any) -> None:
+    def remove_if_inside(filepath: Any) -> None:
         callbacks = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
         folders: list[Any] = [run, *filter(None, (callback.dirpath for callback in callbacks))]
         if any(is_inside(filepath, folder) and not is_inside(folder, filepath) for folder in folders):
@@ -170,15 +164,13 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
         else:
             _warn(f"{filepath} is not removed: it is outside of the run's folder")
 
-    trainer.strategy.remove_checkpoint = remove_own  # type: ignore[method-assign]
+    trainer.strategy.remove_checkpoint = remove_if_inside  # type: ignore[method-assign]
 
 
 def _refuse(kind: str, differences: list[str], force: bool) -> bool:
     if differences and not force:
-        raise UserError(
-            f"--resume needs the same {kind}: {'; '.join(differences)}. Start a new run, or continue "
-            "anyway with --force true"
-        )
+        remedy = "Start a new run, or continue anyway with --force true"
+        raise UserError(f"--resume needs the same {kind}: {'; '.join(differences)}. {remedy}")
     if differences:
         _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
     return bool(differences)

@@ -12,17 +12,10 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data import ImageDataModule
-from kit.ground import signals
-from kit.ground._lightning import (
-    finish_restart,
-    is_accumulating,
-    keep_signal_handlers,
-    restart_loader,
-    restore_metrics,
-)
+from kit.ground import _lightning, signals
 from kit.ground.errors import RunFailed, Stopped
 from kit.ground.ranges import NonNegativeFloat
 from kit.safeguards.checkpoints import Checkpoint
@@ -62,7 +55,7 @@ class ExactResume(L.Callback):
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's `seed_everything`
         if self.enabled:
-            keep_signal_handlers(trainer)
+            _lightning.keep_signal_handlers(trainer)
         if stage != TrainerFn.FITTING:
             return
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)
@@ -83,10 +76,8 @@ class ExactResume(L.Callback):
         self._resumed = checkpoint[KEY]
         if self._resumed["processes"] != trainer.world_size:
             _return_to_epoch_start(checkpoint["loops"]["fit_loop"])
-            rank_zero_only(print)(
-                f"{self._resumed['processes']} processes before, {trainer.world_size} now: batches differ from here "
-                "on, and an unfinished epoch starts again; the result differs from an uninterrupted run"
-            )
+            change = f"{self._resumed['processes']} processes before, {trainer.world_size} now"
+            rank_zero_only(print)(f"{change}: an unfinished epoch starts again, and batches differ from here on")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
@@ -111,21 +102,18 @@ class ExactResume(L.Callback):
             self._initial_state.apply(trainer, self.changed, epoch_length_changed)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
-        restore_metrics(trainer, self._resumed["metrics"])
-        finish_restart(trainer)
+        _lightning.restore_metrics(trainer, self._resumed["metrics"])
+        _lightning.finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
         if progress.started > progress.completed:  # Lightning skips this hook, which may freeze weights
             self._seed(trainer, 0)
             pl_module.on_train_epoch_start()
             is_ours = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
             if loop.epoch_loop.batch_progress.current.completed and not is_ours:
-                rank_zero_only(print)(
-                    "warning: the data module is not an ImageDataModule: the rest of this epoch repeats the first "
-                    "batches of the epoch"
-                )
+                rank_zero_warn("the data module is not an ImageDataModule: this epoch repeats its first batches")
         else:
             loop.epoch_loop.restarting = False  # an epoch starts with its first batch
-        restart_loader(trainer)
+        _lightning.restart_loader(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
@@ -135,9 +123,7 @@ class ExactResume(L.Callback):
             self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
             self._seed(trainer, 0)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
             due, idle, stop = self._ask_processes(trainer)
             # Do not save while gradients are accumulated, or just after a validation, which Lightning would repeat.
@@ -151,7 +137,7 @@ class ExactResume(L.Callback):
             self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
             self._validated = True
-            self._save_or_stop(trainer, not is_accumulating(trainer), stop)
+            self._save_or_stop(trainer, not _lightning.is_accumulating(trainer), stop)
             self._seed(trainer, -trainer.global_step)
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
