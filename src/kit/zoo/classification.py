@@ -84,6 +84,8 @@ class TimmNet(nn.Module):
             raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
         # The first list has names of models, the second has names such as MODEL.WEIGHTS.
         require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
+        if pretrained and not weights and not timm.is_model_pretrained(name):
+            raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
         options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm ignores None
         self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from kit.ground.errors import UserError
+from kit.ground.errors import UserError, one_line
 from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
 from kit.zoo.loading import load_pretrained, require_known, torchvision_model
 
@@ -89,8 +89,11 @@ class SmpNet(nn.Module):
         require_known(arch, smp.MODEL_ARCHITECTURES_MAPPING, "segmentation_models_pytorch has no architecture")
         require_known(encoder, encoders, "segmentation_models_pytorch has no encoder")
         encoder_weights = "imagenet" if pretrained and not weights else None
-        with downloading(encoder):
-            self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+        try:
+            with downloading(encoder):
+                self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+        except KeyError as error:  # an encoder without such weights
+            raise UserError(f"{one_line(error)}: leave model.net.pretrained at false") from None
         initialise_head(self.head)
         if weights:
             load_weights(self.net, weights, "segmentation_head")
