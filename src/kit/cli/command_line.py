@@ -101,7 +101,8 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: Parser) -> None:
         for kind in (EarlyStopping, Checkpoint, ExactResume, NanGuard, MemoryGuard, Overfitting, Dashboard):
-            parser.add_lightning_class_args(kind, key_of(kind))
+            key = re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower()  # such as `early_stopping` for `EarlyStopping`
+            parser.add_lightning_class_args(kind, key)
         parser.add_argument("--name", type=str | None)
         parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
@@ -191,11 +192,6 @@ class Inspection(CLI):
     def instantiate_classes(self) -> None:
         # LightningCLI would compute the model's arguments from the data, and stop at the first fault.
         self.datamodule = build(L.LightningDataModule, "data", self.config.data)
-
-
-def key_of(callback: type) -> str:
-    """Return the config key of a callback, such as `early_stopping` for `EarlyStopping`."""
-    return re.sub(r"\B(?=[A-Z])", "_", callback.__name__).lower()
 
 
 def set_log_folder(folder: Path, config: Namespace) -> Namespace:
