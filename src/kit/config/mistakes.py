@@ -27,7 +27,7 @@ from kit.config.arguments import scan, split_words
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
-FROM_TASK = ("params", "optimizer")  # arguments of optimizers and schedules that no config gives
+PARAMS = "params"  # an argument of optimizers that no config gives
 MAX_VALUE = 60  # characters
 MAX_NAME = 200  # characters of the name of a class or a file
 INTERNAL = re.compile(
@@ -94,7 +94,7 @@ class Search:
     def known_keys(self) -> list[str]:
         """Return the keys of the parser, and the arguments of the classes that are named so far."""
         names = {key: parameter_annotations(kind) for key, kind in self.classes.items()}
-        return self.keys + [f"{key}.{name}" for key in names for name in names[key] if name not in FROM_TASK]
+        return self.keys + [f"{key}.{name}" for key in names for name in names[key] if name != PARAMS]
 
     def check(self, key: str, value: Any, text: str | None = None) -> str | None:
         """Return what is wrong with a key or its value, or None. text: the value as written on the command line."""

@@ -99,7 +99,7 @@ def test_default_is_a_hundred_samples_of_all_classes(run):
         (["--guidance", ".nan"], "guidance is "),
         (["--classes", "3,,7"], "the model has no class ''"),
         (["--batch_size", "0"], "batch_size is "),
-        (["--solver", "rk4"], "solver is 'rk4', but must be euler, heun or null"),
+        (["--solver", "rk4"], "solver is 'rk4', but must be euler or heun or null"),
         (["--num_sample", "3"], "did you mean --num_samples 3?"),
         (["some.jpg"], "some.jpg"),
     ],

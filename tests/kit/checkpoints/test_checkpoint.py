@@ -27,6 +27,7 @@ def test_missing_checkpoint_is_refused():
     Path("run").mkdir()
     with pytest.raises(UserError, match=r"run/checkpoints/best\.ckpt"):
         checkpoint.find("run")
+    Path("run/checkpoints").mkdir()
     with pytest.raises(UserError, match=r"rum; did you mean 'run'"):
         checkpoint.find("rum")
     with pytest.raises(UserError, match="no run folder"):
