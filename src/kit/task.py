@@ -63,7 +63,8 @@ class Task(L.LightningModule):
         """Return the sum of the quotients of `loss_terms(batch)`, Float[], and log it as `train/loss`.
 
         Args:
-            batch: the argument of `loss_terms`. Random numbers for the loss must be in it, drawn before this call.
+            batch: the argument of `loss_terms`. If the loss needs random numbers, such as noise, they must be in the
+                batch, since `loss_terms` may be called for parts of it.
             samples: the number of samples in the batch.
         """
         sums, divisors = self.loss_terms(batch)
@@ -140,7 +141,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a task without the steps that the exported file omits. The file is compared with it."""
+        """Return a task without the options that the exported file omits, such as flips, to compare the file with."""
         return self
 
     # Pictures
@@ -167,8 +168,8 @@ class Task(L.LightningModule):
 class ExportedModule(nn.Module):
     """A module that can be exported, with a description; the base class of the modules that `Task.exported` returns.
 
-    A subclass defines `task`, `outputs`, `measured`, `tolerance`, `difference` and `forward`. `forward` returns a tuple
-    of tensors and takes
+    A subclass defines `task`, `outputs`, `difference_name`, `tolerance`, `difference` and `forward`. `forward` returns
+    a tuple of tensors and takes
 
     - `images`, Float[B C H W], normalised,
     - `size`, (height, width) of the original images, and
@@ -214,7 +215,7 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. Input i does not depend on `count`."""
+        """Return inputs for `count` images of the training images' size. Those for image i do not depend on `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:

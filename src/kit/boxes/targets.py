@@ -44,7 +44,7 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
     """Return the images of a batch, uint8 [B C H W], and their targets. Boxes that have no area are dropped.
 
     Raises:
-        UserError: a transform changed the sizes of images, or dropped boxes without their `crowd` and `annotated`.
+        UserError: a transform changed the sizes of images, or dropped boxes but kept their `crowd` and `annotated`.
     """
     if len({image.shape for image in images}) > 1:
         instead = "use kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
@@ -90,10 +90,10 @@ def most_objects(data: ImageDataModule) -> int:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the rarest label of each image, by the number of boxes in the split, Long[N]; 0 for one without boxes."""
+    """Return the rarest label of each image, Long[N]; 0 for an image without boxes. Crowds do not count."""
     targets = PackedTargets.pack(samples.targets)
     counts = torch.tensor([0, *count_classes(data, samples)])
-    # The least of these values has the rarest label and, of equally rare ones, the first.
+    # In each image, the box with the least value has the rarest label; of equally rare ones, it is the first box.
     values = counts[targets.labels] * len(targets.labels) + torch.arange(len(targets.labels))
     least = torch.full((len(targets),), -1).scatter_reduce(0, targets.images, values, "amin", include_self=False)
     strata = torch.zeros(len(targets), dtype=torch.long)

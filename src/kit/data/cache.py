@@ -23,7 +23,7 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
         description: a noun for the images, shown at the progress bar.
 
     Raises:
-        UserError: a file is wanted but `samples` are no image files, or the file cannot be read.
+        UserError: `folder` is given but `samples` are no image files, or the cache file cannot be written.
     """
     paths = samples.paths if isinstance(samples, Files) else None
     channels, height, width = samples.shape

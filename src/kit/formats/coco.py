@@ -126,7 +126,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         name, size = entry["file_name"], (entry["height"], entry["width"])
         path = find_image(name) or file.parent / name
         listed.append(ListedImage(path, name, size if all(size) else None, by_image.get(entry["id"], [])))
-    find_image.report(file)
+    find_image.report_other_paths(file)
     return Document(file, names, listed, faults)
 
 

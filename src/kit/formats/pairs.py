@@ -223,5 +223,5 @@ def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, 
         lone_images = [path for path in listed if path not in file_of and path not in lone_files]
         files = [file_of[path] for path in images]
         result[split] = Pairs(images, files, lone_images, [path for path in listed if path in lone_files])
-    find.report(root / "ImageSets")
+    find.report_other_paths(root / "ImageSets")
     return result

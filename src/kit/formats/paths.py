@@ -58,7 +58,7 @@ class Finder:
             self._other_paths[written] = file
         return file
 
-    def report(self, source: Path) -> None:
+    def report_other_paths(self, source: Path) -> None:
         """Print how many files were found at another path than the one in the file `source`, with an example."""
         if self._other_paths:
             written, path = next(iter(self._other_paths.items()))

@@ -1,6 +1,7 @@
 """Describe an unexpected error: as Python prints it if it is in the owner's code, else in one line.
 
-The owner is the person who uses this library. Their code is the application, and any package that is not installed.
+The owner is the person who uses this library. Their code is the application, and any other code outside of
+`site-packages`, Python and this library.
 """
 
 import os
@@ -45,13 +46,13 @@ def message_of(error: BaseException) -> str:
 
 
 def is_owners(error: BaseException) -> bool:
-    """Return whether the innermost frame outside of libraries is in the owner's code."""
-    ours = [file for file in _files(error) if not _is_installed(file)]
-    return bool(ours) and not ours[-1].is_relative_to(KIT)
+    """Return whether the owner's code raised an error, directly or by a call of an installed package."""
+    not_installed = [file for file in _files(error) if not _is_installed(file)]
+    return bool(not_installed) and not not_installed[-1].is_relative_to(KIT)
 
 
 def is_from_library(error: BaseException) -> bool:
-    """Return whether an installed package raised an error, and the owner's code did not call it."""
+    """Return whether an installed package or Python raised an error, and was not called by the owner's code."""
     return _is_installed(_files(error)[-1]) and not is_owners(error)
 
 
@@ -65,7 +66,7 @@ def _is_installed(file: Path) -> bool:
 
 
 def notes(error: BaseException) -> str:
-    """Return the process, if there are several, and what it was doing, such as "process 1: while training: "."""
+    """Return what the process was doing, such as "process 1: while training: ". Process 0 has no number."""
     process = [f"process {_rank()}"] if _rank() else []
     doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
     return "".join(f"{part}: " for part in (*process, *doing_what))
@@ -80,7 +81,8 @@ def describe(error: BaseException) -> str:
     """Return the traceback of an error in the owner's code.
 
     For any other error, return one line: what the program was doing, the error's words, and the file that has the
-    traceback. This file is in the folder of the run, or a temporary file if there is no run.
+    traceback. This file is in the folder of the run, or a temporary file if there is no run. If it cannot be written,
+    return the traceback.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
     if is_owners(error):

@@ -36,7 +36,7 @@ class MaskEvaluation(Evaluation):
         num_images, num_classes = outputs.shape[:2]
         losses = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1).sum(1).float()
         indices = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)  # of the images
-        # One table has a row for each image. Then one call of `nonzero` is enough, which waits for the GPU.
+        # All images share one table, with a row for each, so that `nonzero`, which waits for the GPU, is called once.
         cells = ((indices * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
         table = torch.bincount(cells, minlength=num_images * num_classes**2).view(num_images, num_classes**2)
         rows, pairs = table.nonzero(as_tuple=True)

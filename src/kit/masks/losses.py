@@ -19,7 +19,7 @@ class AdditiveLoss(nn.Module):
     """A loss that is the quotient of two sums over a batch. Subclasses return both sums from `terms`."""
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses and its divisor, Float[] both. Both add up over the parts of a batch."""
+        """Return the sum of the losses, Float[], and its divisor, a scalar. Both add up over the parts of a batch."""
         raise NotImplementedError(f"{type(self).__name__} does not define terms()")
 
     def forward(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:

@@ -29,7 +29,7 @@ from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_im
 from kit.samples.images import noise, pixels
 from kit.samples.judge import train_judge
 
-NUM_PAIRS = 32  # the number of samples in the picture: those with the nearest training images
+NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
 
 

@@ -49,9 +49,9 @@ class TorchvisionNet(nn.Module):
 
 
 def _fixed_options(name: str) -> dict[str, Any]:
-    """Return the options of a model whose defaults in torchvision differ with and without pretrained weights.
+    """Return values for the options that have another default in torchvision if pretrained weights are loaded.
 
-    They are fixed, so that a checkpoint of a pretrained net fits a net that is built without pretrained weights.
+    The values are fixed, so that a checkpoint of a pretrained net fits a net that is built without pretrained weights.
     """
     # Auxiliary heads would make the output in training a tuple. The pretrained weights expect a transformed input.
     is_inception = name in ("googlenet", "inception_v3")

@@ -99,7 +99,7 @@ class Csv(ImageDataModule):
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The usable rows by column, with their `line`, their `image`, and a `split`, which is train by default."""
+        """The usable rows, each a dict of its cells by column, and of `line`, the path `image` and `split`."""
         rows: list[dict[str, Any]] = []
         find_image = Finder(lambda: images(self.root), [self.root])
         for line, cells in read_table(self.table, ("path", "label"), self.report_fault):
@@ -115,7 +115,7 @@ class Csv(ImageDataModule):
             else:
                 image = find_image(cells["path"]) or self.root / cells["path"]
                 rows.append({**cells, "line": line, "image": image, "split": split})
-        find_image.report(self.table)
+        find_image.report_other_paths(self.table)
         if not rows:
             raise UserError(f"{self.table}: no usable rows")
         return rows

@@ -31,8 +31,8 @@ class Detector(Task):
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
-        flips: in evaluation, merge the detections in mirror images: `horizontal`, `vertical` or `both` (rotated by 180
-            degrees). Each costs one more forward pass.
+        flips: except in training, merge the detections in mirror images: `horizontal`, `vertical` or `both` (rotated
+            by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
     """
 
@@ -95,7 +95,7 @@ class Detector(Task):
         return BoxEvaluation(self.class_names, self.max_detections)
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[dict[str, Tensor]]:
-        """Detect objects in pixels of the original images, highest score first. See `Task.predict`.
+        """Detect objects, highest score first. Boxes are in pixels of the original images. See `Task.predict`.
 
         Returns:
             a dict for each image, on the CPU: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N] from 1 to K.
@@ -109,7 +109,7 @@ class Detector(Task):
 
     def exported(self) -> ExportedDetector:
         """Return the module that `project.export` writes to a file. It does not use `flips`."""
-        left_out = f"model.flips ({', '.join(self.flips)}): each adds a forward pass" if self.flips else ""
+        left_out = f"model.flips ({', '.join(self.flips)}): the file makes one forward pass only" if self.flips else ""
         return ExportedDetector(self.net, left_out)
 
     def plain(self) -> Self:

@@ -64,7 +64,7 @@ class ImageFolder(SignedImages):
 
 
 class _OptionalClassFolders(ClassFolders):
-    """Class folders, of which those without images are no classes. Without any, all images are of the class `image`."""
+    """Class folders. A folder without images is no class. If there is no class, all images are of the class `image`."""
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
         return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]

@@ -79,7 +79,7 @@ class UNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block of two convolutions, each after normalisation and SiLU. Initially it is its shortcut."""
+    """A residual block of two convolutions, each after normalisation and SiLU. Initially it is only the shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, cond_dim: int) -> None:
         super().__init__()

@@ -144,7 +144,8 @@ class Generator(Task):
         sampler = sampler or self.make_sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
         batches = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
-        return torch.cat([sampler.images(noise(s.tolist(), shape), k, self.device) for k, s in batches])
+        parts = [sampler.images(noise(numbers.tolist(), shape), labels, self.device) for labels, numbers in batches]
+        return torch.cat(parts)
 
     def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         """Return a sampler. By default, it has the guidance and the solver of this task."""

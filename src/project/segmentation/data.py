@@ -122,7 +122,7 @@ class MaskFolder(MaskDataModule):
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class, including ignored ones, see `kit.formats.masks.classes`.
 
-        A checkpoint's entries are used, unless `ids` is given, or the arguments or a class table name other classes.
+        A checkpoint's entries are used, unless `ids` is given or the given class names differ from the checkpoint's.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -138,7 +138,7 @@ class MaskFolder(MaskDataModule):
         return infer_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named_entries(self) -> list[Entry] | None:
-        """Return the entries that the arguments or a class table name, or None if they name none."""
+        """Return the entries given by the arguments or by a class table, or None if neither gives any."""
         if self.colors is not None:
             colors = [(name.strip(), _parse_color(name, color)) for name, color in self.colors.items()]
             return [Entry(id, *named_color) for id, named_color in enumerate(colors)]
@@ -154,7 +154,7 @@ class MaskFolder(MaskDataModule):
             listed = ", ".join(entry.name for entry in self.entries)
             remedy = "give --data.class_names or --data.ignore '[]'"
             raise UserError(
-                f"{self.root}: fewer than two classes, since classes are ignored or have one name: {listed}; {remedy}"
+                f"{self.root}: fewer than two classes, since classes are ignored or share a name: {listed}; {remedy}"
             )
         if len(names) > MAX_CLASSES:
             raise UserError(
@@ -179,7 +179,7 @@ class MaskFolder(MaskDataModule):
         pairs = self.pairs.get(split)
         if pairs is None:
             return None
-        if not pairs.images and not self._is_unlabelled(split):
+        if not pairs.images and not self._is_unlabelled(split):  # no image has a mask
             raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; repair or remove it")
         if pairs.lone_images:
             count, first = len(pairs.lone_images), pairs.lone_images[0]

@@ -34,7 +34,7 @@ class Segmenter(Task):
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
         losses: the losses to add up, by default cross-entropy. Each is called with logits, targets and class weights.
         weighted: give rare classes a higher weight in the losses, as ENet does.
-        window: in evaluation, cut larger images into overlapping windows of this height and width.
+        window: except in training, cut larger images into overlapping windows of this height and width.
         freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
@@ -85,7 +85,7 @@ class Segmenter(Task):
             set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sums and divisors of the J losses, Float[J] each. Both add up over parts of a batch."""
+        """Return the sums and divisors of the J losses, Float[J] each. See `additive` for the parts of a batch."""
         arguments = self(batch.images), batch.targets, self.class_weights
         count = len(batch.keys)
         terms = []
@@ -148,5 +148,5 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # -1: unknown
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # a count of -1 is unknown
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

@@ -60,11 +60,11 @@ def test_other_paths_are_counted_once(root, capsys):
     find = Finder(lambda: images(root), [root])
     for written in ("images/cam0/0.png", "./images/cam1/0.png", "a b (1)", "cam0/0.png", "gone.png"):
         find(written)
-    find.report(Path("all.json"))
+    find.report_other_paths(Path("all.json"))
     assert capsys.readouterr().out == ""
     for written in ("/x/cam0/0.png", "Images/Big.png", "images\\a c.png", "/x/cam0/0.png"):
         find(written)
-    find.report(Path("all.json"))
+    find.report_other_paths(Path("all.json"))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("all.json: 3 images") and "root/images/cam0/0.png for '/x/cam0/0.png'" in line
 

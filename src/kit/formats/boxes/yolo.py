@@ -219,7 +219,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
         return images(path)
     find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
     listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
-    find_image.report(path)
+    find_image.report_other_paths(path)
     return listed
 
 

@@ -1,4 +1,4 @@
-"""Read mask files: map their pixel values, or the colours of a class table, to class numbers."""
+"""Read mask files: map their pixel values or colours to class numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class MaskImages:
         return list(targets)
 
     def classes(self, values: np.ndarray) -> np.ndarray:
-        """Return class numbers, uint8 [h w], for the result of `read_values`; `UNKNOWN` for other values."""
+        """Return class numbers, uint8 [h w], for the result of `read_values`; `UNKNOWN` for values of no class."""
         if values.ndim == 3 and self.colours is not None:
             return _look_up(values @ PACKING, self.colours)
         if values.ndim == 3:
@@ -77,7 +77,7 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Return the numbers [h w] or colours uint8 [h w 3] in a mask file, without converting them.
+    """Return the pixel values [h w] or the colours, uint8 [h w 3], of a mask file.
 
     The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. It is
     turned upright by the EXIF orientation of the mask file itself.
