@@ -136,7 +136,8 @@ class Contents(L.LightningDataModule):
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""
         source, others = self.root or type(self).__name__, " and ".join(self.splits())
-        command = f"{app.command('test')} RUN --data.root {shlex.quote(str(source))}"
+        options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
+        command = f"{app.command('test')} RUN {options}"
         remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""
         hint = f", only {others} images{remedy}" if others else ""
         return UserError(f"{source}: there are no {split} images{hint}")

@@ -81,7 +81,8 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:
             listed = ", ".join(str(file.relative_to(root)) for file in files)
-            raise UserError(f"{root}: which of {listed} is for {split}? Give it with --data.{split} FILE")
+            question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
+            raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
         by_split[split] = chosen
     if by_split:
         return {split: by_split[split][0] for split in SPLITS if split in by_split}
