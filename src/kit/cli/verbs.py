@@ -4,6 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -116,7 +117,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, left_out = cli.config_init.overfitting, getattr(data, "left_out", {})
+        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
@@ -129,6 +130,10 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         cli.config_init.early_stopping.require_finite()
         if metrics is not None:
             require_measured(metrics)
+
+
+def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
+    return data.left_out if isinstance(data, ImageDataModule) else {}  # of each split: the files, with the reasons
 
 
 def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
@@ -162,7 +167,7 @@ def test(args: list[str]) -> None:
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, broken.summary(getattr(cli.datamodule, "left_out", {})))
+        report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
 
 

@@ -32,9 +32,7 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
         return f"; did you mean --{nearest}{option}?"
     keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if keys:
-        files = [file for file in _examples(model) if file in keys] or list(
-            keys
-        )  # a config of the same model, if there is one
+        files = [file for file in _examples(model) if file in keys] or list(keys)  # of the same model, if there is one
         others = ", ".join(map(str, keys))
         return f"; did you mean --config {files[-1]} --{keys[files[-1]]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]

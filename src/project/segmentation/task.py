@@ -100,7 +100,7 @@ class Segmenter(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly. They do if each loss is a `AdditiveLoss`."""
+        """Whether the results of `loss_terms` add up exactly. They do if each loss is an `AdditiveLoss`."""
         return all(isinstance(loss, AdditiveLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:
