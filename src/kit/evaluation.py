@@ -135,7 +135,6 @@ class Evaluation(ABC):
         """Return the data for the dashboard's charts: a dict with any of these entries.
 
         confusion: the confusion matrix, Long[K K]; rows are the true classes, in the order of `class_names`.
-        by_class: a dict from `METRIC/CLASS` to the metric, 0 to 1.
         precision_recall: a dict from class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
         """
         return {}

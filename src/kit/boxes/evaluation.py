@@ -57,12 +57,8 @@ class BoxEvaluation(Evaluation):
         return "wrong", torch.tensor([average_precision.error_share(image, MIN_SCORE) for image in self.rows])
 
     def details(self) -> Details:
-        summary = self.once(self._summary)
-        values = average_precision.compute_metrics(summary, self.class_names, by_class=True)
-        return {
-            "by_class": {key: value for key, value in values.items() if key.startswith("map/")},
-            "precision_recall": average_precision.compute_curves(self.rows, summary, self.class_names),
-        }
+        curves = average_precision.compute_curves(self.rows, self.once(self._summary), self.class_names)
+        return {"precision_recall": curves}
 
     def _summary(self) -> dict[str, Tensor]:
         return average_precision.coco_summary(self.rows, self.max_detections)

@@ -2,23 +2,22 @@
 
 import io
 from functools import cache
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from kit.checks.report import by_kind, location, shared_text, shorten, summary, unshared_text
+from kit.checks.report import by_kind, location, shorten, summary
 from kit.checks.survey import Survey
 from kit.data.decode import load_pixels, turn_upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
-from kit.ground.html import html_page, image_element
+from kit.ground.html import PAGES
 
-FIGURES_PER_KIND = 6  # the number of faults of a kind that are shown with pictures
-MAX_LOADED = 24  # the number of faults of a kind whose pictures are loaded, since some may be broken
-LINES_PER_KIND = 200  # the number of faults of a kind that are listed without pictures
+MAX_PICTURED = 6  # the number of faults of a kind that are shown with pictures
+MAX_LISTED = 200  # the number of faults of a kind that are shown at all
 SIDE = 200  # pixels: the longer side of a picture
 BOX_COLOUR = "#ff2d20"
 Box = tuple[float, float, float, float]
@@ -26,60 +25,27 @@ Box = tuple[float, float, float, float]
 
 def survey_page(survey: Survey) -> str:
     """Return the HTML page."""
-    has_name = survey.root.strip("./")  # not "", `.`, `..` or `/`
-    title = f"Check of {Path(survey.root).resolve().name}" if has_name else "Check of the data"
-    counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
-    notes = "".join(f"<br>{escape(note)}" for note in survey.notes)
-    images = f"{sum(survey.counts.values()):,} images ({escape(counts)}), {survey.seconds:.1f} s"
-    return html_page(title, f"<p class=soft>{images}{notes}</p>{faults_html(survey)}")
+    title = f"Check of {survey.root}" if survey.root else "Check of the data"
+    return PAGES.get_template("checks/page.html").render(title=title, **faults_values(survey))
 
 
-def faults_html(survey: Survey) -> str:
-    """Return a summary of the faults, a table of their kinds, and a section with pictures for each kind."""
-    groups = by_kind(survey)
-    rows = "".join(
-        f"<tr><td class={group[0].severity}>{group[0].severity}</td>"
-        f"<td><a href='#{escape(group[0].kind)}'>{escape(group[0].kind)}</a></td>"
-        f"<td class=number>{len(group):,}</td></tr>"
-        for group in groups
-    )
-    sections = "".join(_section(group, survey.root) for group in groups)
-    css_class = "" if groups else " class=good"
-    return f"<p{css_class}>{escape(summary(survey))}</p>{f'<table>{rows}</table>' if rows else ''}{sections}"
+def faults_values(survey: Survey) -> dict[str, Any]:
+    """Return the variables of the template `checks/faults.html`."""
+    return {
+        "survey": survey,
+        "summary": summary(survey),
+        "kinds": by_kind(survey),
+        "location": location,
+        "shorten": shorten,
+        "pictures": pictures,
+        "max_pictured": MAX_PICTURED,
+        "max_listed": MAX_LISTED,
+    }
 
 
-def _section(faults: list[Fault], root: str) -> str:
-    shared = shared_text(faults)
-    loaded = [(fault, pictures) for fault in faults[:MAX_LOADED] if (pictures := _pictures(fault))]
-    pictured = loaded[:FIGURES_PER_KIND]
-    figures = "".join(
-        f"<figure><div>{''.join(pictures)}</div><figcaption>{_details(fault, shared, root)}</figcaption></figure>"
-        for fault, pictures in pictured
-    )
-    shown = {id(fault) for fault, _ in pictured}
-    rest = [details for fault in faults if id(fault) not in shown and (details := _details(fault, shared, root))]
-    listed = "".join(f"<li>{details}</li>" for details in rest[:LINES_PER_KIND])
-    more = f"<li class=soft>and {len(rest) - LINES_PER_KIND:,} more</li>" if len(rest) > LINES_PER_KIND else ""
-    listing = f"<ul>{listed}{more}</ul>" if rest else ""
-    if figures and rest:
-        listing = f"<details><summary>{len(rest):,} more</summary>{listing}</details>"
-    return (
-        f"<section id='{escape(faults[0].kind)}'><div class=head><h2>{escape(faults[0].kind)}</h2>"
-        f"<span class={faults[0].severity}>{faults[0].severity}</span><span class=soft>{len(faults):,}</span></div>"
-        f"<p>{escape(shorten(shared, root))}</p><div class=pictures>{figures}</div>{listing}</section>"
-    )
-
-
-def _details(fault: Fault, shared: str, root: str) -> str:
-    """Return the file of a fault, and its message without the text that the faults of its section share."""
-    file = f"<code>{escape(location(fault, root))}</code>" if fault.file else ""
-    return " ".join(filter(None, (file, escape(unshared_text(fault, shared, root)))))
-
-
-def _pictures(fault: Fault) -> list[str]:
-    """Return elements with the image of a fault and the image that it is compared with, if they can be shown."""
-    thumbnails = [thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other)]
-    return [image_element(content) for content in thumbnails if content]
+def pictures(fault: Fault) -> list[bytes]:
+    """Return JPEGs of the image of a fault and of the image that it is compared with, if they can be decoded."""
+    return list(filter(None, (thumbnail(fault.image or fault.file, fault.box), thumbnail(fault.other))))
 
 
 @cache

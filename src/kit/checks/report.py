@@ -1,7 +1,6 @@
 """Describe the result of a check: on the terminal, at the start of a run, and as JSON."""
 
 import json
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -21,17 +20,18 @@ def full_text(survey: Survey) -> str:
     source = f" of {survey.root}" if survey.root else ""
     lines = [f"{sum(survey.counts.values()):,} images{source} ({counts}) checked in {survey.seconds:.1f} s", ""]
     for faults in by_kind(survey):
-        lines += _kind_lines(faults, survey.root)
-    lines += ["", summary(survey)]
-    return "\n".join(lines + survey.notes)
+        lines.append(_first_line(faults, survey.root))
+        lines += [f"{'':35}{_describe(fault, survey.root)}" for fault in faults[1:FILES_PER_KIND]]
+        if len(faults) > FILES_PER_KIND:
+            lines.append(f"{'':35}and {len(faults) - FILES_PER_KIND:,} more")
+    return "\n".join([*lines, "", summary(survey), *survey.notes])
 
 
 def brief_text(survey: Survey, command: str) -> str:
     """Return a line for each of the worst kinds, and the command that shows all faults; "" if there are no faults."""
-    groups = by_kind(survey)
-    if not groups:
+    if not survey.faults:
         return ""
-    lines = [_headline(faults) + _describe(faults[0], survey.root) for faults in groups[:MAX_KINDS]]
+    lines = [_first_line(faults, survey.root) for faults in by_kind(survey)[:MAX_KINDS]]
     return "\n".join([*lines, f"{summary(survey)}: {command}", *survey.notes])
 
 
@@ -46,22 +46,6 @@ def summary(survey: Survey) -> str:
         return "nothing is wrong"
     counts = {"error": survey.errors, "warning": len(survey.faults) - survey.errors}
     return " and ".join(f"{number:,} {severity}{'s' * (number != 1)}" for severity, number in counts.items())
-
-
-def shared_text(faults: Sequence[Fault]) -> str:
-    """Return the message if all faults have the same one, else the advice after its last semicolon if all share it.
-
-    Otherwise, return "".
-    """
-    texts = {fault.message for fault in faults}
-    if len(texts) > 1:
-        texts = {text.rpartition("; ")[2] for text in texts}
-    return texts.pop() if len(texts) == 1 else ""
-
-
-def unshared_text(fault: Fault, shared: str, root: str) -> str:
-    """Return a message without the text that it shares with other messages."""
-    return shorten(fault.message.removesuffix(shared).removesuffix("; "), root)
 
 
 def shorten(text: str, root: str) -> str:
@@ -81,21 +65,10 @@ def save_json(survey: Survey, file: Path) -> None:
     write_text(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
 
 
-def _kind_lines(faults: list[Fault], root: str) -> list[str]:
-    """Return a headline with the text that the faults share, and the files and own texts of the first few faults."""
-    if len(faults) == 1:
-        return [_headline(faults) + _describe(faults[0], root)]
-    shared = shared_text(faults)
-    lines = [_describe(fault, root, shared) for fault in faults[:FILES_PER_KIND]]
-    more = [f"and {len(faults) - FILES_PER_KIND:,} more"] if len(faults) > FILES_PER_KIND else []
-    if all(fault.message == shared for fault in faults):
-        lines, more = [" ".join([", ".join(lines), *more])], []
-    return [_headline(faults) + shorten(shared, root), *(f"    {line}" for line in [*lines, *more])]
+def _first_line(faults: list[Fault], root: str) -> str:
+    """Return the severity, the kind and the number of faults of one kind, and the first of them."""
+    return f"{faults[0].severity:<8} {faults[0].kind:<18}{len(faults):>6,}  {_describe(faults[0], root)}"
 
 
-def _describe(fault: Fault, root: str, shared: str = "") -> str:
-    return ": ".join(filter(None, (location(fault, root), unshared_text(fault, shared, root))))
-
-
-def _headline(faults: list[Fault]) -> str:
-    return f"{faults[0].severity:<8} {faults[0].kind:<18}{len(faults):>6,}  "
+def _describe(fault: Fault, root: str) -> str:
+    return ": ".join(filter(None, (location(fault, root), shorten(fault.message, root))))

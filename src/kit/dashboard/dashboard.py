@@ -9,8 +9,8 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
-from kit.dashboard.charts import log_details
-from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, worst_samples
+from kit.dashboard.charts import draw_confusion
+from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, sample_pictures
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, logged_step
@@ -116,13 +116,9 @@ class Dashboard(L.Callback):
         if not self._data or not self._board:
             return
         with self._drawing():
-            groups = {}
-            if self._task.has("predict"):
-                groups["validation"] = fixed_samples(self._task, self._data, self.samples)
-                groups["worst"] = worst_samples(self._task, self._data, self.samples)
-            pictures = {name: draw_samples(self._task, samples) for name, samples in groups.items() if samples}
-            if self._data.preprocessing.size and self._task.has("draw_generated"):
-                pictures["generated"] = self._task.draw_generated(self._data.preprocessing.size)
+            pictures = sample_pictures(self._task, self._data, self.samples, "val")
+            if self._task.has("predict") and (samples := fixed_samples(self._task, self._data, self.samples)):
+                pictures["validation"] = draw_samples(self._task, samples)
             for name, picture in pictures.items():
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
@@ -131,7 +127,13 @@ class Dashboard(L.Callback):
         evaluation = self._task.measured
         if self._board and evaluation:
             with self._drawing():
-                log_details(self._board, evaluation.details(), evaluation.class_names, trainer.global_step)
+                details, step = evaluation.details(), trainer.global_step
+                if "confusion" in details:
+                    picture = draw_confusion(details["confusion"], evaluation.class_names)
+                    self._board.log_picture("validation/confusion", picture, step)
+                for name, entry in details.get("precision_recall", {}).items():
+                    tag = f"precision_recall/{name}"
+                    self._board.log_precision_recall(tag, entry["curve"], entry["positives"], step)
         self._is_pending = False
 
 

@@ -18,7 +18,7 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import GREY, add_caption, grid
 
-MAX_WIDTH = 1600  # of a picture of several samples, in pixels
+MAX_WIDTH = 1280  # of a picture of several samples, in pixels
 MAX_PIXELS = 1.2e6  # of a picture of several samples, approximately
 
 
@@ -36,17 +36,17 @@ class Sample(NamedTuple):
     caption: str = ""
 
 
-def draw_samples(task: Any, samples: Sequence[Sample], width: int = MAX_WIDTH) -> Tensor:
+def draw_samples(task: Any, samples: Sequence[Sample]) -> Tensor:
     """Return a picture of samples in rows, uint8 [3 H W]."""
     cells = []
     for image, target, prediction, caption in samples:
         cell = task.draw(image, prediction, target)
         cells.append(add_caption(cell, [(caption, GREY)]) if caption else cell)
     pixels = sum(cell[0].numel() for cell in cells)
-    scale = min((MAX_PIXELS / pixels) ** 0.5, *(width / cell.shape[2] for cell in cells))
+    scale = min((MAX_PIXELS / pixels) ** 0.5, *(MAX_WIDTH / cell.shape[2] for cell in cells))
     if scale < 1:
         cells = [resize(cell, [max(1, round(side * scale)) for side in cell.shape[1:]]) for cell in cells]
-    return grid(cells, width)
+    return grid(cells, MAX_WIDTH)
 
 
 def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[Sample]:
@@ -54,6 +54,24 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
     images = data.preprocessing.pixels(batch.images[:max_count].detach()).cpu()
     targets = move_data_to_device(batch.targets[:max_count], "cpu")
     return [Sample(image, target) for image, target in zip(images, targets, strict=True)]
+
+
+def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str) -> dict[str, Tensor]:
+    """Draw what the task can draw of the latest evaluation: `worst`, its worst samples, and `generated` images.
+
+    The module must be in evaluation mode. The random state is untouched.
+
+    Args:
+        max_count: the largest number of worst samples.
+        split: the split that was evaluated.
+    """
+    pictures: dict[str, Tensor] = {}
+    can_draw = task.has("predict") and task.has("draw")
+    if can_draw and (samples := worst_samples(task, data, max_count, split)):
+        pictures["worst"] = draw_samples(task, samples)
+    if data.preprocessing.size and task.has("draw_generated"):
+        pictures["generated"] = task.draw_generated(data.preprocessing.size)
+    return pictures
 
 
 def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:

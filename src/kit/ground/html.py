@@ -1,23 +1,19 @@
-"""Build HTML pages that need no other files: the style and the pictures are in the page."""
+"""Render HTML pages that need no other files: the style and the pictures are in the page."""
 
 import base64
-from html import escape
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.css")
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def html_page(title: str, body: str) -> str:
-    """Return an HTML page. The title is plain text; the body is HTML."""
-    style = STYLE.read_text(encoding="utf-8")
-    return (
-        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<meta name=viewport content='width=device-width'><style>{style}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1>{body}</main></body></html>\n"
-    )
-
-
-def image_element(content: bytes, css_class: str = "") -> str:
-    """Return an HTML image element that contains the image itself. content: the bytes of a PNG or JPEG file."""
+def data_url(content: bytes) -> str:
+    """Return a URL that contains an image itself. content: the bytes of a PNG or JPEG file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
-    return f"<img class='{css_class}' src='data:image/{kind};base64,{base64.b64encode(content).decode()}' alt=''>"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+# Names of templates are paths below `kit`. All pages extend `ground/page.html`.
+PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+PAGES.filters["data_url"] = data_url

@@ -49,12 +49,11 @@ class LabelEvaluation(Evaluation):
         return "loss", self.rows[:, 0]
 
     def details(self) -> Details:
-        details: Details = {"by_class": self._by_class()}
-        if (num_classes := len(self.class_names)) <= MAX_CONFUSION_CLASSES:
-            predicted, targets = self._classes()
-            cells = targets * num_classes + predicted
-            details["confusion"] = torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
-        return details
+        if (num_classes := len(self.class_names)) > MAX_CONFUSION_CLASSES:
+            return {}
+        predicted, targets = self._classes()
+        cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
+        return {"confusion": cells.view(num_classes, num_classes)}
 
     def _macro_f1(self) -> float:
         """Return the mean F1 score of the classes that occur in the targets or in the predictions."""

@@ -62,7 +62,7 @@ class MaskEvaluation(Evaluation):
         return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
 
     def details(self) -> Details:
-        return {"confusion": self.once(self._confusion), "by_class": self._by_class()}
+        return {"confusion": self.once(self._confusion)}
 
     def _by_class(self) -> dict[str, float]:
         """Return the IoU of each class that has one."""

@@ -594,7 +594,7 @@ def test_report_shows_image_and_box(tiny, tmp_path, kind):
     assert fault.kind == "box-out-of-bounds" and fault.box == pytest.approx((10, 8, 34, 20))
     assert Path(fault.image or fault.file).name == "1.png"
     page = survey_page(Survey([fault], {"train": 1}, str(tmp_path), 0.1, []))
-    (shown,) = re.findall(r"data:image/jpeg;base64,([^']+)", page)
+    (shown,) = re.findall(r'data:image/jpeg;base64,([^"]+)"', page)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown)))).astype(int)
     assert pixels.shape == (24, 30, 3)
     red = pixels[..., 0] - pixels[..., 1:].max(-1) > 60

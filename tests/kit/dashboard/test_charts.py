@@ -1,6 +1,6 @@
 import torch
 
-from kit.dashboard.charts import BAR, COLD, MAX_BARS, WARM, draw_bars, draw_confusion
+from kit.dashboard.charts import COLD, WARM, draw_confusion
 from kit.ground.drawing import BACKGROUND
 
 
@@ -30,14 +30,3 @@ def test_picture_of_many_classes_is_limited():
         drawn = draw_confusion(torch.eye(classes).long(), names)
         assert drawn.shape[0] == 3 and max(drawn.shape[1:]) < 1100 and drawn.dtype == torch.uint8
         assert where(drawn, WARM).any()
-
-
-def test_bars_have_lengths_of_values_in_ascending_order():
-    drawn = where(draw_bars({"high": 1.0, "low": 0.25}), BAR)
-    low, high = drawn[14].sum(), drawn[34].sum()
-    assert abs(4 * low - high) <= 4 and high > 300
-
-
-def test_only_lowest_bars_of_many_classes_are_drawn():
-    few, many = draw_bars({str(k): 0.5 for k in range(MAX_BARS)}), draw_bars({str(k): 0.5 for k in range(900)})
-    assert many.shape[1] == few.shape[1] + 20

@@ -25,7 +25,7 @@ TINY = {
     "check": "off",
 }
 PICTURES = {f"samples/{name}" for name in ("first_batch", "validation", "worst")}
-PICTURES |= {"validation/accuracy", "validation/confusion"}
+PICTURES |= {"validation/confusion"}
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     run = fit("clumsy", "--model", "tiny_task.Clumsy")
     (message,) = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
     assert "ValueError: clumsy fingers" in message
-    assert set(log(run).Tags()["images"]) == {"samples/first_batch", "validation/accuracy", "validation/confusion"}
+    assert set(log(run).Tags()["images"]) == {"samples/first_batch", "validation/confusion"}
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 

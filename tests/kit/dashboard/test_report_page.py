@@ -1,5 +1,6 @@
 """The page that a run leaves in its folder."""
 
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
-from kit.dashboard.report_page import HEIGHT, WIDTH, line_chart
+from kit.dashboard.report_page import HEIGHT, WIDTH, ReportPage, chart
 
 TINY = {
     "trainer": {"max_epochs": 3, "accelerator": "cpu"},
@@ -31,17 +32,17 @@ def page(name: str, *args: str) -> str:
 
 
 def polylines(content: str) -> list[str]:
-    return re.findall("<polyline points='([^']*)'", content)
+    return re.findall('<polyline points="([^"]*)"', content)
 
 
 def test_page_holds_everything_in_one_small_file():
     content = page("tiny", "--overfitting.budget", "10")
     assert len(content) < 2e6
-    assert not re.search(r"https?://|src='(?!data:)|<script", content)
+    assert not re.search(r'https?://|src="(?!data:)|<script', content)
     assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content
     assert len(polylines(content)) == 3  # train/loss, the training images' accuracy and val/accuracy
     assert [line.count(",") for line in polylines(content)] == [3, 3, 3]  # three validations
-    assert content.count("data:image/png") == 2 and content.count("data:image/jpeg") == 1  # charts, worst images
+    assert content.count("data:image/png") == 1 and content.count("data:image/jpeg") == 1  # confusion, worst images
     assert "nothing is wrong" in content
 
 
@@ -89,10 +90,18 @@ def test_resumed_run_has_the_same_curves():
     assert polylines(Path("runs/killed/version_0/report.html").read_text()) == polylines(whole)
 
 
-def test_line_chart_spans_its_values():
-    chart = line_chart({"train/loss": [(10, 4.0), (20, 1.0)], "val/loss": [(10, 3.0), (20, float("nan"))]})
-    (first, second) = polylines(chart)
-    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in first.split())
-    assert (x0, y0) == (48, 24) and (x1, y1) == (WIDTH - 8, HEIGHT - 24)
-    assert second == "48.0,88.0"  # a third of the way down; a value that is not finite has no point
-    assert line_chart({"val/loss": [(1, float("nan"))]}) == ""
+def test_chart_spans_its_values():
+    values = chart({"train/loss": [(10, 4.0), (20, 1.0)], "val/loss": [(10, 3.0), (20, 2.0)]})
+    third = HEIGHT / 3
+    assert values["curves"] == [
+        ("train/loss", 1.0, f"0.0,0.0 {WIDTH}.0,{HEIGHT}.0"),
+        ("val/loss", 2.0, f"0.0,{third} {WIDTH}.0,{2 * third}"),
+    ]
+    assert [values[key] for key in ("x_min", "x_max", "y_min", "y_max")] == [10, 20, 1.0, 4.0]
+
+
+def test_values_that_are_not_finite_have_no_points():
+    page = ReportPage(None)
+    page._curves = {"train/loss": [(1, 2.0), (2, math.nan), (3, 1.0)], "val/loss": [(n, math.inf) for n in range(3)]}
+    assert [[key for key, *_ in chart["curves"]] for chart in page._charts()] == [["train/loss"]]
+    assert page._charts()[0]["curves"][0][2].count(",") == 2

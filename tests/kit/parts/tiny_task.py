@@ -102,10 +102,9 @@ class Rightness(Evaluation):
     def details(self):
         predicted, targets = self.rows.unbind(1)
         confusion = torch.bincount(3 * targets + predicted, minlength=9).view(3, 3)
-        by_class = {f"accuracy/{name}": float(confusion[k, k] / confusion[k].sum()) for k, name in enumerate("abc")}
         curve = torch.tensor([[0.9, 0.5, 0.1], [1, 0.5, 0], [0, 0.5, 1]])
         curves = {"a": {"curve": curve, "positives": len(self)}}
-        return {"confusion": confusion, "by_class": by_class, "precision_recall": curves}
+        return {"confusion": confusion, "precision_recall": curves}
 
 
 class Judged(Task):
