@@ -6,7 +6,6 @@ Perceptual hashes give candidates for similar images. Their thumbnails and colou
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,6 @@ from kit.ground.threads import map_in_threads
 
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
-HASHES_PER_BLOCK, PAIRS_PER_BLOCK = 4, 2_000  # sizes of the blocks in which hashes and thumbnails are compared
 # A camera that does not move makes thousands of similar images. Each is compared with the earlier ones whose hashes are
 # nearest: so many of its split and so many of the others by their thumbnails, and the best of these by their colours.
 MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
@@ -137,69 +135,56 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
     Args:
         indices: the images to compare, ascending.
     """
-    table = statistics.table
-    best: dict[int, list[Match]] = {}  # the best matches of each later image, the best first
-    pairs = indices[near_pairs(table["hash"][indices], [files[i].split for i in indices])]
-    for start in range(0, len(pairs), PAIRS_PER_BLOCK):
-        earlier, later = pairs[start : start + PAIRS_PER_BLOCK].T
-        distances = np.bitwise_count(table["hash"][earlier] ^ table["hash"][later])
-        differences = thumbnail_difference(table["thumbnail"][earlier], table["thumbnail"][later], distances)
-        for i, j, difference in zip(earlier.tolist(), later.tolist(), differences.tolist(), strict=True):
-            if difference < np.inf:
-                match = Match(files[i].split == files[j].split, difference, i)
-                best[j] = sorted([*best.get(j, ()), match])[:MAX_COLOUR_PARTNERS]
+    hashes, thumbnails = (statistics.table[name][indices] for name in ("hash", "thumbnail"))
+    splits = np.array([files[i].split for i in indices], dtype=str)
 
-    def confirmed(j: int) -> Match | None:
+    def best_match(later: int) -> Match | None:
         """Return the first match whose colours are similar, too."""
-        for match in best[j]:
-            if result := compare_files(files[match.earlier].path, files[j].path, match.difference < 1):
+        earlier, distances = near_hashes(hashes, splits, later)
+        differences = thumbnail_difference(thumbnails[earlier], thumbnails[later], distances).tolist()
+        is_same_split = (splits[earlier] == splits[later]).tolist()
+        matches = sorted(map(Match, is_same_split, differences, indices[earlier].tolist()))
+        for match in [match for match in matches if match.difference < np.inf][:MAX_COLOUR_PARTNERS]:
+            paths = files[match.earlier].path, files[indices[later]].path
+            if result := compare_files(*paths, compare_pixels=match.difference < 1):
                 return match._replace(is_equal=result == "same")
         return None
 
-    results = zip(best, map_in_threads(confirmed, best), strict=True)
+    results = zip(indices.tolist(), map_in_threads(best_match, range(len(indices))), strict=True)
     return {j: match for j, match in results if match}
 
 
-def near_pairs(hashes: np.ndarray, splits: Sequence[str]) -> np.ndarray:
-    """Return pairs of indices whose hashes are at most `MAX_DISTANCE` apart, Long[P 2], the lower index first.
+def near_hashes(hashes: np.ndarray, splits: np.ndarray, later: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of earlier images whose hashes are at most `MAX_DISTANCE` from a later one's, and distances.
 
-    Each image is paired with at most `MAX_PARTNERS` earlier images of its split, and as many of the other splits: those
-    with the nearest hashes and, of these, the latest ones. All hashes are compared, on all cores. For up to a million
-    images, this takes less time than decoding them.
+    These are at most `MAX_PARTNERS` images of the same split, and as many of the other splits: those with the nearest
+    hashes and, of these, the latest ones. For up to a million images, comparing all hashes in threads takes less time
+    than decoding the images.
     """
-    numbers = np.unique(np.array(splits, dtype=str), return_inverse=True)[1]
-
-    def compare(start: int) -> list[np.ndarray]:
-        later = hashes[start : start + HASHES_PER_BLOCK]
-        distances = np.bitwise_count(later[:, None] ^ hashes[: start + HASHES_PER_BLOCK])
-        pairs = []
-        for j, row in enumerate(distances, start):
-            near = np.flatnonzero(row[:j] <= MAX_DISTANCE)[::-1]
-            is_same_split = numbers[near] == numbers[j]
-            for earlier in (near[is_same_split], near[~is_same_split]):
-                nearest = earlier[np.argsort(row[earlier], kind="stable")[:MAX_PARTNERS]]
-                pairs.append(np.stack([nearest, np.full_like(nearest, j)], axis=1))
-        return pairs
-
-    starts = range(0, len(hashes), HASHES_PER_BLOCK)
-    return np.concatenate([np.empty((0, 2), dtype=int), *chain(*map_in_threads(compare, starts))])
+    distances = np.bitwise_count(hashes[:later] ^ hashes[later])
+    near = np.flatnonzero(distances <= MAX_DISTANCE)[::-1]
+    near = near[np.argsort(distances[near], kind="stable")]
+    is_same_split = splits[near] == splits[later]
+    chosen = np.concatenate([near[is_same_split][:MAX_PARTNERS], near[~is_same_split][:MAX_PARTNERS]])
+    return chosen, distances[chosen]
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return the mean absolute difference of pairs of grey thumbnails, Float[P]; infinite for dissimilar pairs.
+    """Return the mean absolute differences of grey thumbnails from another one, Float[P]; infinite if dissimilar.
 
     Similar thumbnails have a high correlation, which does not depend on brightness and contrast. The limits accept the
     pairs in BCCD and CamVid that are known to be similar, and reject different objects in CIFAR-10 and Fashion-MNIST.
 
     Args:
-        a, b: uint8[P 16 16].
+        a: uint8[P 16 16].
+        b: uint8[16 16].
         distances: Long[P], the Hamming distances of their hashes.
     """
     a, b = a.astype(np.float32), b.astype(np.float32)
     difference = np.abs(a - b).mean((1, 2))
-    a, b = (x - x.mean((1, 2), keepdims=True) for x in (a, b))
-    product_of = partial(np.einsum, "phw,phw->p")
-    correlation = product_of(a, b) / np.maximum(np.sqrt(product_of(a, a) * product_of(b, b)), 1e-6)
+    a, b = a - a.mean((1, 2), keepdims=True), b - b.mean()
+    norms = np.sqrt((a * a).sum((1, 2)) * (b * b).sum())
+    correlation = (a * b).sum((1, 2)) / np.maximum(norms, 1e-6)
     is_close = (distances <= 2) & (correlation > 0.98) | (difference < 4) & (correlation > 0.95)
     return np.where((correlation > 0.993) | is_close, difference, np.inf)
 

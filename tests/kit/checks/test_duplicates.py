@@ -13,7 +13,7 @@ from kit.checks.duplicates import (
     MAX_PARTNERS,
     compare_files,
     duplicate_faults,
-    near_pairs,
+    near_hashes,
     similar_images,
     thumbnail_difference,
 )
@@ -31,7 +31,8 @@ def brute_force(hashes: list[int]) -> set[tuple[int, int]]:
 
 
 def pairs(hashes: list[int]) -> list[tuple[int, int]]:
-    return [tuple(pair) for pair in near_pairs(np.array(hashes, dtype=np.uint64), ["train"] * len(hashes)).tolist()]
+    array, splits = np.array(hashes, dtype=np.uint64), np.array(["train"] * len(hashes))
+    return [(i, j) for j in range(len(hashes)) for i in near_hashes(array, splits, j)[0].tolist()]
 
 
 def flipped(value: int, bits: set[int]) -> int:
@@ -53,22 +54,18 @@ def test_near_pairs_equal_a_brute_force_search(hashes):
     assert set(result) == brute_force(hashes)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_near_pairs_of_too_few_hashes(count):
-    assert pairs([7] * count) == []
-
-
 def test_near_pair_among_many_hashes_is_found():
     random = np.random.default_rng(0).integers(0, 2**64, 20_000, dtype=np.uint64)
     random[15_000] = random[3] ^ np.uint64(0b111111)
-    assert near_pairs(random, ["train"] * 20_000).tolist() == [[3, 15_000]]
+    splits = np.array(["train"] * 20_000)
+    assert [near_hashes(random, splits, j)[0].tolist() for j in (3, 14_999, 15_000)] == [[], [], [3]]
+    assert near_hashes(random, splits, 15_000)[1].tolist() == [6]
 
 
 def test_partners_in_another_split_are_kept_beside_many_in_the_same_one():
     hashes = np.zeros(1000, dtype=np.uint64)
-    partners = near_pairs(hashes, ["train"] * 20 + ["val"] * 980)
-    last = partners[partners[:, 1] == 999, 0].tolist()
-    assert last == [*range(998, 998 - MAX_PARTNERS, -1), *range(19, 19 - MAX_PARTNERS, -1)]
+    last, _ = near_hashes(hashes, np.array(["train"] * 20 + ["val"] * 980), 999)
+    assert last.tolist() == [*range(998, 998 - MAX_PARTNERS, -1), *range(19, 19 - MAX_PARTNERS, -1)]
 
 
 def listed(*names: str) -> list[ListedImage]:
@@ -117,7 +114,7 @@ def test_thumbnails_that_are_alike():
         "another": random.integers(60, 200, (16, 16)),
     }
     stacked = np.stack(list(thumbs.values())).astype(np.uint8)
-    difference = thumbnail_difference(stacked[:1].repeat(len(stacked), 0), stacked, np.full(len(stacked), MAX_DISTANCE))
+    difference = thumbnail_difference(stacked, stacked[0], np.full(len(stacked), MAX_DISTANCE))
     alike = dict(zip(thumbs, np.isfinite(difference).tolist(), strict=True))
     assert alike == {name: name not in ("turned", "another") for name in thumbs}
     assert difference[0] == 0 and difference[1] == 30
