@@ -16,8 +16,6 @@ from kit.ground.faults import Fault
 from kit.ground.files import open_image
 from kit.ground.html import PAGES
 
-MAX_PICTURED = 6  # the number of faults of a kind that are shown with pictures
-MAX_LISTED = 200  # the number of faults of a kind that are shown at all
 SIDE = 200  # pixels: the longer side of a picture
 BOX_COLOUR = "#ff2d20"
 Box = tuple[float, float, float, float]
@@ -31,16 +29,8 @@ def survey_page(survey: Survey) -> str:
 
 def faults_values(survey: Survey) -> dict[str, Any]:
     """Return the variables of the template `checks/faults.html`."""
-    return {
-        "survey": survey,
-        "summary": summary(survey),
-        "kinds": by_kind(survey),
-        "location": location,
-        "shorten": shorten,
-        "pictures": pictures,
-        "max_pictured": MAX_PICTURED,
-        "max_listed": MAX_LISTED,
-    }
+    functions = {"location": location, "shorten": shorten, "pictures": pictures}
+    return {"survey": survey, "summary": summary(survey), "kinds": by_kind(survey), **functions}
 
 
 def pictures(fault: Fault) -> list[bytes]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import ListedImage
-from kit.data.decode import load_pixels, to_tensor, turn_upright
+from kit.data.decode import load_pixels, to_tensor
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
@@ -85,10 +85,7 @@ def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
     longer = max(image.size)
     draft = "L", (image.width * SIDE // longer, image.height * SIDE // longer)
     decoded, truncated = load_pixels(image, content, draft)
-    if decoded.mode in ("L", "RGB") and "transparency" not in decoded.info:
-        grey = turn_upright(decoded.convert("L"))
-    else:
-        grey = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
+    grey = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
     factor = max(grey.size) // SIDE
     return (grey.reduce(factor) if factor > 1 else grey), truncated
 

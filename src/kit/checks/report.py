@@ -61,7 +61,7 @@ def location(fault: Fault, root: str) -> str:
 
 def save_json(survey: Survey, file: Path) -> None:
     """Write all faults as a list of dicts with `JSON_KEYS`."""
-    faults = [{key: value for key, value in fault._asdict().items() if key in JSON_KEYS} for fault in survey.faults]
+    faults = [{key: getattr(fault, key) for key in JSON_KEYS} for fault in survey.faults]
     write_text(file, json.dumps(faults, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -53,10 +53,9 @@ def require_measured(metrics: dict[str, float]) -> None:
     if not metrics:
         raise NotMeasured("nothing was measured: the test steps logged no metric")
     if not_finite := [key for key, value in metrics.items() if not math.isfinite(value)]:
-        more = f" and {len(not_finite) - 3} more" if len(not_finite) > 3 else ""
+        names = ", ".join(not_finite[:3]) + ", ..." * (len(not_finite) > 3)
         why = "the model's outputs are not finite, or the data lack what these metrics need"
-        verb = "is" if len(not_finite) == 1 else "are"
-        raise NotMeasured(f"{', '.join(not_finite[:3])}{more} {verb} not finite: {why}")
+        raise NotMeasured(f"metrics that are not finite: {names}; {why}")
 
 
 def log_report(

@@ -24,7 +24,7 @@ def config() -> None:
 
 
 def test_nan_loss_ends_fit_and_test_with_exit_code_1(capsys):
-    with pytest.raises(NotMeasured, match="test/loss is not finite") as caught:
+    with pytest.raises(NotMeasured, match="not finite: test/loss;") as caught:
         verbs.fit(["--config", "tiny.yaml"])
     assert caught.value.exit_code == 1
     run = Path("runs/tiny/version_0")
