@@ -120,7 +120,7 @@ def validation() -> None:
     """Print the milliseconds that a batch takes in the evaluation, with metrics and charts shared by all batches."""
     import torch
 
-    from kit.dashboard.charts import draw_confusion
+    from kit.dashboard.confusion import draw_confusion
     from kit.labels.evaluation import LabelEvaluation
 
     torch.set_num_threads(1)

@@ -23,14 +23,17 @@ from kit.ground.threads import map_in_threads
 
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
-# A camera that does not move makes thousands of similar images. Each is compared with the earlier ones whose hashes are
-# nearest: so many of its split and so many of the others by their thumbnails, and the best of these by their colours.
+# An image may have thousands of similar ones, for example if the camera does not move. Its thumbnail is compared with
+# those of `MAX_PARTNERS` earlier images of its split and as many of other splits: those with the nearest hashes. Its
+# colours are only compared with those of the `MAX_COLOUR_PARTNERS` best matches.
 MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
 MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar images, on a scale of 0 to 255
 
 
 class Match(NamedTuple):
-    """An earlier image that a later image resembles. The smallest tuple is best: another split, least difference.
+    """An earlier image that a later image resembles.
+
+    Of several matches, the smallest tuple is the best: a match in another split, then the least difference.
 
     is_same_split: whether both images are in one split.
     difference: the mean absolute difference of their thumbnails, 0 to 255.
@@ -98,6 +101,7 @@ def duplicate_faults(
 
 
 def _pair_faults(earlier: ListedImage, later: ListedImage, is_equal: bool, class_names: Sequence[str]) -> list[Fault]:
+    """Return the faults of two images that are equal or similar: a leak, a label conflict, both, or a duplicate."""
     prefix, copy_of = ("", "the same image as") if is_equal else ("near-", "nearly the same image as")
     copy = f"{'listed twice: also as' if earlier.path == later.path else copy_of} {earlier}"
     faults: list[Fault] = []
@@ -139,7 +143,7 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
     splits = np.array([files[i].split for i in indices], dtype=str)
 
     def best_match(later: int) -> Match | None:
-        """Return the first match whose colours are similar, too."""
+        """Return the best match of an image whose colours are similar, too. later: its position in `indices`."""
         earlier, distances = near_hashes(hashes, splits, later)
         differences = thumbnail_difference(thumbnails[earlier], thumbnails[later], distances).tolist()
         is_same_split = (splits[earlier] == splits[later]).tolist()

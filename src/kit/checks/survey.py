@@ -92,7 +92,11 @@ def full_survey(data: ImageDataModule) -> Survey:
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
-    """Return the indices of large images with contrast, without repeated files. groups: the indices of equal files."""
+    """Return the indices of the images to compare: not tiny, not of one colour, and no copy of an earlier file.
+
+    Args:
+        groups: the indices of equal files.
+    """
     repeated = {i for group in groups for i in group[1:]}
     large = [i for i, header in statistics.headers.items() if min(header.height, header.width) >= MIN_SIDE]
     indices = np.array([i for i in large if i not in repeated], dtype=int)
@@ -100,7 +104,7 @@ def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndar
 
 
 def _class_faults(data: ImageDataModule, images: ImageList, known: dict[str, list[int]]) -> list[Fault]:
-    """Return the faults of classes and groups. known: the class counts of splits that need not be counted again."""
+    """Return the faults of classes and groups. known: the class counts of splits that are counted already."""
     counts = {split: known.get(split) or data.count_classes(part) for split, part in images.samples.items()}
     return class_faults(images.class_names, counts) + group_faults(images.files)
 

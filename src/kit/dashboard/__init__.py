@@ -1,8 +1,9 @@
 """Show a run in TensorBoard, on the terminal and on an HTML page. The callbacks work with any task.
 
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
-curves, pictures of samples (`samples`) and charts of classes (`charts`) during training. `progress` measures the run's
-speed, and prints it with the metrics. At the end, `results` reports the metrics, and `report_page` writes the page.
+curves, pictures of samples (`samples`) and a confusion matrix (`confusion`) during training. `progress` measures the
+run's speed, and prints it with the metrics. At the end, `results` reports the metrics, and `report_page` writes the
+page.
 """
 
 from kit.dashboard.dashboard import Dashboard

@@ -1,4 +1,4 @@
-"""The dashboard: log pictures of samples, charts of classes and curves of the optimizer to TensorBoard."""
+"""The dashboard: log pictures of samples, a confusion matrix and curves to TensorBoard."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
-from kit.dashboard.charts import draw_confusion
+from kit.dashboard.confusion import draw_confusion
 from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, sample_pictures
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
@@ -23,15 +23,16 @@ GROWTH = 1.15  # draw again once the run's time has grown by this factor: about 
 
 
 class Dashboard(L.Callback):
-    """Log pictures, charts and curves, if the run has a `TensorBoard` logger.
+    """Log pictures and curves, if the run has a `TensorBoard` logger.
 
-    Every task gets the curves. Pictures of samples need the task's method `draw`. Pictures of predictions also need
-    `predict`, and pictures of generated images `draw_generated`. The worst samples are chosen by `Evaluation.badness`,
-    and the charts of classes show `Evaluation.details`.
+    Every task gets the curves of the learning rate and the gradient's norm. Pictures of samples need the task's method
+    `draw`. Pictures of predictions also need `predict`, and pictures of generated images need `draw_generated`.
+    `Evaluation.badness` chooses the worst samples. `Evaluation.details` has the confusion matrix and the
+    precision-recall curves.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
     validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
-    equal runs may draw different validations.
+    two runs with the same config may draw different validations.
 
     In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
     drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If it raises an
@@ -81,13 +82,13 @@ class Dashboard(L.Callback):
         self._is_due = self._is_pending and is_due(elapsed, self._last_drawing, self._drawing_seconds, self.budget)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        # Draw here, since the module has no averaged weights in `on_validation_end`.
+        # Draw here, since averaged weights are no longer in the module in `on_validation_end`.
         if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
             self._draw_samples(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
-            self._draw_classes(trainer)
+            self._draw_details(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation if it is not drawn yet."""
@@ -95,7 +96,7 @@ class Dashboard(L.Callback):
             in_training = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
             self._draw_samples(trainer)
-            self._draw_classes(trainer)
+            self._draw_details(trainer)
             for module in in_training:
                 module.training = True
 
@@ -122,8 +123,8 @@ class Dashboard(L.Callback):
             for name, picture in pictures.items():
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
-    def _draw_classes(self, trainer: L.Trainer) -> None:
-        """Log the charts of the classes."""
+    def _draw_details(self, trainer: L.Trainer) -> None:
+        """Log the confusion matrix and the precision-recall curves."""
         evaluation = self._task.measured
         if self._board and evaluation:
             with self._drawing():
@@ -150,7 +151,7 @@ def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: 
 
 
 def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
-    """Return the learning rates, and the gradient norm before clipping if the NaN guard has computed it.
+    """Return the learning rates, and the gradient's norm before clipping if the NaN guard has computed it.
 
     If all parameter groups have the same rate, its key is `learning_rate`. Otherwise each group has a key, such as
     `learning_rate/1`.

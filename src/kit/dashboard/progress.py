@@ -102,7 +102,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 class Bar(TQDMProgressBar):
     """Lightning's progress bar, with the training loss, the monitored metrics and the images per second.
 
-    Above it, it prints a line for each epoch, as `Lines` does.
+    Above the bar, it prints a line for each epoch: see `_line`.
     """
 
     def __init__(self, speed: Speed) -> None:
@@ -115,7 +115,7 @@ class Bar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(_epoch(trainer))
-        self.train_progress_bar.leave = False  # at the end, the line of the last epoch stays
+        self.train_progress_bar.leave = False  # at the end, remove the bar below the line of the last epoch
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
@@ -134,7 +134,7 @@ class Lines(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._printed_at > 3 * SECONDS_BETWEEN_LINES:  # in a long epoch
-            self._print(trainer, "train/loss")  # without those of the last validation, which would look new
+            self._print(trainer, "train/loss")  # the metrics of an earlier validation would look new
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -150,7 +150,7 @@ class Lines(L.Callback):
 
 
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
-    """Return `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
+    """Return a line: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
     metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, speed, *keys).items())
     seconds = speed.seconds_left(trainer)
     left = f" left {timedelta(seconds=round(seconds))}" if 0 < seconds < math.inf else ""
@@ -158,7 +158,7 @@ def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    """Return `epoch 3/10`."""
+    """Return a text such as `epoch 3/10`, or `epoch 3` if the number of epochs is not limited."""
     return f"epoch {trainer.current_epoch + 1}" + ("" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}")
 
 

@@ -1,7 +1,7 @@
 """Write `report.html` into the run's folder. The page needs no other file.
 
-The page has the verdict, the metrics, their curves, charts of the classes, the worst images, the faults of the data and
-the config.
+The page has the verdict, the metrics, their curves, the confusion matrix, the worst images, the faults of the data and
+the config. Its template is `report_page.html`.
 """
 
 import math
@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.checks.page import faults_values
 from kit.checks.survey import Survey
-from kit.dashboard.charts import draw_confusion
+from kit.dashboard.confusion import draw_confusion
 from kit.dashboard.results import figure_texts
 from kit.dashboard.samples import has_whole_net, sample_pictures
 from kit.dashboard.tensorboard import encode
@@ -57,7 +57,7 @@ class ReportPage(L.Callback):
         return {"curves": {key: [*curve] for key, curve in self._curves.items()}, "train_loss": self._losses.tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self._curves:  # after training, the best checkpoint is loaded: ignore its curves, which end earlier
+        if not self._curves:  # the test after training loads the best checkpoint, whose curves end earlier
             self._curves = state_dict["curves"]
             self._losses = torch.tensor(state_dict["train_loss"])
 
@@ -90,7 +90,10 @@ class ReportPage(L.Callback):
             self._curves.setdefault(key, []).append((trainer.global_step, value))
 
     def _draw_images(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
-        """Draw charts of the classes, the worst images and generated images. The model must be in evaluation mode."""
+        """Draw the confusion matrix, the worst images and generated images.
+
+        The model must be in evaluation mode.
+        """
         task, data = as_task(pl_module), data_module(trainer)
         if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return

@@ -28,7 +28,7 @@ def report(
         figures: numbers about the run: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and
             `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
-        notes: lines that readers of the metrics must know.
+        notes: lines to print below the metrics, such as the number of broken files.
     """
     shown = metrics if folder is None else worst_and_best(metrics)
     width = max((len(escape(key)) for key in shown), default=0)

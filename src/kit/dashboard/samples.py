@@ -1,4 +1,4 @@
-"""Choose samples, predict them, and draw them by the task's `draw`."""
+"""Choose samples, predict them, and draw them with the task's method `draw`."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext

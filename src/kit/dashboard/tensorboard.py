@@ -81,7 +81,7 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_text(self, tag: str, text: str, step: int) -> None:
-        """Log Markdown. Links, pictures, HTML and controls, which names may contain, are escaped."""
+        """Log Markdown, and escape links, pictures, HTML and control characters, which names may contain."""
         escaped = escape_controls(text).replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")
         self.experiment.add_text(tag, escaped, step)
 

@@ -1,4 +1,4 @@
-"""Draw a confusion matrix."""
+"""Draw a confusion matrix, for TensorBoard and for the HTML page."""
 
 from collections.abc import Sequence
 
