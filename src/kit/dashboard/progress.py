@@ -33,8 +33,7 @@ class Speed(L.Callback):
 
     @property
     def images_per_second(self) -> float:
-        total = self._total - self._warm_up if self._steps > WARM_UP_STEPS else self._total
-        images, seconds, _ = total.tolist()
+        images, seconds, _ = (self._total - self._warm_up).tolist()
         return images / seconds if seconds else 0.0
 
     def seconds_left(self, trainer: L.Trainer) -> float:
@@ -54,13 +53,13 @@ class Speed(L.Callback):
         self._step_wait = time.perf_counter() - self._step_start
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._steps == WARM_UP_STEPS:
+            self._warm_up = self._logged = self._total
         self._steps += 1
         now = time.perf_counter()
         first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
         images = len(first) * trainer.world_size
         self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
-        if self._steps == WARM_UP_STEPS:
-            self._warm_up = self._logged = self._total
         self._step_start = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
