@@ -121,12 +121,12 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := broken.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
-        report(metrics or {}, figures, folder, notes)
+        text = report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
             print(conclusion)
         cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
-            log_report(metrics or {}, figures, conclusion, trainer, notes)
+            log_report(text, conclusion, trainer)
         cli.config_init.early_stopping.require_finite()
         if metrics is not None:
             require_measured(metrics)

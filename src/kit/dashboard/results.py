@@ -8,20 +8,20 @@ from pathlib import Path
 import lightning as L
 
 from kit.dashboard.progress import speed_text
-from kit.dashboard.tensorboard import TensorBoard
 from kit.evaluation import worst_and_best
 from kit.ground.errors import NotMeasured
 from kit.ground.files import write_text
 from kit.ground.terminal import escape
+from kit.safeguards.messages import log_text
 
 
 def report(
     metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
-) -> None:
-    """Print the metrics, the notes and the run's figures, and write metrics and figures to `folder/results.json`.
+) -> str:
+    """Print a table of the metrics, the notes and the run's figures, and return this text.
 
-    A value that is not finite is null in the file. If there is a file, only the worst and the best of many classes are
-    printed.
+    Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder,
+    the table only has the worst and the best of many classes.
 
     Args:
         metrics: the value of each metric by log key.
@@ -32,16 +32,18 @@ def report(
     """
     shown = metrics if folder is None else worst_and_best(metrics)
     width = max((len(escape(key)) for key in shown), default=0)
-    print()
-    for key, value in shown.items():
-        print(f"{escape(key):<{width}}  {value:.4f}")
-    for note in [*_hidden(metrics, shown), *notes]:
-        print(note)
-    if folder is None:
-        return
-    print("\n" + ", ".join([*figure_texts(figures), f"run folder {folder}"]))
-    values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
-    write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
+    lines = [f"{escape(key):<{width}}  {value:.4f}" for key, value in shown.items()]
+    if hidden := len(metrics) - len(shown):
+        lines.append(f"and {hidden:,} more metrics of classes, in results.json and report.html")
+    lines += notes
+    if folder is not None:
+        lines += ["", ", ".join([*figure_texts(figures), f"run folder {folder}"])]
+    text = "\n".join(lines)
+    print(f"\n{text}")
+    if folder is not None:
+        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+        write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
+    return text
 
 
 def require_measured(metrics: dict[str, float]) -> None:
@@ -58,31 +60,12 @@ def require_measured(metrics: dict[str, float]) -> None:
         raise NotMeasured(f"metrics that are not finite: {names}; {why}")
 
 
-def log_report(
-    metrics: dict[str, float], figures: dict[str, float], conclusion: str, trainer: L.Trainer, notes: Sequence[str] = ()
-) -> None:
-    """Log the report as text in TensorBoard, with the conclusion first.
-
-    Args:
-        metrics, figures, notes: see `report`.
-        conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
-        trainer: the trainer whose loggers are used.
-    """
+def log_report(text: str, conclusion: str, trainer: L.Trainer) -> None:
+    """Log the result of `report` in TensorBoard, below the verdict and suggestions (see `Overfitting.conclusion`)."""
+    paragraphs = conclusion.replace("\n", "\n\n")
+    log_text(trainer, "report", f"{paragraphs}\n\n```\n{text}\n```")
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoard):
-            shown = worst_and_best(metrics)
-            rows = [f"| {key} | {value:.4f} |" for key, value in shown.items()]
-            figure_line = ", ".join(figure_texts(figures))
-            parts = [conclusion.replace("\n", "\n\n"), figure_line, *_hidden(metrics, shown), *notes]
-            text = "\n\n".join([*filter(None, parts), "\n".join(["| | |", "| --- | --- |", *rows])])
-            logger.log_text("report", text, trainer.global_step)
-            logger.finalize("success")
-
-
-def _hidden(metrics: dict[str, float], shown: dict[str, float]) -> list[str]:
-    """Return a line about the metrics that are not shown, or none if all are shown."""
-    hidden = len(metrics) - len(shown)
-    return [f"and {hidden:,} more metrics of classes, in results.json and report.html"] if hidden else []
+        logger.save()
 
 
 def figure_texts(figures: dict[str, float]) -> list[str]:

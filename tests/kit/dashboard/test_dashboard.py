@@ -70,7 +70,7 @@ def test_run_logs_pictures_curves_and_texts():
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 3, 5, 7, 9, 11, 13]
     assert "precision_recall/a" in tags["tensors"]
     report = text(events, "report")
-    assert report.startswith("verdict: ") and "| test/accuracy | " in report and "trained in" in report
+    assert report.startswith("verdict: ") and "\ntest/accuracy  0." in report and "trained in" in report
 
 
 def test_disabled_dashboard_logs_nothing_and_training_is_the_same():
