@@ -28,6 +28,7 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
+NUM_WORST = 8  # the number of worst images on the page
 WIDTH, HEIGHT = 424, 192  # of a chart without its labels, in pixels
 Curve = list[tuple[int, float]]  # the step and the value at each validation
 
@@ -40,14 +41,13 @@ class ReportPage(L.Callback):
 
     Args:
         overfitting: the callback that scores training images.
-        samples: the number of worst images to show.
 
     Attributes:
         survey: the faults of the data, or None if the data were not checked.
     """
 
-    def __init__(self, overfitting: Overfitting, samples: int = 8) -> None:
-        self.overfitting, self.samples = overfitting, samples
+    def __init__(self, overfitting: Overfitting) -> None:
+        self.overfitting = overfitting
         self.survey: Survey | None = None
         self._curves: dict[str, Curve] = {}  # by log key
         self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
@@ -98,12 +98,11 @@ class ReportPage(L.Callback):
         if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
         try:
-            details = task.measured.details() if task.measured else {}
+            measured = task.measured
+            details = measured.details() if measured else {}
             if "confusion" in details:
-                self._pictures["Confusion matrix"] = encode(
-                    draw_confusion(details["confusion"], task.measured.class_names)
-                )
-            for name, picture in sample_pictures(task, data, self.samples, split).items():
+                self._pictures["Confusion matrix"] = encode(draw_confusion(details["confusion"], measured.class_names))
+            for name, picture in sample_pictures(task, data, NUM_WORST, split).items():
                 self._pictures[f"{name.capitalize()} images"] = encode(picture, photograph=True)
         except Exception as error:  # a task of any author may raise any exception
             rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
@@ -135,7 +134,10 @@ class ReportPage(L.Callback):
         write_text(folder / "report.html", page)
 
     def _charts(self) -> list[dict[str, Any]]:
-        """Return a chart for each metric, with its curves of training and validation."""
+        """Return a chart for each metric, with its curves of training and validation.
+
+        A curve needs two finite values.
+        """
         by_metric: dict[str, dict[str, Curve]] = {}
         for key, curve in sorted(self._curves.items()):
             finite = [(step, value) for step, value in curve if math.isfinite(value)]

@@ -15,9 +15,7 @@ from kit.ground.terminal import escape
 from kit.safeguards.messages import log_text
 
 
-def report(
-    metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()
-) -> str:
+def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()) -> str:
     """Print a table of the metrics, the notes and the run's figures, and return this text.
 
     Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder,
