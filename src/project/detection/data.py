@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor
 
 from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
@@ -36,22 +35,15 @@ class BoxDataModule(ImageDataModule):
     keep_aspect = True
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
 
-    def count_classes(self, samples: Samples) -> list[int]:
-        return targets.count_classes(self, samples)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return targets.strata(self, samples)
-
-    @property
-    def most_objects(self) -> int:
-        return targets.most_objects(self)
+    count_classes, strata = targets.count_classes, targets.strata
+    most_objects = property(targets.most_objects)
 
 
 class DigitScenes(BoxDataModule):
     """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which ones
-    are for validation. The test split does not depend on the seed, so that runs can be compared.
+    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which
+    images of digits are for validation. The test split does not depend on it, so that runs can be compared.
 
     Args:
         scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
@@ -125,7 +117,7 @@ class BoxFiles(BoxDataModule):
         return self._readings.get(split)
 
     def find_class_names(self) -> list[str]:
-        split = next(iter(self.sources))  # train, unless there are only others
+        split = next(iter(self.sources))  # train, if there is one
         reading = self.reading(split)
         names = list(dict.fromkeys(reading.class_names))
         if not names:
@@ -147,11 +139,11 @@ class BoxFiles(BoxDataModule):
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # the training annotations cannot be read, or are empty: take the names read so far
+        except UserError:  # the training annotations are unreadable or empty: use the names that were read so far
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes. Warn of their number, and raise an error if it is too high."""
+        """Return a split without unusable boxes. Warn of them, or raise an error if there are too many."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None

@@ -81,7 +81,7 @@ class Detector(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly. This depends on the net."""
+        """Whether the results of `loss_terms` for the parts of a batch add up exactly. This depends on the net."""
         return getattr(self.net, "additive", False)  # a net of another library may not have it
 
     def evaluate(self, batch: Batch) -> list[dict[str, Tensor]]:

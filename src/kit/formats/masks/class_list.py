@@ -3,20 +3,12 @@
 Only the classes that are not ignored have a class number: their index in the class names of the data module.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from kit.formats.masks.classes import (
-    HIGHEST_ID,
-    TABLE_NAMES,
-    VOID_NAMES,
-    Entry,
-    infer_entries,
-    make_reader,
-    read_pixel_values,
-    read_table,
-)
+from kit.formats.masks import classes
+from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry
 from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, MAX_CLASSES
 from kit.formats.pairs import Pairs
@@ -43,10 +35,10 @@ class ClassList:
         self,
         root: Path,
         pairs: Mapping[str, Pairs],
-        names: Sequence[str] | None = None,
-        ids: Sequence[int] | None = None,
-        colors: Mapping[str, Sequence[int]] | None = None,
-        ignore: Sequence[int] | None = None,
+        names: Sequence[str] | None,
+        ids: Sequence[int] | None,
+        colors: Mapping[str, Sequence[int]] | None,
+        ignore: Sequence[int] | None,
     ) -> None:
         for option, given in (("ids", ids), ("ignore", ignore)):
             if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
@@ -70,10 +62,10 @@ class ClassList:
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
         known = self.entries_of_checkpoint
-        if known is not None and (named is None or _without_ids(named) == _without_ids(known)):
+        if known and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in known]):  # without ids
             return known
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
-        return infer_entries(named, lambda: read_pixel_values(masks), self.ignore or (), self.root)
+        return classes.infer_entries(named, lambda: classes.read_pixel_values(masks), self.ignore or (), self.root)
 
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if neither names any."""
@@ -83,8 +75,8 @@ class ClassList:
         if self.names is not None:
             return [Entry(id, name.strip(), None) for id, name in enumerate(self.names)]
         folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
-        table = first_file([self.root, *dict.fromkeys(folders)], TABLE_NAMES)
-        return read_table(table) if table else None
+        table = first_file([self.root, *dict.fromkeys(folders)], classes.TABLE_NAMES)
+        return classes.read_table(table) if table else None
 
     def class_names(self) -> list[str]:
         """Return the names of the classes that are not ignored, each once.
@@ -107,10 +99,11 @@ class ClassList:
 
     def reader(self, class_names: Sequence[str]) -> MaskImages:
         """Return the reader of the mask files. `class_names` are those of the data module."""
-        return make_reader({entry: self._number(entry, class_names) for entry in self.entries}, self.ignore or ())
-
-    def _number(self, entry: Entry, class_names: Sequence[str]) -> int:
-        return IGNORED if self._is_ignored(entry) else class_number(entry.name, class_names, self.root)
+        numbers = {
+            entry: IGNORED if self._is_ignored(entry) else class_number(entry.name, class_names, self.root)
+            for entry in self.entries
+        }
+        return classes.make_reader(numbers, self.ignore or ())
 
 
 def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
@@ -127,10 +120,6 @@ def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
 def reader_of_all_ids() -> MaskImages:
     """Return a reader for which no id is unknown, to look for other faults in masks whose classes are unknown."""
     return MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
-
-
-def _without_ids(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry._replace(id=0) for entry in entries]
 
 
 def _parse_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:

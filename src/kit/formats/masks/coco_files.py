@@ -28,9 +28,7 @@ class CocoFiles:
         files: the JSON file of each split.
     """
 
-    def __init__(
-        self, root: Path, files: dict[str, str | None], images_folder: str | None, crowds: Crowds = "ignore"
-    ) -> None:
+    def __init__(self, root: Path, files: dict[str, str | None], images_folder: str | None, crowds: Crowds) -> None:
         self.root, self.images_folder, self.crowds = root, images_folder, crowds
         self.files = find(root, files)
         self._documents: dict[str, Document] = {}
