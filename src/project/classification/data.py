@@ -66,7 +66,7 @@ class ImageFolder(ImageDataModule):
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.report_fault.collect(self.load_splits)
         yield from self.folders.unused()
 
 
@@ -151,7 +151,7 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.report_fault.collect(self.splits)
+        yield from self.report_fault.collect(self.load_splits)
         listed = {row["image"].resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:

@@ -61,7 +61,7 @@ class DigitScenes(BoxDataModule):
         return 3
 
     def load_split(self, split: str) -> Samples | None:
-        self.require_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)
@@ -155,7 +155,7 @@ class BoxFiles(BoxDataModule):
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
         return self._files(cleaned)
 
-    def splits(self) -> dict[str, Samples]:
+    def load_splits(self) -> dict[str, Samples]:
         """Return the splits without stopping at a broken image or box, so that `check` can inspect the others."""
         splits = {}
         for split in ("train", "val", "test"):

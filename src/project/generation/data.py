@@ -59,7 +59,7 @@ class ImageFolder(SignedImages):
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.report_fault.collect(self.load_splits)
         yield from self.folders.unused()
 
 

@@ -228,7 +228,7 @@ class DigitMasks(MaskDataModule):
     def load_split(self, split: str) -> Samples | None:
         if not self.counts[split]:
             return None
-        self.require_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())
         pixels, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
