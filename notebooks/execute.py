@@ -1,6 +1,6 @@
-"""Run notebooks from scratch, and save them with their outputs: `python notebooks/execute.py [FILE ...]`; by default all.
+"""Run notebooks from scratch, and save them with their outputs: `python notebooks/execute.py [FILE ...]`.
 
-A notebook is saved only after all its cells have run. If a cell fails, the file stays unchanged.
+By default, all notebooks in this folder are run. A notebook is saved only after all its cells have run. If a cell fails, the file stays unchanged.
 """
 
 import os
@@ -28,14 +28,14 @@ def execute(file: Path) -> NotebookNode:
         CellExecutionError, CellTimeoutError, DeadKernelError: a cell fails, takes more than `SECONDS`, or ends Python.
     """
     notebook = nbformat.read(file, as_version=4)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # for the files that a notebook writes beside itself
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # for what a notebook writes
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
             resources={"metadata": {"path": folder}},
             record_timing=False,
             coalesce_streams=True,  # drops the lines that a progress bar has overwritten
-            extra_arguments=["--log-level=ERROR"],  # drops the warning that the two local processes do not encrypt their messages
+            extra_arguments=["--log-level=ERROR"],  # no warning that local messages are not encrypted
         )
         client.execute(env={**os.environ, "TMPDIR": folder})
     notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
@@ -45,7 +45,7 @@ def execute(file: Path) -> NotebookNode:
 
 
 def missing_slices(notebook: NotebookNode) -> list[str]:
-    """Return the tasks in the metadata's entry `needs` that this project does not have: a clone may have fewer tasks."""
+    """Return the tasks in the metadata's entry `needs` that this project lacks, as clones may."""
     return [name for name in notebook.metadata.get("needs", []) if not (PACKAGE / name).is_dir()]
 
 
