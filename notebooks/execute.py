@@ -1,6 +1,7 @@
 """Run notebooks from scratch, and save them with their outputs: `python notebooks/execute.py [FILE ...]`.
 
-By default, all notebooks in this folder are run. A notebook is saved only after all its cells have run. If a cell fails, the file stays unchanged.
+By default, all notebooks in this folder are run. A notebook is saved only after all its cells have run. If a cell
+fails, the file stays unchanged.
 """
 
 import os
