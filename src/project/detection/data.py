@@ -4,7 +4,7 @@ Images are fitted into `image_size` with their aspect ratio, and padded at the r
 takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,13 @@ class BoxFiles(BoxDataModule):
         """Read the annotation files of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
-    def reading(self, split: str) -> Reading | None:
-        """Return the annotations of a split, which are read only once, or None if there is no such split."""
-        if split in self.sources and split not in self._readings:
+    def reading(self, split: str) -> Reading:
+        """Return the annotations of a split in `sources`. They are read only once."""
+        if split not in self._readings:
             self._readings[split] = self.read(split)
             for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
                 annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
-        return self._readings.get(split)
+        return self._readings[split]
 
     def find_class_names(self) -> list[str]:
         split = next(iter(self.sources))  # train, if there is one
@@ -131,9 +131,8 @@ class BoxFiles(BoxDataModule):
 
     def cleaned(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
-        reading = self.reading(split)
-        if reading is not None and split not in self._cleaned:
-            self._cleaned[split] = clean_split(reading, self._known_class_names())
+        if split in self.sources and split not in self._cleaned:
+            self._cleaned[split] = clean_split(self.reading(split), self._known_class_names())
         return self._cleaned.get(split)
 
     def _known_class_names(self) -> list[str]:
@@ -168,12 +167,14 @@ class BoxFiles(BoxDataModule):
         groups = groups_by_name(cleaned.paths, self.group)
         return Files(cleaned.targets, cleaned.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
-    def annotation_faults(self) -> Iterable[Fault]:
-        return self.faults_of(self.sources)
-
-    def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
+    def annotation_faults(self) -> Iterator[Fault]:
         """Yield the faults of annotations. `check` itself reports images that cannot be read."""
-        for split in splits:
+        for split, source in self.sources.items():
+            try:
+                self.reading(split)
+            except UserError as error:  # a JSON file; unreadable XML and text files are faults of the reading
+                yield unreadable_fault(source, error)
+        for split in self._readings:
             cleaned = self.cleaned(split)
             yield from cleaned.faults
             yield from crowd_faults(cleaned.crowds(), self.root)
@@ -213,15 +214,9 @@ class Coco(BoxFiles):
     def read(self, split: str) -> Reading:
         return coco.read(self.sources[split], self.root, self.images)
 
-    def annotation_faults(self) -> Iterable[Fault]:
-        readings = {}
-        for split, file in self.sources.items():
-            try:
-                readings[split] = self.reading(split)
-            except UserError as error:
-                yield unreadable_fault(file, error)
-        yield from self.faults_of(readings)
-        images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
+    def annotation_faults(self) -> Iterator[Fault]:
+        yield from super().annotation_faults()
+        images = {annotation.image for reading in self._readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
             yield missing_annotation(image, "it is left out, since no JSON file names it")
 

@@ -5,8 +5,8 @@ Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for
 losses are a dict of means over the images. If the dict also has the number of foreground locations, `foreground`
 Long[], the losses are means over these locations instead.
 
-Each net has a `backbone`, which maps images to feature maps. Its attribute `additive` is True if the losses are exactly
-such means: then the losses of a batch can be computed from those of its parts.
+Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. This is True if the
+losses are exactly such means: then the losses of a batch can be computed from those of its parts.
 """
 
 from torch import Tensor, nn

@@ -109,8 +109,8 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
 
     The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
-    earlier = time / (time + (1 + churn) * (1 - time))
-    scale = earlier / time
+    earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
+    scale = earlier / time  # of the image in the points
     # Variances add up, so the variance of the new noise is the difference of the required and the existing one.
     variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
     return scale * x + math.sqrt(variance) * noise, earlier

@@ -89,8 +89,8 @@ class MaskFolder(AnnotatedFiles):
     """Images and mask files, in separate folders or side by side. See `kit.formats.pairs` for the layouts.
 
     An id is the pixel value of a class in the mask files, or its position in `colors`. The names of the classes come
-    from `class_names`, `colors` or a class table in `root` (see `kit.formats.masks.classes.read_table`); otherwise the
-    ids are the names. If all files contain only 0 and 255, these are the ids of two classes.
+    from `colors`, `class_names`, or a class table in `root` or beside the files (see `kit.formats.masks.classes`);
+    otherwise the ids are the names. If all files contain only 0 and 255, these are the ids of two classes.
 
     Args:
         root: the folder of the data set.
@@ -205,9 +205,9 @@ class CocoMasks(AnnotatedFiles):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background, whose class is `ground`. Each digit is a class.
+    """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
 
-    No image of a digit is in two splits. A fifth of these images is in the test split, the same for every seed.
+    No image of a digit is in two splits. The test split uses a fifth of these images, which do not depend on the seed.
 
     Args:
         train, val, test: the number of scenes in each split.
