@@ -138,7 +138,9 @@ class MaskFolder(AnnotatedFiles):
         if pairs.lone_images:
             count, first = len(pairs.lone_images), pairs.lone_images[0]
             warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
-        return self.make_samples(pairs.images, pairs.files, self.reader) if pairs.images else None
+        if not pairs.images:
+            return None
+        return self.make_samples(pairs.images, pairs.files, self.reader)  # the files are masks
 
     def _is_unlabelled(self, split: str) -> bool:
         """Return whether a split is a test set whose images all lack masks, as is common."""
