@@ -95,14 +95,14 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             path = self.table.absolute()
             raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
-        # It raises an error for a fault. Once `annotation_faults` has been called, it collects the faults instead.
+        # The collector raises an error for a fault. Once `annotation_faults` has been called, it collects faults instead.
         self.report_fault = FaultCollector()
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The usable rows. Each is a dict of its cells by column name, with three more entries:
+        """The usable rows of the table. Each is a dict of the cells by column name, with these entries added:
 
-        line: the number of its line in the table.
+        line: the number of the line, from 1.
         image: the path of the image.
         split: "train", "val" or "test".
         """

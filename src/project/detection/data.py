@@ -75,8 +75,8 @@ class DigitScenes(BoxDataModule):
 class BoxFiles(BoxDataModule):
     """The base class of data modules with annotation files.
 
-    A subclass sets `sources`, the annotation files by split, and defines `read(split)`. If it sets `crowds` to
-    "objects", crowds are used like all other objects.
+    A subclass defines `read(split)`, and sets `sources`: the files of each split, in any form that `read` needs. If it
+    sets `crowds` to "objects", crowds are used like all other objects.
 
     Args:
         root: the folder of the data set.
@@ -120,7 +120,7 @@ class BoxFiles(BoxDataModule):
         split = next(iter(self.sources))  # train, if there is one
         reading = self.reading(split)
         names = list(dict.fromkeys(reading.class_names))
-        if not names:
+        if not names:  # the cause may be a fault in the files, which has a better message
             clean_split(reading, names).stop_if_unusable(split, self.root)
             raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
@@ -142,7 +142,7 @@ class BoxFiles(BoxDataModule):
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes. Warn of them, or raise an error if there are too many."""
+        """Return a split without unusable boxes, and warn of them. Raise an error if most boxes are unusable."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None

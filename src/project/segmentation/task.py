@@ -134,10 +134,10 @@ class Segmenter(Task):
 
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsample logits, Float[K h w], class by class to save memory, and return each pixel's class, uint8 [size]."""
+    """Return the class of each pixel, uint8 of a height and width. Logits, Float[K h w], are upsampled to this size."""
     best = torch.full(size, -torch.inf, device=logits.device)
     classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for k, class_logits in enumerate(logits.float()):
+    for k, class_logits in enumerate(logits.float()):  # class by class, to save memory
         upsampled = upsample(class_logits[None, None], size)[0, 0]
         classes.masked_fill_(upsampled > best, k)
         torch.maximum(best, upsampled, out=best)  # in place: the original may be large
