@@ -95,7 +95,7 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             path = self.table.absolute()
             raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
-        # The collector raises an error for a fault. Once `annotation_faults` has been called, it collects faults instead.
+        # Each fault raises an error. Once `annotation_faults` has been called, faults are collected instead.
         self.report_fault = FaultCollector()
 
     @cached_property

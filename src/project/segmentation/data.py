@@ -1,6 +1,6 @@
 """Data modules of images with masks. A mask has a class number (an index of `class_names`) or 255 for each pixel.
 
-Each also takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
+All of them also take the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
 import warnings
