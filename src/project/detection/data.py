@@ -72,7 +72,7 @@ class DigitScenes(BoxDataModule):
         return Tensors(boxes, scenes)
 
 
-class BoxFiles(BoxDataModule):
+class AnnotatedFiles(BoxDataModule):
     """The base class of data modules with annotation files.
 
     A subclass defines `read(split)`, and sets `sources`: the files of each split, in any form that `read` needs. If it
@@ -182,7 +182,7 @@ class BoxFiles(BoxDataModule):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
 
-class Coco(BoxFiles):
+class Coco(AnnotatedFiles):
     """COCO's JSON files, also as Roboflow, CVAT and Label Studio export them.
 
     Args:
@@ -221,7 +221,7 @@ class Coco(BoxFiles):
             yield missing_annotation(image, "it is left out, since no JSON file names it")
 
 
-class Voc(BoxFiles):
+class Voc(AnnotatedFiles):
     """Pascal VOC's XML files, also as Roboflow, CVAT and labelImg write them.
 
     Corners are used unchanged, whether they count pixels from 0 or from 1. An image without an XML file is left out.
@@ -239,7 +239,7 @@ class Voc(BoxFiles):
         return voc.read(self.sources[split])
 
 
-class Yolo(BoxFiles):
+class Yolo(AnnotatedFiles):
     """YOLO's text files, as Ultralytics, Roboflow, CVAT and labelImg write them.
 
     `data.yaml`, `obj.data` or the names of folders define the splits. `root` may be the YAML file. An image without a

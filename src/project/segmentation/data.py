@@ -184,26 +184,26 @@ class CocoMasks(AnnotatedFiles):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
-        self.json = CocoFiles(self.root, {"train": train, "val": val, "test": test}, images, crowds)
+        self.coco_files = CocoFiles(self.root, {"train": train, "val": val, "test": test}, images, crowds)
 
     def find_class_names(self) -> list[str]:
-        return self.json.class_names()
+        return self.coco_files.class_names()
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels([image.path for image in self.json.main_document().images])
+        return self.channels or find_channels([image.path for image in self.coco_files.main_document().images])
 
     def reader(self, document: Document) -> CocoShapes:
         """Return the object that draws the annotations of an image as a mask of class numbers."""
-        return self.json.reader(document, self.class_names)
+        return self.coco_files.reader(document, self.class_names)
 
     def load_split(self, split: str) -> Samples | None:
-        if split not in self.json.files:
+        if split not in self.coco_files.files:
             return None
-        document = self.json.usable_document(split)
+        document = self.coco_files.usable_document(split)
         return self.make_samples([image.path for image in document.images], document.images, self.reader(document))
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return self.json.faults(self.reader)
+        return self.coco_files.faults(self.reader)
 
 
 class DigitMasks(MaskDataModule):
