@@ -1,6 +1,7 @@
-"""Runs notebooks from scratch and saves them with their outputs: `python notebooks/execute.py [FILE ...]`, else all.
+"""Run notebooks from scratch, and save them with their outputs: `python notebooks/execute.py [FILE ...]`.
 
-A notebook is written when all of it has run, beside and then renamed: whole, or as it was before.
+By default, all notebooks in this folder are run. A notebook is saved only after all its cells have run. If a cell
+fails, the file stays unchanged.
 """
 
 import os
@@ -18,24 +19,24 @@ from kit.ground.files import replacing
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = FOLDER.parent / "src" / "project"
-SECONDS = 180  # for a cell: one that takes longer hangs
+SECONDS = 180  # a cell that takes longer is stopped
 
 
 def execute(file: Path) -> NotebookNode:
-    """The notebook with new outputs, and nothing about the machine beside them.
+    """Return the notebook with new outputs, and without metadata about the machine.
 
     Raises:
         CellExecutionError, CellTimeoutError, DeadKernelError: a cell fails, takes more than `SECONDS`, or ends Python.
     """
     notebook = nbformat.read(file, as_version=4)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what a notebook keeps beside itself
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # for what a notebook writes
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
             resources={"metadata": {"path": folder}},
             record_timing=False,
-            coalesce_streams=True,  # what a progress bar has overwritten is gone
-            extra_arguments=["--log-level=ERROR"],  # no warning that the two processes here talk unencrypted
+            coalesce_streams=True,  # drops the lines that a progress bar has overwritten
+            extra_arguments=["--log-level=ERROR"],  # no warning that local messages are not encrypted
         )
         client.execute(env={**os.environ, "TMPDIR": folder})
     notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
@@ -45,7 +46,7 @@ def execute(file: Path) -> NotebookNode:
 
 
 def missing_slices(notebook: NotebookNode) -> list[str]:
-    """Of the tasks that its metadata say under `needs`, those that are not here: a clone keeps what it wants."""
+    """Return the tasks in the metadata's entry `needs` that this project lacks, as clones may."""
     return [name for name in notebook.metadata.get("needs", []) if not (PACKAGE / name).is_dir()]
 
 
@@ -55,7 +56,7 @@ def save(notebook: NotebookNode, file: Path) -> None:
 
 
 def main(files: list[Path]) -> int:
-    """The exit code: 1 if a notebook failed, 2 if there is none of that name."""
+    """Run and save notebooks. Return the exit code: 1 if a notebook failed, 2 if a file does not exist."""
     failed = 0
     if missing := [str(file) for file in files if not file.is_file()]:
         print(f"no file {', '.join(missing)}; notebooks are in {FOLDER.name}/", file=sys.stderr)

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Stop if Python finds another `kit` than the one beside this package, such as another project's."""
-    own = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
+    """Raise an error if Python finds another `kit` than the one beside this package, such as another project's."""
+    required = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
     found = spec.origin if spec else None
-    if found and Path(found).resolve() == own:
+    if found and Path(found).resolve() == required:
         return
-    message = f"{__name__} needs the library {own.parent}, but Python finds {found}: use the environment of {__name__}"
+    needs = f"{__name__} needs the library {required.parent}"
+    message = f"{needs}, but Python finds {found}: use the environment of {__name__}"
     if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -28,7 +29,7 @@ _require_own_library()
 
 from kit.ground import app  # noqa: E402
 
-app.use(__name__)  # lets kit import this package's classes and name it in messages
+app.use(__name__)  # lets kit import the classes of this package, and use its name in messages
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":

@@ -1,4 +1,4 @@
-"""`python -m project.export RUN_OR_CHECKPOINT [--format FORMAT] [--out FILE]`: export a model for other programs."""
+"""`python -m project.export RUN_OR_CHECKPOINT [--out FILE]`: export a model to ONNX."""
 
 if __name__ == "__main__":
     from kit.cli.start import start

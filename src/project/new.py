@@ -1,4 +1,4 @@
-"""`python -m project.new DIR --task TASK [--name NAME]`: create a project for one or more tasks."""
+"""`python -m project.new DIR --task TASK [--name NAME]`, or `DIR --update`: create or update a project."""
 
 if __name__ == "__main__":
     from kit.cli.start import start

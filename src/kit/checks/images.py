@@ -49,7 +49,7 @@ class ImageList(NamedTuple):
         Raises:
             UserError: the data module cannot load its splits.
         """
-        images = cls([], [], datamodule.splits(), datamodule.class_names)
+        images = cls([], [], datamodule.load_splits(), datamodule.class_names)
         for split, samples in images.samples.items():
             labels = samples.targets.tolist() if samples.has_class_numbers else [None] * len(samples)
             groups: Sequence[str | None] = samples.groups or [None] * len(samples)

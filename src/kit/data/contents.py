@@ -112,11 +112,13 @@ class Contents(L.LightningDataModule):
         """The largest number of objects in a training image; 0 if targets are not objects."""
         return 0
 
-    def require_classes(self, names: Sequence[str]) -> None:
-        """Require the classes of a model to be those of data whose targets are numbers of given classes.
+    def refuse_other_classes(self, names: Sequence[str]) -> None:
+        """Raise an error if `class_names`, which a checkpoint may have set, are not `names`, or are in another order.
+
+        Data modules whose targets are the numbers of fixed classes call this.
 
         Raises:
-            UserError: a checkpoint's `class_names` are other names, or are in another order.
+            UserError: the names or their order differ.
         """
         if self.class_names != list(names):
             own, trained = (", ".join(listed[:5]) + ", ..." * (len(listed) > 5) for listed in (names, self.class_names))
@@ -129,13 +131,13 @@ class Contents(L.LightningDataModule):
             self._loaded[split] = self.load_split(split)
         return self._loaded[split]
 
-    def splits(self) -> dict[str, Samples]:
-        """Return the existing splits in the order train, val, test."""
+    def load_splits(self) -> dict[str, Samples]:
+        """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""
-        source, others = self.root or type(self).__name__, " and ".join(self.splits())
+        source, others = self.root or type(self).__name__, " and ".join(self.load_splits())
         options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
         command = f"{app.command('test')} RUN {options}"
         remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""

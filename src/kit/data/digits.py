@@ -48,7 +48,7 @@ class DigitsDataModule(ImageDataModule):
     def load_split(self, split: str) -> Samples | None:
         if split == "val":
             return None
-        self.require_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())
         images, labels = digits()
         train, test = stratified_split(labels, 0.2, seed=0)
         return Tensors(labels, images).subset(train if split == "train" else test)

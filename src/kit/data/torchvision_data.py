@@ -47,12 +47,12 @@ class TorchvisionDataModule(ImageDataModule):
         return [str(name) for name in names]
 
     def find_in_channels(self) -> int:
-        return self.splits()["train"].shape[0]  # `open_split` raises if the data have no train
+        return self.load_splits()["train"].shape[0]  # `open_split` raises if the data have no train
 
     def load_split(self, split: str) -> Samples | None:
         dataset = open_split(self.dataset, split, self.root, self.download)
         if names := getattr(dataset, "classes", None):  # see `find_class_names`
-            self.require_classes([str(name) for name in names])
+            self.refuse_other_classes([str(name) for name in names])
         return None if dataset is None else to_samples(dataset, self.image_size)
 
 

@@ -74,7 +74,7 @@ def compare(
     """
     if min(len(images), len(train_images)) < MIN_IMAGES:
         raise UserError(f"{len(images)} images and {len(train_images)} training images are too few to compare with")
-    subset = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))[: task.samples]
+    subset = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))[: task.num_samples]
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)

@@ -1,6 +1,6 @@
 """Data modules of images with labels. The target of a sample is the index of its class in `class_names`.
 
-Each also takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
+All of them also take the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
 from collections.abc import Iterable
@@ -50,9 +50,9 @@ class ImageFolder(ImageDataModule):
         self.folders = ClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:
-        parent = self.folders.first_split
-        expected = f"{parent}/CLASS/*.jpg (folders named train, val or test are splits)"
-        return _require_two_classes(self.folders.names(), parent, expected)
+        folder = self.folders.first_split
+        expected = f"{folder}/CLASS/*.jpg (folders named train, val or test are splits)"
+        return _require_two_classes(self.folders.names(), folder, expected)
 
     def find_in_channels(self) -> int:
         return self.channels or find_channels(self.folders.examples())
@@ -66,7 +66,7 @@ class ImageFolder(ImageDataModule):
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.report_fault.collect(self.load_splits)
         yield from self.folders.unused()
 
 
@@ -76,7 +76,7 @@ class Csv(ImageDataModule):
     The separator is a comma, a semicolon or a tab. Images of one `group` stay in one split.
 
     Args:
-        root: the folder of the table, to which its paths are relative.
+        root: the folder of the table. The paths in the table are relative to it.
         file: the file name of the table.
         image_size, channels: as in `ImageFolder`.
     """
@@ -95,11 +95,17 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             path = self.table.absolute()
             raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
-        self.report_fault = FaultCollector()  # raises each fault, until `annotation_faults` makes it collect them
+        # Each fault raises an error. Once `annotation_faults` has been called, faults are collected instead.
+        self.report_fault = FaultCollector()
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The usable rows, each a dict of its cells by column, and of `line`, the path `image` and `split`."""
+        """The usable rows of the table. Each is a dict of the cells by column name, with these entries added:
+
+        line: the number of the line, from 1.
+        image: the path of the image.
+        split: "train", "val" or "test".
+        """
         rows: list[dict[str, Any]] = []
         find_image = Finder(lambda: images(self.root), [self.root])
         for line, cells in read_table(self.table, ("path", "label"), self.report_fault):
@@ -145,7 +151,7 @@ class Csv(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.image_size, groups=groups)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.report_fault.collect(self.splits)
+        yield from self.report_fault.collect(self.load_splits)
         listed = {row["image"].resolve() for row in self.rows}
         for path in images(self.root):
             if path.resolve() not in listed:
@@ -158,7 +164,11 @@ class TorchvisionDataset(TorchvisionDataModule):
 
 
 def _require_two_classes(names: list[str], source: Path, expected: str) -> list[str]:
-    """Return class names. If there are fewer than two, raise an error that names their `source`."""
+    """Return the class names.
+
+    Raises:
+        UserError: there are fewer than two. The message has their `source`, and what is `expected` there.
+    """
     if len(names) < 2:
         found = f"'{names[0]}' is the only class" if names else "no class folders"
         raise UserError(f"{source}: {found}, but there must be at least two; expected {expected}")

@@ -21,7 +21,7 @@ from kit.training.weights import check_freezing, set_backbone_frozen
 
 
 class Classifier(Task):
-    """Cross-entropy as the loss. `kit.labels.evaluation` has the metrics: accuracy, macro F1, top-5 accuracy.
+    """Minimise the cross-entropy. `kit.labels.evaluation` has the metrics: accuracy, macro F1, top-5 accuracy.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
@@ -31,9 +31,9 @@ class Classifier(Task):
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
         label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: `MixUp` and `CutMix` of torchvision v2, or one of them. One, drawn at random, mixes each batch.
+        mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. Each batch is mixed by a random one of the list.
         weighted: weight the loss of each class by the inverse of its frequency.
-        freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
+        freeze_epochs: for fine-tuning, train only the `head` in this many epochs at the start.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -111,8 +111,8 @@ class Classifier(Task):
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Classification]:
         """Classify images, Float[B C H W]. The sizes are not used."""
         probabilities = self(images).float().softmax(1).cpu()
-        highest, classes = (column.tolist() for column in probabilities.max(1))
-        rows = zip(classes, highest, probabilities, strict=True)
+        highest, classes = probabilities.max(1)
+        rows = zip(classes.tolist(), highest.tolist(), probabilities, strict=True)
         return [Classification(self.class_names[k], probability, row) for k, probability, row in rows]
 
     def exported(self) -> ExportedClassifier:

@@ -4,13 +4,12 @@ Images are fitted into `image_size` with their aspect ratio, and padded at the r
 takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor
 
 from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
@@ -36,22 +35,15 @@ class BoxDataModule(ImageDataModule):
     keep_aspect = True
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
 
-    def count_classes(self, samples: Samples) -> list[int]:
-        return targets.count_classes(self, samples)
-
-    def strata(self, samples: Samples) -> Tensor:
-        return targets.strata(self, samples)
-
-    @property
-    def most_objects(self) -> int:
-        return targets.most_objects(self)
+    count_classes, strata = targets.count_classes, targets.strata
+    most_objects = property(targets.most_objects)
 
 
 class DigitScenes(BoxDataModule):
     """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which ones
-    are for validation. The test split does not depend on the seed, so that runs can be compared.
+    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which
+    images of digits are for validation. The test split does not depend on it, so that runs can be compared.
 
     Args:
         scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
@@ -69,7 +61,7 @@ class DigitScenes(BoxDataModule):
         return 3
 
     def load_split(self, split: str) -> Samples | None:
-        self.require_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())
         images, labels = digits()
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = stratified_split(labels[rest], 0.1, self.seed)
@@ -80,11 +72,11 @@ class DigitScenes(BoxDataModule):
         return Tensors(boxes, scenes)
 
 
-class BoxFiles(BoxDataModule):
+class AnnotatedFiles(BoxDataModule):
     """The base class of data modules with annotation files.
 
-    A subclass sets `sources`, the annotation files by split, and defines `read(split)`. If it sets `crowds` to
-    "objects", crowds are used like all other objects.
+    A subclass defines `read(split)`, and sets `sources`: the files of each split, in any form that `read` needs. If it
+    sets `crowds` to "objects", crowds are used like all other objects.
 
     Args:
         root: the folder of the data set.
@@ -116,19 +108,19 @@ class BoxFiles(BoxDataModule):
         """Read the annotation files of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
 
-    def reading(self, split: str) -> Reading | None:
-        """Return the annotations of a split, which are read only once, or None if there is no such split."""
-        if split in self.sources and split not in self._readings:
+    def reading(self, split: str) -> Reading:
+        """Return the annotations of a split in `sources`. They are read only once."""
+        if split not in self._readings:
             self._readings[split] = self.read(split)
             for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
                 annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
-        return self._readings.get(split)
+        return self._readings[split]
 
     def find_class_names(self) -> list[str]:
-        split = next(iter(self.sources))  # train, unless there are only others
+        split = next(iter(self.sources))  # train, if there is one
         reading = self.reading(split)
         names = list(dict.fromkeys(reading.class_names))
-        if not names:
+        if not names:  # the cause may be a fault in the files, which has a better message
             clean_split(reading, names).stop_if_unusable(split, self.root)
             raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
@@ -139,19 +131,18 @@ class BoxFiles(BoxDataModule):
 
     def cleaned(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
-        reading = self.reading(split)
-        if reading is not None and split not in self._cleaned:
-            self._cleaned[split] = clean_split(reading, self._known_class_names())
+        if split in self.sources and split not in self._cleaned:
+            self._cleaned[split] = clean_split(self.reading(split), self._known_class_names())
         return self._cleaned.get(split)
 
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
-        except UserError:  # the training annotations cannot be read, or are empty: take the names read so far
+        except UserError:  # the training annotations are unreadable or empty: use the names that were read so far
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes. Warn of their number, and raise an error if it is too high."""
+        """Return a split without unusable boxes, and warn of them. Raise an error if most boxes are unusable."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None
@@ -163,7 +154,7 @@ class BoxFiles(BoxDataModule):
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
         return self._files(cleaned)
 
-    def splits(self) -> dict[str, Samples]:
+    def load_splits(self) -> dict[str, Samples]:
         """Return the splits without stopping at a broken image or box, so that `check` can inspect the others."""
         splits = {}
         for split in ("train", "val", "test"):
@@ -176,12 +167,14 @@ class BoxFiles(BoxDataModule):
         groups = groups_by_name(cleaned.paths, self.group)
         return Files(cleaned.targets, cleaned.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
 
-    def annotation_faults(self) -> Iterable[Fault]:
-        return self.faults_of(self.sources)
-
-    def faults_of(self, splits: Iterable[str]) -> Iterator[Fault]:
+    def annotation_faults(self) -> Iterator[Fault]:
         """Yield the faults of annotations. `check` itself reports images that cannot be read."""
-        for split in splits:
+        for split, source in self.sources.items():
+            try:
+                self.reading(split)
+            except UserError as error:  # a JSON file; unreadable XML and text files are faults of the reading
+                yield unreadable_fault(source, error)
+        for split in self._readings:
             cleaned = self.cleaned(split)
             yield from cleaned.faults
             yield from crowd_faults(cleaned.crowds(), self.root)
@@ -189,7 +182,7 @@ class BoxFiles(BoxDataModule):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
 
 
-class Coco(BoxFiles):
+class Coco(AnnotatedFiles):
     """COCO's JSON files, also as Roboflow, CVAT and Label Studio export them.
 
     Args:
@@ -221,20 +214,14 @@ class Coco(BoxFiles):
     def read(self, split: str) -> Reading:
         return coco.read(self.sources[split], self.root, self.images)
 
-    def annotation_faults(self) -> Iterable[Fault]:
-        readings = {}
-        for split, file in self.sources.items():
-            try:
-                readings[split] = self.reading(split)
-            except UserError as error:
-                yield unreadable_fault(file, error)
-        yield from self.faults_of(readings)
-        images = {annotation.image for reading in readings.values() for annotation in reading.annotations}
+    def annotation_faults(self) -> Iterator[Fault]:
+        yield from super().annotation_faults()
+        images = {annotation.image for reading in self._readings.values() for annotation in reading.annotations}
         for image in unlisted_images(images):
             yield missing_annotation(image, "it is left out, since no JSON file names it")
 
 
-class Voc(BoxFiles):
+class Voc(AnnotatedFiles):
     """Pascal VOC's XML files, also as Roboflow, CVAT and labelImg write them.
 
     Corners are used unchanged, whether they count pixels from 0 or from 1. An image without an XML file is left out.
@@ -252,7 +239,7 @@ class Voc(BoxFiles):
         return voc.read(self.sources[split])
 
 
-class Yolo(BoxFiles):
+class Yolo(AnnotatedFiles):
     """YOLO's text files, as Ultralytics, Roboflow, CVAT and labelImg write them.
 
     `data.yaml`, `obj.data` or the names of folders define the splits. `root` may be the YAML file. An image without a

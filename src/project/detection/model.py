@@ -2,11 +2,11 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means over the images. If the dict also has the key `foreground`, the number of foreground
-locations (Long[]), they are means over these locations.
+losses are a dict of means over the images. If the dict also has the number of foreground locations, `foreground`
+Long[], the losses are means over these locations instead.
 
-Each net has a `backbone`, which maps images to feature maps. The net's attribute `additive` is True if its losses are
-exactly such means, so that a batch can be computed in parts.
+Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. This is True if the
+losses are exactly such means: then the losses of a batch can be computed from those of its parts.
 """
 
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class CnnFcos(FCOS):
 
 
 class TopDown(nn.Module):
-    """Map images to the sum of a trunk's levels from `level` on: Float[B C H W] to Float[B channels h w]."""
+    """Map images to the sum of `level` and all deeper levels of a trunk: Float[B C H W] to Float[B channels h w]."""
 
     def __init__(self, trunk: Trunk, level: int, channels: int) -> None:
         super().__init__()
@@ -77,7 +77,8 @@ class TopDown(nn.Module):
         self.smooth = ConvBlock(channels, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = [lateral(m) for lateral, m in zip(self.laterals, self.trunk(images)[self.level :], strict=True)]
+        levels = zip(self.laterals, self.trunk(images)[self.level :], strict=True)
+        maps = [lateral(level) for lateral, level in levels]
         features = maps.pop()
         while maps:
             finer = maps.pop()

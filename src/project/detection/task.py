@@ -81,15 +81,14 @@ class Detector(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly. This depends on the net."""
+        """Whether the results of `loss_terms` for the parts of a batch add up exactly. This depends on the net."""
         return getattr(self.net, "additive", False)  # a net of another library may not have it
 
     def evaluate(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return the detections in each image, in pixels of the original image and on the CPU."""
+        """Return the detections in each image, as `predict` does."""
         input_size = tuple(batch.images.shape[-2:])
         sizes = [tuple(target["size"].tolist()) for target in batch.targets]
-        pairs = zip(self(batch.images), sizes, strict=True)
-        return [_on_cpu(to_original(detected, size, fitted_size(size, input_size))) for detected, size in pairs]
+        return self.predict(batch.images, sizes, [fitted_size(size, input_size) for size in sizes])
 
     def evaluation(self, split: str) -> BoxEvaluation:
         return BoxEvaluation(self.class_names, self.max_detections)
@@ -102,9 +101,9 @@ class Detector(Task):
         """
         predictions = []
         for detected, size, content_size in zip(self(images), sizes, content_sizes, strict=True):
-            order = detected["scores"].argsort(descending=True)
-            ordered = {key: value[order] for key, value in detected.items()}
-            predictions.append(_on_cpu(to_original(ordered, size, content_size)))
+            order = detected["scores"].argsort(descending=True, stable=True)
+            original = to_original({key: value[order] for key, value in detected.items()}, size, content_size)
+            predictions.append({key: value.cpu() for key, value in original.items()})
         return predictions
 
     def exported(self) -> ExportedDetector:
@@ -125,10 +124,6 @@ class Detector(Task):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
-
-
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.cpu() for key, value in tensors.items()}
 
 
 def _without_crowds(target: dict[str, Tensor]) -> dict[str, Tensor]:

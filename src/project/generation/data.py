@@ -1,6 +1,6 @@
 """Data modules of images in [-1, 1] with labels. The target of a sample is the index of its class in `class_names`.
 
-Each also takes the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
+All of them also take the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
 
 from collections.abc import Iterable
@@ -59,12 +59,12 @@ class ImageFolder(SignedImages):
         return Files(torch.tensor(targets), paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.folders.report_fault.collect(self.splits)
+        yield from self.folders.report_fault.collect(self.load_splits)
         yield from self.folders.unused()
 
 
 class _OptionalClassFolders(ClassFolders):
-    """Class folders. A folder without images is no class. If there is no class, all images are of the class `image`."""
+    """Class folders. Folders without images are no classes. Without any class, all images are of the class `image`."""
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
         return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]

@@ -1,7 +1,7 @@
 """Flow matching along straight paths (Lipman et al. 2023, Flow Matching for Generative Modeling; Liu et al. 2023).
 
-The point at time t is x = (1 - t) noise + t image: noise at time 0, an image at time 1. It moves with the velocity
-image - noise, which a net learns to predict. To generate an image, a solver follows the velocity from noise to time 1.
+The point at time t is x = (1 - t) noise + t image: noise at time 0, an image at time 1. Its velocity is image - noise.
+A net learns to predict this velocity. To generate an image, a solver follows the velocity from noise to time 1.
 """
 
 import math
@@ -50,7 +50,7 @@ def guided_velocity(
         net: maps points, times and classes to velocities.
         classes: Long[B].
         no_class: K, the class number that means that no class is given.
-        guidance: w in v_none + w (v_class - v_none). At 1 it is the net's velocity for the class.
+        guidance: w in v_none + w (v_class - v_none). If it is 1, this is v_class, and v_none is not computed.
     """
 
     def velocity(points: Tensor, time: float) -> Tensor:
@@ -70,9 +70,9 @@ class Solver(ABC):
 
     Args:
         steps: the number of steps.
-        churn: each step but the first starts with the noise level raised by the factor 1 + churn. New noise corrects
-            errors of earlier steps at no extra calls of the net (Karras et al. 2022, Elucidating the Design Space of
-            Diffusion-Based Generative Models, algorithm 2, where gamma is at most 0.41).
+        churn: before each step but the first, add noise that raises the noise level by the factor 1 + churn. It
+            corrects errors of earlier steps without more calls of the net (Karras et al. 2022, Elucidating the Design
+            Space of Diffusion-Based Generative Models, algorithm 2, where churn is called gamma and is at most 0.41).
     """
 
     def __init__(self, steps: PositiveInt, churn: NonNegativeFloat = 0.0) -> None:
@@ -80,7 +80,7 @@ class Solver(ABC):
 
     @property
     def num_noises(self) -> int:
-        """The number N of noise images that a generated image needs."""
+        """N: the number of noise images from which one image is generated."""
         return self.steps if self.churn else 1
 
     def __call__(self, velocity: Velocity, noise: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
 
     The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
-    earlier = time / (time + (1 + churn) * (1 - time))
-    scale = earlier / time
+    earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
+    scale = earlier / time  # of the image in the points
     # Variances add up, so the variance of the new noise is the difference of the required and the existing one.
     variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
     return scale * x + math.sqrt(variance) * noise, earlier

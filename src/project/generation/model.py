@@ -21,7 +21,7 @@ class UNet(nn.Module):
         num_classes: K. Class K means that no class is given.
         widths: the channels of each level, multiples of 8. Each level but the first halves the image, rounded up.
         depth: the number of residual blocks of each level, in the encoder and in the decoder.
-        patch: the first level sees patch x patch pixels as one: 1 for tiny images, 2 or 4 for larger ones.
+        patch: the first level treats patch x patch pixels as one: 1 for tiny images, 2 or 4 for larger ones.
     """
 
     def __init__(

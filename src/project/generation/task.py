@@ -23,11 +23,11 @@ from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_an
 from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
 
 GOLDEN_STEP = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
-NUM_SHOWN = 20  # generated images in the picture that TensorBoard shows over time
+NUM_SHOWN = 20  # the number of samples in the picture of `draw_generated`
 
 
 class Generator(Task):
-    """Flow matching with the velocity's mean squared error as the loss. `kit.samples.evaluation` has the metrics.
+    """Flow matching. The loss is the velocity's mean squared error. `kit.samples.evaluation` has the metrics.
 
     The final report also compares samples (generated images) with real images, see `kit.samples.comparison`.
 
@@ -41,8 +41,8 @@ class Generator(Task):
         solver: generates samples; by default `Heun`.
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
         unlabelled: the share of training images shown without their class; guidance needs some.
-        samples: the number of samples in the final report, or the number of training images if that is lower.
-        inception: a file with Inception's weights, which adds the standard FID: see `kit.samples.inception`.
+        samples: the number of samples in the final report, at most the number of training images.
+        inception: a file with Inception's weights, for the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -75,7 +75,7 @@ class Generator(Task):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
-        self.samples, self.inception, self.compiled = samples, inception, compile
+        self.num_samples, self.inception, self.compiled = samples, inception, compile
 
     def setup(self, stage: str) -> None:
         if self.inception:
@@ -143,9 +143,8 @@ class Generator(Task):
         """
         sampler = sampler or self.make_sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
-        batches = zip(classes.split(batch_size), torch.tensor(seeds).split(batch_size), strict=True)
-        parts = [sampler.images(noise(numbers.tolist(), shape), labels, self.device) for labels, numbers in batches]
-        return torch.cat(parts)
+        batches = zip(torch.tensor(seeds).split(batch_size), classes.split(batch_size), strict=True)
+        return torch.cat([sampler.images(noise(part.tolist(), shape), labels, self.device) for part, labels in batches])
 
     def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         """Return a sampler. By default, it has the guidance and the solver of this task."""
@@ -158,7 +157,7 @@ class Generator(Task):
         return ExportedGenerator(sampler, self.num_classes, self.solver.num_noises)
 
     def draw_generated(self, size: Sequence[int]) -> Tensor:
-        """Draw samples of the same noise each time, with the names of their classes, uint8 [3 H W]."""
+        """Draw samples with the names of their classes, uint8 [3 H W]. Each call uses the same noise."""
         classes = torch.arange(NUM_SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
         return pictures.grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 2, names, pictures.LARGE_SIDE)

@@ -23,7 +23,7 @@ from kit.zoo.segmentation import predict_in_windows, upsample
 
 
 class Segmenter(Task):
-    """Minimise losses such as those of `kit.masks.losses`. `kit.masks.evaluation` has the metrics: mean IoU, ...
+    """Minimise losses such as those of `kit.masks.losses`. `kit.masks.evaluation` has the metrics, such as mean IoU.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
@@ -35,7 +35,7 @@ class Segmenter(Task):
         losses: the losses to add up, by default cross-entropy. Each is called with logits, targets and class weights.
         weighted: give rare classes a higher weight in the losses, as ENet does.
         window: except in training, cut larger images into overlapping windows of this height and width.
-        freeze_epochs: for fine-tuning, the number of first epochs that train only the `head`.
+        freeze_epochs: for fine-tuning, train only the `head` in this many epochs at the start.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -85,7 +85,7 @@ class Segmenter(Task):
             set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the sums and divisors of the J losses, Float[J] each. See `additive` for the parts of a batch."""
+        """Return the sums of the J losses and their divisors, Float[J] each."""
         arguments = self(batch.images), batch.targets, self.class_weights
         count = len(batch.keys)
         terms = []
@@ -100,7 +100,7 @@ class Segmenter(Task):
 
     @property
     def additive(self) -> bool:
-        """Whether the results of `loss_terms` add up exactly. They do if each loss is an `AdditiveLoss`."""
+        """Whether each loss is an `AdditiveLoss`, so that the loss terms of the parts of a batch add up exactly."""
         return all(isinstance(loss, AdditiveLoss) for loss in self.losses)
 
     def evaluate(self, batch: Batch) -> Tensor:
@@ -134,10 +134,10 @@ class Segmenter(Task):
 
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsample logits, Float[K h w], class by class to save memory, and return each pixel's class, uint8 [size]."""
+    """Return the class of each pixel, uint8 of a height and width. Logits, Float[K h w], are upsampled to this size."""
     best = torch.full(size, -torch.inf, device=logits.device)
     classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for k, class_logits in enumerate(logits.float()):
+    for k, class_logits in enumerate(logits.float()):  # class by class, to save memory
         upsampled = upsample(class_logits[None, None], size)[0, 0]
         classes.masked_fill_(upsampled > best, k)
         torch.maximum(best, upsampled, out=best)  # in place: the original may be large

@@ -1,9 +1,11 @@
-"""The data module of photographs to paint, in [-1, 1].
+"""The data module of photographs to paint, with values in [-1, 1].
 
 It also takes the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
 
 from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,20 +35,24 @@ class Photos(SignedImages):
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
 
+    @cached_property
+    def paths(self) -> list[Path]:
+        paths = images(self.root)
+        if not paths:
+            raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
+        return paths
+
     def find_class_names(self) -> list[str]:
         return ["image"]
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(self.split("train").paths)
+        return self.channels or find_channels(self.paths)
 
     def load_split(self, split: str) -> Samples | None:
         if split != "train":
             return None
-        paths = images(self.root)
-        if not paths:
-            raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
-        channels = self.channels or find_channels(paths)
-        return Files(torch.zeros(len(paths), dtype=torch.long), paths, channels, self.image_size)
+        classes = torch.zeros(len(self.paths), dtype=torch.long)
+        return Files(classes, self.paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from unused_files(self.root)

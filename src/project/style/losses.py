@@ -10,8 +10,8 @@ Statistics = tuple[Tensor, Tensor]  # means and covariances
 def statistics(maps: Tensor) -> Statistics:
     """Return the means, Float[B c], and the covariances, Float[B c c], of the channels of maps, Float[B c h w].
 
-    The Gram matrix of Gatys et al. 2016 (section 2.2) is the sum of the covariances and the products of the means. In
-    it the means, which describe colours, outweigh the covariances, which describe strokes. So they are separate here.
+    Means describe colours, and covariances describe strokes. The Gram matrix of Gatys et al. 2016 (section 2.2) is the
+    sum of the covariances and the larger products of the means. Here both are separate, so that strokes count.
     """
     with torch.autocast(maps.device.type, enabled=False):
         flat = _at_least_float32(maps).flatten(2)
@@ -21,7 +21,7 @@ def statistics(maps: Tensor) -> Statistics:
 
 
 def with_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
-    """Add the images, scaled to [0, 1], as the first map, since features hardly encode the colours of edges."""
+    """Add the images, scaled to [0, 1], as the first map, since the other maps hardly encode the colours of edges."""
     return [(images + 1) / 2, *maps]
 
 

@@ -31,8 +31,8 @@ class Stylizer(Task):
 
     The *content* loss compares a deep feature map of the painted image with that of the photograph. The *style* loss
     compares the means and covariances of all feature maps with those of the style image (`project.style.losses`). Both
-    are divided by the square of the target, so that the same weights suit all features. *Total variation* is the
-    mean squared difference of vertical neighbours plus that of horizontal neighbours.
+    are relative to the target, so that the same weights suit all features. *Total variation* is the mean squared
+    difference of vertical neighbours plus that of horizontal neighbours.
 
     Args:
         net: called with `in_channels`; returns a module from Float[B C H W] in [-1, 1] to the same shape and range.
@@ -42,8 +42,8 @@ class Stylizer(Task):
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
-        style_size: the length in pixels to which the shorter side of the style image is shrunk. A lower value gives
-            finer strokes.
+        style_size: the largest length in pixels of the style image's shorter side; a larger image is shrunk. A lower
+            value gives finer strokes.
         style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.
     """
 
@@ -77,7 +77,7 @@ class Stylizer(Task):
         self._style_statistics: list[Statistics] = []
 
     def setup(self, stage: str) -> None:
-        self._extractor(self.device)  # so that errors are raised before training
+        self._extractor(self.device)  # loaded here so that errors are raised before training
 
     def _extractor(self, device: torch.device) -> FeatureExtractor:
         """Return the feature extractor. The first call loads it and computes the statistics of the style image."""

@@ -75,7 +75,7 @@ def test_limit_of_broken_files(total, number, goes_on):
 def test_missing_file_is_left_out_but_missing_folder_stops_the_run(image_folder):
     root = image_folder({"train": {"a": 3, "b": 3}, "val": {"a": 2, "b": 2}})
     data = folder(root)
-    data.splits()  # has listed them
+    data.load_splits()  # has listed them
     (root / "train" / "a" / "0.png").unlink()
     assert data.class_counts == [2, 3]
     shutil.rmtree(root / "val" / "a")

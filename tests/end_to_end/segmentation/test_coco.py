@@ -128,9 +128,9 @@ def test_each_layout_is_found(name):
     if name == "coco":
         (root / "annotations" / "captions_train2017.json").write_text("{}")
     data = CocoMasks(root=str(root), image_size=None)
-    assert len(data.files_of_splits) == len(LAYOUTS[name])
-    assert next(iter(data.files_of_splits)) == "train"
-    for split in data.files_of_splits:
+    assert len(data.coco_files.files) == len(LAYOUTS[name])
+    assert next(iter(data.coco_files.files)) == "train"
+    for split in data.coco_files.files:
         samples = data.load_split(split)
         assert samples.read(0).shape == (4, 6, 8)
     assert list(data.annotation_faults()) == []
@@ -141,7 +141,7 @@ def test_ambiguous_layouts_are_refused():
     write([], "root/b.json")
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\?.* --data\.train FILE"):
         CocoMasks(root=str(root))
-    assert CocoMasks(root=str(root), train="b.json").files_of_splits == {"train": root / "b.json"}
+    assert CocoMasks(root=str(root), train="b.json").coco_files.files == {"train": root / "b.json"}
     Path("empty").mkdir()
     with pytest.raises(UserError, match="no JSON file in empty"):
         CocoMasks(root="empty")

@@ -44,7 +44,7 @@ def folder(masks: list[tuple[str, list[int]]], split: str = "train", root: str =
 def read(root: str, split: str = "train", **options) -> tuple[list[str], list[list[int]]]:
     """The class names, and the class numbers of each mask's first row, as training gets them."""
     data = MaskFolder(root=root, image_size=None, mean=[0.5] * 3, std=[1.0] * 3, **options)
-    samples = data.splits()[split]
+    samples = data.load_splits()[split]
     return data.class_names, [samples.read(index)[-1, 0].tolist() for index in range(len(samples))]
 
 

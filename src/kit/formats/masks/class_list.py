@@ -1,0 +1,128 @@
+"""List the classes of a data set of mask files, from arguments, a class table, a checkpoint or the values in the masks.
+
+Only the classes that are not ignored have a class number: their index in the class names of the data module.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from kit.formats.masks import classes
+from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry
+from kit.formats.masks.mask_images import MaskImages
+from kit.formats.masks.masks import IGNORED, MAX_CLASSES
+from kit.formats.pairs import Pairs
+from kit.formats.paths import first_file
+from kit.ground.errors import UserError, did_you_mean
+
+
+class ClassList:
+    """The classes of a data set of mask files, including ignored ones.
+
+    Args:
+        root: the folder of the data set.
+        pairs: the images and masks of each split.
+        names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
+        ids: the id of each class: its pixel value in the masks, or its position in `colors`.
+        colors: red, green and blue of each class by name, for coloured masks.
+        ignore: the ids to ignore; by default, those of classes with one of `VOID_NAMES`.
+
+    Raises:
+        UserError: an id is too large, negative, or listed twice.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pairs: Mapping[str, Pairs],
+        names: Sequence[str] | None,
+        ids: Sequence[int] | None,
+        colors: Mapping[str, Sequence[int]] | None,
+        ignore: Sequence[int] | None,
+    ) -> None:
+        for option, given in (("ids", ids), ("ignore", ignore)):
+            if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
+                raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
+        if len(set(ids or ())) < len(ids or ()):
+            raise UserError(f"data.ids is {ids}, but each id may be listed only once")
+        self.root, self.pairs = root, pairs
+        self.names, self.ids, self.colors, self.ignore = names, ids, colors, ignore
+        self.entries_of_checkpoint: list[Entry] | None = None
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The id, name and colour of each class.
+
+        A checkpoint's entries are used, unless `ids` is given or the given class names differ from the checkpoint's.
+        """
+        named = self._named_entries()
+        if self.ids is not None:
+            if named is not None and len(named) != len(self.ids):
+                raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} class names")
+            named = named or [Entry(id, str(id), None) for id in self.ids]
+            return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
+        known = self.entries_of_checkpoint
+        if known and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in known]):  # without ids
+            return known
+        masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
+        return classes.infer_entries(named, lambda: classes.read_pixel_values(masks), self.ignore or (), self.root)
+
+    def _named_entries(self) -> list[Entry] | None:
+        """Return the entries that the arguments or a class table name, or None if neither names any."""
+        if self.colors is not None:
+            colors = [(name.strip(), _parse_color(name, color)) for name, color in self.colors.items()]
+            return [Entry(id, *named_color) for id, named_color in enumerate(colors)]
+        if self.names is not None:
+            return [Entry(id, name.strip(), None) for id, name in enumerate(self.names)]
+        folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
+        table = first_file([self.root, *dict.fromkeys(folders)], classes.TABLE_NAMES)
+        return classes.read_table(table) if table else None
+
+    def class_names(self) -> list[str]:
+        """Return the names of the classes that are not ignored, each once.
+
+        Raises:
+            UserError: there are fewer than two names, or more than `MAX_CLASSES`.
+        """
+        names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
+        if len(names) < 2:
+            listed = ", ".join(entry.name for entry in self.entries)
+            problem = f"fewer than two classes, since classes are ignored or share a name: {listed}"
+            raise UserError(f"{self.root}: {problem}; give --data.class_names or --data.ignore '[]'")
+        if len(names) > MAX_CLASSES:
+            problem = f"{len(names)} classes, but at most {MAX_CLASSES} are allowed"
+            raise UserError(f"{self.root}: {problem}; are these instance ids?")
+        return names
+
+    def _is_ignored(self, entry: Entry) -> bool:
+        return entry.name.lower() in VOID_NAMES if self.ignore is None else entry.id in self.ignore
+
+    def reader(self, class_names: Sequence[str]) -> MaskImages:
+        """Return the reader of the mask files. `class_names` are those of the data module."""
+        numbers = {
+            entry: IGNORED if self._is_ignored(entry) else class_number(entry.name, class_names, self.root)
+            for entry in self.entries
+        }
+        return classes.make_reader(numbers, self.ignore or ())
+
+
+def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
+    """Return the number of a class: its index in `class_names`, which a checkpoint may have set.
+
+    Raises:
+        UserError: the class is unknown. The message names `root`, the folder of the data set.
+    """
+    if name not in class_names:
+        raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
+    return class_names.index(name)
+
+
+def reader_of_all_ids() -> MaskImages:
+    """Return a reader for which no id is unknown, to look for other faults in masks whose classes are unknown."""
+    return MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
+
+
+def _parse_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:
+    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+        raise UserError(f"data.colors: '{name}' is {list(color)}, but must be three numbers from 0 to 255")
+    return color[0], color[1], color[2]

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.formats.masks.class_list import ClassList, class_number, reader_of_all_ids
+from kit.formats.masks.classes import Entry
+from kit.formats.masks.masks import IGNORED, UNKNOWN
+from kit.formats.pairs import Pairs
+from kit.ground.errors import UserError
+
+MASK = np.array([[0, 1, 2], [2, 255, 7]], np.uint8)
+
+
+def class_list(root: Path, names=None, ids=None, colors=None, ignore=None) -> ClassList:
+    Image.fromarray(MASK).save(root / "mask.png")
+    pairs = {"train": Pairs([root / "image.png"], [root / "mask.png"], [], [])}
+    return ClassList(root, pairs, names, ids, colors, ignore)
+
+
+def test_colors_come_before_names_and_names_before_the_table(tmp_path):
+    (tmp_path / "classes.txt").write_text("road\nsky\ncar\n")
+    colors = {"red": [255, 0, 0], "blue": [0, 0, 255]}
+    assert class_list(tmp_path).class_names() == ["road", "sky", "car"]
+    assert class_list(tmp_path, names=["a", "b", "c"]).class_names() == ["a", "b", "c"]
+    coloured = class_list(tmp_path, names=["a", "b", "c"], colors=colors)
+    assert coloured.entries == [Entry(0, "red", (255, 0, 0)), Entry(1, "blue", (0, 0, 255))]
+
+
+def test_reader_gives_ids_of_one_name_one_class_number_and_ignores_void(tmp_path):
+    classes = class_list(tmp_path, names=["void", "sky", "car", "sky"], ids=[0, 1, 2, 7])
+    assert classes.class_names() == ["sky", "car"]
+    read = classes.reader(["car", "sky"]).classes(MASK)  # a checkpoint may have another order
+    assert read.tolist() == [[IGNORED, 1, 0], [0, IGNORED, 1]]
+    assert classes.reader(["sky", "car"]).classes(np.array([[3]], np.uint8)).tolist() == [[UNKNOWN]]
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [({}, True), ({"names": ["a", "b"]}, True), ({"names": ["a", "c"]}, False), ({"ids": [3, 4]}, False)],
+)
+def test_entries_of_a_checkpoint_are_used_if_the_names_agree(tmp_path, options, used):
+    classes = class_list(tmp_path, **options)
+    classes.entries_of_checkpoint = [Entry(5, "a", None), Entry(9, "b", None)]
+    assert ([entry.id for entry in classes.entries] == [5, 9]) == used
+
+
+@pytest.mark.parametrize(
+    "options", [{"ids": [0, 70_000]}, {"ids": [1, 1]}, {"ignore": [-1]}, {"names": ["a"], "ids": [0, 1]}]
+)
+def test_bad_ids_are_refused(tmp_path, options):
+    with pytest.raises(UserError, match="id"):
+        _ = class_list(tmp_path, **options).entries
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"names": ["a", "b"], "ignore": [1]}, {"names": [f"{k}" for k in range(300)]}, {"colors": {"a": [0, 0, 256]}}],
+)
+def test_wrong_numbers_of_classes_and_colours_are_refused(tmp_path, options):
+    with pytest.raises(UserError):
+        class_list(tmp_path, **options).class_names()
+
+
+def test_unknown_class_is_named_with_a_similar_one():
+    assert class_number("sky", ["road", "sky"], Path("data")) == 1
+    with pytest.raises(UserError, match=r"^data: .*'sku'.*sky"):
+        class_number("sku", ["road", "sky"], Path("data"))
+
+
+def test_reader_of_all_ids_knows_every_id():
+    assert (reader_of_all_ids().classes(np.arange(2**16, dtype=np.int32)[None]) != UNKNOWN).all()
