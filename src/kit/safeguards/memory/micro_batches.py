@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -13,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm
 from kit.safeguards.memory.batches import count_samples, divide
-from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 Step = Callable[..., Any]  # a module's `training_step`
@@ -50,7 +50,7 @@ def step_in_parts(
     task: Any = as_task(pl_module)
     with lower_momentum(pl_module, parts):
         if task.has("loss_terms"):
-            with replace_method(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
+            with patch.object(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
                 return loss_of(batch)
         sums, divisors = add_up_parts(mean_terms, batch)
         return (sums / divisors).sum()
