@@ -52,7 +52,6 @@ def test_private_name_exists(owner, name):
 
 def test_private_functions_work():
     assert _torch.version_of(torch.zeros(2).add_(1)) == 1
-    assert [name for _, name in _torch.buffers_by_owner(torch.nn.BatchNorm1d(2))][:2] == ["running_mean", "running_var"]
     assert not _torch.is_compiled(torch.nn.Linear(1, 1))
 
 

@@ -12,7 +12,7 @@ from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure_step, save_buffers, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, measure_step, skip_step
 
 
 class NanGuard(L.Callback):
@@ -61,14 +61,14 @@ class NanGuard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # the losses of the current step's batches
-        self._buffers: SavedBuffers = []  # from before the current step
+        self._buffers: dict[str, Tensor] = {}  # copies from before the current step
         self._batch: tuple[Any, int] = (None, 0)  # the batch to report if the step is bad, and its index in the epoch
         self.snapshots.reset(None)
         self.snapshots.reset_to_current(trainer, pl_module)
 
     def on_train_batch_start(self, _: Any, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._losses:
-            self._buffers = save_buffers(pl_module)
+            self._buffers = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         # A step has several batches if gradients are accumulated. Keep the first bad one or, if none is bad, the last.
         if is_finite(sum(self._losses)):
             self._batch = (batch, batch_idx)
@@ -99,7 +99,7 @@ class NanGuard(L.Callback):
             if self.streak == 1:
                 problem = "the loss is not finite" if loss_is_bad else "a gradient is not finite"
                 self.reporter.report(problem, trainer, pl_module, *self._batch)
-        skip_step(trainer, self._buffers)
+        skip_step(trainer, pl_module, self._buffers)
         if not is_alarm:
             return
         # Gradients were finite at every step that was taken, and these rarely make weights infinite. So the first time,
@@ -120,7 +120,7 @@ class NanGuard(L.Callback):
             raise RunFailed(message if trainer.is_global_zero else "")  # only one process prints it
         self.rollbacks += 1
         self.streak, self.detector.high_count = 0, 0
-        skip_step(trainer, self._buffers)
+        skip_step(trainer, pl_module, self._buffers)
         message = f"nan_guard: {why}: back to the state of step {self.snapshots.restore_trusted(trainer, pl_module)}"
         if lower_lr:
             cut_learning_rates(trainer, self.lr_factor)
