@@ -23,7 +23,7 @@ from kit.ground import _torch
 
 NAMES = {
     torch.Tensor: ["_version"],
-    torch.nn.Module: ["_buffers", "_compiled_call_impl"],
+    torch.nn.Module: ["_compiled_call_impl"],
     ChainedScheduler: ["_schedulers"],
     SequentialLR: ["_schedulers"],
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],

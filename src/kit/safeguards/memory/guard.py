@@ -59,6 +59,7 @@ class MemoryGuard(L.Callback):
         self.limits = {"training": SampleLimit(), "evaluation": SampleLimit()}
         self._replacements = ExitStack()
         self._parameters: Parameters = []
+        self._step: Any = None  # the module's own `training_step`
         self._arguments: tuple[Any, ...] = ()  # of the latest training step, until its backward pass succeeds
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -72,10 +73,9 @@ class MemoryGuard(L.Callback):
             if trainer.is_global_zero:
                 print(f"memory_guard: training is not guarded ({why})")
             return
-        self._parameters = list(pl_module.parameters())
-        step = pl_module.training_step
+        self._parameters, self._step = list(pl_module.parameters()), pl_module.training_step
         self._replace(pl_module, "training_step", partial(self._training_step, pl_module))
-        self._replace(trainer.strategy, "backward", partial(self._backward, pl_module, step))
+        self._replace(trainer.strategy, "backward", partial(self._backward, pl_module))
 
     def _replace(self, instance: Any, name: str, replacement: Callable[..., Any]) -> None:
         """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method.
@@ -122,12 +122,17 @@ class MemoryGuard(L.Callback):
             log_text(trainer, "memory_guard", message)
 
     def _training_step(self, pl_module: L.LightningModule, step: Step, *args: Any) -> Any:
+        """Return the result of the module's `training_step`, which is computed in parts if the batch does not fit."""
         self._arguments = args
-        return self._compute(pl_module, step, self._parameters, self.limits["training"].size)
+        return self._compute(pl_module, self._parameters, self.limits["training"].size)
 
-    def _backward(
-        self, pl_module: L.LightningModule, step: Step, backward: Callable[..., Any], loss: Tensor, *args: Any
-    ) -> Tensor:
+    def _backward(self, pl_module: L.LightningModule, backward: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
+        """Compute gradients as the strategy's `backward` does. If memory runs out, compute the missing ones in parts.
+
+        Args:
+            backward: the strategy's own `backward`.
+            loss: the result of the training step, divided by the number of accumulated batches.
+        """
         versions_before, size_before = _gradient_versions(self._parameters), self.limits["training"].size
         try:
             loss = backward(loss, *args)
@@ -142,16 +147,13 @@ class MemoryGuard(L.Callback):
         self._halve(message)
         precision = pl_module.trainer.precision_plugin
         with patch.object(pl_module, "log", _log_nothing), precision.train_step_context():
-            loss = self._compute(pl_module, step, without_new_gradient, size_before)
+            loss = self._compute(pl_module, without_new_gradient, size_before)
         return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
 
-    def _compute(
-        self, pl_module: L.LightningModule, step: Step, parameters: Parameters, size_before: int | None
-    ) -> Any:
+    def _compute(self, pl_module: L.LightningModule, parameters: Parameters, size_before: int | None) -> Any:
         """Return the result of the training step. Each time memory runs out, divide the step into more parts.
 
         Args:
-            step: the module's own `training_step`.
             parameters: the parameters whose gradients are computed if there are several parts.
             size_before: the limit at the start of this step, which shows whether to announce a new one.
         """
@@ -160,9 +162,9 @@ class MemoryGuard(L.Callback):
             parts = 1 if limit.size is None else limit.parts(count_samples(self._arguments[0]))
             try:
                 if parts == 1:
-                    result = step(*self._arguments)
+                    result = self._step(*self._arguments)
                 else:
-                    result = step_in_parts(pl_module.trainer, pl_module, step, self._arguments, parts, parameters)
+                    result = step_in_parts(pl_module.trainer, pl_module, self._step, self._arguments, parts, parameters)
                 break
             except torch.OutOfMemoryError as error:
                 message = str(error)

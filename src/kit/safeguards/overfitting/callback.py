@@ -22,8 +22,9 @@ class Overfitting(L.Callback):
     """Score training images in the same way as validation images, and judge whether the run overfits.
 
     The data module's `train_part_dataloader()` gives these images: a fixed part of the training set, as large as the
-    validation set, without augmentation. They are scored at each validation, which then takes twice as long, and with
-    the same weights, for example averaged weights. Scoring does not change the random numbers of training.
+    validation set, without augmentation. They are scored at each validation, with the same weights as the validation
+    images, for example with averaged weights. Scoring takes as long as the validation. It does not change the random
+    numbers of training.
 
     See `verdict.decide` for the verdict. There is no verdict if the module is not a `kit.task.Task`, if the data module
     is not a `kit.data.ImageDataModule`, or if the task's evaluation has no `score_name`.

@@ -47,7 +47,7 @@ class ExactResume(L.Callback):
         self.changed = False  # whether the config has changed; the optimizer then gets its new arguments
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
-        self._has_config = False  # whether `config.yaml` has been in the run's folder
+        self._has_config = False  # whether the run's folder had a `config.yaml` at the latest check
         self._saved_at, self._saved_step, self._validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
 
@@ -68,7 +68,7 @@ class ExactResume(L.Callback):
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
         if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
-            self.signals.listen(trainer)  # before workers start: an exception would leave a part of them
+            self.signals.listen(trainer)  # before workers start: an exception then would leave some of them
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
@@ -104,7 +104,7 @@ class ExactResume(L.Callback):
         _lightning.restore_metrics(trainer, self._resumed["metrics"])
         _lightning.finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
-        if progress.started > progress.completed:  # Lightning skips this hook, which may freeze weights
+        if progress.started > progress.completed:  # Lightning does not call this hook again; it may freeze weights
             self._seed(trainer, 0)
             pl_module.on_train_epoch_start()
             is_ours = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ class ExactResume(L.Callback):
         self.signals.restore()
 
     def _require_folder(self, trainer: L.Trainer) -> None:
-        """Raise `RunFailed` if the run's folder was removed. To write a file would make a folder without a config."""
+        """Raise `RunFailed` if the run's folder was removed. A checkpoint would create a folder without a config."""
         had_config, self._has_config = self._has_config, (self.folder / "config.yaml").is_file()
         if trainer.is_global_zero and had_config and not self._has_config:
             raise RunFailed(f"{self.folder} was removed or renamed during the run: there is no config.yaml any more")
@@ -206,6 +206,7 @@ class ExactResume(L.Callback):
 
 
 def _any_process(trainer: L.Trainer, value: bool) -> bool:
+    """Return whether a value is True in any process. All processes must call this."""
     return trainer.strategy.reduce_boolean_decision(value, all=False)
 
 
