@@ -1,7 +1,7 @@
 """Compute a training step in parts, with the gradient of the whole batch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -121,20 +121,16 @@ class _KnownGradients(torch.autograd.Function):
         return None, None, None, *totals
 
 
-@contextmanager
-def lower_momentum(module: nn.Module, parts: int) -> Iterator[None]:
-    """Lower the momentum of batch normalisation until the context ends.
+def lower_momentum(module: nn.Module, parts: int) -> ExitStack:
+    """Lower the momentum of batch normalisation, and return a context that restores it at its end.
 
     In `parts` forward passes, the running statistics then move about as far as in one pass with the whole batch.
     """
-    momenta = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
-    for norm, momentum in momenta:
-        norm.momentum = 1 - (1 - momentum) ** (1 / parts)
-    try:
-        yield
-    finally:
-        for norm, momentum in momenta:
-            norm.momentum = momentum
+    context = ExitStack()
+    for norm in batch_norms_in_training(module):
+        if norm.momentum is not None:
+            context.enter_context(patch.object(norm, "momentum", 1 - (1 - norm.momentum) ** (1 / parts)))
+    return context
 
 
 def batch_norms_in_training(module: nn.Module) -> list[BatchNorm]:
