@@ -63,7 +63,6 @@ class NanGuard(L.Callback):
         self._losses: list[Tensor] = []  # the losses of the current step's batches
         self._buffers: dict[str, Tensor] = {}  # copies from before the current step
         self._batch: tuple[Any, int] = (None, 0)  # the batch to report if the step is bad, and its index in the epoch
-        self.snapshots.reset(None)
         self.snapshots.reset_to_current(trainer, pl_module)
 
     def on_train_batch_start(self, _: Any, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:

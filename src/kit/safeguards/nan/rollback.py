@@ -50,9 +50,8 @@ class Snapshots:
 
     def reset_to_current(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep only a snapshot of the current state."""
-        if self._latest is None or self._latest["step"] != trainer.global_step or self._previous is not None:
-            self.take(trainer, pl_module)
-            self._previous = None
+        self.reset(None)
+        self.take(trainer, pl_module)
 
     def restore_trusted(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
         """Restore the trusted snapshot, drop the other one, and return the step at which it was taken."""
