@@ -42,9 +42,8 @@ class MemoryGuard(L.Callback):
     Two things differ from a step that fits. Batch normalisation computes its statistics over a micro-batch, and updates
     its running statistics in the failed attempt as well. Dropout draws new random numbers.
 
-    If memory runs out in the backward pass, only the gradients that are still missing are computed again.
-
-    With DDP, each process finds its own size.
+    If memory runs out in the backward pass, only the gradients that are still missing are computed again. With DDP,
+    each process finds its own size.
 
     Limits: Training is not guarded with manual optimization, with synchronised batch normalisation, or with strategies
     that divide the model. A task with several loss terms needs a net that is not compiled, since each term has its own
@@ -97,16 +96,12 @@ class MemoryGuard(L.Callback):
         self._replacements.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._gpu_memory()}
+        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": _gpu_memory()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["memory"] == self._gpu_memory():  # the sizes are valid only for the same memory
+        if state_dict["memory"] == _gpu_memory():  # the sizes are valid only for the same memory
             for name, size in state_dict["sizes"].items():
                 self.limits[name].size = size
-
-    def _gpu_memory(self) -> int:
-        """Return the GPU's memory in bytes, or 0 without a GPU."""
-        return torch.cuda.get_device_properties().total_memory if torch.cuda.is_available() else 0
 
     def _announce(self, trainer: L.Trainer, stage: str, ending: str) -> None:
         """Print how training or evaluation continues. The first process also writes it to TensorBoard.
@@ -189,6 +184,11 @@ class MemoryGuard(L.Callback):
         if len(outputs) == 1:
             return outputs[0]
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else list(chain.from_iterable(outputs))
+
+
+def _gpu_memory() -> int:
+    """Return the memory in bytes of the GPU that this process uses, or 0 if it uses none."""
+    return torch.cuda.get_device_properties().total_memory if torch.cuda.is_initialized() else 0
 
 
 def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
