@@ -15,11 +15,6 @@ def version_of(tensor: Tensor) -> int:
     return tensor._version
 
 
-def buffers_by_owner(module: nn.Module) -> list[tuple[dict[str, Tensor | None], str]]:
-    """Return a pair for each buffer of a module: the dict that holds it, and its name in this dict."""
-    return [(part._buffers, name) for part in module.modules() for name in part._buffers]
-
-
 def is_compiled(module: nn.Module) -> bool:
     """Return whether a module or one of its submodules was compiled in place."""
     return any(part._compiled_call_impl is not None for part in module.modules())

@@ -50,7 +50,7 @@ class Checkpoint(ModelCheckpoint):
         deletes the file at this path when it saves a better checkpoint.
         """
         best = Path(str(self.dirpath), "best.ckpt")
-        if state_dict["best_model_path"] or best.is_file():  # it may be newer than the checkpoint of this state
+        if state_dict["best_model_path"] or best.is_file():  # the file may be newer than this state
             self.best_model_path = self.kth_best_model_path = str(best)
         score = state_dict["best_model_score"]
         if isinstance(score, Tensor) and score.numel() == 1:  # without a validation there is no score

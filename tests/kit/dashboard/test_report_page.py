@@ -36,7 +36,7 @@ def polylines(content: str) -> list[str]:
 
 
 def test_page_holds_everything_in_one_small_file():
-    content = page("tiny", "--overfitting.budget", "10")
+    content = page("tiny")
     assert len(content) < 2e6
     assert not re.search(r'https?://|src="(?!data:)|<script', content)
     assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content

@@ -10,7 +10,7 @@ from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
 
 
-def measured(epoch: int, train: float | None, val: float, val_margin: float = 0.02, train_margin: float = 0.0):
+def measured(epoch: int, train: float, val: float, val_margin: float = 0.02, train_margin: float = 0.0):
     return Scores(epoch, val, val_margin, train, train_margin)
 
 
@@ -47,9 +47,9 @@ HISTORIES = [  # the measurements, the index of the best checkpoint, and the sta
     ([(1, 0.79, 0.79, 0.02, 0.02)], 0, "fits well"),  # it may be 0.81
     ([(1, 0.1, 0.1, 0.2, 0.2)], 0, "underfits"),
     ([(1, 0.6, 0.4)], 0, "overfits since epoch 1"),  # both, and more freedom would make the gap wider
-    # Some validations were not measured.
-    ([(1, None, 0.7), (2, 0.95, 0.8), (3, None, 0.8), (4, 0.99, 0.8)], 3, "overfits since epoch 2 at the latest"),
-    ([(1, 0.8, 0.8), (2, None, 0.85), (3, 0.88, 0.86), (4, None, 0.8)], 2, "fits well (train 0.88"),
+    # Some validations have no training score.
+    ([(1, 0.95, 0.8), (2, math.nan, 0.8), (3, 0.99, 0.8)], 2, "overfits since epoch 3 (train 0.99"),
+    ([(1, 0.8, 0.8), (2, math.nan, 0.85), (3, 0.88, 0.86), (4, math.nan, 0.8)], 2, "fits well (train 0.88"),
 ]
 
 
@@ -60,7 +60,7 @@ def test_verdicts(history, best, text):
 
 
 def test_no_verdict_if_the_best_checkpoint_was_not_measured():
-    assert decide([measured(1, 0.9, 0.9), measured(2, None, 0.95)], 1) is None
+    assert decide([measured(1, 0.9, 0.9), measured(2, math.nan, 0.95)], 1) is None
 
 
 def accuracy(right: int, wrong: int) -> torch.Tensor:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial, wraps
 from itertools import chain
+from math import ceil
 from typing import Any
+from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -12,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kit.data import Batch
+from kit.ground._torch import version_of
 from kit.ground.out_of_memory import SampleLimit, in_halves
-from kit.safeguards.memory.training import GuardedTraining
+from kit.safeguards.memory.batches import count_samples
+from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
 from kit.safeguards.messages import log_text
-from kit.safeguards.patching import replace_method
 from kit.task import as_task
-
-NO_LIMIT = 2**62  # the number that a process without a limit sends to the other processes
 
 
 class MemoryGuard(L.Callback):
@@ -41,9 +42,8 @@ class MemoryGuard(L.Callback):
     Two things differ from a step that fits. Batch normalisation computes its statistics over a micro-batch, and updates
     its running statistics in the failed attempt as well. Dropout draws new random numbers.
 
-    If memory runs out in the backward pass, only the gradients that are still missing are computed again.
-
-    With DDP, each process finds its own size. From the next epoch on, all processes use the smallest size.
+    If memory runs out in the backward pass, only the gradients that are still missing are computed again. With DDP,
+    each process finds its own size.
 
     Limits: Training is not guarded with manual optimization, with synchronised batch normalisation, or with strategies
     that divide the model. A task with several loss terms needs a net that is not compiled, since each term has its own
@@ -56,11 +56,12 @@ class MemoryGuard(L.Callback):
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.limits = {"training": SampleLimit(), "evaluation": SampleLimit()}
-        self._device = torch.device("cpu")
         self._replacements = ExitStack()
+        self._parameters: Parameters = []
+        self._step: Any = None  # the module's own `training_step`
+        self._arguments: tuple[Any, ...] = ()  # of the latest training step, until its backward pass succeeds
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device
         if self.enabled and as_task(pl_module).has("evaluate"):
             self._replace(pl_module, "evaluate", partial(self._evaluate, trainer))
 
@@ -71,20 +72,22 @@ class MemoryGuard(L.Callback):
             if trainer.is_global_zero:
                 print(f"memory_guard: training is not guarded ({why})")
             return
-        announce = partial(self._announce, trainer, "training")
-        training = GuardedTraining(pl_module, self.limits["training"], announce)
-        self._replace(pl_module, "training_step", training.training_step)
-        self._replace(trainer.strategy, "backward", training.backward)
+        self._parameters, self._step = list(pl_module.parameters()), pl_module.training_step
+        self._replace(pl_module, "training_step", partial(self._training_step, pl_module))
+        self._replace(trainer.strategy, "backward", partial(self._backward, pl_module))
 
     def _replace(self, instance: Any, name: str, replacement: Callable[..., Any]) -> None:
-        """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method."""
+        """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method.
+
+        Lightning has no hooks that could catch an exception of these methods.
+        """
         method = getattr(instance, name)
 
         @wraps(method)  # Lightning inspects the method's arguments
         def wrapper(*args: Any) -> Any:
             return replacement(method, *args)
 
-        self._replacements.enter_context(replace_method(instance, name, wrapper))
+        self._replacements.enter_context(patch.object(instance, name, wrapper))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._replacements.close()
@@ -93,24 +96,12 @@ class MemoryGuard(L.Callback):
         self._replacements.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": self._gpu_memory()}
+        return {"sizes": {name: limit.size for name, limit in self.limits.items()}, "memory": _gpu_memory()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["memory"] == self._gpu_memory():  # the sizes are valid only for the same memory
+        if state_dict["memory"] == _gpu_memory():  # the sizes are valid only for the same memory
             for name, size in state_dict["sizes"].items():
                 self.limits[name].size = size
-
-    def _gpu_memory(self) -> int:
-        """Return the GPU's memory in bytes, or 0 on a CPU, where torch never raises `OutOfMemoryError`."""
-        return torch.cuda.get_device_properties(self._device).total_memory if self._device.type == "cuda" else 0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give all processes the smallest limits of any process."""
-        if self.enabled and trainer.world_size > 1:
-            sizes = torch.tensor([limit.size or NO_LIMIT for limit in self.limits.values()], device=self._device)
-            smallest = trainer.strategy.reduce(sizes, reduce_op="min").tolist()
-            for limit, size in zip(self.limits.values(), smallest, strict=True):
-                limit.size = size if size < NO_LIMIT else None
 
     def _announce(self, trainer: L.Trainer, stage: str, ending: str) -> None:
         """Print how training or evaluation continues. The first process also writes it to TensorBoard.
@@ -125,6 +116,64 @@ class MemoryGuard(L.Callback):
         if trainer.is_global_zero:
             log_text(trainer, "memory_guard", message)
 
+    def _training_step(self, pl_module: L.LightningModule, step: Step, *args: Any) -> Any:
+        """Return the result of the module's `training_step`, which is computed in parts if the batch does not fit."""
+        self._arguments = args
+        return self._compute(pl_module, self._parameters, self.limits["training"].size)
+
+    def _backward(self, pl_module: L.LightningModule, backward: Callable[..., Any], loss: Tensor, *args: Any) -> Tensor:
+        """Compute gradients as the strategy's `backward` does. If memory runs out, compute the missing ones in parts.
+
+        Args:
+            backward: the strategy's own `backward`.
+            loss: the result of the training step, divided by the number of accumulated batches.
+        """
+        versions_before, size_before = _gradient_versions(self._parameters), self.limits["training"].size
+        try:
+            loss = backward(loss, *args)
+            self._arguments = ()
+            return loss
+        except torch.OutOfMemoryError as error:
+            message = str(error)
+        loss.detach_()  # frees the activations, to which Lightning keeps a reference through the loss
+        # The backward pass may have written some of the gradients before memory ran out. Compute only the others again.
+        versions = zip(self._parameters, versions_before, _gradient_versions(self._parameters), strict=True)
+        without_new_gradient = [parameter for parameter, before, after in versions if before == after]
+        self._halve(message)
+        precision = pl_module.trainer.precision_plugin
+        with patch.object(pl_module, "log", _log_nothing), precision.train_step_context():
+            loss = self._compute(pl_module, without_new_gradient, size_before)
+        return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
+
+    def _compute(self, pl_module: L.LightningModule, parameters: Parameters, size_before: int | None) -> Any:
+        """Return the result of the training step. Each time memory runs out, divide the step into more parts.
+
+        Args:
+            parameters: the parameters whose gradients are computed if there are several parts.
+            size_before: the limit at the start of this step, which shows whether to announce a new one.
+        """
+        limit = self.limits["training"]
+        while True:
+            parts = 1 if limit.size is None else limit.parts(count_samples(self._arguments[0]))
+            try:
+                if parts == 1:
+                    result = self._step(*self._arguments)
+                else:
+                    result = step_in_parts(pl_module.trainer, pl_module, self._step, self._arguments, parts, parameters)
+                break
+            except torch.OutOfMemoryError as error:
+                message = str(error)
+            self._halve(message)
+        if limit.size != size_before:
+            ending = f"in micro-batches of {limit.size}, {_describe_gradient(pl_module)}"
+            self._announce(pl_module.trainer, "training", ending)
+        return result
+
+    def _halve(self, torch_message: str) -> None:
+        """Set the limit to half of the number of samples that did not fit. See `SampleLimit.halve`."""
+        samples, limit = count_samples(self._arguments[0]), self.limits["training"]
+        limit.halve(ceil(samples / limit.parts(samples)), self._arguments[0], torch_message)
+
     def _evaluate(self, trainer: L.Trainer, evaluate: Callable[[Batch], Any], batch: Batch) -> Any:
         """Return the outputs of `evaluate` for a batch, which it gets in parts if memory runs out."""
         limit = self.limits["evaluation"]
@@ -137,6 +186,11 @@ class MemoryGuard(L.Callback):
         return torch.cat(outputs) if isinstance(outputs[0], Tensor) else list(chain.from_iterable(outputs))
 
 
+def _gpu_memory() -> int:
+    """Return the memory in bytes of the GPU that this process uses, or 0 if it uses none."""
+    return torch.cuda.get_device_properties().total_memory if torch.cuda.is_initialized() else 0
+
+
 def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
     """Return why training cannot be guarded; "" if it can."""
     if not pl_module.automatic_optimization:
@@ -146,3 +200,23 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
     if trainer.world_size > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in pl_module.modules()):
         return "synchronised batch normalisation"
     return ""
+
+
+def _gradient_versions(parameters: Parameters) -> list[int]:
+    """Return the number of writes to each parameter's gradient, or -1 for a parameter without a gradient."""
+    return [-1 if parameter.grad is None else version_of(parameter.grad) for parameter in parameters]
+
+
+def _describe_gradient(pl_module: L.LightningModule) -> str:
+    """Describe how close the gradient of the micro-batches is to the gradient of the whole batch."""
+    task = as_task(pl_module)
+    message = "with the gradient of the whole batch"
+    if not task.has("loss_terms"):
+        message += " if the loss is a mean over its samples"
+    elif not task.additive:
+        message = "with a gradient close to that of the whole batch: the losses of the parts do not add up exactly"
+    return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message
+
+
+def _log_nothing(*_: Any, **__: Any) -> None:
+    """Stand in for `LightningModule.log` when a step is repeated."""

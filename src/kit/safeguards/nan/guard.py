@@ -12,7 +12,7 @@ from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
 from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, SavedBuffers, measure_step, save_buffers, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, measure_step, skip_step
 
 
 class NanGuard(L.Callback):
@@ -61,40 +61,28 @@ class NanGuard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # the losses of the current step's batches
-        self._buffers: SavedBuffers = []  # from before the current step
+        self._buffers: dict[str, Tensor] = {}  # copies from before the current step
         self._batch: tuple[Any, int] = (None, 0)  # the batch to report if the step is bad, and its index in the epoch
-        self._batch_is_bad = False
-        self.snapshots.reset(None)
         self.snapshots.reset_to_current(trainer, pl_module)
 
     def on_train_batch_start(self, _: Any, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._losses:
-            self._buffers = save_buffers(pl_module)
-            self._batch_is_bad = False
+            self._buffers = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         # A step has several batches if gradients are accumulated. Keep the first bad one or, if none is bad, the last.
-        if not self._batch_is_bad:
+        if is_finite(sum(self._losses)):
             self._batch = (batch, batch_idx)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
-        if trainer.accumulate_grad_batches > 1:  # a step of one batch needs no check here, which waits for the GPU
-            self._batch_is_bad = self._batch_is_bad or not is_finite(loss)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """Skip the coming optimizer step or restore an earlier state if necessary."""
         measurements = measure_step(trainer, self._losses)
         self._losses = []
         if measurements is None:
             return
         self.gradient_norm = measurements[3]
-        self._handle_step(trainer, pl_module, measurements.tolist())
-
-    def _handle_step(self, trainer: L.Trainer, pl_module: L.LightningModule, measurements: list[float]) -> None:
-        """Skip the coming optimizer step or restore an earlier state if necessary.
-
-        Args:
-            measurements: the result of `measure_step`.
-        """
-        is_bad, loss_is_bad, loss, _ = measurements  # the first two are 0 if they hold in no process
+        is_bad, loss_is_bad, loss, _ = measurements.tolist()  # the first two are 0 if they hold in no process
         if not is_bad:
             self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
@@ -110,7 +98,7 @@ class NanGuard(L.Callback):
             if self.streak == 1:
                 problem = "the loss is not finite" if loss_is_bad else "a gradient is not finite"
                 self.reporter.report(problem, trainer, pl_module, *self._batch)
-        skip_step(trainer, self._buffers)
+        skip_step(trainer, pl_module, self._buffers)
         if not is_alarm:
             return
         # Gradients were finite at every step that was taken, and these rarely make weights infinite. So the first time,
@@ -131,7 +119,7 @@ class NanGuard(L.Callback):
             raise RunFailed(message if trainer.is_global_zero else "")  # only one process prints it
         self.rollbacks += 1
         self.streak, self.detector.high_count = 0, 0
-        skip_step(trainer, self._buffers)
+        skip_step(trainer, pl_module, self._buffers)
         message = f"nan_guard: {why}: back to the state of step {self.snapshots.restore_trusted(trainer, pl_module)}"
         if lower_lr:
             cut_learning_rates(trainer, self.lr_factor)

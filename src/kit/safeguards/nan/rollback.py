@@ -33,7 +33,6 @@ class Snapshots:
         self._latest = state
         self._previous: dict[str, Any] | None = None
         self.good_steps = 0  # the number of good steps since the latest snapshot
-        self._memories = [HostMemory(), HostMemory()]  # new memory, since `state` may lie in the old
 
     @property
     def trusted(self) -> dict[str, Any] | None:
@@ -45,15 +44,14 @@ class Snapshots:
 
     def take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take a snapshot in place of the older of the two."""
-        self._memories.reverse()
-        self._latest, self._previous = snapshot(trainer, pl_module, self._memories[0]), self._latest
+        self._previous = self._latest
+        self._latest = snapshot(trainer, pl_module)
         self.good_steps = 0
 
     def reset_to_current(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep only a snapshot of the current state."""
-        if self._latest is None or self._latest["step"] != trainer.global_step or self._previous is not None:
-            self.take(trainer, pl_module)
-            self._previous = None
+        self.reset(None)
+        self.take(trainer, pl_module)
 
     def restore_trusted(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
         """Restore the trusted snapshot, drop the other one, and return the step at which it was taken."""
@@ -69,14 +67,14 @@ def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
     return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
 
-def snapshot(trainer: L.Trainer, pl_module: L.LightningModule, memory: HostMemory) -> dict[str, Any]:
+def snapshot(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
     """Copy weights, averaged weights, optimizer state and the loss scale of fp16, without waiting for the GPU."""
     state = {"step": trainer.global_step, "state_dict": pl_module.state_dict()}
     for callback in averaging_callbacks(trainer):
         callback.on_save_checkpoint(trainer, pl_module, state)
     state["optimizer"] = trainer.optimizers[0].state_dict().get("state", {})
     state["precision"] = trainer.precision_plugin.state_dict()
-    return memory.copy(state)
+    return HostMemory().copy(state)
 
 
 def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule) -> None:

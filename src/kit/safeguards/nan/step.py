@@ -6,12 +6,11 @@ from statistics import median
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from kit.ground._lightning import loss_scaler
-from kit.ground._torch import buffers_by_owner
 from kit.safeguards.nan.rollback import averaging_callbacks
 
 # The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
@@ -82,20 +81,12 @@ def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
     return trainer.strategy.reduce(measurements, reduce_op="mean")
 
 
-SavedBuffers = list[tuple[dict[str, Tensor | None], str, Tensor]]  # a module's dict of buffers, a name in it, a copy
-
-
-def save_buffers(module: nn.Module) -> SavedBuffers:
-    """Return a copy of each buffer of a module, such as BatchNorm's statistics, with the dict and the name of each."""
-    entries = [(buffers, name, buffers[name]) for buffers, name in buffers_by_owner(module)]
-    return [(buffers, name, buffer.clone()) for buffers, name, buffer in entries if buffer is not None]
-
-
-def skip_step(trainer: L.Trainer, saved_buffers: SavedBuffers) -> None:
+def skip_step(trainer: L.Trainer, pl_module: L.LightningModule, buffers: dict[str, Tensor]) -> None:
     """Make the coming optimizer step leave weights, optimizer state and averaged weights unchanged; restore buffers.
 
     Args:
-        saved_buffers: the buffers from before the step's first forward pass.
+        buffers: copies of the module's buffers, such as BatchNorm's statistics, from before the step's first forward
+            pass.
     """
     optimizer = trainer.optimizers[0]
     if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
@@ -104,8 +95,8 @@ def skip_step(trainer: L.Trainer, saved_buffers: SavedBuffers) -> None:
                 parameter.grad.fill_(float("inf"))  # the scaler skips such a step; without gradients it would fail
     else:
         optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
-    for buffers, name, saved in saved_buffers:
-        buffers[name].copy_(saved)  # type: ignore[union-attr]
+    for name, buffer in buffers.items():
+        pl_module.get_buffer(name).copy_(buffer)
     for callback in averaging_callbacks(trainer):  # mark this step as already averaged
         callback.load_state_dict({**callback.state_dict(), "latest_update_step": trainer.global_step + 1})
 

@@ -11,39 +11,34 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
 from kit.ground._lightning import data_module, prepare_batch
-from kit.ground.ranges import PositiveFloat
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
 from kit.task import as_task
 
-FORWARD_SHARE = 1 / 3  # of a training step: its backward pass takes twice as long as its forward pass
-
 
 class Overfitting(L.Callback):
     """Score training images in the same way as validation images, and judge whether the run overfits.
 
     The data module's `train_part_dataloader()` gives these images: a fixed part of the training set, as large as the
-    validation set, without augmentation. They are scored with the same weights as the validation images, for example
-    with averaged weights. Scoring does not change the random numbers of training.
+    validation set, without augmentation. They are scored at each validation, with the same weights as the validation
+    images, for example with averaged weights. Scoring takes as long as the validation. It does not change the random
+    numbers of training.
 
     See `verdict.decide` for the verdict. There is no verdict if the module is not a `kit.task.Task`, if the data module
     is not a `kit.data.ImageDataModule`, or if the task's evaluation has no `score_name`.
 
     Args:
         enabled: whether to score training images.
-        budget: the largest share of the training's computation that scoring may take. If scoring at each validation
-            would take more, only every n-th validation includes training images. If the validation of the best
-            checkpoint did not include them, they are scored with this checkpoint after training.
 
     Attributes:
         history: the scores at each validation so far.
         best: the index in `history` of the best checkpoint's validation.
     """
 
-    def __init__(self, enabled: bool = True, budget: PositiveFloat = 0.05) -> None:
-        self.enabled, self.budget = enabled, budget
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
         self.history: list[Scores] = []
         self.best = 0
         self._best_value = -math.inf  # the monitored metric of the best checkpoint, negated if lower is better
@@ -51,8 +46,7 @@ class Overfitting(L.Callback):
         self._why_no_verdict = ""  # "" if this run can have a verdict
         self._data: Any = None
         self._task: Any = None
-        # The training images' score and its margin of error at the current validation; None if they have no score.
-        self._train_score: tuple[float, float] | None = None
+        self._train_score = math.nan, math.nan  # the result of `_score_train_part` at the current validation
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -80,22 +74,15 @@ class Overfitting(L.Callback):
     ) -> None:
         """Score training images before the first batch: by then, all callbacks have put averaged weights in place."""
         if batch_idx == dataloader_idx == 0 and self._is_active(trainer):
-            if trainer.state.fn == "fit":
-                self._train_score = self._score_train_part(trainer, pl_module) if self._is_due(trainer) else None
-            elif self.history and self.history[self.best].train is None:
-                # Training is over, and the best checkpoint is loaded. Its validation did not include training images.
-                score = self._score_train_part(trainer, pl_module)
-                self.history[self.best] = Scores(*self.history[self.best][:3], *(score or ()))
-
-    on_test_batch_start = on_validation_batch_start
+            self._train_score = self._score_train_part(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn != "fit" or not self._is_active(trainer):
+        if not self._is_active(trainer):
             return
-        val_score = _score_and_margin(self._task.measured)
-        if val_score is None:
+        scores = Scores(trainer.current_epoch + 1, *_score_and_margin(self._task.measured), *self._train_score)
+        if math.isnan(scores.val):
             return
-        self.history.append(Scores(trainer.current_epoch + 1, *val_score, *(self._train_score or ())))
+        self.history.append(scores)
         *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
         if value > self._best_value:
@@ -121,9 +108,9 @@ class Overfitting(L.Callback):
 
         Return {} if the training images have no score.
         """
-        scores = self.history[index] if self.history else None
-        if scores is None or scores.train is None:
+        if not self.history or math.isnan(self.history[index].train):
             return {}
+        scores = self.history[index]
         values = {f"train_{self._score_name}": scores.train, "gap": scores.gap, "gap_margin": scores.gap_margin}
         return {f"overfitting/{key}": value for key, value in values.items()}
 
@@ -131,36 +118,21 @@ class Overfitting(L.Callback):
         return decide(self.history, self.best, self._task.has_known_maximum) if self.history else None
 
     def _is_active(self, trainer: L.Trainer) -> bool:
-        return self.enabled and self._score_name is not None and not trainer.sanity_checking
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        return self.enabled and self._score_name is not None and is_training
 
-    def _is_due(self, trainer: L.Trainer) -> bool:
-        """Return whether to score training images at this validation.
+    def _score_train_part(self, trainer: L.Trainer, pl_module: Any) -> tuple[float, float]:
+        """Return the result of `_score_and_margin` for as many batches of training images as a validation has.
 
-        The answer does not depend on measured times, so that a resumed run gives the same one.
-        """
-        batches_between = trainer.val_check_batch  # training batches between two validations
-        if not batches_between or batches_between == math.inf:  # timed validation, or an epoch of unknown length
-            return True
-        trained_images = batches_between * (trainer.check_val_every_n_epoch or 1) * self._data.batch_size
-        loader = self._data.train_part_dataloader()
-        scored_images = min(_max_batches(trainer), len(loader)) * loader.batch_sampler.batch_size
-        every = math.ceil(scored_images * FORWARD_SHARE / (self.budget * trained_images))
-        every = trainer.strategy.broadcast(every)  # processes must agree, but one may have more batches than another
-        return (len(self.history) + 1) % max(1, every) == 0
-
-    def _score_train_part(self, trainer: L.Trainer, pl_module: Any) -> tuple[float, float] | None:
-        """Return the score of the training images and its margin of error, or None if there is no score.
-
-        Call this in a validation or a test: the module is then in evaluation mode, without gradients.
+        Call this in a validation: the module is then in evaluation mode, without gradients.
         """
         if torch.distributed.is_initialized():
             for buffer in pl_module.buffers():  # copy those of the first process, as DDP does in a validation step
                 torch.distributed.broadcast(buffer, src=0)
-        max_batches = _max_batches(trainer)
         evaluation = self._task.evaluation("train")
         with isolate_rng():  # the iterator of a loader draws a random number
             loader = self._data.train_part_dataloader()
-            for batch in islice(loader, None if max_batches == math.inf else int(max_batches)):
+            for batch in islice(loader, int(min(*trainer.num_val_batches, len(loader)))):
                 batch = prepare_batch(pl_module, trainer.precision_plugin.convert_input(batch))
                 batch = trainer.strategy.batch_to_device(batch)
                 with trainer.precision_plugin.val_step_context():
@@ -169,15 +141,10 @@ class Overfitting(L.Callback):
         return _score_and_margin(evaluation)
 
 
-def _max_batches(trainer: L.Trainer) -> float:
-    """Return the largest number of training batches to score, which is the number of batches in a validation."""
-    return min(trainer.num_val_batches, default=math.inf)
-
-
-def _score_and_margin(evaluation: Evaluation) -> tuple[float, float] | None:
+def _score_and_margin(evaluation: Evaluation) -> tuple[float, float]:
     """Return the score of an evaluation after `gather`, and the score's margin of error.
 
-    Return None if the score is not finite.
+    Both are NaN if the score is not finite.
     """
     score = evaluation.score()
-    return (score, margin_of_error(evaluation.shares())) if math.isfinite(score) else None
+    return (score, margin_of_error(evaluation.shares())) if math.isfinite(score) else (math.nan, math.nan)

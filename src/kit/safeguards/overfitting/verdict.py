@@ -25,20 +25,20 @@ class Scores(NamedTuple):
     epoch: the number of the epoch, from 1.
     val: the score of the validation images.
     val_margin: the margin of error of `val`.
-    train: the score of the training images, or None if they were not scored.
+    train: the score of the training images, or NaN if they have none.
     train_margin: the margin of error of `train`.
     """
 
     epoch: int
     val: float
     val_margin: float
-    train: float | None = None
-    train_margin: float = 0.0
+    train: float
+    train_margin: float
 
     @property
     def gap(self) -> float:
-        """The training score minus the validation score. It is meaningless if `train` is None."""
-        return (self.train or 0.0) - self.val
+        """The training score minus the validation score."""
+        return self.train - self.val
 
     @property
     def gap_margin(self) -> float:
@@ -48,7 +48,7 @@ class Scores(NamedTuple):
     @property
     def overfits(self) -> bool:
         """Whether the gap matters and exceeds its margin of error."""
-        return self.train is not None and self.gap > max(GAP_THAT_MATTERS, self.gap_margin)
+        return self.gap > max(GAP_THAT_MATTERS, self.gap_margin)
 
 
 class Verdict(NamedTuple):
@@ -57,19 +57,17 @@ class Verdict(NamedTuple):
     kind: the verdict.
     evidence: the scores at the validation that shows the verdict.
     best: the scores at the validation of the best checkpoint.
-    since: the epoch of the first validation that shows overfitting, or None if the run does not overfit.
-    at_latest: whether overfitting may have begun before `since`, at a validation without a training score.
+    since: the epoch in which overfitting began, or None if the run does not overfit.
     """
 
     kind: Kind
     evidence: Scores
     best: Scores
     since: int | None = None
-    at_latest: bool = False
 
     def __str__(self) -> str:
         evidence = self.evidence
-        since = f" since epoch {self.since}{' at the latest' if self.at_latest else ''}" if self.since else ""
+        since = f" since epoch {self.since}" if self.since else ""
         earlier = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if evidence != self.best else ""
         epoch = f" at epoch {evidence.epoch}" if earlier else ""
         scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
@@ -82,7 +80,7 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
 
     *Overfits*: the gap between the training and the validation score is above `GAP_THAT_MATTERS` and above its margin
     of error. This verdict also applies if the best checkpoint does not overfit, but at least the last two validations
-    with a training score do.
+    do.
     *Underfits*: the training score is below a limit by more than its margin of error. The limit is 1 - `LOW_SCORE`, or
     `LOW_SCORE` if the best possible score is unknown. Networks can fit even random labels (Zhang et al. 2017,
     Understanding deep learning requires rethinking generalization, section 2), so a low score shows a lack of training
@@ -99,16 +97,12 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
         the verdict, or None if a score of the best checkpoint is unknown or not finite.
     """
     chosen = history[best]
-    if chosen.train is None or not math.isfinite(chosen.train + chosen.val + chosen.gap_margin):
+    if not math.isfinite(chosen.gap + chosen.gap_margin):
         return None
-    scored = [index for index, scores in enumerate(history) if scores.train is not None]
-    for last, min_count in ((best, 1), (scored[-1], 2)):
-        backwards = (index for index in reversed(scored) if index <= last)
-        overfitted = list(takewhile(lambda index: history[index].overfits, backwards))
+    for validations, min_count in ((history[: best + 1], 1), (history, 2)):
+        overfitted = list(takewhile(lambda scores: scores.overfits, reversed(validations)))
         if len(overfitted) >= min_count:
-            first = overfitted[-1]
-            at_latest = first > 0 and history[first - 1].train is None
-            return Verdict("overfits", history[last], chosen, history[first].epoch, at_latest)
+            return Verdict("overfits", overfitted[0], chosen, since=overfitted[-1].epoch)
     if chosen.train + chosen.train_margin < (1 - LOW_SCORE if has_known_maximum else LOW_SCORE):
         return Verdict("underfits", chosen, chosen)
     return Verdict("too small to tell" if chosen.gap_margin > GAP_THAT_MATTERS else "fits well", chosen, chosen)

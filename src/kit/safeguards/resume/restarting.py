@@ -102,19 +102,16 @@ def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> boo
     return _refuse("config", differences, force)
 
 
-def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> bool:
-    """Return whether the classes or the samples of a split differ from those in the checkpoint.
+def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
+    """Raise `UserError` if the classes or the samples of a split differ from those in the checkpoint.
 
     Args:
         content: the content of the checkpoint.
-        force: whether the user has added `--force true`.
-
-    Raises:
-        UserError: the data differ, and `force` is False.
+        force: whether the user has added `--force true`, so that the function only prints a warning.
     """
     before = content.get(type(datamodule).__qualname__) or {}
     if "fingerprint" not in before:  # the data module is not an `ImageDataModule`
-        return False
+        return
     now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
     then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
     differences = []
@@ -125,7 +122,7 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
             differences.append(f"{split} has different {' and '.join(changed)}")
-    return _refuse("data", differences, force)
+    _refuse("data", differences, force)
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
@@ -168,6 +165,11 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
 
 
 def _refuse(kind: str, differences: list[str], force: bool) -> bool:
+    """Return whether there are differences.
+
+    Raises:
+        UserError: there are differences, and `force` is False.
+    """
     if differences and not force:
         remedy = "Start a new run, or continue anyway with --force true"
         raise UserError(f"--resume needs the same {kind}: {'; '.join(differences)}. {remedy}")

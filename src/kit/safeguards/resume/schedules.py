@@ -45,7 +45,7 @@ class InitialState:
         if any(steps > MAX_STEPS for _, _, steps in schedules):
             raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
         scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
-        cut = 1.0  # the product of the NaN guard's cuts
+        cut = 1.0  # the product of the NaN guard's cuts of the first optimizer, which comes last in this loop
         for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):
             if with_optimizer or id(optimizer) in scheduled:
                 cut = 1.0 if with_optimizer else optimizer.param_groups[0]["initial_lr"] / groups[0]["initial_lr"]
