@@ -34,8 +34,9 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the t
 )
 RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
-ERRORS = {  # part of an error's message, and what it means, or "" if its first sentence says that
+ERRORS = {  # words of an error's message, and what it means, or "" if the message says that
     "`val_check_interval`": "",
+    "Early stopping conditioned on metric": "",
     "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
     "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
     "Expected more than 1 value per channel": "this net needs batches of at least 2 images to train: raise "
@@ -62,7 +63,7 @@ def explain(error: Exception) -> str | None:
     words = message_of(error)
     for part, meaning in ERRORS.items():
         if part in words:
-            return meaning or one_line(error).split(". ")[0]
+            return meaning or one_line(error)
     if isinstance(error, MisconfigurationException) and not is_owners(error):
         return one_line(error)
     if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):

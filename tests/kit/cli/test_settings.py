@@ -66,6 +66,7 @@ ERRORS = [  # an error of a library, and words of its explanation; None if it is
     (ValueError("-1 is not in bounds, numpy accepts from 0 to 4294967295"), "seed_everything"),
     (RuntimeError("\"nms_kernel\" not implemented for 'BFloat16'"), "bf16-mixed"),
     (RuntimeError("Given input size: (64x1x1). Output size is too small"), "data.image_size"),
+    (RuntimeError("Early stopping conditioned on metric `a` which is not available. Use any of: `b`"), "any of: `b`"),
     (MisconfigurationException("you cannot do that"), "you cannot do that"),
     (RuntimeError("a bug"), None),
 ]
