@@ -17,7 +17,7 @@ from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
-from kit.cli.settings import check_settings
+from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
@@ -148,6 +148,7 @@ class CLI(LightningCLI):
         try:
             with unexpected.doing("building the trainer, the model and the data"):
                 super().instantiate_classes()
+                check_net(self.model)
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -32,6 +33,12 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the t
     ("max_steps", lambda number: number == 0, NO_TRAINING),
     ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
 )
+# The module that writes a task's predictions, and the module of `kit.zoo` that has nets for the task.
+NETS = {
+    "kit.labels.predictions": "classification",
+    "kit.boxes.predictions": "detection",
+    "kit.masks.predictions": "segmentation",
+}
 RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
 ERRORS = {  # words of an error's message, and what it means, or "" if the message says that
@@ -56,6 +63,15 @@ def check_settings(settings: Namespace) -> None:
         value = settings.get(key)
         if value is not None and is_wrong(value):
             raise UserError(f"trainer.{key} is {value}, {why}")
+
+
+def check_net(model: L.LightningModule) -> None:
+    """Raise `UserError` if the model has a net of `kit.zoo` that is for another task, by the model's `Predictions`."""
+    net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
+    purpose, needed = net.__module__.removeprefix("kit.zoo."), NETS.get(getattr(predictions, "__module__", ""))
+    if needed and purpose in NETS.values() and purpose != needed:
+        why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"
+        raise UserError(f"{why}; give another one with --model.net CLASS")
 
 
 def explain(error: Exception) -> str | None:

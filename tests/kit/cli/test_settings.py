@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.cli import verbs
-from kit.cli.settings import check_settings, explain
+from kit.cli.settings import check_net, check_settings, explain
 from kit.ground.errors import UserError
 
 RUN = {
@@ -59,6 +59,19 @@ def test_other_settings_are_accepted():
             val_check_interval=10,
         )
     )
+
+
+@pytest.mark.parametrize("purpose", ["classification", "detection"])
+def test_net_for_another_task_is_refused(purpose):
+    net = type("Net", (), {"__module__": f"kit.zoo.{purpose}"})()
+    model = type(
+        "Classifier", (), {"net": net, "Predictions": type("Rows", (), {"__module__": "kit.labels.predictions"})}
+    )()
+    if purpose == "classification":
+        check_net(model)
+        return
+    with pytest.raises(UserError, match="Net is a net for detection, but Classifier needs one for classification"):
+        check_net(model)
 
 
 ERRORS = [  # an error of a library, and words of its explanation; None if it is not about a setting
