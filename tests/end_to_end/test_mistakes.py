@@ -203,6 +203,15 @@ def test_mistake_in_a_config_has_its_line(refused):
     assert "trainer.callbacks.decay" in message and "mine.yaml:6" in message
 
 
+def test_argument_beside_init_args_is_explained(refused):
+    classes = {
+        key: {"class_path": yaml.safe_load(Path(RUN).read_text())[key]["class_path"]} for key in ("model", "data")
+    }
+    classes["data"]["batch_size"] = 8
+    Path("mine.yaml").write_text(yaml.safe_dump(classes))
+    assert "data is not accepted; arguments of a class belong below its init_args" in refused("--config", "mine.yaml")
+
+
 @pytest.mark.parametrize("text", ["[a, b]", "trainer: [1]", "trainer: {max_epochs: {a: 1}}", "text", ""])
 def test_config_must_consist_of_keys_with_values(text, refused):
     Path("mine.yaml").write_text(text)

@@ -20,7 +20,9 @@ SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", 
 
 
 def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
-    """Return what a wrong key was probably meant to be: another key, or a key that other configs have.
+    """Return the end of an error message about a wrong key: the option that was probably meant, or the keys beside it.
+
+    If only other configs have the option, it comes with one of these configs.
 
     Args:
         value: its value on the command line; None if the key is in a config.
@@ -107,7 +109,7 @@ def untrained_configs(config: Path) -> list[Path]:
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
     """Return the key with the same last name, or else with the most similar one; a key of the same group if possible.
 
-    A key with several names, such as `data.root`, is not the same as one of another group if `cutoff` is 1.
+    If `cutoff` is 1, the last name must be the same, and the key must be of the same group.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")
