@@ -81,7 +81,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     for split, files in by_split.items():
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:
-            _refuse_labelme(files[0], read_json(files[0]))
+            refuse_labelme(files[0], read_json(files[0]))
             listed = ", ".join(str(file.relative_to(root)) for file in files)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
@@ -142,7 +142,7 @@ def read(file: Path) -> dict[str, Any]:
         BrokenFiles: the file cannot be read, is not JSON, or is not in COCO's format.
     """
     content = read_json(file)
-    _refuse_labelme(file, content)
+    refuse_labelme(file, content)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
@@ -164,7 +164,7 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_labelme(file: Path, content: Any) -> None:
+def refuse_labelme(file: Path, content: Any) -> None:
     """Raise `UserError` if a JSON file is LabelMe's: the shapes in one image."""
     if isinstance(content, dict) and "shapes" in content:
         convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
