@@ -1,21 +1,23 @@
 """Save the config of a run, and put the run's callbacks in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, OnExceptionCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground import unexpected
-from kit.ground.errors import UserError
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
+from kit.safeguards.nan.rollback import cut_learning_rates
 
+FINDERS = (BatchSizeFinder, LearningRateFinder)
 UNSAVED = "Unable to serialize instance "  # jsonargparse writes this in place of an object that YAML cannot hold
 
 
@@ -46,6 +48,37 @@ class SavedConfig(L.Callback):
             write_text(folder / "config.yaml", text)
 
 
+class FoundSettings(L.Callback):
+    """Use the learning rate and the batch size that Lightning's finders have found, and save them in `config.yaml`.
+
+    The finders ran when the fit began, without the other callbacks. They do not run again in a resumed run or a test.
+
+    Args:
+        config: the config that `SavedConfig` writes.
+    """
+
+    def __init__(self, config: Namespace) -> None:
+        self.config = config
+
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        finders = {type(callback): callback for callback in callbacks if isinstance(callback, FINDERS)}
+        trainer.callbacks = [callback for callback in callbacks if callback not in finders.values()]  # type: ignore
+        if finder := finders.get(BatchSizeFinder):
+            trainer.strategy.setup_optimizers(trainer)  # the schedule's length depends on the batch size
+            self._save("data.init_args.batch_size", finder.optimal_batch_size)
+        finder = finders.get(LearningRateFinder)
+        if finder and finder.optimal_lr and (rate := finder.optimal_lr.suggestion()):
+            group = trainer.optimizers[0].param_groups[0]
+            cut_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
+            self._save("model.init_args.optimizer.init_args.lr", rate)
+
+    def _save(self, key: str, value: float) -> None:
+        rank_zero_only(print)(f"found: --{key.replace('init_args.', '')} {value:.4g}")
+        if key in self.config:
+            self.config[key] = value
+
+
 def _savable(values: Any) -> Any:
     """Return a config without the objects that YAML cannot hold. They are defaults of arguments, so nothing is lost."""
     if isinstance(values, dict):
@@ -56,6 +89,7 @@ def _savable(values: Any) -> Any:
 # Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
+    (FoundSettings, (L.Callback,), "config.yaml and the others' states depend on the settings that were found"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
     (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),
@@ -63,21 +97,8 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
     (L.Callback, (Checkpoint,), "it saves the state of all others; Lightning moves it to the end"),
 )
 
-REFUSED = {  # Lightning's callbacks that cannot be used, and the reasons
-    OnExceptionCheckpoint: "the next run would start from its file; to continue after an exception, give --resume RUN",
-    BatchSizeFinder: "it trains before the run begins; a batch that does not fit into memory is divided anyway",
-    LearningRateFinder: "it trains before the run begins, without the schedule; try --model.optimizer.lr RATE",
-}
 
-
-def sort_callbacks(callbacks: Sequence[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows. The guards must already come before the dashboard.
-
-    Raises:
-        UserError: a callback is one of `REFUSED`.
-    """
-    for kind, why in REFUSED.items():
-        if any(isinstance(callback, kind) for callback in callbacks):
-            raise UserError(f"leave out {kind.__name__}: {why}")
+def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
+    """Return callbacks in an order that `ORDER` allows. The guards must already come before the dashboard."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
     return sorted(callbacks, key=lambda callback: [not isinstance(callback, kind) for kind in first])

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
-from kit.cli.callbacks import SavedConfig, sort_callbacks
+from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
 from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import extract_option, option_value
@@ -23,6 +24,7 @@ from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
 from kit.ground import unexpected
+from kit.ground._lightning import leave_rate
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
@@ -161,6 +163,7 @@ class CLI(LightningCLI):
             self.report_page = ReportPage(self.config_init.overfitting)
             callbacks += [Hyperparameters(), self.report_page]
             if not self.config.trainer.fast_dev_run:
+                callbacks.append(FoundSettings(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
@@ -170,6 +173,10 @@ class CLI(LightningCLI):
         trainer.folder = self.folder
         if self.resumed_folder:
             restarting.limit_file_removal(trainer, self.resumed_folder)
+            trainer.callbacks[:] = [callback for callback in trainer.callbacks if not isinstance(callback, FINDERS)]
+        for callback in trainer.callbacks:
+            if isinstance(callback, LearningRateFinder):
+                leave_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)

@@ -82,6 +82,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if cli.resumed_folder:
         with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
+    if not ckpt_path:
+        restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     is_cuda = trainer.strategy.root_device.type == "cuda"

@@ -7,6 +7,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing. `kit.safeguar
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.strategies import DDPStrategy
 
 
@@ -73,3 +74,8 @@ def _do_nothing() -> None:  # not a lambda, since some strategies pickle the tra
 def data_module(trainer: L.Trainer) -> Any:
     """Return the data module, or None."""
     return getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute
+
+
+def leave_rate(finder: LearningRateFinder) -> None:
+    """Make a finder only report the learning rate. It would set `lr` of the module, and not the schedule's rates."""
+    finder._update_attr = False

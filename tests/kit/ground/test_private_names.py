@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.core.module import LightningModule
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
@@ -28,6 +28,7 @@ NAMES = {
     SequentialLR: ["_schedulers"],
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
     LightningModule: ["_on_before_batch_transfer"],
+    LearningRateFinder: ["_update_attr"],
     EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric"],
     ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],
     _EvaluationLoop: ["_has_run"],

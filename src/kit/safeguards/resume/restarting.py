@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse import Namespace as JsonNamespace
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint
@@ -71,6 +71,16 @@ def without_pretraining(config: JsonNamespace) -> JsonNamespace:
         if f"{NET}.fixed_norms" in config and config[f"{NET}.fixed_norms"] is None:
             config[f"{NET}.fixed_norms"] = True  # the default for pretrained weights
     return config
+
+
+def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
+    """Raise `UserError` if the trainer has an `OnExceptionCheckpoint`.
+
+    With this callback, Lightning would start a new run from a checkpoint of an earlier one.
+    """
+    if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        instead = "to continue after an exception, give --resume the run's folder, which has a recent last.ckpt"
+        raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
 
 
 def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
