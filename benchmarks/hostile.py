@@ -30,7 +30,7 @@ from watched import apart
 
 from kit.cli import verbs
 
-ONCE = [*gadgets.SHORT, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--check", "off"]
+ONCE = [*gadgets.SHORT, "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1", "--check", "off"]
 FOREIGN = """
 from pathlib import Path
 import torch

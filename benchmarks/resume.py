@@ -90,7 +90,8 @@ def killed(
         os.killpg(number, signal.SIGKILL)
         os.waitpid(number, 0)
         words = ["--resume", str(run)]
-    finish(start(words, folder, options.processes), folder)
+    if not (run / "results.json").exists():  # it had not ended before the kill
+        finish(start(words, folder, options.processes), folder)
     return run
 
 

@@ -176,10 +176,21 @@ def test_moved_run_is_resumed_in_its_folder():
     assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
 
 
-def test_resuming_a_finished_run_reports_again(capsys):
+@pytest.mark.parametrize("limit", ["max_epochs", "max_steps"])
+def test_complete_run_is_not_resumed(limit):
+    verbs.fit(["--trainer.max_epochs", "-1", f"--trainer.{limit}", "2"])
+    before = {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
+    run = Path("runs/tiny/version_0").absolute()
+    with pytest.raises(UserError, match=rf"{run} is complete \(\d epochs?\): `--trainer.{limit} N` .*test {run}`"):
+        verbs.fit(["--resume", "runs/tiny/version_0"])
+    assert before == {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
+
+
+def test_trained_run_that_was_killed_in_the_test_reports(capsys):
     verbs.fit(["--trainer.max_epochs", "2"])
     run = Path("runs/tiny/version_0")
     before, reported = weights(run, "best"), table(capsys.readouterr().out)
+    (run / "results.json").unlink()
     verbs.fit(["--resume", str(run)])
     assert table(capsys.readouterr().out) == reported
     assert all(torch.equal(value, weights(run, "best")[key]) for key, value in before.items())
@@ -345,5 +356,6 @@ def test_last_weights_are_the_best_if_none_were_validated(words, capsys):
     last, best = (torch.load(checkpoints / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
     assert all(torch.equal(value, best["state_dict"][key]) for key, value in last["state_dict"].items())
     assert "test/accuracy" in capsys.readouterr().out
-    verbs.fit(["--resume", "runs/tiny/version_0"])  # as after a kill in the test
+    Path("runs/tiny/version_0/results.json").unlink()  # as after a kill in the test
+    verbs.fit(["--resume", "runs/tiny/version_0"])
     assert "test/accuracy" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """A mistake of the user ends in one line that says what is wrong and what to do."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -32,6 +33,7 @@ MISTAKES = [  # the command line, and words of the message
     (["--resume", "runs/nowhere"], ["runs/nowhere"]),
     (["--trainer.accelerator", "gpuu"], ["gpuu", "cpu"]),
     (["--trainer.devices", "two"], ["trainer.devices", "two", "auto"]),
+    (["--resume", "runs/nowhere", "--name", "mine"], ["leave out --name"]),
 ]
 
 
@@ -181,11 +183,14 @@ def test_overlay_for_gpus_is_refused_without_a_gpu(monkeypatch):
         verbs.fit(["--config", RUN, "--config", str(CONFIGS / "trainer" / "gpu.yaml"), *tiny_data()])
 
 
+@pytest.mark.parametrize("overriding", [["--trainer.max_epochs", "77"], ["--config", "trainer/long.yaml"]])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_order_of_a_config_and_an_option_does_not_matter(swapped, capsys):
-    option, config = ["--trainer.max_epochs", "77"], ["--config", RUN]
+def test_order_of_a_config_and_what_overrides_it_does_not_matter(swapped, overriding, capsys):
+    Path("trainer").mkdir()
+    Path("trainer/long.yaml").write_text("trainer: {max_epochs: 77}\n")
+    config = ["--config", RUN]
     with pytest.raises(SystemExit):
-        verbs.fit([*(config + option if swapped else option + config), "--print_config"])
+        verbs.fit([*(config + overriding if swapped else overriding + config), "--print_config"])
     assert "max_epochs: 77" in capsys.readouterr().out
 
 
@@ -196,6 +201,15 @@ def test_mistake_in_a_config_has_its_line(refused):
     Path("mine.yaml").write_text(text)
     message = refused("--config", RUN, "--config", "mine.yaml")
     assert "trainer.callbacks.decay" in message and "mine.yaml:6" in message
+
+
+def test_argument_beside_init_args_is_explained(refused):
+    classes = {
+        key: {"class_path": yaml.safe_load(Path(RUN).read_text())[key]["class_path"]} for key in ("model", "data")
+    }
+    classes["data"]["batch_size"] = 8
+    Path("mine.yaml").write_text(yaml.safe_dump(classes))
+    assert "data is not accepted; arguments of a class belong below its init_args" in refused("--config", "mine.yaml")
 
 
 @pytest.mark.parametrize("text", ["[a, b]", "trainer: [1]", "trainer: {max_epochs: {a: 1}}", "text", ""])
@@ -216,6 +230,16 @@ def test_configs_that_have_a_key_are_named(refused, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     message = refused("--data.root", "photos")
     assert "--data.root photos" in message and all(f"configs/{file.name}" in message for file in with_root)
+
+
+def test_one_number_for_a_height_and_width_is_doubled(refused, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    message = refused("--data.image_size", "64")
+    if "--config" not in message:
+        pytest.skip("the default config has this key, or no config has it")
+    words = shlex.split(message.partition("did you mean ")[2].partition("?")[0])
+    monkeypatch.setattr(CLI, "instantiate_classes", lambda cli: None)
+    assert tuple(CLI(words).config.data.init_args.image_size) == (64, 64)
 
 
 def test_net_of_a_library_is_given_by_its_class(refused, monkeypatch):

@@ -33,7 +33,8 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
                 faults.append(fault("class-missing", "", message))
             elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known) / MAX_RATIO):
                 balance = ", or balance the classes" if len(numbers) > 1 else ""
-                message = f"'{name}' has {number:,} of {sum(known):,} training examples; add some{balance}"
+                alone = ", which is not split off for validation" if number == 1 and "val" not in counts else ""
+                message = f"'{name}' has {number:,} of {sum(known):,} training examples{alone}; add some{balance}"
                 faults.append(fault("class-rare", "", message))
     return faults
 

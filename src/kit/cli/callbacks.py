@@ -18,7 +18,7 @@ from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 from kit.safeguards.nan.rollback import cut_learning_rates
 
 FINDERS = (BatchSizeFinder, LearningRateFinder)
-UNSAVED = "Unable to serialize instance "  # jsonargparse dumps this text for an object that has no text
+UNSAVED = "Unable to serialize instance "  # jsonargparse writes this in place of an object that YAML cannot hold
 
 
 class SavedConfig(L.Callback):
@@ -80,7 +80,7 @@ class FoundSettings(L.Callback):
 
 
 def _savable(values: Any) -> Any:
-    """Return a config without objects that have no text. They are defaults, so nothing is lost."""
+    """Return a config without the objects that YAML cannot hold. They are defaults of arguments, so nothing is lost."""
     if isinstance(values, dict):
         return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
     return [_savable(value) for value in values] if isinstance(values, list) else values

@@ -17,10 +17,11 @@ from kit.checkpoints import trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
-from kit.cli.settings import check_settings
+from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
-from kit.config.arguments import extract_option
+from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
+from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
 from kit.ground import unexpected
 from kit.ground._lightning import leave_rate
@@ -29,6 +30,8 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
+
+OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
 
 class Trainer(L.Trainer):
@@ -145,6 +148,7 @@ class CLI(LightningCLI):
         try:
             with unexpected.doing("building the trainer, the model and the data"):
                 super().instantiate_classes()
+                check_net(self.model)
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
@@ -204,3 +208,29 @@ def set_log_folder(folder: Path, config: Namespace) -> Namespace:
             if spec.init_args.save_dir in (None, default):
                 spec.init_args.save_dir = str(folder / default)  # mlflow's default is `./mlruns`
     return config
+
+
+def with_config(args: list[str]) -> list[str]:
+    """Complete a command line: add the default config if it has none, and `--name` if there is no name.
+
+    Overlays come after the configs of runs, which they override.
+
+    Raises:
+        UserError: a config does not exist.
+    """
+    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
+        return args
+    names, options = extract_option(args, "--config", "-c")
+    files = sorted(map(Path, names), key=lambda file: file.parent.name == OVERLAYS)
+    for file in files:
+        if not file.exists():
+            raise UserError(missing_config(file))
+    runs = [file for file in files if file.parent.name != OVERLAYS]
+    if not runs:
+        runs = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)[:1]
+        if not runs:
+            raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
+        files = runs + files
+    content = read_yaml(runs[-1])
+    has_name = option_value(options, "--name") or (isinstance(content, dict) and content.get("name"))
+    return [*(f"--config={file}" for file in files), *([] if has_name else [f"--name={runs[-1].stem}"]), *options]

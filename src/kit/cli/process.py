@@ -31,7 +31,10 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     prepare()
     code, message = 0, ""
     try:
-        _run(verb)
+        try:
+            verb(sys.argv[1:])
+        except BaseException as error:  # libraries may fail while they clean up after a signal
+            raise (signals.find_stopped(error) or error) from error.__cause__
     except UserError as error:
         code, text = error.exit_code, message_of(error)
         if text:  # if all processes stop, only the first one has a text
@@ -51,13 +54,6 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     if code == 0 and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # before Python deletes objects that its threads use
     sys.exit(code)
-
-
-def _run(verb: Callable[[list[str]], None]) -> None:
-    try:
-        verb(sys.argv[1:])
-    except BaseException as error:
-        raise (signals.find_stopped(error) or error) from error.__cause__  # libraries may fail while they clean up
 
 
 def prepare() -> None:

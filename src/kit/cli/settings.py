@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -32,10 +33,17 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the t
     ("max_steps", lambda number: number == 0, NO_TRAINING),
     ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
 )
+# The module that writes a task's predictions, and the module of `kit.zoo` that has nets for the task.
+NETS = {
+    "kit.labels.predictions": "classification",
+    "kit.boxes.predictions": "detection",
+    "kit.masks.predictions": "segmentation",
+}
 RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
-ERRORS = {  # part of an error's message, and what it means, or "" if its first sentence says that
+ERRORS = {  # words of an error's message, and what it means, or "" if the message says that
     "`val_check_interval`": "",
+    "Early stopping conditioned on metric": "",
     "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
     "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
     "Expected more than 1 value per channel": "this net needs batches of at least 2 images to train: raise "
@@ -57,12 +65,21 @@ def check_settings(settings: Namespace) -> None:
             raise UserError(f"trainer.{key} is {value}, {why}")
 
 
+def check_net(model: L.LightningModule) -> None:
+    """Raise `UserError` if the model has a net of `kit.zoo` that is for another task, by the model's `Predictions`."""
+    net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
+    purpose, needed = net.__module__.removeprefix("kit.zoo."), NETS.get(getattr(predictions, "__module__", ""))
+    if needed and purpose in NETS.values() and purpose != needed:
+        why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"
+        raise UserError(f"{why}; give another one with --model.net CLASS")
+
+
 def explain(error: Exception) -> str | None:
     """Return what the user can do about an error that a setting or a checkpoint causes, or None for any other error."""
     words = message_of(error)
     for part, meaning in ERRORS.items():
         if part in words:
-            return meaning or one_line(error).split(". ")[0]
+            return meaning or one_line(error)
     if isinstance(error, MisconfigurationException) and not is_owners(error):
         return one_line(error)
     if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):

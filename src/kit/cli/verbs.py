@@ -13,9 +13,9 @@ from kit.checkpoints.run_folder import refuse_links, remove_if_empty
 from kit.checks import page
 from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
-from kit.cli.command_line import CLI, Inspection
+from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
-from kit.config.suggestions import CONFIGS, missing_config
+from kit.config.suggestions import untrained_configs
 from kit.dashboard.results import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.data.loading import lost_worker
@@ -25,19 +25,18 @@ from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
 from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
-from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 from kit.training.weights import NotDownloaded
-
-OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
 
 def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
     resumed = option_value(args, "--resume")
+    if resumed and option_value(args, "--name"):
+        raise UserError("leave out --name: a resumed run keeps the name and the folder that it has")
     trusted, args = extract_option(args, "--trust")
     ckpt_path = restarting.choose(resumed) if resumed else None
-    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(_with_config(args))
+    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(with_config(args))
     try:
         _train(cli, ckpt_path, args)
     finally:
@@ -49,10 +48,8 @@ def _new_cli(args: list[str]) -> CLI:
     try:
         return CLI(args)
     except NotDownloaded as error:
-        run = Path(extract_option(args, "--config", "-c")[0][0])
-        texts = {str(file): file.read_text() for file in sorted(run.parent.glob(f"{run.stem.split('_')[0]}_*.yaml"))}
-        others = [file for file, text in texts.items() if "root: data\n" in text and "pretrained: true" not in text]
-        raise NotDownloaded(f"{error}{', or another config: ' * bool(others)}{' or '.join(others)}") from None
+        others = " or ".join(map(str, untrained_configs(Path(extract_option(args, "--config", "-c")[0][0]))))
+        raise NotDownloaded(f"{error}{others and ', or another config: '}{others}") from None
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
@@ -173,7 +170,7 @@ def test(args: list[str]) -> None:
 
 def check(args: list[str]) -> None:
     """Print the faults of the data. The exit code is 1 if there are errors."""
-    cli = Inspection(_with_config(args))
+    cli = Inspection(with_config(args))
     for file in filter(None, (cli.config.html, cli.config.json)):
         require_writable(Path(file))
     data = cli.datamodule
@@ -228,26 +225,3 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
         return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]
-
-
-def _with_config(args: list[str]) -> list[str]:
-    """Add the default config to a command line without a run's config, and `--name` to one without a name.
-
-    Raises:
-        UserError: a config does not exist.
-    """
-    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
-        return args
-    files = [Path(file) for file in extract_option(args, "--config", "-c")[0]]
-    runs = [file for file in files if file.parent.name != OVERLAYS]
-    for file in files:
-        if not file.exists():
-            raise UserError(missing_config(file))
-    if not runs:
-        runs = sorted(file for file in CONFIGS.glob("*.yaml") if "_" not in file.stem)[:1]
-        if not runs:
-            raise UserError(f"no config: there is none in {CONFIGS.absolute()}; give yours with --config FILE")
-        args = ["--config", str(runs[0]), *args]
-    content = read_yaml(runs[-1])
-    has_name = option_value(args, "--name") or (isinstance(content, dict) and content.get("name"))
-    return args if has_name else [*args, "--name", runs[-1].stem]

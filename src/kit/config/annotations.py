@@ -12,7 +12,7 @@ from enum import Enum
 from importlib import import_module
 from numbers import Number
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
 from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private names
@@ -153,8 +153,6 @@ class Expected:
         if origin in (Union, UnionType, Annotated):
             for argument in arguments[:1] if origin is Annotated else arguments:
                 self._add(argument)
-        elif isinstance(annotation, NewType):
-            self._add(annotation.__supertype__)
         elif accepts_any_value(annotation):
             self.anything = self.text = True
         elif kind in (abc.Callable, type):

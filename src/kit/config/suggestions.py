@@ -20,7 +20,9 @@ SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", 
 
 
 def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
-    """Return what a wrong key was probably meant to be: another key, or a key that other configs have.
+    """Return the end of an error message about a wrong key: the option that was probably meant, or the keys beside it.
+
+    If only other configs have the option, it comes with one of these configs.
 
     Args:
         value: its value on the command line; None if the key is in a config.
@@ -30,11 +32,14 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    runs = _examples(None)
+    keys = {file: nearest for file, run in runs.items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if keys:
-        files = [file for file in _examples(model) if file in keys] or list(keys)  # of the same model, if there is one
-        others = ", ".join(map(str, keys))
-        return f"; did you mean --config {files[-1]} --{keys[files[-1]]}{option}? Configs with this key: {others}"
+        *_, file = [file for file in _examples(model) if file in keys] or keys  # of the same model, if there is one
+        example, others = runs[file][keys[file]], ", ".join(map(str, keys))
+        if isinstance(example, list) and value and "[" not in value:  # such as one number for a height and width
+            option = f" '[{', '.join([value] * len(example))}]'"
+        return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
@@ -80,7 +85,8 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
         return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
     runs = _examples(model).values()
-    such = " or ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key))) or "package.module.Class"
+    paths = [run[key][0] if isinstance(run[key], list) else run[key] for run in runs if run.get(key)]
+    such = " or ".join(dict.fromkeys(map(str, paths))) or "package.module.Class"
     named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)
     hint = f"; or {named} (docs/finetuning.md has more)" if named else ""
     return f"{key} is '{text}', but must be the path of a class, such as {such}{hint}"
@@ -93,10 +99,17 @@ def missing_config(path: Path) -> str:
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"
 
 
+def untrained_configs(config: Path) -> list[Path]:
+    """Return the configs for the same task as `config` that train on a folder and need no pretrained weights."""
+    task = config.stem.partition("_")[0]  # such as `detection` for `detection_finetune.yaml`
+    runs = {file: run for file, run in _examples(None, config.parent).items() if file.stem.startswith(task)}
+    return [file for file, run in runs.items() if "data.root" in run and not run.get("model.net.pretrained")]
+
+
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
     """Return the key with the same last name, or else with the most similar one; a key of the same group if possible.
 
-    A key with several names, such as `data.root`, is not the same as one of another group if `cutoff` is 1.
+    If `cutoff` is 1, the last name must be the same, and the key must be of the same group.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")
@@ -113,12 +126,11 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
     return None
 
 
-def _examples(model: type | None) -> dict[Path, dict[str, Any]]:
+def _examples(model: type | None, folder: Path = CONFIGS) -> dict[Path, dict[str, Any]]:
     """Return the configs for a class of models (None: all), each as a mapping of keys to values or class paths."""
     runs: dict[Path, dict[str, Any]] = {}
-    for file in sorted(CONFIGS.glob("*.yaml")):
+    for file in sorted(folder.glob("*.yaml")):
         with suppress(UserError):  # one that cannot be read
-            for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES)):
-                runs.setdefault(file, {})[key] = value[0] if isinstance(value, list) and value else value
+            runs[file] = {key: value for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES))}
     name = model.__name__ if model else ""
     return {file: run for file, run in runs.items() if str(run.get("model")).endswith(name)}

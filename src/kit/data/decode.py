@@ -112,8 +112,8 @@ def broken_file_errors(path: Path) -> Iterator[None]:
             raise UnreachableFiles(f"{path}: its folder does not exist") from None
         raise BrokenFiles(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
-        raise BrokenFiles(f"{path}: {'an empty file' if empty else 'not an image that can be read'}") from None
+        why = "not an image that can be read; convert it to JPEG or PNG" if path.stat().st_size else "an empty file"
+        raise BrokenFiles(f"{path}: {why}") from None
     except Exception as error:  # PIL may raise any exception for a broken file
         if isinstance(error, OSError) and error.errno is not None:
             raise UnreachableFiles(f"{path}: {error.strerror}") from None

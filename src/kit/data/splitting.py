@@ -18,9 +18,10 @@ def stratified_split(
     Args:
         labels: the label of each sample, Long[N].
         fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but each
-            part gets at least one of two or more samples.
+            part gets at least one of two or more samples. A label's only sample stays in the larger part.
         groups: the group of each sample. The groups are visited in random order. Each goes to the smaller part as a
-            whole if that brings the label counts of this part nearer to `fraction`.
+            whole if that brings the label counts of this part nearer to `fraction`, and the larger part keeps a sample
+            of each label.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.
@@ -44,15 +45,16 @@ def stratified_split(
         group_of = torch.tensor([group_indices[name] for name in groups])
         per_group = torch.zeros(len(group_indices), len(counts), dtype=torch.long)
         per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
-        small_counts = torch.zeros_like(target_counts)
+        small_counts, counts_of_labels = torch.zeros_like(target_counts), counts.where(counts > 0, 1)
         chosen: list[int] = []
         for group in torch.randperm(len(group_indices), generator=generator).tolist():
             after = small_counts + per_group[group]
             is_nearer = (target_counts - after).abs().sum() < (target_counts - small_counts).abs().sum()
-            if len(chosen) < len(group_indices) - 1 and is_nearer:
+            if is_nearer and (after < counts_of_labels).all():
                 small_counts = after
                 chosen.append(group)
-        if not chosen:  # every group is too large, so that the smallest one is taken
-            chosen = [int(per_group.sum(1).argmin())]
+        if not chosen:  # every group is too large, so that the smallest one is taken, if possible without a whole label
+            has_whole_label = (per_group == counts_of_labels).any(1)
+            chosen = [int((per_group.sum(1) + len(labels) * has_whole_label).argmin())]
         is_small = torch.isin(group_of, torch.tensor(chosen))
     return (~is_small).nonzero()[:, 0], is_small.nonzero()[:, 0]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -80,6 +81,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     for split, files in by_split.items():
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:
+            refuse_labelme(files[0], read_json(files[0]))
             listed = ", ".join(str(file.relative_to(root)) for file in files)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
@@ -140,6 +142,7 @@ def read(file: Path) -> dict[str, Any]:
         BrokenFiles: the file cannot be read, is not JSON, or is not in COCO's format.
     """
     content = read_json(file)
+    refuse_labelme(file, content)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
@@ -159,6 +162,15 @@ def read(file: Path) -> dict[str, Any]:
                 id = json.dumps(entry["id"])
                 raise BrokenFiles(f"{where}: id {id} is already used by {key}[{other}]; give each its own")
     return content
+
+
+def refuse_labelme(file: Path, content: Any) -> None:
+    """Raise `UserError` if a JSON file is LabelMe's: the shapes in one image."""
+    if isinstance(content, dict) and "shapes" in content:
+        convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
+        raise UserError(
+            f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"
+        )
 
 
 def _id(written: Any) -> int | float | str:
@@ -213,11 +225,7 @@ def categories(content: dict[str, Any]) -> dict[int | str, str]:
 
 
 def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, int]]:
-    """Return (number of crowds, number of annotations) for each class that has crowds, sorted by class name.
-
-    Args:
-        objects: for each annotation, its class name and whether it is a crowd.
-    """
+    """Return (number of crowds, number of annotations) of each class with crowds. objects: (class name, is a crowd)."""
     counts = Counter(objects)
     names = sorted(name for name, crowd in counts if crowd)
     return {name: (counts[name, True], counts[name, True] + counts[name, False]) for name in names}
@@ -235,11 +243,6 @@ def list_crowds(counts: dict[str, tuple[int, int]]) -> str:
 
 
 def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault]:
-    """Return a fault for each class with crowds.
-
-    Args:
-        counts: the result of `count_crowds`.
-        file: the file or folder that has the annotations.
-    """
+    """Return a fault of a file or folder for each class with crowds. counts: the result of `count_crowds`."""
     message = "{:,} of {:,} annotations of '{}' are crowds, which are ignored; use them with --data.crowds objects"
     return [fault("crowd", file, message.format(*numbers, name)) for name, numbers in counts.items()]

@@ -17,6 +17,7 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
 
 
 def data_folder(root: str) -> Path:
@@ -121,7 +122,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the paths of the visible folders and files in a folder, unsorted.
+    """Return the paths of the visible folders and files in a folder, unsorted. Warn about HEIC images.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -132,6 +133,9 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
             visible = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
+    if unread := [entry.path for entry in visible if entry.name.lower().endswith(HEIC)]:
+        message = f"HEIC images are not used ({len(unread):,} in this folder); convert them to JPEG or PNG"
+        warnings.warn(f"{unread[0]}: {message}", stacklevel=3)
     for entry in visible:
         is_link = entry.is_symlink()
         if not (is_link and _is_skipped(Path(entry))):

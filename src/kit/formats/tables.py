@@ -21,8 +21,10 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
-        UserError: a needed column is missing or repeated, or the quotation marks are broken.
+        UserError: a needed column is missing or repeated, the quotation marks are broken, or the file is a spreadsheet.
     """
+    if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise UserError(f"{file}: a spreadsheet; save the table as CSV UTF-8, and give that file")
     lines = StringIO(read_text(file, MAX_LIST_BYTES), newline="")
     separator = max(",;\t", key=lines.readline().count)
     lines.seek(0)

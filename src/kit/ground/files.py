@@ -21,7 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kit.ground.errors import BrokenFiles, UserError
 
@@ -39,7 +39,8 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 TEMPORARY = re.compile(r"\.part(\d{1,9})_\d+_([0-9a-f]{8})$")
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 SECONDS_UNTIL_ABANDONED = 24 * 3600  # since the last write to a temporary file of another machine
-
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of the text that Git LFS puts in place of a file
+NOT_FETCHED = "a Git LFS pointer in place of the file; fetch the file with `git lfs pull`"
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
 
@@ -73,13 +74,16 @@ def read_bytes(file: Path, most: int) -> bytes:
         most: the maximum size of the file, in bytes.
 
     Raises:
-        BrokenFiles: the file is not a regular file, is too large, or cannot be read.
+        BrokenFiles: the file is not a regular file, is too large, is a Git LFS pointer, or cannot be read.
     """
     try:
         require_regular(file, most)
-        return file.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise BrokenFiles(f"{file}: {error.strerror or error}") from None
+    if content.startswith(LFS_POINTER):
+        raise BrokenFiles(f"{file}: {NOT_FETCHED}")
+    return content
 
 
 def read_text(file: Path, most: int) -> str:
@@ -149,6 +153,10 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
         pixels = int(re.findall(r"\d+", str(error))[0])
         remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
         raise OSError(f"{pixels:,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
+    except UnidentifiedImageError:
+        if (content or read_image_bytes(file)).startswith(LFS_POINTER):
+            raise OSError(NOT_FETCHED) from None
+        raise
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
         image.close()
         raise OSError("a PostScript file, which is a program")

@@ -253,10 +253,9 @@ def test_own_package_is_trusted_by_an_option(run, without_tiny_task, capsys):
         with pytest.raises(UserError, match=r"hyper_parameters names 'tiny_task\.Judge', .* add --trust tiny_task"):
             verb([str(run)])
         capsys.readouterr()
-        verb([str(run), "--trust", "tiny_task"])
-        assert "test/accuracy" in capsys.readouterr().out
-        verb([str(run), "--trust=foreign", "--trust=tiny_task"])
-        assert "test/accuracy" in capsys.readouterr().out
+        for epochs, options in ((2, ["--trust", "tiny_task"]), (3, ["--trust=foreign", "--trust=tiny_task"])):
+            verb([str(run), *options, f"--trainer.max_epochs={epochs}"])
+            assert "test/accuracy" in capsys.readouterr().out
 
 
 def changed(run: Path, *keys: str, to: Any) -> None:
@@ -316,7 +315,7 @@ def test_weights_that_do_not_fit(run):
             verbs.test(["other.ckpt"])
         torch.save({**content, "state_dict": state}, run / "checkpoints/last.ckpt")
         with pytest.raises(Exception) as raised:
-            verbs.fit(["--resume", str(run)])
+            verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
         message = str(raised.value) if isinstance(raised.value, UserError) else explain(raised.value)
         assert "last.ckpt" in message and "cannot be restored" in message
 
@@ -374,7 +373,7 @@ def test_damaged_checkpoints_work_or_end_in_one_line(run, verb, seeds):
             container[key] = dice.choice(OTHERS)
             torch.save(other, file)
         try:
-            verbs.test([str(file)]) if verb == "test" else verbs.fit(["--resume", str(run)])
+            verbs.test([str(file)]) if verb == "test" else verbs.fit(["--resume", str(run), "--trainer.max_epochs=2"])
         except Exception as error:
             message = str(error) if isinstance(error, UserError) else explain(error) or describe(error)
             assert "\n" not in message

@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tiny_task import Shades
 
 from kit.checks import survey
+from kit.checks.classes import class_faults
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.ground.errors import UserError
 from kit.ground.faults import KINDS
@@ -228,3 +229,12 @@ def test_unusable_data_are_one_fault():
     assert [(fault.kind, fault.message) for fault in faults] == [
         ("unusable", "training would stop here: labels.txt: no such file")
     ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_said"), [({"train": [1, 20]}, True), ({"train": [1, 20], "val": [1, 2]}, False)]
+)
+def test_class_with_one_image_is_reported_as_not_split_off(counts, is_said):
+    (rare,) = class_faults(["owl", "cat"], counts)
+    assert "'owl' has 1 of 21 training examples" in rare.message
+    assert ("not split off for validation" in rare.message) == is_said

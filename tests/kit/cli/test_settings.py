@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.cli import verbs
-from kit.cli.settings import check_settings, explain
+from kit.cli.settings import check_net, check_settings, explain
 from kit.ground.errors import UserError
 
 RUN = {
@@ -61,11 +61,25 @@ def test_other_settings_are_accepted():
     )
 
 
+@pytest.mark.parametrize("purpose", ["classification", "detection"])
+def test_net_for_another_task_is_refused(purpose):
+    net = type("Net", (), {"__module__": f"kit.zoo.{purpose}"})()
+    model = type(
+        "Classifier", (), {"net": net, "Predictions": type("Rows", (), {"__module__": "kit.labels.predictions"})}
+    )()
+    if purpose == "classification":
+        check_net(model)
+        return
+    with pytest.raises(UserError, match="Net is a net for detection, but Classifier needs one for classification"):
+        check_net(model)
+
+
 ERRORS = [  # an error of a library, and words of its explanation; None if it is not about a setting
     (ValueError("Expected more than 1 value per channel when training, got [1, 4, 1, 1]"), "data.batch_size"),
     (ValueError("-1 is not in bounds, numpy accepts from 0 to 4294967295"), "seed_everything"),
     (RuntimeError("\"nms_kernel\" not implemented for 'BFloat16'"), "bf16-mixed"),
     (RuntimeError("Given input size: (64x1x1). Output size is too small"), "data.image_size"),
+    (RuntimeError("Early stopping conditioned on metric `a` which is not available. Use any of: `b`"), "any of: `b`"),
     (MisconfigurationException("you cannot do that"), "you cannot do that"),
     (RuntimeError("a bug"), None),
 ]

@@ -32,6 +32,14 @@ def test_groups_are_never_divided(data, seed):
     assert not {groups[i] for i in larger} & {groups[i] for i in smaller}
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("groups", [None, [f"g{i % 10}" for i in range(30)], ["small"] * 3 + ["a"] * 13 + ["b"] * 14])
+def test_only_sample_of_a_label_stays_in_the_larger_part(groups, seed):
+    labels = torch.tensor([2] + [0, 1] * 14 + [0])
+    larger, smaller = stratified_split(labels, 0.1, seed, groups)
+    assert 0 in larger.tolist() and len(smaller)
+
+
 def test_split_depends_on_the_seed():
     labels = torch.arange(100) % 3
     same, again, other = (stratified_split(labels, 0.2, seed)[1].tolist() for seed in (0, 0, 1))

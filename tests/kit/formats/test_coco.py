@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kit.formats.coco import categories, find, read, read_document
-from kit.ground.errors import BrokenFiles
+from kit.ground.errors import BrokenFiles, UserError
 
 
 def write(images: Any = None, annotations: Any = (), categories: Any = ()) -> Path:
@@ -79,6 +79,15 @@ def test_text_that_stands_for_a_number_becomes_the_number():
 def test_categories_are_sorted_by_id_with_any_supercategory():
     listed = [{"id": "b", "name": 7, "supercategory": ["x"]}, {"id": "a", "name": "None"}, {"id": 5, "name": "owl"}]
     assert list(categories(read(write(categories=listed))).items()) == [(5, "owl"), ("a", "None"), ("b", "7")]
+
+
+def test_labelme_is_named_with_a_converter():
+    for name in ("my set/a.json", "my set/b.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text('{"shapes": [], "imagePath": "a.jpg"}')
+    for failing in (lambda: find(Path("my set"), {}), lambda: read(Path("my set/a.json"))):
+        with pytest.raises(UserError, match=r"a\.json: LabelMe's format.*labelme2coco 'my set'$"):
+            failing()
 
 
 def test_splits_in_the_folder_of_an_archive_are_found_in_their_order():

@@ -141,6 +141,14 @@ def test_files_of_operating_systems_are_skipped():
     assert folders(Path("root")) == [Path("root/2.JPG")]
 
 
+def test_heic_images_are_reported():
+    Path("root/a").mkdir(parents=True)
+    for name in ("1.HEIC", "2.heif", "3.jpg"):
+        Path("root/a", name).touch()
+    with pytest.warns(UserWarning, match=r"root/a/.*: HEIC images are not used \(2 in this folder\).* JPEG or PNG"):
+        assert images(Path("root")) == [Path("root/a/3.jpg")]
+
+
 def test_broken_link_is_reported():
     Path("root/a").mkdir(parents=True)
     for name in ("root/a/more", "root/b", "root/a/1.jpg"):

@@ -205,3 +205,9 @@ def test_two_masks_of_one_image_are_refused(second):
     root = write("images/a.jpg", "masks/a.png", f"masks/{second}")
     with pytest.raises(UserError, match="belong to the same image"):
         find_pairs(root, MASKS)
+
+
+def test_labelme_in_place_of_masks_is_named():
+    (write("a.png", "b.png") / "a.json").write_text('{"shapes": []}')
+    with pytest.raises(UserError, match=r"a\.json: LabelMe's format"):
+        find_pairs(Path("root"), MASKS)

@@ -37,6 +37,13 @@ def test_rows_with_more_cells_than_the_header_are_reported():
     assert [(fault.kind, fault.line) for fault in report.faults] == [("bad-row", 2)]
 
 
+@pytest.mark.parametrize("name", ["a.xlsx", "a.XLS", "a.ods"])
+def test_spreadsheet_is_named(name):
+    Path(name).write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match=f"{name}: a spreadsheet; .*CSV UTF-8"):
+        list(read_table(Path(name), ("path", "label"), FaultCollector()))
+
+
 BROKEN = [
     ("", "a.csv:1: the header is ''"),
     ("path;class\n", "a.csv:1: the header is 'path;class'"),

@@ -74,6 +74,17 @@ def test_only_regular_files_within_a_limit_are_read(tmp_path: Path) -> None:
         files.read_json(Path("sparse"))
 
 
+def test_git_lfs_pointer_is_named() -> None:
+    Path("a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    Path("a.json").symlink_to("a.png")
+    content = Path("a.png").read_bytes()
+    with pytest.raises(BrokenFiles, match=r"a\.json: a Git LFS pointer .*git lfs pull"):
+        files.read_json(Path("a.json"))
+    for arguments in ((Path("a.png"),), (Path("a.png"), content)):
+        with pytest.raises(OSError, match=r"a Git LFS pointer .*git lfs pull"):
+            files.open_image(*arguments)
+
+
 def ended_process() -> int:
     process = os.fork()
     if not process:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
 from kit.data import ImageDataModule
+from kit.ground import app
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
@@ -129,7 +130,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the machine has too few devices, the data differ, or the checkpoint cannot be resumed.
+        UserError: the machine has too few devices, the data differ, the checkpoint cannot be resumed, or the run is
+            complete.
     """
     cores = available_cores()
     if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
@@ -143,6 +145,13 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
+    if last and (run_folder(str(last)) / "results.json").is_file():
+        loop, run = content["loops"]["fit_loop"], run_folder(str(last))
+        epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]
+        for limit, count in {"max_epochs": epochs, "max_steps": content["global_step"]}.items():
+            if 0 < (getattr(trainer, limit) or 0) <= count:
+                again = f"`--trainer.{limit} N` trains on, `{app.command('test')} {run}` measures it again"
+                raise UserError(f"{run} is complete ({epochs} epoch{'s' * (epochs != 1)}): {again}")
 
 
 def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
