@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from kit.data.decode import decode, is_truncated
+from kit.data.decode import decode, verify
 from kit.data.levels import Levels
 
 
@@ -128,13 +128,14 @@ class Files(Samples):
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
 
-    def is_truncated(self, index: int) -> bool:
-        """Return whether the image is a JPEG that lacks its last bytes: see `kit.data.decode.is_truncated`.
+    def verify(self, index: int) -> None:
+        """Decode the files of a sample as fast as possible, to find out whether `read` can read them.
 
         Raises:
-            BrokenFiles: a file of the sample cannot be decoded.
+            BrokenFiles: a file cannot be decoded.
+            UnreachableFiles: the system cannot read a file.
         """
-        return is_truncated(self.paths[index])
+        verify(self.paths[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:

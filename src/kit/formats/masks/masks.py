@@ -78,9 +78,9 @@ class MaskFiles(Files):
         plane = pad(plane, pixels.shape[1:], IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
-    def is_truncated(self, index: int) -> bool:
-        self.reader.read_known(self.targets[index])  # raises an error for a broken mask
-        return super().is_truncated(index)
+    def verify(self, index: int) -> None:
+        self.reader.read_known(self.targets[index])
+        super().verify(index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
