@@ -138,7 +138,7 @@ class ImageDataModule(Contents):
             samples.levels = self.levels
 
     def _report_augmented_size(self, train: Samples) -> None:
-        """Print the size of training images if augmentation changes it."""
+        """Augment a blank image, which raises an error if that is impossible, and print the size if it changes."""
         size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
         if augmented != size:
             evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"
@@ -213,7 +213,6 @@ class ImageDataModule(Contents):
             indices=indices,
         )
         workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
-        workers = loading.usable_workers(workers)
         return DataLoader(
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,

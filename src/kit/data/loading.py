@@ -17,7 +17,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import Dataset, Sampler
@@ -168,18 +167,6 @@ def lost_worker(error: BaseException) -> str | None:
     return f"a worker process has ended ({one_line(error)}); if memory ran out, use fewer: --data.num_workers N"
 
 
-def usable_workers(count: int) -> int:
-    """Return the number of worker processes, or 0 with a warning if the system cannot start any."""
-    try:
-        if count:
-            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker has several
-    except OSError as error:
-        why = f"there is no room in {SHARED_MEMORY} ({error.strerror})"
-        rank_zero_only(_warn_once)(f"{why}, which workers need: --data.num_workers 0 is used")
-        return 0
-    return count
-
-
 def prepare_worker(_: int) -> None:
     """Set up a worker process of a `DataLoader`: its signals, and the way in which it sends its batches."""
     ignore_signals()
@@ -203,13 +190,15 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    _warn_once(f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)")
+    _warn_of_pipes()
     return torch.from_numpy(content).untyped_storage()
 
 
 @cache
-def _warn_once(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+def _warn_of_pipes() -> None:
+    """Print a warning, once in each process."""
+    message = f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def ignore_signals() -> None:

@@ -188,15 +188,15 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
-    matches, image_keys = dict[Path, Path | None](), set[str]()
+    file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last is for `a.jpg.png`
         image_keys.update(bases)
-        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
-        matches[picture.path] = file
-    file_of = {image: file for image, file in matches.items() if file is not None}
-    lone_images = [image for image, file in matches.items() if file is None]
+        if matches := [base + end for base in bases for end in ends if base + end in files]:
+            file_of[picture.path] = files[matches[0]]
+        else:
+            lone_images.append(picture.path)
     used = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     candidates = {} if shared and not of_split else files  # shared files may belong to other splits

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels, validate_size
-from kit.data.digits import digits, require_drawable
+from kit.data.digits import digits
 from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_message
 from kit.formats.folders import data_folder, groups_by_name
@@ -45,7 +45,7 @@ from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 from kit.ground.ranges import NonNegativeInt, PositiveInt
-from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
+from kit.masks.scenes import make_scenes
 
 
 class MaskDataModule(ImageDataModule):
@@ -333,7 +333,6 @@ class DigitMasks(MaskDataModule):
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
         subset, seed = {"train": (train, 5), "val": (val, 3), "test": (test, 4)}[split]
-        require_drawable(self.counts[split], HEIGHT, WIDTH)
         scenes = make_scenes(pixels[subset], labels[subset], self.counts[split], seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask
 

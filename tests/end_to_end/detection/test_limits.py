@@ -13,7 +13,6 @@ from kit.formats.folders import images
 from kit.formats.pairs import XML_FILES, find_pairs
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
-from project.detection import DigitScenes
 
 
 def faults_of(reading: Reading) -> list[Fault]:
@@ -79,9 +78,3 @@ def test_too_large_numbers_are_refused() -> None:
     Image.new("L", (4, 4)).save("a.png")
     found = coco.read(Path("train.json"), Path())
     assert [fault.kind for fault in faults_of(found)] == ["annotation-unreadable"]
-
-
-def test_too_many_scenes_are_refused() -> None:
-    for data in (DigitScenes(10**9), DigitScenes(1000, (5000, 5000))):
-        with pytest.raises(UserError, match="too many to draw"):
-            data.load_split("train")

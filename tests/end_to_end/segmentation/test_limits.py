@@ -11,7 +11,6 @@ from kit.formats.masks.classes import read_table
 from kit.formats.masks.coco import CocoShapes, read
 from kit.formats.masks.mask_images import read_values
 from kit.ground.errors import BrokenFiles, UserError
-from project.segmentation import DigitMasks
 
 
 def test_files_that_are_no_masks_are_not_opened() -> None:
@@ -59,8 +58,3 @@ def test_too_large_class_table_is_refused() -> None:
     Path("classes.txt").write_text(f"cat\n{'9' * 5000} 1 1 dog\n")
     with pytest.raises(UserError, match=r"classes\.txt:2: .*characters"):
         read_table(Path("classes.txt"))
-
-
-def test_too_many_scenes_are_refused() -> None:
-    with pytest.raises(UserError, match="too many to draw"):
-        DigitMasks(train=10**9).load_split("train")

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -71,20 +69,10 @@ def test_full_shared_memory_does_not_change_batches(monkeypatch, capfd):
         raise RuntimeError("unable to allocate shared memory(shm)")
 
     monkeypatch.setattr(loading, "reduce_storage", fail)
-    loading._warn_once.cache_clear()
+    loading._warn_of_pipes.cache_clear()
     for one, other in zip(alone, ready(num_workers=1).train_dataloader(), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert capfd.readouterr().err.count("/dev/shm is full") == 1
-
-
-def test_no_workers_start_without_shared_memory(monkeypatch, capsys):
-    def fail():
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda: SimpleNamespace(Semaphore=fail))
-    loading._warn_once.cache_clear()
-    assert [ready(num_workers=2).train_dataloader().num_workers for _ in range(2)] == [0, 0]
-    assert capsys.readouterr().err.count("--data.num_workers 0") == 1
 
 
 def test_augmentation_restores_the_random_state():
