@@ -85,7 +85,7 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
     colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())) or None)
+    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:

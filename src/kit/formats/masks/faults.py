@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Shape, crowds
-from kit.formats.masks.mask_images import MaskImages, read_values
+from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_mask_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
@@ -35,7 +35,7 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     try:
-        values = read_values(mask)
+        values = reader.values(mask)
     except UserError as error:
         return [unreadable_fault(mask, error)]
     classes, faults = reader.classes(values), []
