@@ -142,9 +142,9 @@ class Evaluation(ABC):
 
 
 def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the classes in the middle: of each metric by class, keep the lowest and the highest `NUM_SHOWN` values.
+    """Return metrics with fewer classes: for each metric by class, those with the `NUM_SHOWN` lowest and highest values.
 
-    A metric of at most twice as many classes keeps them all, in their order.
+    The order stays. All classes stay if there are at most twice as many.
 
     Args:
         metrics: log key to value. `SPLIT/METRIC/CLASS` is a metric of one class.

@@ -72,7 +72,7 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
-        self.all_is_test = False  # whether all images are for testing if the data have no val and no test
+        self.all_is_test = False  # whether train becomes the test split if the data have neither val nor test
         self._is_set_up = self._is_preparing = False  # whether `setup` has ended; whether `prepare_data` runs
 
     # Setup.

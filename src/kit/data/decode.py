@@ -73,22 +73,22 @@ def decode_with_size(
         original = upright_size(image)
         target = fitted_size(original, size) if size and keep_aspect else size
         if target and image.mode in ("RGB", "L"):
-            # PIL never makes a draft smaller than its size. Turning an image upright may swap its sides.
+            # PIL decodes a JPEG to at least this width and height. EXIF may swap them.
             is_turned = orientation_of(image) != 1
             image.draft(image.mode, (max(target), max(target)) if is_turned else (target[1], target[0]))
         return pad(to_tensor(image, channels, target, levels), size or original), original
 
 
 def verify(path: Path) -> None:
-    """Decode a file and drop the pixels. This is faster than `decode`, and raises the same errors.
+    """Raise an error if a file cannot be decoded. This is faster than `decode`.
 
     Raises:
         BrokenFiles, UnreachableFiles: see `decode`.
-        BrokenFiles: the image has 16-bit colours, of which PIL would read only a few shades.
+        BrokenFiles: the image has colours with 16 bits, of which PIL would read only a few shades.
     """
     with broken_file_errors(path), open_image(path) as image:
         image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
-        # The tiles name the bit depth of the file. Other formats than PNG have the depth in `mode`.
+        # PIL reads only the upper 8 bits of colours with 16 bits. Before loading, the tiles name the file's bit depth.
         has_deep_colours = any(";16" in str(tile.args) for tile in image.tile) and not is_deep(image.mode)
         image.load()
         if has_deep_colours:
@@ -189,7 +189,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":
-        image.load()  # `getexif` would do this below, where errors in pixels are suppressed
+        image.load()  # otherwise `getexif` would load it, and errors in its pixels would be suppressed
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation

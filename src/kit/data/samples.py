@@ -129,11 +129,11 @@ class Files(Samples):
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
 
     def verify(self, index: int) -> None:
-        """Decode the files of a sample as fast as possible, to find out whether `read` can read them.
+        """Raise an error if `read` cannot read a sample. This is faster than `read`.
 
         Raises:
-            BrokenFiles: a file cannot be decoded.
-            UnreachableFiles: the system cannot read a file.
+            BrokenFiles: a file of the sample cannot be decoded.
+            UnreachableFiles: the system cannot read a file of the sample.
         """
         verify(self.paths[index])
 
@@ -167,6 +167,6 @@ class Files(Samples):
 
 
 def select(values: Any, indices: Tensor) -> Any:
-    """Return the values at `indices`, of a sequence of Python or of an object that takes a tensor of indices."""
+    """Return the values at `indices`, Long[N]: a list for a list, tuple or range, else `values[indices]`."""
     is_tensor_like = not isinstance(values, (list, tuple, range))
     return values[indices] if is_tensor_like else [values[i] for i in indices.tolist()]

@@ -145,23 +145,24 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
 
     @cache
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this."""
-        if folder == root:
-            return None, None, root
-        split, is_partner, start = interpret(folder.parent)
-        if start != folder.parent:  # the parent's name told nothing, so that this folder's name is ignored
-            return split, is_partner, start
-        match = names.fullmatch(folder.name.lower())
-        new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
-        has_partners = None if match is None else match["partners"] is not None
-        if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
-            # The name repeats what is known already, or tells nothing.
-            return split, is_partner, start
-        split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
-        if is_partner is not None and (other := folder_of.setdefault((split, is_partner), folder)) != folder:
-            both = f"{other.relative_to(root)}/ and {folder.relative_to(root)}/"
-            raise UserError(f"{root}: {both} both have {partners.noun if is_partner else 'images'}; {partners.remedy}")
-        return split, is_partner, folder
+        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this.
+
+        Going down from the root, a folder whose name tells nothing, or what is known already, ends the search.
+        """
+        split, is_partner, deepest = None, None, root
+        for name in folder.relative_to(root).parts:
+            inner, match = deepest / name, names.fullmatch(name.lower())
+            new_split = splits_in(deepest).get(inner) if match is None else match[1] and split_of(match[1])
+            has_partners = None if match is None else match["partners"] is not None
+            if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
+                break
+            split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
+            deepest = inner
+            if is_partner is not None and (other := folder_of.setdefault((split, is_partner), inner)) != inner:
+                both = f"{other.relative_to(root)}/ and {inner.relative_to(root)}/"
+                kind = partners.noun if is_partner else "images"
+                raise UserError(f"{root}: {both} both have {kind}; {partners.remedy}")
+        return split, is_partner, deepest
 
     files = []
     for path in sorted(files_below(root)):

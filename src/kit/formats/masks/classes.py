@@ -89,9 +89,9 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
-    """Return the first mask file for each set of pixel values that occurs in a mask. A coloured mask has the empty set.
+    """Return a dict from the set of a mask's pixel values to the first file with this set.
 
-    Unreadable masks are left out.
+    The set of a coloured mask is empty. Unreadable masks are left out.
 
     Raises:
         BrokenFiles: no mask can be read.
@@ -104,7 +104,7 @@ def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
 
 
 def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
-    """Return the pixel values in a mask, or the error if it cannot be read. A coloured mask has no values."""
+    """Return the set of a mask's pixel values, which is empty for a coloured mask; or the error in reading the mask."""
     try:
         values = read_values(mask)
     except BrokenFiles as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.formats.coco import Document, ListedImage, crowd_faults
-from kit.formats.masks.coco import CocoShapes, Shape, crowds
+from kit.formats.masks.coco import CocoShapes, Problem, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_mask_upright
 from kit.formats.pairs import Pairs
@@ -62,29 +62,31 @@ def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
 
 def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
-        mask, reasons = reader.draw(image)
+        mask, problems = reader.draw(image)
     except UserError as error:
         return [unreadable_fault(image.path, error)]
     faults = []
-    for shape, why in zip(image.annotations, reasons, strict=True):
-        problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
-        for kind, severity, message in [*problems, *_shape_problems(shape, why == "", mask.shape)]:
+    for shape, problem in zip(image.annotations, problems, strict=True):
+        if problem := _position_problem(shape, mask.shape) or problem:
+            kind, severity, message = problem
             faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
-    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, image.path)
+    is_whole = all(fault.kind != "annotation-unreadable" for fault in faults)
+    return faults + _size_and_content_faults(mask, image.path, image.path) if is_whole else faults
 
 
-def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
-    """Return (kind, severity, message) of a shape's first fault in a list, or an empty list."""
-    if not isinstance(shape.segmentation, dict):
-        corners = np.concatenate(shape.segmentation).reshape(-1, 2)
-        low, high, (height, width) = corners.min(0), corners.max(0), size
-        if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
-            return [("mask-wrong-unit", "error", "its corners are from 0 to 1, instead of in pixels; export it again")]
-        if (high <= 0).any() or (low >= (width, height)).any():
-            return [("mask-out-of-bounds", "error", f"lies outside the image, which is {describe_size(size)}")]
-        if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
-            return [("mask-out-of-bounds", "warning", "sticks out of the image, and is cut; check it")]
-    return [("mask-empty", "warning", "covers no pixel; draw it again, or remove it")] if is_empty else []
+def _position_problem(shape: Shape, size: tuple[int, int]) -> Problem | None:
+    """Return the problem of a polygon that is not inside an image of height and width `size`, or None."""
+    if isinstance(shape.segmentation, dict):
+        return None
+    corners = np.concatenate(shape.segmentation).reshape(-1, 2)
+    low, high, (height, width) = corners.min(0), corners.max(0), size
+    if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
+        return "mask-wrong-unit", "error", "its corners are from 0 to 1, instead of in pixels; export it again"
+    if (high <= 0).any() or (low >= (width, height)).any():
+        return "mask-out-of-bounds", "error", f"lies outside the image, which is {describe_size(size)}"
+    if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
+        return "mask-out-of-bounds", "warning", "sticks out of the image, and is cut; check it"
+    return None
 
 
 def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:

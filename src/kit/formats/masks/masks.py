@@ -157,8 +157,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     pixel_counts = partial(_pixel_counts, samples)
     counts = sum(map_in_threads(pixel_counts, range(0, len(samples), step)), np.zeros(256, int))
     if not counts[:num_classes].all():
-        others = [index for index in range(len(samples)) if index % step]
-        counts = sum(map_in_threads(pixel_counts, others), counts)
+        counts = sum(map_in_threads(pixel_counts, range(len(samples))), np.zeros(256, int))
     if counts[UNKNOWN]:
         counts[counts == 0] = -1
     return counts[:num_classes].tolist()
