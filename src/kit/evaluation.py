@@ -142,9 +142,9 @@ class Evaluation(ABC):
 
 
 def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics with fewer classes: for each metric by class, those with the `NUM_SHOWN` lowest and highest values.
+    """Return metrics in their order, without the classes in the middle.
 
-    The order stays. All classes stay if there are at most twice as many.
+    Of each metric by class, the `NUM_SHOWN` lowest and the `NUM_SHOWN` highest values stay.
 
     Args:
         metrics: log key to value. `SPLIT/METRIC/CLASS` is a metric of one class.

@@ -60,23 +60,20 @@ def decode(
         BrokenFiles: the file is cut off, empty or not an image.
         UnreachableFiles: the system cannot read the file, which may be intact.
     """
-    return decode_with_size(path, channels, size, keep_aspect, levels)[0]
+    return decode_with_orientation(path, channels, size, keep_aspect, levels)[0]
 
 
-def decode_with_size(
+def decode_with_orientation(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Return the result of `decode`, and the upright image's original height and width."""
+) -> tuple[Tensor, tuple[int, int], int]:
+    """Return the result of `decode`, the upright image's original height and width, and its EXIF orientation."""
     with broken_file_errors(path), open_image(path) as image:
-        if image.format not in JPEGS:  # only JPEGs have drafts, and the EXIF data of a PNG may follow its pixels
-            image.load()
-        original = upright_size(image)
+        original, orientation = upright_size(image), orientation_of(image)
         target = fitted_size(original, size) if size and keep_aspect else size
         if target and image.mode in ("RGB", "L"):
             # PIL decodes a JPEG to at least this width and height. EXIF may swap them.
-            is_turned = orientation_of(image) != 1
-            image.draft(image.mode, (max(target), max(target)) if is_turned else (target[1], target[0]))
-        return pad(to_tensor(image, channels, target, levels), size or original), original
+            image.draft(image.mode, (target[1], target[0]) if orientation == 1 else (max(target), max(target)))
+        return pad(to_tensor(image, channels, target, levels), size or original), original, orientation
 
 
 def verify(path: Path) -> None:
@@ -189,7 +186,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":
-        image.load()  # otherwise `getexif` would load it, and errors in its pixels would be suppressed
+        image.load()  # the EXIF data may follow the pixels; errors in the pixels must not be suppressed below
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation

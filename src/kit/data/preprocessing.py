@@ -92,7 +92,9 @@ class Preprocessing:
         if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
         if isinstance(image, (str, Path)):
-            return decode.decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
+            options = self.channels, self.size, self.keep_aspect, self.levels
+            pixels, size, _ = decode.decode_with_orientation(Path(image), *options)
+            return pixels, size
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
         # PIL images from files have a name. Their pixels may not be read yet.

@@ -9,7 +9,7 @@ import numpy as np
 
 from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
-from kit.formats.masks.masks import IGNORED, read_sizes
+from kit.formats.masks.masks import IGNORED, read_orientation
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault, Severity
@@ -68,7 +68,7 @@ class CocoShapes:
         from faster_coco_eval.core import mask as rle
 
         with broken_file_errors(target.path):
-            size = target.size or read_sizes(target.path)[0]
+            size = target.size or read_orientation(target.path)[0]
         class_numbers, problems, mask = dict(self.numbers), list[Problem | None](), np.full(size, self.background, "u1")
         for shape in target.annotations:
             try:

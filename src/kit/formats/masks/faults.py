@@ -8,7 +8,7 @@ import numpy as np
 from kit.formats.coco import Document, ListedImage, crowd_faults
 from kit.formats.masks.coco import CocoShapes, Problem, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages
-from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_mask_upright
+from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_orientation, stored_size, turn_mask_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
@@ -95,16 +95,16 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     if (mask == IGNORED).all():
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
     try:
-        upright, stored, orientation = read_sizes(image)
-        size, upright_mask = turn_mask_upright(mask, image)
+        size, orientation = read_orientation(image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
+    stored, upright_mask = stored_size(size, orientation), turn_mask_upright(mask, size, orientation)
     if upright_mask.shape != size:
         severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
         sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(_fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity))
-    if orientation != 1 and (mask.shape == stored or stored == upright):
+    if orientation != 1 and (mask.shape == stored or stored == size):
         turned = "the mask has the stored size, and is turned too"
-        handling = turned if stored != upright else "the mask is assumed to be upright already"
+        handling = turned if stored != size else "the mask is assumed to be upright already"
         faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; check one", "warning"))
     return faults
