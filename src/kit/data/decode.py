@@ -85,13 +85,13 @@ def verify(path: Path) -> None:
     """
     with broken_file_errors(path), open_image(path) as image:
         image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
-        # PIL reads only the upper 8 bits of colours with 16 bits. Before loading, the tiles name the file's bit depth.
-        has_deep_colours = any(";16" in str(tile.args) for tile in image.tile) and not is_deep(image.mode)
+        tiles = getattr(image, "tile", ())  # until the image is loaded, they name the bit depth of the file
+        has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles)
         image.load()
-        if has_deep_colours:
-            require_upper_bits(image)
         if is_deep(image.mode):
             to_eight_bits(image, None)
+        elif has_sixteen_bits:
+            require_upper_bits(image)
 
 
 @contextmanager

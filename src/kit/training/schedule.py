@@ -102,9 +102,9 @@ def optimizer_and_schedule(
         epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
     given = {name for name, value in arguments.items() if value is not None}
-    length_name = next((name for name in RUN_LENGTHS if name in parameters), None)
+    length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
     has_length = length_name in given or given >= {"epochs", "steps_per_epoch"}  # the latter for `OneCycleLR`
-    needs_length = length_name is not None and not has_length
+    needs_length = bool(length_name) and not has_length
     interval = interval or ("step" if needs_length or length_name == "total_steps" else "epoch")
     if needs_length:
         filled_in[length_name] = _run_length(task, interval)
