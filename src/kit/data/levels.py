@@ -1,6 +1,7 @@
 """Convert images with more than 8 bits to 8 bits, and find their levels: the values that become black and white."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +68,10 @@ def require_upper_bits(image: Image.Image) -> None:
 
 def _range(path: Path) -> tuple[float, float] | None:
     """Return the lowest and the highest value of an image with more than 8 bits, or None for any other file."""
-    try:
-        with open_image(path) as image:
-            if not is_deep(image.mode):
-                return None
+    with suppress(Exception), open_image(path) as image:  # decoding reports a broken file later
+        if is_deep(image.mode):
             values = np.asarray(image)
-    except Exception:  # decoding reports the file later
-        return None
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if np.isfinite([low, high]).all() else None
+            low, high = float(values.min()), float(values.max())
+            if np.isfinite([low, high]).all():
+                return low, high
+    return None

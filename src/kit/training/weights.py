@@ -152,15 +152,11 @@ def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
         net: a net with an attribute `head`.
         frozen: whether to freeze (True) or to unfreeze.
     """
-    head_modules = set(net.head.modules())
-    for module in net.modules():
-        if module not in head_modules and module is not net:
-            module.train(not frozen)
-    for module in head_modules:
-        module.train()
-    head_parameters = {id(parameter) for parameter in net.head.parameters()}
-    for parameter in net.parameters():
-        parameter.requires_grad_(not frozen or id(parameter) in head_parameters)
+    for child in net.children():
+        child.train(not frozen)
+    net.requires_grad_(not frozen)
+    net.head.train()
+    net.head.requires_grad_()
 
 
 def check_freezing(trainer: Trainer) -> None:
