@@ -6,11 +6,10 @@ checkpoints need no loader state, and neither the number of workers nor a restar
 
 import os
 import signal
-import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -190,15 +189,9 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    _warn_of_pipes()
-    return torch.from_numpy(content).untyped_storage()
-
-
-@cache
-def _warn_of_pipes() -> None:
-    """Print a warning, once in each process."""
     message = f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    warnings.warn(message, stacklevel=1)  # Python shows it once
+    return torch.from_numpy(content).untyped_storage()
 
 
 def ignore_signals() -> None:

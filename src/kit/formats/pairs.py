@@ -154,7 +154,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
             inner, match = deepest / name, names.fullmatch(name.lower())
             new_split = splits_in(deepest).get(inner) if match is None else match[1] and split_of(match[1])
             has_partners = None if match is None else match["partners"] is not None
-            if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
+            is_repeated = (split and new_split) or None not in (is_partner, has_partners)
+            if is_repeated or (new_split is None and has_partners is None):
                 break
             split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
             deepest = inner
@@ -194,10 +195,11 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
         key = picture.key
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last is for `a.jpg.png`
         image_keys.update(bases)
-        if matches := [base + end for base in bases for end in ends if base + end in files]:
-            file_of[picture.path] = files[matches[0]]
-        else:
+        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
+        if file is None:
             lone_images.append(picture.path)
+        else:
+            file_of[picture.path] = file
     used = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     candidates = {} if shared and not of_split else files  # shared files may belong to other splits
