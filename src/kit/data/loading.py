@@ -25,7 +25,6 @@ from kit.data.samples import Batch, Samples, Tensors
 from kit.ground.errors import one_line
 from kit.ground.threads import available_cores
 
-SHARED_MEMORY = "/dev/shm"  # where Linux has it
 WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # while a process reads from another one that has ended
 
 
@@ -179,7 +178,7 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     """
     try:
         return reduce_storage(storage)
-    except RuntimeError:  # SHARED_MEMORY is full; in a container, it has 64 MB by default
+    except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
         ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # each failure leaves an empty file
         return _copy_storage(storage)
 
@@ -189,7 +188,7 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    message = f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
+    message = "/dev/shm is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
     warnings.warn(message, stacklevel=1)  # Python shows it once
     return torch.from_numpy(content).untyped_storage()
 

@@ -85,7 +85,7 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and partners of each split. A data set without splits is all "train".
+    """Return the images and partners of each split. All images of a data set without splits are "train".
 
     A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and it has a
     single folder, that folder is searched.
