@@ -17,7 +17,7 @@ from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import FaultCollector, data_folder, groups_by_name, images, split_of
 from kit.formats.paths import Finder
-from kit.formats.text import read_table
+from kit.formats.tables import read_table
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 

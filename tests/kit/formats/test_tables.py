@@ -1,0 +1,54 @@
+"""Tables with any separator. A mistake in the quotes is an error at the row where it is."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.formats.folders import FaultCollector
+from kit.formats.tables import read_table
+from kit.ground.errors import UserError
+
+ROWS = [(2, {"path": "a b.png", "label": "cat, grey"}), (3, {"path": "c.png", "label": ""})]
+
+
+def rows(content: str, report: FaultCollector | None = None) -> list[tuple[int, dict[str, str]]]:
+    Path("a.csv").write_bytes(content.encode())
+    return list(read_table(Path("a.csv"), ("path", "label"), report or FaultCollector()))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_separators_and_ends_of_lines(separator, end):
+    lines = [["path ", '"label"'], ["a b.png", '"cat, grey"'], ["c.png", " "]]
+    assert rows(end.join(separator.join(cells) for cells in lines)) == ROWS
+
+
+def test_short_and_blank_rows():
+    assert rows("path,label,,\na b.png,'cat',\n,,,\n\nc.png\n") == [
+        (2, {"path": "a b.png", "label": "'cat'", "": ""}),
+        (5, {"path": "c.png", "label": "", "": ""}),
+    ]
+
+
+def test_rows_with_more_cells_than_the_header_are_reported():
+    report = FaultCollector()
+    report.faults = []
+    assert rows("path,label\na.png,cat, sitting\nb.png,cat\n", report) == [(3, {"path": "b.png", "label": "cat"})]
+    assert [(fault.kind, fault.line) for fault in report.faults] == [("bad-row", 2)]
+
+
+BROKEN = [
+    ("", "a.csv:1: the header is ''"),
+    ("path;class\n", "a.csv:1: the header is 'path;class'"),
+    ("path,label,label\n", "a.csv:1: the header is 'path,label,label'"),
+    ('path,label\na.png,cat\nb.png,"cat\nc.png,dog\n', "a.csv:3: broken CSV"),
+    ('path,label\n"a" b.png,cat\n', "a.csv:2: broken CSV"),
+    (f"path,label\na.png,cat\nb.png,{'c' * 10**6}\n", "a.csv:3: broken CSV"),
+]
+
+
+@pytest.mark.parametrize(("content", "start"), BROKEN)
+def test_broken_tables_are_one_line(content, start):
+    with pytest.raises(UserError) as raised:
+        rows(content)
+    assert str(raised.value).startswith(start) and "\n" not in str(raised.value)
