@@ -137,7 +137,7 @@ class ImageDataModule(Contents):
             samples.levels = self.levels
 
     def _report_augmented_size(self, train: Samples) -> None:
-        """Augment a blank image, which raises an error if that is impossible, and print the size if it changes."""
+        """Print the size of training images if augmentation changes it. Impossible augmentation raises an error."""
         size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
         if augmented != size:
             evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"

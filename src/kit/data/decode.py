@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.data.levels import Levels, is_deep, require_upper_bits, to_eight_bits
+from kit.data.levels import Levels, is_deep, to_eight_bits
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import open_image
 from kit.ground.ranges import PositiveInt
@@ -90,8 +90,9 @@ def verify(path: Path) -> None:
         image.load()
         if is_deep(image.mode):
             to_eight_bits(image, None)
-        elif has_sixteen_bits:
-            require_upper_bits(image)
+        elif has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
+            # PIL has read only the upper 8 bits, in which the image is nearly black.
+            raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
 
 
 @contextmanager

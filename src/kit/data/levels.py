@@ -55,17 +55,6 @@ def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
     return Image.fromarray((share.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def require_upper_bits(image: Image.Image) -> None:
-    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits. PIL reads no other bits of it.
-
-    Raises:
-        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
-    """
-    largest = int(np.asarray(image).max())
-    if 0 < largest < 16:
-        raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save the image with 8 bits")
-
-
 def _range(path: Path) -> tuple[float, float] | None:
     """Return the lowest and the highest value of an image with more than 8 bits, or None for any other file."""
     with suppress(Exception), open_image(path) as image:  # decoding reports a broken file later
