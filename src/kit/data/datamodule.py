@@ -138,7 +138,8 @@ class ImageDataModule(Contents):
 
     def _report_augmented_size(self, train: Samples) -> None:
         """Print the size of training images if augmentation changes it. Impossible augmentation raises an error."""
-        size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
+        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
+        size, augmented = train.shape[1:], self._dataset(blank, self.augment).__getitems__([(0, 0)]).images.shape[2:]
         if augmented != size:
             evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"
             message = f"training images are {augmented[0]}x{augmented[1]} (data.augment), {evaluated}"

@@ -9,7 +9,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -122,12 +122,6 @@ class SplitDataset(Dataset):
             else:
                 image, target = transform(image, target)
         return image, target
-
-    def augmented_size(self) -> tuple[int, int]:
-        """Return an image's height and width after augmentation."""
-        blank = Tensors(self.samples.targets[:1], torch.zeros(1, *self.samples.shape, dtype=torch.uint8))
-        height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
-        return height, width
 
 
 def keep_batch(batch: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import PACKING, MaskImages, is_grey, read_values
+from kit.formats.masks.mask_images import MAX_LISTED, PACKING, MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.formats.text import read_lines
 from kit.ground.errors import BrokenFiles, UserError
@@ -23,8 +23,6 @@ TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "
 TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # classes that are ignored by default
-
-MAX_LISTED = 8  # values in an error message
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
 _LINES = (  # the formats of a line in a class table, in the order in which they are tried

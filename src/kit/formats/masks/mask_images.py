@@ -11,6 +11,7 @@ from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
+MAX_LISTED = 8  # values in an error message
 PACKING = np.array([1 << 16, 1 << 8, 1])  # the product colour @ PACKING is red, green and blue in one number
 
 
@@ -57,8 +58,8 @@ class MaskImages:
             return _look_up(np.arange(256), self.numbers)[values]
         return _look_up(values, self.numbers)
 
-    def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
-        """Return a message with at most `max_count` of the values that belong to no class, and a remedy.
+    def describe_unknown(self, values: np.ndarray, mask: np.ndarray) -> str:
+        """Return a message with at most `MAX_LISTED` of the values that belong to no class, and a remedy.
 
         Args:
             values: the result of `values`.
@@ -72,8 +73,8 @@ class MaskImages:
             words = [str(value) for value in unknown]
             noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
         plural = "s" if len(words) > 1 else ""
-        more = f" and {len(words) - max_count} more" if len(words) > max_count else ""
-        return f"{noun}{plural} {', '.join(words[:max_count])}{more} of no class; {remedy}"
+        more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+        return f"{noun}{plural} {', '.join(words[:MAX_LISTED])}{more} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
