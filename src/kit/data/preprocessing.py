@@ -50,8 +50,6 @@ class Preprocessing:
             if not are_valid or len(values) != self.channels:
                 limits = f"numbers from {least:g} to {MAX_VALUE:g}, one for each channel"
                 raise UserError(f"data.{name} must be {self.channels} {limits}")
-        if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
-            raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
