@@ -141,9 +141,9 @@ class Evaluation(ABC):
 
 
 def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the classes in the middle: of each metric by class, keep the lowest and the highest `NUM_SHOWN` values.
+    """Return metrics in their order, without the classes in the middle.
 
-    A metric of at most twice as many classes keeps them all, in their order.
+    Of each metric by class, the `NUM_SHOWN` lowest and the `NUM_SHOWN` highest values stay.
 
     Args:
         metrics: log key to value. `SPLIT/METRIC/CLASS` is a metric of one class.

@@ -31,7 +31,6 @@ class Header(NamedTuple):
     format: PIL's name of the file's format.
     mode: PIL's name of the mode, with `+alpha` if the image has transparent pixels.
     has_frames: whether the file has several images.
-    is_truncated: whether the file is a JPEG that lacks its last bytes. Only decoding shows this.
     """
 
     file_size: int
@@ -41,7 +40,6 @@ class Header(NamedTuple):
     height: int
     width: int
     has_frames: bool = False
-    is_truncated: bool = False
 
     @property
     def is_misnamed(self) -> bool:
@@ -53,7 +51,6 @@ class Header(NamedTuple):
 MISNAMED = "is a {0.format} by its content; give it that extension, since other programs trust the name"
 HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
     ("wrong-extension", lambda header: header.is_misnamed, MISNAMED),
-    ("cut-off", lambda header: header.is_truncated, "lacks its last bytes, and is read without them; restore it"),
     ("several-frames", lambda header: header.has_frames, "has several images; only the first is used"),
     ("cmyk", lambda header: header.mode == "CMYK", "has print colours, which may come out wrong; save it as RGB"),
     ("sixteen-bit", lambda header: header.mode[0] in "IF", "has more than 8 bits, unlike others; check its brightness"),

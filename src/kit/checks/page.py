@@ -11,7 +11,7 @@ from PIL import ImageDraw
 
 from kit.checks.report import by_kind, location, shorten, summary
 from kit.checks.survey import Survey
-from kit.data.decode import load_pixels, turn_upright, upright_size
+from kit.data.decode import turn_upright, upright_size
 from kit.ground.faults import Fault
 from kit.ground.files import open_image
 from kit.ground.html import PAGES
@@ -44,7 +44,8 @@ def thumbnail(file: str, box: Box | None = None) -> bytes:
     try:
         with open_image(Path(file)) as opened:
             size = upright_size(opened)
-            small = turn_upright(load_pixels(opened, Path(file), ("RGB", (SIDE, SIDE)))[0])
+            opened.draft("RGB", (SIDE, SIDE))
+            small = turn_upright(opened)
             small.thumbnail((SIDE, SIDE))
             picture, stream = small.convert("RGB"), io.BytesIO()
             if box is not None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import ListedImage
-from kit.data.decode import load_pixels, to_tensor
+from kit.data.decode import to_tensor
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
@@ -67,27 +67,20 @@ def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
         content = read_image_bytes(file.path)
         with open_image(file.path, content) as image:
             header = header_of(image, file, len(content))
-            grey, truncated = to_grey(image, content)
+            grey = to_grey(image)
         digest = int.from_bytes(hashlib.sha1(content).digest()[:8])
-        return header._replace(is_truncated=truncated), (*statistics_of(grey), digest)
+        return header, (*statistics_of(grey), digest)
     except Exception as error:
         return read_error(file, error)
 
 
-def to_grey(image: Pillow.Image, content: bytes) -> tuple[Pillow.Image, bool]:
-    """Return the image upright and in mode L, and whether it is a JPEG that lacks its last bytes.
-
-    A JPEG's brightness is decoded at a fraction of its size.
-
-    Args:
-        content: the bytes of the image's file.
-    """
+def to_grey(image: Pillow.Image) -> Pillow.Image:
+    """Return the image upright and in mode L. A JPEG's brightness is decoded at a fraction of its size."""
     longer = max(image.size)
-    draft = "L", (image.width * SIDE // longer, image.height * SIDE // longer)
-    decoded, truncated = load_pixels(image, content, draft)
-    grey = Pillow.fromarray(to_tensor(decoded, 1, None)[0].numpy())
+    image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
+    grey = Pillow.fromarray(to_tensor(image, 1, None)[0].numpy())
     factor = max(grey.size) // SIDE
-    return (grey.reduce(factor) if factor > 1 else grey), truncated
+    return grey.reduce(factor) if factor > 1 else grey
 
 
 def statistics_of(picture: Pillow.Image) -> tuple:

@@ -19,7 +19,6 @@ from kit.ground.threads import map_in_threads
 MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one broken file is always allowed
 MAX_NAMED = 10  # the number of files that a message names
 MIN_SECONDS = 1.0  # a search that takes longer stores its result
-TRUNCATED = "lacks its last bytes"  # the problem of JPEGs that can be read nevertheless
 
 
 def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
@@ -32,15 +31,11 @@ def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
         BrokenFiles: too many files cannot be decoded.
         UnreachableFiles: the system cannot read a file.
     """
-    problems = find_problems(samples, folder, split)
-    broken = {file: problem for file, problem in problems.items() if problem != TRUNCATED}
-    truncated = {file: problem for file, problem in problems.items() if problem == TRUNCATED}
+    broken = find_problems(samples, folder, split)
     stop_if_many(split, broken, len(samples))
-    consequences = "cannot be decoded and are left out", "lack their last bytes and are read without them"
-    for files, consequence in zip((broken, truncated), consequences, strict=True):
-        if files:
-            message = f"warning: {split}: {len(files):,} of {len(samples):,} images {consequence}:{_list(files)}"
-            rank_zero_only(print)(message, file=sys.stderr, flush=True)
+    if broken:
+        count = f"{len(broken):,} of {len(samples):,} images cannot be decoded and are left out"
+        rank_zero_only(print)(f"warning: {split}: {count}:{_list(broken)}", file=sys.stderr, flush=True)
     return broken
 
 
@@ -56,7 +51,8 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
 
     def problem_of(index: int) -> str:
         try:
-            return TRUNCATED if samples.is_truncated(index) else ""
+            samples.verify(index)
+            return ""
         except UnreachableFiles:
             raise
         except BrokenFiles as error:

@@ -36,10 +36,7 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
     else:
         size = math.prod(shape)
         file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
-        is_there = file.is_file()
-        if not is_there or file.stat().st_size != size:
-            if is_there:
-                print(f"{file} is cut off or damaged; it is written again", flush=True)
+        if not file.is_file() or file.stat().st_size != size:
             with replacing(file) as part:
                 with part.open("wb") as stream:
                     if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it

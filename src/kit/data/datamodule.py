@@ -72,17 +72,15 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
-        self.all_is_test = False  # whether all images are for testing if the data have no val and no test
-        self._is_set_up = self._is_preparing = False  # whether `setup` has ended; whether `prepare_data` runs
+        self.all_is_test = False  # whether train becomes the test split if the data have neither val nor test
+        self._is_set_up = False  # whether `_set_up` has ended
 
     # Setup.
 
     def prepare_data(self) -> None:
         """Fill the cache on disk. Lightning calls this in one process of each machine, before `setup`."""
         if self.cache == "disk":
-            self._is_preparing = True
-            self.setup(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
-            self._is_preparing = False
+            self._set_up(TrainerFn(self.trainer.state.fn).value if self.trainer else "fit")
 
     def setup(self, stage: str) -> None:
         """At the first call, split off a tenth of train if there is no val, fill the cache, and compute mean and std.
@@ -90,16 +88,16 @@ class ImageDataModule(Contents):
         Raises:
             BrokenFiles: the processes have left out different files.
         """
-        if not self._is_set_up:
-            self._set_up(stage)
-            self._is_set_up = True
-        if self.trainer is not None and not self._is_preparing and torch.distributed.is_initialized():
+        self._set_up(stage)
+        if self.trainer is not None and torch.distributed.is_initialized():
             strategy, files = self.trainer.strategy, {split: sorted(files) for split, files in self.left_out.items()}
             agrees = strategy.broadcast(files) == files
             if not strategy.reduce_boolean_decision(agrees, all=True):
                 raise BrokenFiles("the processes leave out different files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
+        if self._is_set_up:
+            return
         if stage == "fit":
             _ = self.fingerprint  # computed here, before train is split and the images are cached
         val, test = self.usable_samples("val"), self.usable_samples("test")
@@ -126,6 +124,7 @@ class ImageDataModule(Contents):
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
             self._report_augmented_size(train)
+        self._is_set_up = True
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
         """Set the levels of all splits: those of the checkpoint if it has been loaded, or those of the first split."""
@@ -138,8 +137,9 @@ class ImageDataModule(Contents):
             samples.levels = self.levels
 
     def _report_augmented_size(self, train: Samples) -> None:
-        """Print the size of training images if augmentation changes it."""
-        size, augmented = train.shape[1:], self._dataset(train, self.augment).augmented_size()
+        """Print the size of training images if augmentation changes it. Impossible augmentation raises an error."""
+        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
+        size, augmented = train.shape[1:], self._dataset(blank, self.augment).__getitems__([(0, 0)]).images.shape[2:]
         if augmented != size:
             evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"
             message = f"training images are {augmented[0]}x{augmented[1]} (data.augment), {evaluated}"
@@ -213,7 +213,6 @@ class ImageDataModule(Contents):
             indices=indices,
         )
         workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
-        workers = loading.usable_workers(workers)
         return DataLoader(
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,

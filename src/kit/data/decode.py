@@ -4,8 +4,6 @@ PIL can decode a JPEG at a fraction of its size. This makes it faster than `torc
 that matter here (benchmarks/image_folder.py).
 """
 
-import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.data.levels import Levels, is_deep, require_upper_bits, to_eight_bits
+from kit.data.levels import Levels, is_deep, to_eight_bits
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import open_image
 from kit.ground.ranges import PositiveInt
@@ -25,7 +23,6 @@ from kit.ground.ranges import PositiveInt
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
-Draft = tuple[str, tuple[int, int]]  # the arguments of PIL's `Image.draft`: a mode, and a width and height
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
 EXIF_ORIENTATION = 0x0112
 MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
@@ -40,9 +37,6 @@ UPRIGHT = {  # the operation that turns an image of an EXIF orientation upright;
     8: Image.Transpose.ROTATE_90,
 }
 JPEGS = ("JPEG", "MPO")  # PIL's names for the format; MPO files come from cameras and hold several images
-END_OF_JPEG = b"\xff\xd9"
-MAX_LINES_MISSING = 0.1  # the largest share of lines that a JPEG may lack and still be read
-GREY = 128  # the value of pixels for which a JPEG has no data; rounding may add or subtract 1
 
 
 def decode(
@@ -50,7 +44,7 @@ def decode(
 ) -> Tensor:
     """Decode an image file to 8 bits, turn it upright, and replace transparent parts by white.
 
-    A JPEG that lacks its last bytes is read nevertheless, see `load_pixels`. Of several frames, the first is read.
+    If the file has several frames, the first one is read.
 
     Args:
         path: a file of any format that PIL reads.
@@ -66,38 +60,39 @@ def decode(
         BrokenFiles: the file is cut off, empty or not an image.
         UnreachableFiles: the system cannot read the file, which may be intact.
     """
-    return decode_with_size(path, channels, size, keep_aspect, levels)[0]
+    return decode_with_orientation(path, channels, size, keep_aspect, levels)[0]
 
 
-def decode_with_size(
+def decode_with_orientation(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Return the result of `decode`, and the upright image's original height and width."""
+) -> tuple[Tensor, tuple[int, int], int]:
+    """Return the result of `decode`, the upright image's original height and width, and its EXIF orientation."""
     with broken_file_errors(path), open_image(path) as image:
-        if image.format not in JPEGS:  # only JPEGs have drafts, and the EXIF data of a PNG may follow its pixels
-            load_pixels(image, path)
-        original = upright_size(image)
+        original, orientation = upright_size(image), orientation_of(image)
         target = fitted_size(original, size) if size and keep_aspect else size
-        draft = None
         if target and image.mode in ("RGB", "L"):
-            # PIL never makes a draft smaller than its size. Turning an image upright may swap its sides.
-            is_turned = orientation_of(image) != 1
-            draft = image.mode, (max(target), max(target)) if is_turned else (target[1], target[0])
-        decoded, _ = load_pixels(image, path, draft)
-        return pad(to_tensor(decoded, channels, target, levels), size or original), original
+            # PIL decodes a JPEG to at least this width and height. EXIF may swap them.
+            image.draft(image.mode, (target[1], target[0]) if orientation == 1 else (max(target), max(target)))
+        return pad(to_tensor(image, channels, target, levels), size or original), original, orientation
 
 
-def is_truncated(path: Path) -> bool:
-    """Return whether a file is a JPEG that lacks its last bytes and can be read nevertheless.
+def verify(path: Path) -> None:
+    """Raise an error if a file cannot be decoded. This is faster than `decode`.
 
     Raises:
-        BrokenFiles, UnreachableFiles: the file cannot be decoded: see `decode`.
+        BrokenFiles, UnreachableFiles: see `decode`.
+        BrokenFiles: the image has colours with 16 bits, of which PIL would read only a few shades.
     """
     with broken_file_errors(path), open_image(path) as image:
-        decoded, truncated = load_pixels(image, path, ("L", (1, 1)))  # fastest: grey, and an eighth of the size
-        if is_deep(decoded.mode):
-            to_eight_bits(decoded, None)
-        return truncated
+        image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
+        tiles = getattr(image, "tile", ())  # until the image is loaded, they name the bit depth of the file
+        has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles)
+        image.load()
+        if is_deep(image.mode):
+            to_eight_bits(image, None)
+        elif has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
+            # PIL has read only the upper 8 bits, in which the image is nearly black.
+            raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
 
 
 @contextmanager
@@ -118,50 +113,6 @@ def broken_file_errors(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise UnreachableFiles(f"{path}: {error.strerror}") from None
         raise BrokenFiles(f"{path}: {error or type(error).__name__}") from None
-
-
-def load_pixels(image: Image.Image, source: Path | bytes, draft: Draft | None = None) -> tuple[Image.Image, bool]:
-    """Decode the pixels of an image that was just opened.
-
-    If a JPEG lacks its last bytes, the missing pixels become grey, as in browsers. If more than `MAX_LINES_MISSING` of
-    its lines are missing, it is broken. PIL's switch `ImageFile.LOAD_TRUNCATED_IMAGES` is not used, since it is global
-    and also accepts truncated files of other formats.
-
-    Args:
-        source: the path or the bytes that the image was opened from.
-        draft: lets PIL decode a JPEG at about this size, which is faster; None decodes it at its full size.
-
-    Returns:
-        the image, and whether it is a JPEG that lacks its last bytes
-
-    Raises:
-        OSError, or any other exception of PIL: the image is broken.
-    """
-    if draft:
-        image.draft(*draft)
-    # The tiles name the bit depth of the file. Images that were not opened from a file have none.
-    has_deep_colours = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not is_deep(image.mode)
-    try:
-        image.load()
-    except OSError as error:
-        if error.errno is not None or image.format not in JPEGS:
-            raise
-        content = source.read_bytes() if isinstance(source, Path) else source
-        if content.endswith(END_OF_JPEG) or not _is_nearly_complete(content + END_OF_JPEG):
-            raise
-        return load_pixels(Image.open(io.BytesIO(content + END_OF_JPEG)), content + END_OF_JPEG, draft)[0], True
-    if has_deep_colours:
-        require_upper_bits(image)
-    return image, False
-
-
-def _is_nearly_complete(jpeg: bytes) -> bool:
-    """Return whether a JPEG has data for all its lines, except at most `MAX_LINES_MISSING` of them at the bottom."""
-    with Image.open(io.BytesIO(jpeg)) as image:
-        image.draft("L", (1, 1))
-        shades = np.asarray(image.convert("L"), dtype=int)
-    last_lines = shades[math.ceil((1 - MAX_LINES_MISSING) * len(shades)) - 1 :]
-    return bool((np.abs(last_lines - GREY) > 1).any())
 
 
 def pad(pixels: Tensor, size: Sequence[int], value: int = PADDING) -> Tensor:
@@ -236,7 +187,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":
-        image.load()  # `getexif` would do this below, where errors in pixels are suppressed
+        image.load()  # the EXIF data may follow the pixels; errors in the pixels must not be suppressed below
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data
         if (orientation := image.getexif().get(EXIF_ORIENTATION)) in UPRIGHT:
             return orientation

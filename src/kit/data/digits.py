@@ -3,9 +3,7 @@
 It is the test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers.
 """
 
-import gzip
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 
 import numpy as np
 import torch
@@ -14,9 +12,6 @@ from torch import Tensor
 from kit.data.datamodule import ImageDataModule
 from kit.data.samples import Samples, Tensors
 from kit.data.splitting import stratified_split
-from kit.ground.errors import UserError
-
-MAX_SCENES, MAX_SCENE_PIXELS = 100_000, 200_000_000  # limits for scenes: pictures that are composed of digits
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -24,11 +19,8 @@ def digits() -> tuple[Tensor, Tensor]:
 
     scikit-learn is not imported, since this takes two thirds of a second.
     """
-    package = find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise UserError("the digits come with scikit-learn: pip install scikit-learn")
-    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as lines:
-        table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    table = np.loadtxt(str(file), delimiter=",", dtype=np.uint8)
     images = torch.from_numpy(table[:, :64]).reshape(-1, 1, 8, 8)
     return (images.float() * (255 / 16)).round().to(torch.uint8), torch.from_numpy(table[:, 64]).long()
 
@@ -52,14 +44,3 @@ class DigitsDataModule(ImageDataModule):
         images, labels = digits()
         train, test = stratified_split(labels, 0.2, seed=0)
         return Tensors(labels, images).subset(train if split == "train" else test)
-
-
-def require_drawable(count: int, height: int, width: int) -> None:
-    """Refuse scenes that would take too much memory or time to draw.
-
-    Raises:
-        UserError: there are too many scenes, or too many pixels in all.
-    """
-    if count > MAX_SCENES or count * height * width > MAX_SCENE_PIXELS:
-        limits = f"at most {MAX_SCENES:,} scenes and {MAX_SCENE_PIXELS:,} pixels in all"
-        raise UserError(f"{count:,} scenes of {height}x{width} pixels are too many to draw: {limits}")

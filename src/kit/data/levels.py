@@ -1,6 +1,7 @@
 """Convert images with more than 8 bits to 8 bits, and find their levels: the values that become black and white."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,25 +55,12 @@ def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
     return Image.fromarray((share.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def require_upper_bits(image: Image.Image) -> None:
-    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits. PIL reads no other bits of it.
-
-    Raises:
-        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
-    """
-    largest = int(np.asarray(image).max())
-    if 0 < largest < 16:
-        raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save the image with 8 bits")
-
-
 def _range(path: Path) -> tuple[float, float] | None:
     """Return the lowest and the highest value of an image with more than 8 bits, or None for any other file."""
-    try:
-        with open_image(path) as image:
-            if not is_deep(image.mode):
-                return None
+    with suppress(Exception), open_image(path) as image:  # decoding reports a broken file later
+        if is_deep(image.mode):
             values = np.asarray(image)
-    except Exception:  # decoding reports the file later
-        return None
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if np.isfinite([low, high]).all() else None
+            low, high = float(values.min()), float(values.max())
+            if np.isfinite([low, high]).all():
+                return low, high
+    return None

@@ -6,18 +6,16 @@ checkpoints need no loader state, and neither the number of workers nor a restar
 
 import os
 import signal
-import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import Dataset, Sampler
@@ -27,7 +25,6 @@ from kit.data.samples import Batch, Samples, Tensors
 from kit.ground.errors import one_line
 from kit.ground.threads import available_cores
 
-SHARED_MEMORY = "/dev/shm"  # where Linux has it
 WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # while a process reads from another one that has ended
 
 
@@ -126,12 +123,6 @@ class SplitDataset(Dataset):
                 image, target = transform(image, target)
         return image, target
 
-    def augmented_size(self) -> tuple[int, int]:
-        """Return an image's height and width after augmentation."""
-        blank = Tensors(self.samples.targets[:1], torch.zeros(1, *self.samples.shape, dtype=torch.uint8))
-        height, width = replace(self, samples=blank).__getitems__([(0, 0)]).images.shape[-2:]
-        return height, width
-
 
 def keep_batch(batch: Any) -> Any:
     """Return the batch unchanged, since `SplitDataset.__getitems__` has collated it."""
@@ -168,18 +159,6 @@ def lost_worker(error: BaseException) -> str | None:
     return f"a worker process has ended ({one_line(error)}); if memory ran out, use fewer: --data.num_workers N"
 
 
-def usable_workers(count: int) -> int:
-    """Return the number of worker processes, or 0 with a warning if the system cannot start any."""
-    try:
-        if count:
-            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker has several
-    except OSError as error:
-        why = f"there is no room in {SHARED_MEMORY} ({error.strerror})"
-        rank_zero_only(_warn_once)(f"{why}, which workers need: --data.num_workers 0 is used")
-        return 0
-    return count
-
-
 def prepare_worker(_: int) -> None:
     """Set up a worker process of a `DataLoader`: its signals, and the way in which it sends its batches."""
     ignore_signals()
@@ -193,7 +172,7 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     """
     try:
         return reduce_storage(storage)
-    except RuntimeError:  # SHARED_MEMORY is full; in a container, it has 64 MB by default
+    except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
         ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # each failure leaves an empty file
         return _copy_storage(storage)
 
@@ -203,13 +182,9 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    _warn_once(f"{SHARED_MEMORY} is full, so workers send images through slower pipes (docker run --shm-size 8g helps)")
+    message = "/dev/shm is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
+    warnings.warn(message, stacklevel=1)  # Python shows it once
     return torch.from_numpy(content).untyped_storage()
-
-
-@cache
-def _warn_once(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def ignore_signals() -> None:

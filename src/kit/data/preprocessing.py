@@ -45,14 +45,11 @@ class Preprocessing:
         if type(self.channels) is not int or self.channels < 1:
             raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
         decode.validate_size(self.size, "data.image_size")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            are_finite = all(type(number) in (int, float) and -MAX_VALUE < number < MAX_VALUE for number in values)
-            if not are_finite or len(values) != self.channels:
-                raise UserError(f"data.{name} must be {self.channels} finite numbers, one for each channel")
-        if min(self.std) < MIN_STD:
-            raise UserError(f"data.std is {list(self.std)}, but must be above 0")
-        if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
-            raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
+        for name, values, least in (("mean", self.mean, -MAX_VALUE), ("std", self.std, MIN_STD)):
+            are_valid = all(type(number) in (int, float) and least <= number <= MAX_VALUE for number in values)
+            if not are_valid or len(values) != self.channels:
+                limits = f"numbers from {least:g} to {MAX_VALUE:g}, one for each channel"
+                raise UserError(f"data.{name} must be {self.channels} {limits}")
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
@@ -92,7 +89,9 @@ class Preprocessing:
         if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
         if isinstance(image, (str, Path)):
-            return decode.decode_with_size(Path(image), self.channels, self.size, self.keep_aspect, self.levels)
+            options = self.channels, self.size, self.keep_aspect, self.levels
+            pixels, size, _ = decode.decode_with_orientation(Path(image), *options)
+            return pixels, size
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
         # PIL images from files have a name. Their pixels may not be read yet.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from kit.data.decode import decode, is_truncated
+from kit.data.decode import decode, verify
 from kit.data.levels import Levels
 
 
@@ -128,13 +128,14 @@ class Files(Samples):
     def read(self, index: int) -> Tensor:
         return decode(self.paths[index], self.channels, self.size, self.keep_aspect, self.levels)
 
-    def is_truncated(self, index: int) -> bool:
-        """Return whether the image is a JPEG that lacks its last bytes: see `kit.data.decode.is_truncated`.
+    def verify(self, index: int) -> None:
+        """Raise an error if `read` cannot read a sample. This is faster than `read`.
 
         Raises:
             BrokenFiles: a file of the sample cannot be decoded.
+            UnreachableFiles: the system cannot read a file of the sample.
         """
-        return is_truncated(self.paths[index])
+        verify(self.paths[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -166,6 +167,6 @@ class Files(Samples):
 
 
 def select(values: Any, indices: Tensor) -> Any:
-    """Return the values at `indices`, of a sequence of Python or of an object that takes a tensor of indices."""
+    """Return the values at `indices`, Long[N]: a list for a list, tuple or range, else `values[indices]`."""
     is_tensor_like = not isinstance(values, (list, tuple, range))
     return values[indices] if is_tensor_like else [values[i] for i in indices.tolist()]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from kit.data.datamodule import ImageDataModule
-from kit.data.decode import ImageSize, resize, to_tensor
+from kit.data.decode import ImageSize, to_tensor
 from kit.data.samples import Samples, Tensors
 from kit.ground.errors import UserError, one_line
 
@@ -50,15 +50,28 @@ class TorchvisionDataModule(ImageDataModule):
         return self.load_splits()["train"].shape[0]  # `open_split` raises if the data have no train
 
     def load_split(self, split: str) -> Samples | None:
+        """Return the samples of a split, or None if it does not exist.
+
+        Raises:
+            UserError: `image_size` is None, and the images are not in memory.
+        """
         dataset = open_split(self.dataset, split, self.root, self.download)
+        if dataset is None:
+            return None
         if names := getattr(dataset, "classes", None):  # see `find_class_names`
             self.refuse_other_classes([str(name) for name in names])
-        return None if dataset is None else to_samples(dataset, self.image_size)
+        labels, images, size = read_labels(dataset), _images_in_memory(dataset), self.image_size
+        if images is not None and (size is None or images.shape[-2:] == size):
+            return Tensors(labels, images)
+        if size is None:
+            raise UserError("data.image_size is needed, since the images of this data set may differ in size")
+        channels = 1 if dataset[0][0].mode in ("L", "1") else 3
+        return Indexed(labels, dataset, channels, size, range(len(labels)))
 
 
 @dataclass
 class Indexed(Samples):
-    """Samples of a data set whose items are `(PIL image or uint8 tensor, target)`.
+    """Samples of a data set whose items are `(PIL image, target)`.
 
     indices: the samples' indices in the data set.
     """
@@ -70,10 +83,7 @@ class Indexed(Samples):
     FIELDS_OF_SAMPLES: ClassVar = (*Samples.FIELDS_OF_SAMPLES, "indices")
 
     def read(self, index: int) -> Tensor:
-        image = self.dataset[self.indices[index]][0]
-        if isinstance(image, Tensor):
-            return resize(image, self.size)
-        return to_tensor(image, self.channels, self.size)
+        return to_tensor(self.dataset[self.indices[index]][0], self.channels, self.size)
 
 
 def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, download: bool) -> VisionDataset | None:
@@ -99,24 +109,6 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
     if split == "train":
         raise UserError(f"data.dataset accepts neither `split` nor `train` ({'; '.join(problems.values())})")
     return None
-
-
-def to_samples(dataset: Any, size: tuple[int, int] | None) -> Samples:
-    """Return the images and labels of a data set.
-
-    Args:
-        size: height and width. None keeps the size of images in memory.
-
-    Raises:
-        UserError: `size` is None, and the images are not in memory.
-    """
-    images = _images_in_memory(dataset)
-    if images is not None and (size is None or images.shape[-2:] == size):
-        return Tensors(read_labels(dataset), images)
-    if size is None:
-        raise UserError("data.image_size is needed, since the images of this data set are files and may differ in size")
-    channels = 1 if dataset[0][0].mode in ("L", "1") else 3
-    return Indexed(read_labels(dataset), dataset, channels, size, range(len(dataset)))
 
 
 def read_labels(dataset: Any) -> Tensor:

@@ -107,7 +107,7 @@ def class_name(folder: Path) -> str:
 def _innermost(root: Path) -> Path:
     """Return the folder that holds the splits or classes.
 
-    This is `root`, or its only folder if there are no images beside that folder and only folders in it.
+    This is `root`, or the only folder in it if that holds folders and neither of the two holds images.
     """
     inner = folders(root)
     if len(inner) != 1 or any(split_folders(root).values()) or files_in(root, EXTENSIONS):

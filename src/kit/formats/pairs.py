@@ -87,7 +87,7 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and partners of each split. A data set without splits is all "train".
+    """Return the images and partners of each split. All images of a data set without splits are "train".
 
     A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and it has a
     single folder, that folder is searched.
@@ -149,23 +149,25 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
 
     @cache
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this."""
-        if folder == root:
-            return None, None, root
-        split, is_partner, start = interpret(folder.parent)
-        if start != folder.parent:  # the parent's name told nothing, so that this folder's name is ignored
-            return split, is_partner, start
-        match = names.fullmatch(folder.name.lower())
-        new_split = splits_in(folder.parent).get(folder) if match is None else match[1] and split_of(match[1])
-        has_partners = None if match is None else match["partners"] is not None
-        if (split and new_split) or None not in (is_partner, has_partners) or new_split is has_partners is None:
-            # The name repeats what is known already, or tells nothing.
-            return split, is_partner, start
-        split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
-        if is_partner is not None and (other := folder_of.setdefault((split, is_partner), folder)) != folder:
-            both = f"{other.relative_to(root)}/ and {folder.relative_to(root)}/"
-            raise UserError(f"{root}: {both} both have {partners.noun if is_partner else 'images'}; {partners.remedy}")
-        return split, is_partner, folder
+        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this.
+
+        Going down from the root, a folder whose name tells nothing, or what is known already, ends the search.
+        """
+        split, is_partner, deepest = None, None, root
+        for name in folder.relative_to(root).parts:
+            inner, match = deepest / name, names.fullmatch(name.lower())
+            new_split = splits_in(deepest).get(inner) if match is None else match[1] and split_of(match[1])
+            has_partners = None if match is None else match["partners"] is not None
+            is_repeated = (split and new_split) or None not in (is_partner, has_partners)
+            if is_repeated or (new_split is None and has_partners is None):
+                break
+            split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
+            deepest = inner
+            if is_partner is not None and (other := folder_of.setdefault((split, is_partner), inner)) != inner:
+                both = f"{other.relative_to(root)}/ and {inner.relative_to(root)}/"
+                kind = partners.noun if is_partner else "images"
+                raise UserError(f"{root}: {both} both have {kind}; {partners.remedy}")
+        return split, is_partner, deepest
 
     files = []
     for path in sorted(files_below(root)):
@@ -192,15 +194,16 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
-    matches, image_keys = dict[Path, Path | None](), set[str]()
+    file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last is for `a.jpg.png`
         image_keys.update(bases)
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
-        matches[picture.path] = file
-    file_of = {image: file for image, file in matches.items() if file is not None}
-    lone_images = [image for image, file in matches.items() if file is None]
+        if file is None:
+            lone_images.append(picture.path)
+        else:
+            file_of[picture.path] = file
     used = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     candidates = {} if shared and not of_split else files  # shared files may belong to other splits

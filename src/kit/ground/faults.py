@@ -34,7 +34,7 @@ ERRORS = (
     *("group-straddles", "class-spelled-twice", "unusable"),
 )
 WARNINGS = (
-    *("wrong-extension", "cut-off", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),
+    *("wrong-extension", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),
     *("odd-aspect", "duplicate", "near-duplicate", "constant", "low-information", "dark", "bright", "blurred"),
     *("class-missing", "class-rare", "class-joined", "crowd"),
 )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -100,24 +101,23 @@ def optimizer_and_schedule(
         monitor, filled_in["mode"] = resolve_monitor(task, None, None)
         epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
+    given = {name for name, value in arguments.items() if value is not None}
     length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = arguments.get(length_name) is not None
-    has_length |= all(arguments.get(name) is not None for name in ("epochs", "steps_per_epoch"))  # for `OneCycleLR`
+    has_length = length_name in given or given >= {"epochs", "steps_per_epoch"}  # the latter for `OneCycleLR`
     needs_length = bool(length_name) and not has_length
     interval = interval or ("step" if needs_length or length_name == "total_steps" else "epoch")
     if needs_length:
         filled_in[length_name] = _run_length(task, interval)
-    if "max_lr" in parameters and arguments.get("max_lr") is None:
+    if "max_lr" in parameters and "max_lr" not in given:
         filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
     scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
     _try_out(optimizer, schedule, filled_in, device)
-    if task.trainer.is_global_zero:
-        duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
-        when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
-        print(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
+    duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
+    when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
+    rank_zero_only(print)(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}
     return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 

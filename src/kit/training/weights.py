@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
-from torchvision.models import GoogLeNet, Inception3
 
 from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
@@ -118,8 +117,8 @@ def swap_first_convolution(net: nn.Module, in_channels: int) -> None:
     new = nn.Conv2d(*shape, bias=old.bias is not None)
     new.load_state_dict({**old.state_dict(), "weight": _for_channels(old.weight, in_channels)})
     net.set_submodule(name, new)
-    if isinstance(net, (GoogLeNet, Inception3)):
-        net.transform_input = False  # a transform for three channels
+    if hasattr(net, "transform_input"):  # torchvision's GoogLeNet and Inception3: a transform for three channels
+        net.transform_input = False
 
 
 def initialise_head(head: nn.Module) -> None:
@@ -153,15 +152,11 @@ def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
         net: a net with an attribute `head`.
         frozen: whether to freeze (True) or to unfreeze.
     """
-    head_modules = set(net.head.modules())
-    for module in net.modules():
-        if module not in head_modules and module is not net:
-            module.train(not frozen)
-    for module in head_modules:
-        module.train()
-    head_parameters = {id(parameter) for parameter in net.head.parameters()}
-    for parameter in net.parameters():
-        parameter.requires_grad_(not frozen or id(parameter) in head_parameters)
+    for child in net.children():
+        child.train(not frozen)
+    net.requires_grad_(not frozen)
+    net.head.train()
+    net.head.requires_grad_()
 
 
 def check_freezing(trainer: Trainer) -> None:

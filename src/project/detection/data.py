@@ -15,7 +15,7 @@ from kit.boxes import targets
 from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.digits import digits, require_drawable
+from kit.data.digits import digits
 from kit.data.splitting import stratified_split
 from kit.formats.boxes import coco, voc, yolo
 from kit.formats.boxes.annotation import BoxSplit, Reading, clean_split, missing_annotation
@@ -67,7 +67,6 @@ class DigitScenes(BoxDataModule):
         train, val = stratified_split(labels[rest], 0.1, self.seed)
         subset, divisor, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
         count = max(1, self.scenes // divisor)
-        require_drawable(count, *self.image_size)
         scenes, boxes = make_scenes(images[subset], labels[subset], count, self.image_size, seed)
         return Tensors(boxes, scenes)
 

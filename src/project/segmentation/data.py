@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels, validate_size
-from kit.data.digits import digits, require_drawable
+from kit.data.digits import digits
 from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds, Document
 from kit.formats.folders import data_folder, groups_by_name
@@ -36,7 +36,7 @@ from kit.formats.pairs import MASKS, find_pairs, why_unpaired
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 from kit.ground.ranges import NonNegativeInt, PositiveInt
-from kit.masks.scenes import HEIGHT, WIDTH, make_scenes
+from kit.masks.scenes import make_scenes
 
 
 class MaskDataModule(ImageDataModule):
@@ -235,6 +235,5 @@ class DigitMasks(MaskDataModule):
         rest, test = stratified_split(labels, 0.2, seed=0)
         train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
         subset, seed = {"train": (train, 5), "val": (val, 3), "test": (test, 4)}[split]
-        require_drawable(self.counts[split], HEIGHT, WIDTH)
         scenes = make_scenes(pixels[subset], labels[subset], self.counts[split], seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask

@@ -92,7 +92,7 @@ def test_result_of_the_search_is_stored_until_a_file_changes(image_folder, monke
     assert folder(root).class_counts == [2, 3]
     (stored,) = Path(".cache").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(Files, "is_truncated", lambda *_: pytest.fail("the files are decoded again"))
+        patch.setattr(Files, "verify", lambda *_: pytest.fail("the files are decoded again"))
         data = folder(root)
         assert data.class_counts == [2, 3] and list(data.left_out["train"]) == [str(bad)]
     for content in ("", "{", "[1]", "[" * 5000, "3"):
@@ -102,15 +102,15 @@ def test_result_of_the_search_is_stored_until_a_file_changes(image_folder, monke
     assert folder(root).class_counts == [3, 3]
 
 
-def test_truncated_jpeg_is_named_and_used(image_folder, capsys):
+def test_truncated_jpeg_is_named_and_left_out(image_folder, capsys):
     root = image_folder({"train": {"a": 2, "b": 2}})
     file = root / "train" / "b" / "photo.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(file)
     file.write_bytes(file.read_bytes()[:-20])
     data = folder(root)
-    assert data.class_counts == [2, 3] and data.left_out == {"train": {}}
+    assert data.class_counts == [2, 2] and list(data.left_out["train"]) == [str(file)]
     output = capsys.readouterr().err
-    assert f"train: 1 of 5 images lack their last bytes and are read without them:\n  {file}: lacks" in output
+    assert f"train: 1 of 5 images cannot be decoded and are left out:\n  {file}: image file is truncated" in output
 
 
 def test_processes_leave_out_the_same_files(image_folder, monkeypatch):

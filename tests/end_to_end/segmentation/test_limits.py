@@ -11,7 +11,6 @@ from kit.formats.masks.classes import read_table
 from kit.formats.masks.coco import CocoShapes, read
 from kit.formats.masks.mask_images import read_values
 from kit.ground.errors import BrokenFiles, UserError
-from project.segmentation import DigitMasks
 
 
 def test_files_that_are_no_masks_are_not_opened() -> None:
@@ -33,12 +32,9 @@ def _coco(**annotation: object) -> Path:
 
 
 def test_too_large_polygons_and_run_lengths_are_refused() -> None:
-    for segmentation, word in (
-        ([[0, 0, 6000, 6000] * 2000], "outline"),
-        ([[0, 0, 1e300, 5, 5, 5]], "outline"),
-    ):
-        (fault,) = read(_coco(segmentation=segmentation), Path()).faults
-        assert word in fault.message
+    for far in (1e300, -100_001):
+        (fault,) = read(_coco(segmentation=[[0, 0, far, 5, 5, 5]]), Path()).faults
+        assert "coordinate" in fault.message
     document = read(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
     assert CocoShapes(document.file, ((1, 0),)).draw(document.images[0])[1] != [None]
     many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image
@@ -59,8 +55,3 @@ def test_too_large_class_table_is_refused() -> None:
     Path("classes.txt").write_text(f"cat\n{'9' * 5000} 1 1 dog\n")
     with pytest.raises(UserError, match=r"classes\.txt:2: .*characters"):
         read_table(Path("classes.txt"))
-
-
-def test_too_many_scenes_are_refused() -> None:
-    with pytest.raises(UserError, match="too many to draw"):
-        DigitMasks(train=10**9).load_split("train")

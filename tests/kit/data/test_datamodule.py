@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -63,7 +61,7 @@ def test_number_of_workers_does_not_change_batches(workers):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_full_shared_memory_does_not_change_batches(monkeypatch, capfd):
+def test_full_shared_memory_does_not_change_batches(monkeypatch):
     """torch would lose these batches, and wait for them forever."""
     alone = list(ready(num_workers=0).train_dataloader())
 
@@ -71,20 +69,10 @@ def test_full_shared_memory_does_not_change_batches(monkeypatch, capfd):
         raise RuntimeError("unable to allocate shared memory(shm)")
 
     monkeypatch.setattr(loading, "reduce_storage", fail)
-    loading._warn_once.cache_clear()
-    for one, other in zip(alone, ready(num_workers=1).train_dataloader(), strict=True):
+    with pytest.warns(UserWarning, match="/dev/shm is full"):
+        batches = list(ready(num_workers=1).train_dataloader())
+    for one, other in zip(alone, batches, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert capfd.readouterr().err.count("/dev/shm is full") == 1
-
-
-def test_no_workers_start_without_shared_memory(monkeypatch, capsys):
-    def fail():
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda: SimpleNamespace(Semaphore=fail))
-    loading._warn_once.cache_clear()
-    assert [ready(num_workers=2).train_dataloader().num_workers for _ in range(2)] == [0, 0]
-    assert capsys.readouterr().err.count("--data.num_workers 0") == 1
 
 
 def test_augmentation_restores_the_random_state():
@@ -119,11 +107,11 @@ def test_keys_are_indices_of_samples():
 def test_wrong_mean_and_std_are_refused():
     with pytest.raises(UserError, match=r"data\.mean and data\.std go together"):
         Noise(mean=[0.5] * 3)
-    with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
+    with pytest.raises(UserError, match=r"data\.mean must be 3 numbers"):
         ready(mean=[0.5], std=[0.2])
     data = ready()  # as from a harmed checkpoint
     for wrong in ([0.5], [0.5, None, 0.5]):
-        with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
+        with pytest.raises(UserError, match=r"data\.mean must be 3 numbers"):
             data.load_state_dict({**data.state_dict(), "mean": wrong})
 
 

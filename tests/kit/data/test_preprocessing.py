@@ -109,7 +109,7 @@ def test_incomplete_state_of_a_checkpoint_is_refused(state):
 
 
 def test_values_that_do_not_match_are_refused():
-    with pytest.raises(UserError, match=r"data\.mean must be 3 finite numbers"):
+    with pytest.raises(UserError, match=r"data\.mean must be 3 numbers"):
         Preprocessing(3, (5, 5), False, [0.5], [0.5])
     with pytest.raises(UserError, match=r"data\.image_size is \[0, 5\]"):
         Preprocessing(1, (0, 5), False, [0.5], [0.5])
@@ -119,13 +119,13 @@ def test_values_that_do_not_match_are_refused():
     "std", [0.0, -1.0, float("nan"), float("inf"), 1e-320, True, pytest.param(10**400, id="huge"), "0.5", None]
 )
 def test_invalid_std_is_refused(std):
-    with pytest.raises(UserError, match=r"data\.std (is \[0\.5, .*\], but must be above 0|must be 2 finite numbers)"):
+    with pytest.raises(UserError, match=r"data\.std must be 2 numbers from 1e-06 to 1e\+06"):
         Preprocessing(2, (5, 5), False, [0.5, 0.5], [0.5, std])
 
 
 @pytest.mark.parametrize("mean", [float("nan"), float("-inf"), 1e300, True, "0.5", None])
 def test_invalid_mean_is_refused(mean):
-    with pytest.raises(UserError, match=r"data\.mean must be 2 finite numbers"):
+    with pytest.raises(UserError, match=r"data\.mean must be 2 numbers from -1e\+06 to 1e\+06"):
         Preprocessing(2, (5, 5), False, [0.5, mean], [0.5, 0.5])
 
 

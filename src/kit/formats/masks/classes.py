@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import PACKING, MaskImages, is_grey, read_values
+from kit.formats.masks.mask_images import MAX_LISTED, PACKING, MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.formats.text import read_lines
 from kit.ground.errors import BrokenFiles, UserError
@@ -23,8 +23,6 @@ TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "
 TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # classes that are ignored by default
-
-MAX_LISTED = 8  # values in an error message
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
 _LINES = (  # the formats of a line in a class table, in the order in which they are tried
@@ -85,13 +83,13 @@ def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskIma
     ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
     ids |= dict.fromkeys(ignored, IGNORED)
     colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())) or None)
+    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
-    """Return the first mask file for each set of pixel values that occurs in a mask. A coloured mask has the empty set.
+    """Return a dict from the set of a mask's pixel values to the first file with this set.
 
-    Unreadable masks are left out.
+    The set of a coloured mask is empty. Unreadable masks are left out.
 
     Raises:
         BrokenFiles: no mask can be read.
@@ -104,7 +102,7 @@ def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
 
 
 def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
-    """Return the pixel values in a mask, or the error if it cannot be read. A coloured mask has no values."""
+    """Return the set of a mask's pixel values, which is empty for a coloured mask; or the error in reading the mask."""
     try:
         values = read_values(mask)
     except BrokenFiles as error:

@@ -9,16 +9,16 @@ import numpy as np
 
 from kit.data.decode import broken_file_errors
 from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_document
-from kit.formats.masks.masks import IGNORED, read_sizes
+from kit.formats.masks.masks import IGNORED, read_orientation
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, Severity
 from kit.ground.files import max_pixels
 
-# The largest length of a polygon's outline, in pixels, since drawing it takes memory and time in proportion: 20,000
-# corners in a zigzag may take 5 GB and a minute.
-MAX_OUTLINE = 2_000_000
+MAX_COORDINATE = 100_000  # pixels; drawing a polygon takes memory in proportion to its largest coordinate
 MAX_PIXELS = max_pixels()
+Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
+EMPTY: Problem = ("mask-empty", "warning", "covers no pixel; draw it again, or remove it")
 
 
 class Shape(NamedTuple):
@@ -54,33 +54,32 @@ class CocoShapes:
     background: int = 0
 
     def read(self, target: ListedImage) -> np.ndarray:
-        mask, reasons = self.draw(target)
-        for why in filter(None, reasons):
-            raise BrokenFiles(f"{self.file}: an annotation of {target.name} cannot be drawn ({why})")
+        mask, problems = self.draw(target)
+        for kind, _, message in filter(None, problems):
+            if kind == "annotation-unreadable":
+                raise BrokenFiles(f"{self.file}: an annotation of {target.name} {message}")
         return mask
 
     def read_known(self, target: ListedImage) -> np.ndarray:
         return self.draw(target)[0]
 
-    def draw(self, target: ListedImage) -> tuple[np.ndarray, list[str | None]]:
-        """Return a mask, uint8 [h w], and a reason for each shape.
-
-        The reason says why the shape cannot be drawn. It is "" if the shape covers no pixel, and None if all is well.
-        """
+    def draw(self, target: ListedImage) -> tuple[np.ndarray, list[Problem | None]]:
+        """Return a mask, uint8 [h w], and for each shape the problem in drawing it, or None."""
         from faster_coco_eval.core import mask as rle
 
         with broken_file_errors(target.path):
-            size = target.size or read_sizes(target.path)[0]
-        class_numbers, reasons, mask = dict(self.numbers), list[str | None](), np.full(size, self.background, np.uint8)
+            size = target.size or read_orientation(target.path)[0]
+        class_numbers, problems, mask = dict(self.numbers), list[Problem | None](), np.full(size, self.background, "u1")
         for shape in target.annotations:
             try:
                 inside = np.asarray(rle.decode(_as_runs(shape.segmentation, size))).any(2)
             except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-                reasons.append(str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                problems.append(("annotation-unreadable", "error", f"cannot be drawn ({reason})"))
                 continue
             mask[inside] = IGNORED if shape.crowd and self.crowds == "ignore" else class_numbers[shape.category]
-            reasons.append(None if inside.any() else "")
-        return mask, reasons
+            problems.append(None if inside.any() else EMPTY)
+        return mask, problems
 
     def files(self, targets: Sequence[ListedImage]) -> list[Path]:
         return [self.file]
@@ -175,10 +174,6 @@ def _polygon(written: Any) -> np.ndarray:
     polygon = _numbers(written)
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
-    if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
-        corners = polygon.reshape(-1, 2)
-        # The sides' lengths, and the largest coordinate, since drawing far from 0 also takes memory.
-        length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max()
-        if length > MAX_OUTLINE:
-            raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")
+    if np.abs(polygon).max() > MAX_COORDINATE:
+        raise ValueError(f"a polygon has a coordinate beyond {MAX_COORDINATE:,} pixels")
     return polygon

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from kit.formats.coco import Document, ListedImage, crowd_faults
-from kit.formats.masks.coco import CocoShapes, Shape, crowds
-from kit.formats.masks.mask_images import MaskImages, read_values
-from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_sizes, turn_mask_upright
+from kit.formats.masks.coco import CocoShapes, Problem, Shape, crowds
+from kit.formats.masks.mask_images import MaskImages
+from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_orientation, stored_size, turn_mask_upright
 from kit.formats.pairs import Pairs
 from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
@@ -35,7 +35,7 @@ def _fault(kind: str, file: Path, message: str, severity: Severity = "error") ->
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     try:
-        values = read_values(mask)
+        values = reader.values(mask)
     except UserError as error:
         return [unreadable_fault(mask, error)]
     classes, faults = reader.classes(values), []
@@ -62,29 +62,31 @@ def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
 
 def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
-        mask, reasons = reader.draw(image)
+        mask, problems = reader.draw(image)
     except UserError as error:
         return [unreadable_fault(image.path, error)]
     faults = []
-    for shape, why in zip(image.annotations, reasons, strict=True):
-        problems = [("annotation-unreadable", "error", f"cannot be drawn ({why})")] if why else []
-        for kind, severity, message in [*problems, *_shape_problems(shape, why == "", mask.shape)]:
+    for shape, problem in zip(image.annotations, problems, strict=True):
+        if problem := _position_problem(shape, mask.shape) or problem:
+            kind, severity, message = problem
             faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
-    return faults if any(reasons) else faults + _size_and_content_faults(mask, image.path, image.path)
+    is_whole = all(fault.kind != "annotation-unreadable" for fault in faults)
+    return faults + _size_and_content_faults(mask, image.path, image.path) if is_whole else faults
 
 
-def _shape_problems(shape: Shape, is_empty: bool, size: tuple[int, int]) -> list[tuple[str, Severity, str]]:
-    """Return (kind, severity, message) of a shape's first fault in a list, or an empty list."""
-    if not isinstance(shape.segmentation, dict):
-        corners = np.concatenate(shape.segmentation).reshape(-1, 2)
-        low, high, (height, width) = corners.min(0), corners.max(0), size
-        if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
-            return [("mask-wrong-unit", "error", "its corners are from 0 to 1, instead of in pixels; export it again")]
-        if (high <= 0).any() or (low >= (width, height)).any():
-            return [("mask-out-of-bounds", "error", f"lies outside the image, which is {describe_size(size)}")]
-        if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
-            return [("mask-out-of-bounds", "warning", "sticks out of the image, and is cut; check it")]
-    return [("mask-empty", "warning", "covers no pixel; draw it again, or remove it")] if is_empty else []
+def _position_problem(shape: Shape, size: tuple[int, int]) -> Problem | None:
+    """Return the problem of a polygon that is not inside an image of height and width `size`, or None."""
+    if isinstance(shape.segmentation, dict):
+        return None
+    corners = np.concatenate(shape.segmentation).reshape(-1, 2)
+    low, high, (height, width) = corners.min(0), corners.max(0), size
+    if low.min() >= 0 and high.max() <= 1 < min(size) - 1:
+        return "mask-wrong-unit", "error", "its corners are from 0 to 1, instead of in pixels; export it again"
+    if (high <= 0).any() or (low >= (width, height)).any():
+        return "mask-out-of-bounds", "error", f"lies outside the image, which is {describe_size(size)}"
+    if (low < -TOLERANCE).any() or (high > np.add((width, height), TOLERANCE)).any():
+        return "mask-out-of-bounds", "warning", "sticks out of the image, and is cut; check it"
+    return None
 
 
 def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[Fault]:
@@ -93,16 +95,16 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     if (mask == IGNORED).all():
         faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
     try:
-        upright, stored, orientation = read_sizes(image)
-        size, upright_mask = turn_mask_upright(mask, image)
+        size, orientation = read_orientation(image)
     except (OSError, ValueError, SyntaxError):
         return faults  # an image that cannot be read is a fault of its own
+    stored, upright_mask = stored_size(size, orientation), turn_mask_upright(mask, size, orientation)
     if upright_mask.shape != size:
         severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
         sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(_fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity))
-    if orientation != 1 and (mask.shape == stored or stored == upright):
+    if orientation != 1 and (mask.shape == stored or stored == size):
         turned = "the mask has the stored size, and is turned too"
-        handling = turned if stored != upright else "the mask is assumed to be upright already"
+        handling = turned if stored != size else "the mask is assumed to be upright already"
         faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; check one", "warning"))
     return faults

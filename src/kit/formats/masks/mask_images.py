@@ -11,6 +11,7 @@ from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
+MAX_LISTED = 8  # values in an error message
 PACKING = np.array([1 << 16, 1 << 8, 1])  # the product colour @ PACKING is red, green and blue in one number
 
 
@@ -21,57 +22,67 @@ class MaskImages:
     See `kit.formats.masks.masks.Reader` for the methods that all readers have.
 
     numbers: `(pixel value, class number)` for grey and palette images, sorted. Ignored values have class number 255.
-    colours: `(colour @ PACKING, class number)` for colour images, sorted; None if no colours are known.
+    colours: `(colour @ PACKING, class number)` for colour images, sorted; empty if no colours are known.
     """
 
     numbers: tuple[tuple[int, int], ...]
-    colours: tuple[tuple[int, int], ...] | None = None
+    colours: tuple[tuple[int, int], ...] = ()
 
     def read(self, target: Path) -> np.ndarray:
-        values = read_values(target)
+        values = self.values(target)
         mask = self.classes(values)
         if (mask == UNKNOWN).any():
             raise UserError(f"{target}: {self.describe_unknown(values, mask)}")
         return mask
 
     def read_known(self, target: Path) -> np.ndarray:
-        return self.classes(read_values(target))
+        return self.classes(self.values(target))
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
+    def values(self, mask: Path) -> np.ndarray:
+        """Return the result of `read_values`, but [h w] for a grey image with three channels if no colours are known.
+
+        Raises:
+            BrokenFiles: see `read_values`.
+        """
+        values = read_values(mask)
+        return values[..., 0] if values.ndim == 3 and not self.colours and is_grey(values) else values
+
     def classes(self, values: np.ndarray) -> np.ndarray:
-        """Return class numbers, uint8 [h w], for the result of `read_values`; `UNKNOWN` for values of no class."""
-        if values.ndim == 3 and self.colours is not None:
-            return _look_up(values @ PACKING, self.colours)
+        """Return class numbers, uint8 [h w], for the result of `values`; `UNKNOWN` for values of no class."""
         if values.ndim == 3:
-            return np.full(values.shape[:2], UNKNOWN, np.uint8) if not is_grey(values) else self.classes(values[..., 0])
+            return _look_up(values @ PACKING, self.colours)
         if values.dtype == np.uint8:
             return _look_up(np.arange(256), self.numbers)[values]
         return _look_up(values, self.numbers)
 
-    def describe_unknown(self, values: np.ndarray, mask: np.ndarray, max_count: int = 5) -> str:
-        """Return a message with at most `max_count` of the values that belong to no class, and a remedy.
+    def describe_unknown(self, values: np.ndarray, mask: np.ndarray) -> str:
+        """Return a message with at most `MAX_LISTED` of the values that belong to no class, and a remedy.
 
         Args:
-            values: the result of `read_values`.
+            values: the result of `values`.
             mask: the result of `classes` for these values.
         """
-        unknown = values[mask == UNKNOWN]
-        if unknown.ndim == 2 and (self.colours is not None or not is_grey(values)):
-            words = [f"({red} {green} {blue})" for red, green, blue in np.unique(unknown, axis=0).tolist()]
+        unknown = np.unique(values[mask == UNKNOWN], axis=0).tolist()
+        if values.ndim == 3:
+            words = [f"({red} {green} {blue})" for red, green, blue in unknown]
             noun, remedy = "colour", "give each class's colour with --data.colors"
         else:
-            words = [str(value) for value in np.unique(unknown[..., 0] if unknown.ndim == 2 else unknown).tolist()]
+            words = [str(value) for value in unknown]
             noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
         plural = "s" if len(words) > 1 else ""
-        more = f" and {len(words) - max_count} more" if len(words) > max_count else ""
-        return f"{noun}{plural} {', '.join(words[:max_count])}{more} of no class; {remedy}"
+        more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+        return f"{noun}{plural} {', '.join(words[:MAX_LISTED])}{more} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the class number of each value, uint8, from a sorted table of (value, class number)."""
-    keys, numbers = np.array(table).T
+    """Return the class number of each value, uint8, from a sorted table of (value, class number).
+
+    Values that are not in the table get `UNKNOWN`.
+    """
+    keys, numbers = np.array(table or [(-1, UNKNOWN)]).T
     index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
     return np.where(keys[index] == values, numbers[index], UNKNOWN).astype(np.uint8)
 
@@ -79,8 +90,8 @@ def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray
 def read_values(path: Path) -> np.ndarray:
     """Return the pixel values [h w] or the colours, uint8 [h w 3], of a mask file.
 
-    The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. It is
-    turned upright by the EXIF orientation of the mask file itself.
+    The result has the palette's indices for a palette image, and 0 and 1 for a one-bit image. It is turned upright by
+    the EXIF orientation of the mask file itself.
 
     Raises:
         BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.

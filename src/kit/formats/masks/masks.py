@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
-from kit.data.decode import UPRIGHT, decode, fitted_size, orientation_of, pad, upright_size
+from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, orientation_of, pad, upright_size
 from kit.data.loading import stack
 from kit.formats.text import describe_size
 from kit.ground.errors import UserError
@@ -67,9 +67,9 @@ class MaskFiles(Files):
     reader: Reader = field(kw_only=True)
 
     def read(self, index: int) -> Tensor:
-        path = self.paths[index]
-        pixels = decode(path, self.channels, self.size, self.keep_aspect, self.levels)
-        upright, mask = turn_mask_upright(self.reader.read(self.targets[index]), path)
+        path, options = self.paths[index], (self.channels, self.size, self.keep_aspect, self.levels)
+        pixels, upright, orientation = decode_with_orientation(path, *options)
+        mask = turn_mask_upright(self.reader.read(self.targets[index]), upright, orientation)
         if has_other_aspect(mask, upright):
             raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
@@ -78,9 +78,9 @@ class MaskFiles(Files):
         plane = pad(plane, pixels.shape[1:], IGNORED)
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
-    def is_truncated(self, index: int) -> bool:
-        self.reader.read_known(self.targets[index])  # raises an error for a broken mask
-        return super().is_truncated(index)
+    def verify(self, index: int) -> None:
+        self.reader.read_known(self.targets[index])
+        super().verify(index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,22 +101,27 @@ class MaskFiles(Files):
         return *super().settings, repr(self.reader)
 
 
-def turn_mask_upright(mask: np.ndarray, image: Path) -> tuple[tuple[int, int], np.ndarray]:
-    """Return an image's upright height and width, and its mask turned upright.
+def turn_mask_upright(mask: np.ndarray, upright: tuple[int, int], orientation: int) -> np.ndarray:
+    """Turn a mask like its image if it has the size of the stored image and EXIF changes that size.
 
-    A mask is turned like its image if it has the size of the stored image and EXIF changes that size.
+    Args:
+        upright: the upright image's height and width.
+        orientation: the image's EXIF orientation.
     """
-    upright, stored, orientation = read_sizes(image)
-    if mask.shape == stored and stored != upright:
-        mask = np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation]))
-    return upright, mask
+    stored = stored_size(upright, orientation)
+    is_stored = mask.shape == stored and stored != upright
+    return np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation])) if is_stored else mask
 
 
-def read_sizes(image: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Return an image's height and width, upright and as stored, and its EXIF orientation (1 is upright)."""
-    with open_image(image) as header:
-        size, orientation = upright_size(header), orientation_of(header)
-    return size, size[::-1] if orientation > 4 else size, orientation
+def read_orientation(image: Path) -> tuple[tuple[int, int], int]:
+    """Return an image's upright height and width, and its EXIF orientation (1 is upright)."""
+    with open_image(image) as opened:
+        return upright_size(opened), orientation_of(opened)
+
+
+def stored_size(upright: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return the height and width that an image had before EXIF turned it upright."""
+    return upright[::-1] if orientation > 4 else upright
 
 
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
@@ -142,7 +147,7 @@ def collate_masks(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Te
 def hashable_target(samples: MaskFiles, index: int) -> Hashable:
     """Return the upright mask's shape and hash, or None if it cannot be read. See `ImageDataModule.hashable_target`."""
     try:
-        mask = turn_mask_upright(samples.reader.read(samples.targets[index]), samples.paths[index])[1]
+        mask = turn_mask_upright(samples.reader.read(samples.targets[index]), *read_orientation(samples.paths[index]))
     except (UserError, OSError, ValueError, SyntaxError):
         return None
     return mask.shape, hashlib.sha1(mask.tobytes()).digest()
@@ -157,8 +162,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     pixel_counts = partial(_pixel_counts, samples)
     counts = sum(map_in_threads(pixel_counts, range(0, len(samples), step)), np.zeros(256, int))
     if not counts[:num_classes].all():
-        others = [index for index in range(len(samples)) if index % step]
-        counts = sum(map_in_threads(pixel_counts, others), counts)
+        counts = sum(map_in_threads(pixel_counts, range(len(samples))), np.zeros(256, int))
     if counts[UNKNOWN]:
         counts[counts == 0] = -1
     return counts[:num_classes].tolist()
