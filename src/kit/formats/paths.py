@@ -26,8 +26,10 @@ class Finder:
     1. The path as it is written, in the folders.
     2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
-    4. The shortest end of the path that only one of `files` has, in upper or lower case: `1.png`, or `cam0/1.png`, for
-       `/home/me/cam0/1.png`. A name without an image's extension matches files with any extension.
+    4. The shortest end of the path that only one of `files` has: `1.png`, or `cam0/1.png`, for `/home/me/cam0/1.png`.
+    5. The same without regard to upper and lower case.
+
+    In 4 and 5, a name without an image's extension matches files with any extension.
 
     Args:
         files: returns all files that may be meant; called only if a path is in none of `folders`.
@@ -50,7 +52,8 @@ class Finder:
         spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
         names = dict.fromkeys(form(name) for form in (str, compose, decompose) for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
-        file = next(filter(is_file, in_folders), None) or next(filter(None, map(self._find_by_end, spellings)), None)
+        by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
+        file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
         if file and not any(str(path).endswith(written) for path in (file, file.with_suffix(""))):
             self._other_paths[written] = file
         return file
@@ -62,25 +65,26 @@ class Finder:
             count = f"{source}: {len(self._other_paths):,} images were found at another path"
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
-    def _find_by_end(self, written: str) -> Path | None:
-        """Return the only file with the shortest possible end of a path, or None."""
-        parts, has_extension = Path(fold_case(written)).parts, Path(written).suffix.lower() in EXTENSIONS
+    def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
+        """Return the only file with the shortest possible end of a path, or None. `form` normalises the ends."""
+        parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
         for depth in range(1, len(parts) + 1):
-            files, end = self._by_end(depth, has_extension), "/".join(parts[-depth:])
+            files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])
             if end not in files or files[end]:
                 return files.get(end)
         return None
 
-    def _files_by_end(self, depth: int, has_extension: bool) -> dict[str, Path | None]:
+    def _files_by_end(self, depth: int, has_extension: bool, form: Callable[[str], str]) -> dict[str, Path | None]:
         """Return a dictionary from the ends of paths to files. The value is None if several files have this end.
 
         Args:
             depth: the number of names in an end, such as 2 for `cam0/1.png`.
             has_extension: whether the ends include the extension.
+            form: the function that normalises the ends, such as `fold_case`.
         """
         files: dict[str, Path | None] = {}
         for path in self.files():
-            end = fold_case("/".join((path if has_extension else path.with_suffix("")).parts[-depth:]))
+            end = form("/".join((path if has_extension else path.with_suffix("")).parts[-depth:]))
             files[end] = path if files.get(end, path) == path else None
         return files
 

@@ -14,9 +14,12 @@ from xml.etree import ElementTree
 
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
-from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, read_text
+from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
 
 MAX_LINE = 1000  # characters in a line of a list
+# The encoding in an XML declaration. UTF-16 and UTF-32 are left out: a file whose declaration is readable as ASCII has
+# neither. idna and punycode are left out because decoding them takes quadratic time.
+XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
 def number(written: Any) -> float | None:
@@ -55,12 +58,15 @@ def read_lines(file: Path, most: int = MAX_LIST_BYTES, longest: int = MAX_LINE) 
 
 
 def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
-    """Return the root element of an XML file, and the file's text. The encoding that the file declares is ignored.
+    """Return the root element of an XML file, and the file's text.
 
     Raises:
-        BrokenFiles: the file cannot be read (see `read_text`), is not XML, or declares entities.
+        BrokenFiles: the file cannot be read (see `read_bytes`), is not XML, is not in the encoding that it declares, or
+            declares entities.
     """
-    text = read_text(file, MAX_ANNOTATION_BYTES)
+    content = read_bytes(file, MAX_ANNOTATION_BYTES)
+    declared = XML_ENCODING.match(content)
+    text = decode_text(file, content, declared[1].decode() if declared else "utf-8")
     if "<!ENTITY" in text:  # a few of them may expand to gigabytes
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
     try:

@@ -93,14 +93,27 @@ def read_text(file: Path, most: int) -> str:
         most: the maximum size of the file, in bytes.
 
     Raises:
-        BrokenFiles: the file cannot be read (see `read_bytes`), is in another encoding, or has a NUL character.
+        BrokenFiles: the file cannot be read (see `read_bytes`) or decoded (see `decode_text`).
     """
-    content = read_bytes(file, most)
-    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    return decode_text(file, read_bytes(file, most))
+
+
+def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
+    """Return the text of a file's content.
+
+    Args:
+        encoding: the encoding of content that does not begin with a byte order mark.
+
+    Raises:
+        BrokenFiles: the encoding is unknown, the content is not in this encoding, or it has a NUL character.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), encoding)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         text = error.object[: error.start].decode(encoding, "ignore") + "\0"
+    except (LookupError, UnicodeError):
+        raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
     if "\0" in text:  # UTF-16 without a mark has many of them
         line, name = text.count("\n", 0, text.index("\0")) + 1, encoding.removesuffix("-sig").upper()
         raise BrokenFiles(f"{file}:{line}: not {name} text; save the file as UTF-8 (in Excel: CSV UTF-8)")

@@ -55,6 +55,7 @@ def test_xml_beyond_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10 if i else "ha"}">' for i in range(10))
     texts = {
         "bomb": f"<!DOCTYPE a [{entities}]><annotation><object><name>&a9;</name></object></annotation>",
+        "codec": '<?xml version="1.0" encoding="nothing"?><annotation/>',
         "deep": "<a>" * 20_000 + "</a>" * 20_000,
         "long": f"<annotation>{' ' * 2_000_000}</annotation>",
         "many": f"<annotation><filename>{' ' * 50_000}x</filename>{'<object/>' * 2_000}</annotation>",
@@ -65,8 +66,8 @@ def test_xml_beyond_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         Image.new("L", (4, 4)).save(f"{name}.png")
     found = voc.read(find_pairs(Path(), XML_FILES)["train"])
     words = {Path(fault.file).stem: fault.message for fault in faults_of(found)}
-    assert {"bomb", "long", "many"} <= set(words) <= {"bomb", "long", "many", "size"}
-    assert "entities" in words["bomb"] and "bytes" in words["long"]
+    assert {"bomb", "codec", "long", "many"} <= set(words) <= {"bomb", "codec", "long", "many", "size"}
+    assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
 
 
 def test_too_large_numbers_are_refused() -> None:

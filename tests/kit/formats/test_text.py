@@ -1,4 +1,4 @@
-"""Lines and XML in UTF-8 and UTF-16."""
+"""Lines and XML in any encoding that a file declares."""
 
 from pathlib import Path
 
@@ -27,7 +27,8 @@ XML = [  # the encoding that the file declares, and the one that it has
     ("utf-8", "utf-8-sig"),
     ("UTF-16", "utf-16"),
     ("utf-16", "utf-8"),  # as some programs of Windows write it
-    ("ISO-8859-1", "utf-8"),
+    ("ISO-8859-1", "latin-1"),
+    ("windows-1252", "cp1252"),
 ]
 
 
@@ -38,9 +39,16 @@ def test_xml_is_read_in_its_encoding(declared, encoding):
     assert read_xml(Path("a.xml"))[0].text == "bär"
 
 
+def test_chinese_xml_is_read_in_its_encoding():
+    Path("a.xml").write_bytes("<?xml version='1.0' encoding='gb2312'?><name>猫</name>".encode("gb2312"))
+    assert read_xml(Path("a.xml"))[0].text == "猫"
+
+
 BROKEN_XML = [
     ("<?xml version='1.0'?>\n<name>bär</name>".encode("cp1252"), r"a\.xml:2: not UTF-8"),
-    ("<?xml version='1.0' encoding='gb2312'?>\n\n<name>b\xe4r</name>".encode("cp1252"), r"a\.xml:3: not UTF-8"),
+    ("<?xml version='1.0' encoding='gb2312'?>\n\n<name>b\xe4r</name>".encode("cp1252"), r"a\.xml:3: not GB2312"),
+    (b"<?xml version='1.0' encoding='klingon'?>\n<a/>", r"a\.xml:1: unknown encoding 'klingon'"),
+    (b"<?xml version='1.0' encoding='undefined'?>\n<a/>", r"a\.xml:1: unknown encoding"),
     (b"<a>\n\0</a>", r"a\.xml:2: not UTF-8"),
     ("<!DOCTYPE a [<!ENTITY b 'c'>]><a/>".encode("utf-16"), r"a\.xml: .*entities"),
     (b"<a>\n<b></a>", r"a\.xml:2: broken XML"),
