@@ -24,9 +24,9 @@ from torch import Tensor
 
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
-from kit.samples import inception, pictures
+from kit.samples import inception
 from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
-from kit.samples.images import noise, pixels
+from kit.samples.images import noise, pairs, pixels
 from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
@@ -96,8 +96,8 @@ def compare(
     results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
-    pairs = pictures.pairs(samples[nearest], train_images[indices[nearest]], names)
-    return results, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
+    picture = pairs(samples[nearest], train_images[indices[nearest]], names)
+    return results, add_caption(picture, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
 def _mean(values: Tensor) -> float:

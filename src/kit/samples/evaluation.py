@@ -78,9 +78,8 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         pixels, whose values are scaled to [0, 1].
     """
     queries, references = (part.flatten(1).float() / 255 for part in (images, known))
-    squared_norms = references.square().sum(1)
-    indices = torch.cat([(squared_norms - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
-    # Rounding makes the distances above inexact. Compute the distance to the nearest image again.
+    indices = torch.cat([torch.cdist(part, references).argmin(1) for part in queries.split(CHUNK)])
+    # `cdist` rounds distances near 0 coarsely. Compute the distance to the nearest image again.
     return indices, (queries - references[indices]).square().mean(1).sqrt()
 
 
