@@ -118,19 +118,18 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     def write_files(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Write an image's files. Return its name, its file, its prediction, and why this failed, or ""."""
         name, (file, prediction) = item
-        reason = ""
         try:
             if isinstance(prediction, UserError):
                 raise prediction
             results.picture(file, name, prediction)
         except UserError as error:
-            reason = str(error)
+            return name, file, prediction, str(error)
         except (OSError, ValueError) as error:
             # PIL's own errors have no `errno`. Most other errors, such as a full disk, would occur for every image.
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
-            reason = f"its picture cannot be drawn: {one_line(error)}"
-        return name, file, prediction, reason
+            return name, file, prediction, f"its picture cannot be drawn: {one_line(error)}"
+        return name, file, prediction, ""
 
     stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
     written = map_in_threads(write_files, stream, per_task=4, max_tasks=8)

@@ -1,12 +1,11 @@
 """Find the images that a command line names, and name their results."""
 
-import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kit.formats.folders import files_below, images, is_hidden
+from kit.formats.folders import images
 from kit.ground.errors import UserError
 
 
@@ -14,7 +13,7 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
     """Return the images that the words of a command line name, without duplicates.
 
     Args:
-        words: files, folders (searched recursively) and patterns such as `'photos/**/*.jpg'`.
+        words: files, and folders, which are searched recursively.
         results: folders that the command writes to. Images in these folders are left out.
 
     Raises:
@@ -23,15 +22,11 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
     by_path: dict[Path, Path] = {}  # absolute path to the path as it was found
     for word in words:
         path = Path(word)
-        if path.is_dir():
-            files = images(path)
-        elif path.exists():
-            files = [path]
-        else:
-            files = sorted(_matching_files(path))
+        if not path.exists():
+            raise UserError(f"{word}: no such file or folder")
+        files = images(path) if path.is_dir() else [path]
         if not files:
-            reason = "there is no image in this folder" if path.is_dir() else "no such file, folder or pattern"
-            raise UserError(f"{word}: {reason}")
+            raise UserError(f"{word}: there is no image in this folder")
         for file in files:
             by_path.setdefault(_absolute(file), file)
     folders = [folder.resolve() for folder in results if folder.is_dir()]
@@ -39,18 +34,6 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
     if not inputs:
         raise UserError(f"{' '.join(words)} is in the folder for results; choose another folder with --out")
     return inputs
-
-
-def _matching_files(pattern: Path) -> Iterator[Path]:
-    """Yield the visible files that match a pattern. `**` stands for any number of folders."""
-    parts = pattern.parts
-    depth = parts.index("**") if "**" in parts else len(parts)
-    tail = "/".join(parts[depth + 1 :]) or "*"
-    for path in map(Path, glob.glob(str(Path(*parts[:depth])))):  # noqa: PTH207
-        if path.is_dir() and "**" in parts:  # `glob` itself would follow links that lead back, again and again
-            yield from (file for file in files_below(path) if file.relative_to(path).match(tail))
-        elif path.is_file() and not any(map(is_hidden, {*path.parts} - {*parts})):
-            yield path
 
 
 def output_names(files: Sequence[Path]) -> list[str]:

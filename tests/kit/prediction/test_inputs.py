@@ -18,28 +18,23 @@ def images(*names: str) -> None:
         Image.new("L", (4, 3)).save(name)
 
 
-def test_files_folders_and_patterns_give_each_image_once():
+def test_files_and_folders_give_each_image_once():
     images("a/1.png", "a/deep/2.jpg", "b.png", "c.bmp")
     Path("a/notes.txt").touch()
-    files = inputs.find_images(["b.png", "a", "*.png", "a/**/*.jpg", "a/notes.txt"])
+    files = inputs.find_images(["b.png", "a", "b.png", "a/deep/2.jpg", "a/notes.txt"])
     assert list(map(str, files)) == ["b.png", "a/1.png", "a/deep/2.jpg", "a/notes.txt"]
 
 
 @pytest.mark.filterwarnings("ignore:.*leads back")
-def test_patterns_follow_links_once_and_skip_hidden_files():
+def test_folders_follow_links_once_and_skip_hidden_files():
     images("a/1.png", "a/b/2.png", "a/@eaDir/1.png", "a/.b/3.png", "a/b/c/4.png", "elsewhere/5.png")
     Path("a/x.png").mkdir()
     Path("a/b/again").symlink_to("..")
     Path("a/b/c/self").symlink_to(".")
     Path("a/more").symlink_to("../elsewhere")
-    for pattern, names in (
-        ("a/**/*.png", ["a/1.png", "a/b/2.png", "a/b/c/4.png", "a/more/5.png"]),
-        ("a/**/c/*.png", ["a/b/c/4.png"]),
-        ("**/b/*.png", ["a/b/2.png"]),
-        ("a/*/*.png", ["a/b/2.png", "a/more/5.png"]),
-        ("a/.b/*.png", ["a/.b/3.png"]),
-    ):
-        assert list(map(str, inputs.find_images([pattern]))) == names, pattern
+    names = ["a/1.png", "a/b/2.png", "a/b/c/4.png", "a/more/5.png"]
+    assert list(map(str, inputs.find_images(["a"]))) == names
+    assert list(map(str, inputs.find_images(["a/.b"]))) == ["a/.b/3.png"]
 
 
 @pytest.mark.parametrize("word", ["gone.png", "*.tif", "empty"])
@@ -70,10 +65,10 @@ def test_paths_with_parent_folders_give_names_without():
 def test_results_are_left_out():
     images("in/a.png", "in/out/pictures/a.jpg", "in/pictures/b.png")
     results = [Path("in/out/pictures"), Path("in/out/masks")]
-    for word in ("in", "in/**/*.*", str(Path("in").absolute())):
+    for word in ("in", str(Path("in").absolute())):
         files = inputs.find_images([word], results)
         assert [file.name for file in files] == ["a.png", "b.png"]
-    for word in ("in/out", "in/out/pictures/*.jpg", "in/pictures/../out/pictures/a.jpg"):
+    for word in ("in/out", "in/out/pictures/a.jpg", "in/pictures/../out/pictures/a.jpg"):
         with pytest.raises(UserError, match="is in the folder for results; choose another folder with --out"):
             inputs.find_images([word], results)
 
