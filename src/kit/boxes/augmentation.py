@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms, box_area, box_iou, clip_boxes_to_image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -54,14 +54,10 @@ class Zoom(v2.Transform):
             factors, shift = (part[1] / width, part[0] / height), (left, top)
         boxes = target["boxes"].as_subclass(Tensor)
         moved = boxes * boxes.new_tensor(factors * 2) + boxes.new_tensor(shift * 2)
-        clipped = moved.clamp(min=0).minimum(moved.new_tensor([width, height] * 2))
-        visible = _area(clipped) >= self.min_visible * _area(moved)
+        clipped = clip_boxes_to_image(moved, (height, width))
+        visible = box_area(clipped) >= self.min_visible * box_area(moved)
         wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=(height, width))
         return tv_tensors.wrap(pixels, like=image), {**select_boxes(target, visible), "boxes": wrapped}
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
 
 
 def predict_with_flips(

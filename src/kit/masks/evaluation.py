@@ -92,8 +92,7 @@ def iou(confusion: Tensor) -> Tensor:
     Args:
         confusion: Long[K K], with a row for each target class.
     """
-    intersection, union = _overlap(confusion)
-    return intersection / union
+    return torch.div(*_overlap(confusion))
 
 
 def _overlap(confusion: Tensor) -> Tensor:

@@ -2,12 +2,10 @@
 
 - `frechet_distance` is the Frechet distance between samples and the images of the reported split, in the features of
   the judge. The judge is a classifier that is trained on the training images. For comparison, the distance is also
-  reported for other images in the samples' place: as many training images (`frechet_distance/train_images`, which
-  hardly any model beats), images with independent pixels (`frechet_distance/gaussian`), and noise
+  reported for as many training images (`frechet_distance/train_images`, which hardly any model beats) and for noise
   (`frechet_distance/noise`).
-- `agreement` is the share of samples for which the judge predicts the class that they were generated for.
-  `agreement/gaussian` is this share for images with independent pixels. `judge_accuracy` is the judge's accuracy on the
-  images of the split.
+- `agreement` is the share of samples for which the judge predicts the class that they were generated for. It may be
+  high for blurred samples, too. `judge_accuracy` is the judge's accuracy on the images of the split.
 - `nearest_distance` is the mean distance between a sample and the nearest training image.
   `nearest_distance/real_images` is the mean distance between an image of the split and the nearest training image. If
   the first is far below the second, the model copies training images.
@@ -25,7 +23,7 @@ from torch import Tensor
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception
-from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
+from kit.samples.evaluation import frechet_distance, nearest_images
 from kit.samples.images import noise, pairs, pixels
 from kit.samples.judge import train_judge
 
@@ -83,11 +81,9 @@ def compare(
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, predicted = judge.classify(images)
-        gaussian = gaussian_images(train_images, train_labels, classes)
-        references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
-        judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
-        results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
-        results |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
+        for name, part in {**compared, "/noise": pixels(noise([0], samples.shape)[0])}.items():
+            results[f"frechet_distance{name}"] = frechet_distance(judge.classify(part)[0], real_features)
+        results["agreement"] = _mean(judge.classify(samples)[1] == classes)
         results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
         fid = inception.distances(task.inception, images, compared, task.device)

@@ -125,16 +125,15 @@ class PaintingFiles:
     Args:
         folder: the folder of the results.
         class_names: unused.
-        quality: the JPEG quality, from 1 to 100.
     """
 
     FOLDERS = ("pictures",)
 
-    def __init__(self, folder: Path, class_names: Sequence[str], quality: PositiveInt = 95) -> None:
-        self.pictures, self.quality = folder / "pictures", quality
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self.pictures = folder / "pictures"
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:
-        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=self.quality)
+        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=95)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
         """Do nothing: each image has a file of its own."""
