@@ -25,7 +25,7 @@ from kit.prediction import Predictor
 from kit.task import ExportedModule
 
 BATCH = 3  # the number of images in a batch: not 2 as in tracing, since the graph must accept any number
-NOISE_SCALES = (1, 2, 3)  # the sizes of noise images, as multiples of the size of the net's input
+NUM_NOISE = 3  # the number of images of noise
 
 
 class Cases(NamedTuple):
@@ -75,24 +75,20 @@ def read_images(
     except (UserError, OSError) as error:  # the data may be gone, or on another machine
         why = one_line(error)
         print(f"warning: compared on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
-        return noise(preprocessing), f"{len(NOISE_SCALES)} images of noise"
+        return noise(preprocessing), f"{NUM_NOISE} images of noise"
     return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated_split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
-    """Return images of smooth noise, which resembles photographs, uint8 [C H W], in the sizes of `NOISE_SCALES`.
+    """Return images of smooth noise, which resembles photographs, uint8 [C H W], twice as large as the net's input.
 
-    When these sizes are resized to the net's input, no pixel value is near a half, which libraries round differently.
+    When they are resized to the net's input, no pixel value is near a half, which libraries round differently.
     """
-    generator = torch.Generator().manual_seed(0)
-    size = preprocessing.size or (96, 128)
-    images = []
-    for scale in NOISE_SCALES:
-        height, width = scale * size[0], scale * size[1]
-        coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
-        smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0]
-        images.append((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
-    return images
+    height, width = (2 * side for side in preprocessing.size or (96, 128))
+    shape = NUM_NOISE, preprocessing.channels, height // 8 + 1, width // 8 + 1
+    coarse = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic")
+    return list((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
 
 
 def _load_data(file: Path, trusted: Sequence[str]) -> Any:

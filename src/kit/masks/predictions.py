@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from kit.data.decode import decode
 from kit.formats.masks.masks import IGNORED
 from kit.ground import drawing
-from kit.ground.files import replacing
+from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
@@ -41,8 +41,7 @@ class MaskPredictions:
         colours = [drawing.class_colour(k) for k in range(len(class_names))]
         self.palette = [value for colour in colours for value in colour]
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
-        with replacing(self.masks / "classes.txt") as part:
-            part.write_text("".join(lines), "utf-8", "backslashreplace")
+        write_text(self.masks / "classes.txt", "".join(lines))
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")

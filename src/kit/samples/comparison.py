@@ -24,10 +24,10 @@ from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception
 from kit.samples.evaluation import frechet_distance, nearest_images
-from kit.samples.images import noise, pairs, pixels
+from kit.samples.images import LARGE_SIDE, grid, noise, pixels
 from kit.samples.judge import train_judge
 
-NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
+NUM_PAIRS, PAIR_COLUMNS = 32, 8  # in the picture of the samples that are closest to a training image
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
 
 
@@ -92,7 +92,8 @@ def compare(
     results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
-    picture = pairs(samples[nearest], train_images[indices[nearest]], names)
+    pairs = torch.cat([samples[nearest], train_images[indices[nearest]]], 3)
+    picture = grid(pairs, PAIR_COLUMNS, names, LARGE_SIDE)
     return results, add_caption(picture, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from kit.data import ImageDataModule
-from kit.ground import drawing
-from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, to_rgb, zoom_factor, zoomed
+from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, to_rgb, zoom_factor, zoomed
 from kit.ground.errors import UserError
 
 GAP = 1  # pixels between the images of a grid, before they are enlarged
@@ -80,24 +79,10 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SM
         side: the approximate length of an image's shorter side after enlarging, in pixels.
     """
     factor = zoom_factor(images[0], side)
+    gap = GAP * factor
     cells = [zoomed(to_rgb(image), factor) for image in images]
     if names:
         cells = [add_caption(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
-        columns = min(columns, max(1, MAX_WIDTH // max(cell.shape[2] for cell in cells)))
-    rows = [side_by_side(cells[start : start + columns], GAP * factor) for start in range(0, len(cells), columns)]
-    return drawing.stacked(rows, GAP * factor)
-
-
-def pairs(images: Tensor, others: Tensor, names: Sequence[str]) -> Tensor:
-    """Draw pairs in a grid, uint8 [3 H' W']: an image, another image to its right, and a name below both.
-
-    Args:
-        images, others: the left and the right images, uint8 [N C H W] both.
-        names: a name for each pair.
-    """
-    factor = zoom_factor(images[0], LARGE_SIDE)
-    cells = []
-    for image, other, name in zip(images, others, names, strict=True):
-        pair = side_by_side([zoomed(to_rgb(part), factor) for part in (image, other)], GAP)
-        cells.append(add_caption(pair, [(name, WHITE)]))
-    return drawing.grid(cells, MAX_WIDTH)
+        columns = min(columns, max(1, (MAX_WIDTH + gap) // (max(cell.shape[2] for cell in cells) + gap)))
+    rows = [side_by_side(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
+    return stacked(rows, gap)

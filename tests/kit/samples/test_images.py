@@ -32,8 +32,8 @@ def test_wide_names_reduce_the_columns():
 
 
 @pytest.mark.parametrize("size", [(8, 8), (300, 200)])
-def test_pairs_fit_the_width(size):
-    board = images.pairs(shades(9, size), shades(9, size), list("abcdefghi"))
+def test_large_grid_with_names_fits_the_width(size):
+    board = images.grid(shades(9, size), 9, list("abcdefghi"), images.LARGE_SIDE)
     assert board.shape[2] <= images.MAX_WIDTH
     factor = max(1, round(images.LARGE_SIDE / min(size)))
     assert board.shape[1] > factor * size[0]
