@@ -142,11 +142,11 @@ class ExportedDetector(ExportedModule):
         In the second case, the net has dropped any detections with lower scores.
         """
         # The attributes are torchvision's. Nets without them have the threshold 0.
-        heads = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
-        threshold = max((float(head.score_thresh) for head in heads), default=0.0)
-        limit = min((int(head.detections_per_img) for head in heads), default=0)
-        is_full = len(detected["scores"]) >= limit > 0
-        return max(threshold, float(detected["scores"].min())) if is_full else threshold
+        head = next((module for module in self.net.modules() if hasattr(module, "score_thresh")), None)
+        if head is None:
+            return 0.0
+        is_full = len(detected["scores"]) >= head.detections_per_img
+        return float(detected["scores"].min()) if is_full else head.score_thresh
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:

@@ -36,8 +36,8 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
     fitted = fitted_size(size, canvas)
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
     boxes = tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas)
-    size_and_boxes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
-    return tv_tensors.Image(pixels), {**target, **size_and_boxes}
+    changes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
+    return tv_tensors.Image(pixels), {**target, **changes}
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:

@@ -91,9 +91,8 @@ def draw_labels(
     Returns:
         uint8 [3 H' W'].
     """
-    name = None if target is None else class_names[int(target)]
-    lines = [] if name is None else [(name, WHITE)]
+    lines = [] if target is None else [(class_names[int(target)], WHITE)]
     if predicted is not None:
-        ink = GREY if name is None else GREEN if predicted.label == name else RED
+        ink = GREY if target is None else GREEN if predicted.label == class_names[int(target)] else RED
         lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))
     return add_caption(zoomed(to_rgb(image), zoom_factor(image)), lines)

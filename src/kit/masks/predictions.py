@@ -110,7 +110,7 @@ def draw_masks(
         panels = {"image": background, **panels}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
     drawn = drawing.side_by_side(parts)
-    counts = sum(mask.flatten().bincount(minlength=IGNORED) for mask in masks.values())
+    counts = sum(mask.flatten().bincount(minlength=IGNORED + 1) for mask in masks.values())
     names = [(class_names[k], drawing.class_colour(k)) for k in counts[:IGNORED].nonzero().flatten().tolist()]
     return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)
 
