@@ -42,16 +42,16 @@ class Zoom(v2.Transform):
         low, high = (math.log(factor) for factor in self.scale)
         uniform, across, down = torch.rand(3).tolist()
         factor = math.exp(low + uniform * (high - low))
-        # The height and width of the part of the image that is enlarged, or that the shrunk image fills.
-        part = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
-        top, left = round(down * (height - part[0])), round(across * (width - part[1]))
-        if factor > 1:  # enlarge the part to the image's size
-            pixels = F.resized_crop(image, top, left, *part, size=[height, width], antialias=True)
-            factors, shift = (width / part[1], height / part[0]), (-left * width / part[1], -top * height / part[0])
-        else:  # shrink the image to the part's size
-            shrunk = F.resize(image, part, antialias=True)
-            pixels = F.pad(shrunk, [left, top, width - part[1] - left, height - part[0] - top], fill=self.fill)
-            factors, shift = (part[1] / width, part[0] / height), (left, top)
+        # The height and width of the area that is enlarged to the image's size, or that the shrunk image fills.
+        area = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
+        top, left = round(down * (height - area[0])), round(across * (width - area[1]))
+        if factor > 1:  # enlarge the area to the image's size
+            pixels = F.resized_crop(image, top, left, *area, size=[height, width], antialias=True)
+            factors, shift = (width / area[1], height / area[0]), (-left * width / area[1], -top * height / area[0])
+        else:  # shrink the image to the area's size
+            shrunk = F.resize(image, area, antialias=True)
+            pixels = F.pad(shrunk, [left, top, width - area[1] - left, height - area[0] - top], fill=self.fill)
+            factors, shift = (area[1] / width, area[0] / height), (left, top)
         boxes = target["boxes"].as_subclass(Tensor)
         moved = boxes * boxes.new_tensor(factors * 2) + boxes.new_tensor(shift * 2)
         clipped = clip_boxes_to_image(moved, (height, width))

@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 from kit.boxes.predictions import MIN_SCORE
 from kit.evaluation import Details, Evaluation
 
-# COCO's thresholds. Those of torchmetrics are rounded to 32 bits, so that a recall of exactly 0.05 does not reach 0.05.
+# COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
 MAX_DETECTIONS = 100  # for each class and image, as in COCO
@@ -173,9 +173,9 @@ def error_share(image: ImageBoxes, min_score: float) -> float:
 
 
 def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detections: int = MAX_DETECTIONS) -> Tensor:
-    """Return the `map` of each image over the classes that are annotated in it, Float[N]; NaN for one without boxes.
+    """Return the `map` of each image over the classes that are annotated in it, Float[N]; NaN if it has no boxes.
 
-    The labels of each image are made different from those of all other images, so that one call measures many images.
+    Each image gets labels that no other image has, so that one call measures many images.
     """
     values = torch.full((len(images),), float("nan"))
     for start in range(0, len(images), CHUNK):

@@ -90,12 +90,8 @@ def most_objects(data: ImageDataModule) -> int:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the rarest label of each image, Long[N]; 0 for an image without boxes. Crowds do not count."""
+    """Return the rarest label of each image, by `count_classes`, Long[N]; 0 for an image without boxes."""
     targets = PackedTargets.pack(samples.targets)
-    counts = torch.tensor([0, *count_classes(data, samples)])
-    # In each image, the box with the least value has the rarest label; of equally rare ones, it is the first box.
-    values = counts[targets.labels] * len(targets.labels) + torch.arange(len(targets.labels))
-    least = torch.full((len(targets),), -1).scatter_reduce(0, targets.images, values, "amin", include_self=False)
-    strata = torch.zeros(len(targets), dtype=torch.long)
-    strata[least >= 0] = targets.labels[least[least >= 0] % max(1, len(values))]
-    return strata
+    counts = [0, *count_classes(data, samples)]
+    labels = targets.labels.split(targets.counts.tolist())
+    return torch.tensor([min(row.tolist(), key=counts.__getitem__, default=0) for row in labels], dtype=torch.long)

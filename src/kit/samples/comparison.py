@@ -81,9 +81,10 @@ def compare(
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, predicted = judge.classify(images)
-        for name, part in {**compared, "/noise": pixels(noise([0], samples.shape)[0])}.items():
-            results[f"frechet_distance{name}"] = frechet_distance(judge.classify(part)[0], real_features)
-        results["agreement"] = _mean(judge.classify(samples)[1] == classes)
+        others = {**compared, "/noise": pixels(noise([0], samples.shape)[0])}
+        judged = {name: judge.classify(part) for name, part in others.items()}
+        results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
+        results["agreement"] = _mean(judged[""][1] == classes)
         results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
         fid = inception.distances(task.inception, images, compared, task.device)
