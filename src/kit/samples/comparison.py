@@ -27,7 +27,7 @@ from kit.samples.evaluation import frechet_distance, nearest_images
 from kit.samples.images import LARGE_SIDE, grid, noise, pixels
 from kit.samples.judge import train_judge
 
-NUM_PAIRS, PAIR_COLUMNS = 32, 8  # in the picture of the samples that are closest to a training image
+NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
 MIN_IMAGES = 2  # the smallest number of images that have a covariance
 
 
@@ -76,25 +76,25 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    compared = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
+    image_sets = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, predicted = judge.classify(images)
-        others = {**compared, "/noise": pixels(noise([0], samples.shape)[0])}
-        judged = {name: judge.classify(part) for name, part in others.items()}
+        judged_sets = {**image_sets, "/noise": pixels(noise([0], samples.shape)[0])}
+        judged = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
         results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
         results["agreement"] = _mean(judged[""][1] == classes)
         results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
-        fid = inception.distances(task.inception, images, compared, task.device)
+        fid = inception.distances(task.inception, images, image_sets, task.device)
         results |= {f"fid{name}": value for name, value in fid.items()}
     results["nearest_distance"] = _mean(distances)
     results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
     pairs = torch.cat([samples[nearest], train_images[indices[nearest]]], 3)
-    picture = grid(pairs, PAIR_COLUMNS, names, LARGE_SIDE)
+    picture = grid(pairs, NUM_PAIRS, names, LARGE_SIDE)
     return results, add_caption(picture, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
