@@ -97,7 +97,7 @@ def _row(name: str, run_folder: Path, count: int, folder: Path) -> str:
     largest, _ = agreement.compare(run, exported, cases)
     same, of = 0.0, 0.0
     for case in cases.single:
-        mine, all_of_them = _same(exported, run(*case.inputs), case.expected())
+        mine, all_of_them = _same(exported, run(*case), cases.expected(*case))
         same, of = same + mine, of + all_of_them
     share = same / of if of else float("nan")
     file_ms, torch_ms = _latencies(run, cases)
@@ -112,8 +112,8 @@ def _latencies(run: Run, cases: agreement.Cases) -> tuple[float, float]:
 
     They are timed in turns, so that other programs on the machine slow down both.
     """
-    inputs, expected = cases.single[0]
-    works, threads = (partial(run, *inputs), expected), torch.get_num_threads()
+    inputs = cases.single[0]
+    works, threads = (partial(run, *inputs), partial(cases.expected, *inputs)), torch.get_num_threads()
     timers = [Timer("work()", globals={"work": work}, num_threads=threads) for work in works]
     seconds = [[timer.blocked_autorange().median for timer in timers] for _ in range(TURNS)]
     of_file, of_torch = (statistics.median(column) for column in zip(*seconds, strict=True))

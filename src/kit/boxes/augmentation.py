@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms, box_area, box_iou, clip_boxes_to_image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -42,26 +42,22 @@ class Zoom(v2.Transform):
         low, high = (math.log(factor) for factor in self.scale)
         uniform, across, down = torch.rand(3).tolist()
         factor = math.exp(low + uniform * (high - low))
-        # The height and width of the part of the image that is enlarged, or that the shrunk image fills.
-        part = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
-        top, left = round(down * (height - part[0])), round(across * (width - part[1]))
-        if factor > 1:  # enlarge the part to the image's size
-            pixels = F.resized_crop(image, top, left, *part, size=[height, width], antialias=True)
-            factors, shift = (width / part[1], height / part[0]), (-left * width / part[1], -top * height / part[0])
-        else:  # shrink the image to the part's size
-            shrunk = F.resize(image, part, antialias=True)
-            pixels = F.pad(shrunk, [left, top, width - part[1] - left, height - part[0] - top], fill=self.fill)
-            factors, shift = (part[1] / width, part[0] / height), (left, top)
+        # The height and width of the area that is enlarged to the image's size, or that the shrunk image fills.
+        area = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
+        top, left = round(down * (height - area[0])), round(across * (width - area[1]))
+        if factor > 1:  # enlarge the area to the image's size
+            pixels = F.resized_crop(image, top, left, *area, size=[height, width], antialias=True)
+            factors, shift = (width / area[1], height / area[0]), (-left * width / area[1], -top * height / area[0])
+        else:  # shrink the image to the area's size
+            shrunk = F.resize(image, area, antialias=True)
+            pixels = F.pad(shrunk, [left, top, width - area[1] - left, height - area[0] - top], fill=self.fill)
+            factors, shift = (area[1] / width, area[0] / height), (left, top)
         boxes = target["boxes"].as_subclass(Tensor)
         moved = boxes * boxes.new_tensor(factors * 2) + boxes.new_tensor(shift * 2)
-        clipped = moved.clamp(min=0).minimum(moved.new_tensor([width, height] * 2))
-        visible = _area(clipped) >= self.min_visible * _area(moved)
+        clipped = clip_boxes_to_image(moved, (height, width))
+        visible = box_area(clipped) >= self.min_visible * box_area(moved)
         wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=(height, width))
         return tv_tensors.wrap(pixels, like=image), {**select_boxes(target, visible), "boxes": wrapped}
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
 
 
 def predict_with_flips(

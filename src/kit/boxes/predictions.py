@@ -33,9 +33,9 @@ def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_siz
     Returns:
         the remaining detections, in the form of `detected`.
     """
-    original, part = (torch.stack([torch.as_tensor(side) for side in sides]).double() for sides in (size, content_size))
+    original, content = (torch.stack([*map(torch.as_tensor, sides)]).double() for sides in (size, content_size))
     boxes = detected["boxes"].float()
-    factor, limit = (original / part).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
+    factor, limit = (original / content).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
     corners = boxes.view(-1, 2, 2) * factor  # [N, top left and bottom right, x and y]
     corners = torch.minimum(corners, limit).clamp(min=0)
     visible = (corners[:, 1] > corners[:, 0]).all(1)
@@ -124,17 +124,19 @@ class ExportedDetector(ExportedModule):
         return int((predicted["scores"] > self._threshold(predicted) + ROUNDING).sum())
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> float:
-        """Return the largest distance between a box and its counterpart, in the sense of `difference_name`.
-
-        Only boxes count whose scores are clearly above the threshold. The distance is 1 if a box has no counterpart of
-        its class. Return infinity if a number is not finite.
-        """
-        pair = (outputs, predicted)
-        if not all(boxes[key].isfinite().all() for boxes in pair for key in ("boxes", "scores")):
+        """Return the largest of `distances`, or infinity if a number is not finite."""
+        if not all(boxes[key].isfinite().all() for boxes in (outputs, predicted) for key in ("boxes", "scores")):
             return torch.inf
-        min_score = max(map(self._threshold, pair)) + ROUNDING
-        distances = [*_distances(outputs, predicted, min_score), *_distances(predicted, outputs, min_score)]
-        return float(max(distances, default=0.0))
+        return float(max(self.distances(outputs, predicted), default=0.0))
+
+    def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
+        """Return the distance of each box to its counterpart: those of `outputs`, then those of `predicted`, Float[N].
+
+        The distance is described by `difference_name`, and is 1 if a box has no counterpart of its class. Only boxes
+        count whose scores are clearly above the threshold.
+        """
+        min_score = max(self._threshold(outputs), self._threshold(predicted)) + ROUNDING
+        return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
         """Return the net's score threshold, or the lowest score if there are as many detections as the net may return.
@@ -142,11 +144,11 @@ class ExportedDetector(ExportedModule):
         In the second case, the net has dropped any detections with lower scores.
         """
         # The attributes are torchvision's. Nets without them have the threshold 0.
-        heads = [m for m in self.net.modules() if hasattr(m, "score_thresh") and hasattr(m, "detections_per_img")]
-        threshold = max((float(head.score_thresh) for head in heads), default=0.0)
-        limit = min((int(head.detections_per_img) for head in heads), default=0)
-        is_full = len(detected["scores"]) >= limit > 0
-        return max(threshold, float(detected["scores"].min())) if is_full else threshold
+        head = next((module for module in self.net.modules() if hasattr(module, "score_thresh")), None)
+        if head is None:
+            return 0.0
+        is_full = len(detected["scores"]) >= head.detections_per_img
+        return float(detected["scores"].min()) if is_full else head.score_thresh
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:

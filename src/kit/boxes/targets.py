@@ -36,8 +36,8 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
     fitted = fitted_size(size, canvas)
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
     boxes = tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas)
-    size_and_boxes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
-    return tv_tensors.Image(pixels), {**target, **size_and_boxes}
+    changes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
+    return tv_tensors.Image(pixels), {**target, **changes}
 
 
 def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -90,12 +90,8 @@ def most_objects(data: ImageDataModule) -> int:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the rarest label of each image, Long[N]; 0 for an image without boxes. Crowds do not count."""
+    """Return the rarest label of each image, by `count_classes`, Long[N]; 0 for an image without boxes."""
     targets = PackedTargets.pack(samples.targets)
-    counts = torch.tensor([0, *count_classes(data, samples)])
-    # In each image, the box with the least value has the rarest label; of equally rare ones, it is the first box.
-    values = counts[targets.labels] * len(targets.labels) + torch.arange(len(targets.labels))
-    least = torch.full((len(targets),), -1).scatter_reduce(0, targets.images, values, "amin", include_self=False)
-    strata = torch.zeros(len(targets), dtype=torch.long)
-    strata[least >= 0] = targets.labels[least[least >= 0] % max(1, len(values))]
-    return strata
+    counts = [0, *count_classes(data, samples)]
+    labels = targets.labels.split(targets.counts.tolist())
+    return torch.tensor([min(row.tolist(), key=counts.__getitem__, default=0) for row in labels], dtype=torch.long)

@@ -25,30 +25,23 @@ from kit.prediction import Predictor
 from kit.task import ExportedModule
 
 BATCH = 3  # the number of images in a batch: not 2 as in tracing, since the graph must accept any number
-NOISE_SCALES = (1, 2, 3)  # the sizes of noise images, as multiples of the size of the net's input
-
-
-class Case(NamedTuple):
-    """The inputs for one image, and its expected output.
-
-    inputs: the inputs of the exported file, each with a batch dimension of 1.
-    expected: a function that returns PyTorch's output.
-    """
-
-    inputs: tuple[Tensor, ...]
-    expected: Callable[[], Any]
+NUM_NOISE = 3  # the number of images of noise
 
 
 class Cases(NamedTuple):
-    """The cases on which an exported file is compared with PyTorch.
+    """The cases on which an exported file is compared with PyTorch: the file's inputs for one image each.
+
+    Each input has a batch dimension of 1.
 
     single: cases that are run one by one.
     batch: cases that are run as one batch.
+    expected: a function that maps the inputs of a case to PyTorch's output.
     description: a text such as `12 images of test`.
     """
 
-    single: list[Case]
-    batch: list[Case]
+    single: Sequence[tuple[Tensor, ...]]
+    batch: Sequence[tuple[Tensor, ...]]
+    expected: Callable[..., Any]
     description: str
 
 
@@ -82,24 +75,20 @@ def read_images(
     except (UserError, OSError) as error:  # the data may be gone, or on another machine
         why = one_line(error)
         print(f"warning: compared on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
-        return noise(preprocessing), f"{len(NOISE_SCALES)} images of noise"
+        return noise(preprocessing), f"{NUM_NOISE} images of noise"
     return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated_split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
-    """Return images of smooth noise, which resembles photographs, uint8 [C H W], in the sizes of `NOISE_SCALES`.
+    """Return images of smooth noise, which resembles photographs, uint8 [C H W], twice as large as the net's input.
 
-    When these sizes are resized to the net's input, no pixel value is near a half, which libraries round differently.
+    When they are resized to the net's input, no pixel value is near a half, which libraries round differently.
     """
-    generator = torch.Generator().manual_seed(0)
-    size = preprocessing.size or (96, 128)
-    images = []
-    for scale in NOISE_SCALES:
-        height, width = scale * size[0], scale * size[1]
-        coarse = torch.randn(1, preprocessing.channels, height // 8 + 1, width // 8 + 1, generator=generator)
-        smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0]
-        images.append((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
-    return images
+    height, width = (2 * side for side in preprocessing.size or (96, 128))
+    shape = NUM_NOISE, preprocessing.channels, height // 8 + 1, width // 8 + 1
+    coarse = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic")
+    return list((128 + 60 * smooth).clamp(0, 255).to(torch.uint8))
 
 
 def _load_data(file: Path, trusted: Sequence[str]) -> Any:
@@ -127,24 +116,21 @@ def _original_image(data: Any, samples: Samples, index: int, preprocessing: Prep
 
 def image_cases(model: Predictor, images: Sequence[Tensor], description: str = "") -> Cases:
     """Return cases for images, uint8 [C H W], of any size."""
-    single, batch = (
-        [Case((as_input(image),), partial(predict_image, model, image)) for image in group]
-        for group in (images, [images[0], images[0].flip(2), images[0].flip(1)])  # a batch needs images of one size
-    )
-    return Cases(single, batch, description)
+    groups = images, [images[0], images[0].flip(2), images[0].flip(1)]  # a batch needs images of one size
+    single, batch = ([(as_input(image),) for image in group] for group in groups)
+
+    def expected(image: Tensor) -> Any:
+        """Return the prediction for an image, uint8 [1 H W C]. Unlike `model.predict`, this starts no threads."""
+        pixels, size = model.preprocessing.read(image[0].permute(2, 0, 1))
+        return model.predict_pixels(pixels[None], [size])[0]
+
+    return Cases(single, batch, expected, description)
 
 
 def generation_cases(model: Predictor, exported: ExportedModule, count: int) -> Cases:
     """Return cases for a task that generates images."""
-    examples = zip(*(tensor.split(1) for tensor in exported.example(model.preprocessing, count)), strict=True)
-    cases = [Case(inputs, partial(exported.expected, model.task, *inputs)) for inputs in examples]
-    return Cases(cases, cases[:BATCH], f"{count} samples")
-
-
-def predict_image(model: Predictor, image: Tensor) -> Any:
-    """Return the model's prediction for an image, uint8 [C H W]. Unlike `model.predict`, this starts no threads."""
-    pixels, size = model.preprocessing.read(image)
-    return model.predict_pixels(pixels[None], [size])[0]
+    inputs = list(zip(*(tensor.split(1) for tensor in exported.example(model.preprocessing, count)), strict=True))
+    return Cases(inputs, inputs[:BATCH], partial(exported.expected, model.task), f"{count} samples")
 
 
 def as_input(image: Tensor) -> Tensor:
@@ -161,9 +147,9 @@ def compare(run: Run, exported: ExportedModule, cases: Cases) -> tuple[float, in
     """
     differences, counts = [], []
     for batch in [*([case] for case in cases.single), *([] if exported.one_at_a_time else [cases.batch])]:
-        outputs = run(*(torch.cat(tensors) for tensors in zip(*(case.inputs for case in batch), strict=True)))
-        for index, case in enumerate(batch):
-            predicted = case.expected()
+        outputs = run(*map(torch.cat, zip(*batch, strict=True)))
+        for index, inputs in enumerate(batch):
+            predicted = cases.expected(*inputs)
             output = outputs if exported.one_at_a_time else {name: rows[index] for name, rows in outputs.items()}
             difference = exported.difference(output, predicted)
             differences.append(math.inf if math.isnan(difference) else difference)

@@ -38,11 +38,11 @@ def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[st
 
     module, inputs, example = _make_graph(preprocessing, exported)
     axes = {name: dict(dims) for name, dims in {**inputs, **exported.outputs}.items() if dims}
-    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs), "dynamic_axes": axes}
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs)}
     module = replace_pools(deepcopy(module).eval())
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, **names)
+        torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, dynamic_axes=axes, **names)
     model = onnx.load(file)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, file)

@@ -13,6 +13,7 @@ MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be 
 class LabelEvaluation(Evaluation):
     """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
+    `f1` is the mean F1 score of the classes that occur in the targets or in the predictions.
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
     with the highest logit, the target, and 1 if the target has one of the five highest logits, else 0.
     """
@@ -30,11 +31,13 @@ class LabelEvaluation(Evaluation):
         if not len(self):
             return {}
         losses, _, _, in_top = self.rows.double().unbind(1)
-        predicted, targets = self._classes()
+        correct, annotated, predicted = self.once(self._counts)
+        occurrences = annotated + predicted
+        f1_of_classes = 2 * correct / occurrences.clamp(min=1)  # 0 for a class that does not occur
         values = {
             "loss": float(losses.mean()),
-            "accuracy": float((predicted == targets).double().mean()),
-            "f1": self._macro_f1(),
+            "accuracy": int(correct.sum()) / len(self),
+            "f1": float((f1_of_classes / (occurrences > 0).sum()).sum()),
         }
         if len(self.class_names) > TOP:
             values["accuracy_top5"] = float(in_top.mean())
@@ -54,13 +57,6 @@ class LabelEvaluation(Evaluation):
         predicted, targets = self._classes()
         cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
         return {"confusion": cells.view(num_classes, num_classes)}
-
-    def _macro_f1(self) -> float:
-        """Return the mean F1 score of the classes that occur in the targets or in the predictions."""
-        correct, annotated, predicted = self.once(self._counts)
-        occurs = annotated + predicted > 0
-        scores = 2 * correct / (annotated + predicted).clamp(min=1)  # 0 for a class that does not occur
-        return float((scores / occurs.sum()).sum())
 
     def _by_class(self) -> dict[str, float]:
         """Return the accuracy of each class that has images."""

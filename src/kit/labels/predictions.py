@@ -86,23 +86,13 @@ def draw_labels(
         image: uint8 [C H W].
         class_names: the names of the model's classes.
         predicted: the prediction for the image, or None.
-        target: a class number; for a mixed image, the share of each class, Float[K]; or None.
+        target: a class number, or None.
 
     Returns:
         uint8 [3 H' W'].
     """
-    name = None if target is None else _name_of(target, class_names)
-    lines = [] if name is None else [(name, WHITE)]
+    lines = [] if target is None else [(class_names[int(target)], WHITE)]
     if predicted is not None:
-        ink = GREY if name is None else GREEN if predicted.label == name else RED
+        ink = GREY if target is None else GREEN if predicted.label == class_names[int(target)] else RED
         lines.append((f"{predicted.label} {predicted.probability:.2f}", ink))
     return add_caption(zoomed(to_rgb(image), zoom_factor(image)), lines)
-
-
-def _name_of(target: Any, class_names: Sequence[str]) -> str:
-    """Return the name of a target's class or, for a mixed image, the names and shares of its classes."""
-    if not isinstance(target, Tensor) or not target.ndim:
-        return class_names[int(target)]
-    shares, classes = target.float().sort(descending=True)
-    parts = zip(shares.tolist(), classes.tolist(), strict=True)
-    return " + ".join(f"{class_names[k]} {share:.2f}" for share, k in parts if share >= 0.005)

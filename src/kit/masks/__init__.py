@@ -1,7 +1,7 @@
 """Images with a class for each pixel.
 
-`augmentation` and `losses` are for training, and `evaluation` computes the metrics. `predictions` writes, draws and
-exports predicted masks. `scenes` generates images.
+`augmentation` and `losses` are for training, and `evaluation` computes the metrics. `predictions` predicts large images
+in windows, and writes, draws and exports predicted masks. `scenes` generates images.
 """
 
 from kit.masks.augmentation import RandomScaleCrop

@@ -42,12 +42,10 @@ class RandomScaleCrop(v2.Transform):
         (top, bottom, above, height, below), (left, right, before, width, after) = params["rows"], params["columns"]
         part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
         is_mask = isinstance(inpt, tv_tensors.Mask)
-        if part.shape[-2:] != (height, width):
-            # "nearest" would shift the mask by half a pixel.
-            if is_mask:
-                part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
-            else:
-                part = resize(part, (height, width))
+        if is_mask:  # "nearest" would shift the mask by half a pixel
+            part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
+        else:
+            part = resize(part, (height, width))
         part = F.pad(part, (before, after, above, below), value=IGNORED if is_mask else PADDING)
         return tv_tensors.wrap(part, like=inpt)
 
@@ -68,8 +66,6 @@ def _crop_side(length: int, new_length: int, factor: float, position: float) -> 
     window = max(1, round(new_length / factor))  # the length of the side that the result shows
     start = round(position * (length - window))  # negative if the side is shorter than the window
     first, end = max(0, start), min(length, start + window)
-    if end - first == window:
-        return first, end, 0, new_length, 0
     resized = min(new_length, max(1, round((end - first) * new_length / window)))
     before = min(new_length - resized, round((first - start) * new_length / window))
     return first, end, before, resized, new_length - resized - before

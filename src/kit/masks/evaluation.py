@@ -75,8 +75,7 @@ class MaskEvaluation(Evaluation):
 
     def _overlaps(self) -> Tensor:
         """Return the number of pixels in the intersection and the union of each class in each image, Long[N 2 K]."""
-        overlaps = [_overlap(self._matrix_of(entry)) for entry in self.rows]
-        return torch.stack(overlaps) if overlaps else torch.zeros(0, 2, len(self.class_names), dtype=torch.long)
+        return torch.stack([_overlap(self._matrix_of(entry)) for entry in self.rows])
 
     def _matrix_of(self, entry: PixelCounts) -> Tensor:
         """Return the confusion matrix of an image, Long[K K]."""
@@ -92,8 +91,7 @@ def iou(confusion: Tensor) -> Tensor:
     Args:
         confusion: Long[K K], with a row for each target class.
     """
-    intersection, union = _overlap(confusion)
-    return intersection / union
+    return torch.div(*_overlap(confusion))
 
 
 def _overlap(confusion: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Write, draw and export the predictions of a segmenter: masks of the original images."""
+"""Predict large images in windows, and write, draw and export predictions: masks of the original images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +13,53 @@ from torchvision.transforms.v2.functional import to_pil_image
 from kit.data.decode import decode
 from kit.formats.masks.masks import IGNORED
 from kit.ground import drawing
-from kit.ground.files import replacing
+from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
 BLACK = (0, 0, 0)
 STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize maps, Float[B C h w], bilinearly to a height and width."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:
+    """Return the logits of images that are larger than the training images, and compute them window by window.
+
+    Windows overlap by half, and the last window ends at the border. Where windows overlap, the logits are averaged.
+
+    Args:
+        net: Float[B C h w] to logits Float[B K h w].
+        images: Float[B C H W].
+        window: the height and width of a window, in pixels.
+
+    Returns:
+        Float[B K H W].
+    """
+    height, width = images.shape[-2:]
+    tops, lefts = (_window_starts(*pair) for pair in zip((height, width), window, strict=True))
+    total, counts = images.new_zeros(()), images.new_zeros(height, width)
+    for top in tops:
+        for left in lefts:
+            pixels = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+            logits = net(images[pixels])
+            if not total.ndim:
+                total = logits.new_zeros(*logits.shape[:2], height, width)
+            total[pixels] += logits
+            counts[pixels] += 1
+    return total / counts
+
+
+def _window_starts(length: int, window: int) -> list[int]:
+    """Return the position of each window's first pixel along a side of an image."""
+    if length <= window:
+        return [0]
+    return [*range(0, length - window, max(1, window // 2)), length - window]
 
 
 class MaskPredictions:
@@ -41,8 +82,7 @@ class MaskPredictions:
         colours = [drawing.class_colour(k) for k in range(len(class_names))]
         self.palette = [value for colour in colours for value in colour]
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
-        with replacing(self.masks / "classes.txt") as part:
-            part.write_text("".join(lines), "utf-8", "backslashreplace")
+        write_text(self.masks / "classes.txt", "".join(lines))
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")
@@ -111,9 +151,8 @@ def draw_masks(
         panels = {"image": background, **panels}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
     drawn = drawing.side_by_side(parts)
-    strips = (strip for mask in masks.values() for strip in mask.split(STRIP))
-    classes = sorted(set().union(*(strip.unique().tolist() for strip in strips)))
-    names = [(class_names[k], drawing.class_colour(k)) for k in classes if k != IGNORED]
+    counts = sum(mask.flatten().bincount(minlength=IGNORED + 1) for mask in masks.values())
+    names = [(class_names[k], drawing.class_colour(k)) for k in counts[:IGNORED].nonzero().flatten().tolist()]
     return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)
 
 

@@ -34,16 +34,16 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
     shades = torch.rand(len(scene_indices), generator=generator) * 60 + 60
     positions = torch.rand(len(scene_indices), TRIES, 2, generator=generator)
     properties = (values.tolist() for values in (scene_indices, indices, sizes, shades, positions))
-    placed: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]  # twice the centre, and the size
+    is_free = torch.ones(count, HEIGHT, WIDTH, dtype=torch.bool)
     for scene, digit, size, shade, tries in zip(*properties, strict=True):
         for down, across in tries:
             top, left = int(down * (HEIGHT - size + 1)), int(across * (WIDTH - size + 1))
-            y, x = 2 * top + size, 2 * left + size  # twice the centre, which is an integer
-            if all(max(abs(y - y2), abs(x - x2)) >= size + other_size for y2, x2, other_size in placed[scene]):
-                placed[scene].append((y, x, size))
+            square = scene, slice(top, top + size), slice(left, left + size)
+            if is_free[square].all():
+                is_free[square] = False
                 ink = _enlarge(digits[digit], size)
-                scenes[scene, top : top + size, left : left + size] += shade * ink
-                masks[scene, top : top + size, left : left + size][ink > 0.5] = int(labels[digit]) + 1
+                scenes[square] += shade * ink
+                masks[square][ink > 0.5] = int(labels[digit]) + 1
                 break
     return torch.stack([scenes.clamp(0, 255).round().to(torch.uint8), masks], 1)
 

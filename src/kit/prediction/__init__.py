@@ -1,7 +1,6 @@
 """Use a trained model: from Python with `load`, or on the command line with `predict`.
 
-`predictor` defines `load` and the `Predictor` that it returns. `command` is the verb `predict`, and `inputs` finds the
-images that its command line names.
+`predictor` defines `load` and the `Predictor` that it returns. `command` is the verb `predict`.
 """
 
 from kit.prediction.command import predict

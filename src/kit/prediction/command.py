@@ -2,7 +2,9 @@
 
 import csv
 import errno
+import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -13,13 +15,13 @@ from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
 from kit.config.arguments import extract_option, option_value, split_words
 from kit.config.parser import PlainParser
+from kit.formats.folders import images
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import allowing_pixels, max_pixels, replacing
 from kit.ground.ranges import PositiveInt
 from kit.ground.threads import map_in_threads
 from kit.ground.unexpected import doing
-from kit.prediction import inputs
 from kit.prediction.predictor import Predictor, load
 from kit.task import as_task
 
@@ -92,7 +94,7 @@ def predict(args: list[str]) -> None:
     folder = Path(chosen.out) if chosen.out else run / "predictions"
     if not chosen.out:
         refuse_links(folder, run)
-    files = inputs.find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
+    files = find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
     with doing(f"predicting with {source}"), allowing_pixels(chosen.max_pixels):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -118,21 +120,20 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     def write_files(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Write an image's files. Return its name, its file, its prediction, and why this failed, or ""."""
         name, (file, prediction) = item
-        reason = ""
         try:
             if isinstance(prediction, UserError):
                 raise prediction
             results.picture(file, name, prediction)
         except UserError as error:
-            reason = str(error)
+            return name, file, prediction, str(error)
         except (OSError, ValueError) as error:
             # PIL's own errors have no `errno`. Most other errors, such as a full disk, would occur for every image.
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
-            reason = f"its picture cannot be drawn: {one_line(error)}"
-        return name, file, prediction, reason
+            return name, file, prediction, f"its picture cannot be drawn: {one_line(error)}"
+        return name, file, prediction, ""
 
-    stream = zip(inputs.output_names(files), model.stream(files, batch_size), strict=True)
+    stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
     written = map_in_threads(write_files, stream, per_task=4, max_tasks=8)
     delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
@@ -151,3 +152,49 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         csv.writer(lines).writerows([("path", "reason"), *broken])
     count, (file, reason) = f"{len(broken):,} of {len(files):,} images", broken[0]
     raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them; the first: {file}: {reason}")
+
+
+def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path]:
+    """Return the images that the words of a command line name, without duplicates.
+
+    Args:
+        words: files, and folders, which are searched recursively.
+        results: folders that the command writes to. Images in these folders are left out.
+
+    Raises:
+        UserError: a word names no image, or all images are in `results`.
+    """
+    by_path: dict[Path, Path] = {}  # absolute path to the path as it was found
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            raise UserError(f"{word}: no such file or folder")
+        files = images(path) if path.is_dir() else [path]
+        if not files:
+            raise UserError(f"{word}: there is no image in this folder")
+        for file in files:
+            by_path.setdefault(_absolute(file), file)
+    folders = [folder.resolve() for folder in results if folder.is_dir()]
+    inputs = [file for path, file in by_path.items() if not any(folder in path.resolve().parents for folder in folders)]
+    if not inputs:
+        raise UserError(f"{' '.join(words)} is in the folder for results; choose another folder with --out")
+    return inputs
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """Return a unique name for each file's results: its path relative to the common folder of all files.
+
+    The extension is left out if the name is unique without it. No name is absolute or contains `..`, so results stay in
+    the folder for results.
+    """
+    absolute_paths = [_absolute(file) for file in files]
+    common = Path(os.path.commonpath([path.parent for path in absolute_paths]))
+    paths = [path.relative_to(common).as_posix() for path in absolute_paths]
+    stems = [Path(name).with_suffix("").as_posix() for name in paths]
+    counts = Counter([*stems, *paths])  # `a.png.bmp` without its extension is `a.png`, which may also exist
+    return [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
+
+
+def _absolute(file: Path) -> Path:
+    """Return an absolute path without `..`. Links are resolved only if `..` may follow one."""
+    return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()

@@ -23,10 +23,10 @@ from kit.ground.unexpected import doing
 from kit.task import as_task
 
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-MAX_BYTES_AHEAD = 256 << 20  # of images that are decoded in advance; if two batches take more, two batches
+MAX_BYTES_AHEAD = 256 << 20  # for images that are decoded in advance; two batches may take more
 UNRESIZED_BYTES = 12 << 20  # the assumed size of a decoded image that is not resized
 MAX_CHUNK = 8  # the largest number of images that a thread decodes at a time
-LARGE = 1 << 24  # the number of pixels of an image whose memory is returned as soon as it is not needed
+LARGE = 1 << 24  # images with more pixels are large: the system gets their memory back at once
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
@@ -107,7 +107,7 @@ class Predictor:
             decoded = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             pixels, sizes = [pixels for pixels, _ in decoded], [size for _, size in decoded]
             if is_large := any(height * width > LARGE for height, width in sizes):
-                return_freed_memory()  # of decoding
+                return_freed_memory()  # the memory that decoding used
             predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if decoded else [])
             if is_large:
                 return_freed_memory()

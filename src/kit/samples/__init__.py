@@ -1,9 +1,9 @@
 """Images that a model generates from noise (samples), and photographs that a model paints in a style.
 
-`images` has the base class of the data modules of both tasks, noise that depends on seeds, and conversions.
+`images` has the base class of the data modules of both tasks, noise for given seeds, conversions and pictures.
 `evaluation` has the metrics. `comparison` compares samples with real images, in the features of the classifier in
 `judge` or of the net in `inception`. `features` has the features for the losses of style transfer. `predictions` writes
-files, `pictures` draws, and `exported` has the modules to export.
+files, and has the modules to export.
 """
 
 from kit.samples.features import ClassifierFeatures, TorchvisionFeatures

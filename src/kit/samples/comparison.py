@@ -2,12 +2,10 @@
 
 - `frechet_distance` is the Frechet distance between samples and the images of the reported split, in the features of
   the judge. The judge is a classifier that is trained on the training images. For comparison, the distance is also
-  reported for other images in the samples' place: as many training images (`frechet_distance/train_images`, which
-  hardly any model beats), images with independent pixels (`frechet_distance/gaussian`), and noise
+  reported for as many training images (`frechet_distance/train_images`, which hardly any model beats) and for noise
   (`frechet_distance/noise`).
-- `agreement` is the share of samples for which the judge predicts the class that they were generated for.
-  `agreement/gaussian` is this share for images with independent pixels. `judge_accuracy` is the judge's accuracy on the
-  images of the split.
+- `agreement` is the share of samples for which the judge predicts the class that they were generated for. It may be
+  high for blurred samples, too. `judge_accuracy` is the judge's accuracy on the images of the split.
 - `nearest_distance` is the mean distance between a sample and the nearest training image.
   `nearest_distance/real_images` is the mean distance between an image of the split and the nearest training image. If
   the first is far below the second, the model copies training images.
@@ -24,9 +22,9 @@ from torch import Tensor
 
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
-from kit.samples import inception, pictures
-from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
-from kit.samples.images import noise, pixels
+from kit.samples import inception
+from kit.samples.evaluation import frechet_distance, nearest_images
+from kit.samples.images import LARGE_SIDE, grid, noise, pixels
 from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
@@ -78,26 +76,26 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    compared = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
+    image_sets = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, predicted = judge.classify(images)
-        gaussian = gaussian_images(train_images, train_labels, classes)
-        references = {"/gaussian": gaussian, "/noise": pixels(noise([0], samples.shape)[0])}
-        judged = {name: judge.classify(part) for name, part in {**compared, **references}.items()}
+        judged_sets = {**image_sets, "/noise": pixels(noise([0], samples.shape)[0])}
+        judged = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
         results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
-        results |= {f"agreement{name}": _mean(judged[name][1] == classes) for name in ("", "/gaussian")}
+        results["agreement"] = _mean(judged[""][1] == classes)
         results["judge_accuracy"] = _mean(predicted == labels)
     if task.inception:
-        fid = inception.distances(task.inception, images, compared, task.device)
+        fid = inception.distances(task.inception, images, image_sets, task.device)
         results |= {f"fid{name}": value for name, value in fid.items()}
     results["nearest_distance"] = _mean(distances)
     results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
-    pairs = pictures.pairs(samples[nearest], train_images[indices[nearest]], names)
-    return results, add_caption(pairs, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
+    pairs = torch.cat([samples[nearest], train_images[indices[nearest]]], 3)
+    picture = grid(pairs, NUM_PAIRS, names, LARGE_SIDE)
+    return results, add_caption(picture, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 
 def _mean(values: Tensor) -> float:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from kit.evaluation import Evaluation, Means
-from kit.samples.images import floats, pixels
 
 CHUNK = 250  # the number of images whose distances to all known images are computed at a time
 
@@ -78,27 +77,6 @@ def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         pixels, whose values are scaled to [0, 1].
     """
     queries, references = (part.flatten(1).float() / 255 for part in (images, known))
-    squared_norms = references.square().sum(1)
-    indices = torch.cat([(squared_norms - 2 * part @ references.T).argmin(1) for part in queries.split(CHUNK)])
-    # Rounding makes the distances above inexact. Compute the distance to the nearest image again.
+    indices = torch.cat([torch.cdist(part, references).argmin(1) for part in queries.split(CHUNK)])
+    # `cdist` rounds distances near 0 coarsely. Compute the distance to the nearest image again.
     return indices, (queries - references[indices]).square().mean(1).sqrt()
-
-
-def gaussian_images(images: Tensor, classes: Tensor, sample_classes: Tensor) -> Tensor:
-    """Draw images of random pixels. Each pixel has the mean and the variance of this pixel in the images of its class.
-
-    The pixels are independent and normally distributed.
-
-    Args:
-        images: uint8 [N C H W].
-        classes: the class of each of these images, Long[N].
-        sample_classes: the class of each image to draw, Long[M].
-
-    Returns:
-        uint8 [M C H W].
-    """
-    drawn = torch.randn(len(sample_classes), *images.shape[1:], generator=torch.Generator().manual_seed(0))
-    for k in sample_classes.unique().tolist():
-        of_class = floats(images[classes == k])
-        drawn[sample_classes == k] = of_class.mean(0) + of_class.std(0, correction=0) * drawn[sample_classes == k]
-    return pixels(drawn)

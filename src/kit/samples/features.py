@@ -15,7 +15,7 @@ from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import Trunk
 from kit.training.weights import downloading, load_weights
 
-BLOCK = "net.trunk.levels.{}.{}.0.weight"  # a classifier's convolution in a checkpoint, by level and block
+BLOCK = "net.trunk.levels.{}.{}.0.weight"  # the name of a convolution's weights, by level and block
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 UNTRAINED = "the features of an untrained net describe colours, but no strokes"
 

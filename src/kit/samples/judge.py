@@ -14,12 +14,10 @@ BATCH_SIZE, MIN_STEPS = 64, 200  # of the training
 CHUNK = 500  # the number of images that are classified at a time
 
 
-class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch normalisation, ReLU. [B in H W] to [B out H/stride W/stride], rounded up."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        super().__init__(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Return a block that maps Float[B in H W] to Float[B out H/stride W/stride], with sides rounded up."""
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 class Trunk(nn.Module):
@@ -35,8 +33,8 @@ class Trunk(nn.Module):
         super().__init__()
         self.levels = nn.Sequential()
         for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            first = ConvBlock(in_channels, width, stride=2 if level else stem_stride)
-            self.levels.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(depth - 1))))
+            first = _conv_block(in_channels, width, stride=2 if level else stem_stride)
+            self.levels.append(nn.Sequential(first, *(_conv_block(width, width) for _ in range(depth - 1))))
             in_channels = width
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,26 +1,26 @@
-"""Write generated and painted images to files."""
+"""Write generated and painted images to files, and define the modules that `export` writes."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
 from kit.data import Preprocessing
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.files import replacing
 from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
-from kit.samples import pictures
+from kit.samples.images import grid, noise, pixels
+from kit.task import ExportedModule
 
 MAX_COLUMNS = 20  # of `grid.png`
 MAX_IN_GRID = 1000  # the largest number of samples in `grid.png`
 MAX_LISTED = 20  # the largest number of class names in an error message
-STRIDE = 1_000_003  # sample i has the seed `seed` * STRIDE + i
-MAX_SEED = 10**12  # so that the seeds of all samples fit into 64 bits
+STRIDE = 1_000_003  # sample i has the seed (`seed` * STRIDE + i) modulo 2^63
 
 
 class SampleFiles:
@@ -51,8 +51,6 @@ class SampleFiles:
         churn: NonNegativeFloat | None = None,
         solver: Literal["euler", "heun"] | None = None,
     ) -> None:
-        if not -MAX_SEED < seed < MAX_SEED:
-            raise UserError(f"seed is {seed}, but must be a number of at most twelve digits")
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
         self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
@@ -67,20 +65,20 @@ class SampleFiles:
         size = size_of_samples(model.preprocessing)
         sampler = model.task.make_sampler(self.guidance, model.task.solver.replace(self.solver, self.steps, self.churn))
         classes_in_turn = torch.tensor(self.classes or range(len(self.class_names)))
-        folder, grid = self.folder / "samples", self.folder / "grid.png"
+        folder, grid_file = self.folder / "samples", self.folder / "grid.png"
         for old_sample in folder.glob("[0-9][0-9][0-9][0-9][0-9]*_*.png"):
             old_sample.unlink()
         in_grid: list[Tensor] = []
         for indices in torch.arange(self.num_samples).split(batch_size):
             classes = classes_in_turn[indices % len(classes_in_turn)]
-            seeds = (self.seed * STRIDE + indices).tolist()
+            seeds = [(self.seed * STRIDE + index) % 2**63 for index in indices.tolist()]
             images = model.task.sample(classes, seeds, size, batch_size, sampler)
             for index, k, image in zip(indices.tolist(), classes.tolist(), images, strict=True):
                 name = re.sub(r"[^\w.-]", "_", self.class_names[k])
                 _save(image, folder / f"{index:05}_{name}.png", "PNG")
             in_grid += images[: max(0, MAX_IN_GRID - len(in_grid))]
-        _save(pictures.grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid, "PNG")
-        return [grid, folder]
+        _save(grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid_file, "PNG")
+        return [grid_file, folder]
 
 
 def _save(image: Tensor, file: Path, image_format: str, **options: Any) -> None:
@@ -127,19 +125,72 @@ class PaintingFiles:
     Args:
         folder: the folder of the results.
         class_names: unused.
-        quality: the JPEG quality, from 1 to 100.
     """
 
     FOLDERS = ("pictures",)
 
-    def __init__(self, folder: Path, class_names: Sequence[str], quality: PositiveInt = 95) -> None:
-        self.pictures, self.quality = folder / "pictures", quality
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self.pictures = folder / "pictures"
 
     def picture(self, file: Path, name: str, prediction: Tensor) -> None:
-        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=self.quality)
+        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=95)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
         """Do nothing: each image has a file of its own."""
 
     def finish(self) -> list[Path]:
         return [self.pictures]
+
+
+class ExportedImages(ExportedModule):
+    """A module whose output is images, uint8 [B H W C]. An exported file's pixels may differ from PyTorch's by 1."""
+
+    difference_name = "largest difference of a pixel (0 to 255)"
+    tolerance = 1
+
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
+        """Return the largest difference between an output [H W C] and a prediction [C H W]; inf if sizes differ."""
+        (images,), predicted = outputs.values(), predicted.permute(1, 2, 0)
+        if images.shape != predicted.shape:
+            return float("inf")
+        return float((images.int() - predicted.int()).abs().max())
+
+
+class ExportedGenerator(ExportedImages):
+    """Map `noise`, standard normal Float[B N C H W], and `classes`, Long[B], to `images`, uint8 [B H W C].
+
+    Class K means that no class is given. An exported file contains all steps from noise to images.
+
+    Args:
+        sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
+        num_classes: K.
+        num_noises: N, the number of noise images for each sample.
+    """
+
+    task = "generation"
+    inputs: ClassVar = {"noise": {0: "batch"}, "classes": {0: "batch"}}
+    outputs: ClassVar = {"images": {0: "batch"}}
+
+    def __init__(self, sampler: nn.Module, num_classes: int, num_noises: int) -> None:
+        super().__init__(sampler)
+        self.num_classes, self.num_noises = num_classes, num_noises
+
+    def forward(self, noise: Tensor, classes: Tensor) -> tuple[Tensor]:
+        return (pixels(self.net(noise, classes).float()).permute(0, 2, 3, 1),)
+
+    def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, Tensor]:
+        shape = (self.num_noises, preprocessing.channels, *size_of_samples(preprocessing))
+        return noise(range(count), shape), torch.arange(count) % self.num_classes
+
+    def expected(self, task: Any, noise: Tensor, classes: Tensor) -> Tensor:
+        return task.make_sampler().images(noise, classes, task.device)[0]
+
+
+class ExportedStylizer(ExportedImages):
+    """Map images, Float[B C H W], to painted `pictures` of the same size, uint8 [B H W C]."""
+
+    task = "style"
+    outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+        return (pixels(self.net(images).float()).permute(0, 2, 3, 1),)

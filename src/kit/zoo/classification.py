@@ -1,7 +1,5 @@
 """Classifiers of torchvision and timm. They map images Float[B C H W] to logits Float[B K]."""
 
-from typing import Any
-
 from torch import Tensor, nn
 from torchvision import models
 
@@ -31,7 +29,11 @@ class TorchvisionNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.net = torchvision_model(name, models, **_fixed_options(name))
+        # These options have another default in torchvision if pretrained weights are loaded. They are fixed, so that a
+        # checkpoint of a pretrained net fits a net that is built without pretrained weights. Auxiliary heads would make
+        # the output in training a tuple. The pretrained weights expect a transformed input.
+        fixed = {"aux_logits": False, "transform_input": True, "init_weights": True}
+        self.net = torchvision_model(name, models, **fixed if name in ("googlenet", "inception_v3") else {})
         swap_first_convolution(self.net, in_channels)
         layers = {path: m for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
         self._head_name, old = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
@@ -46,16 +48,6 @@ class TorchvisionNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
-
-
-def _fixed_options(name: str) -> dict[str, Any]:
-    """Return values for the options that have another default in torchvision if pretrained weights are loaded.
-
-    The values are fixed, so that a checkpoint of a pretrained net fits a net that is built without pretrained weights.
-    """
-    # Auxiliary heads would make the output in training a tuple. The pretrained weights expect a transformed input.
-    is_inception = name in ("googlenet", "inception_v3")
-    return {"aux_logits": False, "transform_input": True, "init_weights": True} if is_inception else {}
 
 
 class TimmNet(nn.Module):

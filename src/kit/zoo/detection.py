@@ -16,7 +16,7 @@ from kit.training.weights import swap_first_convolution
 from kit.zoo.loading import load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
-SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # beginnings of names: other detectors need more than boxes
+SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # the beginnings of names: others need masks or keypoints
 
 
 class CountingHead(FCOSHead):

@@ -3,8 +3,6 @@
 They map images Float[B C H W] to logits Float[B K H W].
 """
 
-from collections.abc import Callable, Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
@@ -107,44 +105,3 @@ class SmpNet(nn.Module):
         padding = (0, -width % SMP_MULTIPLE, 0, -height % SMP_MULTIPLE)
         padded = F.pad(images, padding, mode="replicate") if any(padding) else images
         return self.net(padded)[..., :height, :width]
-
-
-def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize maps, Float[B C h w], bilinearly to a height and width."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
-
-
-def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:
-    """Return the logits of images that are larger than the training images, and compute them window by window.
-
-    Windows overlap by half, and the last window ends at the border. Where windows overlap, the logits are averaged.
-
-    Args:
-        net: Float[B C h w] to logits Float[B K h w].
-        images: Float[B C H W].
-        window: the height and width of a window, in pixels.
-
-    Returns:
-        Float[B K H W].
-    """
-    height, width = images.shape[-2:]
-    tops, lefts = (_window_starts(*pair) for pair in zip((height, width), window, strict=True))
-    total, counts = images.new_zeros(()), images.new_zeros(height, width)
-    for top in tops:
-        for left in lefts:
-            pixels = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            logits = net(images[pixels])
-            if not total.ndim:
-                total = logits.new_zeros(*logits.shape[:2], height, width)
-            total[pixels] += logits
-            counts[pixels] += 1
-    return total / counts
-
-
-def _window_starts(length: int, window: int) -> list[int]:
-    """Return the position of each window's first pixel along a side of an image."""
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, max(1, window // 2)), length - window]

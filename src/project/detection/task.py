@@ -10,8 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.boxes.augmentation import Flip, predict_with_flips
-from kit.boxes.average_precision import MAX_DETECTIONS
-from kit.boxes.evaluation import BoxEvaluation
+from kit.boxes.evaluation import MAX_DETECTIONS, BoxEvaluation
 from kit.boxes.predictions import BoxPredictions, ExportedDetector, draw_boxes, to_original
 from kit.data import Batch
 from kit.data.decode import fitted_size

@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.ground.ranges import FiniteFloat, ShareBelowOne
-from kit.samples import pictures
 from kit.samples.comparison import MIN_IMAGES, report_samples
 from kit.samples.evaluation import FlowEvaluation
-from kit.samples.exported import ExportedGenerator
-from kit.samples.images import noise
+from kit.samples.images import LARGE_SIDE, draw_sample, grid, noise
 from kit.samples.inception import load as load_inception
-from kit.samples.predictions import SampleFiles
+from kit.samples.predictions import ExportedGenerator, SampleFiles
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
@@ -160,10 +158,10 @@ class Generator(Task):
         """Draw samples with the names of their classes, uint8 [3 H W]. Each call uses the same noise."""
         classes = torch.arange(NUM_SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
-        return pictures.grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 2, names, pictures.LARGE_SIDE)
+        return grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 2, names, LARGE_SIDE)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
-        return pictures.draw_sample(image, self.class_names, predicted, target)
+        return draw_sample(image, self.class_names, predicted, target)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts, Share
-from kit.zoo.segmentation import upsample
+from kit.masks.predictions import upsample
 from project.cnn import ConvBlock, Trunk
 
 

@@ -15,11 +15,10 @@ from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt
 from kit.masks.evaluation import MaskEvaluation
 from kit.masks.losses import AdditiveLoss, CrossEntropy
-from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks
+from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks, predict_in_windows, upsample
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import check_freezing, set_backbone_frozen
-from kit.zoo.segmentation import predict_in_windows, upsample
 
 
 class Segmenter(Task):

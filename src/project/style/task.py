@@ -14,11 +14,9 @@ from kit.data.decode import decode, resize
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.evaluation import StyleEvaluation
-from kit.samples.exported import ExportedStylizer
 from kit.samples.features import FeatureExtractor, Features
-from kit.samples.images import floats, pixels
-from kit.samples.pictures import draw_sample
-from kit.samples.predictions import PaintingFiles
+from kit.samples.images import draw_sample, floats, pixels
+from kit.samples.predictions import ExportedStylizer, PaintingFiles
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from project.style.losses import Statistics, content, relative_distance, statistics, with_colours

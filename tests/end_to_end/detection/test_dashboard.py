@@ -2,8 +2,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kit.boxes.average_precision import ImageBoxes, error_share
-from kit.boxes.evaluation import BoxEvaluation
+from kit.boxes.evaluation import BoxEvaluation, ImageBoxes, error_share
 
 
 def seen(detected, annotated, crowd=()):

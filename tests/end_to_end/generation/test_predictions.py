@@ -59,7 +59,8 @@ def test_number_of_columns_of_the_grid(count, classes, wanted):
 
 
 def test_seed_gives_the_same_files_with_any_batch_size(run):
-    for name, words in {"a": [], "b": ["--batch_size", "3"], "c": ["--seed", "5"], "d": ["--num_samples", "4"]}.items():
+    others = {"a": [], "b": ["--batch_size", "3"], "c": ["--seed", "9" * 20], "d": ["--num_samples", "4"]}
+    for name, words in others.items():
         predict([str(run), "--num_samples", "12", "--seed", "4", "--out", name, *words])
     assert files("a") == files("b") and len(files("a")) == 12
     assert not set(files("a").values()) & set(files("c").values())
@@ -95,7 +96,6 @@ def test_default_is_a_hundred_samples_of_all_classes(run):
         (["--num_samples", "-3"], "num_samples is "),
         (["--steps", "0"], "steps is "),
         (["--churn", "-1"], "churn is "),
-        (["--seed", "99999999999999999999"], "seed is 99999999999999999999, but must be"),
         (["--guidance", ".nan"], "guidance is "),
         (["--classes", "3,,7"], "the model has no class ''"),
         (["--batch_size", "0"], "batch_size is "),

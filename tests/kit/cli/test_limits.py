@@ -13,7 +13,7 @@ from kit.checks.pixels import read_statistics
 from kit.data.decode import decode
 from kit.formats.folders import images
 from kit.ground.errors import BrokenFiles
-from kit.prediction.inputs import find_images
+from kit.prediction.command import find_images
 
 KINDS = ("pipe.jpg", "zero.jpg", "folder.jpg", "program.jpg", "huge.png", "long.jpg", "text.png")
 

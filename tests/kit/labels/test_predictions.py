@@ -27,12 +27,5 @@ def test_large_image_is_not_resized():
     assert torch.equal(drawn[:, :200], image) and drawn.shape[2] == 150
 
 
-def test_mixed_image_has_two_names():
-    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    mixed, single = draw_labels(image, NAMES, target=torch.tensor([0.25, 0.75, 0])), draw_labels(image, NAMES, target=1)
-    assert mixed.shape == single.shape
-    assert (mixed > 200).sum() > 2 * (single > 200).sum()
-
-
 def test_image_without_caption():
     assert draw_labels(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 128, 128)

@@ -34,6 +34,9 @@ def test_ignored_pixels_are_black_and_not_in_the_legend():
     drawn = draw_masks(IMAGE, NAMES, target=mask(255).long())
     assert near(drawn[:, 50, 150], torch.tensor([40.0, 40, 40]))
     assert list(class_colour(0)) in drawn[:, 152:].flatten(1).T.tolist()
+    both = draw_masks(IMAGE, NAMES, mask(2), mask(255))  # ignored in the target only
+    named = both[:, 152:].flatten(1).T.tolist()
+    assert list(class_colour(2)) in named and list(class_colour(1)) not in named
 
 
 def test_image_target_and_prediction_are_side_by_side():

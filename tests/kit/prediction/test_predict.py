@@ -123,7 +123,7 @@ def test_only_broken_images(trained):
         (["--out"], "--out needs a value"),
         (["photos", "--out"], "--out needs a value"),
         (["--shout", "photos"], "shout is 'photos', but must be true or false"),
-        (["photo"], "photo: no such file, folder or pattern"),
+        (["photo"], "photo: no such file or folder"),
     ],
 )
 def test_wrong_arguments_are_refused(trained, photos, words, message):

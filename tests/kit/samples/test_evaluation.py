@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.samples.evaluation import frechet_distance, gaussian_images, nearest_images
+from kit.samples.evaluation import frechet_distance, nearest_images
 
 
 def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tensor:
@@ -36,16 +36,3 @@ def test_nearest_images():
     assert indices.tolist() == [7, 3]
     off = abs(int(wanted[1, 0, 0, 0]) - int(known[3, 0, 0, 0])) / 255
     assert distances.tolist() == pytest.approx([0, (off**2 / 24) ** 0.5], rel=1e-4)
-
-
-def test_gaussian_images_have_mean_and_spread_of_their_class():
-    images = torch.zeros(40, 1, 2, 3, dtype=torch.uint8)
-    images[::2] = 60  # mean 30, spread 30
-    images[20:] += 150
-    classes = torch.arange(40) // 20
-    made = gaussian_images(images, classes, torch.arange(2).repeat(3000)).float()
-    for k, mean in enumerate((30, 180)):
-        own = made[k::2]
-        assert own.shape == (3000, 1, 2, 3)
-        assert torch.allclose(own.mean(0), torch.full((1, 2, 3), mean).float(), atol=3)
-    assert float(made[1::2].std(0).mean()) == pytest.approx(30, abs=1.5)

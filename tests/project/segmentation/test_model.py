@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from refused import assert_refused
 
 from kit.ground.errors import UserError
+from kit.masks.predictions import predict_in_windows
 from kit.zoo import SmpNet, TorchvisionSegmenter
-from kit.zoo.segmentation import predict_in_windows
 from project.segmentation import CnnUnet
 
 SIZES = [(21, 34), (64, 96), (33, 47)]

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.boxes.average_precision import CHUNK, ImageBoxes, precision_by_image
-from kit.boxes.evaluation import BoxEvaluation
+from kit.boxes.evaluation import CHUNK, BoxEvaluation, ImageBoxes, precision_by_image
 from kit.boxes.predictions import to_original
 
 NAMES = ["a", "b", "c"]
