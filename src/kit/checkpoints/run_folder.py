@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
+from kit.config.annotations import default_of, import_path, parse_value
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
@@ -105,10 +105,10 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = list(_given_texts(args, run))
-    for key, value, is_path in _texts(config, ""):
+    for key, value in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         is_of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_written = is_of_trainer and (is_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        is_written = is_of_trainer and (PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         if not is_written and option not in WRITTEN_KEYS:
             continue
         if is_inside(value, run) and not NEVER_INSIDE.match(value):
@@ -118,24 +118,17 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 
-def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
-    """Yield all texts and paths below a key, except class paths and texts that are an argument's default.
+def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) for each text and path below a key, except class paths and defaults of arguments.
 
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
         kind: the class whose arguments `values` are, or None.
-
-    Yields:
-        the key of the text; the text; and whether it is a `Path`, or its argument is annotated as one.
     """
-    if isinstance(values, str):
-        name = key.rpartition(".")[2]
-        annotation = parameter_annotations(kind).get(name) if isinstance(kind, type) else None
-        if not isinstance(kind, type) or default_of(kind, name) != values:
-            yield key, values, Path in (annotation, *get_args(annotation))
-    elif isinstance(values, Path):
-        yield key, str(values), True
+    if isinstance(values, str | Path):
+        if not isinstance(kind, type) or default_of(kind, key.rpartition(".")[2]) != values:
+            yield key, str(values)
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _texts(value, f"{key}[{index}]")

