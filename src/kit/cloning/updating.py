@@ -84,13 +84,12 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
 def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
     """Refuse an update that would overwrite untracked files. Git itself would overwrite those that it ignores."""
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
-    written = names.strip("\0").split("\0")
-    parents = {parent for name in written for parent in Path(name).parents}
-    files_as_parents = [str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file()]
-    untracked = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]
-    if overwritten := git.run(folder, *untracked, *written, *files_as_parents).strip("\0"):
+    written = {Path(name) for name in names.split("\0") if name}
+    with_parents = written.union(*(path.parents for path in written))
+    untracked = [Path(name) for name in git.run(folder, "ls-files", "--others", "-z").split("\0") if name]
+    if overwritten := [str(path) for path in untracked if path in with_parents or written & {*path.parents}]:
         raise UserError(
-            f"nothing was changed in {folder}: the update would overwrite {overwritten.replace(chr(0), ', ')}, "
+            f"nothing was changed in {folder}: the update would overwrite {', '.join(overwritten)}, "
             "which git does not track; git add --force and commit it, or move it away"
         )
 

@@ -1,7 +1,7 @@
 """Limit the memory and the time that a checkpoint of unknown origin can take.
 
-`require_stored` and `require_weights` refuse compressed files, which could fill the memory. `Budget` limits the size
-of a model while it is built from a checkpoint's config.
+`require_stored` and `require_weights` refuse files that would take more memory than they have bytes. `Budget` limits
+the size of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
@@ -64,19 +64,16 @@ def require_stored(file: Path) -> None:
     Raises:
         OSError: the file cannot be read.
         zipfile.BadZipFile: the file is not a complete zip file. Since version 1.6, torch writes zip files.
-        ValueError: the file's members are compressed, or together declare more bytes than the file has.
+        ValueError: the file's members together declare more bytes than the file has. `torch.save` never compresses.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
         if stream.read(4) != ZIP:  # torch would read it in its older format
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("it is compressed, but torch.save never compresses")
-        declared = sum(member.file_size for member in members)
+        declared = sum(member.file_size for member in archive.infolist())
         if declared > size:
-            raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
+            raise ValueError(f"it is compressed, or damaged: it declares {declared:,} bytes, but has {size:,}")
 
 
 def require_weights(file: Path) -> None:
