@@ -41,7 +41,7 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 
 
 def run_folder_of(file: Path) -> Path:
-    """Return the run folder of a checkpoint, in whose folder `checkpoints` the file is, or else the file's folder.
+    """Return the run folder of a checkpoint, or the file's own folder if the file is not in a folder `checkpoints`.
 
     The file may also be in a folder inside of `checkpoints`.
     """
