@@ -16,7 +16,7 @@ import yaml
 
 from kit.cloning import command, making
 from kit.cloning.command import reason_against
-from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package, untracked
+from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
 
@@ -372,24 +372,16 @@ def small_template(tmp_path) -> Template:
     return Template(tmp_path)
 
 
-UNTRACKED = [  # untracked files, the tasks of the clone, and what it would lack
-    ([], ["cats"], []),
-    (["src/project/owls/task.py", "src/project/owls/a.py"], ["owls"], ["src/project/owls/"]),
-    (["src/project/owls/task.py"], ["cats"], []),
-    (["src/project/cats/more.py"], ["cats", "dogs"], ["src/project/cats/more.py"]),
-    (["src/project/cats/more.py"], ["dogs"], []),
-    (["src/kit/b.py", "photos/a.jpg", "my net.py"], ["dogs"], ["my net.py", "photos/", "src/kit/b.py"]),
-    (["src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", "benchmarks/a.py"], ["dogs"], []),
-    ([], ["secret"], ["src/project/secret/"]),
-]
-
-
-@pytest.mark.parametrize(("files", "tasks", "lacking"), UNTRACKED, ids=str)
-def test_files_that_git_does_not_track(files, tasks, lacking, small_template):
-    for file in files:
+def test_files_that_git_does_not_track(small_template):
+    files = ("src/project/owls/task.py", "src/kit/b.py", "photos/a.jpg", "my net.py")
+    for file in (*files, "src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", ".DS_Store"):
         (small_template.root / file).parent.mkdir(parents=True, exist_ok=True)
         (small_template.root / file).touch()
-    assert untracked(small_template, tasks) == lacking
+    assert small_template.untracked() == ["my net.py", "photos/", "src/kit/b.py", "src/project/owls/"]
+
+
+def test_only_tracked_tasks_are_offered(small_template):
+    assert small_template.tasks == ["cats", "dogs"]
 
 
 def test_project_that_would_lack_files_is_refused(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kit.checkpoints import trust
 from kit.config.annotations import import_path, parameter_annotations
@@ -18,8 +18,6 @@ from kit.ground.errors import UserError, did_you_mean, one_line
 FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
 # Arguments that depend on the machine. They come from the user or the defaults, never from a checkpoint.
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
-MAX_DEPTH, MAX_VALUES = 100, 10_000_000  # of nested lists and mappings; a repeated value counts each time
-MAX_REPEATED_BYTES = 2**20  # of a tensor that repeats its stored numbers, for example by `expand`
 
 
 def find(run_or_checkpoint: str, name: str = "best") -> Path:
@@ -43,7 +41,7 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 
 
 def run_folder_of(file: Path) -> Path:
-    """Return the run folder of a checkpoint, in whose folder `checkpoints` the file is, or else the file's folder.
+    """Return the run folder of a checkpoint, or the file's own folder if the file is not in a folder `checkpoints`.
 
     The file may also be in a folder inside of `checkpoints`.
     """
@@ -55,13 +53,11 @@ def read(file: Path) -> dict[str, Any]:
     """Return the content of a checkpoint: plain values, and tensors on the CPU.
 
     Raises:
-        UserError: the file is not a checkpoint, is damaged, contains objects that would run code, or would take more
-            memory than it has bytes.
+        UserError: the file is not a checkpoint, is damaged or compressed, or contains objects that would run code.
     """
     try:
         require_stored(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-        _require_limits(content, file.stat().st_size)
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
         if isinstance(error, pickle.UnpicklingError):  # its message recommends `weights_only=False`
@@ -70,45 +66,6 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} is not a checkpoint: it holds a {type(content).__name__}")
     return content
-
-
-def _require_limits(content: Any, file_bytes: int) -> None:
-    """Check that a checkpoint's content, and any copy of it, takes no more memory than its file.
-
-    In a pickle, a tensor can repeat its stored numbers, and a list can contain the same list many times.
-
-    Args:
-        content: the content of the checkpoint.
-        file_bytes: the size of the file.
-
-    Raises:
-        ValueError: the content has too many values, is nested too deeply, or has an expanded, sparse, meta or nested
-            tensor; or its tensors are larger than the file.
-    """
-    storages: dict[int, int] = {}  # address to bytes
-    counts: dict[int, int] = {}  # id of a list or mapping to the number of its values; 0 during counting
-
-    def count(value: Any, depth: int) -> int:
-        if isinstance(value, Tensor):
-            is_dense = value.layout == torch.strided and not (value.is_meta or value.is_nested)
-            stored = value.untyped_storage().nbytes() if is_dense else 0
-            if not is_dense or value.numel() * value.element_size() > max(stored, MAX_REPEATED_BYTES):
-                raise ValueError("it holds an expanded, sparse, meta or nested tensor")
-            storages[value.untyped_storage().data_ptr()] = stored
-        if not isinstance(value, dict | list | tuple | set):
-            return 1
-        if depth > MAX_DEPTH or counts.get(id(value)) == 0:
-            raise ValueError("its values are nested too deeply")
-        if id(value) not in counts:
-            counts[id(value)] = 0
-            items = value.values() if isinstance(value, dict) else value
-            counts[id(value)] = 1 + sum(count(item, depth + 1) for item in items)
-        return counts[id(value)]
-
-    if count(content, 0) > MAX_VALUES:
-        raise ValueError(f"it holds more than {MAX_VALUES:,} values, with those that are repeated")
-    if sum(storages.values()) > file_bytes:
-        raise ValueError("its tensors are larger than the file")
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:

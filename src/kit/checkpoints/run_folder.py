@@ -7,28 +7,28 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
+from kit.config.annotations import default_of, import_path, parse_value
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
 
-# Texts that Lightning opens with fsspec, such as `file:///etc` or `simplecache::s3://bucket`.
+# URLs, such as `file:///etc` or `simplecache::s3://bucket`. Lightning opens them with fsspec.
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
-# Files that a run replaces and never writes in place, so that a link at such a path is harmless.
+# Files that a run replaces by new files. A link at such a path is harmless, since its target is never written to.
 REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
-# The keys of `data` and `model` whose paths are written to: all other paths of these two are only read. All paths of
+# Keys of `data` and `model` whose paths the run writes to. It only reads the other paths of these two. All paths in
 # other parts of the config, such as `trainer`, may be written to.
 WRITTEN_KEYS = ("data.cache_dir",)
-UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run does not use it, since it stays in its folder
+UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 EVENTS_HEADER_BYTES = 88  # of TensorBoard's files
-# Texts that never count as paths inside of the run's folder, since some classes replace `~` and variables.
+# Texts that never count as paths inside of the run's folder: some classes replace `~` and variables by other folders.
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)
 
 
@@ -105,37 +105,28 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = list(_given_texts(args, run))
-    for key, value, is_path in _texts(config, ""):
+    for key, value in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         is_of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_written = is_of_trainer and (is_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
-        if not is_written and option not in WRITTEN_KEYS:
-            continue
-        if is_inside(value, run) and not NEVER_INSIDE.match(value):
-            continue
-        if not any(value == text and option.startswith(prefix) for prefix, text in given):
+        is_path = is_of_trainer and (PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
+        is_given = any(value == text and option.startswith(prefix) for prefix, text in given)
+        if (is_path or option in WRITTEN_KEYS) and not (is_allowed or is_given):
             problem = f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 
-def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
-    """Yield all texts and paths below a key, except class paths and texts that are an argument's default.
+def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) for each text and path below a key, except class paths and defaults of arguments.
 
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
         kind: the class whose arguments `values` are, or None.
-
-    Yields:
-        the key of the text; the text; and whether it is a `Path`, or its argument is annotated as one.
     """
-    if isinstance(values, str):
-        name = key.rpartition(".")[2]
-        annotation = parameter_annotations(kind).get(name) if isinstance(kind, type) else None
-        if not isinstance(kind, type) or default_of(kind, name) != values:
-            yield key, values, Path in (annotation, *get_args(annotation))
-    elif isinstance(values, Path):
-        yield key, str(values), True
+    if isinstance(values, str | Path):
+        if not isinstance(kind, type) or default_of(kind, key.rpartition(".")[2]) != values:
+            yield key, str(values)
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _texts(value, f"{key}[{index}]")
@@ -154,8 +145,8 @@ def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
 
     The config in the run's folder is left out.
     """
-    options = [argument.split("=", 1) for argument in args if argument.startswith("-") and "=" in argument]
-    for key, value in [*pairwise(args), *options]:
+    words = [argument.split("=", 1) if argument.startswith("-") else [argument] for argument in args]
+    for key, value in pairwise(chain(*words)):
         if key in ("--config", "-c"):
             values = [] if is_inside(value, run) else read_yaml(Path(value))
             yield from (("", text) for text in tree_leaves(values))

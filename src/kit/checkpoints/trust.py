@@ -2,12 +2,12 @@
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
-annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
-this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If
-the user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
+annotation accepts. The class must be defined in the application, in a package or module beside it in `src`, or in this
+library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If the
+user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
 function.
 
-A name that is not listed is refused before its module is imported.
+All other names are refused before their modules are imported.
 """
 
 import os
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from inspect import isroutine
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +25,6 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
-from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
@@ -32,7 +32,6 @@ from kit.ground.errors import UserError, one_line
 PACKAGES = ("kit",)  # a file may name any class of these and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # Lightning writes this name; nothing here calls it
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
 # The largest number of items in a list, since the parser takes quadratic time for lists. `MAX_CLASSES` is for lists at
@@ -57,10 +56,7 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
         if content.get(part) is None:
             continue
         checker.require_mapping(content[part], part)
-        values = {"_instantiator": INSTANTIATOR, **content[part]}
-        instantiator = values.pop("_instantiator")
-        if not isinstance(instantiator, str) or instantiator != INSTANTIATOR:
-            checker.refuse(f"{part}._instantiator", f"is {_shown(instantiator)}, which is not Lightning's")
+        values = {key: value for key, value in content[part].items() if key != "_instantiator"}  # nothing reads it
         if "_class_path" in values:
             class_path = values.pop("_class_path")
             checker.check({"class_path": class_path, "init_args": values}, [kind], part)
@@ -196,8 +192,8 @@ class _Checker:
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
-        is_own = package in (app.package, *PACKAGES) and "._" not in path
-        if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
+        is_own = (package in (app.package, *PACKAGES) or _is_beside_application(package)) and "._" not in path
+        if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{claim}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
@@ -227,14 +223,23 @@ def _is_of(target: Any, kind: type) -> bool:
         return False
 
 
+def _is_beside_application(package: str) -> bool:
+    """Return whether a package or module is in the folder of the application's package (`src`), in a checkout."""
+    application = find_spec(app.package)  # this imports nothing
+    if not (application and application.origin):  # such as a folder without `__init__.py`
+        return False
+    source = Path(application.origin).resolve().parents[1]
+    spec = PathFinder.find_spec(package, [str(source)])
+    # An installed application lies beside all other libraries, and not in a checkout.
+    return bool(spec and spec.origin) and (source.parent / "pyproject.toml").is_file()
+
+
 def _untrusted(path: str) -> str:
     """Return why a name is refused, and the option that allows it. No option is shown for Python's own modules."""
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
     advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
-    if advice and PathFinder.find_spec(package) is None:
-        advice += " and run the command in the folder that has this module"
     return f"and {_shown(package)} is not trusted{advice}"
 
 

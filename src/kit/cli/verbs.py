@@ -65,7 +65,7 @@ def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted:
     if ckpt_path:
         content = checkpoint.read(ckpt_path)
         trust.check_checkpoint(content, ckpt_path, trusted)
-        budget = Budget(content.get("state_dict"), ckpt_path)
+        budget = Budget(ckpt_path)
     with doing(f"reading {config}"):
         return CLI(["--config", str(config), *args], untrusted=config, trusted=trusted, budget=budget)
 
@@ -156,7 +156,7 @@ def test(args: list[str]) -> None:
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
     with doing(f"testing {file}"):
-        cli = CLI(options, base, budget=Budget(content.get("state_dict"), file))
+        cli = CLI(options, base, budget=Budget(file))
         own_root = Path(base["data"]["init_args"].get("root", ""))
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
         other_root = Path(option_value(args, "--data.root") or own_root)

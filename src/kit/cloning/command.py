@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from kit.cloning.making import make, untracked
+from kit.cloning.making import make
 from kit.cloning.template import Template
 from kit.cloning.updating import update
 from kit.ground import app
@@ -42,19 +42,17 @@ def new(args: list[str]) -> None:
             raise UserError("--update takes name and tasks from the clone: leave out --name and --task")
         print(update(template, folder))
         return
+    untracked = template.untracked()
+    if inside := ", ".join(path for path in untracked if "/" in path[:-1]):  # in the template's own folders
+        raise UserError(f"git does not track {inside}, which the project would lack: git add it, or move it away")
     tasks = _split_tasks(options.task, template.tasks)
     name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
-    missing = untracked(template, tasks)
-    if inside := ", ".join(path for path in missing if "/" in path[:-1]):  # in the template's own folders
-        raise UserError(
-            f"git does not track {inside}, which the project would lack: git add --force it, or move it away"
-        )
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if missing:
-        print(f"not in it, since git does not track them: {', '.join(missing)}")
+    if untracked:
+        print(f"not in it, since git does not track them: {', '.join(untracked)}")
     print(f"next: cd {folder} && make fit")  # not `cd .`: the shell would stay in the empty folder that was replaced
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from kit.ground.errors import UserError
 
 
-def environment() -> dict[str, str]:
-    """Return the environment variables without those that git sets in hooks, which would select another repository."""
+def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git with some arguments in a folder. Commits get a placeholder author if git knows no author."""
+    # Git sets these variables in hooks. They would select another repository.
     local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
-    return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
-
-
-def call(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run git with some arguments in a folder. `variables` are additional environment variables."""
-    return subprocess.run(
-        ["git", *words], cwd=folder, env={**environment(), **variables, "LC_ALL": "C"}, capture_output=True, text=True
-    )
+    variables = {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
+    for who in ("AUTHOR", "COMMITTER"):
+        identity = subprocess.run(["git", "var", f"GIT_{who}_IDENT"], cwd=folder, env=variables, capture_output=True)
+        if identity.returncode:
+            variables |= {f"GIT_{who}_NAME": "nobody", f"GIT_{who}_EMAIL": "nobody@localhost"}
+    variables["LC_ALL"] = "C"
+    return subprocess.run(["git", *words], cwd=folder, env=variables, capture_output=True, text=True)
 
 
 def output(folder: Path, *words: str) -> str | None:
@@ -32,16 +32,8 @@ def run(folder: Path, *words: str) -> str:
     Raises:
         UserError: git fails. The error has the first line of git's message.
     """
-    process = call(folder, *words, **author(folder))
+    process = call(folder, *words)
     if process.returncode:
         message = (process.stderr or process.stdout).strip().splitlines() or ["it failed"]
         raise UserError(f"git {words[0]}, in {folder}: {message[0]}")
     return process.stdout
-
-
-def author(folder: Path) -> dict[str, str]:
-    """Return environment variables with a placeholder author, or none if git knows an author."""
-    people = ("AUTHOR", "COMMITTER")
-    if all(output(folder, "var", f"GIT_{who}_IDENT") for who in people):
-        return {}
-    return {f"GIT_{who}_NAME": "nobody" for who in people} | {f"GIT_{who}_EMAIL": "nobody@localhost" for who in people}

@@ -79,14 +79,6 @@ def belongs(file: str, template: Template, tasks: list[str]) -> bool:
     return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
 
 
-def untracked(template: Template, tasks: list[str]) -> list[str]:
-    """Return the files and folders that a clone with these tasks would lack, since git does not track them."""
-    folders = [f"src/{template.package}/{task}/" for task in tasks]
-    ignored = {folder for folder in folders if f"{folder}task.py" not in template.files()}
-    paths = {path for path in template.untracked() if belongs(path, template, tasks) and "/." not in f"/{path}"}
-    return sorted(ignored | paths)
-
-
 def owner(file: str, tasks: list[str]) -> str | None:
     """Return the task that a file or its folder is named after (`TASK`, `TASK.md`, `TASK_x.yaml`), or None."""
     stems = [part.split(".")[0] for part in Path(file).parts]

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,9 +44,10 @@ class Template:
         """Return the template that contains this code."""
         return cls(Path(__file__).resolve().parents[3])
 
-    @property
+    @cached_property
     def tasks(self) -> list[str]:
-        return sorted(file.parent.name for file in (self.root / "src" / self.package).glob("*/task.py"))
+        """The names of the package's folders in which git tracks a `task.py`."""
+        return [file.split("/")[2] for file in self.files() if re.fullmatch(rf"src/{self.package}/\w+/task\.py", file)]
 
     def files(self) -> list[str]:
         """Return the paths of the files that git tracks."""
@@ -53,9 +55,12 @@ class Template:
         return sorted(name for name in tracked if name and (self.root / name).is_file())
 
     def untracked(self) -> list[str]:
-        """Return the paths that git neither tracks nor ignores: files, and folders (with a `/` at the end) of such."""
+        """Return the paths of files that git neither tracks nor ignores, except hidden files.
+
+        If git tracks no file of a folder, the folder's path with a `/` at the end stands for its files.
+        """
         entries = git.run(self.root, "status", "--porcelain", "-z", "--untracked-files=normal").split("\0")
-        return [entry.removeprefix("?? ") for entry in entries if entry.startswith("?? ")]
+        return [entry.removeprefix("?? ") for entry in entries if re.match(r"\?\? (?!.*/\.)[^.]", entry)]
 
     def version(self) -> Version:
         commit = git.run(self.root, "rev-parse", "HEAD")

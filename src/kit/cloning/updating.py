@@ -1,43 +1,26 @@
 """Update a clone to the current version of the template, by a three-way merge of git.
 
-The clone is made again twice: from the version of the template that it came from, and from the current version, each
-with the code of that version. `git cherry-pick` applies the difference between the two to the owner's clone as one
-commit. The owner's changes stay. If the owner and the template changed the same lines, git marks the conflict.
+The clone is made again twice: from the version of the template that it came from, and from the current version. `git
+cherry-pick` applies the difference between the two to the owner's clone as one commit. The owner's changes stay. If
+the owner and the template changed the same lines, git marks the conflict.
 """
 
-import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from kit.cloning import git
+from kit.cloning.making import make
 from kit.cloning.template import Template, Version
-from kit.ground.errors import UserError
-
-# This program is run with the code of each of the two versions. Their command lines might refuse the name or the tasks.
-MAKE = """\
-import sys
-from pathlib import Path
-
-from {library}.cloning import making, template
-
-making.make(template.Template.here(), Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
-"""
-
-
-class Conflict(UserError):
-    """The template and the owner have changed the same lines, so the owner must resolve the conflict."""
-
-    exit_code = 1
+from kit.ground.errors import RunFailed, UserError
 
 
 def update(template: Template, folder: Path) -> str:
     """Update a clone by adding a commit to its history, and return a summary.
 
     Raises:
-        Conflict: the files have conflicts, which git has marked.
+        RunFailed: the template and the owner have changed the same lines. Git has marked these conflicts in the files.
         UserError: the update is not possible, and nothing was changed.
     """
     origin = _origin(folder)
@@ -81,23 +64,19 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
         folder: the owner's clone.
 
     Returns:
-        the hash of the fetched commit
+        the hash of the fetched commit.
+
+    Raises:
+        UserError: the commit has none of the clone's tasks, or the clone cannot be made.
     """
-    checkout, clone = temporary / "template", temporary / "clone" / origin["name"]
-    clone.parent.mkdir(parents=True)
+    checkout, clone = temporary / "template", temporary / "clone"
+    temporary.mkdir()
     git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", commit)
     tasks = [task for task in origin["tasks"] if task in Template(checkout).tasks]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")
-    variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
-    # Older versions have this code in the template's package.
-    library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
-    words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
-    process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
-    if process.returncode:
-        why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
-        raise UserError(f"the template {commit[:10]} cannot make {origin['name']}: {why}")
+    make(Template(checkout), clone, origin["name"], tasks)
     git.run(folder, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
 
@@ -105,27 +84,26 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
 def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
     """Refuse an update that would overwrite untracked files. Git itself would overwrite those that it ignores."""
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
-    written = names.strip("\0").split("\0")
-    parents = {parent for name in written for parent in Path(name).parents}
-    files_as_parents = [str(path) for path in parents if (folder / path).is_symlink() or (folder / path).is_file()]
-    untracked = ["--literal-pathspecs", "ls-files", "--others", "-z", "--"]
-    if overwritten := git.run(folder, *untracked, *written, *files_as_parents).strip("\0"):
+    written = {Path(name) for name in names.split("\0") if name}
+    with_parents = written.union(*(path.parents for path in written))
+    untracked = [Path(name) for name in git.run(folder, "ls-files", "--others", "-z").split("\0") if name]
+    if overwritten := [str(path) for path in untracked if path in with_parents or written & {*path.parents}]:
         raise UserError(
-            f"nothing was changed in {folder}: the update would overwrite {overwritten.replace(chr(0), ', ')}, "
+            f"nothing was changed in {folder}: the update would overwrite {', '.join(overwritten)}, "
             "which git does not track; git add --force and commit it, or move it away"
         )
 
 
 def _cherry_pick(folder: Path, changes: str, message: str) -> str:
     """Apply the commit `changes` to a clone, and return a summary that begins with `message`."""
-    process = git.call(folder, "cherry-pick", changes, **git.author(folder))
+    process = git.call(folder, "cherry-pick", changes)
     if process.returncode == 0:
         changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()
         return f"{message}\n{changed}, in a commit of its own; next: cd {folder} && make test"
     printed = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
         raise UserError(f"nothing was changed in {folder}: {printed}")
-    raise Conflict(
+    raise RunFailed(
         f"{folder}: the template and you have changed the same lines\n{message}\n{printed}\n"
         "resolve the conflicts, git add the files, then: git cherry-pick --continue (or --abort to undo the update)"
     )

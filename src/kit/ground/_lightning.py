@@ -63,7 +63,7 @@ def loss_scaler(trainer: L.Trainer) -> Any:
 
 
 def keep_signal_handlers(trainer: L.Trainer) -> None:
-    """Keep Lightning from handling signals: it loses those before the first step, and saves in the middle of a step."""
+    """Keep Lightning from handling signals. It ignores them before the first step, and may save within a step."""
     trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
 
 
@@ -77,5 +77,5 @@ def data_module(trainer: L.Trainer) -> Any:
 
 
 def leave_rate(finder: LearningRateFinder) -> None:
-    """Make a finder only report the learning rate. It would set `lr` of the module, and not the schedule's rates."""
+    """Make a finder only report the learning rate. It would set `lr` of the module, but not the schedule's rates."""
     finder._update_attr = False

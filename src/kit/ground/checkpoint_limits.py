@@ -1,7 +1,7 @@
 """Limit the memory and the time that a checkpoint of unknown origin can take.
 
-`require_stored` and `require_weights` refuse compressed files, which could fill the memory. `Budget` limits the size
-of a model while it is built from a checkpoint's config.
+`require_stored` and `require_weights` refuse files that would take more memory than they have bytes. `Budget` limits
+the size of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
@@ -22,31 +22,29 @@ CREATION = {  # functions that create a tensor
     *(torch.randint, torch.randperm, torch.arange, torch.linspace, torch.logspace),
 }
 EXTRA_NUMBERS = 32_000_000  # tensor elements for metrics, and for a head that is replaced
-EXTRA_CALLS, CALLS_PER_TENSOR = 20_000, 50  # calls of torch functions; creating a parameter takes about ten
+EXTRA_CALLS = 20_000  # calls of torch functions
+BYTES_PER_CALL = 4  # of the file; a stored parameter takes at least 200 bytes, and its creation about ten calls
 
 
 class Budget(TorchFunctionMode):
-    """Limit the tensor elements that torch creates in this context: twice the file's number plus `EXTRA_NUMBERS`.
+    """Limit the number of tensor elements that torch creates in this context, and the number of calls of its functions.
 
-    The number of calls is limited as well. A tensor that is too large is refused before it takes memory, and a net with
-    too many layers before it takes time.
+    A tensor that is too large is refused before it takes memory, and a net with too many layers before it takes time.
+    The limits are one element for each byte of the file, plus `EXTRA_NUMBERS`; and one call for every `BYTES_PER_CALL`
+    bytes, plus `EXTRA_CALLS`. The weights of most files take two or four bytes per element.
 
     Args:
-        tensors: the `state_dict` of the file. Anything but a dict of tensors counts as empty.
-        file: the checkpoint, for the error message.
+        file: the checkpoint that describes the model.
 
     Raises:
         UserError: code in the context exceeds a limit.
     """
 
-    def __init__(self, tensors: Any, file: Path) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__()
-        weights = [v for v in (tensors.values() if isinstance(tensors, dict) else ()) if isinstance(v, Tensor)]
-        storages = {weight.untyped_storage().data_ptr(): weight for weight in weights}  # counts shared memory once
-        self.stored = sum(weight.untyped_storage().nbytes() // weight.element_size() for weight in storages.values())
-        self.numbers_left = 2 * self.stored + EXTRA_NUMBERS
-        self.calls_left = CALLS_PER_TENSOR * len(weights) + EXTRA_CALLS
-        self.file = file
+        self.file, size = file, file.stat().st_size
+        self.numbers_left = size + EXTRA_NUMBERS
+        self.calls_left = size // BYTES_PER_CALL + EXTRA_CALLS
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -56,8 +54,7 @@ class Budget(TorchFunctionMode):
         elif func is Tensor.clone:  # torch copies layers with it
             self.numbers_left -= args[0].numel()
         if self.calls_left < 0 or self.numbers_left < 0:
-            size = f"much larger than its weights ({self.stored:,} numbers)"
-            raise UserError(f"{self.file}: the model that it names is {size}, so it is not built")
+            raise UserError(f"{self.file}: the model that it names is much larger than its weights, so it is not built")
         return func(*args, **kwargs)
 
 
@@ -67,19 +64,16 @@ def require_stored(file: Path) -> None:
     Raises:
         OSError: the file cannot be read.
         zipfile.BadZipFile: the file is not a complete zip file. Since version 1.6, torch writes zip files.
-        ValueError: the file's members are compressed, or together declare more bytes than the file has.
+        ValueError: the file's members together declare more bytes than the file has. `torch.save` never compresses.
     """
     size = require_regular(file)
     with file.open("rb") as stream:
         if stream.read(4) != ZIP:  # torch would read it in its older format
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("it is compressed, but torch.save never compresses")
-        declared = sum(member.file_size for member in members)
+        declared = sum(member.file_size for member in archive.infolist())
         if declared > size:
-            raise ValueError(f"it declares {declared:,} bytes, but has {size:,}")
+            raise ValueError(f"it is compressed, or damaged: it declares {declared:,} bytes, but has {size:,}")
 
 
 def require_weights(file: Path) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import cache
 from math import ceil
 
-import numpy as np
 import torch
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.v2.functional import pad, pil_to_tensor, to_pil_image
 
 from kit.ground.terminal import escape
 
@@ -59,23 +59,24 @@ def zoomed(image: Tensor, factor: int) -> Tensor:
 
 
 def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
-    """Draw texts on coloured rectangles. Pillow's font has only ASCII characters; others become empty boxes.
+    """Draw texts on coloured rectangles. Pillow's font has only ASCII characters and shows others as empty boxes.
 
     Args:
         image: uint8 [3 H W].
         labels: (corner, text, colour) of each label: the left top corner (x, y) of its rectangle in pixels, its text,
             and the colour of its rectangle. A label that would leave the image is moved into it.
     """
-    canvas = Pillow.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    canvas = to_pil_image(image)
     pen, default_font = ImageDraw.Draw(canvas), font(TEXT_SIZE)
     for (left, top), text, fill in labels:
         width, height = label_size(text)
         x = max(0, min(round(left), canvas.width - width))
         y = max(0, min(round(top), canvas.height - height))
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=fill)
-        text_colour = (0, 0, 0) if np.dot(fill, (0.3, 0.59, 0.11)) > 110 else WHITE  # by luminance, 0 to 255
+        luminance = 0.3 * fill[0] + 0.59 * fill[1] + 0.11 * fill[2]  # 0 to 255
+        text_colour = (0, 0, 0) if luminance > 110 else WHITE
         pen.text((x + PADDING, y + height / 2), escape(text), fill=text_colour, font=default_font, anchor="lm")
-    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+    return pil_to_tensor(canvas)
 
 
 def label_size(text: str) -> tuple[int, int]:
@@ -91,37 +92,24 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     pen = ImageDraw.Draw(canvas)
     for i, (text, text_colour) in enumerate(lines):
         pen.text((PADDING, (i + 0.5) * line_height), escape(text), fill=text_colour, font=default_font, anchor="lm")
-    return stacked([image, torch.from_numpy(np.array(canvas)).permute(2, 0, 1)])
+    return stacked([image, pil_to_tensor(canvas)])
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
-    """Draw (text, colour) labels in rows: uint8 [3 h w]. w is `width`, or the widest label's width if larger."""
-    widths = [label_size(name)[0] for name, _ in names]
-    width = max([width, *widths])
-    labels: list[tuple[tuple[float, float], str, Colour]] = []
-    x, y, row_height = 0, 0, TEXT_SIZE + 2 * PADDING
-    for (name, fill), label_width in zip(names, widths, strict=True):
-        if x + label_width > width:
-            x, y = 0, y + row_height + 1
-        labels.append(((x, y), name, fill))
-        x += label_width + 2
-    return draw_texts(_filled(y + row_height, width), labels) if names else _filled(0, width)
+    """Draw (text, colour) labels in rows: uint8 [3 h w]. w exceeds `width` only if a label does."""
+    sizes = [label_size(text) for text, _ in names]
+    plates = [torch.empty(3, label_height, label_width, dtype=torch.uint8) for label_width, label_height in sizes]
+    labels = [draw_texts(plate, [((0, 0), *name)]) for plate, name in zip(plates, names, strict=True)]
+    return grid(labels, width, gap=2) if labels else torch.empty(3, 0, 1, dtype=torch.uint8)
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:
-    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image.
-
-    A single image is returned as it is.
-    """
-    if len(images) == 1:
-        return images[0]
+    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image."""
     height = max(image.shape[1] for image in images)
-    width = sum(image.shape[2] + gap for image in images) - gap
-    canvas, left = _filled(height, width).clone(), 0
-    for image in images:
-        canvas[:, : image.shape[1], left : left + image.shape[2]] = image
-        left += image.shape[2] + gap
-    return canvas
+    # Pixels to add at the left, top, right and bottom of each image.
+    padding = [[gap if i > 0 else 0, 0, 0, height - image.shape[1]] for i, image in enumerate(images)]
+    padded = [pad(image, sides, fill=BACKGROUND) for image, sides in zip(images, padding, strict=True)]
+    return torch.cat(padded, dim=2)
 
 
 def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
@@ -135,8 +123,3 @@ def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
     columns = ceil(len(images) / ceil(len(images) / columns))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     return stacked([side_by_side(row, gap) for row in rows], gap)
-
-
-def _filled(height: int, width: int) -> Tensor:
-    """Return uint8 [3 height width] in the colour `BACKGROUND`, which must be cloned before it is changed."""
-    return torch.tensor(BACKGROUND, dtype=torch.uint8)[:, None, None].expand(3, height, width)

@@ -1,6 +1,6 @@
 """Exceptions that end a program with a one-line message, and functions that make parts of messages."""
 
-# By the number of a signal: 128 plus the number. All signals that are not listed count as SIGTERM, such as SLURM's.
+# Signal number to exit code, which is 128 plus the number. Other signals, such as SLURM's, count as SIGTERM.
 EXIT_CODES = {1: 129, 2: 130}  # SIGHUP, SIGINT
 
 

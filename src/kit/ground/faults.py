@@ -42,5 +42,5 @@ KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(
 
 
 def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
-    """Return a fault of a kind in `KINDS`, which has the severity. The file, or "", may be of any type with a `str`."""
+    """Return a fault with the severity that `KINDS` has for its kind. `file` and `other` are converted to text."""
     return Fault(kind, KINDS[kind], str(file), None, message, str(other))

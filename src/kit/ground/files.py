@@ -63,7 +63,7 @@ def require_regular(path: Path, most: int | None = None) -> int:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path leads to a file. Unlike `Path.is_file`, return False for too long a name."""
+    """Return whether a path leads to a file. Unlike `Path.is_file`, do not raise `OSError` if a name is too long."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
@@ -164,13 +164,13 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
 
 
 def max_pixels() -> int:
-    """Return the number of pixels of the largest image that PIL opens. It refuses files that may fill the memory."""
+    """Return the number of pixels of the largest image that PIL opens. Larger ones may fill the memory."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
 
 
 @contextmanager
 def allowing_pixels(limit: int) -> Iterator[None]:
-    """Change the number of pixels of the largest image that is read."""
+    """Set the number of pixels of the largest image that PIL opens in this context."""
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # above half of it

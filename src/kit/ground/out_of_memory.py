@@ -52,7 +52,8 @@ class SampleLimit:
         if samples <= 1:
             tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 1]
             shape = f" ({' x '.join(map(str, tensors[0].shape[1:]))})" if tensors else ""
-            raise DoesNotFit(f"one sample{shape} does not fit: {shortage(torch_message)}; what helps: {ADVICE}")
+            shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # the needed and free memory
+            raise DoesNotFit(f"one sample{shape} does not fit: {shortage}; what helps: {ADVICE}")
         self.size = ceil(samples / 2)
         gc.collect()
         torch.cuda.empty_cache()
@@ -86,8 +87,3 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
             message = str(error)
         limit.halve(count, part, message)  # not in the `except` clause, where the exception keeps memory
     return results
-
-
-def shortage(torch_message: str) -> str:
-    """Return the first part of the message of torch's `OutOfMemoryError`, which has the needed and the free memory."""
-    return " ".join(torch_message.partition(" Of the allocated")[0].split()) or "out of memory"

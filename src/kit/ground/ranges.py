@@ -1,6 +1,7 @@
 """Types of numbers in a range, for the arguments that a config sets. The parser refuses any other number.
 
-The parser returns plain numbers, which checkpoints can contain, unlike those of jsonargparse's restricted types.
+The parser returns plain numbers, which checkpoints can contain. With the restricted types of jsonargparse, it would
+return numbers of other classes.
 """
 
 import math

@@ -94,7 +94,7 @@ def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
     """Yield each key of a config as the command line has it, its value or class path, and its line.
 
     Args:
-        text: YAML; other text is one value.
+        text: YAML. A text that is not YAML counts as one value.
         key: the key of the whole text.
     """
     try:
@@ -124,9 +124,11 @@ def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
     _require(depth <= MAX_DEPTH, TOO_DEEP, node)
     _require(next(counter) <= MAX_VALUES, TOO_MANY, node)
     if isinstance(node, yaml.MappingNode):
-        keys = [(key.tag, str(key.value)) for key, _ in node.value]
-        for (key, _), name in zip(node.value, keys, strict=True) if len({*keys}) < len(keys) else ():
-            _require(keys.count(name) == 1, f"the key '{name[1]}' is there more than once", key)
+        names = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            _require(name not in names, f"the key '{name[1]}' is there more than once", key)
+            names.add(name)
     if isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(node, yaml.MappingNode) else [child]:

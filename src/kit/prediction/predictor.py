@@ -44,7 +44,7 @@ def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequen
     file = checkpoint.find(str(run_or_checkpoint))
     content, parts = checkpoint.load(file, trust)
     with doing(f"loading {file}"):
-        with Budget(content.get("state_dict"), file):
+        with Budget(file):
             task = build(L.LightningModule, "model", parts["model"])
         checkpoint.load_weights(task, content["state_dict"], file)
         preprocessing = Preprocessing.from_state(checkpoint.data_state(content, parts))

