@@ -15,7 +15,7 @@ from kit.checks.images import ListedImage
 from kit.data.decode import EXTENSIONS
 from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
-from kit.ground.threads import map_in_threads
+from kit.ground.threads import map_files
 
 # One name for each format, by its extensions and PIL's names for it. Cameras give MPO files the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
@@ -71,7 +71,7 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
     """
     order = sorted(range(len(files)), key=lambda i: i % STRIDE)
     results: dict[int, Header | Fault] = {}
-    for i, result in zip(order, map_in_threads(lambda i: read_header(files[i]), order), strict=False):
+    for i, result in zip(order, map_files(lambda i: read_header(files[i]), order), strict=False):
         results[i] = result
         if time.monotonic() > deadline:
             break

@@ -16,7 +16,7 @@ from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import open_image
-from kit.ground.threads import map_in_threads
+from kit.ground.threads import map_files
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: programs round, and count from 0 or from 1
 MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
@@ -154,7 +154,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
     faults, unreadable = list(reading.faults), list[Path]()
     # The threads end before the boxes are converted, since each would slow down the other.
-    headers = list(map_in_threads(_header, [annotation.image for annotation in reading.annotations], per_task=64))
+    headers = list(map_files(_header, [annotation.image for annotation in reading.annotations]))
 
     def targets() -> Iterator[tuple[list[Row], Size]]:
         for annotation, header in zip(reading.annotations, headers, strict=True):
