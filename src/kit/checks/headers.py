@@ -82,8 +82,9 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
 def read_header(file: ListedImage) -> Header | Fault:
     """Return the header of a file, or a fault if it cannot be read."""
     try:
-        with open_image(file.path) as image:
-            return header_of(image, file, file.path.stat().st_size)
+        path = file.path
+        with open_image(path) as image:
+            return header_of(image, file, path.stat().st_size)
     except Exception as error:
         return read_error(file, error)
 
