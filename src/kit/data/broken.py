@@ -66,9 +66,7 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     with suppress(OSError, ValueError, TypeError, RecursionError):  # the result is not stored, or damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))
-    results = tqdm(
-        map_files(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None
-    )
+    results = tqdm(map_files(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None)
     problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
     if time.monotonic() - started > MIN_SECONDS:
         with suppress(UserError), replacing(file) as part:  # without the file, the next run searches again

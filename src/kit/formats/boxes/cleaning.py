@@ -89,7 +89,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     """
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
     faults, unreadable = list(reading.faults), list[Path]()
-    # The threads end before the boxes are converted, since each would slow down the other.
+    # All headers are read before boxes are converted: threads that read at the same time would slow this down.
     headers = list(map_files(_header, [annotation.image for annotation in reading.annotations]))
 
     def targets() -> Iterator[tuple[list[Row], Size]]:
