@@ -11,8 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 QUICK_SECONDS = 0.0003  # files that take less time are read faster in a loop than in threads
-MAX_DELAY = 0.02  # threads take over when the loop is this many seconds slower than `QUICK_SECONDS` a file
-FILES_IN_THREADS = 4096  # the number of files after which the loop is tried again, since only some may be slow
+MAX_DELAY = 0.1  # threads take over when the loop is this many seconds slower than `QUICK_SECONDS` a file
+FILES_IN_THREADS = 8192  # the number of files after which the loop is tried again, since only some may be slow
 
 
 def available_cores() -> int:

@@ -52,6 +52,7 @@ def test_only_slow_files_are_read_in_threads(monkeypatch):
     results = list(map_files(read, range(150)))
     assert results == [(index, threading.get_ident()) for index in range(150)]
     monkeypatch.setattr(threads, "QUICK_SECONDS", 0.001)
+    monkeypatch.setattr(threads, "MAX_DELAY", 0.02)
     results = list(map_files(read, range(150)))
     assert [index for index, _ in results] == list(range(150))
     assert len({ident for _, ident in results[30:60]} - {threading.get_ident()}) > 1  # 5 ms a file
