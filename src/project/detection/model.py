@@ -9,6 +9,9 @@ Each net has a `backbone`, which maps images to feature maps, and may have an at
 losses are exactly such means: then the losses of a batch can be computed from those of its parts.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -23,13 +26,14 @@ from project.cnn import ConvBlock, Trunk
 class CnnFcos(FCOS):
     """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
-    All boxes are predicted from one feature map: the sum of a level of the trunk and all deeper levels, as in Feature
-    Pyramid Networks (Lin et al. 2017).
+    Boxes are predicted from one or more levels of a feature pyramid. With several, small objects are predicted from
+    the first, and larger ones from the others. One fine level suffices for objects of similar size.
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
-        level: the index of the level that predicts boxes, from 0. Its stride is `stem_stride * 2**level`.
-        neck: the number of channels of the summed map and of the head, a multiple of 32 for its group normalisation.
+        levels: the indices of the levels that predict boxes, from 0, in rising order. The stride of level i is
+            `stem_stride * 2**i`.
+        neck: the number of channels of the pyramid and of the head, a multiple of 32 for its group normalisation.
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
         nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
@@ -44,7 +48,7 @@ class CnnFcos(FCOS):
         widths: PositiveInts = (32, 64, 64, 128),
         depth: PositiveInt | PositiveInts = (1, 1, 2, 3),
         stem_stride: PositiveInt = 2,
-        level: NonNegativeInt = 2,
+        levels: Sequence[NonNegativeInt] = (2,),
         neck: PositiveInt = 64,
         convs: NonNegativeInt = 1,
         score_thresh: Share = 0.05,
@@ -53,12 +57,14 @@ class CnnFcos(FCOS):
         if neck % 32:
             raise UserError(f"neck {neck} is not a multiple of 32")
         trunk = Trunk(in_channels, widths, depth, stem_stride)
-        if level >= len(widths):
-            raise UserError(f"level is {level}, but {len(widths)} widths make the levels 0 to {len(widths) - 1}")
+        if not levels or any(level not in range(len(widths)) for level in levels) or sorted({*levels}) != [*levels]:
+            known = f"{len(widths)} widths make the levels 0 to {len(widths) - 1}"
+            raise UserError(f"levels is {list(levels)}, but must be in rising order, and {known}")
+        strides = tuple((stem_stride * 2**level,) for level in levels)
         super().__init__(
-            TopDown(trunk, level, neck),
+            FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
-            anchor_generator=AnchorGenerator(((stem_stride * 2**level,),), ((1.0,),)),
+            anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(levels)),
             head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
@@ -67,20 +73,22 @@ class CnnFcos(FCOS):
         self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1))
 
 
-class TopDown(nn.Module):
-    """Map images to the sum of `level` and all deeper levels of a trunk: Float[B C H W] to Float[B channels h w]."""
+class FeaturePyramid(nn.Module):
+    """Map images to feature maps, as Feature Pyramid Networks do (Lin et al. 2017): Float[B C H W] to a dict by level.
 
-    def __init__(self, trunk: Trunk, level: int, channels: int) -> None:
+    The map of a level, Float[B channels h w], is computed from the sum of this level and all deeper ones of the trunk.
+    """
+
+    def __init__(self, trunk: Trunk, levels: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.trunk, self.level, self.out_channels = trunk, level, channels
-        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in trunk.widths[level:])
-        self.smooth = ConvBlock(channels, channels)
+        self.trunk, self.levels, self.out_channels = trunk, levels, channels
+        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in trunk.widths[levels[0] :])
+        self.smooth = nn.ModuleList(ConvBlock(channels, channels) for _ in levels)
 
-    def forward(self, images: Tensor) -> Tensor:
-        trunk_maps = self.trunk(images)[self.level :]
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        trunk_maps = self.trunk(images)[self.levels[0] :]
         maps = [lateral(trunk_map) for lateral, trunk_map in zip(self.laterals, trunk_maps, strict=True)]
-        features = maps.pop()
-        while maps:
-            finer = maps.pop()
-            features = finer + F.interpolate(features, size=finer.shape[-2:], mode="nearest")
-        return self.smooth(features)
+        for finer, deeper in reversed(list(pairwise(range(len(maps))))):
+            maps[finer] = maps[finer] + F.interpolate(maps[deeper], size=maps[finer].shape[-2:], mode="nearest")
+        chosen = zip(self.levels, self.smooth, strict=True)
+        return {str(level): smooth(maps[level - self.levels[0]]) for level, smooth in chosen}

@@ -78,7 +78,7 @@ def test_fit_test_predict_export_and_resume(name, way, fit, repository, tiny, mo
     given = ["--config", config, "--data.root", str(tmp_path / "data"), "--data.image_size", "[22, 30]"]
     given += ["--data.batch_size", "2", "--data.cache", "ram", "--model.net", net_class]
     monkeypatch.setattr(fcos, "resnet50", thin_resnet50)  # a thin RetinaNet gives boxes of equal scores in any order
-    net = {"widths": [4, 8], "depth": 1, "level": 1, "neck": 32, "score_thresh": 0.5}  # untrained, all score alike
+    net = {"widths": [4, 8], "depth": 1, "levels": [1], "neck": 32, "score_thresh": 0.5}  # untrained, all score alike
     if name:
         net = {"name": name, "pretrained": False, **starts.arguments(way, tensors_of(name), monkeypatch)}
     starts.goes_all_the_way(fit, capsys, given, net)

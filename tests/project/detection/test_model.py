@@ -7,7 +7,7 @@ from kit.zoo import TorchvisionDetector
 from kit.zoo.detection import PadOnly, limit_detections
 from project.detection import CnnFcos
 
-TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "level": 1, "neck": 32}
+TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "levels": [1], "neck": 32}
 
 
 def targets():
@@ -42,7 +42,7 @@ def test_net_of_the_project(channels, size):
 def test_anchors_lie_on_the_strides_for_any_size(size, stride):
     net = CnnFcos(3, **TINY)
     batch, _ = net.transform(torch.zeros(1, 3, *size))
-    features = net.backbone(batch.tensors)
+    (features,) = net.backbone(batch.tensors).values()
     anchors = net.anchor_generator(batch, [features])[0]
     rows, columns = features.shape[-2:]
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
@@ -50,6 +50,24 @@ def test_anchors_lie_on_the_strides_for_any_size(size, stride):
     assert torch.equal(centres[1] - centres[0], torch.tensor([float(stride), 0.0]))
     assert torch.equal(centres[columns] - centres[0], torch.tensor([0.0, float(stride)]))
     assert len(anchors) == rows * columns and rows * stride >= size[0]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 77)])
+def test_each_level_of_the_pyramid_has_its_stride(size):
+    net = CnnFcos(3, score_thresh=0.0, **{**TINY, "levels": [0, 2]})
+    step_and_prediction(net, torch.randn(2, 3, *size))
+    batch, _ = net.transform(torch.zeros(1, 3, *size))
+    first, second = net.backbone(batch.tensors).values()
+    assert first.shape[-2:] == (batch.tensors.shape[2] // 2, batch.tensors.shape[3] // 2)
+    assert second.shape[-2:] == (batch.tensors.shape[2] // 8, batch.tensors.shape[3] // 8)
+
+
+def test_levels_of_the_pyramid_see_all_deeper_levels():
+    pyramid = CnnFcos(3, **{**TINY, "levels": [0, 1]}).backbone.eval()
+    before = pyramid(torch.ones(1, 3, 64, 64))
+    torch.nn.init.ones_(pyramid.laterals[2].bias)  # of the deepest level, which predicts no boxes
+    after = pyramid(torch.ones(1, 3, 64, 64))
+    assert all(not torch.equal(before[level], after[level]) for level in ("0", "1"))
 
 
 def test_number_of_parameters_of_the_config():
@@ -88,7 +106,7 @@ def test_weights_from_a_file_except_the_heads():
 
 
 def test_mistakes_are_one_line():
-    assert_refused(CnnFcos, level=-1, neck=0, convs=-1, score_thresh=2, nms_thresh=-1, depth="[1, 0]")
+    assert_refused(CnnFcos, levels="[-1]", neck=0, convs=-1, score_thresh=2, nms_thresh=-1, depth="[1, 0]")
     for name in ("fasterrcnn_resnet50_fpn_v3", "resnet18"):
         with pytest.raises(UserError, match=f"no model '{name}'"):
             TorchvisionDetector(3, 3, name)
@@ -97,9 +115,12 @@ def test_mistakes_are_one_line():
     with pytest.raises(UserError, match="multiple of 32"):
         CnnFcos(3, neck=20)
     with pytest.raises(UserError, match="levels 0 to 1"):
-        CnnFcos(3, widths=[4, 4], depth=1, level=2)
+        CnnFcos(3, widths=[4, 4], depth=1, levels=[2])
+    for levels in ([], [1, 0], [0, 0]):
+        with pytest.raises(UserError, match="rising order"):
+            CnnFcos(3, widths=[4, 4], depth=1, levels=levels)
     with pytest.raises(UserError, match="3 depths for 2 widths"):
-        CnnFcos(3, widths=[4, 4], depth=[1, 1, 1], level=1)
+        CnnFcos(3, widths=[4, 4], depth=[1, 1, 1], levels=[1])
 
 
 NETS = {

@@ -14,7 +14,7 @@ from kit.zoo import TorchvisionDetector
 from project import load
 from project.detection import CnnFcos, Detector, DigitScenes
 
-NET = ["--model.net.widths", "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.level", "1"]
+NET = ["--model.net.widths", "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.levels", "[1]"]
 SHORT = [*NET, "--trainer.limit_train_batches", "3", "--trainer.max_epochs", "1", "--data.scenes", "60"]
 DDP = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
 
@@ -26,7 +26,7 @@ def detect(fit, repository):
 
 def detector(**options) -> Detector:
     torch.manual_seed(0)
-    net = {"widths": [16, 32], "depth": [1, 2], "level": 1, "neck": 32}
+    net = {"widths": [16, 32], "depth": [1, 2], "levels": [1], "neck": 32}
     task = Detector(lambda **sizes: CnnFcos(**net, **sizes), 10, 3, [str(k) for k in range(10)], **options)
     task.log = lambda *_, **__: None
     return task

@@ -10,7 +10,7 @@ from PIL import Image
 
 METRIC = "test/map"
 RUN = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--data.scenes", "60", "--model.net.widths",
-       "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.level", "1"]  # fmt: skip
+       "[8, 8]", "--model.net.depth", "1", "--model.net.neck", "32", "--model.net.levels", "[1]"]  # fmt: skip
 CLASSES = ["cat", "dog", "owl"]
 
 
