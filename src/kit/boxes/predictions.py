@@ -68,7 +68,7 @@ class BoxPredictions:
         self.names_by_number: dict[int, str] = {}
         self.separator = "["  # what to write before the next result
 
-    def picture(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
+    def write_files(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         if self.pictures is not None:
             drawn = draw_boxes(decode(file, 3, None), self.class_names, prediction, min_score=self.score)
             with replacing(self.pictures / f"{name}.jpg") as part:

@@ -84,7 +84,7 @@ class MaskPredictions:
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
         write_text(self.masks / "classes.txt", "".join(lines))
 
-    def picture(self, file: Path, name: str, prediction: Tensor) -> None:
+    def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")
         mask.putpalette(self.palette)
         with replacing(self.masks / f"{name}.png") as part:

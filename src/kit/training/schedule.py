@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
 from kit.ground.ranges import PositiveInt, Share
-from kit.ground.unexpected import is_owners
+from kit.ground.unexpected import is_from_owner
 from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is also an `LRScheduler`
@@ -139,7 +139,7 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
-        if is_owners(error):
+        if is_from_owner(error):
             raise
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
