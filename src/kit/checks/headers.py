@@ -15,7 +15,7 @@ from kit.checks.images import ListedImage
 from kit.data.decode import EXTENSIONS
 from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
-from kit.ground.threads import map_in_threads
+from kit.ground.threads import map_files
 
 # One name for each format, by its extensions and PIL's names for it. Cameras give MPO files the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
@@ -68,7 +68,7 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
     """
     order = sorted(range(len(files)), key=lambda i: i % STRIDE)
     results: dict[int, Header | Fault] = {}
-    for i, result in zip(order, map_in_threads(lambda i: read_header(files[i]), order), strict=False):
+    for i, result in zip(order, map_files(lambda i: read_header(files[i]), order), strict=False):
         results[i] = result
         if time.monotonic() > deadline:
             break
@@ -79,8 +79,9 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
 def read_header(file: ListedImage) -> Header | Fault:
     """Return the header of a file, or a fault if it cannot be read."""
     try:
-        with open_image(file.path) as image:
-            return header_of(image, file, file.path.stat().st_size)
+        path = file.path
+        with open_image(path) as image:
+            return header_of(image, file, path.stat().st_size)
     except Exception as error:
         return read_error(file, error)
 

@@ -12,21 +12,25 @@ from kit.data import ImageDataModule, Samples
 class ListedImage(NamedTuple):
     """One image in one split.
 
-    path: the file, or a description such as `sample 7 of train` if the image is not a file.
+    name: the path of the file, or a description such as `sample 7 of train` if the image is not a file.
     label: the class number, or None if the task does not give each image exactly one class.
     key: the index in the samples of the split.
     hashable_target: returns a value that is equal for equal targets: see `ImageDataModule.hashable_target`.
     """
 
-    path: Path
+    name: str
     split: str
     label: int | None
     group: str | None
     key: int = 0
     hashable_target: Callable[[], Hashable] = NoneType
 
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
+
     def __str__(self) -> str:
-        return str(self.path)
+        return self.name
 
 
 class ImageList(NamedTuple):
@@ -56,6 +60,6 @@ class ImageList(NamedTuple):
             for i, (label, group) in enumerate(zip(labels, groups, strict=True)):
                 file = samples.file(i)
                 target = partial(datamodule.hashable_target, samples, i)
-                image = ListedImage(Path(file or f"sample {i} of {split}"), split, label, group, i, target)
+                image = ListedImage(file or f"sample {i} of {split}", split, label, group, i, target)
                 (images.files if file else images.in_memory).append(image)
         return images

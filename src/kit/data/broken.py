@@ -14,7 +14,7 @@ from tqdm import tqdm
 from kit.data.samples import Files
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import replacing
-from kit.ground.threads import map_in_threads
+from kit.ground.threads import map_files
 
 MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one broken file is always allowed
 MAX_NAMED = 10  # the number of files that a message names
@@ -62,9 +62,7 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     with suppress(OSError, ValueError, TypeError, RecursionError):  # the result is not stored, or damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))
-    results = tqdm(
-        map_in_threads(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None
-    )
+    results = tqdm(map_files(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None)
     problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
     if time.monotonic() - started > MIN_SECONDS:
         with suppress(UserError), replacing(file) as part:  # without the file, the next run searches again

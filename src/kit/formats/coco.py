@@ -149,18 +149,17 @@ def read(file: Path) -> dict[str, Any]:
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # the index of each id
         for i, entry in enumerate(content[key]):
-            where = f"{file}: {key}[{i}]"
             if not isinstance(entry, dict):
-                raise BrokenFiles(f"{where} is not an object in braces")
+                raise BrokenFiles(f"{file}: {key}[{i}] is not an object in braces")
             for name, convert in fields.items():
                 try:
                     entry[name] = convert(entry.get(name))
                 except ValueError as error:
                     written = json.dumps(entry.get(name))
-                    raise BrokenFiles(f"{where}: {name} is {written}, but must be {error}") from None
+                    raise BrokenFiles(f"{file}: {key}[{i}]: {name} is {written}, but must be {error}") from None
             if "id" in fields and (other := indices.setdefault(entry["id"], i)) != i:
                 id = json.dumps(entry["id"])
-                raise BrokenFiles(f"{where}: id {id} is already used by {key}[{other}]; give each its own")
+                raise BrokenFiles(f"{file}: {key}[{i}]: id {id} is already used by {key}[{other}]; give each its own")
     return content
 
 
@@ -198,7 +197,7 @@ def _pixels(written: Any) -> int:
 
 
 def _flag(written: Any) -> bool:
-    value = 1 if written is True else number(written or 0)  # null means 0
+    value = written if written in (0, 1) else number(written or 0)  # null means 0
     if value not in (0, 1):
         raise ValueError("0 or 1")
     return value == 1

@@ -24,6 +24,8 @@ XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|
 
 def number(written: Any) -> float | None:
     """Return a number from JSON or XML, or from a text, as a float. Return None for anything but a finite number."""
+    if type(written) is float:  # the usual case, first, since there may be millions
+        return written if math.isfinite(written) else None
     if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
         return None  # Python would read True as 1 and "1_000" as 1000
     try:

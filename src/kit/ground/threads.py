@@ -1,6 +1,7 @@
-"""Read many files in parallel, in threads."""
+"""Read many files, in parallel if this is faster."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+QUICK_SECONDS = 0.0003  # files that take less time are read faster in a loop than in threads
+MAX_DELAY = 0.1  # threads take over when the loop is this many seconds slower than `QUICK_SECONDS` a file
+FILES_IN_THREADS = 8192  # the number of files after which the loop is tried again, since only some may be slow
 
 
 def available_cores() -> int:
@@ -38,3 +42,20 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T], per_task: int = 1
                 yield from waiting.popleft().result()
         finally:  # the caller may have stopped before the last item
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def map_files(read: Callable[[T], R], files: Iterable[T]) -> Iterator[R]:
+    """Yield `read(file)` for each file, in the order of the files.
+
+    Small files are read in a loop: Python runs one thread at a time, and switching between threads takes longer than
+    decoding a small image. Large files, and files on a slow disk or network share, are read in threads.
+    """
+    files = iter(files)
+    delay, last = 0.0, time.perf_counter()  # delay: by how many seconds the loop is too slow
+    for file in files:
+        yield read(file)
+        now = time.perf_counter()
+        delay, last = max(0.0, delay + now - last - QUICK_SECONDS), now
+        if delay > MAX_DELAY:
+            yield from map_in_threads(read, islice(files, FILES_IN_THREADS))
+            delay, last = 0.0, time.perf_counter()

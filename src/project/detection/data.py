@@ -18,7 +18,8 @@ from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits
 from kit.data.splitting import stratified_split
 from kit.formats.boxes import coco, voc, yolo
-from kit.formats.boxes.annotation import BoxSplit, Reading, clean_split, missing_annotation
+from kit.formats.boxes.annotation import Reading, missing_annotation
+from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.pairs import XML_FILES, find_pairs

@@ -68,7 +68,7 @@ def test_partners_in_another_split_are_kept_beside_many_in_the_same_one():
 
 
 def listed(*names: str) -> list[ListedImage]:
-    return [ListedImage(Path(name), name.split("/")[0], None, None) for name in names]
+    return [ListedImage(name, name.split("/")[0], None, None) for name in names]
 
 
 def test_equal_images_match_the_first_one_of_another_split_and_a_huge_group_takes_linear_time():

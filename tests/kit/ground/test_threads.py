@@ -1,4 +1,4 @@
-"""Threads return results in order, and do not work far max_tasks of the caller."""
+"""Results come in order, threads do not work far ahead of the caller, and only slow files are read in threads."""
 
 import itertools
 import threading
@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from kit.ground.threads import map_in_threads
+from kit.ground import threads
+from kit.ground.threads import map_files, map_in_threads
 
 
 @pytest.mark.parametrize(("per_task", "max_tasks"), [(1, 1), (1, 8), (3, 2), (16, 64)])
@@ -38,3 +39,24 @@ def test_exception_stops_the_waiting_work():
     with pytest.raises(ValueError, match="0"):
         list(map_in_threads(work, range(1000), per_task=1, max_tasks=200))
     assert len(begun) < 200
+
+
+def test_only_slow_files_are_read_in_threads(monkeypatch):
+    monkeypatch.setattr(threads, "FILES_IN_THREADS", 40)
+
+    def read(index: int) -> tuple[int, int]:
+        time.sleep(0.005 * (20 <= index < 100))
+        return index, threading.get_ident()
+
+    monkeypatch.setattr(threads, "QUICK_SECONDS", 1)
+    results = list(map_files(read, range(150)))
+    assert results == [(index, threading.get_ident()) for index in range(150)]
+    monkeypatch.setattr(threads, "QUICK_SECONDS", 0.001)
+    monkeypatch.setattr(threads, "MAX_DELAY", 0.02)
+    results = list(map_files(read, range(150)))
+    assert [index for index, _ in results] == list(range(150))
+    assert len({ident for _, ident in results[30:60]} - {threading.get_ident()}) > 1  # 5 ms a file
+    monkeypatch.setattr(threads, "QUICK_SECONDS", 1)
+    monkeypatch.setattr(threads, "MAX_DELAY", -1)  # each file is too slow for the loop
+    in_loop = [index for index, ident in map_files(read, range(150)) if ident == threading.get_ident()]
+    assert in_loop == [0, 41, 82, 123]  # the loop is tried again

@@ -1,5 +1,5 @@
 """Read boxes from COCO, Pascal VOC and YOLO. Faults are listed, not raised.
 
 `coco`, `voc` and `yolo` each read a split into a `Reading`, which has an `Annotation` for each image.
-`annotation.clean_split` converts a `Reading` to targets.
+`cleaning.clean_split` converts a `Reading` to targets.
 """

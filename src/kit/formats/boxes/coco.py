@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit.formats import coco
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
 from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
+from kit.ground.host_memory import collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 
 
+@collection_paused()
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     """Read a JSON file. `kit.formats.coco.read_document` describes the arguments and errors."""
     document = coco.read_document(file, root, images_folder)
@@ -36,14 +36,15 @@ def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
     """Return the boxes of an image, and the faults in them."""
     annotation = Annotation(image.path, image.path, image.size)
     for entry in image.annotations:
+        corners, name = _corners(entry.get("bbox")), document.categories.get(entry["category_id"])
+        if corners is not None and name is not None:
+            annotation.boxes.append(Box(corners, name, entry["iscrowd"]))
+            continue
         where = f"annotation {entry.get('id')} of {document.file.name}"
-        corners, category = _corners(entry.get("bbox")), entry["category_id"]
         if corners is None:
             annotation.report("annotation-unreadable", f"{where} has no bbox of four numbers")
-        elif category not in document.categories:
-            annotation.report("class-unknown", f"{where}: category {category} is not listed")
         else:
-            annotation.boxes.append(Box(corners, document.categories[category], entry["iscrowd"]))
+            annotation.report("class-unknown", f"{where}: category {entry['category_id']} is not listed")
     return annotation
 
 
@@ -61,9 +62,15 @@ def _are_two_corners(annotations: list[Annotation]) -> bool:
 
     As two corners, all boxes are inside their images. As corner and size, at least a third are clearly outside.
     """
-    rows = [(*box.corners, *image.size) for image in annotations if image.size for box in image.boxes]
-    x, y, right, bottom, height, width = np.array(rows, float).reshape(-1, 6).T
-    are_within_x = (x < right - x) & (right - x <= width + TOLERANCE)
-    are_within_y = (y < bottom - y) & (bottom - y <= height + TOLERANCE)
-    outside = (right > width * CLEARLY_OUTSIDE) | (bottom > height * CLEARLY_OUTSIDE)
-    return len(rows) > 2 and bool((are_within_x & are_within_y).all()) and 3 * outside.sum() >= len(rows)
+    boxes = outside = 0
+    for annotation in annotations:
+        if annotation.size is None:
+            continue
+        height, width = annotation.size
+        for box in annotation.boxes:
+            x, y, right, bottom = box.corners
+            if not (x < right - x <= width + TOLERANCE and y < bottom - y <= height + TOLERANCE):
+                return False
+            boxes += 1
+            outside += right > width * CLEARLY_OUTSIDE or bottom > height * CLEARLY_OUTSIDE
+    return boxes > 2 and 3 * outside >= boxes

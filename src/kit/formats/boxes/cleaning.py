@@ -1,0 +1,211 @@
+"""Convert the annotated boxes of a split to targets, and list their faults."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kit.data.decode import orientation_of, upright_size
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, Reading, Size
+from kit.formats.boxes.packed import PackedTargets, Row
+from kit.formats.coco import count_crowds, only_crowds_message
+from kit.formats.text import describe_size
+from kit.ground.errors import BrokenFiles, UserError, did_you_mean
+from kit.ground.faults import Fault, Severity
+from kit.ground.files import open_image
+from kit.ground.threads import map_files
+
+MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
+MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
+DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
+UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
+
+
+class BoxSplit(NamedTuple):
+    """A split with the targets of its images.
+
+    targets: the target of each image, see `kit.boxes.targets`. It has no boxes if the image cannot be read.
+    faults: all faults of the split.
+    unreadable: the images that cannot be read.
+    class_names: the names of the labels 1 to K.
+    """
+
+    annotations: list[Annotation]
+    targets: PackedTargets
+    faults: list[Fault]
+    unreadable: list[Path]
+    class_names: Sequence[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [annotation.image for annotation in self.annotations]
+
+    def count_faults(self) -> str:
+        """Return how often each kind of fault occurs, the most frequent kind first: `box-out-of-bounds 7, crowd 1`."""
+        return ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in self.faults).most_common())
+
+    def crowds(self) -> dict[str, tuple[int, int]]:
+        """Return (number of crowds, number of boxes) for each class that has crowds."""
+        labels, crowd = self.targets.labels.tolist(), self.targets.crowd.tolist()
+        return count_crowds(zip((self.class_names[label - 1] for label in labels), crowd, strict=True))
+
+    def why_unusable(self, split: str) -> str:
+        """Return why the split must not be used, or "" if it can be used or no image can be read.
+
+        It must not be used if most of its boxes are left out, or if train, or one of its classes, has no usable box.
+        """
+        if self.annotations and len(self.unreadable) == len(self.annotations):
+            return ""  # decoding the images will raise an error with a better message
+        counts = f" ({self.count_faults()}); the first fault is {_text(self.faults[0])}" if self.faults else ""
+        boxes = len(self.targets.boxes)
+        if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
+            return f"most of {split} cannot be used{counts or ' (no images)'}"
+        if split != "train":
+            return ""
+        if only_crowds := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
+            return only_crowds_message(only_crowds)
+        first = self.annotations[0]
+        where = f"; the first image's should be in {first.file}" if first.file != first.image else ""
+        return "" if boxes else f"{split} has no box to learn from{counts}{where}"
+
+    def stop_if_unusable(self, split: str, root: Path) -> None:
+        """Raise `BrokenFiles` for an annotation in `UNUSABLE`, or `UserError` for the reason of `why_unusable`."""
+        for fault in self.faults:
+            if fault.kind in UNUSABLE:
+                raise BrokenFiles(_text(fault))
+        if reason := self.why_unusable(split):
+            raise UserError(f"{root}: {reason}")
+
+
+def _text(fault: Fault) -> str:
+    """Return a fault as `FILE:LINE: MESSAGE`."""
+    return f"{fault.file}{f':{fault.line}' if fault.line else ''}: {fault.message}"
+
+
+def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
+    """Convert the annotations of a split to targets, and free the boxes of the reading to save memory.
+
+    An image that cannot be read gets no boxes. `class_names` are the names of the labels 1 to K.
+    """
+    labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
+    faults, unreadable = list(reading.faults), list[Path]()
+    # All headers are read before boxes are converted: threads that read at the same time would slow this down.
+    headers = list(map_files(_header, [annotation.image for annotation in reading.annotations]))
+
+    def targets() -> Iterator[tuple[list[Row], Size]]:
+        for annotation, header in zip(reading.annotations, headers, strict=True):
+            if header is None:
+                unreadable.append(annotation.image)
+                annotation.boxes, annotation.size = [], None
+            size, orientation = header or ((1, 1), 1)
+            yield _rows(annotation, size, orientation, labels), size
+            annotation.boxes = []
+            faults.extend(annotation.faults)
+
+    return BoxSplit(reading.annotations, PackedTargets.of(targets()), faults, unreadable, class_names)
+
+
+def _header(path: Path) -> tuple[Size, int] | None:
+    """Return an image's upright height and width and its EXIF orientation, or None if it cannot be read."""
+    try:
+        with open_image(path) as image:
+            return upright_size(image), orientation_of(image)
+    except Exception:  # PIL raises errors of any type; decoding the file later reports them
+        return None
+
+
+def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
+    """Return the usable boxes of an image, and add the faults of its boxes to the annotation.
+
+    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns it. Boxes are clipped to the
+    image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
+
+    Args:
+        size: the height and width of the image that EXIF has turned upright.
+        orientation: the image's EXIF orientation, 1 to 8; 1 is upright.
+        labels: the label of each class name.
+    """
+    is_turned = _is_turned(annotation, size, orientation)
+    height, width = size if annotation.relative else (1, 1)
+    rows: list[Row] = []
+    keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
+    for box in annotation.boxes:
+        name, (x1, y1, x2, y2) = box.name, box.corners
+        corners = x1 * width, y1 * height, x2 * width, y2 * height
+        upright = _turn_upright(corners, orientation, size) if is_turned else corners
+        clipped, problems = _clip(upright, size)
+        if name not in labels:
+            clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
+        elif _is_wrong_unit(box.corners, annotation.relative):
+            units = "pixels, not shares of the image" if annotation.relative else "shares of the image, not pixels"
+            corners = upright = box.corners  # not scaled, since they may be pixels already
+            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {units}; left out here")]
+        if clipped is not None:
+            x1, y1, x2, y2 = clipped
+            key = labels[name], round(2 * x1), round(2 * y1), round(2 * x2), round(2 * y2)
+            if key in keys:
+                problems.append(("box-duplicated", "warning", "is annotated twice; remove one"))
+            keys.add(key)
+            rows.append((clipped, labels[name], box.crowd))
+        for kind, severity, text in problems:
+            message = f"box ({', '.join(f'{value:.6g}' for value in corners)}) of '{name}' {text}"
+            annotation.report(kind, message, box.line, severity, upright)
+    return rows
+
+
+def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
+    """Return whether a box seems to be in pixels instead of shares of the image, or in shares instead of pixels."""
+    if relative:
+        return max(abs(value - 0.5) for value in corners) > MAX_DISTANCE
+    are_shares = max(corners) <= MAX_SHARE and min(corners) >= 1 - MAX_SHARE
+    return are_shares and not all(float(value).is_integer() for value in corners)  # the box 0 0 1 1 may be one pixel
+
+
+def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
+    """Return whether the boxes were drawn on the stored image, before EXIF turns it, and report a wrong size.
+
+    The annotated height and width show this if EXIF swaps them and they differ.
+    """
+    is_turned = orientation > 4 and annotation.size == size[::-1] != size
+    is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
+    if is_turned:
+        message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
+        annotation.report("exif-rotated-boxes", message, severity="warning")
+    elif annotation.size not in (None, size):
+        annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
+    elif orientation != 1 and annotation.boxes and not is_known:
+        message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
+        annotation.report("exif-rotated-boxes", message, severity="warning")
+    return is_turned
+
+
+def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
+    """Return the part of a box inside the image, or None, and (kind, severity, message) of each problem."""
+    height, width = size
+    if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
+        return box, []  # the usual case, first, since there may be millions
+    problems: list[tuple[str, Severity, str]] = []
+    x1, x2 = sorted(box[::2])
+    y1, y2 = sorted(box[1::2])
+    if (x1, y1, x2, y2) != box:
+        problems.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
+    if x2 <= x1 or y2 <= y1:
+        return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    image = f"the image, {describe_size(size)}"
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        return None, [*problems, ("box-out-of-bounds", "error", f"lies outside {image}; left out here")]
+    if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
+        problems.append(("box-out-of-bounds", "warning", f"sticks out of {image}; cut here"))
+    return clipped, problems
+
+
+def _turn_upright(box: Corners, orientation: int, size: Size) -> Corners:
+    """Turn a box of the stored image upright, by an EXIF orientation from 5 to 8."""
+    height, width = size  # of the upright image
+    y1, x1, y2, x2 = box  # all four orientations swap x and y
+    if orientation in (6, 7):
+        x1, x2 = width - x2, width - x1
+    if orientation in (7, 8):
+        y1, y2 = height - y2, height - y1
+    return x1, y1, x2, y2
