@@ -26,9 +26,8 @@ class Classification(NamedTuple):
 
 
 class LabelPredictions:
-    """Write `predictions.csv`, a table with a row for each image.
+    """Write `predictions.csv`, a table with a row for each image: see `kit.prediction.command.Predictions`.
 
-    This class implements `kit.prediction.command.Predictions`, and so do those of the other tasks.
     The columns are `path,class,probability,class_2,probability_2,...`, with the most probable class first.
 
     Args:
