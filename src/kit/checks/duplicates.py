@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from kit.checks.headers import Header
-from kit.checks.images import ImageList, CheckedImage
+from kit.checks.images import CheckedImage, ImageList
 from kit.checks.pixels import THUMBNAIL_SIDE, ImageStatistics
 from kit.data.decode import decode
 from kit.ground.faults import Fault, fault
