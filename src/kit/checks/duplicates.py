@@ -143,7 +143,7 @@ def similar_images(files: Sequence[CheckedImage], statistics: ImageStatistics, i
     splits = np.array([files[i].split for i in indices], dtype=str)
 
     def best_match(later: int) -> Match | None:
-        """Return the best match of an image whose colours are similar, too. later: its position in `indices`."""
+        """Return the best match whose colours are similar, too. later: the later image's position in `indices`."""
         earlier, distances = near_hashes(hashes, splits, later)
         differences = thumbnail_difference(thumbnails[earlier], thumbnails[later], distances).tolist()
         is_same_split = (splits[earlier] == splits[later]).tolist()
@@ -174,15 +174,15 @@ def near_hashes(hashes: np.ndarray, splits: np.ndarray, later: int) -> tuple[np.
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return the mean absolute differences of grey thumbnails from another one, Float[P]; infinite if dissimilar.
+    """Return the mean absolute differences of P grey thumbnails from another one, Float[P]; infinite if dissimilar.
 
     Similar thumbnails have a high correlation, which does not depend on brightness and contrast. The limits accept the
     pairs in BCCD and CamVid that are known to be similar, and reject different objects in CIFAR-10 and Fashion-MNIST.
 
     Args:
-        a: uint8[P 16 16].
-        b: uint8[16 16].
-        distances: Long[P], the Hamming distances of their hashes.
+        a: the P thumbnails, uint8[P 16 16].
+        b: the other thumbnail, uint8[16 16].
+        distances: Long[P], the Hamming distances of the P hashes from the other one.
     """
     a, b = a.astype(np.float32), b.astype(np.float32)
     difference = np.abs(a - b).mean((1, 2))

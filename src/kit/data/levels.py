@@ -26,9 +26,9 @@ def is_deep(mode: str) -> bool:
 def levels_of_range(low: float, high: float) -> Levels:
     """Return the levels of images whose lowest and highest value are `low` and `high`.
 
-    They are 0 and the smallest of `WHITES` that is at least `high`, or `low` and `high` if one of them is outside the
-    range of `WHITES`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the highest value shows
-    how many bits.
+    They are 0 and the smallest of `WHITES` that is at least `high`. If `low` is negative or `high` is above all
+    `WHITES`, they are `low` and `high`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the
+    highest value shows how many bits.
     """
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))

@@ -78,11 +78,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
-    if unnamed := by_split.pop(None, []):
-        if by_split.setdefault("train", unnamed) is not unnamed:
-            listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
-            message = "not used, since no name says which split it is for, and another file is for train"
-            warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
+    unnamed = by_split.pop(None, [])
+    if unnamed and "train" in by_split:
+        listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
+        message = "not used, since no name says which split it is for, and another file is for train"
+        warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
+    elif unnamed:
+        by_split["train"] = unnamed
     for split, files in by_split.items():
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:

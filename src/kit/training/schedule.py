@@ -133,7 +133,11 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
 
 
 def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Call a function of an optimizer or a schedule, which a library may refuse because of the arguments at `key`."""
+    """Call a function of an optimizer or a schedule.
+
+    Raises:
+        UserError: a library raises an exception, which the arguments at the config key `key` have caused.
+    """
     try:
         return function(*arguments, **filled_in)
     except UserError:
@@ -148,7 +152,7 @@ def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: di
     """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
 
     Args:
-        filled: the arguments of the schedule that the user may omit.
+        filled: the defaults of the schedule's arguments that the user has omitted.
         device: the device of the tiny parameters.
 
     Raises:
