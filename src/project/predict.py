@@ -1,4 +1,4 @@
-"""`python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR]`: apply a model to files, folders or patterns."""
+"""`python -m project.predict RUN_OR_CHECKPOINT IMAGES... [--out DIR]`: apply a model to files and folders."""
 
 if __name__ == "__main__":
     from kit.cli.start import start

@@ -220,7 +220,7 @@ def test_config_must_consist_of_keys_with_values(text, refused):
 
 def test_key_that_is_there_twice_is_refused(refused):
     Path("mine.yaml").write_text("trainer:\n  max_epochs: 3\n  max_epochs: 4\n")
-    assert "'max_epochs'" in refused("--config", "mine.yaml") and "mine.yaml:2" in refused("--config", "mine.yaml")
+    assert "'max_epochs'" in refused("--config", "mine.yaml") and "mine.yaml:3" in refused("--config", "mine.yaml")
 
 
 def test_configs_that_have_a_key_are_named(refused, monkeypatch):

@@ -32,9 +32,9 @@ class ImageFolder(ImageDataModule):
     Args:
         root: the folder of the data set.
         image_size: the height and width to which every image is resized.
-        group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
-            capture group stay in one split.
-        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+        group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
+            text are one group. If a validation part is split off from train, no group is divided.
+        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class ImageFolder(ImageDataModule):
 class Csv(ImageDataModule):
     """A table with the columns `path` and `label`, and optionally `split` (train, val or test) and `group`.
 
-    The separator is a comma, a semicolon or a tab. Images of one `group` stay in one split.
+    The separator is a comma, a semicolon or a tab. If a validation part is split off from
+    train, no `group` is divided.
 
     Args:
         root: the folder of the table. The paths in the table are relative to it.
@@ -167,7 +168,8 @@ def _require_two_classes(names: list[str], source: Path, expected: str) -> list[
     """Return the class names.
 
     Raises:
-        UserError: there are fewer than two. The message has their `source`, and what is `expected` there.
+        UserError: there are fewer than two names. The message contains `source`, the place that was searched, and
+            `expected`, what should be there.
     """
     if len(names) < 2:
         found = f"'{names[0]}' is the only class" if names else "no class folders"

@@ -7,14 +7,14 @@ from project.cnn import Trunk
 
 
 class CNN(nn.Module):
-    """The trunk of `project.cnn`, global average pooling and a linear layer. See `Trunk` for the arguments."""
+    """The trunk of `project.cnn`, global average pooling and a linear layer. See `Trunk` for its arguments."""
 
     def __init__(
         self,
         num_classes: int,
         in_channels: int = 3,
         widths: PositiveInts = (32, 64, 128),
-        depth: PositiveInt = 2,
+        depth: PositiveInt | PositiveInts = 2,
         stem_stride: PositiveInt = 1,
         dropout: Share = 0.0,
     ) -> None:

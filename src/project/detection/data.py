@@ -81,9 +81,9 @@ class AnnotatedFiles(BoxDataModule):
     Args:
         root: the folder of the data set.
         image_size: the height and width into which every image is fitted.
-        group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
-            capture group stay in one split.
-        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+        group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
+            text are one group. If a validation part is split off from train, no group is divided.
+        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
     crowds: Crowds = "ignore"
@@ -155,7 +155,7 @@ class AnnotatedFiles(BoxDataModule):
         return self._files(cleaned)
 
     def load_splits(self) -> dict[str, Samples]:
-        """Return the splits without stopping at a broken image or box, so that `check` can inspect the others."""
+        """Return the splits that can be read. Boxes that cannot be used raise no error: `check` reports them."""
         splits = {}
         for split in ("train", "val", "test"):
             with suppress(BrokenFiles):  # `annotation_faults` reports them

@@ -77,8 +77,8 @@ class TopDown(nn.Module):
         self.smooth = ConvBlock(channels, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        levels = zip(self.laterals, self.trunk(images)[self.level :], strict=True)
-        maps = [lateral(level) for lateral, level in levels]
+        trunk_maps = self.trunk(images)[self.level :]
+        maps = [lateral(trunk_map) for lateral, trunk_map in zip(self.laterals, trunk_maps, strict=True)]
         features = maps.pop()
         while maps:
             finer = maps.pop()

@@ -24,7 +24,7 @@ class Flow(NamedTuple):
 
     points: Float[B C H W].
     times: Float[B], from 0 (noise) to 1 (image).
-    classes: Long[B]; K means that no class is given.
+    classes: Long[B], 0 to K - 1 for K classes; K means that no class is given.
     velocities: Float[B C H W].
     """
 

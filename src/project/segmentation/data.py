@@ -56,12 +56,12 @@ class AnnotatedFiles(MaskDataModule):
 
     Args:
         root: the folder of the data set.
-        image_size: the height and width; None keeps the size of each image. Training then needs an augmentation that
-            crops to one size, and evaluation takes one image at a time.
+        image_size: the height and width; None keeps the size of each image. The images of a training batch are
+            then padded to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
-        group: a regular expression such as `^(patient\\d+)_`. Images whose file names match it with the same first
-            capture group stay in one split.
-        channels: 1, 3 or 4; by default 1 if all images are grey, else 3.
+        group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
+            text are one group. If a validation part is split off from train, no group is divided.
+        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
     hashable_target = staticmethod(hashable_target)
@@ -90,7 +90,8 @@ class MaskFolder(AnnotatedFiles):
 
     An id is the pixel value of a class in the mask files, or its position in `colors`. The names of the classes come
     from `colors`, `class_names`, or a class table in `root` or beside the files (see `kit.formats.masks.classes`);
-    otherwise the ids are the names. If all files contain only 0 and 255, these are the ids of two classes.
+    otherwise the ids are the names. If all files contain only 0 and 255, these are the ids of `background` and
+    `foreground`.
 
     Args:
         root: the folder of the data set.
@@ -207,9 +208,9 @@ class CocoMasks(AnnotatedFiles):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background. The classes are `ground`, the background, and ten digits.
+    """Scenes of handwritten digits on a textured background. The classes are the ten digits and `ground`.
 
-    No image of a digit is in two splits. The test split uses a fifth of these images, which do not depend on the seed.
+    No image of a digit is in two splits. A fifth of the digits is for test, whatever the seed.
 
     Args:
         train, val, test: the number of scenes in each split.

@@ -11,7 +11,7 @@ from project.cnn import ConvBlock, Trunk
 
 
 class CnnUnet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) on the trunk of `project.cnn`. See `Trunk` for the arguments.
+    """A U-Net (Ronneberger et al. 2015) on the trunk of `project.cnn`. See `Trunk` for its arguments.
 
     If `stem_stride` is above 1, the head computes logits at the lower resolution, and they are upsampled at the end.
     """
@@ -21,13 +21,13 @@ class CnnUnet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         widths: PositiveInts = (32, 64, 128, 256),
-        depth: PositiveInt = 2,
+        depth: PositiveInt | PositiveInts = 2,
         stem_stride: PositiveInt = 2,
         dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
-        self.ups = nn.ModuleList(Up(deeper, width) for width, deeper in pairwise(widths))
+        self.ups = nn.ModuleList(Up(deeper_width, width) for width, deeper_width in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 
@@ -41,11 +41,11 @@ class CnnUnet(nn.Module):
 
 
 class Up(nn.Module):
-    """A level of the decoder: Float[B deeper h w] and a skip, Float[B width H W], to Float[B width H W]."""
+    """A level of the decoder: Float[B deeper_width h w] and a skip, Float[B width H W], to Float[B width H W]."""
 
-    def __init__(self, deeper: int, width: int) -> None:
+    def __init__(self, deeper_width: int, width: int) -> None:
         super().__init__()
-        self.narrow = nn.Conv2d(deeper, width, 1)
+        self.narrow = nn.Conv2d(deeper_width, width, 1)
         self.block = ConvBlock(2 * width, width)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class Segmenter(Task):
 
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the class of each pixel, uint8 of a height and width. Logits, Float[K h w], are upsampled to this size."""
+    """Upsample logits, Float[K h w], to `size`, (H, W), and return the class of each pixel, uint8 [H W]."""
     best = torch.full(size, -torch.inf, device=logits.device)
     classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
     for k, class_logits in enumerate(logits.float()):  # class by class, to save memory

@@ -11,7 +11,7 @@ def statistics(maps: Tensor) -> Statistics:
     """Return the means, Float[B c], and the covariances, Float[B c c], of the channels of maps, Float[B c h w].
 
     Means describe colours, and covariances describe strokes. The Gram matrix of Gatys et al. 2016 (section 2.2) is the
-    sum of the covariances and the larger products of the means. Here both are separate, so that strokes count.
+    sum of the covariances and of the products of the means. The products are larger, and would hide the strokes.
     """
     with torch.autocast(maps.device.type, enabled=False):
         flat = _at_least_float32(maps).flatten(2)
@@ -31,7 +31,12 @@ def content(maps: list[Tensor]) -> Tensor:
 
 
 def relative_distance(values: Tensor, target: Tensor) -> Tensor:
-    """Return |values - target|^2 / |target|^2, Float[B], of Float[B ...] and a target Float[B ...] or Float[1 ...]."""
+    """Return |values - target|^2 / |target|^2 for each sample, Float[B].
+
+    Args:
+        values: Float[B ...].
+        target: Float[B ...] or Float[1 ...].
+    """
     values, target = _at_least_float32(values), _at_least_float32(target)
     distance = (values - target).square().flatten(1).sum(1)
     return distance / target.square().flatten(1).sum(1).clamp(min=EPSILON)

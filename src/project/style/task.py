@@ -40,8 +40,8 @@ class Stylizer(Task):
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
-        style_size: the largest length in pixels of the style image's shorter side; a larger image is shrunk. A lower
-            value gives finer strokes.
+        style_size: a style image whose shorter side has more pixels than this is shrunk to it. A lower value gives
+            finer strokes.
         style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.
     """
 
