@@ -95,7 +95,7 @@ class MaskPredictions:
                 to_pil_image(drawn).save(part, "JPEG", quality=90)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
-        """Do nothing: each image has files of its own."""
+        """Do nothing, since each image has files of its own."""
 
     def finish(self) -> list[Path]:
         return [self.masks, *([self.pictures] if self.pictures else [])]

@@ -139,7 +139,7 @@ class PaintingFiles:
         _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=95)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
-        """Do nothing: each image has a file of its own."""
+        """Do nothing, since each image has a file of its own."""
 
     def finish(self) -> list[Path]:
         return [self.pictures]
