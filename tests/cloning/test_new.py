@@ -16,7 +16,7 @@ import yaml
 
 from kit.cloning import command, making
 from kit.cloning.command import reason_against
-from kit.cloning.making import LIBRARY, OTHER_NAMES, owner, remove_marks, rename_package
+from kit.cloning.making import LIBRARY, OTHER_NAMES, remove_marks, rename_package, task_of
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
 
@@ -120,7 +120,7 @@ def test_docs_pages_and_pictures(clone):
     folder, tasks = clone
     left_out = {"cloning.md", "new_task.md"}
     for file in (ROOT / "docs").iterdir():
-        task = owner(file.name, TASKS)
+        task = task_of(file.name, TASKS)
         assert (folder / "docs" / file.name).exists() == (task in tasks or (task is None and file.name not in left_out))
     assert (folder / "docs/dashboard.png").read_bytes() == (ROOT / "docs/dashboard.png").read_bytes()
 
@@ -190,10 +190,10 @@ def test_owner_of_a_file():
         "docs/wild_cats.md": None,
         "src/project/test.py": None,
     }
-    assert {file: owner(file, ["cats", "dogs"]) for file in files} == files
+    assert {file: task_of(file, ["cats", "dogs"]) for file in files} == files
     for name, task in OTHER_NAMES.items():
-        assert owner(f"docs/{name}.png", ["cats"]) == task
-        assert owner(f"docs/{name}.png", ["cats", name]) == name  # by then it is a task itself
+        assert task_of(f"docs/{name}.png", ["cats"]) == task
+        assert task_of(f"docs/{name}.png", ["cats", name]) == name  # by then it is a task itself
 
 
 def test_address_is_public():

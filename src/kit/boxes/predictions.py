@@ -19,7 +19,7 @@ from kit.task import ExportedModule
 
 MIN_SCORE = 0.3  # the lowest score of a detection that is drawn
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
-ROUNDING = 0.01  # an exported file may lack a detection whose score exceeds the net's threshold by less than this
+ROUNDING = 0.01  # a detection whose score exceeds the net's threshold by less than this may be missing
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class BoxPredictions:
         self.names_by_number: dict[int, str] = {}
         self.separator = "["  # what to write before the next result
 
-    def picture(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
+    def write_files(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         if self.pictures is not None:
             drawn = draw_boxes(decode(file, 3, None), self.class_names, prediction, min_score=self.score)
             with replacing(self.pictures / f"{name}.jpg") as part:
@@ -100,14 +100,15 @@ class BoxPredictions:
 class ExportedDetector(ExportedModule):
     """Convert an image to `boxes` Float[N 4] XYXY in pixels of the original, `scores` Float[N] and `labels` Long[N].
 
-    Labels are 1 to K. The highest score is first. For each box of an exported file, PyTorch must return a box with an
-    IoU of at least 0.99 and a score that differs by at most 0.01.
+    Labels are 1 to K. The highest score is first. Each box of an exported file must match a box of PyTorch's, and each
+    of PyTorch's a box of the file: with the same class, an IoU of at least 0.99, and scores that differ by at most
+    0.01. Boxes whose scores are near the net's threshold need no match.
     """
 
     task = "detection"
     outputs: ClassVar = {name: {0: "objects"} for name in ("boxes", "scores", "labels")}
     one_at_a_time = True  # images differ in their number of boxes
-    difference_name = "largest 1 - IoU or score difference between a box and PyTorch's of the same class"
+    difference_name = "largest difference between matching boxes (1 - IoU, or the difference of their scores)"
     tolerance = 0.01
     other_cause = (
         "a barely trained net gives many boxes the same score, and rounding decides which it returns: train longer"
@@ -132,29 +133,30 @@ class ExportedDetector(ExportedModule):
     def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
         """Return the distance of each box to its counterpart: those of `outputs`, then those of `predicted`, Float[N].
 
-        The distance is described by `difference_name`, and is 1 if a box has no counterpart of its class. Only boxes
-        count whose scores are clearly above the threshold.
+        The distance is 1 - IoU or the difference of the scores, whichever is larger. It is 1 if a box has no
+        counterpart of its class. Boxes whose scores are not clearly above the threshold are left out.
         """
         min_score = max(self._threshold(outputs), self._threshold(predicted)) + ROUNDING
         return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
-        """Return the net's score threshold, or the lowest score if there are as many detections as the net may return.
+        """Return the net's score threshold, or the lowest score if the net may have dropped lower ones.
 
-        In the second case, the net has dropped any detections with lower scores.
+        The net drops the lowest scores if there are more than `detections_per_img`. `detected` may have fewer, since
+        detections in the padding are dropped later. So half of this number is taken as a sign that the net did so.
         """
         # The attributes are torchvision's. Nets without them have the threshold 0.
         head = next((module for module in self.net.modules() if hasattr(module, "score_thresh")), None)
         if head is None:
             return 0.0
-        is_full = len(detected["scores"]) >= head.detections_per_img
-        return float(detected["scores"].min()) if is_full else head.score_thresh
+        may_be_full = len(detected["scores"]) >= head.detections_per_img / 2
+        return float(detected["scores"].min()) if may_be_full else head.score_thresh
 
 
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
     """Return the distance of each detection above `min_score` to the nearest of `others` that has no match yet.
 
-    It is 1 if there is none of the same class.
+    The distance is 1 if none of the same class is left.
     """
     boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
     costs = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())

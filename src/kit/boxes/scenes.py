@@ -10,7 +10,7 @@ from torch.nn import functional as F
 MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
 MAX_OVERLAP = 0.1  # of two boxes, as a share of the smaller one
-MIN_INK = 0.3  # a digit's box ends at the last rows and columns that have a pixel with more ink, from 0 to 1
+MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, where 1 is the most
 TRIES = 20  # the number of random positions for each digit: the first free one is used
 
 Box = tuple[int, ...]  # left, top, right and bottom in pixels, and the label once the digit is placed

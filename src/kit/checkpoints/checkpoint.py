@@ -71,7 +71,7 @@ def read(file: Path) -> dict[str, Any]:
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a checkpoint's content and config, if building its model and data module runs no foreign code.
 
-    The config lacks arguments of `FROM_DATA` that a class does not have, and turns off the download of data.
+    The config is changed: arguments of `FROM_DATA` that a class does not have are removed, and nothing is downloaded.
 
     Args:
         file: the checkpoint.
@@ -102,8 +102,8 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 def config_of(content: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the model and the data module in a checkpoint, `{"model": ..., "data": ...}`.
 
-    Arguments that depend on the machine are left out. Pretrained weights are turned off, since the checkpoint has all
-    weights.
+    Arguments that depend on the machine are left out. The nets in the arguments load no pretrained weights, since the
+    checkpoint has all weights. An argument `pretrained` of the model itself is kept.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):

@@ -20,10 +20,10 @@ from kit.ground.yaml_files import read_yaml
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
 # Files that a run replaces by new files. A link at such a path is harmless, since its target is never written to.
 REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
-# Keys of `data` and `model` whose paths the run writes to. It only reads the other paths of these two. All paths in
-# other parts of the config, such as `trainer`, may be written to.
+# Keys of `data` and `model` with paths that the run writes to. Paths at other keys of `data` and `model` are only read.
+# All paths in other parts of the config, such as `trainer`, may be written to.
 WRITTEN_KEYS = ("data.cache_dir",)
-UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder
+UNUSED_KEYS = ("trainer.default_root_dir",)  # not used by a resumed run, which stays in its folder
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
@@ -76,13 +76,14 @@ def is_inside(path: Path | str, folder: Path | str) -> bool:
 def refuse_links(target: Path, run: Path) -> None:
     """Refuse to write to a file or folder of a run if a link would lead out of the run's folder.
 
-    The run's folder may itself be a link. Links between paths inside of the folder are allowed.
+    The run's folder may itself be a link. Links between paths inside of the folder are allowed, and so are links in
+    place of files that the run replaces: see `REPLACED`.
 
     Args:
         target: a file or folder in `run`, which need not exist. Links below it are also checked.
 
     Raises:
-        UserError: `target`, or a link below it, leads out of `run`.
+        UserError: `target`, or a link below it that is not allowed, leads out of `run`.
     """
     paths = [Path(folder, name) for folder, folders, files in os.walk(target) for name in (*folders, *files)]
     for path in [target, *(path for path in paths if path.is_symlink())]:
@@ -93,9 +94,10 @@ def refuse_links(target: Path, run: Path) -> None:
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
-    """Refuse to resume a run whose config names a path outside of the run's folder.
+    """Refuse to resume a run if it would write to a path outside of its folder that its config names.
 
-    Defaults are allowed, and so are paths that the user gives on this command line.
+    Paths of `data` and `model` are only read, except those at `WRITTEN_KEYS`. They may be outside, and so may texts at
+    keys without a dot, such as `name`. Defaults are allowed, and so are paths that the user gives on this command line.
 
     Args:
         config: the parsed config, as nested dicts and lists.
@@ -122,7 +124,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str]]
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
-        kind: the class whose arguments `values` are, or None.
+        kind: the class that gets `values` as its arguments, or None if `values` are no arguments of a class.
     """
     if isinstance(values, str | Path):
         if not isinstance(kind, type) or default_of(kind, key.rpartition(".")[2]) != values:

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from kit.checks.images import ListedImage
+from kit.checks.images import CheckedImage
 from kit.ground.faults import Fault, fault
 
 MIN_EXAMPLES = 10  # a class with fewer training examples is rare
@@ -45,9 +45,9 @@ def _without_case(name: str) -> str:
     return letters if len(letters) == 1 else letters.casefold()
 
 
-def group_faults(files: Sequence[ListedImage]) -> list[Fault]:
+def group_faults(files: Sequence[CheckedImage]) -> list[Fault]:
     """Return a fault for each group with images in two splits, at its first image in the later split."""
-    first_images: dict[str, ListedImage] = {}
+    first_images: dict[str, CheckedImage] = {}
     faults: dict[str, Fault] = {}
     for file in files:
         if file.group is not None:

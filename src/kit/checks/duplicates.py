@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from kit.checks.headers import Header
-from kit.checks.images import ImageList, ListedImage
+from kit.checks.images import CheckedImage, ImageList
 from kit.checks.pixels import THUMBNAIL_SIDE, ImageStatistics
 from kit.data.decode import decode
 from kit.ground.faults import Fault, fault
@@ -56,7 +56,7 @@ def group_equal(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[
     return [group for group in groups.values() if len(group) > 1]
 
 
-def same_bytes(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[list[int]]:
+def same_bytes(files: Sequence[CheckedImage], headers: dict[int, Header]) -> list[list[int]]:
     """Return groups of files (their indices) with the same content.
 
     If several files have the same length, their ends are compared first. Only files with equal ends are read entirely.
@@ -78,7 +78,7 @@ def _digest(path: Path, tail: int | None = None) -> Hashable:
 
 
 def duplicate_faults(
-    images: Sequence[ListedImage], groups: list[list[int]], similar: dict[int, Match], class_names: Sequence[str]
+    images: Sequence[CheckedImage], groups: list[list[int]], similar: dict[int, Match], class_names: Sequence[str]
 ) -> list[Fault]:
     """Return the leaks, label conflicts and duplicates among images.
 
@@ -100,7 +100,7 @@ def duplicate_faults(
     return faults
 
 
-def _pair_faults(earlier: ListedImage, later: ListedImage, is_equal: bool, class_names: Sequence[str]) -> list[Fault]:
+def _pair_faults(earlier: CheckedImage, later: CheckedImage, is_equal: bool, class_names: Sequence[str]) -> list[Fault]:
     """Return the faults of two images that are equal or similar: a leak, a label conflict, both, or a duplicate."""
     prefix, copy_of = ("", "the same image as") if is_equal else ("near-", "nearly the same image as")
     copy = f"{'listed twice: also as' if earlier.path == later.path else copy_of} {earlier}"
@@ -125,7 +125,7 @@ def tensor_faults(images: ImageList) -> list[Fault]:
     faults: list[Fault] = []
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, image in enumerate(tqdm(images.in_memory, "reading images", leave=False, disable=None)):
-        pixels = images.samples[image.split].read(image.key).contiguous()
+        pixels = images.samples[image.split].read(image.sample_index).contiguous()
         if (pixels == pixels[:, :1, :1]).all():
             faults.append(fault("constant", image, "one colour all over; remove it"))
         else:
@@ -133,7 +133,7 @@ def tensor_faults(images: ImageList) -> list[Fault]:
     return faults + duplicate_faults(images.in_memory, list(groups.values()), {}, images.class_names)
 
 
-def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, indices: np.ndarray) -> dict[int, Match]:
+def similar_images(files: Sequence[CheckedImage], statistics: ImageStatistics, indices: np.ndarray) -> dict[int, Match]:
     """Return the best match of each image that resembles an earlier one. Matches in another split come first.
 
     Args:
@@ -143,7 +143,7 @@ def similar_images(files: Sequence[ListedImage], statistics: ImageStatistics, in
     splits = np.array([files[i].split for i in indices], dtype=str)
 
     def best_match(later: int) -> Match | None:
-        """Return the best match of an image whose colours are similar, too. later: its position in `indices`."""
+        """Return the best match whose colours are similar, too. later: the later image's position in `indices`."""
         earlier, distances = near_hashes(hashes, splits, later)
         differences = thumbnail_difference(thumbnails[earlier], thumbnails[later], distances).tolist()
         is_same_split = (splits[earlier] == splits[later]).tolist()
@@ -174,15 +174,15 @@ def near_hashes(hashes: np.ndarray, splits: np.ndarray, later: int) -> tuple[np.
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return the mean absolute differences of grey thumbnails from another one, Float[P]; infinite if dissimilar.
+    """Return the mean absolute differences of P grey thumbnails from another one, Float[P]; infinite if dissimilar.
 
     Similar thumbnails have a high correlation, which does not depend on brightness and contrast. The limits accept the
     pairs in BCCD and CamVid that are known to be similar, and reject different objects in CIFAR-10 and Fashion-MNIST.
 
     Args:
-        a: uint8[P 16 16].
-        b: uint8[16 16].
-        distances: Long[P], the Hamming distances of their hashes.
+        a: the P thumbnails, uint8[P 16 16].
+        b: the other thumbnail, uint8[16 16].
+        distances: Long[P], the Hamming distances of the P hashes from the other one.
     """
     a, b = a.astype(np.float32), b.astype(np.float32)
     difference = np.abs(a - b).mean((1, 2))

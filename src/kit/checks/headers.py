@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from kit.checks.images import ListedImage
+from kit.checks.images import CheckedImage
 from kit.data.decode import EXTENSIONS
 from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
@@ -60,7 +60,7 @@ STRIDE = 10  # every tenth file is read first, so that the files that are read i
 ONLY_MIXED = {"sixteen-bit", "alpha"}  # not faults if all files have them
 
 
-def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tuple[dict[int, Header], list[Fault]]:
+def read_headers(files: Sequence[CheckedImage], deadline: float = math.inf) -> tuple[dict[int, Header], list[Fault]]:
     """Return the header of each readable file, by the file's index, and the faults of the other files.
 
     Args:
@@ -76,7 +76,7 @@ def read_headers(files: Sequence[ListedImage], deadline: float = math.inf) -> tu
     return headers, [result for result in results.values() if isinstance(result, Fault)]
 
 
-def read_header(file: ListedImage) -> Header | Fault:
+def read_header(file: CheckedImage) -> Header | Fault:
     """Return the header of a file, or a fault if it cannot be read."""
     try:
         path = file.path
@@ -86,7 +86,7 @@ def read_header(file: ListedImage) -> Header | Fault:
         return read_error(file, error)
 
 
-def header_of(image: Pillow.Image, file: ListedImage, file_size: int) -> Header:
+def header_of(image: Pillow.Image, file: CheckedImage, file_size: int) -> Header:
     """Return the header of an image that was opened from a file and is not decoded yet."""
     alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     mode = f"{image.mode}+alpha" if alpha else image.mode
@@ -96,7 +96,7 @@ def header_of(image: Pillow.Image, file: ListedImage, file_size: int) -> Header:
     return Header(file_size, suffix, image.format or "", mode, image.height, image.width, has_frames)
 
 
-def read_error(file: ListedImage, error: Exception) -> Fault:
+def read_error(file: CheckedImage, error: Exception) -> Fault:
     """Return the fault for an exception while a file is read. A broken file may raise any exception."""
     if isinstance(error, FileNotFoundError):
         return fault("image-missing", file, "no such file; restore it, or remove it from the annotations")
@@ -107,13 +107,13 @@ def read_error(file: ListedImage, error: Exception) -> Fault:
     return fault("unreadable", file, f"cannot be read ({str(error) or type(error).__name__}); restore or remove it")
 
 
-def header_faults(files: Sequence[ListedImage], headers: dict[int, Header]) -> list[Fault]:
+def header_faults(files: Sequence[CheckedImage], headers: dict[int, Header]) -> list[Fault]:
     """Return the faults that headers show. The headers' keys are indices of files."""
     values = list(headers.values())
     return failed_checks(files, headers, chain(_mode_checks(values), _size_checks(values)))
 
 
-def failed_checks(files: Sequence[ListedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:
+def failed_checks(files: Sequence[CheckedImage], headers: dict[int, Header], checks: Iterable[Check]) -> list[Fault]:
     """Return the faults that checks found, with values of the files' headers in the messages."""
     return [
         fault(kind, files[i], message.format(header))

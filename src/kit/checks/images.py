@@ -9,12 +9,12 @@ from typing import NamedTuple
 from kit.data import ImageDataModule, Samples
 
 
-class ListedImage(NamedTuple):
+class CheckedImage(NamedTuple):
     """One image in one split.
 
     name: the path of the file, or a description such as `sample 7 of train` if the image is not a file.
     label: the class number, or None if the task does not give each image exactly one class.
-    key: the index in the samples of the split.
+    sample_index: the index in the samples of the split.
     hashable_target: returns a value that is equal for equal targets: see `ImageDataModule.hashable_target`.
     """
 
@@ -22,8 +22,8 @@ class ListedImage(NamedTuple):
     split: str
     label: int | None
     group: str | None
-    key: int = 0
-    hashable_target: Callable[[], Hashable] = NoneType
+    sample_index: int = 0
+    hashable_target: Callable[[], Hashable] = NoneType  # returns None: the target cannot be compared
 
     @property
     def path(self) -> Path:
@@ -41,8 +41,8 @@ class ImageList(NamedTuple):
     samples: the samples of each split.
     """
 
-    files: list[ListedImage]
-    in_memory: list[ListedImage]
+    files: list[CheckedImage]
+    in_memory: list[CheckedImage]
     samples: dict[str, Samples]
     class_names: list[str]
 
@@ -60,6 +60,6 @@ class ImageList(NamedTuple):
             for i, (label, group) in enumerate(zip(labels, groups, strict=True)):
                 file = samples.file(i)
                 target = partial(datamodule.hashable_target, samples, i)
-                image = ListedImage(file or f"sample {i} of {split}", split, label, group, i, target)
+                image = CheckedImage(file or f"sample {i} of {split}", split, label, group, i, target)
                 (images.files if file else images.in_memory).append(image)
         return images

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kit.checks.headers import Header, failed_checks, header_of, read_error
-from kit.checks.images import ListedImage
+from kit.checks.images import CheckedImage
 from kit.data.decode import to_tensor
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
@@ -43,7 +43,7 @@ class ImageStatistics(NamedTuple):
     table: np.ndarray
 
 
-def read_statistics(files: Sequence[ListedImage]) -> ImageStatistics:
+def read_statistics(files: Sequence[CheckedImage]) -> ImageStatistics:
     """Read the headers and statistics of all files, with a process for each core and a progress bar."""
     workers = available_cores() if len(files) > 20 * CHUNK else 0  # fewer are decoded before workers have started
     chunks: DataLoader = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
@@ -57,11 +57,11 @@ def read_statistics(files: Sequence[ListedImage]) -> ImageStatistics:
     return statistics
 
 
-def _read_all(files: Sequence[ListedImage]) -> list[tuple[Header, tuple] | Fault]:
+def _read_all(files: Sequence[CheckedImage]) -> list[tuple[Header, tuple] | Fault]:
     return [_read(file) for file in files]
 
 
-def _read(file: ListedImage) -> tuple[Header, tuple] | Fault:
+def _read(file: CheckedImage) -> tuple[Header, tuple] | Fault:
     """Return a file's header and its row of STATISTICS, or a fault if it cannot be read."""
     try:
         content = read_image_bytes(file.path)
@@ -111,7 +111,7 @@ def perceptual_hash(square: np.ndarray) -> int:
     return int(np.packbits(bits).view(">u8")[0])
 
 
-def pixel_faults(files: Sequence[ListedImage], statistics: ImageStatistics) -> list[Fault]:
+def pixel_faults(files: Sequence[CheckedImage], statistics: ImageStatistics) -> list[Fault]:
     """Return the faults that the statistics of single images show. Most limits depend on the data set's medians."""
     table = statistics.table[list(statistics.headers)]
     if not len(table):

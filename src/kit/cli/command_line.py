@@ -131,7 +131,9 @@ class CLI(LightningCLI):
         if resume:
             folder = self.resumed_folder = restarting.run_folder(resume)
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
-            self.has_new_config = restarting.refuse_another_config(old, new, self.force)
+            differences = restarting.config_differences(old, new)
+            restarting.refuse("config", differences, self.force)
+            self.has_new_config = bool(differences)
             self.config = set_log_folder(folder, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, folder)
             if self.budget is not None:  # a checkpoint is loaded, so pretrained weights are not needed

@@ -1,4 +1,4 @@
-"""Check settings of Lightning and torch before training, and explain the libraries' errors about settings.
+"""Check the trainer's settings and the net before training, and explain errors of Lightning and torch about settings.
 
 The ranges of this library's own arguments are types, see `kit.ground.ranges`.
 """
@@ -15,12 +15,12 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.ground.errors import UserError, one_line
-from kit.ground.unexpected import is_owners, message_of, notes
+from kit.ground.unexpected import is_from_owner, message_of, notes
 
-MAX_PROCESSES = max(8, os.cpu_count() or 1)  # of a machine, on its cores or GPUs
+MAX_PROCESSES = max(8, os.cpu_count() or 1)  # the largest number of processes on this machine, on cores or GPUs
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
 NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
-NO_TRAINING = "with which nothing would be trained: give 1 or more, or leave it out"
+NO_TRAINING = "with which nothing would be trained: give more than 0, or leave it out"
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the trainer, whether it is wrong, and why
     ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
     ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
@@ -41,19 +41,20 @@ NETS = {
 }
 RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
-ERRORS = {  # words of an error's message, and what it means, or "" if the message says that
+# A part of an error's message, and the line to print instead of the message, or "" to print the message itself.
+ERRORS = {
     "`val_check_interval`": "",
     "Early stopping conditioned on metric": "",
     "numpy accepts from": "seed_everything must be a whole number from 0 to 4294967295",
-    "Can't pickle local object": "a process that is spawned cannot get this run's objects: --trainer.strategy ddp",
+    "Can't pickle local object": "spawned processes cannot get this run's objects: use --trainer.strategy ddp",
     "Expected more than 1 value per channel": "this net needs batches of at least 2 images to train: raise "
     "data.batch_size or, if there are too few training images, take another net (model.net)",
     "Output size is too small": TOO_SMALL,
     "Kernel size can't be greater than actual input size": TOO_SMALL,
     "Required crop size": "data.augment cuts out parts that are larger than the images (data.image_size): RandomShift "
     "and RandomZoomIn of kit.data crop without changing an image's size",
-    "not implemented for 'BFloat16'": "the net cannot be computed in bfloat16 here: --trainer.precision bf16-mixed",
-    "not implemented for 'Half'": "the net cannot be computed in float16 here: --trainer.precision 16-mixed",
+    "not implemented for 'BFloat16'": "the net cannot be computed in bfloat16 here: use --trainer.precision bf16-mixed",
+    "not implemented for 'Half'": "the net cannot be computed in float16 here: use --trainer.precision 16-mixed",
 }
 
 
@@ -66,7 +67,7 @@ def check_settings(settings: Namespace) -> None:
 
 
 def check_net(model: L.LightningModule) -> None:
-    """Raise `UserError` if the model has a net of `kit.zoo` that is for another task, by the model's `Predictions`."""
+    """Raise `UserError` if the model has a net of `kit.zoo` for another task than the model's `Predictions`."""
     net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
     purpose, needed = net.__module__.removeprefix("kit.zoo."), NETS.get(getattr(predictions, "__module__", ""))
     if needed and purpose in NETS.values() and purpose != needed:
@@ -76,11 +77,11 @@ def check_net(model: L.LightningModule) -> None:
 
 def explain(error: Exception) -> str | None:
     """Return what the user can do about an error that a setting or a checkpoint causes, or None for any other error."""
-    words = message_of(error)
-    for part, meaning in ERRORS.items():
-        if part in words:
-            return meaning or one_line(error)
-    if isinstance(error, MisconfigurationException) and not is_owners(error):
+    message = message_of(error)
+    for part, line in ERRORS.items():
+        if part in message:
+            return line or one_line(error)
+    if isinstance(error, MisconfigurationException) and not is_from_owner(error):
         return one_line(error)
     if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):
         return f"{notes(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"

@@ -53,7 +53,8 @@ def new(args: list[str]) -> None:
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
     if untracked:
         print(f"not in it, since git does not track them: {', '.join(untracked)}")
-    print(f"next: cd {folder} && make fit")  # not `cd .`: the shell would stay in the empty folder that was replaced
+    # `cd` is needed even if this is the current folder: the shell is still in the empty one that `make` has replaced.
+    print(f"next: cd {folder} && make fit")
 
 
 def _split_tasks(given: list[str], known: list[str]) -> list[str]:

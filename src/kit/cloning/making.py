@@ -19,7 +19,7 @@ LIBRARY = ("src/kit/", "tests/kit/")  # folders that are copied unchanged
 ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
-OTHER_NAMES = {"basics": "classification"}  # files of this name belong to this task
+OTHER_NAMES = {"basics": "classification"}  # the name of a file that is not named after its task, and this task
 # In all other files, paths such as configs/classification.yaml are changed to those of the clone's first task.
 CODE = ("src/", "tests/", "benchmarks/", "notebooks/")
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
@@ -64,7 +64,7 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
             result[file] = file, text
         elif belongs(file, template, tasks):
             text = remove_marks(text, tasks)
-            if owner(file, template.tasks) is None and not file.startswith(CODE):
+            if task_of(file, template.tasks) is None and not file.startswith(CODE):
                 text = re.sub(rf"\b(configs|runs)/{template.tasks[0]}(?=\.yaml|/)", rf"\1/{tasks[0]}", text)
             text = rename_package(text, template.package, name)
             for placeholder, value in values.items():
@@ -75,11 +75,11 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
 
 def belongs(file: str, template: Template, tasks: list[str]) -> bool:
     """Return whether a file of the template belongs to a clone with these tasks."""
-    task, left_out = owner(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
+    task, left_out = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
     return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
 
 
-def owner(file: str, tasks: list[str]) -> str | None:
+def task_of(file: str, tasks: list[str]) -> str | None:
     """Return the task that a file or its folder is named after (`TASK`, `TASK.md`, `TASK_x.yaml`), or None."""
     stems = [part.split(".")[0] for part in Path(file).parts]
     for name, task in (OTHER_NAMES | dict(zip(tasks, tasks, strict=True))).items():
@@ -109,7 +109,10 @@ def remove_marks(text: str, tasks: list[str]) -> str:
 
 
 def rename_package(text: str, old: str, new: str) -> str:
-    """Rename a package in a text, but not the English word `old`, nor a table such as [project] in pyproject.toml."""
+    """Rename a package in a text.
+
+    The name is kept where it is an English word, or a table such as [project] in pyproject.toml.
+    """
     pattern = rf"""
         (?<![\w.\-]) (?<!^\[) {old} (?= \\* \. [\w*({{\\[] )    # project.load, and project\.(\w+) in expressions
       | (?: (?<= src/ ) | (?<= tests/ ) ) {old} \b

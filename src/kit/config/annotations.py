@@ -19,7 +19,7 @@ from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private
 from jsonargparse.typing import get_registered_type
 from torch import Tensor, nn
 
-NN_MODULE = nn.Module  # required if an annotation names no class; nets, losses and transforms are modules
+NN_MODULE = nn.Module  # expected if an annotation names no class, since nets, losses and transforms are modules
 
 # How `describe` names these annotations.
 WORDS = {int: "a whole number", float: "a number", Number: "a number", str: "text", NoneType: "null", Any: "any value"}
@@ -61,18 +61,20 @@ def accepts(annotation: Any, value: Any) -> bool:
         parser.parse_object({"value": value})
     except ArgumentError:
         return False
-    return value is not None or NoneType in get_args(annotation)  # the parser does not check null here
+    if value is None:  # the parser does not check null here
+        return accepts_any_value(annotation) or any(kind in (None, NoneType) for kind in get_args(annotation))
+    return True
 
 
 def describe(annotation: Any) -> str:
-    """Return the values that an annotation accepts in words, such as `a whole number or null`."""
+    """Describe in words which values an annotation accepts, such as `a whole number or null`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     kind, expected = origin or annotation, Expected.any_of([annotation])
     if origin in (Union, UnionType):
         arguments = sorted(arguments, key=lambda argument: (argument is NoneType, argument is not bool))
         return " or ".join(dict.fromkeys(describe(argument) for argument in arguments if argument is not Tensor))
     if origin is Literal or kind is bool:
-        return " or ".join(map(str, arguments or ("true", "false")))
+        return " or ".join("null" if value is None else str(value) for value in arguments or ("true", "false"))
     if kind in WORDS:
         return WORDS[kind]
     if expected.classes:
@@ -111,7 +113,10 @@ def subclasses(kinds: Iterable[type]) -> Iterator[type]:
 
 
 def default_of(kind: type, name: str) -> Any:
-    """Return the default of a constructor argument, which a base class may define; None if it has no default."""
+    """Return the default of an argument of a class, or None if it has none.
+
+    The argument is looked up in the constructor of the class and, if it is missing there, in those of its base classes.
+    """
     signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__]  # type: ignore[misc]
     default = next((parameters[name].default for parameters in signatures if name in parameters), None)
     return None if default is inspect.Parameter.empty else default
@@ -121,10 +126,10 @@ def default_of(kind: type, name: str) -> Any:
 class Expected:
     """The values that an annotation accepts.
 
-    text: whether any text is accepted.
+    text: whether some texts are accepted. These may be the texts of numbers only.
     anything: whether any value is accepted. The parser then creates an object from a mapping with `class_path`.
-    classes: paths of these classes, their subclasses and their instances are accepted. For a `Callable`, these are the
-        classes that it returns, since the parser creates a factory of such a class.
+    classes: the classes whose paths and instances are accepted, and those of their subclasses. For a `Callable`, these
+        are the classes that it returns, since the parser creates a factory of such a class.
     items: the annotations of the items of a list.
     values: the annotations of the values of a mapping.
     """

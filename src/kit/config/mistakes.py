@@ -69,8 +69,10 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
 class Search:
     """Check keys and values in the order in which the parser reads them.
 
-    annotations: the annotations of the parser's keys. keys: these keys.
-    classes: key to the class that it names so far. unnamed: keys with arguments, but without a class.
+    annotations: the annotation of each key of the parser.
+    keys: the keys of the parser that can be given.
+    classes: the class that each key names, by what has been read so far.
+    unnamed: the keys for which arguments are given, but no class.
     """
 
     def __init__(self, parser: ArgumentParser) -> None:

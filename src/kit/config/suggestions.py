@@ -15,7 +15,7 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
 CONFIGS = Path("configs")
-# What other programs call a key whose last name here is not similar.
+# The names of some keys in other programs, and their last names here, which are not similar.
 SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", "learning_rate": "lr"}
 
 

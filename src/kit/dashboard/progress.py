@@ -19,7 +19,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Speed(L.Callback):
-    """Measure `train_seconds`, and `images_per_second` of all processes, excluding validations and the first steps.
+    """Measure `train_seconds`, the duration of the training with its validations, and `images_per_second`.
+
+    `images_per_second` is the sum over all processes. It excludes validations and the first steps.
 
     After each validation, log `speed/images_per_second` and `speed/waiting_share` (the share of the time that training
     waited for images) since the validation before, and the run's `speed/peak_memory_gb`.
@@ -37,7 +39,10 @@ class Speed(L.Callback):
         return images / seconds if seconds else 0.0
 
     def seconds_left(self, trainer: L.Trainer) -> float:
-        """Return an estimate of the seconds until all epochs are done; infinity if the trainer has another limit."""
+        """Return an estimate of the seconds until all epochs are done.
+
+        It is infinity before the first step is done, if the number of epochs is not limited, or if `max_steps` is.
+        """
         if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.max_steps != -1 or not self._steps:
             return math.inf
         steps = (trainer.max_epochs - self._first_epoch) * trainer.num_training_batches
@@ -107,6 +112,7 @@ class Bar(TQDMProgressBar):
     def __init__(self, speed: Speed) -> None:
         super().__init__(refresh_rate=10)
         self.speed = speed
+        self._has_validated = False  # whether there was a validation in this epoch
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         return _metrics(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
@@ -115,17 +121,25 @@ class Bar(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(_epoch(trainer))
         self.train_progress_bar.leave = False  # at the end, remove the bar below the line of the last epoch
+        self._has_validated = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self._has_validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        # After other epochs, the metrics are those of an earlier validation.
-        is_validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        keys = monitored_metrics(trainer, pl_module) if is_validated else ()
+        # Without a validation in this epoch, the metrics are those of an earlier epoch, and would look new.
+        keys = monitored_metrics(trainer, pl_module) if self._has_validated else ()
         self.print(_line(trainer, self.speed, "train/loss", *keys))
 
 
 class Lines(L.Callback):
-    """Print lines to logs and pipes, after validations and in long epochs: see `_line`."""
+    """Print lines to logs and pipes: see `_line`.
+
+    A line is printed after a validation if the last line is more than 10 seconds old, after the validation of the last
+    epoch, and every 30 seconds in a long epoch.
+    """
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
@@ -168,5 +182,5 @@ def _metrics(trainer: L.Trainer, speed: Speed, *keys: str) -> dict[str, str]:
 
 
 def speed_text(images_per_second: float) -> str:
-    """Return a speed with two digits or more: 4512, 4.5, 0.45."""
+    """Return a speed as a whole number or, below 10, with two significant digits: 4,512, 4.5, 0.45."""
     return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"

@@ -25,7 +25,8 @@ from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
 JPEG_QUALITY = 88
-IGNORED = (*FROM_DATA, *MACHINE_ARGUMENTS)  # arguments that the user does not choose, or that do not change the result
+# Arguments that are not logged, since the user does not choose them or they do not change the result.
+NOT_LOGGED = (*FROM_DATA, *MACHINE_ARGUMENTS)
 THRESHOLDS = 101  # the number of points of a precision-recall curve
 
 
@@ -160,7 +161,7 @@ class Hyperparameters(L.Callback):
         for part, module in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
             if module is not None:
                 settings |= {part: type(module).__name__, **module.hparams_initial}
-        return {key: value for key, value in settings.items() if key not in IGNORED and key[0] != "_"}
+        return {key: value for key, value in settings.items() if key not in NOT_LOGGED and key[0] != "_"}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

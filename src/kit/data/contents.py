@@ -147,8 +147,9 @@ class Contents(L.LightningDataModule):
     def usable_samples(self, split: str) -> Samples | None:
         """Return the samples of a split, without those whose files cannot be decoded.
 
-        The first call decodes every file, and prints and stores in `left_out` those that fail (see `kit.data.broken`).
-        If `left_out` has an entry for the split already, nothing is decoded.
+        The first call decodes every file, unless an earlier run has stored the result (see `kit.data.broken`). It
+        prints the files that fail, and stores them in `left_out`. If `left_out` has an entry for the split already,
+        nothing is decoded.
 
         Raises:
             BrokenFiles: too many files cannot be decoded.

@@ -25,7 +25,7 @@ ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
 EXIF_ORIENTATION = 0x0112
-MAX_PIXELS = 100_000_000  # the largest area of an image size in a config
+MAX_PIXELS = 100_000_000  # the largest number of pixels (height times width) of an image size in a config
 PADDING = 114  # a grey near the mean of most images
 UPRIGHT = {  # the operation that turns an image of an EXIF orientation upright; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,7 +51,8 @@ def decode(
         channels: 1 for grey, 3 for RGB, 4 for RGBA, which keeps transparency.
         size: height and width to resize to; None keeps the image's size.
         keep_aspect: fit the image into `size` and pad its right or bottom, instead of stretching it.
-        levels: the values that become black and white if pixels have more than 8 bits; None finds them in the image.
+        levels: for pixels with more than 8 bits, the value that becomes black and the value that becomes white; None
+            finds both in the image.
 
     Returns:
         uint8 [channels H W]
@@ -170,7 +171,7 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def find_channels(paths: Sequence[Path]) -> int:
-    """Return 3 if the header of any of about 32 images, evenly spaced, says that it is coloured; else 1."""
+    """Return 3 if the header of an image says that it is coloured, else 1. At most 63 evenly spaced images are read."""
     for path in paths[:: max(1, len(paths) // 32)]:
         with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
             if image.mode not in ("1", "L", "LA") and not is_deep(image.mode):

@@ -1,4 +1,7 @@
-"""Convert images with more than 8 bits to 8 bits, and find their levels: the values that become black and white."""
+"""Convert images with more than 8 bits to 8 bits, and find their levels.
+
+The levels are the value that becomes black and the value that becomes white.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +13,9 @@ from PIL import Image
 from kit.ground.files import open_image
 from kit.ground.threads import map_in_threads
 
-Levels = tuple[float, float]  # the values that become black and white
+Levels = tuple[float, float]  # the value that becomes black, and the value that becomes white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # the usual values of white; 1 is for floats
-MAX_FILES = 200  # the number of files, evenly spaced, in which the lowest and the highest value are searched
+MAX_FILES = 200  # the approximate number of files, evenly spaced, in which the lowest and highest value are searched
 
 
 def is_deep(mode: str) -> bool:
@@ -23,9 +26,9 @@ def is_deep(mode: str) -> bool:
 def levels_of_range(low: float, high: float) -> Levels:
     """Return the levels of images whose lowest and highest value are `low` and `high`.
 
-    They are 0 and the smallest of `WHITES` that is at least `high`, or `low` and `high` if one of them is outside the
-    range of `WHITES`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the highest value shows
-    how many bits.
+    They are 0 and the smallest of `WHITES` that is at least `high`. If `low` is negative or `high` is above all
+    `WHITES`, they are `low` and `high`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the
+    highest value shows how many bits.
     """
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))
@@ -35,7 +38,7 @@ def levels_of_range(low: float, high: float) -> Levels:
 def find_levels(paths: Sequence[Path]) -> Levels | None:
     """Return the levels of a data set, or None if no readable image has more than 8 bits.
 
-    At most about `MAX_FILES` images are read.
+    Fewer than 2 * `MAX_FILES` images are read.
     """
     ranges = [limits for limits in map_in_threads(_range, paths[:: max(1, len(paths) // MAX_FILES)]) if limits]
     return levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None

@@ -68,7 +68,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if not self.train:
             indices = torch.arange(self.size) if self.indices is None else self.indices
-            keys = [(index, 0) for index in indices[self.rank :: self.world].tolist()]
+            pairs = [(index, 0) for index in indices[self.rank :: self.world].tolist()]
         else:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
             if self.weights is None:
@@ -78,9 +78,9 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             seeds = torch.randint(2**62, (self.size,), generator=generator)
             # With fewer samples than processes, some samples repeat, since each process must take a step.
             positions = torch.arange(self.rank, max(self.size, self.world), self.world) % self.size
-            keys = list(zip(order[positions].tolist(), seeds[positions].tolist(), strict=True))
-        for batch in range(self.start(), len(self)):
-            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
+            pairs = list(zip(order[positions].tolist(), seeds[positions].tolist(), strict=True))
+        for number in range(self.start(), len(self)):
+            yield pairs[number * self.batch_size : (number + 1) * self.batch_size]
 
 
 @dataclass(eq=False)
@@ -103,16 +103,16 @@ class SplitDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        fetched = keys or [(0, 0)]  # an empty batch gets its shape from a sample
+    def __getitems__(self, pairs: list[tuple[int, int]]) -> Batch:
+        fetched = pairs or [(0, 0)]  # an empty batch gets its shape from a sample
         indices = [index for index, _ in fetched]
         pixels = self.samples.fetch(indices)
         samples = [self.sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
         if self.augment:
             with torch.random.fork_rng(devices=[]):
-                samples = [self._augment(*pair, seed) for pair, (_, seed) in zip(samples, fetched, strict=True)]
+                samples = [self._augment(*sample, seed) for sample, (_, seed) in zip(samples, fetched, strict=True)]
         images, targets = self.collate(*zip(*samples, strict=True))
-        return Batch(images[: len(keys)], targets[: len(keys)], torch.tensor(indices)[: len(keys)])
+        return Batch(images[: len(pairs)], targets[: len(pairs)], torch.tensor(indices)[: len(pairs)])
 
     def _augment(self, image: Tensor, target: Any, seed: int) -> tuple[Tensor, Any]:
         torch.default_generator.manual_seed(seed)
@@ -166,14 +166,14 @@ def prepare_worker(_: int) -> None:
 
 
 def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
-    """Send a tensor's memory to the main process: in shared memory, or through a pipe if there is too little of it.
+    """Send a tensor's memory to the main process: in shared memory or, if this is full, through a pipe.
 
     Without this, torch would lose the batch, and the main process would wait for it forever.
     """
     try:
         return reduce_storage(storage)
     except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
-        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # each failure leaves an empty file
+        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # from now on, since each failure leaves a file
         return _copy_storage(storage)
 
 

@@ -16,7 +16,7 @@ from kit.data.levels import Levels
 from kit.data.samples import Samples
 from kit.ground.errors import UserError
 
-MAX_IMAGES = 5000  # the number of images, evenly spaced, from which mean and standard deviation are computed
+MAX_IMAGES = 5000  # the largest number of images, evenly spaced, from which mean and standard deviation are computed
 MAX_VALUE, MIN_STD = 1e6, 1e-6  # limits of mean and standard deviation, so that inputs are finite
 
 
@@ -28,7 +28,7 @@ class Preprocessing:
     size: the height and width that images are resized to; None keeps the size of each image.
     keep_aspect: fit images into `size` and pad their right or bottom, instead of stretching them.
     mean, std: one number for each channel, for pixels from 0 to 1.
-    levels: the values that become black and white in images with more than 8 bits; see `kit.data.decode.decode`.
+    levels: for images with more than 8 bits, the value that becomes black and the value that becomes white.
 
     Raises:
         UserError: a value is invalid.
@@ -122,7 +122,9 @@ class Preprocessing:
 def mean_and_std(
     samples: Samples, sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
 ) -> tuple[list[float], list[float]]:
-    """Return the mean and the standard deviation of each channel in about `MAX_IMAGES` images, for pixels from 0 to 1.
+    """Return the mean and the standard deviation of each channel in at most `MAX_IMAGES` images.
+
+    Both are for pixels from 0 to 1.
 
     Args:
         sample: the data module's method: see `kit.data.contents`.

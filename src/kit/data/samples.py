@@ -74,8 +74,9 @@ class Samples:
     def fingerprint(self) -> dict[str, int]:
         """Return the number of samples, and checksums that change if the data change.
 
-        There are three checksums: of the name and the folder's name of each file, so that the data set may be moved; of
-        the sizes of about a thousand files; and of the targets if they are a tensor.
+        There are three checksums: of the name of each file and of its folder, but not of the whole path, so that the
+        data set may be moved; of the sizes of fewer than 2,000 files, evenly spaced; and of the targets if they are a
+        tensor.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
@@ -115,7 +116,7 @@ class Files(Samples):
 
     size: height and width.
     keep_aspect: fit each image into `size` and pad its right or bottom, instead of stretching it.
-    levels: the values that become black and white in images with more than 8 bits; see `kit.data.decode.decode`.
+    levels: for images with more than 8 bits, the value that becomes black and the value that becomes white.
     """
 
     paths: Sequence[Path]

@@ -17,11 +17,12 @@ def stratified_split(
 
     Args:
         labels: the label of each sample, Long[N].
-        fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but each
-            part gets at least one of two or more samples. A label's only sample stays in the larger part.
+        fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but if a
+            label has two or more samples, each part gets at least one. A label's only sample stays in the larger part,
+            unless all labels have only one.
         groups: the group of each sample. The groups are visited in random order. Each goes to the smaller part as a
             whole if that brings the label counts of this part nearer to `fraction`, and the larger part keeps a sample
-            of each label.
+            of each label. If no group does, the smallest one goes to the smaller part.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.
@@ -45,7 +46,8 @@ def stratified_split(
         group_of = torch.tensor([group_indices[name] for name in groups])
         per_group = torch.zeros(len(group_indices), len(counts), dtype=torch.long)
         per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
-        small_counts, counts_of_labels = torch.zeros_like(target_counts), counts.where(counts > 0, 1)
+        small_counts = torch.zeros_like(target_counts)
+        counts_of_labels = counts.where(counts > 0, 1)  # so that a label without samples never counts as used up
         chosen: list[int] = []
         for group in torch.randperm(len(group_indices), generator=generator).tolist():
             after = small_counts + per_group[group]
@@ -53,7 +55,7 @@ def stratified_split(
             if is_nearer and (after < counts_of_labels).all():
                 small_counts = after
                 chosen.append(group)
-        if not chosen:  # every group is too large, so that the smallest one is taken, if possible without a whole label
+        if not chosen:  # take the smallest group, if possible one that does not have all samples of a label
             has_whole_label = (per_group == counts_of_labels).any(1)
             chosen = [int((per_group.sum(1) + len(labels) * has_whole_label).argmin())]
         is_small = torch.isin(group_of, torch.tensor(chosen))

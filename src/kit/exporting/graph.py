@@ -109,43 +109,44 @@ class Graph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)
         size: Size = (images.shape[1], images.shape[2])
-        area = size  # of the resized image, before padding
+        content_size = size  # of the resized image, before padding
         if self.canvas is not None:
-            area = fitted_area(size, self.canvas) if self.keep_aspect else self.canvas
-            pixels = ResizeAndPad.apply(pixels, torch.stack([torch.as_tensor(side) for side in area]), self.canvas)
-        return self.exported(pixels.float() * self.scale + self.shift, size, area)
+            content_size = traced_fitted_size(size, self.canvas) if self.keep_aspect else self.canvas
+            sides = torch.stack([torch.as_tensor(side) for side in content_size])
+            pixels = ResizeAndPad.apply(pixels, sides, self.canvas)
+        return self.exported(pixels.float() * self.scale + self.shift, size, content_size)
 
 
-def fitted_area(size: Size, canvas: tuple[int, int]) -> Size:
+def traced_fitted_size(size: Size, canvas: tuple[int, int]) -> Size:
     """Return the same as `kit.data.decode.fitted_size`, but compute it by operations that can be traced."""
     sides = torch.stack([torch.as_tensor(side).double() for side in size])
     factor = (torch.tensor(canvas, dtype=torch.double) / sides).min()
-    area = (sides * factor).round().clamp(min=1).long()
-    return area[0], area[1]
+    fitted = (sides * factor).round().clamp(min=1).long()
+    return fitted[0], fitted[1]
 
 
 class ResizeAndPad(torch.autograd.Function):
     """Resize images, uint8 [B C H W], and pad them at the right and bottom.
 
-    `area`, Long[2], is the height and width after resizing, and `canvas` those after padding. ONNX's antialiased
-    `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime changes pixels by at
-    most 2.
+    `content_size`, Long[2], is the height and width after resizing, and `canvas` those after padding. ONNX's
+    antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime changes
+    pixels by at most 2.
     """
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, area: Tensor, canvas: tuple[int, int]) -> Tensor:
-        height, width = area.tolist()
+    def forward(ctx: Any, pixels: Tensor, content_size: Tensor, canvas: tuple[int, int]) -> Tensor:
+        height, width = content_size.tolist()
         return torch.stack([pad(resize(image, (height, width)), canvas) for image in pixels])
 
     @staticmethod
-    def symbolic(g: Any, pixels: Any, area: Any, canvas: tuple[int, int]) -> Any:
+    def symbolic(g: Any, pixels: Any, content_size: Any, canvas: tuple[int, int]) -> Any:
         def constant(values: Any, dtype: torch.dtype = torch.long) -> Any:
             return g.op("Constant", value_t=torch.tensor(values, dtype=dtype))
 
-        size = g.op("Concat", g.op("Shape", pixels, start_i=0, end_i=2), area, axis_i=0)
+        size = g.op("Concat", g.op("Shape", pixels, start_i=0, end_i=2), content_size, axis_i=0)
         none = constant([], torch.float)
         resized = g.op("Resize", pixels, none, none, size, mode_s="linear", antialias_i=1, exclude_outside_i=1)
-        padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), area), axis_i=0)
+        padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), content_size), axis_i=0)
         return g.op("Pad", resized, padding, constant(PADDING, torch.uint8))
 
 

@@ -60,8 +60,8 @@ class ClassFolders:
             class_names: the names of the classes 0, 1, 2, ...
 
         Raises:
-            UserError: there are no images; or a class is unknown, or without training images, while `report_fault` does
-                not collect faults.
+            UserError: there are no images. Unless `report_fault` collects faults, also: a class is unknown, or has no
+                training images.
         """
         parent, paths, targets = self.splits[split], list[Path](), list[int]()
         if parent is None:
@@ -105,9 +105,10 @@ def class_name(folder: Path) -> str:
 
 
 def _innermost(root: Path) -> Path:
-    """Return the folder that holds the splits or classes.
+    """Return the folder that holds the splits or classes: `root`, or a folder inside it.
 
-    This is `root`, or the only folder in it if that holds folders and neither of the two holds images.
+    A folder that holds a single folder is replaced by that one, unless it is a split or holds no folders, or one of the
+    two holds images. This is repeated.
     """
     inner = folders(root)
     if len(inner) != 1 or any(split_folders(root).values()) or files_in(root, EXTENSIONS):

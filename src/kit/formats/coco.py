@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,10 +15,10 @@ from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
-from kit.ground.host_memory import collection_paused
+from kit.ground.host_memory import garbage_collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # JSON files of other content begin with these
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the beginnings of names of other JSON files
 
 
 class ListedImage(NamedTuple):
@@ -51,10 +52,11 @@ class Document(NamedTuple):
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its `annotations/` and the folders of the splits are searched. The name of a file's folder, or else the name
-    of the file, says which split the file is for. If neither does, the file is for train. If a split has several files,
-    the one whose name begins with `instances` or `_annotations` is used. A `root` with a single folder and no JSON file
-    stands for that folder.
+    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
+    of a file's folder, or else the name of the file, says which split the file is for. A file whose names say no split
+    is for train. If there is another file for train, it is not used, and a warning says so. If a split has several
+    files, the one whose name begins with `instances` or `_annotations` is used. A `root` with a single folder and no
+    JSON file stands for that folder.
 
     Args:
         root: the folder of the data set.
@@ -76,8 +78,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
-    if unnamed := by_split.pop(None, []):
-        by_split.setdefault("train", unnamed)
+    unnamed = by_split.pop(None, [])
+    if unnamed and "train" in by_split:
+        listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
+        message = "not used, since no name says which split it is for, and another file is for train"
+        warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
+    elif unnamed:
+        by_split["train"] = unnamed
     for split, files in by_split.items():
         chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
         if len(chosen) != 1:
@@ -93,12 +100,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
 
 
-@collection_paused()
+@garbage_collection_paused()
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The images are searched in `images_folder`. If it is None, they are searched in the folders that are named after the
-    same split as the file. If there are none, they are searched in the file's folder, `images/` and `root`.
+    The names of images are paths below `images_folder`. If it is None, they are paths below the folders that are named
+    after the same split as the file. If there are none, they are paths below the file's folder, `images/` or `root`.
+    Images are also found by the ends of their paths: see `Finder`.
 
     Args:
         root: the folder of the data set.
@@ -164,7 +172,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def refuse_labelme(file: Path, content: Any) -> None:
-    """Raise `UserError` if a JSON file is LabelMe's: the shapes in one image."""
+    """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
     if isinstance(content, dict) and "shapes" in content:
         convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
         raise UserError(
@@ -203,7 +211,7 @@ def _flag(written: Any) -> bool:
     return value == 1
 
 
-# The fields that are read, and the functions that convert and check their values.
+# The fields whose values are converted and checked, and the functions that do so. Other fields stay as they are.
 FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "images": {"id": _id, "file_name": _text, "height": _pixels, "width": _pixels},
     "annotations": {"image_id": _id, "category_id": _id, "iscrowd": _flag},
@@ -216,8 +224,8 @@ def categories(content: dict[str, Any]) -> dict[int | str, str]:
 
     A category is left out if it has no annotations and is the supercategory of others, as in Roboflow's files.
     """
-    parents_of = [(entry["name"], entry.get("supercategory")) for entry in content["categories"]]
-    parents = {str(parent) for name, parent in parents_of if parent is not None and str(parent) != name}
+    pairs = [(entry["name"], entry.get("supercategory")) for entry in content["categories"]]
+    parents = {str(parent) for name, parent in pairs if parent is not None and str(parent) != name}
     used = {annotation["category_id"] for annotation in content["annotations"]}
     ordered = sorted(content["categories"], key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
     return {entry["id"]: entry["name"] for entry in ordered if entry["id"] in used or entry["name"] not in parents}

@@ -38,7 +38,7 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 # The ends of temporary files' names hold the process, the thread, and a checksum of the machine's name.
 TEMPORARY = re.compile(r"\.part(\d{1,9})_\d+_([0-9a-f]{8})$")
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
-SECONDS_UNTIL_ABANDONED = 24 * 3600  # since the last write to a temporary file of another machine
+SECONDS_UNTIL_ABANDONED = 24 * 3600  # after the last write to a temporary file of another machine
 LFS_POINTER = b"version https://git-lfs"  # the first bytes of the text that Git LFS puts in place of a file
 NOT_FETCHED = "a Git LFS pointer in place of the file; fetch the file with `git lfs pull`"
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
@@ -229,7 +229,10 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _is_abandoned(temporary: Path, process: int, machine: str) -> bool:
-    """Return whether the process that wrote a temporary file has ended."""
+    """Return whether the process that wrote a temporary file has ended.
+
+    A process of another machine counts as ended if it has not written for `SECONDS_UNTIL_ABANDONED`.
+    """
     if machine == MACHINE and os.name == "posix":  # on Windows, `os.kill` would end the process
         try:
             os.kill(process, 0)

@@ -1,6 +1,6 @@
 """Copy a run's state to the CPU's memory, for snapshots and for checkpoints that a thread writes.
 
-`return_freed_memory` and `collection_paused` are for large images and large annotation files.
+`return_freed_memory` and `garbage_collection_paused` are for large images and large annotation files.
 """
 
 import ctypes
@@ -67,7 +67,7 @@ def return_freed_memory() -> None:
 
 
 @contextmanager
-def collection_paused() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """Pause Python's garbage collector, which looks at all objects again and again while their number grows.
 
     A JSON file of a million objects is then read in less than half of the time.

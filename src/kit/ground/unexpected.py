@@ -45,7 +45,7 @@ def message_of(error: BaseException) -> str:
     return words if words == text.strip() else words.partition(": ")[2]  # after the name of its class
 
 
-def is_owners(error: BaseException) -> bool:
+def is_from_owner(error: BaseException) -> bool:
     """Return whether the owner's code raised an error, directly or by a call of an installed package."""
     not_installed = [file for file in _files(error) if not _is_installed(file)]
     return bool(not_installed) and not not_installed[-1].is_relative_to(KIT)
@@ -53,7 +53,7 @@ def is_owners(error: BaseException) -> bool:
 
 def is_from_library(error: BaseException) -> bool:
     """Return whether an installed package or Python raised an error, and was not called by the owner's code."""
-    return _is_installed(_files(error)[-1]) and not is_owners(error)
+    return _is_installed(_files(error)[-1]) and not is_from_owner(error)
 
 
 def _files(error: BaseException) -> list[Path]:
@@ -85,7 +85,7 @@ def describe(error: BaseException) -> str:
     return the traceback.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
-    if is_owners(error):
+    if is_from_owner(error):
         return text
     try:
         file = _save(text)

@@ -65,7 +65,7 @@ class LabelEvaluation(Evaluation):
         return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
 
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the correct images, the images and the predictions of each class, Long[K] each."""
+        """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""
         predicted, targets = self._classes()
         values = targets[predicted == targets], targets, predicted
         correct, annotated, named = (torch.bincount(part, minlength=len(self.class_names)) for part in values)

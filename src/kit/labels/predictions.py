@@ -26,7 +26,7 @@ class Classification(NamedTuple):
 
 
 class LabelPredictions:
-    """Write `predictions.csv`, a table with a row for each image.
+    """Write `predictions.csv`, a table with a row for each image: see `kit.prediction.command.Predictions`.
 
     The columns are `path,class,probability,class_2,probability_2,...`, with the most probable class first.
 
@@ -36,7 +36,7 @@ class LabelPredictions:
         top: the number of classes to list for each image.
     """
 
-    FOLDERS = ()
+    FOLDERS = ()  # no image has files of its own
 
     def __init__(self, folder: Path, class_names: Sequence[str], top: PositiveInt = 5) -> None:
         self.class_names, self.top = class_names, min(top, len(class_names))
@@ -46,8 +46,8 @@ class LabelPredictions:
         numbered = [f"{name}_{rank}" for rank in range(2, self.top + 1) for name in ("class", "probability")]
         self.writer.writerow(["path", "class", "probability", *numbered])
 
-    def picture(self, file: Path, name: str, prediction: Classification) -> None:
-        """Do nothing: the table has all results."""
+    def write_files(self, file: Path, name: str, prediction: Classification) -> None:
+        """Write no files: the table has all results."""
 
     def add(self, file: Path, name: str, prediction: Classification) -> None:
         probabilities, classes = prediction.probabilities.topk(self.top)

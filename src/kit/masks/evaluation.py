@@ -14,7 +14,7 @@ class PixelCounts(NamedTuple):
     """The loss of an image, and the M nonzero entries of its confusion matrix.
 
     loss: Float[], the sum of the cross-entropy over the pixels that are not ignored.
-    pairs: Long[M], the place of each entry: target class * K + predicted class.
+    pairs: Long[M], the index of each entry in the flattened matrix: target class * K + predicted class.
     pixels: Long[M], the value of each entry: the number of pixels of this pair of classes.
     """
 

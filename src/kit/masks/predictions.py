@@ -84,7 +84,7 @@ class MaskPredictions:
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
         write_text(self.masks / "classes.txt", "".join(lines))
 
-    def picture(self, file: Path, name: str, prediction: Tensor) -> None:
+    def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")
         mask.putpalette(self.palette)
         with replacing(self.masks / f"{name}.png") as part:
@@ -95,7 +95,7 @@ class MaskPredictions:
                 to_pil_image(drawn).save(part, "JPEG", quality=90)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
-        """Do nothing: each image has files of its own."""
+        """Do nothing, since each image has files of its own."""
 
     def finish(self) -> list[Path]:
         return [self.masks, *([self.pictures] if self.pictures else [])]

@@ -33,8 +33,8 @@ class Predictions(Protocol):
     """The interface of the class `Predictions` of a task, which writes results into a folder.
 
     Further arguments of the class become options of the command line. If the task generates images, the class has the
-    method `make(model, batch_size)` instead of `picture`, `add` and `finish`. This method generates and writes all
-    results with a `Predictor`, and returns their paths.
+    method `make(model, batch_size)` instead of `write_files`, `add` and `finish`. It generates all results with a
+    `Predictor`, writes them, and returns their paths.
 
     FOLDERS: the names of the subfolders with a file for each image.
     """
@@ -43,7 +43,7 @@ class Predictions(Protocol):
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None: ...
 
-    def picture(self, file: Path, name: str, prediction: Any) -> None:
+    def write_files(self, file: Path, name: str, prediction: Any) -> None:
         """Write the files of one image. Several threads call this at the same time.
 
         Args:
@@ -117,13 +117,13 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     """
     broken: list[tuple[Path, str]] = []
 
-    def write_files(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
-        """Write an image's files. Return its name, its file, its prediction, and why this failed, or ""."""
+    def write_or_explain(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
+        """Write an image's files. Return its name, file and prediction, and why this failed, or ""."""
         name, (file, prediction) = item
         try:
             if isinstance(prediction, UserError):
                 raise prediction
-            results.picture(file, name, prediction)
+            results.write_files(file, name, prediction)
         except UserError as error:
             return name, file, prediction, str(error)
         except (OSError, ValueError) as error:
@@ -134,7 +134,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         return name, file, prediction, ""
 
     stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
-    written = map_in_threads(write_files, stream, per_task=4, max_tasks=8)
+    written = map_in_threads(write_or_explain, stream, per_task=4, max_tasks=8)
     delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
     for name, file, prediction, reason in tqdm(written, total=len(files), unit=" images", dynamic_ncols=True, **delays):
@@ -196,5 +196,9 @@ def output_names(files: Sequence[Path]) -> list[str]:
 
 
 def _absolute(file: Path) -> Path:
-    """Return an absolute path without `..`. Links are resolved only if `..` may follow one."""
+    """Return an absolute path without `..`.
+
+    Links are kept if the path has no `..`. Otherwise those to its folder are resolved, since `..` after a link means
+    the folder above the link's target.
+    """
     return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()

@@ -63,10 +63,10 @@ def draw_sample(
     Returns:
         uint8 [3 H' W'].
     """
-    captions = [(image, [] if target is None else [(class_names[int(target)], WHITE)])]
+    panels = [(image, [] if target is None else [(class_names[int(target)], WHITE)])]
     if predicted is not None:
-        captions.append((predicted, [("generated", GREY)]))
-    return side_by_side([add_caption(zoomed(to_rgb(part), zoom_factor(part)), lines) for part, lines in captions])
+        panels.append((predicted, [("generated", GREY)]))
+    return side_by_side([add_caption(zoomed(to_rgb(panel), zoom_factor(panel)), lines) for panel, lines in panels])
 
 
 def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SMALL_SIDE) -> Tensor:

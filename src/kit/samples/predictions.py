@@ -87,7 +87,7 @@ def _save(image: Tensor, file: Path, image_format: str, **options: Any) -> None:
 
 
 def columns(num_images: int, num_classes: int) -> int:
-    """Return the number of columns that makes a grid about as high as wide.
+    """Return the number of columns of a grid: about the square root of the number of images, up to `MAX_COLUMNS`.
 
     For at most `MAX_COLUMNS` classes, it is a multiple of their number, so that each column shows one class.
     """
@@ -107,9 +107,12 @@ def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
 
 
 def _class_index(name: str, class_names: Sequence[str]) -> int:
-    """Return the index of the class with a name, or else of the only class whose name begins with this word.
+    """Return the index of the class with a name. If there is none, the name may be the first word of a class's name.
 
     For example, `3` finds the class `3 - three` of MNIST.
+
+    Raises:
+        UserError: there is no such class, or there are several.
     """
     exact = [k for k, known in enumerate(class_names) if known == name]
     matches = exact or [k for k, known in enumerate(class_names) if known.split()[:1] == [name]]
@@ -132,11 +135,11 @@ class PaintingFiles:
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self.pictures = folder / "pictures"
 
-    def picture(self, file: Path, name: str, prediction: Tensor) -> None:
+    def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
         _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=95)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
-        """Do nothing: each image has a file of its own."""
+        """Do nothing, since each image has a file of its own."""
 
     def finish(self) -> list[Path]:
         return [self.pictures]
@@ -150,10 +153,11 @@ class ExportedImages(ExportedModule):
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
         """Return the largest difference between an output [H W C] and a prediction [C H W]; inf if sizes differ."""
-        (images,), predicted = outputs.values(), predicted.permute(1, 2, 0)
-        if images.shape != predicted.shape:
+        (image,) = outputs.values()
+        predicted = predicted.permute(1, 2, 0)
+        if image.shape != predicted.shape:
             return float("inf")
-        return float((images.int() - predicted.int()).abs().max())
+        return float((image.int() - predicted.int()).abs().max())
 
 
 class ExportedGenerator(ExportedImages):

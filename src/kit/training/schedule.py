@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
 from kit.ground.ranges import PositiveInt, Share
-from kit.ground.unexpected import is_owners
+from kit.ground.unexpected import is_from_owner
 from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is also an `LRScheduler`
@@ -133,13 +133,17 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
 
 
 def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Call a function of an optimizer or a schedule, which a library may refuse because of the arguments at `key`."""
+    """Call a function of an optimizer or a schedule.
+
+    Raises:
+        UserError: a library raises an exception, which the arguments at the config key `key` have caused.
+    """
     try:
         return function(*arguments, **filled_in)
     except UserError:
         raise
     except Exception as error:  # the user may give any class, which may raise any exception
-        if is_owners(error):
+        if is_from_owner(error):
             raise
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
@@ -148,7 +152,7 @@ def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: di
     """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
 
     Args:
-        filled: the arguments of the schedule that the user may omit.
+        filled: the defaults of the schedule's arguments that the user has omitted.
         device: the device of the tiny parameters.
 
     Raises:

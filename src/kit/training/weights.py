@@ -74,7 +74,7 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
 
 
 def _without_prefix(state: dict[str, Tensor], net_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict whose names lack one of `PREFIXES`: the one without which most names are the net's."""
+    """Remove one of `PREFIXES` from the names in a state dict: the one that makes the most of them match the net's."""
     renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
     return max(renamed, key=lambda tensors: len(tensors.keys() & net_state.keys()))
 

@@ -118,13 +118,12 @@ def test_resumed_run_uses_at_most_the_cores_of_this_machine(capsys):
     assert "the run had 4000 workers" in capsys.readouterr().err
 
 
-def test_resumed_run_loads_no_pretrained_weights():
-    before = Namespace(
-        {f"{restarting.NET}.{key}": value for key, value in (("pretrained", True), ("fixed_norms", None))}
-    )
+@pytest.mark.parametrize(("key", "start", "without"), [("pretrained", True, False), ("weights", "a.pth", None)])
+def test_resumed_run_loads_no_pretrained_weights(key, start, without):
+    before = Namespace({f"{restarting.NET}.{key}": start, f"{restarting.NET}.fixed_norms": None})
     after = restarting.without_pretraining(before)
-    assert (after[f"{restarting.NET}.pretrained"], after[f"{restarting.NET}.fixed_norms"]) == (False, True)
-    assert before[f"{restarting.NET}.pretrained"]
+    assert (after[f"{restarting.NET}.{key}"], after[f"{restarting.NET}.fixed_norms"]) == (without, True)
+    assert before[f"{restarting.NET}.{key}"] == start
 
 
 def test_config_with_a_larger_model_than_the_checkpoint_is_refused():

@@ -62,7 +62,7 @@ def test_coco_results_and_pictures():
     nothing = {key: value[:0] for key, value in found.items()}
     to_pil_image(torch.zeros(3, 300, 400, dtype=torch.uint8)).save("0042.png")
     for name, this in (("0042", found), ("more/7a", nothing), ("more/8", found)):
-        results.picture(Path("0042.png"), name, this)
+        results.write_files(Path("0042.png"), name, this)
         results.add(Path(f"{name}.png"), name, this)
     assert results.finish() == [Path("predictions.json"), Path("pictures")]
     listed = json.loads(Path("predictions.json").read_text())
@@ -97,7 +97,7 @@ def test_undecodable_file_name():
 def test_picture_of_a_narrow_image():
     results = BoxPredictions(Path(), ["cat"])
     Image.new("RGB", (2000, 2)).save("strip.png")
-    results.picture(Path("strip.png"), "strip", {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0),
+    results.write_files(Path("strip.png"), "strip", {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0),
                                                  "labels": torch.zeros(0, dtype=torch.long)})  # fmt: skip
     assert Image.open("pictures/strip.jpg").width == 8000
 
@@ -107,7 +107,7 @@ def test_score_option_applies_to_pictures_only(score, seen):
     results = BoxPredictions(Path(), ["cat", "dog"], score=score)
     found = {"boxes": torch.tensor([[20.0, 30, 100, 200]]), "scores": torch.tensor([0.75]), "labels": torch.tensor([2])}
     Image.new("RGB", (400, 300)).save("a.png")
-    results.picture(Path("a.png"), "a", found)
+    results.write_files(Path("a.png"), "a", found)
     results.add(Path("a.png"), "a", found)
     results.finish()
     assert (Image.open("pictures/a.jpg").convert("L").getextrema()[1] > 50) is seen

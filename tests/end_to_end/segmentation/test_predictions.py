@@ -57,7 +57,7 @@ def test_index_images_with_a_palette_and_pictures():
     Image.new("RGB", (300, 200), (80, 80, 80)).save("photo.png")
     mask = torch.zeros(200, 300, dtype=torch.uint8)
     mask[50:90, 100:200] = 1
-    results.picture(Path("photo.png"), "deep/photo", mask)
+    results.write_files(Path("photo.png"), "deep/photo", mask)
     results.add(Path("photo.png"), "deep/photo", mask)
     assert results.finish() == [Path("out/masks"), Path("out/pictures")]
     saved = Image.open("out/masks/deep/photo.png")

@@ -442,9 +442,17 @@ def test_checkpoint_on_exception_is_refused():
 def test_weights_path_may_change_but_not_the_net():
     before = {"model.init_args.net.init_args.weights": "old.pth", "model.init_args.net.class_path": "One"}
     moved, other = ({**before, key: "another"} for key in before)
-    assert restarting.refuse_another_config(Namespace(**before), Namespace(**moved), force=False) is False
+    assert restarting.config_differences(Namespace(**before), Namespace(**moved)) == []
+    differences = restarting.config_differences(Namespace(**before), Namespace(**other))
+    assert differences == ["model.net.class_path was 'One' and is now 'another'"]
     with pytest.raises(UserError, match=r"net\.class_path was 'One'"):
-        restarting.refuse_another_config(Namespace(**before), Namespace(**other), force=False)
+        restarting.refuse("config", differences, force=False)
+
+
+def test_net_may_not_lose_its_weights():
+    """It would no longer fix layers of its backbone."""
+    before, after = (Namespace(**{f"{restarting.NET}.weights": file}) for file in ("old.pth", None))
+    assert restarting.config_differences(before, after) == ["model.net.weights was 'old.pth' and is now None"]
 
 
 def test_broken_link_in_place_of_the_folder_is_named(tmp_path):

@@ -16,7 +16,7 @@ from kit.checks.duplicates import (
     similar_images,
     thumbnail_difference,
 )
-from kit.checks.images import ListedImage
+from kit.checks.images import CheckedImage
 from kit.checks.pixels import STATISTICS, ImageStatistics, perceptual_hash
 
 
@@ -67,8 +67,8 @@ def test_partners_in_another_split_are_kept_beside_many_in_the_same_one():
     assert last.tolist() == [*range(998, 998 - MAX_PARTNERS, -1), *range(19, 19 - MAX_PARTNERS, -1)]
 
 
-def listed(*names: str) -> list[ListedImage]:
-    return [ListedImage(name, name.split("/")[0], None, None) for name in names]
+def listed(*names: str) -> list[CheckedImage]:
+    return [CheckedImage(name, name.split("/")[0], None, None) for name in names]
 
 
 def test_equal_images_match_the_first_one_of_another_split_and_a_huge_group_takes_linear_time():

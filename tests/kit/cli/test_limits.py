@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kit.checks.headers import read_header
-from kit.checks.images import ListedImage
+from kit.checks.images import CheckedImage
 from kit.checks.pixels import read_statistics
 from kit.data.decode import decode
 from kit.formats.folders import images
@@ -48,7 +48,7 @@ def test_files_that_are_no_images_are_refused(no_images: dict[str, str]) -> None
     for name, word in no_images.items():
         with pytest.raises(BrokenFiles, match=f"{name}: .*{word}"):
             decode(Path(name), 3, (4, 4))
-        listed = ListedImage(name, "train", 0, None)
+        listed = CheckedImage(name, "train", 0, None)
         assert word in read_header(listed).message
         (fault,) = read_statistics([listed]).faults
         assert word in fault.message

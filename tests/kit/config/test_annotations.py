@@ -1,7 +1,7 @@
 """What an annotation accepts, in words and by trying."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ CASES = [  # an annotation, its description, values that it accepts, values that
     (Iterable[int] | None, "a list of values, each a whole number or null", [[5], None], [5]),
     (dict[str, int], "a mapping of names to values", [{"a": 1}], [1]),
     (Callable[..., nn.Module], "the path of a class (package.module.Class)", [], [3]),
+    (Literal["a", None], "a or null", ["a", None], ["b"]),
+    (Any, "any value", [3, "x", None, [3], {"a": 1}], []),
 ]
 
 

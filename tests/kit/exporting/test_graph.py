@@ -11,7 +11,7 @@ from torch import nn
 
 from kit.data.decode import fitted_size
 from kit.exporting.agreement import as_input
-from kit.exporting.graph import Graph, MatrixPool, fitted_area, open_onnx, replace_pools, write_onnx
+from kit.exporting.graph import Graph, MatrixPool, open_onnx, replace_pools, traced_fitted_size, write_onnx
 from kit.task import ExportedModule
 
 SIZES = [(48, 64), (31, 50), (90, 41), (7, 200), (131, 175)]
@@ -38,8 +38,8 @@ side = st.integers(1, 3000)
 
 
 @given(side, side, st.tuples(st.integers(1, 700), st.integers(1, 700)))
-def test_fitted_area_equals_fitted_size(height, width, outer):
-    assert fitted_area((height, width), outer) == fitted_size((height, width), outer)
+def test_traced_size_equals_fitted_size(height, width, outer):
+    assert traced_fitted_size((height, width), outer) == fitted_size((height, width), outer)
 
 
 @pytest.mark.parametrize("how", HOWS, ids=str)

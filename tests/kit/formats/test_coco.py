@@ -103,6 +103,13 @@ def test_splits_in_the_folder_of_an_archive_are_found_in_their_order():
     assert list(found) == ["train", "val", "test"]
 
 
+def test_file_without_a_split_is_not_dropped_in_silence():
+    for name in ("instances_train.json", "more.json"):
+        Path(name).write_text("{}")
+    with pytest.warns(UserWarning, match=r"more\.json: not used, .* another file is for train"):
+        assert find(Path(), {}) == {"train": Path("instances_train.json")}
+
+
 def test_name_with_a_byte_that_is_not_utf_8_is_found():
     Path("a\udce9.jpg").touch()
     file = write(images=[{"id": 1, "file_name": "a\udce9.jpg"}])

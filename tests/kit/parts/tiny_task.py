@@ -152,7 +152,7 @@ class Table:
     def __init__(self, folder, class_names, shout: bool = False):
         self.folder, self.shout, self.lines = folder, shout, []
 
-    def picture(self, file, name, found):
+    def write_files(self, file, name, found):
         (self.folder / name.replace("/", "-")).touch()
 
     def add(self, file, name, found):

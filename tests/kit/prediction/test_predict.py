@@ -182,7 +182,7 @@ def test_file_name_that_is_not_utf8_is_escaped(trained, photos):
     ],
 )
 def test_image_that_cannot_be_drawn_is_listed_and_predicted(trained, photos, monkeypatch, error, reason):
-    monkeypatch.setattr(tiny_task.Table, "picture", picture_fails(error))
+    monkeypatch.setattr(tiny_task.Table, "write_files", writing_fails(error))
     with pytest.raises(BrokenFiles, match="1 of 9 images could not be read or drawn"):
         predict([str(trained), "photos", "--out", "out"])
     rows = list(csv.reader(Path("out/broken.csv").read_text().splitlines()))
@@ -206,18 +206,18 @@ def test_full_disk_stops(trained, photos, monkeypatch):
     Path("out").mkdir()
     Path("out/broken.csv").write_text("of an earlier call")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/4.jpg")
-    monkeypatch.setattr(tiny_task.Table, "picture", picture_fails(full))
+    monkeypatch.setattr(tiny_task.Table, "write_files", writing_fails(full))
     with pytest.raises(UserError, match=r"^out/4\.jpg cannot be written: No space left on device$"):
         predict([str(trained), "photos", "--out", "out"])
     assert not Path("out/broken.csv").exists()
 
 
-def picture_fails(error):
-    def picture(table, file, name, found):
+def writing_fails(error):
+    def write_files(table, file, name, found):
         if file.name == "4_grey.png":
             raise error
 
-    return picture
+    return write_files
 
 
 def test_earlier_results_are_not_predicted(trained, photos, monkeypatch):

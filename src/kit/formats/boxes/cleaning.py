@@ -17,7 +17,7 @@ from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
 MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
-DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is left out
+DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
 
@@ -52,7 +52,8 @@ class BoxSplit(NamedTuple):
     def why_unusable(self, split: str) -> str:
         """Return why the split must not be used, or "" if it can be used or no image can be read.
 
-        It must not be used if most of its boxes are left out, or if train, or one of its classes, has no usable box.
+        It must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and no
+        class whose boxes are all crowds.
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message

@@ -8,12 +8,12 @@ from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Re
 from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
-from kit.ground.host_memory import collection_paused
+from kit.ground.host_memory import garbage_collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 
 
-@collection_paused()
+@garbage_collection_paused()
 def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
     """Read a JSON file. `kit.formats.coco.read_document` describes the arguments and errors."""
     document = coco.read_document(file, root, images_folder)

@@ -1,4 +1,4 @@
-"""List the faults in masks instead of raising them. Several threads read each mask once."""
+"""List the faults in masks instead of raising them. Each mask is read once, in one of several threads."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -55,7 +55,7 @@ def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
 
 
 def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
-    """Yield a fault for each image in the folder of a listed image that no JSON file lists."""
+    """Yield a fault for each image that no JSON file lists. The folders of the listed images are searched."""
     for path in unlisted_images({image.path for document in documents for image in document.images}):
         yield _fault("mask-missing", path, "an image that no annotation file lists", "warning")
 
@@ -106,5 +106,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     if orientation != 1 and (mask.shape == stored or stored == size):
         turned = "the mask has the stored size, and is turned too"
         handling = turned if stored != size else "the mask is assumed to be upright already"
-        faults.append(_fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; check one", "warning"))
+        faults.append(
+            _fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; compare mask and image", "warning")
+        )
     return faults

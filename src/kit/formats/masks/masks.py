@@ -27,7 +27,7 @@ IGNORED = 255  # the class number of pixels that count neither in the loss nor i
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
 ASPECT_TOLERANCE = 0.02  # allowed relative difference of the aspect ratios of mask and image, since sizes are rounded
-COUNTED_MASKS = 200  # masks, evenly spaced, whose pixels are counted; all are counted if a class is missing
+COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 
 
 class Reader(Protocol):
@@ -154,9 +154,10 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
 
 
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
-    """Return the number of pixels of each class in about `COUNTED_MASKS` masks, or in all masks if a class is missing.
+    """Return the number of pixels of each class in at most `COUNTED_MASKS` masks.
 
-    If some pixels belong to no class or a mask cannot be read, classes without pixels have the count -1: unknown.
+    If these lack a class, all masks are counted. If some pixels belong to no class or a mask cannot be read, classes
+    without pixels have the count -1: unknown.
     """
     step = math.ceil(len(samples) / COUNTED_MASKS) or 1
     pixel_counts = partial(_pixel_counts, samples)

@@ -19,8 +19,8 @@ class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. Each time, the learning rate is lowered. It is only kept if weights are not finite and no state was restored
-    before.
+    finite. Each time, the learning rate is lowered, with one exception: it is kept if weights are not finite and no
+    state was restored before.
 
     Args:
         enabled: whether to use this guard.
@@ -82,7 +82,7 @@ class NanGuard(L.Callback):
         if measurements is None:
             return
         self.gradient_norm = measurements[3]
-        is_bad, loss_is_bad, loss, _ = measurements.tolist()  # the first two are 0 if they hold in no process
+        is_bad, loss_is_bad, loss, _ = measurements.tolist()  # the first two are shares of the processes
         if not is_bad:
             self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
@@ -101,8 +101,8 @@ class NanGuard(L.Callback):
         skip_step(trainer, pl_module, self._buffers)
         if not is_alarm:
             return
-        # Gradients were finite at every step that was taken, and these rarely make weights infinite. So the first time,
-        # keep the learning rate.
+        # All steps that were taken had finite gradients. Steps like these rarely make weights infinite, even with a
+        # high learning rate. So keep the learning rate the first time.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
             self._roll_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:

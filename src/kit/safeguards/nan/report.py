@@ -177,7 +177,7 @@ def summary(facts: dict[str, Any]) -> str:
     files = facts["files"]
     more = f" and {len(files) - MAX_PRINTED} more" if len(files) > MAX_PRINTED else ""
     printed_files = ", ".join(map(escape, files[:MAX_PRINTED]))
-    place = f"{printed_files}{more}" if files else f"batch {facts['batch']} of the epoch"
+    source = f"{printed_files}{more}" if files else f"batch {facts['batch']} of the epoch"
     culprits = {
         "weights not finite": facts["weights_not_finite"],
         "first module whose output is not finite": [facts["module"]] if facts["module"] else [],
@@ -186,4 +186,4 @@ def summary(facts: dict[str, Any]) -> str:
     details = ["input finite" if facts["input_finite"] else "input not finite"]
     details += [f"{label}: {', '.join(names[:MAX_PRINTED])}" for label, names in culprits.items() if names][:1]
     when = f"epoch {facts['epoch']} step {facts['step']}"
-    return f"{when}: {facts['what']}, in {place} ({'; '.join(details)}); try: {facts['try'][0]}"
+    return f"{when}: {facts['what']}, in {source} ({'; '.join(details)}); try: {facts['try'][0]}"

@@ -21,14 +21,14 @@ from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
 
 NET = "model.init_args.net.init_args"
-# Config keys that may change when a run is resumed, since they do not affect the weights after a step.
+# Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
+# If the length or the number of processes changes, `ExactResume` prints what else changes.
 CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume"),
-    f"{NET}.weights",  # the checkpoint replaces these weights
 )
 
 
@@ -64,12 +64,15 @@ def choose(run_or_checkpoint: str) -> Path | None:
 
 
 def without_pretraining(config: JsonNamespace) -> JsonNamespace:
-    """Return a copy of a config that does not load pretrained weights, since the checkpoint replaces them."""
+    """Return a copy of a config whose net loads no weights to start from, since the checkpoint replaces them."""
     config = config.clone()
-    if config.get(f"{NET}.pretrained"):
-        config[f"{NET}.pretrained"] = False
-        if f"{NET}.fixed_norms" in config and config[f"{NET}.fixed_norms"] is None:
-            config[f"{NET}.fixed_norms"] = True  # the default for pretrained weights
+    pretrained, weights, fixed_norms = (f"{NET}.{key}" for key in ("pretrained", "weights", "fixed_norms"))
+    if (config.get(pretrained) or config.get(weights)) and fixed_norms in config and config[fixed_norms] is None:
+        config[fixed_norms] = True  # the default of a net that starts from weights
+    if config.get(pretrained):
+        config[pretrained] = False
+    if isinstance(config.get(weights), str):
+        config[weights] = None
     return config
 
 
@@ -83,35 +86,34 @@ def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
         raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
 
 
-def refuse_another_config(before: Namespace, now: Namespace, force: bool) -> bool:
-    """Return whether two flat configs differ in a value that affects the result.
+def config_differences(before: Namespace, now: Namespace) -> list[str]:
+    """Return the differences between two flat configs, except in values that may change: see `CHANGEABLE`.
+
+    The net may start from another file of weights, since the checkpoint replaces them. It may not start without a file
+    instead, since some nets fix layers if they start from weights.
 
     Args:
         before: the config of the stopped run.
         now: the config of the resumed run.
-        force: whether the user has added `--force true`.
-
-    Raises:
-        UserError: the configs differ, and `force` is False.
     """
     old, new = vars(before), vars(now)
-    differences = [
+    weights = f"{NET}.weights"
+    changeable = (*CHANGEABLE, weights) if old.get(weights) and new.get(weights) else CHANGEABLE
+    return [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in old | new
-        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in CHANGEABLE)
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in changeable)
     ]
-    return _refuse("config", differences, force)
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
-    """Raise `UserError` if the classes or the samples of a split differ from those in the checkpoint.
+    """Refuse to continue if the classes or the samples of a split differ from those in the checkpoint: see `refuse`.
 
     Args:
-        content: the content of the checkpoint.
-        force: whether the user has added `--force true`, so that the function only prints a warning.
+        content: the content of the checkpoint, or an empty dict if there is none yet.
     """
     before = content.get(type(datamodule).__qualname__) or {}
-    if "fingerprint" not in before:  # the data module is not an `ImageDataModule`
+    if "fingerprint" not in before:  # there is no checkpoint yet, or the data module is not an `ImageDataModule`
         return
     now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
     then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
@@ -123,7 +125,7 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
             differences.append(f"{split} has different {' and '.join(changed)}")
-    _refuse("data", differences, force)
+    refuse("data", differences, force)
 
 
 def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
@@ -140,7 +142,7 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
     content = checkpoint.read(last) if last else {}
-    if last and KEY not in content:
+    if last and KEY not in content:  # the entry of `ExactResume`
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
@@ -157,8 +159,9 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
 def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
     """Let callbacks remove files only in the run's folder and in the folders that the config names.
 
-    The state of a callback in a checkpoint names files that the callback removes later. A checkpoint from a stranger
-    could name any file. Lightning has no hook for this, so the strategy's method is replaced.
+    A checkpoint has the states of callbacks. Such a state may name files, which the callback removes later in the
+    resumed run. A checkpoint from a stranger could name any file. Lightning has no hook for this, so the strategy's
+    method is replaced.
     """
     remove = trainer.strategy.remove_checkpoint
 
@@ -173,8 +176,13 @@ def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
     trainer.strategy.remove_checkpoint = remove_if_inside  # type: ignore[method-assign]
 
 
-def _refuse(kind: str, differences: list[str], force: bool) -> bool:
-    """Return whether there are differences.
+def refuse(kind: str, differences: list[str], force: bool) -> None:
+    """Refuse to continue if there are differences.
+
+    Args:
+        kind: what differs, "config" or "data".
+        differences: a text for each difference.
+        force: whether the user has added `--force true`. Then differences are only printed, as a warning.
 
     Raises:
         UserError: there are differences, and `force` is False.
@@ -184,7 +192,6 @@ def _refuse(kind: str, differences: list[str], force: bool) -> bool:
         raise UserError(f"--resume needs the same {kind}: {'; '.join(differences)}. {remedy}")
     if differences:
         _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
-    return bool(differences)
 
 
 def _warn(text: str) -> None:
