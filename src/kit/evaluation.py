@@ -17,7 +17,7 @@ from kit.ground._torch import tree_map_only
 
 T = TypeVar("T")
 Details = dict[str, Any]
-NUM_SHOWN = 10  # the number of classes with the lowest values, and of those with the highest ones, that are shown
+NUM_SHOWN = 10  # of a metric, this many of the lowest classes are shown, and as many of the highest
 
 
 class Evaluation(ABC):

@@ -96,8 +96,8 @@ def refuse_links(target: Path, run: Path) -> None:
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
     """Refuse to resume a run if it would write to a path outside of its folder that its config names.
 
-    Paths of `data` and `model` are only read, except those at `WRITTEN_KEYS`. They may be outside, and so may texts at
-    keys without a dot, such as `name`. Defaults are allowed, and so are paths that the user gives on this command line.
+    Paths of `data` and `model`, except those at `WRITTEN_KEYS`, are only read, so they may be outside. Allowed are also
+    texts at keys without a dot, such as `name`, defaults, and paths that the user gives on this command line.
 
     Args:
         config: the parsed config, as nested dicts and lists.
@@ -109,8 +109,8 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
     given = list(_given_texts(args, run))
     for key, value in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
-        is_of_trainer = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_path = is_of_trainer and (PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
+        is_path = may_be_written and (PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
         is_given = any(value == text and option.startswith(prefix) for prefix, text in given)
         if (is_path or option in WRITTEN_KEYS) and not (is_allowed or is_given):
@@ -124,7 +124,7 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str]]
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
-        kind: the class that gets `values` as its arguments, or None if `values` are no arguments of a class.
+        kind: the class to which `values` is passed, as one argument or as a dict of arguments; None if there is none.
     """
     if isinstance(values, str | Path):
         if not isinstance(kind, type) or default_of(kind, key.rpartition(".")[2]) != values:

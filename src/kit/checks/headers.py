@@ -29,7 +29,7 @@ class Header(NamedTuple):
     file_size: the number of bytes.
     suffix: the extension of the file's name, in lower case.
     format: PIL's name of the file's format.
-    mode: PIL's name of the mode, with `+alpha` if the image has transparent pixels.
+    mode: PIL's name of the mode, with `+alpha` if pixels of the image can be transparent.
     has_frames: whether the file has several images.
     """
 
@@ -54,7 +54,7 @@ HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
     ("several-frames", lambda header: header.has_frames, "has several images; only the first is used"),
     ("cmyk", lambda header: header.mode == "CMYK", "has print colours, which may come out wrong; save it as RGB"),
     ("sixteen-bit", lambda header: header.mode[0] in "IF", "has more than 8 bits, unlike others; check its brightness"),
-    ("alpha", lambda header: "alpha" in header.mode, "is partly transparent, unlike others; it is put on white"),
+    ("alpha", lambda header: "alpha" in header.mode, "has transparency, unlike others; it is put on white"),
 )
 STRIDE = 10  # every tenth file is read first, so that the files that are read in time are spread evenly
 ONLY_MIXED = {"sixteen-bit", "alpha"}  # not faults if all files have them
@@ -143,19 +143,19 @@ def _size_checks(headers: list[Header]) -> Iterator[Check]:
     """
     if len(headers) < 4:
         return
-    sides = np.log([[header.height, header.width] for header in headers])
-    area, aspect = sides.sum(1) / 2, sides[:, 1] - sides[:, 0]
-    distance, spread = _from_median(area)
+    log_height, log_width = np.log([[header.height, header.width] for header in headers]).T
+    log_size, log_aspect = (log_height + log_width) / 2, log_width - log_height
+    distance, spread = _from_median(log_size)
     usual_size, _ = Counter(f"{header.width}x{header.height}" for header in headers).most_common(1)[0]
     message = f"{{0.width}}x{{0.height}} pixels, unlike most (often {usual_size}); is it a thumbnail, or not cropped?"
     yield "odd-size", distance > np.maximum(spread, np.log(1.6)), message
-    distance, spread = _from_median(aspect)
-    is_odd = (distance > spread) & ((distance > np.log(2.5)) | (np.abs(aspect) > -np.log(0.35)) & (distance > 0.4))
+    distance, spread = _from_median(log_aspect)
+    is_odd = (distance > spread) & ((distance > np.log(2.5)) | (np.abs(log_aspect) > -np.log(0.35)) & (distance > 0.4))
     message = "{0.width}x{0.height} pixels, an unusual aspect ratio; crop it, or resizing distorts it"
     yield "odd-aspect", is_odd, message
 
 
 def _from_median(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return each value's distance from the median, and three times the interquartile range (Tukey's outer fence)."""
+    """Return each value's distance from the median, and three times the interquartile range."""
     low, middle, high = np.percentile(values, [25, 50, 75])
     return np.abs(values - middle), 3 * (high - low)

@@ -18,7 +18,7 @@ from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
 
-SIDE = 128  # pixels; the longer side of the grey image is at least this and less than twice this
+SIDE = 128  # pixels; the longer side of the grey image of a larger image is at least this and less than twice this
 THUMBNAIL_SIDE = 16  # pixels; the height and width of the thumbnails
 CHUNK = 32  # the number of files that a worker reads at a time
 _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype(np.float32)
@@ -44,7 +44,7 @@ class ImageStatistics(NamedTuple):
 
 
 def read_statistics(files: Sequence[CheckedImage]) -> ImageStatistics:
-    """Read the headers and statistics of all files, with a process for each core and a progress bar."""
+    """Read the headers and statistics of all files, with a progress bar; many files by a process for each core."""
     workers = available_cores() if len(files) > 20 * CHUNK else 0  # fewer are decoded before workers have started
     chunks: DataLoader = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
     statistics = ImageStatistics({}, [], np.zeros(len(files), STATISTICS))
@@ -77,7 +77,7 @@ def _read(file: CheckedImage) -> tuple[Header, tuple] | Fault:
 def to_grey(image: Pillow.Image) -> Pillow.Image:
     """Return the image upright and in mode L. A JPEG's brightness is decoded at a fraction of its size."""
     longer = max(image.size)
-    image.draft("L", (image.width * SIDE // longer, image.height * SIDE // longer))
+    image.draft("L", (max(1, image.width * SIDE // longer), max(1, image.height * SIDE // longer)))
     grey = Pillow.fromarray(to_tensor(image, 1, None)[0].numpy())
     factor = max(grey.size) // SIDE
     return grey.reduce(factor) if factor > 1 else grey
@@ -93,7 +93,7 @@ def statistics_of(picture: Pillow.Image) -> tuple:
 
 
 def sharpness(picture: Pillow.Image) -> float:
-    """Return the standard deviation of the Laplacian over eight neighbours, with negative values set to 0.
+    """Return the standard deviation of the Laplacian over eight neighbours, with values cut to 0 to 255.
 
     Blurred images have low values (after Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
     """
@@ -103,6 +103,8 @@ def sharpness(picture: Pillow.Image) -> float:
 
 def perceptual_hash(square: np.ndarray) -> int:
     """Return the 64-bit pHash of Float[32 32]: which of the lowest 8x8 DCT coefficients exceed their median.
+
+    The first coefficient, the brightness, does not count for the median.
 
     Similar images have hashes that differ in few bits, whatever their size, compression and brightness (Zauner 2010).
     """

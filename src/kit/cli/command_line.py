@@ -24,7 +24,7 @@ from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
 from kit.ground import unexpected
-from kit.ground._lightning import leave_rate
+from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
@@ -178,7 +178,7 @@ class CLI(LightningCLI):
             trainer.callbacks[:] = [callback for callback in trainer.callbacks if not isinstance(callback, FINDERS)]
         for callback in trainer.callbacks:
             if isinstance(callback, LearningRateFinder):
-                leave_rate(callback)
+                only_report_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
             trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)

@@ -53,7 +53,7 @@ def _new_cli(args: list[str]) -> CLI:
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
-    """Return the command line of a resumed run, after a check that building it runs no foreign code.
+    """Return the `CLI` of a resumed run. Before its model and data are built, check that this runs no foreign code.
 
     Args:
         resumed: the run, or one of its checkpoints.
@@ -102,7 +102,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
-            checkpoint.read(best)  # it may be from before the resume, and of unknown origin
+            checkpoint.read(best)  # refuses code: the file may be older than the resume, and of unknown origin
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
@@ -159,7 +159,7 @@ def test(args: list[str]) -> None:
         cli = CLI(options, base, budget=Budget(file))
         own_root = Path(base["data"]["init_args"].get("root", ""))
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
-        other_root = Path(option_value(args, "--data.root") or own_root)
+        other_root = Path(cli.config.get("data.init_args.root") or own_root)
         cli.datamodule.all_is_test = other_root.resolve() != own_root.resolve()
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
@@ -189,7 +189,7 @@ def check(args: list[str]) -> None:
 
 
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Survey:
-    """Print the worst faults of the data, and return all faults.
+    """Print the worst faults that a quick check finds in the data, and return all that it finds.
 
     Raises:
         BrokenFiles: `strict` is True, and there are errors or files that cannot be decoded.

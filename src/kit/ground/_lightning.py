@@ -1,7 +1,7 @@
-"""All uses of Lightning's private names, tested with lightning 2.6.6, and attributes that are not always set.
+"""Uses of Lightning's private names, tested with lightning 2.6.6, and of attributes that are not always set.
 
-tests/kit/ground/test_private_names.py fails if a name is missing. `kit.safeguards.EarlyStopping` and
-`kit.safeguards.Checkpoint` override private methods as well.
+tests/kit/ground/test_private_names.py fails if a name is missing. It has also the names that subclasses use:
+`kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 
 def has_validated(trainer: L.Trainer) -> bool:
-    """Return whether the run has begun a validation."""
+    """Return whether the current or the last validation has begun."""
     return trainer.fit_loop.epoch_loop.val_loop._has_run
 
 
@@ -34,8 +34,8 @@ def finish_restart(trainer: L.Trainer) -> None:
 def restart_loader(trainer: L.Trainer) -> None:
     """Make a new iterator over the training batches.
 
-    The workers of the first one have begun with the first epoch, since Lightning makes it before it restores the
-    checkpoint (Lightning issue 20550).
+    Lightning makes the first iterator before it restores the checkpoint, so its workers read batches of the first epoch
+    (Lightning issue 20550).
     """
     if trainer.fit_loop._data_fetcher is not None:
         iter(trainer.fit_loop._data_fetcher)
@@ -47,7 +47,7 @@ def restore_metrics(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
 
 
 def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
-    """Apply the hooks `on_before_batch_transfer` of a module and of its data module to a batch."""
+    """Apply the hook `on_before_batch_transfer` of the data module, or else of the module, to a batch."""
     return module._on_before_batch_transfer(batch)
 
 
@@ -62,8 +62,8 @@ def loss_scaler(trainer: L.Trainer) -> Any:
     return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
 
 
-def keep_signal_handlers(trainer: L.Trainer) -> None:
-    """Keep Lightning from handling signals. It ignores them before the first step, and may save within a step."""
+def disable_signal_handlers(trainer: L.Trainer) -> None:
+    """Stop Lightning from installing its signal handlers, which ignore signals before the first step."""
     trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
 
 
@@ -76,6 +76,6 @@ def data_module(trainer: L.Trainer) -> Any:
     return getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute
 
 
-def leave_rate(finder: LearningRateFinder) -> None:
+def only_report_rate(finder: LearningRateFinder) -> None:
     """Make a finder only report the learning rate. It would set `lr` of the module, but not the schedule's rates."""
     finder._update_attr = False

@@ -63,7 +63,7 @@ def _crop_side(length: int, new_length: int, factor: float, position: float) -> 
         five numbers of pixels: the start and the end of the crop, the padding before it, its length after resizing, and
         the padding after it.
     """
-    window = max(1, round(new_length / factor))  # the length of the side that the result shows
+    window = max(1, round(new_length / factor))  # the pixels of the side that the result spans, with padding
     start = round(position * (length - window))  # negative if the side is shorter than the window
     first, end = max(0, start), min(length, start + window)
     resized = min(new_length, max(1, round((end - first) * new_length / window)))

@@ -24,7 +24,7 @@ from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception
 from kit.samples.evaluation import frechet_distance, nearest_images
-from kit.samples.images import LARGE_SIDE, grid, noise, pixels
+from kit.samples.images import LARGE_SIDE, grid, noise, to_uint8
 from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
@@ -81,7 +81,7 @@ def compare(
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, predicted = judge.classify(images)
-        judged_sets = {**image_sets, "/noise": pixels(noise([0], samples.shape)[0])}
+        judged_sets = {**image_sets, "/noise": to_uint8(noise([0], samples.shape)[0])}
         judged = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
         results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
         results["agreement"] = _mean(judged[""][1] == classes)

@@ -39,12 +39,12 @@ def noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     return torch.stack(parts) if parts else torch.empty(0, *shape)
 
 
-def pixels(images: Tensor) -> Tensor:
+def to_uint8(images: Tensor) -> Tensor:
     """Convert values from -1 to 1 to uint8, 0 to 255. Values outside of this range are clipped."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def floats(images: Tensor) -> Tensor:
+def from_uint8(images: Tensor) -> Tensor:
     """Convert uint8, 0 to 255, to values from -1 to 1."""
     return images.float() / 127.5 - 1
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.samples.images import floats
+from kit.samples.images import from_uint8
 from kit.training.schedule import WarmupCosine
 
 BATCH_SIZE, MIN_STEPS = 64, 200  # of the training
@@ -66,7 +66,7 @@ class Judge(nn.Module):
             images: uint8 [N C H W].
         """
         device = self.head.weight.device
-        features = [self.features(floats(part.to(device))) for part in images.split(CHUNK)]
+        features = [self.features(from_uint8(part.to(device))) for part in images.split(CHUNK)]
         classes = [self.head(part).argmax(1).cpu() for part in features]
         return torch.cat(features).cpu().double(), torch.cat(classes)
 
@@ -99,7 +99,7 @@ def train_judge(images: Tensor, labels: Tensor, num_classes: int, device: torch.
         epochs = range(math.ceil(steps / steps_of_epoch))
         all_indices = torch.cat([torch.randperm(len(images))[: steps_of_epoch * batch_size] for _ in epochs])
         for indices in all_indices.split(batch_size)[:steps]:
-            loss = F.cross_entropy(judge(floats(images[indices].to(device))), labels[indices].to(device))
+            loss = F.cross_entropy(judge(from_uint8(images[indices].to(device))), labels[indices].to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

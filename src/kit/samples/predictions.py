@@ -14,7 +14,7 @@ from kit.data import Preprocessing
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.files import replacing
 from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
-from kit.samples.images import grid, noise, pixels
+from kit.samples.images import grid, noise, to_uint8
 from kit.task import ExportedModule
 
 MAX_COLUMNS = 20  # of `grid.png`
@@ -180,7 +180,7 @@ class ExportedGenerator(ExportedImages):
         self.num_classes, self.num_noises = num_classes, num_noises
 
     def forward(self, noise: Tensor, classes: Tensor) -> tuple[Tensor]:
-        return (pixels(self.net(noise, classes).float()).permute(0, 2, 3, 1),)
+        return (to_uint8(self.net(noise, classes).float()).permute(0, 2, 3, 1),)
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, Tensor]:
         shape = (self.num_noises, preprocessing.channels, *size_of_samples(preprocessing))
@@ -197,4 +197,4 @@ class ExportedStylizer(ExportedImages):
     outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}
 
     def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
-        return (pixels(self.net(images).float()).permute(0, 2, 3, 1),)
+        return (to_uint8(self.net(images).float()).permute(0, 2, 3, 1),)

@@ -96,6 +96,7 @@ class Csv(ImageDataModule):
         if not self.table.is_file():
             path = self.table.absolute()
             raise UserError(f"no table at {path}; give its folder with --data.root and its name with --data.file")
+        self.listed_images: set[Path] = set()  # set by `rows`, with the images of rows that cannot be used
         # Each fault raises an error. Once `annotation_faults` has been called, faults are collected instead.
         self.report_fault = FaultCollector()
 
@@ -111,7 +112,10 @@ class Csv(ImageDataModule):
         find_image = Finder(lambda: images(self.root), [self.root])
         for line, cells in read_table(self.table, ("path", "label"), self.report_fault):
             split = split_of(cells.get("split") or "train")
-            if not cells["path"] or not cells["label"]:
+            image = find_image(cells["path"]) or self.root / cells["path"] if cells["path"] else None
+            if image:
+                self.listed_images.add(image.resolve())
+            if not image or not cells["label"]:
                 self.report_fault("no-label", self.table, "a row without a path or a label", line)
             elif split is None:
                 message = f"split '{cells['split']}' is not one of train, val, test"
@@ -120,7 +124,6 @@ class Csv(ImageDataModule):
                 message = "a row without a group; give each row one, or remove the column"
                 self.report_fault("no-group", self.table, message, line)
             else:
-                image = find_image(cells["path"]) or self.root / cells["path"]
                 rows.append({**cells, "line": line, "image": image, "split": split})
         find_image.report_other_paths(self.table)
         if not rows:
@@ -153,9 +156,8 @@ class Csv(ImageDataModule):
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from self.report_fault.collect(self.load_splits)
-        listed = {row["image"].resolve() for row in self.rows}
         for path in images(self.root):
-            if path.resolve() not in listed:
+            if path.resolve() not in self.listed_images:
                 message = f"not used, since it is not in {self.table.name}; add a row for it"
                 yield Fault("annotation-missing", "warning", str(path), None, message)
 

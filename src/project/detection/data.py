@@ -142,7 +142,7 @@ class AnnotatedFiles(BoxDataModule):
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes, and warn of them. Raise an error if most boxes are unusable."""
+        """Return a split without unusable boxes, with a warning. Raise an error if training would learn wrong boxes."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None
@@ -224,7 +224,8 @@ class Coco(AnnotatedFiles):
 class Voc(AnnotatedFiles):
     """Pascal VOC's XML files, also as Roboflow, CVAT and labelImg write them.
 
-    Corners are used unchanged, whether they count pixels from 0 or from 1. An image without an XML file is left out.
+    Coordinates are used as they are written, whether the file counts pixels from 0 or from 1. An image without an XML
+    file is left out.
 
     Args:
         crowds: `ignore` ignores the regions of `difficult` objects; `objects` uses them like all others.

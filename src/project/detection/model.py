@@ -5,8 +5,8 @@ Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for
 losses are a dict of means over the images. If the dict also has the number of foreground locations, `foreground`
 Long[], the losses are means over these locations instead.
 
-Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. This is True if the
-losses are exactly such means: then the losses of a batch can be computed from those of its parts.
+Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
+losses are exactly means over the images or the foreground locations, so that those of the parts of a batch add up.
 """
 
 from collections.abc import Sequence
@@ -58,8 +58,8 @@ class CnnFcos(FCOS):
             raise UserError(f"neck {neck} is not a multiple of 32")
         trunk = Trunk(in_channels, widths, depth, stem_stride)
         if not levels or any(level not in range(len(widths)) for level in levels) or sorted({*levels}) != [*levels]:
-            known = f"{len(widths)} widths make the levels 0 to {len(widths) - 1}"
-            raise UserError(f"levels is {list(levels)}, but must be in rising order, and {known}")
+            allowed = f"in rising order and from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
+            raise UserError(f"levels is {list(levels)}, but must be {allowed}")
         strides = tuple((stem_stride * 2**level,) for level in levels)
         super().__init__(
             FeaturePyramid(trunk, levels, neck),

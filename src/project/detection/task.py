@@ -25,13 +25,13 @@ class Detector(Task):
     Args:
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
         num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
-            `most_objects` is the largest number of objects in a training image. The net returns, and the metric counts,
-            up to max(100, most_objects) detections per image; 100 is COCO's limit.
+            `most_objects` is the largest number of objects in a training image. The net returns up to
+            max(100, most_objects) detections per image, and the metric counts as many of each class.
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
-        flips: except in training, merge the detections in mirror images: `horizontal`, `vertical` or `both` (rotated
-            by 180 degrees). Each costs one more forward pass.
+        flips: except in training, also detect objects in mirror images, and merge these detections with the others:
+            `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
     """
 
@@ -71,7 +71,7 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`."""
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
         loss = sum(losses.values()).view(1)  # a mean

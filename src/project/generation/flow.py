@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kit.ground.out_of_memory import in_halves
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
-from kit.samples.images import pixels
+from kit.samples.images import to_uint8
 
 Velocity = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
 
@@ -110,7 +110,7 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
     The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
     earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
-    scale = earlier / time  # of the image in the points
+    scale = earlier / time  # changes the weight of the image in the points from `time` to `earlier`
     # Variances add up, so the variance of the new noise is the difference of the required and the existing one.
     variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
     return scale * x + math.sqrt(variance) * noise, earlier
@@ -159,6 +159,6 @@ class Sampler(nn.Module):
 
         def generate(noise: Tensor, classes: Tensor) -> Tensor:
             noise = noise.to(device, next(self.parameters(), noise).dtype)
-            return pixels(self(noise, classes.to(device)).float()).cpu()
+            return to_uint8(self(noise, classes.to(device)).float()).cpu()
 
         return torch.cat(in_halves(generate, noise, classes))

@@ -141,8 +141,13 @@ class Generator(Task):
         """
         sampler = sampler or self.make_sampler()
         shape = sampler.solver.num_noises, self.in_channels, *size
-        batches = zip(torch.tensor(seeds).split(batch_size), classes.split(batch_size), strict=True)
-        return torch.cat([sampler.images(noise(part.tolist(), shape), labels, self.device) for part, labels in batches])
+        parts = zip(torch.tensor(seeds).split(batch_size), classes.split(batch_size), strict=True)
+        return torch.cat(
+            [
+                sampler.images(noise(seeds_of_part.tolist(), shape), classes_of_part, self.device)
+                for seeds_of_part, classes_of_part in parts
+            ]
+        )
 
     def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
         """Return a sampler. By default, it has the guidance and the solver of this task."""

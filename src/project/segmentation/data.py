@@ -148,7 +148,8 @@ class MaskFolder(AnnotatedFiles):
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "pixel_values": [tuple(entry) for entry in self.class_list.entries]}
+        entries = [tuple(entry) for entry in self.class_list.entries]  # id, name and colour of each class
+        return {**super().state_dict(), "pixel_values": entries}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

@@ -15,7 +15,7 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.evaluation import StyleEvaluation
 from kit.samples.features import FeatureExtractor, Features
-from kit.samples.images import draw_sample, floats, pixels
+from kit.samples.images import draw_sample, from_uint8, to_uint8
 from kit.samples.predictions import ExportedStylizer, PaintingFiles
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
@@ -88,7 +88,7 @@ class Stylizer(Task):
                 raise UserError(f"{self.style} has one colour, and so no style; give another --model.style")
             extractor = self.features.load(self.in_channels)
             with torch.no_grad():
-                image = floats(style)[None]
+                image = from_uint8(style)[None]
                 self._style_statistics = [statistics(maps) for maps in with_colours(image, extractor(image))]
             self._extractors = [extractor]
         return self._extractors[0].to(device)
@@ -127,7 +127,7 @@ class Stylizer(Task):
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Tensor]:
         """Paint images, Float[B C H W], as uint8 [C H W] each, on the CPU. The sizes are not used."""
-        return list(pixels(self(images).float()).cpu())
+        return list(to_uint8(self(images).float()).cpu())
 
     def exported(self) -> ExportedStylizer:
         """Return the module that `project.export` writes to a file."""

@@ -52,6 +52,7 @@ def test_faults_of_a_table():
     assert lines == {("no-label", 3), ("bad-row", 8), ("unknown-split", 5), ("class-unknown", 7)}
     found = {(fault.kind, fault.file) for fault in faults}
     assert {("image-missing", "photos/gone.jpg"), ("annotation-missing", "photos/val/dog/0.jpg")} <= found
+    assert ("annotation-missing", "photos/train/cat/1.jpg") not in found  # its row lacks only the label
 
 
 def test_split_whose_classes_are_all_unknown():

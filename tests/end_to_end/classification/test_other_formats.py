@@ -35,7 +35,12 @@ def test_model_of_another_format_is_tested(tiny_run, image_folder, capsys):
     for kind in ("ImageFolder", "Csv"):
         verbs.test([str(tiny_run), "--data", f"project.classification.{kind}", "--data.root", str(root)])
         printed.append(capsys.readouterr().out)
-    assert "test/accuracy " in printed[0] and printed[0] == printed[1]
+    Path("data.yaml").write_text(
+        f"data: {{class_path: project.classification.ImageFolder, init_args: {{root: {root}}}}}"
+    )
+    verbs.test([str(tiny_run), "--config", "data.yaml"])
+    printed.append(capsys.readouterr().out)
+    assert "test/accuracy " in printed[0] and printed[0] == printed[1] == printed[2]
     (root / "7").rename(root / "cat")
     with pytest.raises(UserError, match="'cat'"):
         verbs.test([str(tiny_run), "--data", "project.classification.ImageFolder", "--data.root", str(root)])

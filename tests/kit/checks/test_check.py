@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from photos import write
+from PIL import Image
 
 from kit import checks
 from kit.checks.headers import HEADER_CHECKS
@@ -176,3 +177,9 @@ def test_all_kinds_in_the_code_are_listed():
     for file in Path(checks.__file__).parent.glob("*.py"):
         used |= set(re.findall(r'\bfault\(\s*"([\w-]+)"', file.read_text()))
     assert used <= set(KINDS)
+
+
+def test_very_long_jpeg_is_readable(capsys):
+    Image.new("RGB", (2000, 15), "red").save("photos/train/cat/long.jpg")
+    check()
+    assert "unreadable" not in capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.core.module import LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -35,7 +36,8 @@ NAMES = {
     _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
     _TrainingEpochLoop: ["_batches_that_stepped"],
     DDPStrategy: ["_ddp_kwargs"],
-    Trainer: ["_signal_connector"],
+    Trainer: ["_signal_connector", "_logger_connector"],
+    TensorBoardLogger: ["_experiment"],
     _SignalConnector: ["register_signal_handlers"],
     _LoggerConnector: ["_callback_metrics"],
     _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],

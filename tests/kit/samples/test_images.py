@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kit.samples import images
-from kit.samples.images import floats, pixels
+from kit.samples.images import from_uint8, to_uint8
 
 
 def shades(count: int, size: tuple[int, int] = (8, 6)) -> torch.Tensor:
@@ -13,8 +13,8 @@ def shades(count: int, size: tuple[int, int] = (8, 6)) -> torch.Tensor:
 
 def test_pixels_inverts_floats():
     every = torch.arange(256).to(torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(pixels(floats(every)), every)
-    assert pixels(torch.tensor([-3.0, -1, 0, 1, 9])).tolist() == [0, 0, 128, 255, 255]
+    assert torch.equal(to_uint8(from_uint8(every)), every)
+    assert to_uint8(torch.tensor([-3.0, -1, 0, 1, 9])).tolist() == [0, 0, 128, 255, 255]
 
 
 def test_grid_has_images_row_by_row():

@@ -114,7 +114,7 @@ def test_mistakes_are_one_line():
         TorchvisionDetector(3, 3, "fasterrcnn_resnet50_fpn_v3")
     with pytest.raises(UserError, match="multiple of 32"):
         CnnFcos(3, neck=20)
-    with pytest.raises(UserError, match="levels 0 to 1"):
+    with pytest.raises(UserError, match="from 0 to 1"):
         CnnFcos(3, widths=[4, 4], depth=1, levels=[2])
     for levels in ([], [1, 0], [0, 0]):
         with pytest.raises(UserError, match="rising order"):

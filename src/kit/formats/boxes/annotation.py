@@ -53,7 +53,7 @@ class Annotation:
 class Reading(NamedTuple):
     """The annotations of a split.
 
-    class_names: the class names that the files list, or those of the boxes in Pascal VOC's files, which list none.
+    class_names: the class names that the user gives or the files list, or those of the boxes in Pascal VOC's files.
     faults: the faults that do not belong to a single annotation.
     """
 

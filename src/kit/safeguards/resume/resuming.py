@@ -55,7 +55,7 @@ class ExactResume(L.Callback):
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's `seed_everything`
         if self.enabled:
-            _lightning.keep_signal_handlers(trainer)
+            _lightning.disable_signal_handlers(trainer)
         if stage != TrainerFn.FITTING:
             return
         self.folder = Path(trainer.log_dir or trainer.default_root_dir)
