@@ -1,6 +1,8 @@
 """Detectors of transformers (Hugging Face): D-FINE, RT-DETR, RF-DETR and DEIMv2."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,6 +51,7 @@ class TransformersDetector(nn.Module):
         self.saved_arguments = {"config": config or read_config(name)}
         self.net = create_model(KIND, SUPPORTED, self.saved_arguments["config"], num_classes, in_channels)
         load_pretrained(self.net, KIND, name, weights, pretrained, ("class_embed", "score_head"))
+        self.net.loss_function = partial(loss_or_nan, self.net.loss_function)
         built = self.net.config
         self.detections_per_img = built.num_queries  # torchvision's name, see `limit_detections`
         patch_size = getattr(built.backbone_config, "patch_size", 1)
@@ -76,6 +79,17 @@ class TransformersDetector(nn.Module):
         detected = to_detections(outputs.logits, outputs.pred_boxes, size, self.detections_per_img)
         limits = images.new_tensor([width, height, width, height])
         return [{**one, "boxes": one["boxes"].minimum(limits)} for one in detected]
+
+
+def loss_or_nan(function: Callable[..., Any], logits: Tensor, labels: Any, device: Any, boxes: Tensor, *rest, **more):
+    """Return the results of a loss function of transformers, or a loss of NaN if the outputs of the net are not finite.
+
+    The loss function would raise an exception, and the NaN guard could not repeat the step.
+    """
+    total = logits.float().sum() + boxes.float().sum()
+    if not total.isfinite():
+        return total * math.nan, {}, None
+    return function(logits, labels, device, boxes, *rest, **more)
 
 
 def to_labels(target: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:

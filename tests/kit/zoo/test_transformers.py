@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 import sys
@@ -72,6 +73,14 @@ def test_losses_and_detections_with_padding_and_empty_images(name, channels):
         for found in net.eval()(images):
             assert len(found["boxes"]) == 5 and set(found["labels"].tolist()) <= {1, 2, 3}
             assert (found["boxes"] >= 0).all() and (found["boxes"] <= torch.tensor([77.0, 61, 77, 61])).all()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_loss_of_outputs_that_are_not_finite_is_nan(name):
+    net = copy.deepcopy(TransformersDetector(3, 3, config=DETECTORS[name]))
+    loss = net(torch.full((1, 3, 64, 64), torch.nan), [TWO])["loss"]
+    loss.backward()
+    assert loss.isnan()
 
 
 def test_losses_of_the_parts_of_a_batch_add_up_closely():
