@@ -50,9 +50,11 @@ class TransformersDetector(nn.Module):
         super().__init__()
         self.saved_arguments = {"config": config or read_config(name)}
         self.net = create_model(KIND, SUPPORTED, self.saved_arguments["config"], num_classes, in_channels)
+        built = self.net.config
+        if built.model_type == "deimv2" and built.backbone_config.model_type == "dinov3_vit" and in_channels != 3:
+            raise UserError(f"DEIMv2 with DINOv3 takes 3 channels, not {in_channels}: set data.channels to 3")
         load_pretrained(self.net, KIND, name, weights, pretrained, ("class_embed", "score_head"))
         self.net.loss_function = partial(loss_or_nan, self.net.loss_function)
-        built = self.net.config
         self.detections_per_img = built.num_queries  # torchvision's name, see `limit_detections`
         patch_size = getattr(built.backbone_config, "patch_size", 1)
         self.strides = getattr(built, "feat_strides", [patch_size])
@@ -60,7 +62,7 @@ class TransformersDetector(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        return self.net.model.backbone
+        return self.net.model.get_submodule("conv_encoder" if self.net.config.model_type == "deimv2" else "backbone")
 
     def forward(self, images: Tensor, targets: Objects | None = None) -> dict[str, Tensor] | Objects:
         height, width = images.shape[-2:]
@@ -73,8 +75,11 @@ class TransformersDetector(nn.Module):
                 least = f"{self.net.config.num_queries} locations, and images of {height}x{width} have {locations}"
                 raise UserError(f"the queries of the net need at least {least}: raise data.image_size")
             loss = self.net(padded, labels=[to_labels(target, size) for target in targets]).loss
+            count = sum(len(target["labels"]) for target in targets)
+            if not count:  # the denoising part is left out, and DDP would wait for its gradients
+                loss = loss + 0 * sum(parameter.sum() for parameter in self.parameters())
             # transformers divides the sum of the losses by this number, or by 1 if it is 0.
-            return {"loss": loss, "foreground": torch.tensor(sum(len(target["labels"]) for target in targets))}
+            return {"loss": loss, "foreground": torch.tensor(count, device=loss.device)}
         outputs = self.net(padded)
         detected = to_detections(outputs.logits, outputs.pred_boxes, size, self.detections_per_img)
         limits = images.new_tensor([width, height, width, height])

@@ -17,6 +17,8 @@ MIN_VERSION = (5, 18)
 INSTALL = "pip install -e '.[transformers]'"
 # Keys of a configuration that are left out: the names of the classes, and what may name code on the hub.
 LEFT_OUT = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
+# The ends of the names of parameters that get no gradient, for which DDP would wait.
+UNUSED = ("mask_token", "swin.layernorm.weight", "swin.layernorm.bias")
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -62,6 +64,8 @@ def create_model(
     count_boxes_of_each_process()
     net = getattr(transformers, kind).from_config(built, attn_implementation="eager", dtype=torch.float32)
     swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(not name.endswith(UNUSED))
     return net
 
 

@@ -62,6 +62,16 @@ DETECTORS = {
         "group_detr": 2,
     },
 }
+DINOV3 = {
+    "model_type": "dinov3_vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "out_indices": [2, 3, 4],
+    "return_class_token": False,
+}
+DEIMV2_DINOV3 = {**DETR, "model_type": "deimv2", "backbone_config": DINOV3}
 SEGMENTERS = {
     "segformer": {
         "model_type": "segformer",
