@@ -54,6 +54,24 @@ def test_losses_and_detections_with_padding_and_empty_images(head, channels, nam
             assert (found["boxes"] >= 0).all() and (found["boxes"] <= torch.tensor([77.0, 61, 77, 61])).all()
 
 
+@pytest.mark.parametrize("head", ["fcos", "retinanet"])
+def test_losses_of_the_parts_of_a_batch_add_up_exactly(head):
+    torch.manual_seed(0)
+    net = TimmDetector(3, 3, "test_resnet", head=head, neck=64).double()
+    net.fix_norms()
+    images, targets = torch.randn(3, 3, 64, 96).double(), [TWO, NOTHING, {key: value[:1] for key, value in TWO.items()}]
+
+    def loss_terms(part):
+        losses = net(images[part], targets[part])
+        divisor = losses.pop("foreground", torch.tensor(len(targets[part])))
+        return sum(losses.values()) * divisor.clamp(min=1), divisor
+
+    whole, divisor = loss_terms(slice(3))
+    parts = [loss_terms(slice(i, i + 1)) for i in range(3)]
+    assert sum(int(part[1]) for part in parts) == int(divisor) > 2
+    assert torch.allclose(sum(part[0] for part in parts), whole, rtol=1e-9)
+
+
 STRIDES = [
     ("test_resnet", (8, 16, 32, 64, 128), [8, 16, 32, 64, 128]),
     ("test_resnet", (4, 16), [4, 16]),
