@@ -37,7 +37,13 @@ def read_config(name: str) -> dict[str, Any]:
     except OSError as error:
         problem = f"the config.json of {name} cannot be read or downloaded ({one_line(error)})"
         raise NotDownloaded(f"{problem}: model.net.name is a folder that has it, or a name on the hub") from None
-    return {key: value for key, value in config.items() if key not in LEFT_OUT}
+    return _plain(config)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the keys `LEFT_OUT`, also in nested configurations."""
+    kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def create_model(
@@ -55,13 +61,13 @@ def create_model(
     transformers = _transformers()
     if (model_type := config.get("model_type")) not in supported:
         raise UserError(f"model.net has the model type {model_type}, which is not supported: {', '.join(supported)}")
-    values = {key: value for key, value in config.items() if key not in LEFT_OUT}
+    values = _plain(config)
     # A fixed size of the images in evaluation would need precomputed anchors.
     values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}
     built = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
     (getattr(built, "backbone_config", None) or built).num_channels = in_channels
-    # Attention by PyTorch alone: a configuration could name code on the hub.
     count_boxes_of_each_process()
+    # Attention by PyTorch alone: a configuration could name code on the hub.
     net = getattr(transformers, kind).from_config(built, attn_implementation="eager", dtype=torch.float32)
     swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`
     for name, parameter in net.named_parameters():

@@ -160,7 +160,8 @@ def test_a_net_is_built_again_from_its_saved_arguments(monkeypatch):
 
 def test_code_of_the_hub_is_not_named():
     evil = {"attn_implementation": "someone/kernel", "auto_map": {"AutoConfig": "someone/repository--code.Config"}}
-    net = TransformersDetector(3, 3, config={**DETECTORS["rf_detr"], **evil})
+    backbone = {**DETECTORS["rf_detr"]["backbone_config"], **evil}
+    net = TransformersDetector(3, 3, config={**DETECTORS["rf_detr"], **evil, "backbone_config": backbone})
     assert {module.config._attn_implementation for module in net.net.modules() if hasattr(module, "config")} == {
         "eager"
     }
