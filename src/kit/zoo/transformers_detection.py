@@ -22,15 +22,16 @@ class TransformersDetector(nn.Module):
     """A detector of transformers with torchvision's interface. It needs the pip extra `transformers`.
 
     It is trained by the losses of transformers, and its detections are the boxes with the highest scores, without
-    non-maximum suppression. An image has at most as many detections as the net has queries. Images are padded at the
-    right and at the bottom to a multiple of the strides. These nets do not learn from random weights on few images.
+    non-maximum suppression. The net finds at most as many objects in an image as it has queries. Images are padded at
+    the right and at the bottom to a multiple of the strides. These nets do not learn from random weights on few images.
 
     Args:
         num_classes: K.
         in_channels: C.
         name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
         pretrained: start from the weights of `name`, which are downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
+            classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
         config: the content of config.json, instead of that of `name`. A run stores it, so that its checkpoints need no
             network connection.
     """

@@ -71,7 +71,8 @@ def create_model(
     net = getattr(transformers, kind).from_config(built, attn_implementation="eager", dtype=torch.float32)
     swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(not name.endswith(UNUSED))
+        if name.endswith(UNUSED):
+            parameter.requires_grad_(False)
     return net
 
 

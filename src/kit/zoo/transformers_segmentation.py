@@ -33,7 +33,8 @@ class TransformersSegmenter(nn.Module):
         in_channels: C.
         name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
         pretrained: start from the weights of `name`, which are downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
+            classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
         config: the content of config.json, instead of that of `name`. A run stores it, so that its checkpoints need no
             network connection.
     """

@@ -158,6 +158,11 @@ def test_a_net_is_built_again_from_its_saved_arguments(monkeypatch):
     assert again.net.config.num_labels == 3
 
 
+def test_constants_of_d_fine_are_not_trained():
+    net = TransformersDetector(3, 3, config=DETECTORS["d_fine"])
+    assert {name.rpartition(".")[2] for name, p in net.named_parameters() if not p.requires_grad} == {"up", "reg_scale"}
+
+
 def test_code_of_the_hub_is_not_named():
     evil = {"attn_implementation": "someone/kernel", "auto_map": {"AutoConfig": "someone/repository--code.Config"}}
     backbone = {**DETECTORS["rf_detr"]["backbone_config"], **evil}
