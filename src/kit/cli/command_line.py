@@ -145,13 +145,13 @@ class CLI(LightningCLI):
         try:
             with unexpected.doing("building the trainer, the model and the data"):
                 super().instantiate_classes()
-                save_arguments(self.model, self.saved_config)
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
             if isinstance(error, Exception) and unexpected.is_from_library(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
+        save_arguments(self.model, self.saved_config)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False

@@ -54,7 +54,7 @@ class TransformersSegmenter(nn.Module):
         kind, self._head_name = SUPPORTED.get(config.get("model_type"), ("", ""))
         self.net = create_model(kind, SUPPORTED, config, num_classes, in_channels)
         initialise_head(self.head)
-        load_pretrained(self.net, kind, name, weights, pretrained, (self._head_name,))
+        load_pretrained(self.net, kind, name, weights, pretrained, (self._head_name, "empty_weight"))
         is_fixed = self.net.config.model_type.startswith("eomt")
         self.image_size = self.net.config.image_size if is_fixed else None  # the height and width, or None
 
