@@ -182,6 +182,17 @@ class CLI(LightningCLI):
         return trainer
 
 
+def save_arguments(model: L.LightningModule, config: Namespace) -> None:
+    """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
+
+    A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
+    can be built again without a network connection.
+    """
+    for key, value in getattr(getattr(model, "net", None), "saved_arguments", {}).items():
+        config[f"{restarting.NET}.{key}"] = value
+        model.hparams["net"]["init_args"][key] = value
+
+
 class Inspection(CLI):
     """The command line of `check`, which builds only the data module."""
 
@@ -205,14 +216,3 @@ def set_log_folder(folder: Path, config: Namespace) -> Namespace:
             if spec.init_args.save_dir in (None, default):
                 spec.init_args.save_dir = str(folder / default)  # mlflow's default is `./mlruns`
     return config
-
-
-def save_arguments(model: L.LightningModule, config: Namespace) -> None:
-    """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
-
-    A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
-    can be built again without a network connection.
-    """
-    for key, value in getattr(getattr(model, "net", None), "saved_arguments", {}).items():
-        config[f"{restarting.NET}.{key}"] = value
-        model.hparams["net"]["init_args"][key] = value
