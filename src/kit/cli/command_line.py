@@ -157,6 +157,7 @@ class CLI(LightningCLI):
             if isinstance(error, Exception) and unexpected.is_from_library(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
+        save_arguments(self.model, self.saved_config)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
@@ -185,6 +186,17 @@ class CLI(LightningCLI):
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, and exact enough
         return trainer
+
+
+def save_arguments(model: L.LightningModule, config: Namespace) -> None:
+    """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
+
+    A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
+    can be built again without a network connection.
+    """
+    for key, value in getattr(getattr(model, "net", None), "saved_arguments", {}).items():
+        config[f"{restarting.NET}.{key}"] = value
+        model.hparams["net"]["init_args"][key] = value
 
 
 class Inspection(CLI):

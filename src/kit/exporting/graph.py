@@ -1,6 +1,6 @@
 """Write preprocessing and net as one ONNX graph, for images of any size, and run such a file.
 
-`ResizeAndPad` and `MatrixPool` replace operations that torch's ONNX exporter does not support.
+`ResizeAndPad`, `bicubic` and `MatrixPool` replace operations that torch's ONNX exporter does not support.
 """
 
 import warnings
@@ -40,6 +40,7 @@ def write_onnx(preprocessing: Preprocessing, exported: Any, metadata: Mapping[st
     axes = {name: dict(dims) for name, dims in {**inputs, **exported.outputs}.items() if dims}
     names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(exported.outputs)}
     module = replace_pools(deepcopy(module).eval())
+    torch.onnx.register_custom_op_symbolic("aten::_upsample_bicubic2d_aa", bicubic, OPSET)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, example, file, dynamo=False, opset_version=OPSET, dynamic_axes=axes, **names)
@@ -148,6 +149,19 @@ class ResizeAndPad(torch.autograd.Function):
         resized = g.op("Resize", pixels, none, none, size, mode_s="linear", antialias_i=1, exclude_outside_i=1)
         padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), content_size), axis_i=0)
         return g.op("Pad", resized, padding, constant(PADDING, torch.uint8))
+
+
+def bicubic(g: Any, maps: Any, size: Any, *_: Any) -> Any:
+    """Add antialiased bicubic resizing to a graph, for the position embeddings of vision transformers.
+
+    `size` is the height and width, as two constants or as one. torch's coefficient for this operation is -0.5.
+    """
+    none = g.op("Constant", value_t=torch.tensor([], dtype=torch.float))
+    known = maps.type().sizes()  # of a constant, whose `Shape` the exporter would get wrong
+    first = g.op("Constant", value_t=torch.tensor(known[:2])) if known else g.op("Shape", maps, start_i=0, end_i=2)
+    sizes = g.op("Concat", first, size, axis_i=0)
+    options = {"mode_s": "cubic", "cubic_coeff_a_f": -0.5, "antialias_i": 1, "exclude_outside_i": 1}
+    return g.op("Resize", maps, none, none, sizes, **options)
 
 
 class MatrixPool(nn.AdaptiveAvgPool2d):

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 from torchvision import models
 
-from kit.ground.errors import UserError
 from kit.ground.ranges import ShareBelowOne
 from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
-from kit.zoo.loading import load_pretrained, require_known, torchvision_model
+from kit.zoo.loading import load_pretrained, torchvision_model
+from kit.zoo.timm_models import create_model
 
 
 class TorchvisionNet(nn.Module):
@@ -53,6 +53,8 @@ class TorchvisionNet(nn.Module):
 class TimmNet(nn.Module):
     """A model of timm by its name. It needs the pip extra `zoo`. `TorchvisionNet` describes the other arguments.
 
+    Vision transformers, such as `vit_small_patch14_dinov2` and `vit_small_patch16_dinov3`, take images of any size.
+
     Args:
         drop_rate: the probability of dropout before the head.
         drop_path_rate: the probability of skipping the last block in training (stochastic depth, Huang et al. 2016).
@@ -70,20 +72,13 @@ class TimmNet(nn.Module):
         drop_path_rate: ShareBelowOne = 0.0,
     ) -> None:
         super().__init__()
-        try:
-            import timm
-        except ImportError:
-            raise UserError("TimmNet needs timm: pip install -e '.[zoo]'") from None
-        # The first list has names of models, the second has names such as MODEL.WEIGHTS.
-        require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
-        if pretrained and not weights and not timm.is_model_pretrained(name):
-            raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
-        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}  # timm ignores None
-        self.net = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **options)
+        # timm ignores None.
+        options = {"in_chans": in_channels, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}
+        self.net = create_model(name, num_classes=num_classes, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11
         if weights or pretrained:
             with downloading(name):
-                source = weights or timm.create_model(name, pretrained=True, in_chans=in_channels).state_dict()
+                source = weights or create_model(name, pretrained=True, in_chans=in_channels).state_dict()
             load_weights(self.net, source, self.net.default_cfg["classifier"])
 
     @property

@@ -30,7 +30,38 @@ class CountingHead(FCOSHead):
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
-class TorchvisionDetector(nn.Module):
+class WrappedDetector(nn.Module):
+    """A detector of torchvision, `net`, whose backbone can have fixed batch normalisation layers."""
+
+    net: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fixed_norms: list[nn.BatchNorm2d] = []
+
+    def fix_norms(self) -> None:
+        """Stop the training of the backbone's batch normalisation layers, and keep them in evaluation mode."""
+        self._fixed_norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in self._fixed_norms:
+            norm.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules, except the fixed normalisation layers, which stay in evaluation mode."""
+        super().train(mode)
+        for norm in self._fixed_norms:
+            norm.eval()
+        return self
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.net.backbone
+
+    def forward(self, images: Tensor, targets: Objects | None = None) -> dict[str, Tensor] | Objects:
+        return self.net(images, targets)
+
+
+class TorchvisionDetector(WrappedDetector):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
     If the net starts from weights, the batch normalisation layers of its backbone are fixed as in torchvision, since a
@@ -66,25 +97,8 @@ class TorchvisionDetector(nn.Module):
         self.additive = name.startswith("retinanet")
         self.net.transform = PadOnly(self.net.transform.size_divisible)
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
-        norms = [module for module in self.net.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._fixed_norms = norms if fixed and not name.endswith("_v2") and not name.startswith("ssd") else []
-        for norm in self._fixed_norms:
-            norm.requires_grad_(False)
-        self.train()
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all modules, except the fixed normalisation layers, which stay in evaluation mode."""
-        super().train(mode)
-        for norm in self._fixed_norms:
-            norm.eval()
-        return self
-
-    @property
-    def backbone(self) -> nn.Module:
-        return self.net.backbone
-
-    def forward(self, images: Tensor, targets: Objects | None = None) -> dict[str, Tensor] | Objects:
-        return self.net(images, targets)
+        if fixed and not name.endswith("_v2") and not name.startswith("ssd"):
+            self.fix_norms()
 
 
 def limit_detections(net: nn.Module, max_detections: int) -> None:

@@ -74,8 +74,7 @@ NETS = [
 def test_fit_test_predict_export_and_resume(kind, name, way, fit, repository, image_folder, monkeypatch, capsys):
     root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}})
     config = str(repository / "configs" / "classification_folder.yaml")
-    size = 160 if name == "test_vit" else 64
-    given = ["--config", config, *SMALL, "--data.image_size", f"[{size}, {size}]", "--data.root", str(root)]
+    given = ["--config", config, *SMALL, "--data.image_size", "[64, 64]", "--data.root", str(root)]
     given += ["--model.net", f"kit.zoo.{kind}" if name else f"project.classification.{kind}"]
     net = {}
     if name:

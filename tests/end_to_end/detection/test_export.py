@@ -14,7 +14,7 @@ from kit.exporting import export
 from kit.exporting.agreement import as_input
 from kit.exporting.graph import open_onnx
 from kit.prediction import Predictor
-from kit.zoo import TorchvisionDetector
+from kit.zoo import TimmDetector, TorchvisionDetector
 from project.detection import CnnFcos, Detector
 
 NAMES = (
@@ -25,6 +25,7 @@ NAMES = (
 )
 NETS = {"CnnFcos": partial(CnnFcos, widths=[4, 8, 16], depth=1, neck=32)}
 NETS |= {name: partial(TorchvisionDetector, name=name) for name in NAMES}
+NETS |= {name: partial(TimmDetector, name=name, neck=64) for name in ("test_vit", "test_resnet")}
 
 
 def detector(name: str, channels: int = 3, **options) -> Detector:
@@ -51,7 +52,10 @@ def detector(name: str, channels: int = 3, **options) -> Detector:
 LARGE = [pytest.param(*case, marks=pytest.mark.slow) for case in zip(NAMES, [1, 3, 3, 1], strict=True)]
 
 
-@pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *LARGE])
+TIMM = [pytest.param(name, 3, marks=pytest.mark.slow) for name in ("test_vit", "test_resnet")]
+
+
+@pytest.mark.parametrize("name, channels", [("CnnFcos", 1), ("CnnFcos", 3), *TIMM, *LARGE])
 def test_exported_file_agrees_with_pytorch(name, channels):
     task, how = detector(name, channels), preprocessing(channels, fitted=True)
     images = pictures(channels, grain=32)

@@ -1,5 +1,6 @@
 """Exported files preprocess images as the task does."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -8,6 +9,7 @@ from exports import pictures, preprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from kit.data.decode import fitted_size
 from kit.exporting.agreement import as_input
@@ -78,3 +80,23 @@ def test_pool_equals_adaptive_average_pooling(size):
     maps = torch.randn(2, 3, 14, 9)
     assert isinstance(net[0], MatrixPool) and isinstance(net[1], nn.AdaptiveAvgPool2d)
     assert torch.allclose(net[0](maps), nn.AdaptiveAvgPool2d(size)(maps), atol=1e-6)
+
+
+class Embedded(ExportedModule):
+    """A task that adds resized position embeddings to its input, as vision transformers do."""
+
+    task = "looking"
+    outputs: ClassVar = {"pixels": {0: "batch"}}
+
+    def forward(self, images, size, area):
+        return (images + F.interpolate(self.net, images.shape[-2:], mode="bicubic", antialias=True),)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (9, 9), (20, 13), (3, 30)])
+def test_position_embeddings_are_resized_as_in_pytorch(size):
+    exported = Embedded(nn.Parameter(torch.randn(1, 3, 9, 9)))
+    how = preprocessing(3, size)
+    write_onnx(how, exported, {}, Path("model.onnx"))
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    expected = Graph(how, exported)(as_input(image))[0]
+    assert torch.allclose(open_onnx(Path("model.onnx"))(as_input(image))["pixels"], expected, atol=1e-4)

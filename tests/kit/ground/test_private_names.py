@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from lightning.pytorch.trainer.trainer import Trainer
 from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
 from torchvision.models.detection.rpn import RegionProposalNetwork
+from transformers.loss import loss_lw_detr
 
 import kit
 from kit.config import _jsonargparse
@@ -40,6 +41,7 @@ NAMES = {
     TensorBoardLogger: ["_experiment"],
     _SignalConnector: ["register_signal_handlers"],
     _LoggerConnector: ["_callback_metrics"],
+    loss_lw_detr: ["_is_torch_distributed_initialized"],
     _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],
 }
 OVERRIDING = ("safeguards/stopping.py", "safeguards/checkpoints.py")  # methods of Lightning's callbacks

@@ -1,0 +1,140 @@
+"""Detectors of torchvision on a backbone of timm."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import FeaturePyramidNetwork
+
+from kit.ground.errors import UserError
+from kit.ground.ranges import PositiveInt, PositiveInts
+from kit.training.weights import downloading, load_weights
+from kit.zoo.detection import CountingHead, PadOnly, WrappedDetector
+from kit.zoo.timm_models import create_model, is_vit, one_size_only
+
+SCORE = 0.05  # detections with a lower score are dropped, as in torchvision's RetinaNet
+CONVS = 4  # convolutions before the last layers of the head, as in torchvision
+ANCHOR_SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))  # of RetinaNet (Lin et al. 2017), times the stride
+
+
+class TimmDetector(WrappedDetector):
+    """torchvision's FCOS or RetinaNet with a Feature Pyramid Network on a backbone of timm. It needs the extra `zoo`.
+
+    A vision transformer (ViT), such as `vit_small_patch16_dinov3`, has features of one stride. They are resized to the
+    other strides, as in the simple feature pyramid of Li et al. 2022. The other strides are the patch size times powers
+    of 2, and `strides` chooses the nearest ones: 8, 16, 32 and 64 become 7, 14, 28 and 56 if the patch size is 14.
+
+    If the net starts from weights, the batch normalisation layers of its backbone are fixed, see `TorchvisionDetector`.
+
+    Args:
+        num_classes: K.
+        in_channels: C.
+        name: the name of the backbone in timm.
+        pretrained: start from a backbone that was trained on ImageNet, which is downloaded once.
+        weights: start from the weights in this file instead. It is for the backbone, or for the whole detector with any
+            number of classes.
+        head: the kind of detector. FCOS (Tian et al. 2019) needs no anchors.
+        strides: the pixels between two locations of each feature map, ascending. Further convolutions make strides that
+            are larger than the backbone's, each twice the one before.
+        neck: the number of channels of the feature maps and of the head, a multiple of 64.
+        fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
+    """
+
+    additive = True  # RetinaNet's losses are means over the images, and `CountingHead` returns FCOS's divisor
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        name: str = "resnet18",
+        pretrained: bool = False,
+        weights: str | None = None,
+        head: Literal["fcos", "retinanet"] = "fcos",
+        strides: PositiveInts = (8, 16, 32, 64),
+        neck: PositiveInt = 128,
+        fixed_norms: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if neck % 64:  # FCOS normalises 32 groups of channels, and a map of one pixel needs two channels in each
+            raise UserError(f"neck {neck} is not a multiple of 64")
+        with downloading(name):
+            backbone = Pyramid(name, in_channels, strides, neck, pretrained and not weights)
+        count = len(backbone.strides)
+        if head == "fcos":
+            points = AnchorGenerator(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
+            counting = CountingHead(neck, 1, num_classes + 1, CONVS)  # class 0 is the background
+            self.net = FCOS(backbone, num_classes + 1, anchor_generator=points, head=counting, score_thresh=SCORE)
+        else:
+            sizes = tuple(tuple(round(stride * scale) for scale in ANCHOR_SCALES) for stride in backbone.strides)
+            anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * count)
+            self.net = RetinaNet(backbone, num_classes + 1, anchor_generator=anchors)
+        self.net.transform = PadOnly(backbone.strides[-1])
+        if weights:
+            self._load(weights)
+        if bool(pretrained or weights) if fixed_norms is None else fixed_norms:
+            self.fix_norms()
+
+    def _load(self, weights: str) -> None:
+        """Load a file with the weights of the whole detector or, if it does not fit, of the backbone."""
+        try:
+            load_weights(self.net, weights, "head.")
+        except UserError:
+            load_weights(self.net.backbone.body, weights, ())
+
+
+class Pyramid(nn.Module):
+    """Map images to feature maps of several strides: Float[B C H W] to a dict of Float[B neck H/stride W/stride].
+
+    Attributes:
+        strides: the strides of the maps. Those of a vision transformer may differ from the argument.
+    """
+
+    def __init__(self, name: str, in_channels: int, strides: PositiveInts, neck: int, pretrained: bool) -> None:
+        super().__init__()
+        if one_size_only(name):
+            raise UserError(f"{name} takes images of one size only: choose a convolutional net or a ViT (vit_...)")
+        options = {"features_only": True, "in_chans": in_channels}
+        with torch.device("meta"):
+            known = create_model(name, **options).feature_info.reduction()
+        if is_vit(name):
+            indices = [-1]  # the last block
+            exponents = [round(math.log2(stride / known[-1])) for stride in strides]
+            self.strides = [round(known[-1] * 2.0**exponent) for exponent in exponents]
+            if min(exponents) < -1 or exponents != sorted(set(exponents)):
+                half = known[-1] // 2
+                raise UserError(f"strides {list(strides)}: {name} has {half} and its doubles: {half}, {known[-1]}, ...")
+        else:
+            indices = [known.index(stride) for stride in strides if stride in known]
+            within = [known[index] for index in indices]
+            beyond = [known[-1] * 2**i for i in range(1, len(strides) - len(within) + 1)]
+            is_complete = not beyond or known[-1] in within  # each further map is made from the one before
+            if list(strides) != sorted(set(within)) + beyond or not is_complete:
+                raise UserError(f"strides {list(strides)}: {name} has {known}, and then doubles of the last one")
+            exponents, self.strides = [], list(strides)
+        self.body = create_model(name, pretrained, out_indices=indices, **options)
+        channels = self.body.feature_info.channels()
+        self.resize = nn.ModuleList(_resize(channels[0], exponent) for exponent in exponents)
+        channels = [channels[0] // 2 if exponent < 0 else channels[0] for exponent in exponents] or channels
+        self.fpn = FeaturePyramidNetwork(channels, neck)
+        extra = len(self.strides) - len(channels)
+        self.extra = nn.ModuleList(nn.Conv2d(neck, neck, 3, stride=2, padding=1) for _ in range(extra))
+        self.out_channels = neck
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = self.body(images)
+        maps = [resize(maps[0]) for resize in self.resize] or maps
+        maps = list(self.fpn({str(i): m for i, m in enumerate(maps)}).values())
+        for convolution in self.extra:
+            maps.append(convolution(F.relu(maps[-1])))
+        return {str(i): m for i, m in enumerate(maps)}
+
+
+def _resize(channels: int, exponent: int) -> nn.Module:
+    """Return a layer that multiplies the stride of a map by 2 to the power of `exponent`, which is at least -1."""
+    if exponent < 0:
+        return nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, stride=2), nn.GELU())
+    return nn.MaxPool2d(2**exponent)

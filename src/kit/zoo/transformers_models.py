@@ -1,0 +1,107 @@
+"""Create nets of transformers from their configurations, and load their initial weights."""
+
+from collections.abc import Collection
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from kit.ground._transformers import count_boxes_of_each_process
+from kit.ground.errors import UserError, one_line
+from kit.training.weights import NotDownloaded, downloading, load_weights, swap_first_convolution
+
+# Earlier releases of transformers add the loss of the denoising queries to the main loss of D-FINE and RT-DETR:
+# https://github.com/huggingface/transformers/pull/48528
+MIN_VERSION = (5, 18)
+INSTALL = "pip install -e '.[transformers]'"
+# Keys of a configuration that are left out: the names of the classes, and what may name code on the hub.
+LEFT_OUT = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
+# The ends of the names of parameters that get no gradient, for which DDP would wait.
+UNUSED = ("mask_token", "swin.layernorm.weight", "swin.layernorm.bias")
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Return the configuration of a net of transformers.
+
+    Args:
+        name: a folder with a config.json, or the name of a net on the Hugging Face hub, from which it is downloaded.
+
+    Raises:
+        UserError: transformers is not installed or too old.
+        NotDownloaded: there is no such configuration, or no network connection.
+    """
+    transformers = _transformers()
+    try:
+        config, _ = transformers.PreTrainedConfig.get_config_dict(name)
+    except OSError as error:
+        problem = f"the config.json of {name} cannot be read or downloaded ({one_line(error)})"
+        raise NotDownloaded(f"{problem}: model.net.name is a folder that has it, or a name on the hub") from None
+    return _plain(config)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the keys `LEFT_OUT`, also in nested configurations."""
+    kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def create_model(
+    kind: str, supported: Collection[str], config: dict[str, Any], num_classes: int, in_channels: int
+) -> Any:
+    """Return a net of transformers with random weights.
+
+    Args:
+        kind: the name of a class of transformers, such as `AutoModelForObjectDetection`.
+        supported: the supported values of the configuration's `model_type`.
+        config: the result of `read_config`.
+        num_classes: K.
+        in_channels: C.
+    """
+    transformers = _transformers()
+    if (model_type := config.get("model_type")) not in supported:
+        raise UserError(f"model.net has the model type {model_type}, which is not supported: {', '.join(supported)}")
+    values = _plain(config)
+    # A fixed size of the images in evaluation would need precomputed anchors.
+    values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}
+    built = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
+    (getattr(built, "backbone_config", None) or built).num_channels = in_channels
+    count_boxes_of_each_process()
+    # Attention by PyTorch alone: a configuration could name code on the hub.
+    net = getattr(transformers, kind).from_config(built, attn_implementation="eager", dtype=torch.float32)
+    swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`
+    for name, parameter in net.named_parameters():
+        if name.endswith(UNUSED):
+            parameter.requires_grad_(False)
+    return net
+
+
+def load_pretrained(
+    net: nn.Module, kind: str, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]
+) -> None:
+    """Load weights into a net of `create_model`: those in a file, or those of a name, or none.
+
+    Args:
+        net: the net, whose head may be for other classes than the weights.
+        kind: see `create_model`.
+        name: the folder of the weights, or their name on the hub.
+        weights: a file of weights, or None.
+        pretrained: whether to load the weights of `name` if no file is given.
+        head: parts of the names of the head's tensors, which may have other shapes than in the weights.
+    """
+    if not weights and not pretrained:
+        return
+    with downloading(name):
+        source = weights or getattr(_transformers(), kind).from_pretrained(name).state_dict()
+    load_weights(net, source, tuple(key for key in net.state_dict() if any(part in key for part in head)))
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError:
+        raise UserError(f"this net needs transformers: {INSTALL}") from None
+    if tuple(map(int, transformers.__version__.split(".")[:2])) < MIN_VERSION:
+        version = ".".join(map(str, MIN_VERSION))
+        raise UserError(f"transformers {transformers.__version__} is too old, {version} has right losses: {INSTALL}")
+    return transformers

@@ -1,0 +1,115 @@
+"""Configurations of nets of transformers with a few thousand weights."""
+
+HGNET = {
+    "model_type": "hgnet_v2",
+    "stem_channels": [3, 8, 8],
+    "stage_in_channels": [8, 16, 16, 16],
+    "stage_mid_channels": [8, 8, 8, 8],
+    "stage_out_channels": [16, 16, 16, 16],
+    "stage_num_blocks": [1, 1, 1, 1],
+    "stage_numb_of_layers": [1, 1, 1, 1],
+    "hidden_sizes": [16, 16, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "embedding_size": 8,
+    "out_indices": [2, 3, 4],
+}
+RESNET = {
+    "model_type": "rt_detr_resnet",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 16, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "layer_type": "basic",
+    "out_indices": [2, 3, 4],
+}
+DETR = {
+    "encoder_hidden_dim": 16,
+    "encoder_in_channels": [16, 16, 16],
+    "encoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "d_model": 16,
+    "num_queries": 5,
+    "decoder_in_channels": [16, 16, 16],
+    "decoder_ffn_dim": 16,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "num_denoising": 10,
+    "hidden_expansion": 0.5,
+}
+DINO = {
+    "model_type": "rf_detr_dinov2",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "num_windows": 2,
+    "out_features": ["stage1", "stage2"],
+}
+DETECTORS = {
+    "d_fine": {**DETR, "model_type": "d_fine", "backbone_config": HGNET, "anchor_image_size": [64, 64]},
+    "deimv2": {**DETR, "model_type": "deimv2", "backbone_config": HGNET},
+    "rt_detr_v2": {**DETR, "model_type": "rt_detr_v2", "backbone_config": RESNET},
+    "rf_detr": {
+        "model_type": "rf_detr",
+        "backbone_config": DINO,
+        "d_model": 16,
+        "dropout": 0.0,
+        "decoder_ffn_dim": 16,
+        "decoder_layers": 2,
+        "decoder_self_attention_heads": 2,
+        "decoder_cross_attention_heads": 2,
+        "num_queries": 5,
+        "group_detr": 2,
+    },
+}
+DINOV3 = {
+    "model_type": "dinov3_vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "out_indices": [2, 3, 4],
+    "return_class_token": False,
+}
+DEIMV2_DINOV3 = {**DETR, "model_type": "deimv2", "backbone_config": DINOV3}
+SEGMENTERS = {
+    "segformer": {
+        "model_type": "segformer",
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 2, 2],
+        "decoder_hidden_size": 16,
+    },
+    "mask2former": {
+        "model_type": "mask2former",
+        "backbone_config": {
+            "model_type": "swin",
+            "embed_dim": 8,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 1, 2, 2],
+            "window_size": 2,
+            "out_features": ["stage1", "stage2", "stage3", "stage4"],
+        },
+        "feature_size": 32,
+        "mask_feature_size": 32,
+        "hidden_dim": 32,
+        "encoder_feedforward_dim": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "num_attention_heads": 2,
+        "dim_feedforward": 16,
+        "num_queries": 10,
+    },
+    "eomt": {
+        "model_type": "eomt",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "mlp_ratio": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "num_blocks": 1,
+        "num_queries": 10,
+        "num_upscale_blocks": 1,
+    },
+}
