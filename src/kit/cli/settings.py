@@ -69,8 +69,9 @@ def check_settings(settings: Namespace) -> None:
 def check_net(model: L.LightningModule) -> None:
     """Raise `UserError` if the model has a net of `kit.zoo` for another task than the model's `Predictions`."""
     net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
-    purpose, needed = net.__module__.removeprefix("kit.zoo."), NETS.get(getattr(predictions, "__module__", ""))
-    if needed and purpose in NETS.values() and purpose != needed:
+    purpose = net.__module__.rpartition("_")[2] if "_" in net.__module__ else net.__module__.rpartition(".")[2]
+    needed = NETS.get(getattr(predictions, "__module__", ""))
+    if needed and net.__module__.startswith("kit.zoo.") and purpose != needed:
         why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"
         raise UserError(f"{why}; give another one with --model.net CLASS")
 
