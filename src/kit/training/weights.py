@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from kit.ground._lightning import finds_unused_parameters
@@ -71,6 +72,35 @@ def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | t
         problem = f"{len(unfit)} of {len(net_state)} tensors are missing or have another shape"
         raise UserError(f"{source} does not fit: {problem}, such as {unfit[0]}")
     net.load_state_dict(fitting, strict=False)
+
+
+def load_trunk(trunk: nn.Module, run_or_checkpoint: str) -> None:
+    """Load the trunk of another run's net into the trunk of a net.
+
+    Tensors are loaded if their names and shapes are the same in both. The others keep their values, and their names are
+    printed.
+
+    Args:
+        trunk: the part `trunk` of a net.
+        run_or_checkpoint: a run folder, whose best checkpoint is read, or a file as in `load_weights`. Tensors of the
+            trunk are those with `trunk.` in their names.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or none of its tensors fits.
+    """
+    path = Path(run_or_checkpoint)
+    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    state = _read_state_dict(str(file))
+    stored = {key.rpartition("trunk.")[2]: value for key, value in state.items() if "trunk." in key}
+    own = trunk.state_dict()
+    fitting = {key: value for key, value in stored.items() if key in own and own[key].shape == value.shape}
+    if not any(value.ndim > 1 for value in fitting.values()):
+        hint = "train both with the same model.net.widths and depth, and images of the same channels"
+        raise UserError(f"{file}: no weights fit the trunk of the net; {hint}")
+    trunk.load_state_dict(fitting, strict=False)
+    if unfit := sorted({*own, *stored} - fitting.keys()):
+        problem = "not loaded, since the trunk or the file lacks them or has another shape"
+        rank_zero_only(print)(f"{file}: {len(fitting)} tensors of the trunk loaded; {problem}: {', '.join(unfit)}")
 
 
 def _without_prefix(state: dict[str, Tensor], net_state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,11 +3,17 @@
 from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts, Share
+from kit.training.weights import load_trunk
 from project.cnn import Trunk
 
 
 class CNN(nn.Module):
-    """The trunk of `project.cnn`, global average pooling and a linear layer. See `Trunk` for its arguments."""
+    """The trunk of `project.cnn`, global average pooling and a linear layer. See `Trunk` for the other arguments.
+
+    Args:
+        dropout: the probability of dropout before the linear layer.
+        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights.load_trunk`.
+    """
 
     def __init__(
         self,
@@ -17,9 +23,12 @@ class CNN(nn.Module):
         depth: PositiveInt | PositiveInts = 2,
         stem_stride: PositiveInt = 1,
         dropout: Share = 0.0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
+        if weights:
+            load_trunk(self.trunk, weights)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], num_classes)
 

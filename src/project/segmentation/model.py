@@ -7,13 +7,18 @@ from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts, Share
 from kit.masks.predictions import upsample
+from kit.training.weights import load_trunk
 from project.cnn import ConvBlock, Trunk
 
 
 class CnnUnet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) on the trunk of `project.cnn`. See `Trunk` for its arguments.
+    """A U-Net (Ronneberger et al. 2015) on the trunk of `project.cnn`. See `Trunk` for the other arguments.
 
     If `stem_stride` is above 1, the head computes logits at the lower resolution, and they are upsampled at the end.
+
+    Args:
+        dropout: the probability of dropout before the head.
+        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights.load_trunk`.
     """
 
     def __init__(
@@ -24,9 +29,12 @@ class CnnUnet(nn.Module):
         depth: PositiveInt | PositiveInts = 2,
         stem_stride: PositiveInt = 2,
         dropout: Share = 0.0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
+        if weights:
+            load_trunk(self.trunk, weights)
         self.ups = nn.ModuleList(Up(deeper_width, width) for width, deeper_width in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(widths[0], num_classes, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kit.ground.errors import UserError
-from kit.training.weights import NotDownloaded, downloading, load_weights
+from kit.training.weights import NotDownloaded, downloading, load_trunk, load_weights
 
 
 def net(classes: int = 5, channels: int = 3) -> nn.Module:
@@ -107,3 +107,39 @@ def test_failed_download_is_one_line_with_its_first_cause(error):
         raise error
     with pytest.raises(ValueError, match="another error"), downloading("resnet18"):
         raise ValueError("another error")
+
+
+def trunk(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Conv2d(width, 6, 1))
+
+
+def test_trunk_of_a_run_is_loaded(capsys):
+    own, source = trunk(), trunk()
+    state = {f"net.backbone.trunk.{key}": value for key, value in source.state_dict().items()}
+    Path("run/checkpoints").mkdir(parents=True)
+    torch.save({"state_dict": {**state, "net.head.weight": torch.ones(2)}}, "run/checkpoints/best.ckpt")
+    for given in ("run", "run/checkpoints/best.ckpt"):
+        load_trunk(own, given)
+        assert all(torch.equal(value, source.state_dict()[key]) for key, value in own.state_dict().items())
+    assert capsys.readouterr().out == ""
+
+
+def test_tensors_that_do_not_fit_a_trunk_are_named(capsys):
+    own, source = trunk(), trunk()
+    state = {f"trunk.{key}": value for key, value in source.state_dict().items() if key != "1.weight"}
+    torch.save({**state, "trunk.0.weight": torch.ones(5, 3, 3, 3), "trunk.3.bias": torch.ones(2)}, "weights.pt")
+    before = own[0].weight.clone()
+    load_trunk(own, "weights.pt")
+    assert torch.equal(own[0].weight, before) and torch.equal(own[2].weight, source[2].weight)
+    assert capsys.readouterr().out.rstrip().endswith(": 0.weight, 1.weight, 3.bias")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"net.head.weight": torch.ones(4, 3, 3, 3)}, "no weights fit the trunk"), (None, "no file of weights at")],
+)
+def test_trunk_that_cannot_be_loaded_is_refused(content, message):
+    if content:
+        torch.save(content, "weights.pt")
+    with pytest.raises(UserError, match=message):
+        load_trunk(trunk(), "weights.pt")
