@@ -120,7 +120,6 @@ def validation() -> None:
     """Print the milliseconds that a batch takes in the evaluation, with metrics and charts shared by all batches."""
     import torch
 
-    from kit.dashboard.confusion import draw_confusion
     from kit.labels.evaluation import LabelEvaluation
 
     torch.set_num_threads(1)
@@ -130,7 +129,7 @@ def validation() -> None:
         for batch in range(BATCHES):
             evaluation.update(torch.arange(BATCH) + batch * BATCH, logits, targets)
         evaluation.compute(by_class=True)
-        draw_confusion(evaluation.details()["confusion"], evaluation.class_names)
+        evaluation.details()
     print(1000 * (time.process_time() - started) / BATCHES)
 
 
