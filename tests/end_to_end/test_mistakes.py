@@ -262,3 +262,8 @@ def test_argument_without_an_annotation_or_a_default_needs_a_value(monkeypatch):
     monkeypatch.syspath_prepend(".")
     with pytest.raises(UserError, match=r"trainer\.callbacks\.every is missing"):
         verbs.fit(["--config", RUN, *tiny_data(), "--trainer.callbacks+=untyped.Every"])
+
+
+def test_name_of_several_classes_is_explained(refused):
+    message = refused("--trainer.callbacks", "EarlyStopping")
+    assert "lightning.pytorch.callbacks.EarlyStopping" in message and "kit.safeguards.EarlyStopping" in message

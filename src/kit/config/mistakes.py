@@ -30,6 +30,9 @@ from kit.ground.yaml_files import leaves
 PARAMS = "params"  # an argument of optimizers that no config gives
 MAX_VALUE = 60  # characters
 MAX_NAME = 200  # characters of the name of a class or a file
+INTERNAL = re.compile(
+    r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path|^Option '"
+)
 
 
 def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), args: Sequence[str] = ()) -> str:
@@ -63,7 +66,10 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         return f"{key} is missing: give it in the config or as --{key}"
     if unnamed := [key for key in search.unnamed if key not in search.classes]:
         return f"{unnamed[0]} names no class: add its class_path"
-    return f"{'.'.join(parents) or 'the config'} is not accepted; arguments of a class belong below its init_args"
+    lines = [line.strip(" -") for line in message.splitlines()]
+    reason = next((line for line in reversed(lines) if line and not INTERNAL.search(line)), "")
+    key = ".".join(parents) or "the config"
+    return f"{key}: {reason}" if reason else f"{key} is not accepted; arguments of a class belong below its init_args"
 
 
 class Search:

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.annotations import parser_annotations
+from kit.config.annotations import import_path, parser_annotations
 from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain
 from kit.ground.errors import UserError
@@ -80,12 +80,32 @@ class PlainParser(ArgumentParser):
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             raise UserError(explain(str(error), self, configs, others)) from None
+        self._require_values(config)
         values = vars(config.as_flat())
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:
                 rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
         return config
+
+    def _require_values(self, value: Any, key: str = "") -> None:
+        """Raise `UserError` if an argument without a default has no value.
+
+        The parser does this for annotated arguments, and would call a class with None for the others.
+        """
+        if isinstance(value, list):
+            for item in value:
+                self._require_values(item, key)
+        elif isinstance(value, Namespace):
+            for name, inner in vars(value).items():
+                self._require_values(inner, f"{key}.{name}".lstrip(".").removesuffix(".init_args"))
+            init_args = vars(value.get("init_args") or Namespace())
+            parameters = signature(import_path(value.class_path)).parameters if "class_path" in value else {}
+            linked = [target.rpartition(".")[2] for target in self.linked]  # the task gives them to its net, too
+            for name, parameter in parameters.items():
+                is_untyped = parameter.default is parameter.annotation is parameter.empty and name not in linked
+                if is_untyped and init_args.get(name, "") is None:
+                    raise UserError(f"{key}.{name} is missing: give it in the config or as --{key}.{name}")
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.
@@ -104,8 +124,7 @@ class PlainParser(ArgumentParser):
 class Parser(PlainParser, LightningArgumentParser):
     """The parser of a run's config and command line.
 
-    A logger needs no `save_dir`, and a schedule no length: these are filled in later. An argument without an annotation
-    and without a default must be given: jsonargparse would call the class with None.
+    A logger needs no `save_dir`, and a schedule no length: these are filled in later.
 
     model_context: a reusable context in which each `LightningModule` is created.
     """
@@ -124,15 +143,11 @@ class Parser(PlainParser, LightningArgumentParser):
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
         added = super().add_class_arguments(theclass, *args, **kwargs)
         bases = theclass.__mro__ if isinstance(theclass, type) else ()
-        parameters = signature(theclass.__init__).parameters.values() if bases else ()  # type: ignore[misc]
-        untyped = [p.name for p in parameters if p.default is p.annotation is p.empty]
         for action in self._actions:
             if LRScheduler in bases and action.dest in FILLED_IN:
                 action.required = False
             elif Logger in bases and action.dest == "save_dir" and action.required:
                 action.required, action.default = False, "."
-            elif action.dest in untyped:
-                action.required = True
         return added
 
 
