@@ -265,5 +265,14 @@ def test_argument_without_an_annotation_or_a_default_needs_a_value(monkeypatch):
 
 
 def test_name_of_several_classes_is_explained(refused):
-    message = refused("--trainer.callbacks", "EarlyStopping")
+    message = refused("--config", RUN, "--trainer.callbacks", "EarlyStopping")
     assert "lightning.pytorch.callbacks.EarlyStopping" in message and "kit.safeguards.EarlyStopping" in message
+
+
+def test_net_without_annotations_gets_the_channels_of_the_data(monkeypatch):
+    lines = ["from torch import nn", "class Net(nn.Module):", "    def __init__(self, in_channels, num_classes=None):"]
+    lines += ["        raise RuntimeError(f'{in_channels} channels')"]
+    Path("plain_net.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(".")
+    with pytest.raises(RuntimeError, match="[13] channels"):
+        verbs.fit(["--config", RUN, *tiny_data(), "--model.net", "plain_net.Net"])

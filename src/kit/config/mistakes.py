@@ -31,7 +31,8 @@ PARAMS = "params"  # an argument of optimizers that no config gives
 MAX_VALUE = 60  # characters
 MAX_NAME = 200  # characters of the name of a class or a file
 INTERNAL = re.compile(
-    r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path|^Option '"
+    r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path|"
+    "^Option '"
 )
 
 
