@@ -274,5 +274,5 @@ def test_net_without_annotations_gets_the_channels_of_the_data(monkeypatch):
     lines += ["        raise RuntimeError(f'{in_channels} channels')"]
     Path("plain_net.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(".")
-    with pytest.raises(RuntimeError, match="[13] channels"):
+    with pytest.raises(RuntimeError, match=r"[13] channels"):
         verbs.fit(["--config", RUN, *tiny_data(), "--model.net", "plain_net.Net"])
