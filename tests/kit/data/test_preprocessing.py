@@ -132,7 +132,7 @@ def test_invalid_mean_is_refused(mean):
 @pytest.mark.parametrize("levels", [[0, 0], [5, 1], [0, float("nan")], [0, float("inf")], [1]])
 def test_invalid_levels_are_refused(levels):
     state = {"in_channels": 1, "mean": [0.5], "std": [0.5], "size": [5, 5], "keep_aspect": False, "levels": levels}
-    with pytest.raises(UserError, match="levels are .*, but must be two finite numbers, the smaller first"):
+    with pytest.raises(UserError, match=r"levels are .*, but must be two finite numbers, the smaller first"):
         Preprocessing.from_state(state)
 
 
