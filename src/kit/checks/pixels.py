@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import CheckedImage
-from kit.data.decode import to_tensor
+from kit.data.decode import require_shades, to_tensor
 from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
@@ -65,7 +65,7 @@ def _read(file: CheckedImage) -> tuple[Header, tuple] | Fault:
     """Return a file's header and its row of STATISTICS, or a fault if it cannot be read."""
     try:
         content = read_image_bytes(file.path)
-        with open_image(file.path, content) as image:
+        with open_image(file.path, content) as image, require_shades(image):
             header = header_of(image, file, len(content))
             grey = to_grey(image)
         digest = int.from_bytes(hashlib.sha1(content).digest()[:8])

@@ -213,6 +213,7 @@ class ImageDataModule(Contents):
             indices=indices,
         )
         workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
+        workers = loading.usable_workers(workers)
         return DataLoader(
             self._dataset(samples, self.augment if train else ()),
             batch_sampler=sampler,

@@ -58,7 +58,7 @@ def decode(
         uint8 [channels H W]
 
     Raises:
-        BrokenFiles: the file is cut off, empty or not an image.
+        BrokenFiles: the file is cut off, empty or not an image, or too dark: see `require_shades`.
         UnreachableFiles: the system cannot read the file, which may be intact.
     """
     return decode_with_orientation(path, channels, size, keep_aspect, levels)[0]
@@ -68,7 +68,7 @@ def decode_with_orientation(
     path: Path, channels: int, size: tuple[int, int] | None, keep_aspect: bool, levels: Levels | None = None
 ) -> tuple[Tensor, tuple[int, int], int]:
     """Return the result of `decode`, the upright image's original height and width, and its EXIF orientation."""
-    with broken_file_errors(path), open_image(path) as image:
+    with broken_file_errors(path), open_image(path) as image, require_shades(image):
         original, orientation = upright_size(image), orientation_of(image)
         target = fitted_size(original, size) if size and keep_aspect else size
         if target and image.mode in ("RGB", "L"):
@@ -82,18 +82,28 @@ def verify(path: Path) -> None:
 
     Raises:
         BrokenFiles, UnreachableFiles: see `decode`.
-        BrokenFiles: the image has colours with 16 bits, of which PIL would read only a few shades.
     """
-    with broken_file_errors(path), open_image(path) as image:
+    with broken_file_errors(path), open_image(path) as image, require_shades(image):
         image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
-        tiles = getattr(image, "tile", ())  # until the image is loaded, they name the bit depth of the file
-        has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles)
         image.load()
         if is_deep(image.mode):
             to_eight_bits(image, None)
-        elif has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
-            # PIL has read only the upper 8 bits, in which the image is nearly black.
-            raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
+
+
+@contextmanager
+def require_shades(image: Image.Image) -> Iterator[None]:
+    """Refuse an image of 16-bit colours that is nearly black in its upper 8 bits. PIL reads no other bits of it.
+
+    Enter this before the image's pixels are decoded, and leave it afterwards.
+
+    Raises:
+        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
+    """
+    tiles = getattr(image, "tile", ())  # until the pixels are decoded, they name the bit depth of the file
+    has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles) and not is_deep(image.mode)
+    yield
+    if has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
+        raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
 
 
 @contextmanager

@@ -10,12 +10,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import Dataset, Sampler
@@ -159,6 +161,18 @@ def lost_worker(error: BaseException) -> str | None:
     return f"a worker process has ended ({one_line(error)}); if memory ran out, use fewer: --data.num_workers N"
 
 
+def usable_workers(count: int) -> int:
+    """Return the number of worker processes, or 0 with a warning if the system cannot start any."""
+    try:
+        if count:
+            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker has several
+    except (OSError, ImportError) as error:  # Linux keeps semaphores in /dev/shm; some systems have none
+        why = f"workers need semaphores, and the system cannot create one ({one_line(error)}; is /dev/shm full?)"
+        rank_zero_only(_warn_once)(f"{why}: --data.num_workers 0 is used")
+        return 0
+    return count
+
+
 def prepare_worker(_: int) -> None:
     """Set up a worker process of a `DataLoader`: its signals, and the way in which it sends its batches."""
     ignore_signals()
@@ -182,9 +196,14 @@ def _copy_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
 
 
 def _receive_storage(content: np.ndarray) -> torch.UntypedStorage:
-    message = "/dev/shm is full, so workers send images through slower pipes (docker run --shm-size 8g helps)"
-    warnings.warn(message, stacklevel=1)  # Python shows it once
+    _warn_once("/dev/shm is full, so workers send images through slower pipes (docker run --shm-size 8g helps)")
     return torch.from_numpy(content).untyped_storage()
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Warn once in a process. Python alone would repeat the warning after each change of its filters."""
+    warnings.warn(message, stacklevel=1)
 
 
 def ignore_signals() -> None:

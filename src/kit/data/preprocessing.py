@@ -50,6 +50,8 @@ class Preprocessing:
             if not are_valid or len(values) != self.channels:
                 limits = f"numbers from {least:g} to {MAX_VALUE:g}, one for each channel"
                 raise UserError(f"data.{name} must be {self.channels} {limits}")
+        if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
+            raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
@@ -95,7 +97,8 @@ class Preprocessing:
         if not isinstance(image, Image.Image):
             raise UserError(f"an image is a {type(image).__name__}, but must be a file, a PIL image or a uint8 tensor")
         # PIL images from files have a name. Their pixels may not be read yet.
-        with decode.broken_file_errors(Path(getattr(image, "filename", "") or "a PIL image")):
+        name = Path(getattr(image, "filename", "") or "a PIL image")
+        with decode.broken_file_errors(name), decode.require_shades(image):
             size = decode.upright_size(image)
             pixels = decode.to_tensor(image, self.channels, self.content_size(size), self.levels)
             return decode.pad(pixels, self.size or size), size

@@ -18,10 +18,11 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
+_reported_heic = set[str]()  # the HEIC image that was reported since the last call of `data_folder`
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set.
+    """Return the folder of a data set. From now on, the next HEIC image that is found is reported.
 
     Raises:
         UserError: `root` is not a folder.
@@ -29,6 +30,7 @@ def data_folder(root: str) -> Path:
     if not Path(root).is_dir():
         problem = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
         raise UserError(f"{problem}; give the data's folder with --data.root FOLDER")
+    _reported_heic.clear()
     return Path(root)
 
 
@@ -122,7 +124,9 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the paths of the visible folders and files in a folder, unsorted. Warn about HEIC images.
+    """Return the paths of the visible folders and files in a folder, unsorted.
+
+    Warn about the first HEIC image of a data set.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -133,9 +137,11 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
             visible = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
-    if unread := [entry.path for entry in visible if entry.name.lower().endswith(HEIC)]:
-        message = f"HEIC images are not used ({len(unread):,} in this folder); convert them to JPEG or PNG"
-        warnings.warn(f"{unread[0]}: {message}", stacklevel=3)
+    unread = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
+    if unread and not _reported_heic:
+        _reported_heic.add(unread)
+        message = "HEIC images, such as this one, are not used; convert them to JPEG or PNG"
+        warnings.warn(f"{unread}: {message}", stacklevel=3)
     for entry in visible:
         is_link = entry.is_symlink()
         if not (is_link and _is_skipped(Path(entry))):

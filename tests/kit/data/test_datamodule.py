@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -69,10 +71,23 @@ def test_full_shared_memory_does_not_change_batches(monkeypatch):
         raise RuntimeError("unable to allocate shared memory(shm)")
 
     monkeypatch.setattr(loading, "reduce_storage", fail)
+    loading._warn_once.cache_clear()
     with pytest.warns(UserWarning, match="/dev/shm is full"):
         batches = list(ready(num_workers=1).train_dataloader())
     for one, other in zip(alone, batches, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ImportError("no sem_open")])
+def test_no_workers_start_without_semaphores(monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda: SimpleNamespace(Semaphore=fail))
+    loading._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r"cannot create one \(.*\): --data.num_workers 0 is used") as warned:
+        loaders = [ready(num_workers=2).train_dataloader() for _ in range(2)]
+    assert [loader.num_workers for loader in loaders] == [0, 0] and len(warned) == 1
 
 
 def test_augmentation_restores_the_random_state():

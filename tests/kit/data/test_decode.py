@@ -8,6 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from kit.checks.images import CheckedImage
+from kit.checks.pixels import read_statistics
+from kit.data import Preprocessing
 from kit.data.decode import (
     PADDING,
     decode,
@@ -246,10 +249,15 @@ def test_dark_sixteen_bit_colours_are_refused():
         Path("deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
         return Path("deep.png")
 
+    assert decode(png(65535), 3, None).max() == 255
     verify(png(65535))
-    assert decode(Path("deep.png"), 3, None).max() == 255
-    with pytest.raises(BrokenFiles, match="16 shades"):
-        verify(png(4095))
+    dark = png(4095)
+    kind = Preprocessing(3, (2, 3), False, [0.5] * 3, [0.5] * 3)
+    for read in (lambda path: decode(path, 3, None), verify, kind.read, lambda path: kind.read(Image.open(path))):
+        with pytest.raises(BrokenFiles, match=r"deep\.png: only 16 shades"):
+            read(dark)
+    (fault,) = read_statistics([CheckedImage("deep.png", "train", None, None)]).faults
+    assert fault.kind == "unreadable" and "16 shades" in fault.message
 
 
 @pytest.mark.parametrize("read", [lambda path: decode(path, 3, None), verify])

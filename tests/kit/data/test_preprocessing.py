@@ -129,6 +129,13 @@ def test_invalid_mean_is_refused(mean):
         Preprocessing(2, (5, 5), False, [0.5, mean], [0.5, 0.5])
 
 
+@pytest.mark.parametrize("levels", [[0, 0], [5, 1], [0, float("nan")], [0, float("inf")], [1]])
+def test_invalid_levels_are_refused(levels):
+    state = {"in_channels": 1, "mean": [0.5], "std": [0.5], "size": [5, 5], "keep_aspect": False, "levels": levels}
+    with pytest.raises(UserError, match=r"levels are .*, but must be two finite numbers, the smaller first"):
+        Preprocessing.from_state(state)
+
+
 @pytest.mark.parametrize("size", [[28.5, 28.5], [True, 9], [30000, 30000], [-3, 5], [5, 5, 5], ["5", "5"]])
 def test_invalid_size_is_refused(size):
     state = {"in_channels": 1, "mean": [0.5], "std": [0.5], "size": size, "keep_aspect": False}

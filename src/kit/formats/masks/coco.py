@@ -15,7 +15,9 @@ from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import max_pixels
 
-MAX_COORDINATE = 100_000  # pixels; drawing a polygon takes memory in proportion to its largest coordinate
+# The largest length of a polygon's outline, in pixels, since drawing it takes memory and time in proportion: 20,000
+# corners in a zigzag may take 5 GB and a minute.
+MAX_OUTLINE = 2_000_000
 MAX_PIXELS = max_pixels()
 Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
 EMPTY: Problem = ("mask-empty", "warning", "covers no pixel; draw it again, or remove it")
@@ -174,6 +176,10 @@ def _polygon(written: Any) -> np.ndarray:
     polygon = _numbers(written)
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
-    if np.abs(polygon).max() > MAX_COORDINATE:
-        raise ValueError(f"a polygon has a coordinate beyond {MAX_COORDINATE:,} pixels")
+    if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
+        corners = polygon.reshape(-1, 2)
+        # The sides' lengths, and the largest coordinate, since drawing far from 0 also takes memory.
+        length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max()
+        if length > MAX_OUTLINE:
+            raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")
     return polygon
