@@ -93,3 +93,13 @@ def test_installed_application_has_no_checkout(checkout):
     assert is_own_class("own_nets.deep.Net")
     (checkout / "pyproject.toml").unlink()
     assert not is_own_class("own_nets.deep.Net") and not is_own_class("own_net.Net")
+
+
+def test_module_of_the_same_name_that_python_finds_first_is_refused(checkout, monkeypatch):
+    (checkout / "src/own_hidden.py").write_text(NET)
+    (checkout / "elsewhere/own_hidden.py").write_text(f"{RUNS}{NET}")
+    assert is_own_class("own_hidden.Net")
+    monkeypatch.syspath_prepend(str(checkout / "elsewhere"))
+    with pytest.raises(UserError, match="'own_hidden' is not trusted"):
+        check("own_hidden.Net")
+    assert not Path("touched").exists()
