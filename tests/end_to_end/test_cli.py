@@ -186,6 +186,23 @@ def test_complete_run_is_not_resumed(limit):
     assert before == {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
 
 
+ENDED = {
+    "early stopping": ["--early_stopping.patience", "1", "--early_stopping.min_delta", "10"],
+    "max_time": ["--trainer.max_time", "00:00:00:01", "--early_stopping.patience", "null"],
+}
+
+
+@pytest.mark.parametrize("how", ENDED)
+def test_run_that_ended_early_is_only_measured_again(how, capsys):
+    verbs.fit(["--trainer.max_epochs", "100000", *ENDED[how]])
+    run = Path("runs/tiny/version_0")
+    reported, config = table(capsys.readouterr().out), (run / "config.yaml").read_bytes()
+    before = {name: weights(run, name) for name in ("best", "last")}
+    verbs.fit(["--resume", str(run)])
+    assert table(capsys.readouterr().out) == reported and (run / "config.yaml").read_bytes() == config
+    assert all(torch.equal(value, weights(run, name)[key]) for name in before for key, value in before[name].items())
+
+
 def test_trained_run_that_was_killed_in_the_test_reports(capsys):
     verbs.fit(["--trainer.max_epochs", "2"])
     run = Path("runs/tiny/version_0")

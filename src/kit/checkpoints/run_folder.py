@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from kit.config.annotations import default_of, import_path, parse_value
+from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
@@ -107,10 +107,10 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = list(_given_texts(args, run))
-    for key, value in _texts(config, ""):
+    for key, value, is_typed_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_path = may_be_written and (PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        is_path = may_be_written and (is_typed_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
         is_given = any(value == text and option.startswith(prefix) for prefix, text in given)
         if (is_path or option in WRITTEN_KEYS) and not (is_allowed or is_given):
@@ -118,17 +118,22 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 
-def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str]]:
-    """Yield (key, text) for each text and path below a key, except class paths and defaults of arguments.
+def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
+    """Yield the texts and paths below a key, except class paths and defaults of arguments.
 
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
         kind: the class to which `values` is passed, as one argument or as a dict of arguments; None if there is none.
+
+    Yields:
+        the key; the text; and whether the value is a `Path`, or its argument is annotated as one.
     """
     if isinstance(values, str | Path):
-        if not isinstance(kind, type) or default_of(kind, key.rpartition(".")[2]) != values:
-            yield key, str(values)
+        name = key.rpartition(".")[2]
+        annotation = parameter_annotations(kind).get(name) if isinstance(kind, type) else None
+        if not isinstance(kind, type) or default_of(kind, name) != values:
+            yield key, str(values), isinstance(values, Path) or Path in (annotation, *get_args(annotation))
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _texts(value, f"{key}[{index}]")

@@ -2,9 +2,9 @@
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
-annotation accepts. The class must be defined in the application, in a package or module beside it in `src`, or in this
-library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If the
-user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
+annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
+this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If
+the user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
 function.
 
 All other names are refused before their modules are imported.
@@ -16,8 +16,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
-from importlib.machinery import PathFinder
-from importlib.util import find_spec
 from inspect import isroutine
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +23,7 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
+from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
@@ -192,8 +191,8 @@ class _Checker:
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
-        is_own = (package in (app.package, *PACKAGES) or _is_beside_application(package)) and "._" not in path
-        if not (is_trusted or is_own or is_listed(module, name)):
+        is_own = package in (app.package, *PACKAGES) and "._" not in path
+        if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
             self.refuse(key, f"{claim}, {_untrusted(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
@@ -221,17 +220,6 @@ def _is_of(target: Any, kind: type) -> bool:
         return issubclass(target, kind) if isinstance(target, type) else isinstance(target, kind)
     except TypeError:  # a protocol that is not `@runtime_checkable`
         return False
-
-
-def _is_beside_application(package: str) -> bool:
-    """Return whether a package or module is in the folder of the application's package (`src`), in a checkout."""
-    application = find_spec(app.package)  # this imports nothing
-    if not (application and application.origin):  # such as a folder without `__init__.py`
-        return False
-    source = Path(application.origin).resolve().parents[1]
-    spec = PathFinder.find_spec(package, [str(source)])
-    # An installed application lies beside all other libraries, and not in a checkout.
-    return bool(spec and spec.origin) and (source.parent / "pyproject.toml").is_file()
 
 
 def _untrusted(path: str) -> str:

@@ -245,6 +245,22 @@ def test_paths_that_the_user_gives_are_allowed(args, allowed):
             refuse_foreign_paths(config, args, Path("run"))
 
 
+class Notes(L.Callback):
+    """A callback with files at arguments whose names do not say so."""
+
+    def __init__(self, target: Path, other: str | Path | None = None, title: str = "") -> None:
+        self.target, self.other, self.title = target, other, title
+
+
+@pytest.mark.parametrize("argument", ["target", "other"])
+def test_path_that_only_its_annotation_reveals_is_refused(argument, run, monkeypatch):
+    monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, __name__.split(".")[0]))
+    changed = {"target": str(run / "notes"), "title": "Makefile", argument: "Makefile"}
+    edit_config(run, callbacks(f"{__name__}.Notes", **changed))
+    with pytest.raises(UserError, match=rf"callbacks\[0\].{argument} is 'Makefile', which is not in the run's folder"):
+        verbs.fit(["--resume", str(run), *MORE, "--force", "true"])
+
+
 def test_usual_config_is_allowed():
     arguments = {"filename": "{epoch}-{val/loss:.2f}", "monitor": "val/loss", "dirpath": None}
     harmless = {"trainer": {"default_root_dir": "/scratch", "max_time": "00:01:00:00", "precision": "16-mixed"}}

@@ -134,6 +134,30 @@ def assert_same(run: Path, other: Path) -> None:
     assert results[0]["test/accuracy"] == results[1]["test/accuracy"]
 
 
+@pytest.mark.parametrize("batch", [0, 2], ids=["in the last validation", "before the test"])
+def test_complete_run_that_trains_on_and_is_stopped_can_be_resumed(batch, monkeypatch):
+    """The results of its first two epochs do not count."""
+    whole = fit("whole", "--trainer.max_epochs", "2", "--early_stopping.patience", "null")
+    run = Path(shutil.copytree(whole, "runs/stopped/version_0"))
+    more, step = ["--trainer.max_epochs", "4"], Restless.validation_step
+    verbs.fit(["--resume", str(whole), *more])
+
+    def interrupted(self, images, batch_idx):
+        if self.current_epoch == 3 and batch_idx == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, images, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restless, "validation_step", interrupted)
+        with pytest.raises(Stopped):
+            verbs.fit(["--resume", str(run), *more])
+    assert not (run / "results.json").exists()
+    verbs.fit(["--resume", str(run)])
+    assert_same(whole, run)
+    with pytest.raises(UserError, match=r"is complete \(4 epochs\)"):
+        verbs.fit(["--resume", str(run)])
+
+
 STEPS = {"every step": ["--exact_resume.every_minutes", "0"], "each epoch": []}
 
 MOMENTS = [*((at, "training_step") for at in (1, 4, 8, 15)), *((at, "validation_step") for at in (2, 4))]

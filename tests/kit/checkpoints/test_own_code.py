@@ -1,4 +1,4 @@
-"""A checkpoint may name classes in the `src` of the application, and no other code of its checkout runs."""
+"""A checkpoint may name classes in the checkout of the application, and no other code beside them runs."""
 
 import sys
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from kit.checkpoints import trust
+from kit.checkpoints.own_code import is_own_class
 from kit.ground import app
 from kit.ground.errors import UserError
 
@@ -18,11 +19,12 @@ FILES = {
     "src/own_app/__init__.py": "",
     "src/own_nets/__init__.py": "from own_nets.deep import Net as Deep\nfrom torch.nn import Linear\n",
     "src/own_nets/deep.py": NET,
-    "src/own_nets/_private.py": f"{RUNS}{NET}",
-    "src/own_net.py": f"{NET}class Log(list):\n    pass\nmake, net = lambda: Net(), Net()\n",
-    "src/own_folder/evil.py": f"{RUNS}{NET}",  # a folder without `__init__.py`
-    "own_script.py": f"{RUNS}{NET}",
-    "own_tests/__init__.py": f"{RUNS}{NET}",
+    "src/own_nets/broken.py": f"{RUNS}class Net(",
+    "src/own_nets/_private.py": NET,
+    "own_net.py": f"{NET}class Options:\n    pass\nclass Log(list):\n    pass\nmake, net = lambda: Net(), Net()\n",
+    "own_script.py": f"{RUNS}from torch.nn import Linear\n",
+    "own_tests/evil.py": f"{RUNS}{NET}",  # a folder without `__init__.py`
+    "runs/stranger_net.py": f"{RUNS}{NET}",
     "elsewhere/installed_net.py": f"{RUNS}{NET}",
 }
 
@@ -56,15 +58,19 @@ def test_own_classes_of_the_kind_are_accepted(checkout, path):
 
 
 REFUSED = [  # the name, and words of the message
-    ("own_net.make", "a function"),
+    ("own_net.make", "'own_net' is not trusted"),  # a function
+    ("own_net.net", "not trusted"),
+    ("own_net.Options", "not trusted"),  # without base classes
     ("own_net.Log", "not of the class Module"),
-    ("own_net.nn.Linear", "cannot be imported"),
+    ("own_net.nn.Linear", "not trusted"),
     ("own_nets.Linear", "but that is 'torch.nn"),
     ("own_nets._private.Net", "not trusted"),
-    ("own_folder.evil.Net", "not trusted"),
-    ("own_script.Net", "'own_script' is not trusted"),
-    ("own_tests.Net", "not trusted"),
-    (f"own_nets.{'x' * 300}.Net", "cannot be imported"),
+    ("own_nets.broken.Net", "not trusted"),
+    ("own_script.Linear", "not trusted"),
+    ("own_script.Anything", "not trusted"),
+    ("own_tests.evil.Net", "not trusted"),
+    (f"own_nets.{'x' * 300}.Net", "not trusted"),
+    ("runs.stranger_net.Net", "not trusted"),
     ("installed_net.Net", "not trusted"),
     ("made_net.Net", "not trusted"),
     ("__main__.Net", "not trusted"),
@@ -84,6 +90,16 @@ def test_everything_else_is_refused_and_scripts_do_not_run(checkout, path, words
 
 def test_installed_application_has_no_checkout(checkout):
     """All libraries lie beside it."""
+    assert is_own_class("own_nets.deep.Net")
     (checkout / "pyproject.toml").unlink()
-    with pytest.raises(UserError, match="not trusted"):
-        check("own_nets.deep.Net")
+    assert not is_own_class("own_nets.deep.Net") and not is_own_class("own_net.Net")
+
+
+def test_module_of_the_same_name_that_python_finds_first_is_refused(checkout, monkeypatch):
+    (checkout / "src/own_hidden.py").write_text(NET)
+    (checkout / "elsewhere/own_hidden.py").write_text(f"{RUNS}{NET}")
+    assert is_own_class("own_hidden.Net")
+    monkeypatch.syspath_prepend(str(checkout / "elsewhere"))
+    with pytest.raises(UserError, match="'own_hidden' is not trusted"):
+        check("own_hidden.Net")
+    assert not Path("touched").exists()

@@ -1,0 +1,49 @@
+"""Find out whether a class path names a class of the owner's own code, without importing anything.
+
+Importing a module runs it, and a file of unknown origin could choose any script of the owner. So the module's source
+must define the class.
+"""
+
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
+from kit.ground import app
+
+
+def is_own_class(path: str) -> bool:
+    """Return whether a class path names a class in the checkout of the application.
+
+    The class is defined in a package or module in the folder of the application's package (`src`), or in one in the
+    checkout's root if Python finds it there. A package can also import it in its `__init__.py`.
+    """
+    *modules, name = path.split(".")
+    if "._" in f".{path}":
+        return False
+    try:
+        package, spec = find_spec(app.package), find_spec(modules[0])  # this imports nothing
+    except ValueError:  # a module that a program has made
+        return False
+    if not (package and package.origin and spec and spec.origin):  # a folder without `__init__.py` has no origin
+        return False
+    source = Path(package.origin).resolve().parents[1]
+    folder = Path(spec.origin).parents[1 if spec.submodule_search_locations else 0].resolve()
+    # An installed application lies beside all other libraries, and not in a checkout.
+    if folder not in (source, source.parent) or not (source.parent / "pyproject.toml").is_file():
+        return False
+    place = folder.joinpath(*modules)
+    return any(_binds(file, name) for file in (place.with_suffix(".py"), place / "__init__.py"))
+
+
+def _binds(file: Path, name: str) -> bool:
+    """Return whether a module defines a class with base classes, or is an `__init__.py` that imports the name.
+
+    The result is False if there is no such file.
+    """
+    try:
+        statements = ast.parse(file.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return False
+    imports = [node for node in statements if isinstance(node, ast.ImportFrom) and file.name == "__init__.py"]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    return name in imported | {node.name for node in statements if isinstance(node, ast.ClassDef) and node.bases}
