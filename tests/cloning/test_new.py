@@ -380,8 +380,13 @@ def test_files_that_git_does_not_track(small_template):
     assert small_template.untracked() == ["my net.py", "photos/", "src/kit/b.py", "src/project/owls/"]
 
 
-def test_only_tracked_tasks_are_offered(small_template):
+def test_only_tracked_tasks_are_offered(small_template, monkeypatch, tmp_path):
     assert small_template.tasks == ["cats", "dogs"]
+    monkeypatch.setattr(Template, "here", lambda: small_template)
+    with pytest.raises(UserError, match=r"^git does not track src/project/secret/, .*: git add --force it, or move it"):
+        command.new([str(tmp_path / "my_cells"), "--task", "cats,secret"])
+    with pytest.raises(UserError, match="no task 'bats'; did you mean 'cats'"):
+        command.new([str(tmp_path / "my_cells"), "--task", "bats"])
 
 
 def test_project_that_would_lack_files_is_refused(tmp_path, monkeypatch, capsys):

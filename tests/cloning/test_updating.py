@@ -140,6 +140,29 @@ def test_changes_of_both_sides_are_merged(pair):
     assert git(template, "status", "--porcelain") == ""
 
 
+def test_each_version_is_made_by_its_own_rules(pair):
+    """The second version has a rule that adds a file to clones, and a rule that leaves a file out."""
+    template, clone = pair
+    making = template / "src/kit/cloning/making.py"
+    changed(making, 'ALSO_IN_CLONES = ("', 'ALSO_IN_CLONES = ("CHANGELOG.md", "')
+    changed(making, 'NOT_IN_CLONES = ("', 'NOT_IN_CLONES = ("docs/scaling.md", "')
+    commit(template, "Second")
+    assert (clone / "docs/scaling.md").is_file() and not (clone / "CHANGELOG.md").exists()
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 0, ended.stderr
+    changes = git(clone, "show", "--format=", "--name-status", "--no-renames", "HEAD").splitlines()
+    assert {"A\tCHANGELOG.md", "D\tdocs/scaling.md"} <= {*changes}
+
+
+def test_version_that_cannot_make_the_clone_is_named(pair):
+    template, clone = pair
+    changed(template / "src/kit/cloning/making.py", "    _format(part)\n", '    raise UserError("no pen")\n')
+    second = commit(template, "Second")
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 2 and f"the template {second[:10]} cannot make my_cells: no pen\n" in ended.stderr
+    assert git(clone, "status", "--porcelain") == ""
+
+
 def test_conflict_can_be_resolved_or_undone(pair):
     template, clone = pair
     changed(clone / "src/my_cells/cnn.py", BEFORE, f"{BEFORE}  # as I like it")

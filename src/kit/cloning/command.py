@@ -45,7 +45,7 @@ def new(args: list[str]) -> None:
     untracked = template.untracked()
     if inside := ", ".join(path for path in untracked if "/" in path[:-1]):  # in the template's own folders
         raise UserError(f"git does not track {inside}, which the project would lack: git add it, or move it away")
-    tasks = _split_tasks(options.task, template.tasks)
+    tasks = _split_tasks(options.task, template)
     name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
@@ -57,20 +57,26 @@ def new(args: list[str]) -> None:
     print(f"next: cd {folder} && make fit")
 
 
-def _split_tasks(given: list[str], known: list[str]) -> list[str]:
+def _split_tasks(given: list[str], template: Template) -> list[str]:
     """Return the chosen tasks, sorted.
 
     Args:
         given: the values of `--task`. Each is the name of a task, or several names separated by commas.
-        known: the tasks of the template.
+        template: the template that has the tasks.
 
     Raises:
-        UserError: no task is given, or a task is not known.
+        UserError: no task is given, a task is not known, or git does not track it.
     """
+    known = template.tasks
     tasks = sorted({*",".join(given).replace(",", " ").split()})
     if not tasks:
         raise UserError(f"which task? --task TASK, or several separated by commas; there are {', '.join(known)}")
     for task in {*tasks} - {*known}:
+        folder = f"src/{template.package}/{task}/"
+        if (template.root / folder / "task.py").is_file():
+            raise UserError(
+                f"git does not track {folder}, which the project would lack: git add --force it, or move it away"
+            )
         raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
     return tasks
 

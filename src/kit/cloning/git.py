@@ -7,11 +7,15 @@ from pathlib import Path
 from kit.ground.errors import UserError
 
 
+def environment() -> dict[str, str]:
+    """Return the environment variables without those that git sets in hooks, which would select another repository."""
+    local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
+    return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
+
+
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run git with some arguments in a folder. Commits get a placeholder author if git knows no author."""
-    # Git sets these variables in hooks. They would select another repository.
-    local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
-    variables = {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
+    variables = environment()
     for who in ("AUTHOR", "COMMITTER"):
         identity = subprocess.run(["git", "var", f"GIT_{who}_IDENT"], cwd=folder, env=variables, capture_output=True)
         if identity.returncode:

@@ -1,19 +1,30 @@
 """Update a clone to the current version of the template, by a three-way merge of git.
 
-The clone is made again twice: from the version of the template that it came from, and from the current version. `git
-cherry-pick` applies the difference between the two to the owner's clone as one commit. The owner's changes stay. If
-the owner and the template changed the same lines, git marks the conflict.
+The clone is made again twice: from the version of the template that it came from, and from the current version, each
+with the code of that version. `git cherry-pick` applies the difference between the two to the owner's clone as one
+commit. The owner's changes stay. If the owner and the template changed the same lines, git marks the conflict.
 """
 
+import subprocess
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from kit.cloning import git
-from kit.cloning.making import make
 from kit.cloning.template import Template, Version
 from kit.ground.errors import RunFailed, UserError
+
+# This program is run with the code of each of the two versions. Their command lines might refuse the name or the tasks.
+MAKE = """\
+import sys
+from pathlib import Path
+
+from {library}.cloning import making, template
+
+making.make(template.Template.here(), Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+"""
 
 
 def update(template: Template, folder: Path) -> str:
@@ -69,14 +80,21 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     Raises:
         UserError: the commit has none of the clone's tasks, or the clone cannot be made.
     """
-    checkout, clone = temporary / "template", temporary / "clone"
-    temporary.mkdir()
+    checkout, clone = temporary / "template", temporary / "clone" / origin["name"]
+    clone.parent.mkdir(parents=True)
     git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", commit)
     tasks = [task for task in origin["tasks"] if task in Template(checkout).tasks]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")
-    make(Template(checkout), clone, origin["name"], tasks)
+    variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
+    # Older versions have this code in the template's package.
+    library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
+    words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
+    process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
+    if process.returncode:
+        why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
+        raise UserError(f"the template {commit[:10]} cannot make {origin['name']}: {why}")
     git.run(folder, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
 

@@ -29,6 +29,7 @@ from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
 NUM_WORST = 8  # the number of worst images on the page
+MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
 WIDTH, HEIGHT = 424, 192  # of a chart without its labels, in pixels
 Curve = list[tuple[int, float]]  # the step and the value at each validation
 
@@ -87,7 +88,10 @@ class ReportPage(L.Callback):
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._losses = torch.zeros(2)
         for key, value in values.items():
-            self._curves.setdefault(key, []).append((trainer.global_step, value))
+            curve = self._curves.setdefault(key, [])
+            curve.append((trainer.global_step, value))
+            if len(curve) > MAX_POINTS:
+                del curve[1:-1:2]
 
     def _draw_images(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
         """Draw the confusion matrix, the worst images and generated images.
@@ -118,12 +122,18 @@ class ReportPage(L.Callback):
             conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
         config = folder / "config.yaml"
+        by_class: dict[str, dict[str, float]] = {}  # by the name of the class, then by a key such as `test/accuracy`
+        for key, value in metrics.items():
+            if key.count("/") > 1:
+                split, metric, name = key.split("/", 2)
+                by_class.setdefault(name, {})[f"{split}/{metric}"] = value
         page = PAGES.get_template("dashboard/report_page.html").render(
             title=f"Run {folder.parent.name}/{folder.name}",
             notes=[", ".join(figure_texts(figures)), *notes],
             conclusion=conclusion,
             overall={key: value for key, value in metrics.items() if key.count("/") < 2},
-            by_class={key: value for key, value in metrics.items() if key.count("/") > 1},
+            by_class=by_class,
+            class_keys=list(dict.fromkeys(key for values in by_class.values() for key in values)),
             charts=self._charts(),
             width=WIDTH,
             height=HEIGHT,

@@ -104,11 +104,20 @@ def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 4) -> Tensor:
-    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image."""
+    """Put images, uint8 [3 H W], beside each other. The result is as high as the highest image.
+
+    A single image is returned as it is.
+    """
+    if len(images) == 1:
+        return images[0]
     height = max(image.shape[1] for image in images)
     # Pixels to add at the left, top, right and bottom of each image.
     padding = [[gap if i > 0 else 0, 0, 0, height - image.shape[1]] for i, image in enumerate(images)]
-    padded = [pad(image, sides, fill=BACKGROUND) for image, sides in zip(images, padding, strict=True)]
+    # `pad` copies even if there is nothing to add, and a copy of a large image needs much memory.
+    padded = [
+        pad(image, sides, fill=BACKGROUND) if any(sides) else image
+        for image, sides in zip(images, padding, strict=True)
+    ]
     return torch.cat(padded, dim=2)
 
 

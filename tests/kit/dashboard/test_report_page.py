@@ -11,6 +11,7 @@ import yaml
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
+from kit.dashboard import report_page
 from kit.dashboard.report_page import HEIGHT, WIDTH, ReportPage, chart
 
 TINY = {
@@ -105,3 +106,21 @@ def test_values_that_are_not_finite_have_no_points():
     page._curves = {"train/loss": [(1, 2.0), (2, math.nan), (3, 1.0)], "val/loss": [(n, math.inf) for n in range(3)]}
     assert [[key for key, *_ in chart["curves"]] for chart in page._charts()] == [["train/loss"]]
     assert page._charts()[0]["curves"][0][2].count(",") == 2
+
+
+def test_curves_have_a_limited_number_of_points(monkeypatch):
+    monkeypatch.setattr(report_page, "MAX_POINTS", 3)
+    lines = polylines(page("limited", "--trainer.max_epochs", "5"))
+    assert [line.count(",") for line in lines] == [3, 3, 3]  # of five validations
+    assert all(line.startswith("0.0,") and line.split()[-1].startswith(f"{WIDTH}.0,") for line in lines)
+
+
+def test_page_of_many_classes_is_small(tmp_path):
+    names = [f"class number {number:05}" for number in range(10_000)]
+    metrics = {f"test/{key}/{name}": index / 30_000 for key in ("map", "map_50") for index, name in enumerate(names)}
+    ReportPage(None).write(tmp_path, {"test/map": 0.25, **metrics}, {"train_seconds": 1.0}, "", [])
+    content = (tmp_path / "report.html").read_text()
+    assert len(content) < 1.6e6  # this leaves room for curves and pictures
+    assert "<td>test/map</td><td class=number>0.2500</td>" in content
+    assert "<td>class number 00001</td><td class=number>0.0000 <meter value=0.0></meter></td>" in content
+    assert content.count("class number 09999") == 1 and content.count("value=0.333>") > 2

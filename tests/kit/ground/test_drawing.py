@@ -58,6 +58,11 @@ def test_images_side_by_side_and_stacked():
     assert column.shape == (3, 5, 2) and torch.equal(column[:, 4:], DOT)
 
 
+def test_single_image_is_not_copied():
+    assert side_by_side([DOT]) is DOT
+    assert stacked([DOT]).data_ptr() == DOT.data_ptr()
+
+
 def test_grid_breaks_rows():
     assert grid([DOT] * 5, width=7, gap=1).shape == (3, 5, 5)
     assert grid([DOT], width=1).shape == DOT.shape

@@ -6,7 +6,6 @@ from functools import partial, wraps
 from itertools import chain
 from math import ceil
 from typing import Any
-from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -19,6 +18,7 @@ from kit.ground.out_of_memory import SampleLimit, in_halves
 from kit.safeguards.memory.batches import count_samples
 from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
 from kit.safeguards.messages import log_text
+from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 
@@ -77,17 +77,14 @@ class MemoryGuard(L.Callback):
         self._replace(trainer.strategy, "backward", partial(self._backward, pl_module))
 
     def _replace(self, instance: Any, name: str, replacement: Callable[..., Any]) -> None:
-        """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method.
-
-        Lightning has no hooks that could catch an exception of these methods.
-        """
+        """Make `instance.NAME(...)` call `replacement(method, ...)`, where `method` is the original method."""
         method = getattr(instance, name)
 
         @wraps(method)  # Lightning inspects the method's arguments
         def wrapper(*args: Any) -> Any:
             return replacement(method, *args)
 
-        self._replacements.enter_context(patch.object(instance, name, wrapper))
+        self._replacements.enter_context(replace_method(instance, name, wrapper))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._replacements.close()
@@ -141,7 +138,7 @@ class MemoryGuard(L.Callback):
         without_new_gradient = [parameter for parameter, before, after in versions if before == after]
         self._halve(message)
         precision = pl_module.trainer.precision_plugin
-        with patch.object(pl_module, "log", _log_nothing), precision.train_step_context():
+        with replace_method(pl_module, "log", _log_nothing), precision.train_step_context():
             loss = self._compute(pl_module, without_new_gradient, size_before)
         return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
 

@@ -1,10 +1,9 @@
 """Compute a training step in parts, with the gradient of the whole batch."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -14,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm
 from kit.safeguards.memory.batches import count_samples, divide
+from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 Step = Callable[..., Any]  # a module's `training_step`
@@ -50,7 +50,7 @@ def step_in_parts(
     task: Any = as_task(pl_module)
     with lower_momentum(pl_module, parts):
         if task.has("loss_terms"):
-            with patch.object(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
+            with replace_method(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
                 return loss_of(batch)
         sums, divisors = add_up_parts(mean_terms, batch)
         return (sums / divisors).sum()
@@ -121,16 +121,20 @@ class _KnownGradients(torch.autograd.Function):
         return None, None, None, *totals
 
 
-def lower_momentum(module: nn.Module, parts: int) -> ExitStack:
-    """Lower the momentum of batch normalisation, and return a context that restores it at its end.
+@contextmanager
+def lower_momentum(module: nn.Module, parts: int) -> Iterator[None]:
+    """Lower the momentum of batch normalisation until the context ends.
 
     In `parts` forward passes, the running statistics then move about as far as in one pass with the whole batch.
     """
-    context = ExitStack()
-    for norm in batch_norms_in_training(module):
-        if norm.momentum is not None:
-            context.enter_context(patch.object(norm, "momentum", 1 - (1 - norm.momentum) ** (1 / parts)))
-    return context
+    momenta = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
+    for norm, momentum in momenta:
+        norm.momentum = 1 - (1 - momentum) ** (1 / parts)
+    try:
+        yield
+    finally:
+        for norm, momentum in momenta:
+            norm.momentum = momentum
 
 
 def batch_norms_in_training(module: nn.Module) -> list[BatchNorm]:
