@@ -146,7 +146,7 @@ class ExportedDetector(ExportedModule):
         detections in the padding are dropped later. So half of this number is taken as a sign that the net did so.
         """
         # The attributes are torchvision's. Nets without them have the threshold 0.
-        head = next((module for module in self.net.modules() if hasattr(module, "score_thresh")), None)
+        head = next((module for module in self.net.modules() if hasattr(module, "detections_per_img")), None)
         if head is None:
             return 0.0
         may_be_full = len(detected["scores"]) >= head.detections_per_img / 2
