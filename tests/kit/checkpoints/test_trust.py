@@ -2,6 +2,7 @@
 
 import copy
 import random
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -355,8 +356,11 @@ def containers(value: Any) -> list[tuple[Any, Any]]:
 def test_damaged_checkpoints_work_or_end_in_one_line(run, verb, seeds):
     file = run / "checkpoints" / ("best.ckpt" if verb == "test" else "last.ckpt")
     intact, content = file.read_bytes(), torch.load(file, weights_only=True)
+    shutil.copytree(run, "intact")
     refused = 0
     for seed in seeds:
+        shutil.rmtree(run)
+        shutil.copytree("intact", run)  # without the checkpoints that an earlier round has written
         dice = random.Random(seed)
         damaged = bytearray(intact)
         if seed % 3 == 0:
