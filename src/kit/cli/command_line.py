@@ -194,10 +194,10 @@ def save_arguments(model: L.LightningModule, config: Namespace) -> None:
     A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
     can be built again without a network connection.
     """
-    net = model.hparams.get("net")  # not a dict if the model makes its net itself
-    for key, value in getattr(model.net, "saved_arguments", {}).items() if isinstance(net, dict) else ():
+    built, saved = getattr(model, "net", None), model.hparams.get("net")  # a plain LightningModule may have neither
+    for key, value in getattr(built, "saved_arguments", {}).items() if isinstance(saved, dict) else ():
         config[f"{restarting.NET}.{key}"] = value
-        net["init_args"][key] = value
+        saved["init_args"][key] = value
 
 
 class Inspection(CLI):

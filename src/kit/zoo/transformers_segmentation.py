@@ -28,15 +28,7 @@ class TransformersSegmenter(nn.Module):
     are trained by the losses of the task, such as cross-entropy, and not by their own, which match masks with segments.
     EoMT takes square images of one size, so images are resized to it.
 
-    Args:
-        num_classes: K.
-        in_channels: C.
-        name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
-        pretrained: start from the weights of `name`, which are downloaded once.
-        weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
-            classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
-        config: the content of config.json, instead of that of `name`. A run stores it, so that its checkpoints need no
-            network connection.
+    `kit.zoo.TransformersDetector` describes the arguments.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -10,6 +11,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.cli import verbs
+from kit.cli.command_line import save_arguments
 from kit.cli.settings import check_net, check_settings, explain
 from kit.ground.errors import UserError
 
@@ -160,3 +162,10 @@ def test_found_batch_size_and_rate_are_used_and_saved(fit, capfd):
     assert content["datamodule_hyper_parameters"]["batch_size"] == 16
     verbs.fit(["--resume", str(run), "--trainer.max_epochs", "21", "--trust", "chosen_task"])
     assert "found: " not in capfd.readouterr().out
+
+
+def test_plain_module_may_name_its_net_otherwise():
+    model = L.LightningModule()
+    model.hparams["net"] = {"class_path": "torch.nn.Identity", "init_args": {}}
+    save_arguments(model, Namespace())
+    assert model.hparams["net"]["init_args"] == {}
