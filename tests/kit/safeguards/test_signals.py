@@ -1,4 +1,4 @@
-"""Which signals stop a run."""
+"""Which signals stop a run, and how several processes agree on it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 from kit.data.loading import ignore_signals
 from kit.ground.signals import stop
 from kit.safeguards.resume import signals
-from kit.safeguards.resume.signals import Signals
+from kit.safeguards.resume.signals import Agreement, Signals
 
 TRAINER = SimpleNamespace(strategy=SimpleNamespace(launcher=None), is_global_zero=True)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -62,6 +62,10 @@ def test_signal_is_sent_to_started_processes():
     Signals().listen(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher), is_global_zero=True))
     os.kill(os.getpid(), signal.SIGINT)
     assert sent == [signal.SIGTERM]
+
+
+def test_single_process_needs_no_agreement():
+    assert Agreement(1)(True, False) == [True, False]
 
 
 def test_workers_ignore_the_first_signals(capfd):

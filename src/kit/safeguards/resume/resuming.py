@@ -20,7 +20,7 @@ from kit.ground.errors import RunFailed, Stopped
 from kit.ground.ranges import NonNegativeFloat
 from kit.safeguards.checkpoints import Checkpoint
 from kit.safeguards.resume.schedules import InitialState
-from kit.safeguards.resume.signals import Signals
+from kit.safeguards.resume.signals import Agreement, Signals
 from kit.safeguards.resume.writing import KEY, LAST, Writer
 
 
@@ -89,6 +89,7 @@ class ExactResume(L.Callback):
             self._restore(trainer, pl_module)
         self._resumed = {}
         if self.enabled:
+            self._agreement = Agreement(trainer.world_size)
             self.signals.listen(trainer)  # again, after a tuner has trained
             self._saved_at = time.monotonic()
 
@@ -117,26 +118,24 @@ class ExactResume(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
             self._require_folder(trainer)
-            stop = self._must_stop(trainer)
+            _, idle, stop = self._ask_processes(trainer)
             has_stepped = trainer.global_step > max(0, self._saved_step)  # a validation has saved already
-            self._save_or_stop(trainer, stop or has_stepped, stop)
+            self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
             self._seed(trainer, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
+            due, idle, stop = self._ask_processes(trainer)
             # Do not save while gradients are accumulated, or just after a validation, which Lightning would repeat.
             if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._validated:
-                is_due = time.monotonic() - self._saved_at >= self.every_seconds and not self.writer.busy
-                is_due = _any_process(trainer, trainer.is_global_zero and is_due)
-                stop = self._must_stop(trainer)
-                self._save_or_stop(trainer, is_due or stop, stop)
+                self._save_or_stop(trainer, (due and idle) or stop, stop)
             self._validated = False
             self._seed(trainer, 1 + batch_idx)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._require_folder(trainer)
-            stop = self._must_stop(trainer)
+            stop = self._ask_processes(trainer)[-1]
             self._validated = True
             self._save_or_stop(trainer, not _lightning.is_accumulating(trainer), stop)
             self._seed(trainer, -trainer.global_step)
@@ -152,7 +151,7 @@ class ExactResume(L.Callback):
             self.writer.teardown()
             trainer.strategy.barrier()  # all processes read the best checkpoint next
             self.signals.restore()
-            if self._must_stop(trainer):
+            if any(self._ask_processes(trainer)[-1] for _ in range(2)):  # the second call returns the first answer
                 raise self.stop_exception()  # the resumed run does the test
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -167,9 +166,11 @@ class ExactResume(L.Callback):
         if trainer.is_global_zero and had_config and not self._has_config:
             raise RunFailed(f"{self.folder} was removed or renamed during the run: there is no config.yaml any more")
 
-    def _must_stop(self, trainer: L.Trainer) -> bool:
-        """Return whether any process has received a signal. All processes must call this."""
-        return _any_process(trainer, self.signals.received is not None)
+    def _ask_processes(self, trainer: L.Trainer) -> list[bool]:
+        """Return whether a checkpoint is due, whether the writer is idle, and whether the run must stop."""
+        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.every_seconds
+        idle = trainer.is_global_zero and not self.writer.busy
+        return self._agreement(due, idle, self.signals.received is not None)
 
     def stop_exception(self) -> Stopped:
         """Return the exception that ends a run after a signal. Only the first process has a message."""
@@ -203,11 +204,6 @@ class ExactResume(L.Callback):
             torch.get_device_module(device).manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
-
-
-def _any_process(trainer: L.Trainer, value: bool) -> bool:
-    """Return whether a value is True in any process. All processes must call this."""
-    return trainer.strategy.reduce_boolean_decision(value, all=False)
 
 
 def _complete_progress(loop: dict[str, Any], validating: bool) -> None:

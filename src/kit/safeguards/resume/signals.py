@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from kit.ground import signals
@@ -48,3 +49,28 @@ class Signals:
             if handler is not None:  # it was not set by Python
                 signal.signal(number, handler)
         self._before = {}
+
+
+class Agreement:
+    """Share requests among all processes without waiting: the answer comes at the next call, on all processes."""
+
+    def __init__(self, processes: int) -> None:
+        self._group: Any = torch.distributed.new_group(backend="gloo") if processes > 1 else None
+        self._pending: tuple[Any, torch.Tensor] | None = None
+
+    def __call__(self, *requests: bool) -> list[bool]:
+        """Return for each request whether any process made it at the previous call.
+
+        All processes must call this equally often, and with the same number of requests.
+        """
+        if self._group is None:
+            return list(requests)
+        agreed = [False] * len(requests)
+        if self._pending is not None:
+            work, answer = self._pending
+            work.wait()
+            agreed = answer.bool().tolist()
+        sent = torch.tensor(requests, dtype=torch.int32)
+        work = torch.distributed.all_reduce(sent, torch.distributed.ReduceOp.MAX, self._group, async_op=True)
+        self._pending = work, sent
+        return agreed
