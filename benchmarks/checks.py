@@ -256,7 +256,7 @@ def _mask(file: Path) -> Path:
 
 TASKS = {
     "project.classification.Csv": classification,
-    "project.detection.Voc": detection,
+    "project.detection.BoxFolder": detection,
     "project.segmentation.MaskFolder": segmentation,
 }
 

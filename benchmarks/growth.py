@@ -207,7 +207,7 @@ def coco(folder: Path, _: int) -> list[Row]:
     content = {"images": images, "annotations": annotations, "categories": categories}
     (root / "_annotations.coco.json").write_text(json.dumps(content))
     (folder / "first_step.py").write_text(FIRST_STEP)
-    arguments = "--config", REPOSITORY / "configs/detection.yaml", "--data", "project.detection.Coco"
+    arguments = "--config", REPOSITORY / "configs/detection.yaml", "--data", "project.detection.BoxFolder"
     paths = "--data.root", root.parent, "--data.cache_dir", folder / "cache"
     options = "--data.image_size", "[64, 96]", "--trainer.callbacks", "first_step.FirstStep"
     runs = "--trainer.default_root_dir", folder / "runs"

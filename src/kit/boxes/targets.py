@@ -82,6 +82,12 @@ def count_classes(data: ImageDataModule, samples: Samples) -> list[int]:
     return targets.labels[~targets.crowd].bincount(minlength=data.num_classes + 1)[1:].tolist()
 
 
+def object_shares(targets: PackedTargets) -> Tensor:
+    """Return the area of each box as a fraction of its image's area, Float[M], without crowds."""
+    areas = (targets.boxes[:, 2:] - targets.boxes[:, :2]).prod(1) / targets.sizes[targets.images].prod(1)
+    return areas[~targets.crowd]
+
+
 def most_objects(data: ImageDataModule) -> int:
     """Return the largest number of boxes in a training image, without crowds; 0 if there are no training images."""
     train = data.split("train")

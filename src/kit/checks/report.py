@@ -16,9 +16,9 @@ JSON_KEYS = ("kind", "severity", "file", "line", "message")
 
 def full_text(survey: Survey) -> str:
     """Return a text that lists all kinds of faults, the worst first, with a few files for each kind."""
-    counts = ", ".join(f"{number:,} {split}" for split, number in survey.counts.items())
     source = f" of {survey.root}" if survey.root else ""
-    lines = [f"{sum(survey.counts.values()):,} images{source} ({counts}) checked in {survey.seconds:.1f} s", ""]
+    lines = [survey.description] if survey.description else []
+    lines += [f"{sum(survey.counts.values()):,} images{source} checked in {survey.seconds:.1f} s", ""]
     for faults in by_kind(survey):
         lines.append(_first_line(faults, survey.root))
         lines += [f"{'':35}{_describe(fault, survey.root)}" for fault in faults[1:FILES_PER_KIND]]

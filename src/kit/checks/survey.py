@@ -30,6 +30,7 @@ class Survey(NamedTuple):
     counts: the number of images in each split.
     root: the data's folder.
     notes: other messages, one line each.
+    description: the line about the data, see `Contents.describe`; "" if the data cannot be read.
     """
 
     faults: list[Fault]
@@ -37,6 +38,7 @@ class Survey(NamedTuple):
     root: str
     seconds: float
     notes: list[str]
+    description: str = ""
 
     @property
     def errors(self) -> int:
@@ -70,13 +72,15 @@ def full_survey(data: ImageDataModule) -> Survey:
     """Run all checks, including those that decode every image."""
     started = time.monotonic()
     faults: list[Fault] = []
-    images = ImageList([], [], {}, [])
+    images, description = ImageList([], [], {}, []), ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the faults include what reading warns of
             faults += data.annotation_faults()
             images = ImageList.of(data)
             faults += _class_faults(data, images, {})
+            if images.samples:
+                description = data.describe(images.samples, "train" in images.samples and "val" not in images.samples)
         if "train" not in images.samples:
             raise data.missing("train")
     except UserError as error:
@@ -88,7 +92,7 @@ def full_survey(data: ImageDataModule) -> Survey:
         groups = group_equal(statistics.headers, lambda i: statistics.table["file_hash"][i])
         similar = similar_images(images.files, statistics, _comparable(statistics, groups))
         faults += duplicate_faults(images.files, groups, similar, images.class_names)
-    return _survey(faults + tensor_faults(images), data, images, started, [])
+    return _survey(faults + tensor_faults(images), data, images, started, [])._replace(description=description)
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
 import shlex
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kit.data.samples import Files, Samples
 from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
+from kit.ground.terminal import escape
 
 SPLITS = ("train", "val", "test")
 
@@ -25,11 +26,14 @@ class Contents(L.LightningDataModule):
     """The part of `ImageDataModule` that subclasses define or that is available before `setup`.
 
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
-    images are resized.
+    images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
+    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
     """
 
     root: Any = ""
     image_size: Any = None
+    format_name = ""
+    object_noun = ""
     cache_dir: Path
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
@@ -47,6 +51,10 @@ class Contents(L.LightningDataModule):
     def load_split(self, split: str) -> Samples | None:
         """Return the samples of the split "train", "val" or "test", or None if the data have no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
+
+    def find_image_size(self) -> tuple[int, int] | None:
+        """Return the height and width to resize to if `image_size` is None, or None to keep the size of each image."""
+        return None
 
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
@@ -95,6 +103,25 @@ class Contents(L.LightningDataModule):
     def in_channels(self) -> int:
         return self.find_in_channels()
 
+    @cached_property
+    def input_size(self) -> tuple[int, int] | None:
+        """The height and width to which image files are resized; None keeps the size of each image.
+
+        If `image_size` is "native", each image keeps its size. If it is None, this is the size in the checkpoint that
+        was loaded, or else the size that `find_image_size` chooses.
+        """
+        if self.image_size == "native":
+            return None
+        return validate_size(self.image_size, "data.image_size") or self.find_image_size()
+
+    def use_size(self, size: Any) -> None:
+        """Take over the size from a checkpoint, unless `image_size` is given. Samples that are loaded are changed."""
+        if self.image_size is None and size is not None:
+            self.input_size = validate_size(size, "the checkpoint's image size")
+            for samples in self._loaded.values():
+                if isinstance(samples, Files) and self.input_size:
+                    samples.size = self.input_size
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -126,7 +153,7 @@ class Contents(L.LightningDataModule):
 
     def split(self, split: str) -> Samples | None:
         """Return the result of `load_split`, which is kept until `setup` ends."""
-        validate_size(self.image_size, "data.image_size")
+        _ = self.input_size  # raises an error if `image_size` is invalid
         if split not in self._loaded:
             self._loaded[split] = self.load_split(split)
         return self._loaded[split]
@@ -134,6 +161,31 @@ class Contents(L.LightningDataModule):
     def load_splits(self) -> dict[str, Samples]:
         """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
+
+    def describe(self, splits: Mapping[str, Samples | None], splits_val: bool) -> str:
+        """Return one line about the data: the format, the number of images, classes and objects, and the size.
+
+        Args:
+            splits: the samples of each split, or None.
+            splits_val: whether validation uses, or will use, a part that is split off from train.
+        """
+        parts = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
+        facts = [f"{_join(map(len, parts.values()))} images ({' / '.join(parts)})"]
+        if self.object_noun or self.num_classes > 1:
+            facts.append(f"{self.num_classes:,} class{'es' * (self.num_classes != 1)}")
+        if self.object_noun:
+            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {self.object_noun}")
+        line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
+        if splits_val:
+            line += "; val: a tenth of train"
+        first = next(iter(parts.values()))
+        if not first.one_size:
+            return escape(f"{line}; each image keeps its size")
+        size = "x".join(map(str, first.shape[1:]))
+        if not isinstance(first, Files):
+            return escape(f"{line}; {size} pixels")
+        chosen = ", chosen from the data" if self.image_size is None else ""
+        return escape(f"{line}; {'fitted into' if first.keep_aspect else 'resized to'} {size}{chosen}")
 
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""
@@ -169,3 +221,8 @@ class Contents(L.LightningDataModule):
     def fingerprint(self) -> dict[str, dict[str, int]]:
         """The fingerprint of each split, which changes if the data change: see `Samples.fingerprint`."""
         return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable_samples(split)) is not None}
+
+
+def _join(counts: Iterable[int]) -> str:
+    """Return the number of each split: `1,020 / 34 / 34`."""
+    return " / ".join(f"{count:,}" for count in counts)

@@ -105,10 +105,14 @@ class ImageDataModule(Contents):
         train = None if train_is_unused else self.usable_samples("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
-        elif val is None and train is not None:
+        if splits_val := val is None and train is not None:
             train_indices, val_indices = stratified_split(self.strata(train), VAL_FRACTION, self.seed, train.groups)
             train, val = train.subset(train_indices), train.subset(val_indices)
-        splits = {"train": train if stage == "fit" or self.mean is None else None, "val": val, "test": test}
+        splits = {"train": train, "val": val, "test": test}
+        if stage == "fit" and train is not None:
+            rank_zero_only(print)(self.describe(splits, splits_val), flush=True)
+        elif self.mean is not None:
+            splits["train"] = None
         self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
         for split, samples in splits.items():
             if samples and self.cache != "none" and not isinstance(samples, Tensors):
@@ -247,4 +251,5 @@ class ImageDataModule(Contents):
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
+        self.use_size(state.get("size"))
         _ = self.preprocessing  # raises an error if a value is invalid

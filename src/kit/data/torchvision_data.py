@@ -28,6 +28,8 @@ class TorchvisionDataModule(ImageDataModule):
         download: download missing files.
     """
 
+    format_name = "a data set of torchvision"
+
     def __init__(
         self,
         dataset: Callable[..., VisionDataset],

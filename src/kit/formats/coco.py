@@ -1,15 +1,14 @@
-"""Find and read COCO's JSON files, check their content, and find the images that they name."""
+"""Read COCO's JSON files, check their content, and find the images that they name. `coco_search` finds the files."""
 
 import json
 import re
-import shlex
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, images, split_in
+from kit.formats.coco_search import refuse_labelme
+from kit.formats.folders import folders, images, split_in
 from kit.formats.paths import Finder
 from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
@@ -18,7 +17,6 @@ from kit.ground.files import read_json
 from kit.ground.host_memory import garbage_collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the beginnings of names of other JSON files
 
 
 class ListedImage(NamedTuple):
@@ -47,57 +45,6 @@ class Document(NamedTuple):
     categories: dict[int | str, str]
     images: list[ListedImage]
     faults: list[Fault]
-
-
-def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
-    """Return the JSON file of each split.
-
-    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
-    of a file's folder, or else the name of the file, says which split the file is for. A file whose names say no split
-    is for train. If there is another file for train, it is not used, and a warning says so. If a split has several
-    files, the one whose name begins with `instances` or `_annotations` is used. A `root` with a single folder and no
-    JSON file stands for that folder.
-
-    Args:
-        root: the folder of the data set.
-        files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
-            searched.
-
-    Raises:
-        UserError: there is no file, a given file does not exist, or several files may be meant for a split.
-    """
-    given = {split: root / name for split, name in files_of_splits.items() if name is not None}
-    if missing := [split for split, file in given.items() if not file.is_file()]:
-        raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
-    if given:
-        return given
-    split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
-    others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
-    by_split: dict[str | None, list[Path]] = {}
-    for folder in (root, *others, *split_folders):
-        for file in files_in(folder, {".json"}):
-            if not file.name.startswith(NOT_INSTANCES):
-                by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
-    unnamed = by_split.pop(None, [])
-    if unnamed and "train" in by_split:
-        listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
-        message = "not used, since no name says which split it is for, and another file is for train"
-        warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
-    elif unnamed:
-        by_split["train"] = unnamed
-    for split, files in by_split.items():
-        chosen = [file for file in files if len(files) == 1 or file.name.startswith(("instances", "_annotations"))]
-        if len(chosen) != 1:
-            refuse_labelme(files[0], read_json(files[0]))
-            listed = ", ".join(str(file.relative_to(root)) for file in files)
-            question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
-            raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
-        by_split[split] = chosen
-    if by_split:
-        return {split: by_split[split][0] for split in SPLITS if split in by_split}
-    if len(inner := folders(root)) == 1:  # the folder that an archive contains
-        return find(inner[0], files_of_splits)
-    raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
 
 
 @garbage_collection_paused()
@@ -169,15 +116,6 @@ def read(file: Path) -> dict[str, Any]:
                 id = json.dumps(entry["id"])
                 raise BrokenFiles(f"{file}: {key}[{i}]: id {id} is already used by {key}[{other}]; give each its own")
     return content
-
-
-def refuse_labelme(file: Path, content: Any) -> None:
-    """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
-    if isinstance(content, dict) and "shapes" in content:
-        convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
-        raise UserError(
-            f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"
-        )
 
 
 def _id(written: Any) -> int | float | str:

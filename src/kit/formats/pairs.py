@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.coco import refuse_labelme
+from kit.formats.coco_search import refuse_labelme
 from kit.formats.folders import SPLITS, files_below, folders, images, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
@@ -51,7 +51,10 @@ class Partners(NamedTuple):
     remedy: str
 
 
-MASK_REMEDY = "expected images/ and masks/, both with or without splits; or give --data.images NAME --data.masks NAME"
+MASK_REMEDY = (
+    "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons; "
+)
+MASK_REMEDY += "or give --data.images NAME --data.masks NAME"
 XML_REMEDY = "expected one data set, with JPEGImages/ and Annotations/, or train/ and val/; give --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)

@@ -86,6 +86,17 @@ def read_bytes(file: Path, most: int) -> bytes:
     return content
 
 
+def read_ends(file: Path, count: int) -> bytes:
+    """Return the first and the last `count` bytes of a file, without the zeros of UTF-16; b"" if it cannot be read."""
+    with suppress(OSError):
+        size = require_regular(file)
+        with file.open("rb") as stream:
+            start = stream.read(count)
+            stream.seek(max(len(start), size - count))
+            return (start + stream.read(count)).replace(b"\0", b"")
+    return b""
+
+
 def read_text(file: Path, most: int) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark. The mark is left out.
 

@@ -37,6 +37,8 @@ class ImageFolder(ImageDataModule):
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
+    format_name = "class folders"
+
     def __init__(
         self,
         root: str = "data",
@@ -81,6 +83,8 @@ class Csv(ImageDataModule):
         file: the file name of the table.
         image_size, channels: as in `ImageFolder`.
     """
+
+    format_name = "a table"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, m
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -16,14 +16,17 @@ from kit.boxes.scenes import make_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits
+from kit.data.image_size import BOXES, choose_image_size
 from kit.data.splitting import stratified_split
-from kit.formats.boxes import coco, voc, yolo
-from kit.formats.boxes.annotation import Reading, missing_annotation
+from kit.formats.boxes.annotation import Reading
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
-from kit.formats.coco import Crowds, crowd_faults, find, list_crowds
+from kit.formats.boxes.coco import CocoBoxes
+from kit.formats.boxes.recognition import BoxFormat, recognise
+from kit.formats.boxes.voc import VocBoxes
+from kit.formats.boxes.yolo import YoloBoxes
+from kit.formats.coco import Crowds, crowd_faults, list_crowds
+from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import data_folder, groups_by_name
-from kit.formats.pairs import XML_FILES, find_pairs
-from kit.formats.paths import unlisted_images
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
@@ -34,6 +37,7 @@ class BoxDataModule(ImageDataModule):
     """The base class of data modules with boxes."""
 
     keep_aspect = True
+    object_noun = "boxes"
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
 
     count_classes, strata = targets.count_classes, targets.strata
@@ -50,6 +54,8 @@ class DigitScenes(BoxDataModule):
         scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
         image_size: the height and width of a scene.
     """
+
+    format_name = "made scenes of digits"
 
     def __init__(self, scenes: PositiveInt = 2000, image_size: ImageSize = (64, 96), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,52 +78,77 @@ class DigitScenes(BoxDataModule):
         return Tensors(boxes, scenes)
 
 
-class AnnotatedFiles(BoxDataModule):
-    """The base class of data modules with annotation files.
+class BoxFolder(BoxDataModule):
+    """Your own images with boxes, in COCO's, Pascal VOC's or YOLO's format.
 
-    A subclass defines `read(split)`, and sets `sources`: the files of each split, in any form that `read` needs. If it
-    sets `crowds` to "objects", crowds are used like all other objects.
+    `kit.formats.boxes` reads the formats. COCO: a JSON file for each split, found by its name. An image that no file
+    lists is left out. Pascal VOC: an XML file for each image. An image without one is left out. YOLO: a text file for
+    each image. An image without one has no objects. `data.yaml`, `obj.data` or the names of folders define the splits.
 
     Args:
-        root: the folder of the data set.
-        image_size: the height and width into which every image is fitted.
+        root: the folder of the data set, or YOLO's YAML file.
+        format: `coco`, `voc` or `yolo`; by default, the format is recognised.
+        image_size: the height and width into which every image is fitted; by default, they are chosen from the sizes of
+            the training images and their objects, see `kit.data.image_size`.
         group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
             text are one group. If a validation part is split off from train, no group is divided.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
+        images: the folder of COCO's images, relative to `root`; by default it is found.
+        crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
+            `difficult` objects; `objects` uses them like all others.
+        names: YOLO's class names in the order of their numbers; needed if no file lists them.
     """
 
-    crowds: Crowds = "ignore"
-    sources: dict[str, Any]
-    find_root = staticmethod(data_folder)
     hashable_target = staticmethod(targets.hashable_target)
 
     def __init__(
         self,
         root: str = "data",
-        image_size: ImageSize = (320, 320),
+        format: Literal["coco", "voc", "yolo"] | None = None,
+        image_size: ImageSize | None = None,
         group: str | None = None,
         channels: Channels | None = None,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        images: str | None = None,
+        crowds: Crowds = "ignore",
+        names: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = self.find_root(root), tuple(image_size), group, channels
+        self.image_size = None if image_size is None else tuple(image_size)
+        self.group, self.channels, self.crowds = group, channels, crowds
+        json_files = {"train": train, "val": val, "test": test}
+        if format is None and any(json_files.values()):
+            format = "coco"
+        elif format is None and Path(root).suffix in (".yaml", ".yml", ".data"):
+            format = "yolo"
+        self.root = Path(root) if format == "yolo" and Path(root).is_file() else data_folder(root)
+        format = recognise(self.root, format)
+        options = {name: (file, ["coco"]) for name, file in {**json_files, "images": images}.items()}
+        options["crowds"] = None if crowds == "ignore" else crowds, ["coco", "voc"]
+        refuse_other_options(format, {**options, "names": (names, ["yolo"])})
+        self.format_name = format.upper()
+        self.reader: BoxFormat
+        if format == "coco":
+            self.reader = CocoBoxes(self.root, json_files, images)
+        else:
+            self.reader = VocBoxes(self.root) if format == "voc" else YoloBoxes(self.root, names)
         self._readings: dict[str, Reading] = {}
         self._cleaned: dict[str, BoxSplit] = {}
 
-    def read(self, split: str) -> Reading:
-        """Read the annotation files of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not define read(split)")
-
     def reading(self, split: str) -> Reading:
-        """Return the annotations of a split in `sources`. They are read only once."""
+        """Return the annotations of a split that exists. They are read only once."""
         if split not in self._readings:
-            self._readings[split] = self.read(split)
+            self._readings[split] = self.reader.read(split)
             for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
                 annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
         return self._readings[split]
 
     def find_class_names(self) -> list[str]:
-        split = next(iter(self.sources))  # train, if there is one
+        split = next(iter(self.reader.sources))  # train, if there is one
         reading = self.reading(split)
         names = list(dict.fromkeys(reading.class_names))
         if not names:  # the cause may be a fault in the files, which has a better message
@@ -126,12 +157,16 @@ class AnnotatedFiles(BoxDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        first = self.reading(next(iter(self.sources)))
+        first = self.reading(next(iter(self.reader.sources)))
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
+
+    def find_image_size(self) -> tuple[int, int]:
+        first = self.cleaned(next(iter(self.reader.sources))).targets
+        return choose_image_size(first.sizes, targets.object_shares(first), BOXES)
 
     def cleaned(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
-        if split in self.sources and split not in self._cleaned:
+        if split in self.reader.sources and split not in self._cleaned:
             self._cleaned[split] = clean_split(self.reading(split), self._known_class_names())
         return self._cleaned.get(split)
 
@@ -164,103 +199,20 @@ class AnnotatedFiles(BoxDataModule):
         return splits
 
     def _files(self, cleaned: BoxSplit) -> Files:
-        groups = groups_by_name(cleaned.paths, self.group)
-        return Files(cleaned.targets, cleaned.paths, self.in_channels, self.image_size, self.keep_aspect, groups=groups)
+        size, groups = self.input_size, groups_by_name(cleaned.paths, self.group)
+        return Files(cleaned.targets, cleaned.paths, self.in_channels, size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterator[Fault]:
         """Yield the faults of annotations. `check` itself reports images that cannot be read."""
-        for split, source in self.sources.items():
+        for split, source in self.reader.sources.items():
             try:
                 self.reading(split)
             except UserError as error:  # a JSON file; unreadable XML and text files are faults of the reading
                 yield unreadable_fault(source, error)
+        yield from self.reader.faults(self._readings.values())
         for split in self._readings:
             cleaned = self.cleaned(split)
             yield from cleaned.faults
             yield from crowd_faults(cleaned.crowds(), self.root)
             if reason := cleaned.why_unusable(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")
-
-
-class Coco(AnnotatedFiles):
-    """COCO's JSON files, also as Roboflow, CVAT and Label Studio export them.
-
-    Args:
-        train, val, test: the JSON files, relative to `root`; by default they are found by their names.
-        images: the folder of the images, relative to `root`; by default it is found.
-        crowds: `ignore` ignores the regions of annotations with `iscrowd` 1; `objects` uses them like all others.
-    """
-
-    def __init__(
-        self,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        images: str | None = None,
-        crowds: Crowds = "ignore",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.images, self.crowds = images, crowds
-        try:
-            self.sources = find(self.root, {"train": train, "val": val, "test": test})
-        except UserError as error:
-            if any(self.root.rglob("*.json")):
-                raise
-            kind = Voc if any(self.root.rglob("*.xml")) else Yolo if any(self.root.rglob("labels")) else None
-            hint = f"; it looks like the format of --data {__package__}.{kind.__name__}" if kind else ""
-            raise UserError(f"{error}{hint}") from None
-
-    def read(self, split: str) -> Reading:
-        return coco.read(self.sources[split], self.root, self.images)
-
-    def annotation_faults(self) -> Iterator[Fault]:
-        yield from super().annotation_faults()
-        images = {annotation.image for reading in self._readings.values() for annotation in reading.annotations}
-        for image in unlisted_images(images):
-            yield missing_annotation(image, "it is left out, since no JSON file names it")
-
-
-class Voc(AnnotatedFiles):
-    """Pascal VOC's XML files, also as Roboflow, CVAT and labelImg write them.
-
-    Coordinates are used as they are written, whether the file counts pixels from 0 or from 1. An image without an XML
-    file is left out.
-
-    Args:
-        crowds: `ignore` ignores the regions of `difficult` objects; `objects` uses them like all others.
-    """
-
-    def __init__(self, crowds: Crowds = "ignore", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.crowds = crowds
-        self.sources = find_pairs(self.root, XML_FILES)
-
-    def read(self, split: str) -> Reading:
-        return voc.read(self.sources[split])
-
-
-class Yolo(AnnotatedFiles):
-    """YOLO's text files, as Ultralytics, Roboflow, CVAT and labelImg write them.
-
-    `data.yaml`, `obj.data` or the names of folders define the splits. `root` may be the YAML file. An image without a
-    text file has no objects.
-
-    Args:
-        names: the names of the classes in the order of their numbers; needed if no file lists them.
-    """
-
-    def __init__(self, names: list[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.layout = yolo.find(self.root, names)
-        self.sources = self.layout.splits
-
-    @staticmethod
-    def find_root(root: str) -> Path:
-        return Path(root) if Path(root).is_file() else data_folder(root)
-
-    def read(self, split: str) -> Reading:
-        return yolo.read(self.layout.splits[split], self.layout)
-
-    def find_class_names(self) -> list[str]:
-        return list(dict.fromkeys(self.layout.class_names))

@@ -38,6 +38,8 @@ class ImageFolder(SignedImages):
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
+    format_name = "images in folders"
+
     def __init__(
         self, root: str = "data", image_size: ImageSize = (32, 32), channels: Channels | None = None, **kwargs: Any
     ) -> None:

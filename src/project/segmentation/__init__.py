@@ -1,12 +1,11 @@
 """Segmentation: one label for each pixel."""
 
-from project.segmentation.data import CocoMasks, DigitMasks, MaskFolder
+from project.segmentation.data import DigitMasks, MaskFolder
 from project.segmentation.model import CnnUnet
 from project.segmentation.task import Segmenter
 
 __all__ = [
     "CnnUnet",
-    "CocoMasks",
     "DigitMasks",
     "MaskFolder",
     "Segmenter",

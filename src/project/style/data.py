@@ -29,6 +29,8 @@ class Photos(SignedImages):
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
+    format_name = "photographs"
+
     def __init__(
         self, root: str = "data", image_size: ImageSize = (192, 256), channels: Channels | None = None, **kwargs: Any
     ) -> None:

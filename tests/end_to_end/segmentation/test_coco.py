@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kit.ground.errors import BrokenFiles, UserError
-from project.segmentation import CocoMasks
+from project.segmentation import MaskFolder
 
 STATISTICS = {"mean": [0.5] * 3, "std": [1.0] * 3}
 CATEGORIES = [{"id": 7, "name": "cell"}, {"id": 3, "name": "rim"}]
@@ -51,7 +51,7 @@ def write(annotations: list[dict], file: str = "root/annotations.json", images: 
 
 
 def masks(root: Path, split: str = "train", **options) -> list[torch.Tensor]:
-    data = CocoMasks(root=str(root), image_size=None, **STATISTICS, **options)
+    data = MaskFolder(root=str(root), image_size="native", **STATISTICS, **options)
     samples = data.load_split(split)
     return [data.sample(samples.read(index), None)[1] for index in range(len(samples))]
 
@@ -90,7 +90,7 @@ def test_class_names_and_counts():
     above = [{"id": 0, "name": "cells", "supercategory": "none"}]
     below = [{**category, "supercategory": "cells"} for category in CATEGORIES]
     root = write([annotation(7, [SQUARE])], categories=above + below)  # as Roboflow writes them
-    data = CocoMasks(root=str(root), image_size=None)
+    data = MaskFolder(root=str(root), image_size="native")
     assert data.class_names == ["background", "rim", "cell"]
     assert data.class_counts == [2 * 48 - 12, 0, 12] and data.in_channels == 3
 
@@ -99,12 +99,12 @@ def test_classes_are_those_of_train():
     for split, listed in (("test", CATEGORIES[:1]), ("train", CATEGORIES)):  # the test has no rim
         file = f"root/annotations/instances_{split}.json"
         root = write([annotation(7, [SQUARE])], file, f"root/{split}", categories=listed)
-    data = CocoMasks(root=str(root), image_size=None)
+    data = MaskFolder(root=str(root), image_size="native")
     assert data.class_names == ["background", "rim", "cell"]
     assert list(data.annotation_faults()) == []
     assert masks(root, "test")[0].max() == 2
     (root / "annotations" / "instances_train.json").unlink()
-    assert CocoMasks(root=str(root)).class_names == ["background", "cell"]
+    assert MaskFolder(root=str(root)).class_names == ["background", "cell"]
 
 
 LAYOUTS = {
@@ -127,10 +127,10 @@ def test_each_layout_is_found(name):
         (root / "__MACOSX").mkdir()
     if name == "coco":
         (root / "annotations" / "captions_train2017.json").write_text("{}")
-    data = CocoMasks(root=str(root), image_size=None)
-    assert len(data.coco_files.files) == len(LAYOUTS[name])
-    assert next(iter(data.coco_files.files)) == "train"
-    for split in data.coco_files.files:
+    data = MaskFolder(root=str(root), image_size="native")
+    assert len(data.source.files) == len(LAYOUTS[name])
+    assert next(iter(data.source.files)) == "train"
+    for split in data.source.files:
         samples = data.load_split(split)
         assert samples.read(0).shape == (4, 6, 8)
     assert list(data.annotation_faults()) == []
@@ -140,11 +140,11 @@ def test_ambiguous_layouts_are_refused():
     root = write([], "root/a.json")
     write([], "root/b.json")
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\?.* --data\.train FILE"):
-        CocoMasks(root=str(root))
-    assert CocoMasks(root=str(root), train="b.json").coco_files.files == {"train": root / "b.json"}
+        MaskFolder(root=str(root))
+    assert MaskFolder(root=str(root), train="b.json").source.files == {"train": root / "b.json"}
     Path("empty").mkdir()
-    with pytest.raises(UserError, match="no JSON file in empty"):
-        CocoMasks(root="empty")
+    with pytest.raises(UserError, match=r"no images with masks in empty.*_annotations\.coco\.json"):
+        MaskFolder(root="empty")
 
 
 def test_boxes_without_masks_are_refused():
@@ -159,7 +159,7 @@ def test_invalid_coco_is_one_line(text):
     Path("root/x.json").write_text(text)
     with pytest.raises(BrokenFiles, match=r"x\.json.*(broken JSON|no list of)"):
         masks(Path("root"))
-    faults = list(CocoMasks(root="root").annotation_faults())
+    faults = list(MaskFolder(root="root").annotation_faults())
     assert [fault.kind for fault in faults] == ["annotation-unreadable"]
 
 
@@ -173,7 +173,7 @@ def test_annotations_of_images_rotated_by_exif():
         image = Image.new("RGB", (8, 6))
         image.getexif()[0x0112] = 6  # to be turned clockwise: the top row becomes the right column
         image.save(root / "images" / "a.png", exif=image.getexif())
-        samples = CocoMasks(root=str(root), image_size=None).load_split("train")
+        samples = MaskFolder(root=str(root), image_size="native").load_split("train")
         mask = samples.read(0)[-1]
         assert mask.shape == (8, 6)
         wanted = torch.zeros(8, 6, dtype=torch.uint8)
@@ -192,7 +192,7 @@ def test_cache_does_not_change_samples():
         content["images"].append({"id": number, "file_name": f"{number}.png", "height": 6, "width": 8})
         content["annotations"].append(annotation(3, [SQUARE], image=number))
     (root / "annotations.json").write_text(json.dumps(content))
-    modules = [CocoMasks(root=str(root), image_size=(6, 9), cache=cache) for cache in ("none", "ram", "disk")]
+    modules = [MaskFolder(root=str(root), image_size=(6, 9), cache=cache) for cache in ("none", "ram", "disk")]
     for data in modules:
         data.setup("fit")
     for split in ("train", "val"):

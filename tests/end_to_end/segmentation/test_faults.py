@@ -10,7 +10,7 @@ from PIL import Image
 from kit.checks.survey import full_survey, quick_survey
 from kit.formats.masks import masks
 from kit.ground.errors import BrokenFiles, UserError
-from project.segmentation import CocoMasks, MaskFolder
+from project.segmentation import MaskFolder
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def coco(change) -> list[tuple[str, str, str]]:
     }
     change(content, folder)
     Path("root/instances.json").write_text(json.dumps(content))
-    faults = list(CocoMasks(root="root").annotation_faults())
+    faults = list(MaskFolder(root="root").annotation_faults())
     return [(fault.kind, fault.severity, Path(fault.file).name) for fault in faults]
 
 
@@ -212,14 +212,14 @@ def test_copies_with_different_masks_are_a_conflict(root):
 @pytest.mark.parametrize("height", [None, 0, 10**9])
 def test_invalid_size_in_coco_is_replaced_by_that_of_the_image(height):
     coco(change("images", height=height))
-    data = CocoMasks(root="root", image_size=None)
-    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.coco_files.document("train").faults) <= 1
+    data = MaskFolder(root="root", image_size="native")
+    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.source.document("train").faults) <= 1
 
 
 def test_invalid_shape_is_reported():
     folder = Path("root/images")
     coco(change("annotations", segmentation=[[2, 2, 2, 2, 2, 2]]))
-    (fault,) = CocoMasks(root="root").annotation_faults()
+    (fault,) = MaskFolder(root="root").annotation_faults()
     assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: covers no pixel")
 
 
@@ -255,7 +255,7 @@ def test_classes_beside_an_invalid_shape_are_counted():
         content["annotations"][3]["segmentation"] = {"size": [5, 8], "counts": [40]}
 
     assert coco(second) == [("annotation-unreadable", "error", "1.png")]
-    assert CocoMasks(root="root").class_counts == [3 * 36, 24, 12]
+    assert MaskFolder(root="root").class_counts == [3 * 36, 24, 12]
 
 
 TURNED = [  # the stored size, orientation, and the mask's size
@@ -279,8 +279,10 @@ def test_rotation_by_exif_is_reported(root, stored, orientation, drawn, said):
         "annotations": [{"id": 1, "image_id": 4, "category_id": 5, "segmentation": SQUARE}],
     }
     (root / "train.json").write_text(json.dumps(content))
-    in_folders = list(MaskFolder(root=str(root)).annotation_faults())
-    in_coco = [fault for fault in CocoMasks(root=str(root)).annotation_faults() if fault.kind != "mask-missing"]
+    in_folders = list(MaskFolder(root=str(root), format="masks").annotation_faults())
+    in_coco = [
+        fault for fault in MaskFolder(root=str(root), format="coco").annotation_faults() if fault.kind != "mask-missing"
+    ]
     for faults in (in_folders, in_coco):
         assert [(fault.kind, fault.severity) for fault in faults] == [("exif-rotated-mask", "warning")] * bool(said)
         assert all(said in fault.message for fault in faults)

@@ -11,9 +11,9 @@ from texts import as_text
 
 from kit.checks.survey import full_survey
 from kit.ground.errors import UserError
-from project.segmentation import CocoMasks
+from project.segmentation import MaskFolder
 
-STATISTICS = {"image_size": None, "mean": [0.5] * 3, "std": [1.0] * 3}
+STATISTICS = {"image_size": "native", "mean": [0.5] * 3, "std": [1.0] * 3}
 SQUARE = [[1, 1, 5, 1, 5, 4, 1, 4]]
 RUNS = {"size": [6, 8], "counts": [30, 12, 6]}  # the last columns but one
 
@@ -37,7 +37,7 @@ def write(annotations: list[dict], **changes) -> str:
 
 def planes(root: str, **options) -> torch.Tensor:
     """uint8 [N H W]: the masks."""
-    samples = CocoMasks(root=root, **STATISTICS, **options).load_split("train")
+    samples = MaskFolder(root=root, **STATISTICS, **options).load_split("train")
     return torch.stack([samples.read(index)[-1] for index in range(len(samples))])
 
 
@@ -48,7 +48,7 @@ def test_crowds_are_counted_by_class():
     root = write([RIM, CELL, {**CELL, "image_id": 2, "iscrowd": 1}])
     with pytest.warns(UserWarning, match=r"crowds .*: 'cell' 1 of 2$"):
         assert planes(root)[1].unique().tolist() == [0, 255]
-    faults = [fault for fault in CocoMasks(root=root).annotation_faults() if fault.kind == "crowd"]
+    faults = [fault for fault in MaskFolder(root=root).annotation_faults() if fault.kind == "crowd"]
     assert [(fault.severity, "1 of 2 annotations of 'cell'" in fault.message) for fault in faults] == [
         ("warning", True)
     ]
@@ -59,17 +59,17 @@ def test_class_with_only_crowds_is_an_error_unless_they_are_objects():
     root = write([RIM, {**CELL, "iscrowd": 1}])
     with pytest.raises(UserError, match=r"all annotations of 'cell' are crowds.*--data\.crowds objects"):
         planes(root)
-    faults = full_survey(CocoMasks(root=root, **STATISTICS)).faults
+    faults = full_survey(MaskFolder(root=root, **STATISTICS)).faults
     assert [fault.severity for fault in faults if "--data.crowds objects" in fault.message] == ["error", "warning"]
     assert planes(root, crowds="objects")[0].unique().tolist() == [0, 1, 2]
-    assert "crowd" not in {fault.kind for fault in CocoMasks(root=root, crowds="objects").annotation_faults()}
+    assert "crowd" not in {fault.kind for fault in MaskFolder(root=root, crowds="objects").annotation_faults()}
 
 
 @pytest.mark.filterwarnings("ignore:.*crowds are neither")
 def test_disk_cache_depends_on_crowds():
     root = write([RIM, CELL, {**CELL, "image_id": 2, "iscrowd": 1}])
     for crowds, number in (("ignore", 255), ("objects", 2)):
-        data = CocoMasks(root=root, crowds=crowds, cache="disk", **{**STATISTICS, "image_size": (6, 8)})
+        data = MaskFolder(root=root, crowds=crowds, cache="disk", **{**STATISTICS, "image_size": (6, 8)})
         data.all_is_test = True
         data.setup("test")
         assert data.samples["test"].read(1)[-1].unique().tolist() == [0, number]
@@ -103,4 +103,4 @@ def test_categories_with_the_same_name_are_merged_with_a_message():
     root = write([RIM, CELL], categories=[{"id": 3, "name": "rim"}, {"id": 7, "name": " rim "}])
     with pytest.warns(UserWarning, match="2 classes are named 'rim'"):
         assert planes(root)[0].unique().tolist() == [0, 1]
-    assert [fault.kind for fault in CocoMasks(root=root).annotation_faults()] == ["class-joined"]
+    assert [fault.kind for fault in MaskFolder(root=root).annotation_faults()] == ["class-joined"]

@@ -43,7 +43,7 @@ def folder(masks: list[tuple[str, list[int]]], split: str = "train", root: str =
 
 def read(root: str, split: str = "train", **options) -> tuple[list[str], list[list[int]]]:
     """The class names, and the class numbers of each mask's first row, as training gets them."""
-    data = MaskFolder(root=root, image_size=None, mean=[0.5] * 3, std=[1.0] * 3, **options)
+    data = MaskFolder(root=root, image_size="native", mean=[0.5] * 3, std=[1.0] * 3, **options)
     samples = data.load_splits()[split]
     return data.class_names, [samples.read(index)[-1, 0].tolist() for index in range(len(samples))]
 
@@ -157,7 +157,7 @@ def test_indistinguishable_ids_of_a_table_are_reported(table, message):
 
 def test_checkpoint_keeps_the_meaning_of_values():
     """Trained on black and white, tested on masks that are white alone, or that hold other ids."""
-    options = {"image_size": None, "mean": [0.5] * 3, "std": [1.0] * 3}
+    options = {"image_size": "native", "mean": [0.5] * 3, "std": [1.0] * 3}
     trained = MaskFolder(root=folder([("P", [0, 255]), ("P", [255, 0])]), **options)
     trained.setup("fit")
     tests = {}

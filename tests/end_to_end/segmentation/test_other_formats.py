@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kit.ground.errors import UserError
-from project.segmentation import CocoMasks, DigitMasks, MaskFolder
+from project.segmentation import DigitMasks, MaskFolder
 
 NAMES = ["car", "background", "sky", "road"]  # of the model
 STATE = {"in_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3, "class_names": NAMES}
@@ -37,9 +37,9 @@ def test_polygons_have_the_numbers_of_the_model(tiny):
         "categories": [{"id": 5, "name": "road"}],
     }
     Path("data/test.json").write_text(json.dumps(content))
-    assert classes_of_pixels(CocoMasks("data", test="test.json", images="test")) == {"background", "road"}
+    assert classes_of_pixels(MaskFolder("data", test="test.json", images="test")) == {"background", "road"}
     no_background = {**STATE, "class_names": ["ground", "road"]}
-    data = CocoMasks("data", test="test.json", images="test")
+    data = MaskFolder("data", test="test.json", images="test")
     data.load_state_dict(no_background)
     with pytest.raises(UserError, match="no class 'background'"):
         data.setup("test")

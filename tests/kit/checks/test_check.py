@@ -48,7 +48,7 @@ def copied(source: str, target: str) -> None:
 def test_clean_data_have_no_faults(capsys):
     assert check("--json", "deep/faults.json") == 0
     output = capsys.readouterr().out
-    assert "30 images of photos (24 train, 6 val)" in output and "nothing is wrong" in output
+    assert "30 images of photos checked" in output and "nothing is wrong" in output
     assert json.loads(Path("deep/faults.json").read_text()) == []
     assert [path.name for path in Path("deep").iterdir()] == ["faults.json"]
 
@@ -130,10 +130,11 @@ def test_fit_warns_about_faults_and_trains(fit, capsys):
 
 def test_fit_prints_nothing_for_clean_data_or_without_checks(fit, capsys):
     fit(*CONFIG)
-    assert capsys.readouterr().out.startswith("epoch")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("data: ") and second.startswith("epoch")
     copied("train/cat/1.jpg", "val/cat/x.jpg")
     fit(*CONFIG, "--check", "off")
-    assert capsys.readouterr().out.startswith("epoch")
+    assert capsys.readouterr().out.startswith("data: ")
 
 
 def test_strict_stops_at_errors_but_not_at_warnings(fit):
@@ -148,7 +149,9 @@ def test_exit_code_of_the_process(command):
     copied("train/cat/1.jpg", "val/cat/x.jpg")
     ended = command("check", *CONFIG)
     assert (ended.returncode, ended.stderr) == (1, "")
-    assert ended.stdout.startswith("31 images of photos (24 train, 7 val) checked in")
+    first, second = ended.stdout.splitlines()[:2]
+    assert first.startswith("data: ") and "24 / 7 images (train / val)" in first
+    assert second.startswith("31 images of photos checked in")
 
 
 def survey(faults: list[Fault]) -> Survey:

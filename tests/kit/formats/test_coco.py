@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kit.formats.coco import categories, find, read, read_document
+from kit.formats.coco import categories, read, read_document
+from kit.formats.coco_search import find
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -108,6 +109,13 @@ def test_file_without_a_split_is_not_dropped_in_silence():
         Path(name).write_text("{}")
     with pytest.warns(UserWarning, match=r"more\.json: not used, .* another file is for train"):
         assert find(Path(), {}) == {"train": Path("instances_train.json")}
+
+
+def test_other_json_files_of_a_split_are_not_used():
+    file = write()
+    Path("meta.json").write_text('{"shapes": []}')
+    Path("tasks.json").write_text('[{"annotations": []}]')
+    assert find(Path(), {}) == {"train": file}
 
 
 def test_name_with_a_byte_that_is_not_utf_8_is_found():

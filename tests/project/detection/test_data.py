@@ -13,7 +13,7 @@ from kit.boxes import Zoom
 from kit.boxes.targets import collate, sample
 from kit.checks.survey import full_survey, quick_survey
 from kit.ground.errors import UserError
-from project.detection import Coco, DigitScenes, Voc, Yolo
+from project.detection import BoxFolder, DigitScenes
 
 
 def ready(data):
@@ -54,7 +54,7 @@ def test_batch_has_plain_tensors_and_no_box_without_area():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_of_files(tiny, tmp_path, cache, workers):
     tiny.voc_parts(tmp_path / "d", {"train": 4, "val": 2})
-    data = Voc(
+    data = BoxFolder(
         root=str(tmp_path / "d"),
         image_size=(20, 40),
         batch_size=3,
@@ -76,22 +76,22 @@ def test_class_counts_and_strata(tiny, tmp_path):
     some.append(tiny.Picture("crowd.jpg", names=["dog", "dog"], crowd=[True, True]))
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
-    data = Coco(root=str(tmp_path))
+    data = BoxFolder(root=str(tmp_path))
     assert data.class_counts == [50, 10, 0]
     strata = data.strata(data.load_split("train"))
     assert strata.tolist() == [2] * 10 + [1] * 20 + [0] * 20 + [2]
     ready(data)
     assert sorted(data.strata(data.samples["val"]).tolist()) == [0, 0, 1, 1, 2]
-    ready(Coco(root=str(tmp_path), balanced=True)).train_dataloader()
+    ready(BoxFolder(root=str(tmp_path), balanced=True)).train_dataloader()
     with pytest.raises(UserError, match=r"data\.group"):
-        Coco(root=str(tmp_path), group="^(x)").class_counts  # noqa: B018
+        BoxFolder(root=str(tmp_path), group="^(x)").class_counts  # noqa: B018
 
 
 def test_groups_are_not_split(tiny, tmp_path):
     some = [tiny.Picture(f"patient{n // 4}_{n}.jpg") for n in range(20)]
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
-    data = ready(Coco(root=str(tmp_path), group=r"^(patient\d+)_"))
+    data = ready(BoxFolder(root=str(tmp_path), group=r"^(patient\d+)_"))
     train, val = ({path.name.split("_")[0] for path in data.samples[part].paths} for part in ("train", "val"))
     assert val and not train & val
 
@@ -151,16 +151,16 @@ def test_broken_file_hides_no_other_fault(tiny, tmp_path, change, kind, file):
     shutil.copy(tmp_path / "JPEGImages" / "train_0.jpg", tmp_path / "JPEGImages" / "val_1.jpg")
     Image.new("RGB", (30, 24), "grey").save(tmp_path / "JPEGImages" / "train_2.jpg")
     change(tmp_path)
-    survey = full_survey(Voc(root=str(tmp_path)))
+    survey = full_survey(BoxFolder(root=str(tmp_path)))
     assert survey.counts == {"train": 5, "val": 2}
     assert {"leak", "constant", kind} <= {fault.kind for fault in survey.faults}
     assert not {"unusable", "image-missing"} & {fault.kind for fault in survey.faults}
     assert any(fault.kind == kind and fault.file.endswith(file) for fault in survey.faults)
     if change is break_an_image:
-        assert list(ready(Voc(root=str(tmp_path))).left_out["train"]) == [str(tmp_path / "JPEGImages" / file)]
+        assert list(ready(BoxFolder(root=str(tmp_path))).left_out["train"]) == [str(tmp_path / "JPEGImages" / file)]
     else:
         with pytest.raises(UserError, match=file):
-            ready(Voc(root=str(tmp_path)))
+            ready(BoxFolder(root=str(tmp_path)))
 
 
 def test_annotation_without_bbox_hides_no_other_fault(tiny, tmp_path):
@@ -169,25 +169,25 @@ def test_annotation_without_bbox_hides_no_other_fault(tiny, tmp_path):
     content = json.loads(file.read_text())
     del content["annotations"][0]["bbox"]
     file.write_text(json.dumps(content))
-    survey = full_survey(Coco(root=str(tmp_path)))
+    survey = full_survey(BoxFolder(root=str(tmp_path)))
     assert survey.counts == {"train": 4, "val": 2}
     assert {"leak", "annotation-unreadable"} <= {fault.kind for fault in survey.faults}
     (tmp_path / "annotations" / "instances_val2017.json").write_text("{")
-    survey = full_survey(Coco(root=str(tmp_path)))
+    survey = full_survey(BoxFolder(root=str(tmp_path)))
     assert survey.counts == {"train": 4}
     assert {fault.line for fault in survey.faults if fault.kind == "annotation-unreadable"} == {None, 1}
 
 
 def test_training_images_are_not_read_for_a_test(tiny, tmp_path):
     tiny.voc_parts(tmp_path, {"train": 4, "val": 2, "test": 2})
-    learned = ready(Voc(root=str(tmp_path))).state_dict()
+    learned = ready(BoxFolder(root=str(tmp_path))).state_dict()
     break_an_image(tmp_path)
-    data = Voc(root=str(tmp_path))
+    data = BoxFolder(root=str(tmp_path))
     data.load_state_dict(learned)
     data.setup("test")
     assert len(data.test_dataloader().dataset) == 2
     assert "train" not in data.left_out
-    data = ready(Voc(root=str(tmp_path)))
+    data = ready(BoxFolder(root=str(tmp_path)))
     assert len(data.samples["train"]) == 3 and len(data.left_out["train"]) == 1
 
 
@@ -195,11 +195,11 @@ def test_data_without_train_are_refused(tiny, tmp_path):
     tiny.save(tmp_path / "images" / "val", tiny.pictures(3))
     tiny.yolo(tmp_path / "labels" / "val", tiny.pictures(3))
     (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
-    (fault,) = (fault for fault in full_survey(Yolo(root=str(tmp_path))).faults if fault.severity == "error")
+    (fault,) = (fault for fault in full_survey(BoxFolder(root=str(tmp_path))).faults if fault.severity == "error")
     assert fault.kind == "unusable" and "there are no train images, only val images" in fault.message
-    assert Yolo(root=str(tmp_path)).in_channels == 3
+    assert BoxFolder(root=str(tmp_path)).in_channels == 3
     with pytest.raises(UserError, match="there are no train images, only val images"):
-        Yolo(root=str(tmp_path)).class_counts  # noqa: B018
+        BoxFolder(root=str(tmp_path)).class_counts  # noqa: B018
 
 
 def test_similar_class_names_are_reported(tiny, tmp_path):
@@ -207,7 +207,7 @@ def test_similar_class_names_are_reported(tiny, tmp_path):
         tiny.save(tmp_path / "images", tiny.pictures(3))
         tiny.yolo(tmp_path / "labels", tiny.pictures(3))
         (tmp_path / "classes.txt").write_text(names)
-        survey = full_survey(Yolo(root=str(tmp_path)))
+        survey = full_survey(BoxFolder(root=str(tmp_path)))
         assert [fault.kind for fault in survey.faults].count("class-spelled-twice") == faults
 
 
@@ -219,7 +219,7 @@ def test_copies_with_different_boxes_are_a_conflict(tiny, tmp_path):
     renamed.names = ["cat", "cat"]
     tiny.save(tmp_path / "images", copies)
     tiny.coco(tmp_path / "mine.json", copies)
-    faults = [fault for fault in quick_survey(Coco(root=str(tmp_path))).faults if fault.other]
+    faults = [fault for fault in quick_survey(BoxFolder(root=str(tmp_path))).faults if fault.other]
     assert {(fault.kind, fault.file[-5:]) for fault in faults} == {
         ("duplicate", "2.jpg"),
         ("label-conflict", "3.jpg"),
@@ -230,21 +230,25 @@ def test_copies_with_different_boxes_are_a_conflict(tiny, tmp_path):
 def test_root_may_be_a_file_for_yolo_only(tiny, tmp_path):
     file = tmp_path / "data.yaml"
     file.write_text("names: [cat, dog, owl]\ntrain: images\n")
-    for kind in (Coco, Voc):
+    for kind in ("coco", "voc"):
         with pytest.raises(UserError, match=r"data\.yaml is a file; give the data's folder"):
-            kind(root=str(file))
+            BoxFolder(root=str(file), format=kind)
     tiny.save(tmp_path / "images", tiny.pictures(1))
-    assert Yolo(root=str(file)).class_names == tiny.CLASSES
+    assert BoxFolder(root=str(file)).class_names == tiny.CLASSES
     with pytest.raises(UserError, match="no data folder at"):
-        Yolo(root=str(tmp_path / "nowhere"))
+        BoxFolder(root=str(tmp_path / "nowhere.yaml"), format="yolo")
 
 
-@pytest.mark.parametrize(("file", "kind"), [("Annotations/a.xml", "Voc"), ("labels/a.txt", "Yolo"), ("a.txt", None)])
-def test_another_format_than_cocos_is_named_with_its_class(file, kind, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).touch()
-    with pytest.raises(UserError, match="no JSON file") as caught:
-        Coco(root=str(tmp_path))
-    assert ("--data" in str(caught.value)) == bool(kind)
-    assert not kind or f"{Coco.__module__.rpartition('.')[0]}.{kind}" in str(caught.value)
+def test_size_is_chosen_from_images_and_boxes(tiny, tmp_path):
+    """200x400 images have 20,000 pixels in a quarter, and 10 % of the boxes are smaller than 40x40."""
+    some = [tiny.Picture(f"{n}.png", (200, 400), [(0, 0, 40, 40)], ["cat"]) for n in range(10)]
+    tiny.save(tmp_path, some)
+    tiny.coco(tmp_path / "all.json", some)
+    data = BoxFolder(root=str(tmp_path))
+    assert data.input_size == (160, 320) and data.load_split("train").shape == (3, 160, 320)
+    assert BoxFolder(root=str(tmp_path), image_size=(9, 7)).input_size == (9, 7)
+    ready(data)
+    other = BoxFolder(root=str(tmp_path))
+    _ = other.class_counts  # loads samples in the other size
+    other.use_size([64, 96])
+    assert ready(other).samples["train"].shape == (3, 64, 96) and other.state_dict()["size"] == (64, 96)

@@ -139,16 +139,16 @@ def test_other_data_are_tested_with_the_classes_of_the_model(fit, repository, ti
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Voc", "Yolo"])
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
 def test_finetuning_config_with_every_format(fit, repository, tiny, capsys, kind):
     some = tiny.pictures(6)
     tiny.save(Path("d"), some)
-    {"Voc": tiny.voc, "Yolo": tiny.yolo}[kind](Path("d"), some)
+    {"voc": tiny.voc, "yolo": tiny.yolo}[kind](Path("d"), some)
     Path("d/classes.txt").write_text("\n".join(tiny.CLASSES))
     config = str(repository / "configs" / "detection_finetune.yaml")
-    kinds = ["--data", f"project.detection.{kind}", "--data.root", "d", "--data.image_size", "[32, 40]"]
+    data = ["--data.root", "d", "--data.image_size", "[32, 40]"]
     net = ["--model.net.pretrained", "false", "--model.net.name", "ssdlite320_mobilenet_v3_large"]
-    fit("--config", config, *kinds, *net, "--data.batch_size", "2", "--trainer.max_epochs", "1")
+    fit("--config", config, *data, *net, "--data.batch_size", "2", "--trainer.max_epochs", "1")
     said = capsys.readouterr().out
     assert "val/map " in said and re.search("^val/map/(cat|dog|owl) ", said, re.MULTILINE)
 
@@ -161,8 +161,6 @@ def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, reposit
         fit(
             "--config",
             config,
-            "--data",
-            "project.detection.Coco",
             "--data.root",
             "d",
             *NET,
@@ -200,7 +198,7 @@ def test_many_objects_raise_the_limit_of_detections(fit, repository, tiny):
     for split, some in (("train", [dense, *tiny.pictures(3)]), ("val", tiny.pictures(2))):
         tiny.save(Path(f"d/{split}2017"), some)
         tiny.coco(Path(f"d/annotations/instances_{split}2017.json"), some)
-    config = ["--config", str(repository / "configs" / "detection_bccd.yaml"), "--data", "project.detection.Coco"]
+    config = ["--config", str(repository / "configs" / "detection_bccd.yaml")]
     run = fit(*config, "--data.root", "d", "--data.image_size", "[32, 40]", *NET, "--trainer.max_epochs", "1")
     task = load(run).task
     assert (task.max_detections, task.evaluation("val").max_detections, task.net.detections_per_img) == (130, 130, 130)

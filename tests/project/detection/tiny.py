@@ -127,13 +127,9 @@ def arguments(run: dict[str, Any], folder: Path) -> list[str]:
         run: the content of the config.
         folder: the folder of the data.
     """
-    given = ["--data.root", str(folder)]
-    kind = run["data"]["class_path"].rsplit(".", 1)[1]
-    counts = {"train": 6, "val": 3, "test": 3}
-    if kind == "Coco":
-        coco_parts(folder, counts)
-    elif kind == "Voc":
-        voc_parts(folder, counts)
+    if "root" in run["data"]["init_args"]:
+        given = ["--data.root", str(folder)]
+        coco_parts(folder, {"train": 6, "val": 3, "test": 3})
     else:
         given = ["--data.scenes", "30"]
     if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):

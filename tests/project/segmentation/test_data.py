@@ -62,7 +62,7 @@ def test_all_kinds_of_masks_give_the_same_samples(tiny, kind, table):
     wanted = [tiny.picture(18, 26, seed) for seed in range(3)]
     for number, (_, mask) in enumerate(wanted):
         KINDS[kind](mask).save(root / "trainannot" / f"{number}.png")
-    data = ready(MaskFolder(root=str(root), image_size=None, **STATISTICS))
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
     assert data.class_names == ["a", "b", "c"] and data.in_channels == 3
     for (image, mask), (picture, ids) in zip(samples(data), wanted, strict=True):
         assert torch.equal(mask, torch.from_numpy(ids))
@@ -104,7 +104,7 @@ def test_ids_become_class_numbers(tiny, options, names, numbers):
     root = tiny.folders(Path("scenes"), {"train": 2, "val": 1}, size=(1, 5))
     for path in (root / "trainannot").iterdir():
         Image.fromarray(np.array([[0, 1, 2, 3, 255]], np.uint8)).save(path)
-    data = ready(MaskFolder(root=str(root), image_size=None, **STATISTICS, **options))
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS, **options))
     assert data.class_names == names
     assert samples(data)[0][1].tolist() == [numbers]
     assert data.class_counts == [2 * numbers.count(k) for k in range(len(names))]
@@ -114,7 +114,7 @@ def test_ids_in_three_equal_channels(tiny):
     root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
     mask = tiny.picture(18, 26)[1]
     Image.fromarray(np.stack([mask] * 3, -1)).save(root / "trainannot" / "0.png")
-    assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size=None)))[0][1], torch.from_numpy(mask))
+    assert torch.equal(samples(ready(MaskFolder(root=str(root), image_size="native")))[0][1], torch.from_numpy(mask))
 
 
 def test_grey_masks_with_a_table(tiny):
@@ -124,8 +124,8 @@ def test_grey_masks_with_a_table(tiny):
     for split in ("train", "val"):
         Image.fromarray(mask * 100).save(root / f"{split}annot" / "0.png")
     with pytest.raises(UserError, match=r"ids 100, 200 of no class.*--data\.ids"):
-        samples(ready(MaskFolder(root=str(root), image_size=None)))
-    data = ready(MaskFolder(root=str(root), image_size=None, ids=[0, 100, 200]))
+        samples(ready(MaskFolder(root=str(root), image_size="native")))
+    data = ready(MaskFolder(root=str(root), image_size="native", ids=[0, 100, 200]))
     assert torch.equal(samples(data)[0][1], torch.from_numpy(mask))
 
 
@@ -135,7 +135,7 @@ def test_ids_are_class_names_by_default(tiny):
     assert MaskFolder(root=str(root)).class_names == ["0", "1", "2"]
     for path in (*(root / "trainannot").iterdir(), *(root / "valannot").iterdir()):
         Image.fromarray(np.array([[0, 255, 0]], np.uint8)).resize((26, 18), 0).save(path)
-    data = ready(MaskFolder(root=str(root), image_size=None, **STATISTICS))  # black and white
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))  # black and white
     assert data.class_names == ["background", "foreground"]
     assert set(samples(data)[0][1].unique().tolist()) == {0, 1}
 
@@ -149,7 +149,7 @@ MISTAKES = [
     ({"ids": [0, 1, 1]}, "data.ids is .*once"),
     ({"image_size": (0, 0)}, r"data.image_size is \[0, 0\], but must be a height and a width above 0"),
     (
-        {"cache": "ram", "image_size": None},
+        {"cache": "ram", "image_size": "native"},
         "a cache needs images of one size; give --data.image_size",
     ),
     ({"masks": "nowhere"}, r"no images with masks in scenes, which holds train/ \(3 images\)"),
@@ -175,7 +175,9 @@ def test_coloured_masks_without_colours_are_refused(tiny):
         coloured(tiny.picture(18, 26)[1]).save(root / f"{split}annot" / "0.png")
     with pytest.raises(UserError, match=r"masks are coloured.*--data\.colors"):
         _ = MaskFolder(root=str(root)).class_names
-    data = MaskFolder(root=str(root), image_size=None, colors={"a": [128, 128, 128], "b": [0, 0, 192]}, **STATISTICS)
+    data = MaskFolder(
+        root=str(root), image_size="native", colors={"a": [128, 128, 128], "b": [0, 0, 192]}, **STATISTICS
+    )
     with pytest.raises(UserError, match=r"0\.png: colour \(128 64 128\) of no class; give each class's colour with"):
         samples(ready(data))
 
@@ -194,7 +196,7 @@ def test_mask_with_another_aspect_is_refused(tiny):
     mask = tiny.picture(18, 26)[1]
     Image.fromarray(mask).resize((13, 9), 0).save(root / "trainannot" / "0.png")
     Image.fromarray(mask).resize((30, 18), 0).save(root / "trainannot" / "1.png")
-    data = ready(MaskFolder(root=str(root), image_size=None, **STATISTICS))
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
     half = data.sample(data.samples["train"].read(0), None)[1]
     assert half.shape == (18, 26) and (half == torch.from_numpy(mask)).float().mean() > 0.9
     with pytest.raises(UserError, match="its mask is 18 high and 30 wide, the image 18 high and 26 wide"):
@@ -218,7 +220,7 @@ def test_masks_of_images_rotated_by_exif(tiny, orientation, drawn_on):
         image.save(f"images/{number}.png", exif=image.getexif())
         upright = np.array(ImageOps.exif_transpose(Image.open(f"images/{number}.png")))[..., 1]
         Image.fromarray(upright if drawn_on == "upright" else mask).save(f"masks/{number}.png")
-    data = ready(MaskFolder(root=".", image_size=None, class_names=["a", "b", "c"], **STATISTICS))
+    data = ready(MaskFolder(root=".", image_size="native", class_names=["a", "b", "c"], **STATISTICS))
     seen, classes = samples(data)[0]
     assert classes.shape == ((26, 18) if orientation >= 5 else (18, 26))
     assert torch.equal(seen[0], classes * 90)
@@ -264,7 +266,9 @@ def test_images_of_different_sizes_are_evaluated_one_at_a_time(tiny):
     image, mask = tiny.picture(30, 22)
     image.save(root / "val" / "1.png")
     Image.fromarray(mask).save(root / "valannot" / "1.png")
-    data = MaskFolder(root=str(root), image_size=None, batch_size=4, augment=[RandomScaleCrop((16, 16))], **STATISTICS)
+    data = MaskFolder(
+        root=str(root), image_size="native", batch_size=4, augment=[RandomScaleCrop((16, 16))], **STATISTICS
+    )
     data.setup("fit")
     assert [batch.images.shape for batch in data.val_dataloader()] == [(1, 3, 18, 26), (1, 3, 30, 22)]
     assert next(iter(data.train_dataloader())).images.shape == (4, 3, 16, 16)
@@ -285,14 +289,14 @@ def test_validation_split_has_rare_classes(tiny):
         ids = np.full((4, 6), int(number >= 18) * 2, np.uint8)
         ids[:, :2] = 1
         Image.fromarray(ids).save(root / "trainannot" / f"{number}.png")
-    data = ready(MaskFolder(root=str(root), image_size=None, **STATISTICS))
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
     assert len(data.samples["val"]) == 3
     assert sum((mask == 2).any().item() for _, mask in samples(data, "val")) == 1
 
 
 def test_groups_are_not_split(tiny):
     root = tiny.folders(Path("scenes"), {"train": 12})
-    data = ready(MaskFolder(root=str(root), group=r"^(\d)", image_size=None, **STATISTICS))
+    data = ready(MaskFolder(root=str(root), group=r"^(\d)", image_size="native", **STATISTICS))
     files = [{Path(data.samples[s].file(i)).name[0] for i in range(len(data.samples[s]))} for s in ("train", "val")]
     assert files[0] and files[1] and not files[0] & files[1]
 
@@ -300,9 +304,9 @@ def test_groups_are_not_split(tiny):
 def test_checkpoint_has_classes_without_a_table(tiny):
     root = tiny.folders(Path("scenes"), {"train": 4, "val": 1})
     (root / "classes.txt").write_text("void\nroad\ncar\n")
-    state = ready(MaskFolder(root=str(root), image_size=None)).state_dict()
+    state = ready(MaskFolder(root=str(root), image_size="native")).state_dict()
     (root / "classes.txt").unlink()
-    other = MaskFolder(root=str(root), image_size=None)
+    other = MaskFolder(root=str(root), image_size="native")
     other.load_state_dict(state)
     assert other.class_names == ["road", "car"]
     assert set(samples(ready(other), "val")[0][1].unique().tolist()) == {255, 0, 1}

@@ -236,7 +236,16 @@ def test_run_with_coloured_masks(tiny, fit, repository, capsys):
         Image.fromarray(torch.tensor(shades, dtype=torch.uint8)[torch.from_numpy(mask).long()].numpy()).save(path)
     colours = json.dumps(dict(zip("abc", shades, strict=True)))
     config = str(repository / "configs" / "segmentation_camvid.yaml")
-    options = ["--data.root", str(root), "--data.colors", colours, "--data.image_size", "null", "--data.cache", "none"]
+    options = [
+        "--data.root",
+        str(root),
+        "--data.colors",
+        colours,
+        "--data.image_size",
+        "native",
+        "--data.cache",
+        "none",
+    ]
     options += ["--data.ignore", "null", "--model.window", "[16, 20]", "--model.net.widths", "[4, 8]"]
     options += ["--trainer.max_epochs", "1", "--data.batch_size", "4"]
     run = fit("--config", config, *options)
@@ -266,7 +275,7 @@ def test_run_with_coco(fit, repository):
     }
     Path("root/labels.json").write_text(json.dumps(content))
     config = str(repository / "configs" / "segmentation_finetune.yaml")
-    options = ["--data", "project.segmentation.CocoMasks", "--data.root", "root", "--data.batch_size", "2"]
+    options = ["--data.root", "root", "--data.batch_size", "2"]
     options += ["--model.net.pretrained", "false", "--data.image_size", "[32, 48]", "--trainer.max_epochs", "1"]
     run = fit("--config", config, *options)
     assert "val/miou" in json.loads((run / "results.json").read_text())

@@ -1,16 +1,47 @@
 """Read boxes from COCO's JSON: one file for all images of a split, boxes as x, y, width and height in pixels."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kit.formats import coco
-from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, Corners, Reading, missing_image
+from kit.formats import coco, coco_search
+from kit.formats.boxes.annotation import (
+    TOLERANCE,
+    Annotation,
+    Box,
+    Corners,
+    Reading,
+    missing_annotation,
+    missing_image,
+)
+from kit.formats.paths import unlisted_images
 from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
 from kit.ground.host_memory import garbage_collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
+
+
+class CocoBoxes:
+    """A data set in COCO's format. See `kit.formats.boxes.recognition.BoxFormat` for the methods.
+
+    Args:
+        root: the folder of the data set.
+        files: the JSON file of each split that the user gave, relative to `root`, or None; see `coco_search.find`.
+        images_folder: the folder of the images, relative to `root`; None to find it.
+    """
+
+    def __init__(self, root: Path, files: dict[str, str | None], images_folder: str | None) -> None:
+        self.root, self.images_folder = root, images_folder
+        self.sources = coco_search.find(root, files)
+
+    def read(self, split: str) -> Reading:
+        return read(self.sources[split], self.root, self.images_folder)
+
+    def faults(self, readings: Iterable[Reading]) -> Iterator[Fault]:
+        for image in unlisted_images({one.image for reading in readings for one in reading.annotations}):
+            yield missing_annotation(image, "it is left out, since no JSON file names it")
 
 
 @garbage_collection_paused()

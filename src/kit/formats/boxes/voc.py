@@ -6,14 +6,39 @@ crowds, which are ignored, as in Pascal VOC's evaluation.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
-from kit.formats.pairs import Pairs
+from kit.formats.evidence import Evidence
+from kit.formats.pairs import XML_FILES, Pairs, find_pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
-from kit.ground.files import is_file
+from kit.ground.files import is_file, read_ends
+
+SEARCHED_BYTES = 4096  # at each end of a file
+
+
+class VocBoxes:
+    """A data set in Pascal VOC's format. See `kit.formats.boxes.recognition.BoxFormat` for the methods."""
+
+    def __init__(self, root: Path) -> None:
+        self.sources = find_pairs(root, XML_FILES)
+
+    def read(self, split: str) -> Reading:
+        return read(self.sources[split])
+
+    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
+        return ()  # a reading has all faults
+
+
+def find_evidence(files: Iterable[Path]) -> Evidence:
+    """Return the XML files among the files of a data set. They have the right content if they are an `annotation`."""
+    xml_files = [file for file in files if file.suffix.lower() == ".xml"]
+    return Evidence(
+        xml_files, "XML file", lambda file: bool(re.search(rb"<annotation[\s>]", read_ends(file, SEARCHED_BYTES)))
+    )
 
 
 def read(pairs: Pairs) -> Reading:

@@ -5,68 +5,57 @@ more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, and is read as the bou
 """
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
-from kit.formats.folders import SPLITS, files_in, images, split_folders, subfolder
-from kit.formats.paths import Finder, compose, decompose, first_file
-from kit.formats.text import joined_class_faults, number, read_lines, unreadable_fault
-from kit.ground.errors import BrokenFiles, UserError
-from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_CONFIG_BYTES, is_file
-from kit.ground.terminal import escape
-from kit.ground.yaml_files import read_yaml, read_yaml_as_text
+from kit.formats.boxes.yolo_layout import CLASS_FILES, Layout, find, listings
+from kit.formats.evidence import Evidence
+from kit.formats.folders import files_in
+from kit.formats.paths import compose, decompose
+from kit.formats.text import joined_class_faults, read_lines, unreadable_fault
+from kit.ground.errors import BrokenFiles
+from kit.ground.faults import Fault
+from kit.ground.files import MAX_ANNOTATION_BYTES, is_file, read_ends
 
-MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
-# Files with a class name in each line, as labelImg, CVAT and others write them.
-CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
+SEARCHED_BYTES = 4096  # at each end of a text file
 
 
-class Layout(NamedTuple):
-    """The images of each split of a data set, and its classes.
+class YoloBoxes:
+    """A data set in YOLO's format, with the arguments of `find`.
 
-    class_names: the names of the classes 0, 1, 2, ...
-    keypoints: True if each line has keypoints after its box. Then no line is a polygon.
+    See `kit.formats.boxes.recognition.BoxFormat` for the methods.
     """
 
-    splits: dict[str, list[Path]]
-    class_names: list[str]
-    keypoints: bool = False
+    def __init__(self, root: Path, names: Sequence[str] | None) -> None:
+        self.layout = find(root, names)
+        self.sources = self.layout.splits
+
+    def read(self, split: str) -> Reading:
+        return read(self.sources[split], self.layout)
+
+    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
+        return ()  # a reading has all faults
 
 
-def find(root: Path, names: Sequence[str] | None = None) -> Layout:
-    """Find the images of each split and the class names.
+def find_evidence(root: Path, files: Iterable[Path]) -> Evidence:
+    """Return the text files that are named like an image. They have the right content if a line is a box.
 
-    A YAML file or `obj.data` lists them. If there is neither, they are found by the names of folders: `images/train`,
-    `train/images`, or one folder for all images, and a file of class names.
-
-    Args:
-        root: the folder of the data set, or its YAML file.
-        names: the class names; needed if no file lists them.
-
-    Raises:
-        UserError: there are several YAML files, a file has a mistake, or nothing names the classes.
+    If there are none, return the files in `root` that list classes and images: these may be in another folder.
     """
-    names = [name.strip() for name in names or ()]
-    if root.is_file():
-        return _listed_layout(root, names)
-    files = files_in(root, {".yaml", ".yml"})
-    yamls = [file for file in files if isinstance(content := read_yaml(file), dict) and "names" in content]
-    if len(yamls) > 1:
-        listed = ", ".join(path.name for path in yamls)
-        raise UserError(f"several YAML files in {root} ({listed}); give one of them with --data.root {yamls[0]}")
-    for file in (*yamls, root / "obj.data"):
-        if file.is_file():
-            return _listed_layout(file, names)
-    inner = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
-    splits = {split: folder for parent in (inner, root) for split, folder in split_folders(parent).items() if folder}
-    class_names = names or _listed_classes(root, splits.values())
-    return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
+    files = list(files)
+    stems = {compose(file.stem) for file in files if file.suffix.lower() in EXTENSIONS}
+    texts = [file for file in files if file.suffix.lower() == ".txt" and compose(file.stem) in stems]
+    if texts:
+        return Evidence(texts, "text file", _has_boxes)
+    return Evidence(listings(root), "YAML or data file", lambda file: False)
+
+
+def _has_boxes(file: Path) -> bool:
+    """Return whether a line at the beginning or the end of a file is a box or a polygon."""
+    lines = map(_numbers, read_ends(file, SEARCHED_BYTES).decode(errors="replace").splitlines())
+    return any(label.is_integer() and len(values) > 3 for label, values in lines)
 
 
 def read(image_files: Sequence[Path], layout: Layout) -> Reading:
@@ -86,10 +75,10 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
         else:
             faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
-    for text_folder, folders in sorted(image_folders.items()):
-        stems = {compose(path.stem) for folder in folders for path in files_in(folder, EXTENSIONS)}
+    for text_folder, inner in sorted(image_folders.items()):
+        stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
         # Text files beside images are not reported, since they may be anything.
-        for text in files_in(text_folder, {".txt"}) if text_folder not in folders else ():
+        for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
             if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                 faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
@@ -104,10 +93,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
         return
     count = len(layout.class_names)
     for line_number, line in lines:
-        try:
-            label, *values = map(float, line.split())
-        except ValueError:
-            label, values = math.nan, []
+        label, values = _numbers(line)
         corners = _corners(values[:4] if layout.keypoints else values)
         if corners is None or not label.is_integer():
             why = f"'{line[:60]}' is neither a box, `class x y width height`, nor a polygon of 3 or more points"
@@ -117,6 +103,15 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
             annotation.report("class-unknown", why, line_number)
         else:
             annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=line_number))
+
+
+def _numbers(line: str) -> tuple[float, list[float]]:
+    """Return the class and the other numbers of a line; nan and no numbers if it has other words."""
+    try:
+        label, *values = map(float, line.split())
+    except ValueError:
+        return math.nan, []
+    return label, values
 
 
 def _corners(values: list[float]) -> Corners | None:
@@ -143,92 +138,3 @@ def _text_file(image: Path) -> Path:
     stems = dict.fromkeys([image.stem, compose(image.stem), decompose(image.stem)])
     texts = [folder / f"{stem}.txt" for folder in (*usual, *near) for stem in stems]
     return next(filter(is_file, texts), texts[0])
-
-
-def _listed_layout(file: Path, names: list[str]) -> Layout:
-    """Find the images and classes that a YAML file, or CVAT's `obj.data` with lines `key = value`, lists."""
-    if file.suffix == ".data":
-        settings = [line.partition("=") for _, line in read_lines(file)]
-        content = {key.strip().lower(): value.strip() for key, _, value in settings}
-        class_names = names or _listed_classes(file.parent, [])
-    else:
-        content = read_yaml(file)
-        if not isinstance(content, dict) or "names" not in content:
-            raise UserError(f"{file}: no `names`; give the classes there")
-        class_names = names or _class_names(file, content)
-    bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
-    splits: dict[str, list[Path]] = {}
-    for split, spellings in SPLITS.items():
-        entry = next((content[name] for name in spellings if content.get(name)), [])
-        entries = entry if isinstance(entry, list) else [entry]
-        if not all(isinstance(path, str) for path in entries):
-            raise UserError(f"{file}: {split} is {entry}, but must be a folder or a list of folders")
-        listings = [_images_at(path, bases) for path in entries]
-        missing = [path for path, paths in zip(entries, listings, strict=True) if paths is None]
-        if missing and (split == "train" or len(missing) < len(entries)):
-            raise UserError(f"{file}: {split} is {missing[0]}, but nothing is at {(bases[0] / missing[0]).absolute()}")
-        if missing:  # exports may name splits that do not exist
-            rank_zero_warn(f"{file}: no {split} images at {entry}")
-        elif entries:
-            splits[split] = [image for paths in listings for image in paths]
-    if "train" not in splits:
-        raise UserError(f"{file}: no `train`; give its folder there")
-    return Layout(splits, class_names, "kpt_shape" in content)
-
-
-def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
-    """Return the class names of a YAML file, from a list or from a mapping of numbers to names.
-
-    If the mapping lacks a number, its class is named by the number. Names such as `yes` and `1.0` stay text.
-    """
-    names = read_yaml_as_text(file)["names"]
-    if isinstance(names, dict) and names and all(key.isdecimal() for key in names):
-        by_number = {int(key): name for key, name in names.items()}
-        if max(by_number) >= MAX_CLASSES:
-            raise UserError(f"{file}: names has the class number {max(by_number)}; give numbers below {MAX_CLASSES:,}")
-        names = [by_number.get(i, str(i)) for i in range(1 + max(by_number))]
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        expected = "a list, [cat, dog], or by number, {0: cat, 1: dog}"
-        raise UserError(f"{file}: names is {content['names']!r}, but must be {expected}")
-    if content.get("nc") is not None and number(content["nc"]) != len(names):
-        raise UserError(f"{file}: nc is {content['nc']}, but there are {len(names)} names; which is right?")
-    return [name.strip() for name in names]
-
-
-def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
-    """Return the images in a folder, or those that a text file lists, or None if neither exists.
-
-    Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
-    Then the longest end of it that exists is used and printed. The end `images` is not used, since it may mean another
-    split. Listed images that do not exist are included; `read` reports them.
-
-    Args:
-        entry: the path of the folder or the text file.
-        bases: the folders that the path may be relative to. The last is the data set's folder.
-    """
-    relative = Path(entry.replace("\\", "/"))
-    ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
-    names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
-    paths = [base / name for name in names for base in bases]
-    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, False for too long a name
-    if path is None:
-        return None
-    if path not in paths[: 2 * len(bases)]:
-        rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
-    if path.is_dir():
-        return images(path)
-    find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
-    listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
-    find_image.report_other_paths(path)
-    return listed
-
-
-def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
-    """Return the class names in a file of `CLASS_FILES` in `root`, in a split's folder, or in `labels/` there."""
-    folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
-    if file := first_file(folders, CLASS_FILES):
-        names = dict(read_lines(file, MAX_CONFIG_BYTES))
-        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # the next classes would get wrong numbers
-            raise UserError(f"{file}:{min(blank)}: an empty line; each line must name a class")
-        return list(names.values())
-    raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

@@ -2,12 +2,15 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from kit.formats.coco import Crowds, Document, find, list_crowds, only_crowds_message
+from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_message
+from kit.formats.coco_search import find
 from kit.formats.masks import coco, faults
 from kit.formats.masks.class_list import class_number
+from kit.formats.masks.recognition import MaskSplit
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
@@ -16,11 +19,11 @@ BACKGROUND = "background"  # class 0: all pixels without an annotation
 
 
 class CocoFiles:
-    """The JSON files of a data set.
+    """A data set in COCO's format. See `kit.formats.masks.recognition.MaskFormat` for the methods.
 
     Args:
         root: the folder of the data set.
-        files: the file that the user gave for each split, relative to `root`, or None. See `kit.formats.coco.find`.
+        files: the file that the user gave for each split, relative to `root`, or None. See `coco_search.find`.
         images_folder: the folder of the images, relative to `root`; None to find it.
         crowds: how to use annotations with `iscrowd` 1.
 
@@ -57,6 +60,22 @@ class CocoFiles:
         ]
         return coco.CocoShapes(document.file, tuple(numbers), self.crowds, background)
 
+    def example_images(self) -> list[Path]:
+        return [image.path for image in self.main_document().images]
+
+    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
+        if split not in self.files:
+            return None
+        document = self.usable_document(split)
+        reader = self.reader(document, class_names)
+        return MaskSplit([image.path for image in document.images], document.images, reader)
+
+    def pixel_values(self) -> list[tuple[Any, ...]]:
+        return []
+
+    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
+        pass  # annotations name their classes
+
     def usable_document(self, split: str) -> Document:
         """Return the document of a split. Warn of its faults and of its crowds.
 
@@ -80,12 +99,11 @@ class CocoFiles:
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         return document
 
-    def faults(self, make_reader: Callable[[Document], coco.CocoShapes]) -> Iterator[Fault]:
-        """Yield the faults of all files. `make_reader` returns the reader of a document, or raises a `UserError`."""
+    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
         for split, file in self.files.items():
             try:
                 document = self.document(split)
-                reader = make_reader(document)
+                reader = self.reader(document, class_names())
             except UserError as error:
                 yield unreadable_fault(file, error)
                 continue

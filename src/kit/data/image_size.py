@@ -1,0 +1,77 @@
+"""Choose the size that images are resized to, from the sizes of the images and of the objects in them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kit.data.decode import upright_size
+from kit.ground.files import open_image
+from kit.ground.threads import map_files
+
+
+class SizeRule(NamedTuple):
+    """The limits of a chosen size.
+
+    max_area: the largest area in pixels. Training time is proportional to the area.
+    multiple: each side is a multiple of this many pixels, since nets halve their input several times.
+    """
+
+    max_area: int
+    multiple: int
+
+
+BOXES = SizeRule(320 * 320, 32)  # a detector's coarsest level has a stride of 32
+MASKS = SizeRule(256 * 256, 16)  # each pixel is an output, so that a pixel takes more time than a detector's
+MIN_SIDE = 64  # smaller images leave too few cells in the coarsest level
+MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
+SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
+MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
+OBJECT_SIDE = 32  # the height and width in pixels at which detectors find an object well: COCO's limit of "small"
+
+
+def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: SizeRule) -> tuple[int, int]:
+    """Return a height and width for all images.
+
+    The aspect ratio is the median of the images' ratios. The area is that of the median image, but at most
+    `rule.max_area`. It shrinks to the smallest area at which the 10th percentile of the objects still has
+    `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small images.
+
+    Args:
+        image_sizes: the height and width of each image, Long[N 2].
+        object_shares: the area of each object as a fraction of its image's area, Float[M]. If there are none, the area
+            does not shrink.
+        rule: the limits.
+    """
+    heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
+    if not len(heights):
+        return (max(MIN_SIDE, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
+    aspect, area = float(np.median(heights / widths)), min(rule.max_area, float(np.median(heights * widths)))
+    if len(shares := np.asarray(object_shares, float)):
+        needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
+        area = min(max(needed, MIN_SHARE * area), area)
+    height, width = (_side(math.sqrt(area * factor), rule) for factor in (aspect, 1 / aspect))
+    return height, width
+
+
+def _side(pixels: float, rule: SizeRule) -> int:
+    """Return the nearest multiple that is at least `MIN_SIDE`."""
+    return max(MIN_SIDE, round(pixels / rule.multiple) * rule.multiple)
+
+
+def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the height and width of each readable image in a sample, by the headers of the files."""
+    sizes = map_files(_read_size, paths[:: -(-len(paths) // MAX_IMAGES) or 1])
+    return [size for size in sizes if size is not None]
+
+
+def _read_size(path: Path) -> tuple[int, int] | None:
+    try:
+        with open_image(path) as image:
+            # The orientation of a PNG may follow its pixels. Reading these would take much longer.
+            return (image.height, image.width) if image.format == "PNG" else upright_size(image)
+    except Exception:  # PIL raises errors of any type; decoding the file later reports them
+        return None

@@ -1,0 +1,98 @@
+"""Find COCO's JSON file of each split, and tell it from other JSON files."""
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+from typing import Any
+
+from kit.formats.evidence import Evidence
+from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
+from kit.ground.errors import UserError
+from kit.ground.files import read_ends, read_json
+
+SEARCHED_BYTES = 2**20  # at each end of a file
+LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')  # LabelMe's and most other JSON have none of these
+SHAPES = re.compile(rb'"segmentation"\s*:\s*(\{|\[\s*[\[\d])')  # run lengths, or a polygon
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the beginnings of names of other JSON files
+
+
+def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
+    """Return the JSON file of each split.
+
+    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
+    of a file's folder, or else the name of the file, says which split the file is for. A file whose names say no split
+    is for train. If there is another file for train, it is not used, and a warning says so. If a split has several
+    files, the only one in COCO's format is used, or else the one whose name begins with `instances` or `_annotations`.
+    A `root` with a single folder and no JSON file stands for that folder.
+
+    Args:
+        root: the folder of the data set.
+        files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
+            searched.
+
+    Raises:
+        UserError: there is no file, a given file does not exist, or several files may be meant for a split.
+    """
+    given = {split: root / name for split, name in files_of_splits.items() if name is not None}
+    if missing := [split for split, file in given.items() if not file.is_file()]:
+        raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
+    if given:
+        return given
+    by_split = _files_by_split(root)
+    unnamed = by_split.pop(None, [])
+    if unnamed and "train" in by_split:
+        listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
+        message = "not used, since no name says which split it is for, and another file is for train"
+        warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
+    elif unnamed:
+        by_split["train"] = unnamed
+    for split, files in by_split.items():
+        usable = [file for file in files if len(files) == 1 or _has_format(file, LISTS)] or files
+        chosen = [file for file in usable if len(usable) == 1 or file.name.startswith(("instances", "_annotations"))]
+        if len(chosen) != 1:
+            refuse_labelme(files[0], read_json(files[0]))
+            listed = ", ".join(str(file.relative_to(root)) for file in files)
+            question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
+            raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
+        by_split[split] = chosen
+    if by_split:
+        return {split: by_split[split][0] for split in SPLITS if split in by_split}
+    if len(inner := folders(root)) == 1:  # the folder that an archive contains
+        return find(inner[0], files_of_splits)
+    raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
+
+
+def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
+    """Return the JSON files that may be meant for each split; those whose names say no split are listed for None."""
+    split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
+    others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
+    by_split: dict[str | None, list[Path]] = {}
+    for folder in (root, *others, *split_folders):
+        for file in files_in(folder, {".json"}):
+            if not file.name.startswith(NOT_INSTANCES):
+                by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
+    return by_split
+
+
+def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
+    """Return the JSON files that `find` considers. They have the right content if `pattern` matches a part of them."""
+    files, inner = [file for files in _files_by_split(root).values() for file in files], folders(root)
+    if not files and len(inner) == 1:
+        return find_evidence(inner[0], pattern)
+    return Evidence(files, "JSON file", lambda file: _has_format(file, pattern))
+
+
+def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
+    """Return whether a file's first or last bytes match a pattern. Others are not read: there may be gigabytes."""
+    content = read_ends(file, SEARCHED_BYTES)
+    return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))
+
+
+def refuse_labelme(file: Path, content: Any) -> None:
+    """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
+    if isinstance(content, dict) and "shapes" in content:
+        convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
+        raise UserError(
+            f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"
+        )

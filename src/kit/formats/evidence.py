@@ -1,0 +1,56 @@
+"""Find the files of each format in a folder, for `recognition`, and refuse options of another format."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kit.ground.errors import UserError
+
+SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
+
+
+class Evidence(NamedTuple):
+    """The files that may be in a format.
+
+    files: all files that have the right name and place.
+    noun: the word for one of them, in messages.
+    has_format: returns whether the content of a file is in the format. It may read a part of the file.
+    """
+
+    files: Sequence[Path]
+    noun: str
+    has_format: Callable[[Path], bool]
+
+
+def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
+    """Return what was found of each format, such as `3 XML files`.
+
+    A format counts if one of a sample of its files has the right content. If there is no such format, as when all files
+    are broken, those that have files count: reading these files gives an error that says what is wrong.
+    """
+    counted = {name: (files, noun, test) for name, (files, noun, test) in evidence.items() if files}
+    sure = [name for name, (files, _, test) in counted.items() if any(map(test, _sample(files)))]
+    names = sure or list(counted)
+    return {
+        name: f"{len(files):,} {noun}{'s' * (len(files) != 1)}" for name in names for files, noun, _ in [counted[name]]
+    }
+
+
+def _sample(files: Sequence[Path]) -> Sequence[Path]:
+    return files[:: -(-len(files) // SAMPLED_FILES)]
+
+
+def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[str]]]) -> None:
+    """Raise an error for an option of another format than `format`.
+
+    Args:
+        options: for each option of the data module, its value, or None if it was not given, and the formats that it
+            belongs to.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    for name, (value, formats) in options.items():
+        if value is not None and format not in formats:
+            belongs = f"data.{name} belongs to the format {' and '.join(formats)}, but the data are in {format}"
+            raise UserError(f"{belongs}; leave it out (null), or give --data.format {formats[0]}")

@@ -1,0 +1,31 @@
+"""Choose the format of a data set by the files in its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kit.formats.folders import folders, images
+from kit.ground.errors import UserError
+
+
+def choose_format(root: Path, found: Mapping[str, str], format: str | None, expected: str) -> str:
+    """Return the format of a data set: `format` if the user gave one, else the only one that was found.
+
+    Args:
+        root: the folder of the data set.
+        found: for each format of which there are files, what was found, such as `3 XML files`.
+        format: the format that the user gave, or None.
+        expected: what the folder should hold, for the error if nothing was found.
+
+    Raises:
+        UserError: nothing was found, or several formats were found and the user gave none.
+    """
+    if format is not None:
+        return format
+    if not found:
+        inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
+        raise UserError(f"{root}: the format of the data is not recognised; it holds {inner}; expected {expected}")
+    if len(found) > 1:
+        listed = " and ".join(f"{files} ({name})" for name, files in found.items())
+        choices = " or ".join(f"--data.format {name}" for name in found)
+        raise UserError(f"{root} holds {listed}: which should be used? Give {choices}")
+    return next(iter(found))

@@ -1,0 +1,111 @@
+"""`--data.root` alone: the format of boxes is recognised, and look-alikes are told apart."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kit.ground.errors import UserError
+from project.detection import BoxFolder
+
+
+def coco(tiny, root: Path) -> None:
+    tiny.save(root / "train", tiny.pictures(3))
+    tiny.coco(root / "train" / "_annotations.coco.json", tiny.pictures(3))
+
+
+def voc(tiny, root: Path) -> None:
+    tiny.save(root / "JPEGImages", tiny.pictures(3))
+    tiny.voc(root / "Annotations", tiny.pictures(3))
+
+
+def yolo(tiny, root: Path) -> None:
+    tiny.save(root / "images" / "train", tiny.pictures(3))
+    tiny.yolo(root / "labels" / "train", tiny.pictures(3))
+    (root / "classes.txt").write_text("cat\ndog\nowl\n")
+
+
+FORMATS = {"coco": coco, "voc": voc, "yolo": yolo}
+
+
+def labelme(root: Path) -> None:
+    (root / "0.json").write_text(json.dumps({"shapes": [], "imagePath": "0.jpg"}))
+
+
+def other_json(root: Path) -> None:
+    (root / "tasks.json").write_text(json.dumps([{"annotations": [], "data": {"image": "0.jpg"}}]))
+    (root / "package.json").write_text(json.dumps({"name": "x"}))
+
+
+def other_xml(root: Path) -> None:
+    (root / "project.xml").write_text("<project><name>x</name></project>")
+
+
+def texts(root: Path) -> None:
+    (root / "README.txt").write_text("0 1 2 3 4\n")
+    (root / "train.txt").write_text("0\n1\n2\n")
+    for file in [*root.rglob("*.jpg")][:1]:
+        if not (root / "labels").is_dir():
+            file.with_suffix(".txt").write_text("a cat on a mat")
+
+
+def yaml(root: Path) -> None:
+    (root / "data.yaml").write_text("names: [cat, dog, owl]\ntrain: images/train\n")
+
+
+def masks(root: Path) -> None:
+    (root / "train_masks").mkdir()
+    Image.new("L", (30, 22)).save(root / "train_masks" / "0.png")
+
+
+@pytest.mark.parametrize("other", [labelme, other_json, other_xml, texts, yaml, masks])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_other_files_are_not_taken_for_annotations(tiny, tmp_path, kind, other):
+    FORMATS[kind](tiny, tmp_path)
+    other(tmp_path)
+    data = BoxFolder(root=str(tmp_path))
+    assert data.format_name == kind.upper() and data.class_names == tiny.CLASSES
+    assert len(data.load_split("train")) == 3
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_folder_in_a_folder(tiny, tmp_path, kind):
+    FORMATS[kind](tiny, tmp_path / "archive")
+    assert sum(BoxFolder(root=str(tmp_path)).class_counts) == 6
+
+
+def test_two_formats_are_asked_about(tiny, tmp_path):
+    coco(tiny, tmp_path)
+    voc(tiny, tmp_path)
+    question = r"holds 1 JSON file \(coco\) and 3 XML files \(voc\).*--data\.format coco or --data\.format voc"
+    with pytest.raises(UserError, match=question):
+        BoxFolder(root=str(tmp_path))
+    for kind in ("coco", "voc"):
+        assert sum(BoxFolder(root=str(tmp_path), format=kind).class_counts) == 6
+    json_file = "train/_annotations.coco.json"
+    assert BoxFolder(root=str(tmp_path), train=json_file).format_name == "COCO"
+
+
+def test_no_format_lists_what_is_expected(tiny, tmp_path):
+    tiny.save(tmp_path / "photos", tiny.pictures(2))
+    (tmp_path / "notes.txt").write_text("0 1 2 3 4\n")
+    with pytest.raises(UserError, match=r"photos/ \(2 images\).*COCO \(.*VOC \(.*YOLO \(") as raised:
+        BoxFolder(root=str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+OPTIONS = [
+    ("voc", {"images": "x"}, "data.images belongs to the format coco, but the data are in voc"),
+    ("voc", {"names": ["cat"]}, "data.names belongs to the format yolo, but"),
+    ("yolo", {"crowds": "objects"}, "data.crowds belongs to the format coco and voc, but the data are in yolo"),
+    ("coco", {"names": ["cat"]}, "data.names belongs to"),
+    ("yolo", {"format": "yolo", "train": "a.json"}, "data.train belongs to the format coco"),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "message"), OPTIONS)
+def test_option_of_another_format_is_refused(tiny, tmp_path, kind, options, message):
+    FORMATS[kind](tiny, tmp_path)
+    with pytest.raises(UserError, match=message):
+        BoxFolder(root=str(tmp_path), **options)

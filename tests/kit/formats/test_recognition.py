@@ -1,0 +1,47 @@
+"""The format of a folder is the given one, or the only one that was found."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.formats.evidence import Evidence, found_formats, refuse_other_options
+from kit.formats.recognition import choose_format
+from kit.ground.errors import UserError
+
+FOUND = {"coco": "1 JSON file", "voc": "3 XML files"}
+
+
+def test_format_is_given_or_the_only_one():
+    assert choose_format(Path("d"), FOUND, "yolo", "") == "yolo"
+    assert choose_format(Path("d"), {"voc": "3 XML files"}, None, "") == "voc"
+
+
+def test_several_or_no_formats_are_an_error():
+    (Path("d") / "photos").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"^d holds 1 JSON file \(coco\) and 3 XML files \(voc\).*--data\.format coco"):
+        choose_format(Path("d"), FOUND, None, "")
+    with pytest.raises(UserError, match=r"^d: .*holds photos/ \(0 images\); expected this$"):
+        choose_format(Path("d"), {}, None, "this")
+
+
+@pytest.mark.parametrize(
+    ("right", "found"),
+    [
+        ("a.x", {"x": "2 X files"}),  # right content wins over names
+        ("c.y", {"y": "1 Y file"}),
+        ("", {"x": "2 X files", "y": "1 Y file"}),  # all may be broken
+    ],
+)
+def test_content_counts_more_than_names(right, found):
+    x, y, z = [Path("a.x"), Path("b.x")], [Path("c.y")], []
+    evidence = {name: (files, noun) for name, files, noun in (("x", x, "X file"), ("y", y, "Y file"), ("z", z, "Z"))}
+    tested = {name: Evidence(*pair, lambda file: file.name == right) for name, pair in evidence.items()}
+    assert found_formats(tested) == found
+
+
+def test_options_of_another_format_are_refused():
+    refuse_other_options("a", {"x": (None, ["b"]), "y": (1, ["a", "b"])})
+    with pytest.raises(
+        UserError, match=r"data\.x belongs to the format b and c, but the data are in a.*--data\.format b"
+    ):
+        refuse_other_options("a", {"x": (0, ["b", "c"])})
