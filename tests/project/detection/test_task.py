@@ -139,6 +139,31 @@ def test_other_data_are_tested_with_the_classes_of_the_model(fit, repository, ti
 
 
 @pytest.mark.slow
+def test_chosen_size_is_kept_on_other_data_and_when_resumed(fit, repository, tiny, capsys, monkeypatch):
+    """The other images, in another format, would get another size, and so would the training images of a resumed run."""
+    for root, size in (("wide", (200, 400)), ("high", (400, 200))):
+        some = [tiny.Picture(f"{n}.jpg", size, [(0, 0, 90, 90)], ["cat"]) for n in range(6)]
+        tiny.save(Path(root), some)
+        (tiny.yolo if root == "high" else tiny.voc)(Path(root), some)
+    Path("high/classes.txt").write_text("cat\n")
+    config = str(repository / "configs" / "detection_folder.yaml")
+    steps = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--model.net.widths", "[8, 8, 8]"]
+    options = [*steps, "--model.net.depth", "1", "--model.net.levels", "[2]", "--data.batch_size", "2"]
+    run = fit("--config", config, "--data.root", "wide", *options)
+    assert "data: VOC, 5 / 1 images (train / val)" in capsys.readouterr().out
+    assert load(run).preprocessing.size == (96, 192)
+    measured = []
+    task = Detector.evaluate
+    monkeypatch.setattr(
+        Detector, "evaluate", lambda self, batch: measured.append(batch.images.shape[2:]) or task(self, batch)
+    )
+    verbs.test([str(run), "--data.root", "high"])
+    assert set(measured) == {(96, 192)}
+    resumed = fit("--resume", str(run), "--force", "true", "--data.root", "high", "--trainer.max_steps", "6")
+    assert resumed == run and load(run).preprocessing.size == (96, 192) and set(measured) == {(96, 192)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["voc", "yolo"])
 def test_finetuning_config_with_every_format(fit, repository, tiny, capsys, kind):
     some = tiny.pictures(6)
