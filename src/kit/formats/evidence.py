@@ -17,7 +17,7 @@ class Evidence(NamedTuple):
     has_format: returns whether the content of a file is in the format. It may read a part of the file.
     """
 
-    files: Sequence[Path]
+    files: Sequence[Path | str]
     noun: str
     has_format: Callable[[Path], bool]
 
@@ -29,14 +29,14 @@ def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     are broken, those that have files count: reading these files gives an error that says what is wrong.
     """
     counted = {name: (files, noun, test) for name, (files, noun, test) in evidence.items() if files}
-    sure = [name for name, (files, _, test) in counted.items() if any(map(test, _sample(files)))]
+    sure = [name for name, (files, _, test) in counted.items() if any(test(Path(file)) for file in _sample(files))]
     names = sure or list(counted)
     return {
         name: f"{len(files):,} {noun}{'s' * (len(files) != 1)}" for name in names for files, noun, _ in [counted[name]]
     }
 
 
-def _sample(files: Sequence[Path]) -> Sequence[Path]:
+def _sample(files: Sequence[Path | str]) -> Sequence[Path | str]:
     return files[:: -(-len(files) // SAMPLED_FILES)]
 
 

@@ -107,6 +107,11 @@ def images(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the result of `paths_below` as `Path` objects."""
+    return map(Path, paths_below(folder))
+
+
+def paths_below(folder: Path) -> Iterator[str]:
     """Yield all visible files in a folder and below it. The files of a folder that several links lead to come once.
 
     Raises:
@@ -120,7 +125,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             visited.add((status.st_dev, status.st_ino))
             inner, files = _contents(current)
             pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
-            yield from map(Path, sorted(files))
+            yield from sorted(files)
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:

@@ -1,14 +1,18 @@
 """Recognise the format of a data set with boxes."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from kit.data.decode import EXTENSIONS
 from kit.formats import coco_search
 from kit.formats.boxes import voc, yolo
 from kit.formats.boxes.annotation import Reading
-from kit.formats.evidence import found_formats
-from kit.formats.folders import files_below
+from kit.formats.boxes.yolo_layout import listings
+from kit.formats.evidence import Evidence, found_formats
+from kit.formats.folders import paths_below
+from kit.formats.paths import compose
 from kit.formats.recognition import choose_format
 from kit.ground.faults import Fault
 
@@ -39,13 +43,23 @@ class BoxFormat(Protocol):
 
 
 def recognise(root: Path, format: str | None) -> str:
-    """Return `format` if it is not None, or else the format of the files below a folder: see `choose_format`."""
+    """Return `format` if it is not None, or else the format of the files below a folder: see `choose_format`.
+
+    YOLO's text files are named like an image. If there are none, files in `root` that list classes and images count,
+    since the images may be in another folder.
+    """
     if format is not None:
         return format
-    files = list(files_below(root))
+    stems: dict[str, dict[str, str]] = {extension: {} for extension in (".xml", ".txt", *EXTENSIONS)}
+    for path in paths_below(root):
+        stem, _, extension = path.rpartition(os.sep)[2].rpartition(".")
+        if (extension := f".{extension.lower()}") in stems:
+            stems[extension][path] = stem
+    image_stems = {compose(stem) for extension in EXTENSIONS for stem in stems[extension].values()}
+    texts = [path for path, stem in stems[".txt"].items() if compose(stem) in image_stems]
     evidence = {
         "coco": coco_search.find_evidence(root),
-        "voc": voc.find_evidence(files),
-        "yolo": yolo.find_evidence(root, files),
+        "voc": Evidence(list(stems[".xml"]), "XML file", voc.has_format),
+        "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
     return choose_format(root, found_formats(evidence), None, EXPECTED)

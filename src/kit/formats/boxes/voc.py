@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
-from kit.formats.evidence import Evidence
 from kit.formats.pairs import XML_FILES, Pairs, find_pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
@@ -33,12 +32,9 @@ class VocBoxes:
         return ()  # a reading has all faults
 
 
-def find_evidence(files: Iterable[Path]) -> Evidence:
-    """Return the XML files among the files of a data set. They have the right content if they are an `annotation`."""
-    xml_files = [file for file in files if file.suffix.lower() == ".xml"]
-    return Evidence(
-        xml_files, "XML file", lambda file: bool(re.search(rb"<annotation[\s>]", read_ends(file, SEARCHED_BYTES)))
-    )
+def has_format(file: Path) -> bool:
+    """Return whether a file seems to be an XML file with an `annotation`."""
+    return bool(re.search(rb"<annotation[\s>]", read_ends(file, SEARCHED_BYTES)))
 
 
 def read(pairs: Pairs) -> Reading:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
-from kit.formats.boxes.yolo_layout import CLASS_FILES, Layout, find, listings
-from kit.formats.evidence import Evidence
+from kit.formats.boxes.yolo_layout import CLASS_FILES, Layout, find
 from kit.formats.folders import files_in
 from kit.formats.paths import compose, decompose
 from kit.formats.text import joined_class_faults, read_lines, unreadable_fault
@@ -39,20 +38,7 @@ class YoloBoxes:
         return ()  # a reading has all faults
 
 
-def find_evidence(root: Path, files: Iterable[Path]) -> Evidence:
-    """Return the text files that are named like an image. They have the right content if a line is a box.
-
-    If there are none, return the files in `root` that list classes and images: these may be in another folder.
-    """
-    files = list(files)
-    stems = {compose(file.stem) for file in files if file.suffix.lower() in EXTENSIONS}
-    texts = [file for file in files if file.suffix.lower() == ".txt" and compose(file.stem) in stems]
-    if texts:
-        return Evidence(texts, "text file", _has_boxes)
-    return Evidence(listings(root), "YAML or data file", lambda file: False)
-
-
-def _has_boxes(file: Path) -> bool:
+def has_format(file: Path) -> bool:
     """Return whether a line at the beginning or the end of a file is a box or a polygon."""
     lines = map(_numbers, read_ends(file, SEARCHED_BYTES).decode(errors="replace").splitlines())
     return any(label.is_integer() and len(values) > 3 for label, values in lines)
