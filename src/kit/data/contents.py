@@ -179,13 +179,15 @@ class Contents(L.LightningDataModule):
         if splits_val:
             line += "; val: a tenth of train"
         first = next(iter(parts.values()))
-        if not first.one_size:
-            return escape(f"{line}; each image keeps its size")
-        size = "x".join(map(str, first.shape[1:]))
-        if not isinstance(first, Files):
-            return escape(f"{line}; {size} pixels")
-        chosen = ", chosen from the data" if self.image_size is None else ""
-        return escape(f"{line}; {'fitted into' if first.keep_aspect else 'resized to'} {size}{chosen}")
+        size = "x".join(map(str, first.shape[1:])) if first.one_size else ""
+        if not size:
+            line += "; each image keeps its size"
+        elif isinstance(first, Files):
+            line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
+            line += ", chosen from the data" if self.image_size is None else ""
+        else:
+            line += f"; {size} pixels"
+        return escape(line)
 
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""

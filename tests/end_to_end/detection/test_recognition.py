@@ -95,6 +95,16 @@ def test_no_format_lists_what_is_expected(tiny, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("folder", [".", "photos"])
+def test_labelme_is_named_with_a_converter(tiny, tmp_path, folder):
+    tiny.save(tmp_path / "photos", tiny.pictures(2))
+    for number in range(2):
+        labelme = {"shapes": [], "imagePath": f"{number}.jpg"}
+        (tmp_path / folder / f"{number}.json").write_text(json.dumps(labelme))
+    with pytest.raises(UserError, match=r"LabelMe's format.*labelme2coco"):
+        BoxFolder(root=str(tmp_path))
+
+
 OPTIONS = [
     ("voc", {"images": "x"}, "data.images belongs to the format coco, but the data are in voc"),
     ("voc", {"names": ["cat"]}, "data.names belongs to the format yolo, but"),

@@ -140,7 +140,7 @@ def test_other_data_are_tested_with_the_classes_of_the_model(fit, repository, ti
 
 @pytest.mark.slow
 def test_chosen_size_is_kept_on_other_data_and_when_resumed(fit, repository, tiny, capsys, monkeypatch):
-    """The other images, in another format, would get another size, and so would the training images of a resumed run."""
+    """Other images, in another format, would get another size, and so would the training images of a resumed run."""
     for root, size in (("wide", (200, 400)), ("high", (400, 200))):
         some = [tiny.Picture(f"{n}.jpg", size, [(0, 0, 90, 90)], ["cat"]) for n in range(6)]
         tiny.save(Path(root), some)

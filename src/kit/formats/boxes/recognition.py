@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kit.data.decode import EXTENSIONS
-from kit.formats import coco_search
 from kit.formats.boxes import voc, yolo
 from kit.formats.boxes.annotation import Reading
 from kit.formats.boxes.yolo_layout import listings
+from kit.formats.coco_search import find_evidence, refuse_labelme
 from kit.formats.evidence import Evidence, found_formats
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
 from kit.formats.recognition import choose_format
 from kit.ground.faults import Fault
+from kit.ground.files import read_json
 
 EXPECTED = (
     "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "
@@ -50,7 +51,7 @@ def recognise(root: Path, format: str | None) -> str:
     """
     if format is not None:
         return format
-    stems: dict[str, dict[str, str]] = {extension: {} for extension in (".xml", ".txt", *EXTENSIONS)}
+    stems: dict[str, dict[str, str]] = {extension: {} for extension in (".json", ".xml", ".txt", *EXTENSIONS)}
     for path in paths_below(root):
         stem, _, extension = path.rpartition(os.sep)[2].rpartition(".")
         if (extension := f".{extension.lower()}") in stems:
@@ -58,8 +59,11 @@ def recognise(root: Path, format: str | None) -> str:
     image_stems = {compose(stem) for extension in EXTENSIONS for stem in stems[extension].values()}
     texts = [path for path, stem in stems[".txt"].items() if compose(stem) in image_stems]
     evidence = {
-        "coco": coco_search.find_evidence(root),
+        "coco": find_evidence(root),
         "voc": Evidence(list(stems[".xml"]), "XML file", voc.has_format),
         "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
-    return choose_format(root, found_formats(evidence), None, EXPECTED)
+    found = found_formats(evidence)
+    for file in list(map(Path, stems[".json"]))[: not found]:
+        refuse_labelme(file, read_json(file))
+    return choose_format(root, found, None, EXPECTED)
