@@ -1,5 +1,6 @@
 """The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
+import math
 import shlex
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
@@ -34,7 +35,7 @@ class Contents(L.LightningDataModule):
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
-    # Subclasses define the first three methods, and override the others if needed.
+    # Subclasses define `find_class_names`, `find_in_channels` and `load_split`, and override the others if needed.
 
     def find_class_names(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers."""
@@ -44,6 +45,10 @@ class Contents(L.LightningDataModule):
         """Return the number of channels that every image is converted to."""
         raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
 
+    def find_image_size(self) -> tuple[int, int] | None:
+        """Return the height and width to which images are resized if `image_size` is None."""
+        return None
+
     def load_split(self, split: str) -> Samples | None:
         """Return the samples of the split "train", "val" or "test", or None if the data have no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
@@ -51,8 +56,11 @@ class Contents(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
 
-        By default, it is the number of samples of the class, or of all samples if targets are not class numbers.
+        By default, it is the number of samples of the class, or of all samples if targets are neither class numbers nor
+        labels.
         """
+        if self.several_labels:
+            return samples.targets.sum(0).long().tolist()
         if not samples.has_class_numbers:
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
@@ -62,8 +70,11 @@ class Contents(L.LightningDataModule):
 
         If a validation part is split off, both parts have the same fraction of each stratum. With `balanced`, training
         draws all strata equally often. By default, the strata are the classes, or a single one if targets are not class
-        numbers.
+        numbers. With several labels, the stratum is the rarest label of an image plus 1, or 0 if it has none.
         """
+        if self.several_labels:
+            is_set, counts = samples.targets > 0, samples.targets.sum(0)
+            return is_set.any(1) * (counts.expand_as(is_set).where(is_set, math.inf).argmin(1) + 1)
         return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
     def annotation_faults(self) -> Iterable[Fault]:
@@ -80,10 +91,9 @@ class Contents(L.LightningDataModule):
         """Return the images of a batch, uint8 [B C H W], and its targets."""
         return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
 
-    @staticmethod
-    def hashable_target(samples: Samples, index: int) -> Hashable:
+    def hashable_target(self, samples: Samples, index: int) -> Hashable:
         """Return a value that is equal for equal targets, or None if targets cannot be compared."""
-        return None
+        return tuple(samples.targets[index].tolist()) if self.several_labels else None
 
     # These are available before `setup`.
 
@@ -94,6 +104,16 @@ class Contents(L.LightningDataModule):
     @cached_property
     def in_channels(self) -> int:
         return self.find_in_channels()
+
+    @cached_property
+    def input_size(self) -> Any:
+        """The height and width to which images are resized: `image_size` or, if it is None, `find_image_size()`."""
+        return self.image_size or self.find_image_size()
+
+    @cached_property
+    def several_labels(self) -> bool:
+        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
+        return False
 
     @property
     def num_classes(self) -> int:
