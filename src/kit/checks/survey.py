@@ -70,14 +70,13 @@ def full_survey(data: ImageDataModule) -> Survey:
     """Run all checks, including those that decode every image."""
     started = time.monotonic()
     faults: list[Fault] = []
-    images, notes = ImageList([], [], {}, []), list[str]()
+    images = ImageList([], [], {}, [])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the faults include what reading warns of
             faults += data.annotation_faults()
             images = ImageList.of(data)
             faults += _class_faults(data, images, {})
-            notes = _label_notes(data, images)
         if "train" not in images.samples:
             raise data.missing("train")
     except UserError as error:
@@ -89,7 +88,7 @@ def full_survey(data: ImageDataModule) -> Survey:
         groups = group_equal(statistics.headers, lambda i: statistics.table["file_hash"][i])
         similar = similar_images(images.files, statistics, _comparable(statistics, groups))
         faults += duplicate_faults(images.files, groups, similar, images.class_names)
-    return _survey(faults + tensor_faults(images), data, images, started, notes)
+    return _survey(faults + tensor_faults(images), data, images, started, [])
 
 
 def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
@@ -112,7 +111,7 @@ def _class_faults(data: ImageDataModule, images: ImageList, known: dict[str, lis
 
 def _label_notes(data: ImageDataModule, images: ImageList) -> list[str]:
     """Return a note on the number of images without any label, if images may have several labels."""
-    if not data.several_labels:
+    if not images.samples or not data.several_labels:
         return []
     counts = {split: int((samples.targets.sum(1) == 0).sum()) for split, samples in images.samples.items()}
     return [f"images without any label: {', '.join(f'{count:,} in {split}' for split, count in counts.items())}"]
@@ -120,6 +119,7 @@ def _label_notes(data: ImageDataModule, images: ImageList) -> list[str]:
 
 def _survey(faults: list[Fault], data: ImageDataModule, images: ImageList, started: float, notes: list[str]) -> Survey:
     counts = {split: len(samples) for split, samples in images.samples.items()}
+    notes = notes + _label_notes(data, images)
     return Survey(worst_first(faults), counts, str(data.root), time.monotonic() - started, notes)
 
 

@@ -45,13 +45,13 @@ class Contents(L.LightningDataModule):
         """Return the number of channels that every image is converted to."""
         raise NotImplementedError(f"{type(self).__name__} does not define `find_in_channels`")
 
-    def find_image_size(self) -> tuple[int, int] | None:
-        """Return the height and width to which images are resized if `image_size` is None."""
-        return None
-
     def load_split(self, split: str) -> Samples | None:
         """Return the samples of the split "train", "val" or "test", or None if the data have no such split."""
         raise NotImplementedError(f"{type(self).__name__} does not define `load_split`")
+
+    def find_image_size(self) -> tuple[int, int] | None:
+        """Return the height and width to resize to if `image_size` is None, or None to keep the size of each image."""
+        return None
 
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
@@ -106,9 +106,21 @@ class Contents(L.LightningDataModule):
         return self.find_in_channels()
 
     @cached_property
-    def input_size(self) -> Any:
-        """The height and width to which images are resized: `image_size` or, if it is None, `find_image_size()`."""
-        return self.image_size or self.find_image_size()
+    def input_size(self) -> tuple[int, int] | None:
+        """The height and width to which image files are resized; None keeps the size of each image.
+
+        If `image_size` is None, this is the size in the checkpoint that was loaded, or else the size that
+        `find_image_size` chooses.
+        """
+        return validate_size(self.image_size, "data.image_size") or self.find_image_size()
+
+    def use_size(self, size: Any) -> None:
+        """Take over the size from a checkpoint, unless `image_size` is given. Samples that are loaded are changed."""
+        if self.image_size is None and size is not None:
+            self.input_size = validate_size(size, "the checkpoint's image size")
+            for samples in self._loaded.values():
+                if isinstance(samples, Files) and self.input_size:
+                    samples.size = self.input_size
 
     @cached_property
     def several_labels(self) -> bool:
@@ -146,7 +158,7 @@ class Contents(L.LightningDataModule):
 
     def split(self, split: str) -> Samples | None:
         """Return the result of `load_split`, which is kept until `setup` ends."""
-        validate_size(self.image_size, "data.image_size")
+        _ = self.input_size  # raises an error if `image_size` is invalid
         if split not in self._loaded:
             self._loaded[split] = self.load_split(split)
         return self._loaded[split]

@@ -14,7 +14,6 @@ from torchvision.transforms.v2 import Transform
 from kit.data import loading
 from kit.data.cache import cache_images
 from kit.data.contents import Contents
-from kit.data.decode import validate_size
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
@@ -248,7 +247,7 @@ class ImageDataModule(Contents):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
-        self.levels, self.several_labels = state.get("levels"), bool(state.get("several_labels"))
-        if self.image_size is None and state.get("size"):
-            self.input_size = validate_size(state["size"], "data.image_size")
+        self.levels = state.get("levels")
+        self.use_size(state.get("size"))
+        self.several_labels = bool(state.get("several_labels"))
         _ = self.preprocessing  # raises an error if a value is invalid

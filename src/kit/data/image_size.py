@@ -1,7 +1,6 @@
 """Choose the size to which images are resized, from the sizes that they have."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median_low
 
@@ -12,9 +11,9 @@ from kit.ground.threads import map_files
 # The largest area for images with labels. One object usually fills such an image, and is recognised at this size. The
 # time of a step grows with the area, so a small image allows more epochs.
 MAX_LABEL_AREA = 96 * 96
-MIN_SIDE = 32  # a net that halves images four times still has 2x2 features
+MIN_LABEL_SIDE = 32  # a net that halves images four times still has 2x2 features
 MULTIPLE = 8  # nets halve images several times, which divides such sides without a remainder
-MAX_FILES = 1000  # the largest number of headers to read
+MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
 
 
 def choose_label_image_size(sizes: Sequence[tuple[int, int]], max_area: int = MAX_LABEL_AREA) -> tuple[int, int]:
@@ -28,26 +27,31 @@ def choose_label_image_size(sizes: Sequence[tuple[int, int]], max_area: int = MA
         max_area: the largest number of pixels.
     """
     if not sizes:
-        return MIN_SIDE, MIN_SIDE
+        return MIN_LABEL_SIDE, MIN_LABEL_SIDE
     height, width = (median_low(sides) for sides in zip(*sizes, strict=True))
     short, long = sorted((height, width))
-    short_side = _side(short * min(1, max_area / (short * long)) ** 0.5, short)
-    long_side = _side(long * short_side / short, min(long, max_area // short_side))
+    short_side = _label_side(short * min(1, max_area / (short * long)) ** 0.5, short)
+    long_side = _label_side(long * short_side / short, min(long, max_area // short_side))
     return (short_side, long_side) if height <= width else (long_side, short_side)
 
 
-def _side(side: float, largest: int) -> int:
-    """Return the multiple of 8 that is nearest to a side, at least 32 and at most `largest`."""
-    return largest if largest < MIN_SIDE else max(MIN_SIDE, MULTIPLE * min(round(side / MULTIPLE), largest // MULTIPLE))
+def _label_side(side: float, largest: int) -> int:
+    """Return the multiple of 8 that is nearest to a side, at least 32 and at most `largest`; or `largest` below 32."""
+    if largest < MIN_LABEL_SIDE:
+        return largest
+    return max(MIN_LABEL_SIDE, MULTIPLE * min(round(side / MULTIPLE), largest // MULTIPLE))
 
 
-def read_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
-    """Return the heights and widths of at most `MAX_FILES` evenly spaced images, upright. Broken files are left out."""
-    return [size for size in map_files(_size, paths[:: -(-len(paths) // MAX_FILES) or 1]) if size]
+def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the height and width of each readable image in a sample, by the headers of the files."""
+    sizes = map_files(_read_size, paths[:: -(-len(paths) // MAX_IMAGES) or 1])
+    return [size for size in sizes if size is not None]
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
-        # The orientation of a PNG file may follow its pixels, and would be slow to read.
-        return (image.height, image.width) if image.format == "PNG" else upright_size(image)
-    return None
+def _read_size(path: Path) -> tuple[int, int] | None:
+    try:
+        with open_image(path) as image:
+            # The orientation of a PNG may follow its pixels. Reading these would take much longer.
+            return (image.height, image.width) if image.format == "PNG" else upright_size(image)
+    except Exception:  # PIL raises errors of any type; decoding the file later reports them
+        return None

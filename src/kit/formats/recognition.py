@@ -1,8 +1,9 @@
-"""Recognise the format of a data set by its files."""
+"""Choose the format of a data set by the files in its folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from kit.formats.folders import folders, images
 from kit.ground.errors import UserError
 
 
@@ -21,8 +22,10 @@ def choose_format(root: Path, found: Mapping[str, str], format: str | None, expe
     if format is not None:
         return format
     if not found:
-        raise UserError(f"{root}: no data found; expected {expected}")
+        inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
+        raise UserError(f"{root}: the format of the data is not recognised; it holds {inner}; expected {expected}")
     if len(found) > 1:
-        kinds = " and ".join(f"{what} (--data.format {name})" for name, what in found.items())
-        raise UserError(f"{root} has {kinds}; give one of these options")
+        listed = " and ".join(f"{files} ({name})" for name, files in found.items())
+        choices = " or ".join(f"--data.format {name}" for name in found)
+        raise UserError(f"{root} holds {listed}: which should be used? Give {choices}")
     return next(iter(found))

@@ -16,7 +16,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
-from kit.data.image_size import choose_label_image_size, read_sizes
+from kit.data.image_size import choose_label_image_size, read_image_sizes
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import data_folder
@@ -116,7 +116,7 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.reader.examples())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_label_image_size(read_sizes(self.reader.examples()))
+        return choose_label_image_size(read_image_sizes(self.reader.examples()))
 
     def load_split(self, split: str) -> Samples | None:
         labelled = self.reader.read(split, self.class_names, self.several_labels)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.data.image_size import choose_label_image_size, read_sizes
+from kit.data.image_size import choose_label_image_size, read_image_sizes
 
 SIZES = [  # heights and widths of images, the largest area, and the chosen size
     ([(100, 100)], 96 * 96, (96, 96)),
@@ -31,11 +31,14 @@ def test_sizes_are_those_of_upright_images():
     Image.new("RGB", (30, 20)).save("turned.jpg", exif=exif)
     Image.new("RGB", (30, 20)).save("straight.png")
     Path("broken.jpg").write_bytes(b"x")
-    assert read_sizes([Path(name) for name in ("turned.jpg", "broken.jpg", "straight.png")]) == [(30, 20), (20, 30)]
+    assert read_image_sizes([Path(name) for name in ("turned.jpg", "broken.jpg", "straight.png")]) == [
+        (30, 20),
+        (20, 30),
+    ]
 
 
 def test_sample_of_many_files_is_evenly_spaced(monkeypatch):
-    monkeypatch.setattr("kit.data.image_size.MAX_FILES", 3)
+    monkeypatch.setattr("kit.data.image_size.MAX_IMAGES", 3)
     for number in range(7):
         Image.new("L", (number + 1, 2)).save(f"{number}.png")
-    assert read_sizes([Path(f"{number}.png") for number in range(7)]) == [(2, 1), (2, 4), (2, 7)]
+    assert read_image_sizes([Path(f"{number}.png") for number in range(7)]) == [(2, 1), (2, 4), (2, 7)]

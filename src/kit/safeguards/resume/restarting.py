@@ -145,8 +145,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     if last and KEY not in content:  # the entry of `ExactResume`
         raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
-    if isinstance(datamodule, ImageDataModule) and (state := content.get(type(datamodule).__qualname__)):
-        datamodule.load_state_dict(state)  # before `setup`, which otherwise chooses an image size for changed data
+    if isinstance(datamodule, ImageDataModule):  # Lightning loads its state after the images have been resized
+        datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
     if last and (run_folder(str(last)) / "results.json").is_file():
