@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_wrong_task_is_refused_in_one_line(fit, repository, root):
     assert "\n" not in str(raised.value)
     rows = [f"{number}.png,{'ab'[number % 2]}" for number in range(8)]
     Path("photos/labels.csv").write_text("\n".join(["path,label", *rows]))
-    with pytest.raises(UserError, match="one label"):
+    with pytest.raises(UserError, match="images have one label"):
         fit(*given(repository, root))
 
 
@@ -93,6 +94,12 @@ def test_check_counts_images_without_labels(root):
     survey = full_survey(ImageFolder(root))
     assert survey.notes == ["images without any label: 5 in train, 3 in val, 4 in test"] and not survey.errors
     assert not any(fault.kind == "no-label" for fault in survey.faults)
+    lines = Path("photos/labels.csv").read_text().splitlines()
+    shutil.copy("photos/1.png", "photos/copy.png")
+    Path("photos/labels.csv").write_text("\n".join([*lines, "copy.png,dark;red,"]))  # 1.png is dark
+    assert [fault.kind for fault in full_survey(ImageFolder(root)).faults if fault.severity == "error"] == [
+        "label-conflict"
+    ]
 
 
 def test_test_on_other_data_uses_the_size_and_the_labels_of_the_run(fit, capsys, repository, root):
