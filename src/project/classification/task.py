@@ -19,7 +19,9 @@ from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import check_freezing, set_backbone_frozen
 
-ONE_LABEL = "images have one label: use --model project.classification.Classifier, as configs/classification_folder.yaml"
+ONE_LABEL = (
+    "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml"
+)
 SEVERAL_LABELS = (
     "images have several labels: use --model project.classification.MultiLabelClassifier, as "
     "configs/classification_multilabel.yaml does, or --data.label_separator null if each cell of the table is one class"
