@@ -122,11 +122,6 @@ class Contents(L.LightningDataModule):
                 if isinstance(samples, Files) and self.input_size:
                     samples.size = self.input_size
 
-    @cached_property
-    def several_labels(self) -> bool:
-        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
-        return False
-
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -138,6 +133,11 @@ class Contents(L.LightningDataModule):
         if train is None:
             raise self.missing("train")
         return self.count_classes(train)
+
+    @cached_property
+    def several_labels(self) -> bool:
+        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
+        return False
 
     @property
     def most_objects(self) -> int:

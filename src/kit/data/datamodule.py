@@ -245,9 +245,9 @@ class ImageDataModule(Contents):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.several_labels = bool(state.get("several_labels"))
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")
         self.use_size(state.get("size"))
-        self.several_labels = bool(state.get("several_labels"))
         _ = self.preprocessing  # raises an error if a value is invalid

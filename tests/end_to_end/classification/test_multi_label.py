@@ -118,3 +118,12 @@ def test_test_on_other_data_uses_the_size_and_the_labels_of_the_run(fit, capsys,
     data.setup("test")
     assert data.samples["val"].read(0).shape[1:] == (32, 56)
     assert data.samples["val"].targets.shape[1] == 3
+
+
+@pytest.mark.slow
+def test_resumed_run_keeps_its_size_on_changed_images(fit, repository, root):
+    run = fit(*given(repository, root), "--trainer.max_epochs", "1")
+    for file in Path(root).glob("*.png"):
+        Image.open(file).resize((130, 90)).save(file)
+    fit("--resume", str(run), "--trainer.max_epochs", "2", "--force", "true")
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["ImageFolder"]["size"] == (32, 56)
