@@ -255,7 +255,7 @@ def _mask(file: Path) -> Path:
 
 
 TASKS = {
-    "project.classification.Csv": classification,
+    "project.classification.ImageFolder": classification,
     "project.detection.BoxFolder": detection,
     "project.segmentation.MaskFolder": segmentation,
 }

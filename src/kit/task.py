@@ -1,6 +1,7 @@
 """`Task`: the base class of all tasks, with every method that the library calls."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import lightning as L
@@ -190,6 +191,7 @@ class ExportedModule(nn.Module):
         tolerance: the largest allowed difference on any image.
         other_cause: a cause of a larger difference that is no fault of the file, and a remedy; "" if there is none.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
+        metadata: further values for the file's metadata, by name; each is stored as JSON.
         counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
     """
 
@@ -200,6 +202,7 @@ class ExportedModule(nn.Module):
     tolerance: float
     other_cause = ""
     one_at_a_time = False
+    metadata: Mapping[str, Any] = MappingProxyType({})
     counted = ""
 
     def __init__(self, net: nn.Module, left_out: str = "") -> None:

@@ -12,6 +12,7 @@ from kit.boxes.evaluation import BoxEvaluation
 from kit.evaluation import Evaluation
 from kit.ground.errors import NotMeasured
 from kit.labels.evaluation import LabelEvaluation
+from kit.labels.multi_label import MultiLabelEvaluation
 from kit.masks.evaluation import MaskEvaluation
 from kit.samples.evaluation import FlowEvaluation
 from kit.task import Task, as_task
@@ -27,6 +28,9 @@ def make_outputs(kind: str) -> Outputs:
     labels = torch.randint(0, 3, (COUNT,), generator=draw)
     if kind == "labels":
         return LabelEvaluation(NAMES), list(torch.rand(COUNT, 3, generator=draw)), list(labels)
+    if kind == "several labels":
+        several = torch.rand(COUNT, 3, generator=draw) < 0.4
+        return MultiLabelEvaluation(NAMES), list(torch.randn(COUNT, 3, generator=draw)), list(several.float())
     if kind == "masks":
         masks = torch.randint(0, 3, (COUNT, 4, 5), generator=draw)
         masks[2, 0], masks[7] = 255, 255
@@ -58,7 +62,7 @@ def all_results(evaluation: Evaluation) -> dict:
     }
 
 
-KINDS = ["labels", "boxes", "masks", "samples"]
+KINDS = ["labels", "several labels", "boxes", "masks", "samples"]
 WAYS = {
     "one by one": [[place] for place in range(COUNT)],
     "backwards": [[place] for place in reversed(range(COUNT))],

@@ -7,13 +7,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kit.data.digits import digits
+from kit.data.splitting import stratified_split
+
 MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
 MAX_OVERLAP = 0.1  # of two boxes, as a share of the smaller one
 MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, where 1 is the most
 TRIES = 20  # the number of random positions for each digit: the first free one is used
 
+# For each split, the number of training scenes divided by the number of its scenes, and the seed of its scenes.
+SPLITS = {"train": (1, 0), "val": (10, 1), "test": (5, 2)}
+
 Box = tuple[int, ...]  # left, top, right and bottom in pixels, and the label once the digit is placed
+
+
+def digit_scenes(split: str, count: int, size: tuple[int, int], split_seed: int) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Generate the scenes of a split from scikit-learn's digits. No image of a digit is in two splits.
+
+    Args:
+        split: `train`, `val` or `test`.
+        count: the number of training scenes. Validation has a tenth as many, and test a fifth.
+        size: the height and width of a scene, in pixels.
+        split_seed: decides which images of digits are for training and which for validation.
+
+    Returns:
+        see `make_scenes`.
+    """
+    images, labels = digits()
+    rest, test = stratified_split(labels, 0.2, seed=0)
+    train, val = stratified_split(labels[rest], 0.1, split_seed)
+    subset = {"train": rest[train], "val": rest[val], "test": test}[split]
+    divisor, seed = SPLITS[split]
+    return make_scenes(images[subset], labels[subset], max(1, count // divisor), size, seed)
 
 
 def make_scenes(

@@ -15,7 +15,7 @@ from kit.ground.checkpoint_limits import require_stored
 from kit.ground.errors import UserError, did_you_mean, one_line
 
 # Arguments that a model gets from the data module.
-FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects")
+FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects", "several_labels")
 # Arguments that depend on the machine. They come from the user or the defaults, never from a checkpoint.
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
 

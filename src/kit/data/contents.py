@@ -1,5 +1,6 @@
 """The contents of a data module: the class names, the number of channels, and the samples of each split."""
 
+import math
 import shlex
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -38,7 +39,7 @@ class Contents(L.LightningDataModule):
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
-    # Subclasses define the first three methods, and override the others if needed.
+    # Subclasses define `find_class_names`, `find_in_channels` and `load_split`, and override the others if needed.
 
     def find_class_names(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers."""
@@ -59,8 +60,11 @@ class Contents(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
 
-        By default, it is the number of samples of the class, or of all samples if targets are not class numbers.
+        By default, it is the number of samples of the class, or of all samples if targets are neither class numbers nor
+        labels.
         """
+        if self.several_labels:
+            return samples.targets.sum(0).long().tolist()
         if not samples.has_class_numbers:
             return [len(samples)] * self.num_classes
         return torch.bincount(samples.targets, minlength=self.num_classes).tolist()
@@ -70,8 +74,11 @@ class Contents(L.LightningDataModule):
 
         If a validation part is split off, both parts have the same fraction of each stratum. With `balanced`, training
         draws all strata equally often. By default, the strata are the classes, or a single one if targets are not class
-        numbers.
+        numbers. With several labels, the stratum is the rarest label of an image plus 1, or 0 if it has none.
         """
+        if self.several_labels:
+            is_set, counts = samples.targets > 0, samples.targets.sum(0)
+            return is_set.any(1) * (counts.expand_as(is_set).where(is_set, math.inf).argmin(1) + 1)
         return samples.targets if samples.has_class_numbers else torch.zeros(len(samples), dtype=torch.long)
 
     def annotation_faults(self) -> Iterable[Fault]:
@@ -88,10 +95,9 @@ class Contents(L.LightningDataModule):
         """Return the images of a batch, uint8 [B C H W], and its targets."""
         return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
 
-    @staticmethod
-    def hashable_target(samples: Samples, index: int) -> Hashable:
+    def hashable_target(self, samples: Samples, index: int) -> Hashable:
         """Return a value that is equal for equal targets, or None if targets cannot be compared."""
-        return None
+        return tuple(samples.targets[index].tolist()) if self.several_labels else None
 
     # These are available before `setup`.
 
@@ -133,6 +139,11 @@ class Contents(L.LightningDataModule):
         if train is None:
             raise self.missing("train")
         return self.count_classes(train)
+
+    @cached_property
+    def several_labels(self) -> bool:
+        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
+        return False
 
     @property
     def most_objects(self) -> int:

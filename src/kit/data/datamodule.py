@@ -243,11 +243,13 @@ class ImageDataModule(Contents):
             "size": self._size,
             "keep_aspect": self.keep_aspect,
             "levels": self.levels,
+            "several_labels": self.several_labels,
             "left_out": self.left_out,
             "fingerprint": self.fingerprint,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.several_labels = bool(state.get("several_labels"))
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")

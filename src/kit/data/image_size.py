@@ -18,15 +18,17 @@ class SizeRule(NamedTuple):
 
     max_area: the largest area in pixels. Training time is proportional to the area.
     multiple: each side is a multiple of this many pixels, since nets halve their input several times.
+    min_side: the smallest side, at which some cells are left in the coarsest feature map.
     """
 
     max_area: int
     multiple: int
+    min_side: int
 
 
-BOXES = SizeRule(320 * 320, 32)  # a detector's coarsest level has a stride of 32
-MASKS = SizeRule(256 * 256, 16)  # each pixel is an output, so that a pixel takes more time than a detector's
-MIN_SIDE = 64  # smaller images leave too few cells in the coarsest level
+LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
+BOXES = SizeRule(320 * 320, 32, 64)  # a detector's coarsest level has a stride of 32
+MASKS = SizeRule(256 * 256, 16, 64)  # each pixel is an output, so that a pixel takes more time than a detector's
 MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
 SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
@@ -48,7 +50,7 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     """
     heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
     if not len(heights):
-        return (max(MIN_SIDE, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
+        return (max(rule.min_side, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
     aspect, area = float(np.median(heights / widths)), min(rule.max_area, float(np.median(heights * widths)))
     if len(shares := np.asarray(object_shares, float)):
         needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
@@ -58,8 +60,8 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
 
 
 def _side(pixels: float, rule: SizeRule) -> int:
-    """Return the nearest multiple that is at least `MIN_SIDE`."""
-    return max(MIN_SIDE, round(pixels / rule.multiple) * rule.multiple)
+    """Return the nearest multiple that is at least `rule.min_side`."""
+    return max(rule.min_side, round(pixels / rule.multiple) * rule.multiple)
 
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:

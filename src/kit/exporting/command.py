@@ -74,9 +74,11 @@ def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
-    """Return an ONNX file's metadata: `task`, and as JSON `class_names`, `preprocessing` and the names of `outputs`."""
+    """Return an ONNX file's metadata: `task`, and as JSON `class_names`, `preprocessing`, the names of `outputs`, and
+    `ExportedModule.metadata`.
+    """
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}
-    values["outputs"] = list(exported.outputs)
+    values |= {"outputs": list(exported.outputs), **exported.metadata}
     return {"task": exported.task, **{key: json.dumps(value) for key, value in values.items()}}
 
 

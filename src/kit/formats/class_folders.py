@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import FaultCollector, files_in, folders, images, split_folders, unused_files
+from kit.formats.folders import FaultCollector, files_in, folders, groups_by_name, images, split_folders, unused_files
 from kit.formats.paths import compose
 from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
@@ -21,21 +24,27 @@ from kit.ground.faults import Fault
 class ClassFolders:
     """The class folders of a data set.
 
-    root: the folder that holds the splits or the classes.
-    splits: the folder of each split, or None if there is no such split. Without any, `root` is the folder of train.
-    first_split: the folder of train, or of val or test if there is no train.
-    report_fault: reports class folders that cannot be used.
-    images: returns the images in a class folder; the result is cached.
+    Args:
+        root: the folder of the data set.
+        group: a regular expression that finds the group of an image in its file name, see `groups_by_name`.
+
+    Attributes:
+        root: the folder that holds the splits or the classes.
+        splits: the folder of each split, or None if there is no such split. Without any, `root` is the folder of train.
+        first_split: the folder of train, or of val or test if there is no train.
+        source: the same, for error messages.
+        report_fault: reports class folders that cannot be used.
+        images: returns the images in a class folder; the result is cached.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.report_fault = _innermost(root), FaultCollector()
+    def __init__(self, root: Path, group: str | None = None) -> None:
+        self.root, self.group, self.report_fault = _innermost(root), group, FaultCollector()
         self.images = cache(images)
         self.splits = split_folders(self.root)
         if not any(self.splits.values()):
             self.splits["train"] = self.root
         self.first_split = next(folder for folder in self.splits.values() if folder is not None)
-        names = set(self.names())
+        self.source, names = self.first_split, set(self.names())
         for folder in folders(self.root) if self.first_split != self.root else ():
             if folder not in self.splits.values() and names.intersection(map(class_name, folders(folder))):
                 message = "not used, since its name is none of train, val and test; rename or remove it"
@@ -45,7 +54,10 @@ class ClassFolders:
         """Return (class name, class folder) for each folder in a split's folder. Names may occur twice."""
         return [(class_name(folder), folder) for folder in folders(parent)]
 
-    def names(self) -> list[str]:
+    def has_several_labels(self) -> bool:
+        return False
+
+    def names(self, several_labels: bool = False) -> list[str]:
         """Return the class names in `first_split`, each once."""
         return list(dict.fromkeys(name for name, _ in self.classes(self.first_split)))
 
@@ -53,19 +65,27 @@ class ClassFolders:
         """Return all images in the class folders of `first_split`."""
         return [file for _, folder in self.classes(self.first_split) for file in self.images(folder)]
 
-    def read(self, split: str, class_names: Sequence[str]) -> tuple[list[Path], list[int]] | None:
-        """Return the images of a split and their class numbers; None if it has no folder, or no image of a known class.
+    def read(
+        self, split: str, class_names: Sequence[str], several_labels: bool = False
+    ) -> tuple[list[Path], Tensor, list[str] | None] | None:
+        """Return the images of a split, their class numbers, Long[N], and their groups.
+
+        The result is None if the split has no folder, or no image of a known class.
 
         Args:
             class_names: the names of the classes 0, 1, 2, ...
+            several_labels: whether the model was trained on images with several labels.
 
         Raises:
-            UserError: there are no images. Unless `report_fault` collects faults, also: a class is unknown, or has no
-                training images.
+            UserError: there are no images, or `several_labels` is True. Unless `report_fault` collects faults, also: a
+                class is unknown, or has no training images, or a file name has no group.
         """
         parent, paths, targets = self.splits[split], list[Path](), list[int]()
         if parent is None:
             return None
+        if several_labels:
+            why = "a class folder gives each image one label, but the model is for images with several"
+            raise UserError(f"{parent}: {why}: give a table with all labels of each image")
         classes = self.classes(parent)
         numbers = {compose(name).strip(): number for number, name in enumerate(class_names)}
         if not any(self.images(folder) for _, folder in classes):
@@ -80,7 +100,8 @@ class ClassFolders:
             else:
                 paths += files
                 targets += [numbers[name]] * len(files)
-        return (paths, targets) if paths else None
+        groups = groups_by_name(paths, self.group, self.report_fault)
+        return (paths, torch.tensor(targets), groups) if paths else None
 
     def unused(self) -> Iterator[Fault]:
         """Yield the faults of images in no class folder, of other files, and of classes with several folders."""

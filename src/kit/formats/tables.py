@@ -2,12 +2,25 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 from kit.formats.folders import FaultCollector
-from kit.ground.errors import UserError
-from kit.ground.files import MAX_LIST_BYTES, read_text
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
+
+MAX_HEADER_BYTES = 2**16
+
+
+def column_names(file: Path) -> list[str]:
+    """Return the names in the header of a table, or [] if the header cannot be read. The rows may be broken."""
+    with suppress(BrokenFiles, csv.Error):
+        content = read_bytes(file, MAX_LIST_BYTES)
+        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+        reader, _ = _open(content[:MAX_HEADER_BYTES].decode(encoding, "replace"))
+        return [name.strip() for name in reader.fieldnames or ()]
+    return []
 
 
 def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) -> Iterator[tuple[int, dict[str, str]]]:
@@ -25,10 +38,7 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
     """
     if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise UserError(f"{file}: a spreadsheet; save the table as CSV UTF-8, and give that file")
-    lines = StringIO(read_text(file, MAX_LIST_BYTES), newline="")
-    separator = max(",;\t", key=lines.readline().count)
-    lines.seek(0)
-    reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    reader, separator = _open(read_text(file, MAX_LIST_BYTES))
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         if any(reader.fieldnames.count(name) != 1 for name in needed):
@@ -43,3 +53,11 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
                 yield reader.line_num, row
     except csv.Error as error:
         raise UserError(f"{file}:{reader.line_num + 1}: broken CSV ({error}); look at the quotes there") from None
+
+
+def _open(text: str) -> tuple[csv.DictReader, str]:
+    """Return a reader of the text of a table, and the separator of its cells."""
+    lines = StringIO(text, newline="")
+    separator = max(",;\t", key=lines.readline().count)
+    lines.seek(0)
+    return csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True), separator

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kit.ground.drawing import GREEN, GREY, RED, WHITE, add_caption, to_rgb, zoom_factor, zoomed
 from kit.ground.ranges import PositiveInt
@@ -25,10 +25,46 @@ class Classification(NamedTuple):
     probabilities: Tensor
 
 
-class LabelPredictions:
+class MultiLabelClassification(NamedTuple):
+    """The prediction for an image that may have several labels.
+
+    labels: the labels whose probabilities are at least their thresholds, and the probability of each.
+    probabilities: Float[K], the probabilities of all classes.
+    """
+
+    labels: dict[str, float]
+    probabilities: Tensor
+
+
+class PredictionTable:
     """Write `predictions.csv`, a table with a row for each image: see `kit.prediction.command.Predictions`.
 
-    The columns are `path,class,probability,class_2,probability_2,...`, with the most probable class first.
+    A subclass defines `add`.
+
+    Args:
+        folder: the folder of the table.
+        columns: the names of the columns.
+    """
+
+    FOLDERS = ()  # no image has files of its own
+
+    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
+        self.path, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
+        self.file = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self.writer = csv.writer(self.file)
+        self.writer.writerow(columns)
+
+    def write_files(self, file: Path, name: str, prediction: Any) -> None:
+        """Write no files: the table has all results."""
+
+    def finish(self) -> list[Path]:
+        self.file.close()
+        self.part.replace(self.path)
+        return [self.path]
+
+
+class LabelPredictions(PredictionTable):
+    """Write the columns `path,class,probability,class_2,probability_2,...`, with the most probable class first.
 
     Args:
         folder: the folder of the table.
@@ -36,28 +72,29 @@ class LabelPredictions:
         top: the number of classes to list for each image.
     """
 
-    FOLDERS = ()  # no image has files of its own
-
     def __init__(self, folder: Path, class_names: Sequence[str], top: PositiveInt = 5) -> None:
         self.class_names, self.top = class_names, min(top, len(class_names))
-        self.path, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
-        self.file = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-        self.writer = csv.writer(self.file)
         numbered = [f"{name}_{rank}" for rank in range(2, self.top + 1) for name in ("class", "probability")]
-        self.writer.writerow(["path", "class", "probability", *numbered])
-
-    def write_files(self, file: Path, name: str, prediction: Classification) -> None:
-        """Write no files: the table has all results."""
+        super().__init__(folder, ["path", "class", "probability", *numbered])
 
     def add(self, file: Path, name: str, prediction: Classification) -> None:
         probabilities, classes = prediction.probabilities.topk(self.top)
         ranked = zip(classes.tolist(), probabilities.tolist(), strict=True)
         self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])
 
-    def finish(self) -> list[Path]:
-        self.file.close()
-        self.part.replace(self.path)
-        return [self.path]
+
+class MultiLabelPredictions(PredictionTable):
+    """Write the columns `path,label,probability`, with all predicted labels in one cell, such as `cat;dog`.
+
+    The columns `path` and `label` are those of a table of labels: see `kit.formats.label_table`.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        super().__init__(folder, ["path", "label", "probability"])
+
+    def add(self, file: Path, name: str, prediction: MultiLabelClassification) -> None:
+        probabilities = (f"{probability:.6f}" for probability in prediction.labels.values())
+        self.writer.writerow([file, ";".join(prediction.labels), ";".join(probabilities)])
 
 
 class ExportedClassifier(ExportedModule):
@@ -71,8 +108,50 @@ class ExportedClassifier(ExportedModule):
     def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (self.net(images).float().softmax(1),)
 
-    def difference(self, outputs: Mapping[str, Tensor], predicted: Classification) -> float:
+    def difference(self, outputs: Mapping[str, Tensor], predicted: Classification | MultiLabelClassification) -> float:
         return float((outputs["probabilities"] - predicted.probabilities).abs().max())
+
+
+class ExportedMultiLabelClassifier(ExportedClassifier):
+    """Convert images to `probabilities`, Float[B K]. Their thresholds, Float[K], are in the file's metadata."""
+
+    task = "multi_label_classification"
+
+    def __init__(self, net: nn.Module, thresholds: Sequence[float]) -> None:
+        super().__init__(net)
+        self.metadata = {"thresholds": list(thresholds)}
+
+    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+        return (self.net(images).float().sigmoid(),)
+
+
+def draw_several_labels(
+    image: Tensor, class_names: Sequence[str], predicted: MultiLabelClassification | None = None, target: Any = None
+) -> Tensor:
+    """Draw an image, and below it its labels and the predicted labels with their probabilities.
+
+    A predicted label is green if it is right, and red if it is wrong. A label that is missing in the prediction is red
+    and has `not` before its name. Without a target, predicted labels are grey.
+
+    Args:
+        image: uint8 [C H W].
+        class_names: the names of the model's classes.
+        predicted: the prediction for the image, or None.
+        target: Float[K] of 0 and 1, or None.
+
+    Returns:
+        uint8 [3 H' W'].
+    """
+    labels = [] if target is None else [class_names[k] for k in target.nonzero()[:, 0].tolist()]
+    lines = [] if target is None else [(", ".join(labels) or "no label", WHITE)]
+    if predicted is not None:
+        for name, probability in zip(class_names, predicted.probabilities.tolist(), strict=True):
+            if name in predicted.labels:
+                ink = GREY if target is None else GREEN if name in labels else RED
+                lines.append((f"{name} {probability:.2f}", ink))
+            elif name in labels:
+                lines.append((f"not {name} {probability:.2f}", RED))
+    return add_caption(zoomed(to_rgb(image), zoom_factor(image)), lines)
 
 
 def draw_labels(

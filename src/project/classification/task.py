@@ -19,6 +19,14 @@ from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.training.weights import check_freezing, set_backbone_frozen
 
+ONE_LABEL = (
+    "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml"
+)
+SEVERAL_LABELS = (
+    "images have several labels: use --model project.classification.MultiLabelClassifier, as "
+    "configs/classification_multilabel.yaml does, or --data.label_separator null if each cell of the table is one class"
+)
+
 
 class Classifier(Task):
     """Minimise the cross-entropy. `kit.labels.evaluation` has the metrics: accuracy, macro F1, top-5 accuracy.
@@ -26,7 +34,8 @@ class Classifier(Task):
     Args:
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
             Float[B K], and has a `head`, its last layer.
-        num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
+        num_classes, in_channels, class_names, class_counts, several_labels: set by the data module, not on the command
+            line.
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
@@ -39,6 +48,7 @@ class Classifier(Task):
 
     monitor, mode = "val/accuracy", "max"
     Predictions = LabelPredictions
+    takes_several_labels = False  # whether an image may have any number of labels
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class Classifier(Task):
         in_channels: int,
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
+        several_labels: bool | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
@@ -57,6 +68,8 @@ class Classifier(Task):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        if several_labels is not None and several_labels != self.takes_several_labels:
+            raise UserError(SEVERAL_LABELS if several_labels else ONE_LABEL)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
@@ -83,8 +96,9 @@ class Classifier(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mix:  # the targets become Float[B K]
-            one_hot = F.one_hot(batch.targets, self.num_classes).float()
-            images, targets = self.mix(batch.images, one_hot)
+            is_dense = batch.targets.ndim == 2
+            dense = batch.targets if is_dense else F.one_hot(batch.targets, self.num_classes).float()
+            images, targets = self.mix(batch.images, dense)
             batch = batch._replace(images=images, targets=targets)
         return super().training_step(batch, batch_idx)
 

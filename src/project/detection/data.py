@@ -12,12 +12,10 @@ from typing import Any, Literal
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.boxes import targets
-from kit.boxes.scenes import make_scenes
+from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.digits import digits
 from kit.data.image_size import BOXES, choose_image_size
-from kit.data.splitting import stratified_split
 from kit.formats.boxes.annotation import Reading
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.boxes.coco import CocoBoxes
@@ -69,12 +67,7 @@ class DigitScenes(BoxDataModule):
 
     def load_split(self, split: str) -> Samples | None:
         self.refuse_other_classes(self.find_class_names())
-        images, labels = digits()
-        rest, test = stratified_split(labels, 0.2, seed=0)
-        train, val = stratified_split(labels[rest], 0.1, self.seed)
-        subset, divisor, seed = {"train": (rest[train], 1, 0), "val": (rest[val], 10, 1), "test": (test, 5, 2)}[split]
-        count = max(1, self.scenes // divisor)
-        scenes, boxes = make_scenes(images[subset], labels[subset], count, self.image_size, seed)
+        scenes, boxes = digit_scenes(split, self.scenes, self.image_size, self.seed)
         return Tensors(boxes, scenes)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kit.data import Files, Samples
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
@@ -57,8 +55,8 @@ class ImageFolder(SignedImages):
         labelled = self.folders.read(split, self.class_names)
         if labelled is None:
             return None
-        paths, targets = labelled
-        return Files(torch.tensor(targets), paths, self.in_channels, self.image_size)
+        paths, targets, _ = labelled
+        return Files(targets, paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from self.folders.report_fault.collect(self.load_splits)

@@ -9,7 +9,7 @@ from photos import write
 
 from kit.checks.survey import full_survey
 from kit.ground.errors import UserError
-from project.classification import Csv, ImageFolder
+from project.classification import ImageFolder
 
 PLANTS: dict[str, tuple[str, Callable[[], object]]] = {
     "annotation-missing": ("train/x.jpg", lambda: shutil.copy("photos/train/cat/1.jpg", "photos/train/x.jpg")),
@@ -47,7 +47,7 @@ def test_faults_of_a_table():
     rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/cat/1.jpg,,train", "train/dog/0.jpg,dog,train"]
     rows += ["train/dog/1.jpg,dog,trial", "gone.jpg,cat,train", "val/cat/0.jpg,cow,val", "val/cat/1.jpg,cat,val,more"]
     Path("photos/labels.csv").write_text("\n".join(rows))
-    faults = full_survey(Csv("photos")).faults
+    faults = full_survey(ImageFolder("photos", "table")).faults
     lines = {(fault.kind, fault.line) for fault in faults if fault.line}
     assert lines == {("no-label", 3), ("bad-row", 8), ("unknown-split", 5), ("class-unknown", 7)}
     found = {(fault.kind, fault.file) for fault in faults}
@@ -58,20 +58,20 @@ def test_faults_of_a_table():
 def test_split_whose_classes_are_all_unknown():
     rows = ["path,label,split", "train/cat/0.jpg,cat,train", "train/dog/0.jpg,dog,train", "val/cat/0.jpg,cow,val"]
     Path("photos/labels.csv").write_text("\n".join(rows))
-    assert [(fault.kind, fault.line) for fault in Csv("photos").annotation_faults() if fault.line] == [
+    assert [(fault.kind, fault.line) for fault in ImageFolder("photos", "table").annotation_faults() if fault.line] == [
         ("class-unknown", 4)
     ]
 
 
 def test_faults_of_a_table_without_usable_rows():
     Path("photos/labels.csv").write_text("path,label,split\ntrain/cat/0.jpg,cat,trial\ntrain/cat/1.jpg,,train\n")
-    faults = full_survey(Csv("photos")).faults
+    faults = full_survey(ImageFolder("photos", "table")).faults
     assert {(fault.kind, fault.line) for fault in faults} == {("unknown-split", 2), ("no-label", 3), ("unusable", None)}
 
 
 @pytest.mark.parametrize("text", ["no rows", "path,label\n"])
 def test_missing_table_is_one_line(text):
     Path("photos/labels.csv").write_text(text)
-    faults = full_survey(Csv("photos")).faults
+    faults = full_survey(ImageFolder("photos", "table")).faults
     assert [fault.kind for fault in faults] == ["unusable"]
     assert "labels.csv" in faults[0].message

@@ -6,7 +6,7 @@ import pytest
 
 from kit.cli import verbs
 from kit.ground.errors import UserError
-from project.classification import Csv, Digits, ImageFolder
+from project.classification import Digits, ImageFolder
 
 STATE = {"in_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -16,11 +16,11 @@ def write_table(root: Path) -> None:
     (root / "labels.csv").write_text("\n".join(["path,label", *(f"{path},{path.parent.name}" for path in paths)]))
 
 
-@pytest.mark.parametrize("kind", [ImageFolder, Csv])
-def test_numbers_are_those_of_the_model(image_folder, kind):
+@pytest.mark.parametrize("format", ["folders", "table"])
+def test_numbers_are_those_of_the_model(image_folder, format):
     root = image_folder({".": {"b": 2, "c": 3}}, grey=True)
     write_table(root)
-    data = kind(str(root), image_size=(8, 8))
+    data = ImageFolder(str(root), format, (8, 8))
     data.load_state_dict({**STATE, "class_names": ["c", "x", "b"]})
     data.all_is_test = True
     data.setup("test")
@@ -32,18 +32,19 @@ def test_model_of_another_format_is_tested(tiny_run, image_folder, capsys):
     root = image_folder({".": {"7": 3, "3": 3}}, grey=True)
     write_table(root)
     printed = []
-    for kind in ("ImageFolder", "Csv"):
-        verbs.test([str(tiny_run), "--data", f"project.classification.{kind}", "--data.root", str(root)])
+    for format in ("folders", "table"):
+        data = ["--data", "project.classification.ImageFolder", "--data.format", format, "--data.root", str(root)]
+        verbs.test([str(tiny_run), *data])
         printed.append(capsys.readouterr().out)
     Path("data.yaml").write_text(
-        f"data: {{class_path: project.classification.ImageFolder, init_args: {{root: {root}}}}}"
+        f"data: {{class_path: project.classification.ImageFolder, init_args: {{root: {root}, format: table}}}}"
     )
     verbs.test([str(tiny_run), "--config", "data.yaml"])
     printed.append(capsys.readouterr().out)
     assert "test/accuracy " in printed[0] and printed[0] == printed[1] == printed[2]
     (root / "7").rename(root / "cat")
     with pytest.raises(UserError, match="'cat'"):
-        verbs.test([str(tiny_run), "--data", "project.classification.ImageFolder", "--data.root", str(root)])
+        verbs.test([str(tiny_run), *data[:2], "--data.format", "folders", "--data.root", str(root)])
 
 
 def test_data_with_fixed_numbers_must_have_the_classes_of_the_model():

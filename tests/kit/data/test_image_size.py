@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.data.image_size import BOXES, MASKS, choose_image_size, read_image_sizes
+from kit.data.image_size import BOXES, LABELS, MASKS, choose_image_size, read_image_sizes
 
 PHOTO = (480, 640)
 SIZES = [  # image sizes, shares of objects, rule, height and width
@@ -24,6 +24,10 @@ SIZES = [  # image sizes, shares of objects, rule, height and width
     ([], [], BOXES, (320, 320)),
     ([], [], MASKS, (256, 256)),
     ([PHOTO], [0.0, 0.0], BOXES, (288, 384)),
+    ([PHOTO], [], LABELS, (56, 72)),
+    ([(100, 100)], [], LABELS, (64, 64)),
+    ([(28, 28)], [], LABELS, (32, 32)),
+    ([], [], LABELS, (64, 64)),
 ]
 
 

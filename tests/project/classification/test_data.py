@@ -9,7 +9,7 @@ from PIL import Image
 
 from kit.data import Preprocessing
 from kit.ground.errors import BrokenFiles, UserError
-from project.classification import Csv, Digits, ImageFolder, TorchvisionDataset
+from project.classification import Digits, ImageFolder, TorchvisionDataset
 
 DIVIDED = {"train": {"a": 6, "b": 4}, "val": {"a": 2}, "test": {"a": 1, "b": 3}}
 
@@ -88,7 +88,7 @@ FOLDERS = [  # what is there: what is said
     ({"train": {"a": 2, "b": 2}, "val": {"a": 1, "c": 1}}, r"val/c: training has no class 'c'"),
     ({"train": {"a": 0, "b": 0}}, r"no images in .*train; expected .*CLASS"),
     ({"train": {"a": 2}}, r"train: 'a' is the only class"),
-    ({"train": {}}, r"train: no class folders.*; expected .*CLASS"),
+    ({"train": {}}, r"not recognised.*expected .*train/CLASS"),
 ]
 
 
@@ -104,8 +104,8 @@ def test_invalid_folders_are_refused(image_folder, counts, said):
 ONE_CLASS = [  # the files in `root`, and what the message names
     (["cat/1.jpg", "cat/2.jpg"], "root: 'cat' is the only class"),
     (["animals/cat/1.jpg"], "root/animals: 'cat' is the only class"),
-    (["1.jpg"], "root: no class folders"),
-    (["train/1.jpg", "bus/1.jpg"], "root/train: no class folders, .*root/train/CLASS.* are splits"),
+    (["1.jpg"], "root: .*not recognised.*expected .*root/labels.csv"),
+    (["train/1.jpg", "bus/1.jpg"], "root: .*not recognised.*expected root/train/CLASS.* are splits"),
 ]
 
 
@@ -124,9 +124,8 @@ def test_empty_class_in_val_is_allowed(image_folder):
 
 
 def test_missing_folder_is_named():
-    for kind in (ImageFolder, Csv):
-        with pytest.raises(UserError, match=r"nowhere.*--data\.root"):
-            kind(root="nowhere")
+    with pytest.raises(UserError, match=r"nowhere.*--data\.root"):
+        ImageFolder(root="nowhere")
 
 
 def table(root: Path, *lines: str) -> str:
@@ -137,7 +136,7 @@ def table(root: Path, *lines: str) -> str:
 def test_csv_with_splits_and_groups(image_folder):
     root = image_folder({"": {"a": 6, "b": 6}})
     rows = [f"{c}/{i}.png,{c},{'test' if i == 5 else ''},{i % 3}" for c in "ab" for i in range(6)]
-    data = Csv(root=table(root, "path,label,split,group", *rows), image_size=(4, 5))
+    data = ImageFolder(table(root, "path,label,split,group", *rows), "table", (4, 5))
     assert data.class_names == ["a", "b"] and data.class_counts == [5, 5]
     assert ready(data).class_counts == [5, 5]  # also when a part has been split off
     assert names(data, "test") == {"a/5.png", "b/5.png"}
@@ -160,7 +159,7 @@ CSV = [  # header and rows: what is said
 def test_mistakes_in_csv_name_file_and_line(image_folder, lines, said):
     root = image_folder({"": {"a": 2}})
     with pytest.raises(UserError, match=said):
-        ready(Csv(root=table(root, *lines)))
+        ready(ImageFolder(table(root, *lines), "table"))
 
 
 def test_torchvision_data_in_memory_and_from_images():
@@ -216,10 +215,10 @@ def test_run_on_all_kinds_of_images(image_folder, repository, fit):
 def test_spaces_around_csv_cells_are_ignored(image_folder):
     root = image_folder({"": {"cat": 2, "dog": 2}})
     rows = ["cat/0.png,cat ", " cat/1.png , cat", "dog/0.png,dog", "dog/1.png,\tdog "]
-    data = Csv(root=table(root, " path, label ", *rows), image_size=(4, 5))
+    data = ImageFolder(table(root, " path, label ", *rows), "table", (4, 5))
     assert data.class_names == ["cat", "dog"] and data.class_counts == [2, 2]
     with pytest.raises(UserError, match=r"labels\.csv:2: a row with more cells than the header"):
-        ready(Csv(root=table(root, "path,label", "cat/0.png,a cat, sitting")))
+        ready(ImageFolder(table(root, "path,label", "cat/0.png,a cat, sitting"), "table"))
 
 
 def test_csv_of_another_machine(image_folder, capsys):
@@ -229,7 +228,7 @@ def test_csv_of_another_machine(image_folder, capsys):
         f"C:\\me\\{c}\\{i}.PNG;{c};{split}" for c in "ab" for i, split in enumerate(["Training", "", "valid", "test"])
     ]
     (root / "labels.csv").write_text("\r\n".join(["path;label;split", *rows]), encoding="utf-16")
-    data = ready(Csv(root=str(root), image_size=(4, 5)))
+    data = ready(ImageFolder(str(root), "table", (4, 5)))
     assert {split: len(samples) for split, samples in data.samples.items()} == {"train": 4, "val": 2, "test": 2}
     assert names(data, "val") == {"a/2.png", "b/2.png"}
     assert len([line for line in capsys.readouterr().out.splitlines() if "8 images" in line]) == 1
@@ -238,10 +237,10 @@ def test_csv_of_another_machine(image_folder, capsys):
 def test_too_large_table_is_refused() -> None:
     Path("labels.csv").write_text(f"path,label\na.png,cat\nb.png,{'x' * 200_000}\n")
     with pytest.raises(UserError, match=r"labels\.csv:3: .*field"):
-        _ = Csv(".").rows
+        _ = ImageFolder(".", "table").class_names
     Path("labels.csv").write_bytes("path,label\na.png,chaît\n".encode("cp1252"))
     with pytest.raises(UserError, match=r"labels\.csv:2: .*UTF-8"):
-        _ = Csv(".").rows
+        _ = ImageFolder(".", "table").class_names
 
 
 def test_levels_come_from_train_and_are_in_the_checkpoint(capsys):

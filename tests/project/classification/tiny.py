@@ -6,7 +6,7 @@ from typing import Any
 from fake_mnist import fake_mnist
 from PIL import Image
 
-METRIC = "test/accuracy"
+METRIC = "test/f1"
 RUN = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4", "--trainer.log_every_n_steps", "1",
        "--model.net.widths", "[4]", "--model.net.depth", "1"]  # fmt: skip
 
@@ -25,7 +25,7 @@ def arguments(run: dict[str, Any], folder: Path) -> list[str]:
     elif kind == "ImageFolder":
         class_folders(folder)
     else:
-        given = []
+        given = ["--data.scenes", "60"] if kind == "DigitScenes" else []
     if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
         given += ["--model.net.pretrained", "false"]
     return given

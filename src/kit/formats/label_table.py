@@ -1,0 +1,158 @@
+"""Read labels from a table with a row for each image.
+
+A cell may hold several labels, such as `cat;dog`. If a label cell of the training images does, all images of the table
+may have any number of labels, and an empty cell is an image without labels.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kit.formats.folders import FaultCollector, images, split_of
+from kit.formats.paths import Finder
+from kit.formats.tables import read_table
+from kit.ground.errors import UserError, did_you_mean
+from kit.ground.faults import Fault
+
+COLUMNS = ("path", "label")  # the columns that a table must have
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    line: the number of the line, from 1.
+    image: the path of the image.
+    split: `train`, `val` or `test`.
+    label: the text of the label cell.
+    group: the text of the cell `group`, or None if the table has no such column.
+    """
+
+    line: int
+    image: Path
+    split: str
+    label: str
+    group: str | None
+
+
+class LabelTable:
+    """A table with the columns `path` and `label`, and optionally `split` (train, val or test) and `group`.
+
+    Args:
+        file: the table. Its paths are relative to its folder.
+        separator: the text between two labels in a cell; None if each cell is one label.
+
+    Attributes:
+        source: the table.
+        report_fault: reports rows that cannot be used.
+        listed_images: the images of all rows; set by `rows`.
+    """
+
+    def __init__(self, file: Path, separator: str | None) -> None:
+        self.source, self.root, self.separator = file, file.parent, separator or None
+        self.report_fault = FaultCollector()
+        self.listed_images: set[Path] = set()
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows with a path, a split and, if there is such a column, a group."""
+        rows: list[Row] = []
+        find_image = Finder(lambda: images(self.root), [self.root])
+        for line, cells in read_table(self.source, COLUMNS, self.report_fault):
+            split, group = split_of(cells.get("split") or "train"), cells.get("group")
+            image = find_image(cells["path"]) or self.root / cells["path"] if cells["path"] else None
+            if image:
+                self.listed_images.add(image.resolve())
+            if not image:
+                self.report_fault("no-label", self.source, "a row without a path", line)
+            elif split is None:
+                message = f"split '{cells['split']}' is not one of train, val, test"
+                self.report_fault("unknown-split", self.source, message, line)
+            elif group == "":
+                message = "a row without a group; give each row one, or remove the column"
+                self.report_fault("no-group", self.source, message, line)
+            else:
+                rows.append(Row(line, image, split, cells["label"], group))
+        find_image.report_other_paths(self.source)
+        return rows
+
+    @property
+    def first_split(self) -> list[Row]:
+        """The rows of train, or all rows if there is no train."""
+        return [row for row in self.rows if row.split == "train"] or self.rows
+
+    def has_several_labels(self) -> bool:
+        return self.separator is not None and any(self.separator in row.label for row in self.first_split)
+
+    def names(self, several_labels: bool) -> list[str]:
+        """Return the labels in `first_split`, sorted.
+
+        Args:
+            several_labels: whether an image may have any number of labels.
+
+        Raises:
+            UserError: no row has a label.
+        """
+        names = sorted({label for row in self.first_split for label in self.labels(row, several_labels) or ()})
+        if not names:
+            raise UserError(f"{self.source}: no usable rows")
+        return names
+
+    def labels(self, row: Row, several_labels: bool) -> list[str] | None:
+        """Return the labels of a row. If it needs a label and has none, report this, and return None."""
+        if several_labels and self.separator is not None:
+            return [label for part in row.label.split(self.separator) if (label := part.strip())]
+        if row.label or several_labels:
+            return [row.label] if row.label else []
+        self.report_fault("no-label", self.source, "a row without a label", row.line)
+        return None
+
+    def examples(self) -> list[Path]:
+        """Return the images of `first_split`."""
+        return [row.image for row in self.first_split]
+
+    def read(
+        self, split: str, class_names: Sequence[str], several_labels: bool
+    ) -> tuple[list[Path], Tensor, list[str] | None] | None:
+        """Return the images of a split, their targets and their groups; None if it has no row of known classes.
+
+        Args:
+            class_names: the names of the classes 0, 1, 2, ...
+            several_labels: whether an image may have any number of labels.
+
+        Returns:
+            the paths; Long[N] class numbers or, with `several_labels`, Float[N K] of 0 and 1; and the groups, or None.
+
+        Raises:
+            UserError: a label is unknown or missing, and `report_fault` does not collect faults.
+        """
+        numbers = {name: number for number, name in enumerate(class_names)}
+        rows, classes = list[Row](), list[list[int]]()
+        for row in self.rows:
+            labels = self.labels(row, several_labels) if row.split == split else None
+            if unknown := [label for label in labels or () if label not in numbers]:
+                message = f"training has no class '{unknown[0]}'{did_you_mean(unknown[0], class_names)}"
+                self.report_fault("class-unknown", self.source, message, row.line)
+            elif labels is not None:
+                rows.append(row)
+                classes.append([numbers[label] for label in labels])
+        if not rows:
+            return None
+        if several_labels:
+            targets = torch.zeros(len(rows), len(class_names))
+            for target, labels in zip(targets, classes, strict=True):
+                target[labels] = 1
+        else:
+            targets = torch.tensor(classes)[:, 0]
+        groups = [row.group for row in rows if row.group is not None]
+        return [row.image for row in rows], targets, groups or None
+
+    def unused(self) -> Iterator[Fault]:
+        """Yield a fault for each image that the table does not list."""
+        for path in images(self.root):
+            if path.resolve() not in self.listed_images:
+                message = f"not used, since it is not in {self.source.name}; add a row for it"
+                yield Fault("annotation-missing", "warning", str(path), None, message)

@@ -1,0 +1,74 @@
+"""Recognise where the labels of images are: in the names of class folders, or in a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from kit.formats.class_folders import ClassFolders
+from kit.formats.folders import files_in
+from kit.formats.label_table import COLUMNS, LabelTable
+from kit.formats.recognition import choose_format
+from kit.formats.tables import column_names
+from kit.ground.errors import UserError
+
+Format = Literal["folders", "table"]
+TABLE = "labels.csv"
+SEPARATOR = ";"  # the default for the text between two labels in a cell
+
+
+def open_labels(
+    root: Path, format: Format | None, file: str | None, separator: str | None, group: str | None
+) -> ClassFolders | LabelTable:
+    """Return the reader of a data set.
+
+    Args:
+        root: the folder of the data set.
+        format: `folders` for class folders, `table` for a table. By default, it is found by the files in `root`, or it
+            is `table` if `file` is given.
+        file: the name of the table in `root`. By default, it is `labels.csv`, or the only table with the columns path
+            and label.
+        separator: see `LabelTable`.
+        group: see `ClassFolders`.
+
+    Raises:
+        UserError: neither format was found, or both; there is no such table, or several; or an argument does not belong
+            to the format.
+    """
+    format = format or ("table" if file is not None else None)
+    tables = [] if format == "folders" else _find_tables(root)
+    if format is None:
+        format = _recognise(root, tables)
+    others = {"file": file, "label_separator": separator if separator != SEPARATOR else None}
+    others = others if format == "folders" else {"group": group}
+    if unused := next((key for key, value in others.items() if value is not None), None):
+        owner = "a table has a column `group` instead" if unused == "group" else "only tables have it"
+        raise UserError(f"data.{unused} cannot be used, since {root} is read as {format}: {owner}")
+    if format == "folders":
+        return ClassFolders(root, group)
+    if file is None and len(tables) > 1:
+        names = ", ".join(table.name for table in tables[:5])
+        raise UserError(f"{root} has several tables with the columns path and label ({names}): name one by --data.file")
+    table = tables[0] if tables and file is None else root / (file or TABLE)
+    if not table.is_file():
+        raise UserError(f"no table at {table.absolute()}; give its folder with --data.root and its name by --data.file")
+    return LabelTable(table, separator)
+
+
+def _find_tables(root: Path) -> list[Path]:
+    """Return the tables in a folder that list images: `labels.csv` alone, if it is one of them."""
+    tables = [file for file in files_in(root, {".csv", ".tsv"}) if {*COLUMNS} <= {*column_names(file)}]
+    return [root / TABLE] if root / TABLE in tables else tables
+
+
+def _recognise(root: Path, tables: Sequence[Path]) -> str:
+    """Return the format of the data in a folder. Beside a table, a single folder of images is not a class folder."""
+    folders, has_table = ClassFolders(root), bool(tables) or (root / TABLE).is_file()
+    classes = folders.classes(folders.first_split)
+    names = {name for name, folder in classes if not has_table or folders.images(folder)}
+    found = {}
+    if names and not (has_table and len(names) == 1):
+        found["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
+    if tables or (has_table and not found):  # `labels.csv` without these columns is named by an error later
+        found["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
+    expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
+    return choose_format(root, found, None, f"{expected}or {root / TABLE} with the columns path and label")
