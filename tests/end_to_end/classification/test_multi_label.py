@@ -105,7 +105,7 @@ def test_check_counts_images_without_labels(root):
 def test_test_on_other_data_uses_the_size_and_the_labels_of_the_run(fit, capsys, repository, root):
     run = fit(*given(repository, root), "--trainer.max_epochs", "1")
     state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["ImageFolder"]
-    assert state["size"] == (32, 56) and state["several_labels"]
+    assert state["size"] == (32, 64) and state["several_labels"]
     Path("other").mkdir()
     for number in range(4):
         Image.new("RGB", (90, 200)).save(f"other/{number}.png")
@@ -116,7 +116,7 @@ def test_test_on_other_data_uses_the_size_and_the_labels_of_the_run(fit, capsys,
     data = ImageFolder("other")
     data.load_state_dict(state)
     data.setup("test")
-    assert data.samples["val"].read(0).shape[1:] == (32, 56)
+    assert data.samples["val"].read(0).shape[1:] == (32, 64)
     assert data.samples["val"].targets.shape[1] == 3
 
 
@@ -126,4 +126,4 @@ def test_resumed_run_keeps_its_size_on_changed_images(fit, repository, root):
     for file in Path(root).glob("*.png"):
         Image.open(file).resize((130, 90)).save(file)
     fit("--resume", str(run), "--trainer.max_epochs", "2", "--force", "true")
-    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["ImageFolder"]["size"] == (32, 56)
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["ImageFolder"]["size"] == (32, 64)
