@@ -211,7 +211,7 @@ class Bench:
         for seed in range(len(self.roots)):
             runs.append(run(seed))
             print(f"{name}, seed {seed}: {runs[-1].seconds:.0f} CPU s", file=sys.stderr, flush=True)
-        cells = [f"{name:28}"]
+        cells = [f"{name:30}"]
         for column in self.case.columns:
             values = [run.figures[column] for run in runs]
             cells.append(f"{statistics.fmean(values):8.3f}  ({' '.join(f'{value:.3f}' for value in values)})")
@@ -222,7 +222,7 @@ class Bench:
         case, width = self.case, 4 + 6 * len(self.roots)
         few = f", {case.per_class} images a class" if case.per_class else ""
         print(f"\n{case.folder}{few}, {case.cores} thread(s), {len(self.roots)} seed(s)")
-        print(f"{'':28}", *(f"{column:>8}{'':{width - 1}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
+        print(f"{'':30}", *(f"{column:>8}{'':{width - 1}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
         ours = self.row(f"ours, {case.config}", lambda seed: self.ours(case.config, seed, self.weights))
         for name, arguments in case.variants.items() if with_variants else ():
             self.row(f"ours, {name}", lambda seed, a=arguments: self.ours(case.config, seed, [*self.weights, *a]))

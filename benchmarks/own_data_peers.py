@@ -55,7 +55,8 @@ def train(net: nn.Module, loss: Callable[[Tensor], Tensor], count: int, batch_si
         loss(next(batches)).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimizer.step()
-        progress = (time.process_time() - start) / max(end - start, 0.001)
+        now = time.process_time()
+        progress = (now - start) / (end - start) if now < end else 1.0
     net.eval()
 
 
