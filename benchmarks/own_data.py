@@ -219,10 +219,10 @@ class Bench:
         return runs
 
     def table(self, with_variants: bool) -> None:
-        case, width = self.case, 4 + 6 * len(self.roots)
+        case, width = self.case, 11 + 6 * len(self.roots)  # of the mean and each seed's figure
         few = f", {case.per_class} images a class" if case.per_class else ""
-        print(f"\n{case.folder}{few}, {case.cores} thread(s), {len(self.roots)} seed(s)")
-        print(f"{'':30}", *(f"{column:>8}{'':{width - 1}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
+        print(f"\n{case.folder}{few}, threads: {case.cores}, seeds: {len(self.roots)}")
+        print(f"{'':30}", *(f"{f'{column:>8}':{width}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
         ours = self.row(f"ours, {case.config}", lambda seed: self.ours(case.config, seed, self.weights))
         for name, arguments in case.variants.items() if with_variants else ():
             self.row(f"ours, {name}", lambda seed, a=arguments: self.ours(case.config, seed, [*self.weights, *a]))
@@ -276,6 +276,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, ... (3)")
     parser.add_argument("--variants", action="store_true", help="add rows with variants of our config")
     options, of_fit = parser.parse_known_args()
+    if options.seeds < 1:
+        parser.error("--seeds needs at least 1")
+    if absent := [
+        case.folder for name in options.only for case in CASES[name] if not (options.root / case.folder).is_dir()
+    ]:
+        parser.error(f"{options.root} has no folder {absent[0]}; name the cases of the others with --only")
     for case in (case for name in options.only for case in CASES[name]):
         with tempfile.TemporaryDirectory() as name:
             root, folder = options.root / case.folder, Path(name)
