@@ -30,6 +30,7 @@ class Contents(L.LightningDataModule):
 
     root: Any = ""
     image_size: Any = None
+    takes_size_of_weights = False  # whether the argument `image_size` may be null, for a size that suits the weights
     cache_dir: Path
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends

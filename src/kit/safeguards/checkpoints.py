@@ -13,7 +13,9 @@ from kit.training.monitor import require_logged, resolve_monitor
 
 
 class Checkpoint(ModelCheckpoint):
-    """Write `RUN/checkpoints/best.ckpt` after each validation that is better than all earlier ones.
+    """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
+
+    Few validation images often give the same value, and of two such checkpoints the later one has learned more.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -35,6 +37,16 @@ class Checkpoint(ModelCheckpoint):
         elif self.monitor in monitor_candidates or has_validated(trainer):
             require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
             super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == "fit" and not trainer.global_step and not trainer.sanity_checking:
+            # Lightning saves nothing before the first step, but `FineTuning` has fitted the head.
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        equal = current is not None and bool(self.best_k_models) and bool(current == self.kth_value)
+        return super().check_monitor_top_k(trainer, current) or equal
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last weights if the run ended before its first validation."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kit.data import Files, ImageDataModule, Samples
-from kit.data.decode import Channels, ImageSize, find_channels
+from kit.data.decode import Channels, ImageSize, find_channels, validate_size
 from kit.data.digits import DigitsDataModule
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
@@ -31,22 +31,26 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: the folder of the data set.
-        image_size: the height and width to which every image is resized.
+        image_size: the height and width to which every image is resized; null takes a size that suits the images and
+            the pretrained weights, see `kit.data.preprocessing.size_for_weights`.
         group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
             text are one group. If a validation part is split off from train, no group is divided.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
+    takes_size_of_weights = True
+
     def __init__(
         self,
         root: str = "data",
-        image_size: ImageSize = (64, 64),
+        image_size: ImageSize | None = (64, 64),
         group: str | None = None,
         channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.group, self.channels = data_folder(root), tuple(image_size), group, channels
+        self.root, self.group, self.channels = data_folder(root), group, channels
+        self.image_size = validate_size(image_size, "data.image_size")
         self.folders = ClassFolders(self.root)
 
     def find_class_names(self) -> list[str]:

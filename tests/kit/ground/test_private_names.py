@@ -11,7 +11,6 @@ from lightning.pytorch.core.module import LightningModule
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.connectors.logger_connector import _LoggerConnector
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.trainer.trainer import Trainer
@@ -36,7 +35,6 @@ NAMES = {
     _EvaluationLoop: ["_has_run"],
     _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
     _TrainingEpochLoop: ["_batches_that_stepped"],
-    DDPStrategy: ["_ddp_kwargs"],
     Trainer: ["_signal_connector", "_logger_connector"],
     TensorBoardLogger: ["_experiment"],
     _SignalConnector: ["register_signal_handlers"],

@@ -79,13 +79,14 @@ class Overfitting(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._is_active(trainer):
             return
-        scores = Scores(trainer.current_epoch + 1, *_score_and_margin(self._task.measured), *self._train_score)
+        epoch = trainer.current_epoch + bool(trainer.global_step)  # 0 before the first step
+        scores = Scores(epoch, *_score_and_margin(self._task.measured), *self._train_score)
         if math.isnan(scores.val):
             return
         self.history.append(scores)
         *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
-        if value > self._best_value:
+        if value >= self._best_value:  # as in `Checkpoint`
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:
             logger.log_metrics(self.figures(-1), trainer.global_step)
