@@ -7,7 +7,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing. It has also t
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import LearningRateFinder
+from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging
 
 
 def has_validated(trainer: L.Trainer) -> bool:
@@ -58,6 +58,13 @@ def validate(trainer: L.Trainer) -> None:
     trainer.fit_loop.epoch_loop.val_loop.run()
     trainer.training = True
     connector._first_loop_iter = first
+
+
+def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    """Set averaged weights to the current ones."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            callback._average_model.module.load_state_dict(pl_module.state_dict())
 
 
 def loss_scaler(trainer: L.Trainer) -> Any:

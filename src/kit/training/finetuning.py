@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.data import ImageDataModule
-from kit.ground._lightning import data_module, validate
+from kit.ground._lightning import data_module, restart_averages, validate
 from kit.ground._torch import BatchNorm
 from kit.ground.out_of_memory import SampleLimit, in_halves
 from kit.ground.ranges import Share
@@ -50,6 +50,7 @@ class FineTuning(L.Callback):
         self.fit_head, self.layer_decay, self.freeze_norms = fit_head, layer_decay, freeze_norms
         self.pretrained: list[str] = []  # the names of the tensors with pretrained weights
         self._module: Any = None
+        self._message = ""  # describes the fitted head until it is validated
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -70,18 +71,29 @@ class FineTuning(L.Callback):
             self._use(state_dict["pretrained"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._message = ""
         if not self.pretrained:
-            rank_zero_only(print)(
-                "fine_tuning: the net has no pretrained weights, so all of it learns at the same rate"
-            )
+            rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all of it learns at one rate")
+            return
+        if self.fit_head and not trainer.global_step:
+            self._fit_head(trainer, pl_module)
         norms = {name.rpartition(".")[0] for name in self.pretrained}
         for name, module in pl_module.named_modules():
             if self.freeze_norms and name in norms and isinstance(module, BatchNorm):
                 module.eval()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.pretrained or not self.fit_head or trainer.global_step:
-            return
+        """Validate the model with the fitted head. All callbacks have begun the training by now."""
+        message, self._message = self._message, ""
+        if message and trainer.enable_validation:
+            validate(trainer)
+            key, _ = resolve_monitor(pl_module, None, None)
+            value = trainer.callback_metrics.get(key)
+            message += "" if value is None else f": {key} {float(value):.4f}"
+        if message:
+            rank_zero_only(print)(f"fine_tuning: {message}", flush=True)
+
+    def _fit_head(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         head, data, began = find_head(pl_module), data_module(trainer), time.monotonic()
         if head is None or not isinstance(data, ImageDataModule):
             return
@@ -92,15 +104,8 @@ class FineTuning(L.Callback):
         with torch.no_grad():
             head.weight.copy_(weight.view_as(head.weight))
             head.bias.copy_(bias)
-        message = (
-            f"fine_tuning: head fitted on the features of {len(features)} images in {time.monotonic() - began:.0f} s"
-        )
-        if trainer.enable_validation:
-            validate(trainer)
-            key, _ = resolve_monitor(pl_module, None, None)
-            value = trainer.callback_metrics.get(key)
-            message += "" if value is None else f": {key} {float(value):.4f}"
-        rank_zero_only(print)(message, flush=True)
+        restart_averages(trainer, pl_module)
+        self._message = f"head fitted on the features of {len(features)} images in {time.monotonic() - began:.0f} s"
 
     def _features(
         self, trainer: L.Trainer, pl_module: L.LightningModule, head: nn.Module, data: ImageDataModule

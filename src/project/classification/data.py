@@ -86,16 +86,19 @@ class Csv(ImageDataModule):
         image_size, channels: as in `ImageFolder`.
     """
 
+    takes_size_of_weights = True
+
     def __init__(
         self,
         root: str = "data",
         file: str = "labels.csv",
-        image_size: ImageSize = (64, 64),
+        image_size: ImageSize | None = (64, 64),
         channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root, self.image_size, self.channels = Path(root), tuple(image_size), channels
+        self.root, self.channels = Path(root), channels
+        self.image_size = validate_size(image_size, "data.image_size")
         self.table = self.root / file
         if not self.table.is_file():
             path = self.table.absolute()

@@ -11,7 +11,7 @@ from tiny_task import Shades
 from torch import nn
 
 from kit.ground.errors import UserError
-from kit.training import FineTuning
+from kit.training import EMA, FineTuning
 from kit.training.finetuning import fit_linear, learning_rates
 from kit.training.schedule import parameter_groups
 from kit.training.weights import load_weights, read_weights
@@ -139,3 +139,41 @@ def test_weights_of_a_run_state_the_images_and_a_hash():
     with pytest.raises(UserError, match="no file of weights"):
         read_weights("run/nowhere")
     assert math.isclose(sum(net.body.start.mean), 0.6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_averaged_weights_begin_with_the_fitted_head():
+    module, average = task(saved()), EMA(0.5)
+    trainer = L.Trainer(
+        max_steps=1, accelerator="cpu", callbacks=[FineTuning(), average], logger=False, enable_checkpointing=False
+    )
+    heads = []
+    module.on_train_batch_start = lambda *_: heads.append(average._average_model.module.net.head.weight.clone())
+    trainer.fit(module, datamodule=Shades(train=60, val=30, batch_size=8))
+    assert float(heads[0].abs().max()) > 1  # the initial weights are at most 1 / sqrt(5)
+
+
+PROCESSES = """
+import lightning as L
+import torch
+from test_finetuning import saved, task
+from tiny_task import Shades
+from kit.training import FineTuning
+
+module = task("weights.pt")
+trainer = L.Trainer(
+    max_steps=2, accelerator="cpu", devices=2, strategy="ddp", callbacks=[FineTuning()], logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, use_distributed_sampler=False,
+)
+module.on_train_batch_start = lambda *_: torch.save(module.net.head.weight.detach(), f"{trainer.global_rank}.pt")
+trainer.fit(module, datamodule=Shades(train=60, val=30, batch_size=4, num_workers=0))
+"""
+
+
+def test_two_processes_begin_with_the_head_of_one(ranks):
+    saved()
+    Path("processes.py").write_text(f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n{PROCESSES}")
+    ended = ranks("processes.py")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("head fitted on the features of 60 images") == 1
+    assert torch.equal(torch.load("0.pt"), torch.load("1.pt"))
