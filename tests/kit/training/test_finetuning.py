@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -11,6 +12,7 @@ from tiny_task import Shades
 from torch import nn
 
 from kit.ground.errors import UserError
+from kit.safeguards import Checkpoint
 from kit.training import EMA, FineTuning
 from kit.training.finetuning import fit_linear, learning_rates
 from kit.training.schedule import parameter_groups
@@ -177,3 +179,32 @@ def test_two_processes_begin_with_the_head_of_one(ranks):
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("head fitted on the features of 60 images") == 1
     assert torch.equal(torch.load("0.pt"), torch.load("1.pt"))
+
+
+CHOICES = [  # the validation images, then the validations' accuracies, the first of which is before training
+    (10, [0.9, 0.8], 1),  # not much worse, for ten images
+    (10, [0.9, 0.3], 0),
+    (10_000, [0.9, 0.88, 0.89], 0),
+    (10_000, [0.9, 0.8999, 0.8], 1),
+    (10, [0.9, 0.8, 0.7], 1),  # the margin is for the head alone
+    (10, [0.5, 0.8, 0.8], 2),
+]
+
+
+@pytest.mark.parametrize(("images", "accuracies", "best"), CHOICES)
+def test_later_checkpoint_replaces_the_head_unless_it_is_clearly_worse(images, accuracies, best):
+    checkpoint, kept = Checkpoint("val/accuracy", "max"), 0
+    measured = SimpleNamespace(score_name="accuracy")
+    trainer = SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=bool), global_step=0)
+    trainer.lightning_module = SimpleNamespace(measured=measured)
+    checkpoint.mode = checkpoint._arguments[1]
+    checkpoint.monitor = "val/accuracy"
+    for step, accuracy in enumerate(accuracies):
+        right = (torch.arange(images) < round(accuracy * images)).double()
+        measured.shares = lambda right=right: torch.stack([right, torch.ones_like(right)], 1)[..., None]
+        trainer.global_step = step
+        if checkpoint.check_monitor_top_k(trainer, torch.tensor(accuracy)):
+            kept = step
+            checkpoint.best_k_models = {"best.ckpt": torch.tensor(accuracy)}
+            checkpoint.kth_best_model_path, checkpoint.kth_value = "best.ckpt", torch.tensor(accuracy)
+    assert kept == best
