@@ -176,7 +176,8 @@ class CLI(LightningCLI):
         Raises:
             UserError: a resumed run without a checkpoint starts from other weights than before.
         """
-        restarting.refuse_other_weights(self.config.weights_sha256, start, self.force)
+        if self.resumed_folder:
+            restarting.refuse_other_weights(self.config.weights_sha256, start, self.force)
         self.saved_config.weights_sha256 = start.sha256
         total = len([name for name in self.model.state_dict() if name.startswith("net.")])
         matched = {}
