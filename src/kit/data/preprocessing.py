@@ -18,7 +18,8 @@ from kit.data.levels import Levels
 from kit.data.samples import Samples
 from kit.ground.errors import BrokenFiles, UserError
 
-# At this share, thumbnails learned best in equal time: 160 of 224 pixels (docs/finetuning.md).
+# A linear head on the features of images of 32x32 pixels had an accuracy of 0.58, 0.62 and 0.63 if these were enlarged
+# to 128, 160 and 224 pixels, where the weights were trained with 224.
 MIN_SHARE = 2 / 3
 MAX_SIZES = 200  # the largest number of images, evenly spaced, whose sizes are read
 MAX_IMAGES = 5000  # the largest number of images, evenly spaced, from which mean and standard deviation are computed

@@ -97,7 +97,17 @@ def load_pretrained(
     else:
         with downloading_from_hub(name):
             source = Weights(getattr(_transformers(), kind).from_pretrained(name).state_dict(), name)
+            source = source.trained_with(*_normalisation(name))
     load_weights(net, source, tuple(key for key in net.state_dict() if any(part in key for part in head)))
+
+
+def _normalisation(name: str) -> tuple[list[float] | None, list[float] | None]:
+    """Return the mean and std in the preprocessor_config.json of a net's weights, or None if there is no such file."""
+    try:
+        values, _ = _transformers().BaseImageProcessor.get_image_processor_dict(name)
+    except OSError:
+        return None, None
+    return (values["image_mean"], values["image_std"]) if values.get("do_normalize") else ([0.0], [1.0])
 
 
 def _transformers() -> ModuleType:
