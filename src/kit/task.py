@@ -31,6 +31,7 @@ class Task(L.LightningModule):
             `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
         measured: the evaluation of the latest validation or test.
+        rates: the learning rate of some parameters by name, as a fraction of the optimizer's. `FineTuning` sets it.
     """
 
     monitor: str = "val/loss"
@@ -41,6 +42,7 @@ class Task(L.LightningModule):
     Predictions: ClassVar[type | None] = None
 
     measured: Evaluation | None = None
+    rates: Mapping[str, float] = MappingProxyType({})
 
     def has(self, method: str) -> bool:
         """Return whether the subclass defines the optional method with this name."""

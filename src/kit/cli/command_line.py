@@ -23,6 +23,7 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
+from kit.data import ImageDataModule
 from kit.ground import unexpected
 from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
@@ -30,6 +31,7 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
+from kit.training.weights import Start, find_start
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -107,6 +109,7 @@ class CLI(LightningCLI):
             key = re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower()  # such as `early_stopping` for `EarlyStopping`
             parser.add_lightning_class_args(kind, key)
         parser.add_argument("--name", type=str | None)
+        parser.add_argument("--weights_sha256", type=str | None, default=None, help="set by the run: see `Start`")
         parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
         parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn")
@@ -158,6 +161,34 @@ class CLI(LightningCLI):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
         save_arguments(self.model, self.saved_config)
+        if start := find_start(self.model):
+            self._use_start(*start)
+
+    def _use_start(self, part: str, start: Start) -> None:
+        """Print the weights that the model starts from, and match the data module to them.
+
+        Store their hash and the data module's new arguments in the config of the run.
+
+        Args:
+            part: the name of the part of the model that has loaded them, with a dot at the end.
+            start: the weights.
+
+        Raises:
+            UserError: a resumed run without a checkpoint starts from other weights than before.
+        """
+        if self.resumed_folder:
+            restarting.refuse_other_weights(self.config.weights_sha256, start, self.force)
+        self.saved_config.weights_sha256 = start.sha256
+        total = len([name for name in self.model.state_dict() if name.startswith("net.")])
+        matched = {}
+        if isinstance(self.datamodule, ImageDataModule):
+            matched = self.datamodule.match_weights(start.mean, start.std, start.image_size)
+        for key, value in matched.items():
+            self.saved_config[f"data.init_args.{key}"] = value
+        licence = start.licence or "no licence stated"
+        settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
+        loaded = f"{len(start.tensors)} of {total} tensors"
+        rank_zero_only(print)(f"weights: {start.source} ({licence}), {loaded}, {part.rstrip('.')}{settings}")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False

@@ -33,6 +33,7 @@ class Contents(L.LightningDataModule):
 
     root: Any = ""
     image_size: Any = None
+    pretraining_size: tuple[int, int] | None = None  # of the images with which pretrained weights were trained
     format_name = ""
     object_noun = ""
     cache_dir: Path

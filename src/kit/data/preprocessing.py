@@ -1,7 +1,7 @@
 """Convert an image to the net's input in the same way in training, evaluation and prediction."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -140,3 +140,8 @@ def mean_and_std(
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # constant images would have 0
     return mean.tolist(), std.tolist()
+
+
+def for_channels(values: Sequence[float], channels: int) -> list[float]:
+    """Return a mean or std for another number of channels: the average of the values, for each channel."""
+    return list(values) if len(values) == channels else [sum(values) / len(values)] * channels

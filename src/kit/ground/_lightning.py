@@ -7,8 +7,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing. It has also t
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import LearningRateFinder
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging
 
 
 def has_validated(trainer: L.Trainer) -> bool:
@@ -51,10 +50,21 @@ def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
     return module._on_before_batch_transfer(batch)
 
 
-def finds_unused_parameters(trainer: L.Trainer) -> bool:
-    """Return whether distributed training allows parameters without a gradient."""
-    strategy = trainer.strategy
-    return isinstance(strategy, DDPStrategy) and bool(strategy._ddp_kwargs.get("find_unused_parameters"))
+def validate(trainer: L.Trainer) -> None:
+    """Validate before the first step, as Lightning does within an epoch."""
+    connector = trainer._logger_connector
+    first = connector._first_loop_iter
+    trainer.validating = True
+    trainer.fit_loop.epoch_loop.val_loop.run()
+    trainer.training = True
+    connector._first_loop_iter = first
+
+
+def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    """Set averaged weights to the current ones."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            callback._average_model.module.load_state_dict(pl_module.state_dict())
 
 
 def loss_scaler(trainer: L.Trainer) -> Any:

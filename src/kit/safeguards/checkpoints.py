@@ -9,11 +9,17 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from kit.ground._lightning import has_validated
+from kit.safeguards.overfitting.verdict import margin_of_error
+from kit.task import as_task
 from kit.training.monitor import require_logged, resolve_monitor
 
 
 class Checkpoint(ModelCheckpoint):
-    """Write `RUN/checkpoints/best.ckpt` after each validation that is better than all earlier ones.
+    """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
+
+    Few validation images often give the same value, and of two such checkpoints the later one has learned more. For the
+    same reason, a checkpoint replaces that of the head that `FineTuning` has fitted before the first step even if it is
+    worse, by up to the standard error of the metric.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -23,6 +29,7 @@ class Checkpoint(ModelCheckpoint):
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(filename="best", enable_version_counter=False)
         self._arguments = monitor, mode
+        self.before_training = False  # whether `best.ckpt` is from before the first step
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
@@ -35,6 +42,25 @@ class Checkpoint(ModelCheckpoint):
         elif self.monitor in monitor_candidates or has_validated(trainer):
             require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
             super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == "fit" and not trainer.global_step and not trainer.sanity_checking:
+            # Lightning saves nothing before the first step, but `FineTuning` has fitted the head.
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        is_better = super().check_monitor_top_k(trainer, current)
+        if current is not None and self.best_k_models:
+            gain = float(current - self.kth_value) * (1 if self.mode == "max" else -1)
+            tolerance = standard_error(trainer.lightning_module, str(self.monitor)) if self.before_training else 0.0
+            is_better = is_better or gain >= -tolerance
+        if is_better:
+            self.before_training = not trainer.global_step
+        return is_better
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "before_training": self.before_training}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last weights if the run ended before its first validation."""
@@ -57,6 +83,15 @@ class Checkpoint(ModelCheckpoint):
             self.best_model_score = self.kth_value = score
             self.best_k_models = {self.best_model_path: score}
         self.current_score = state_dict["current_score"]
+        self.before_training = state_dict.get("before_training", False)
+
+
+def standard_error(pl_module: L.LightningModule, monitor: str) -> float:
+    """Return the standard error of a metric in the latest validation; 0 if it is not the score of the evaluation."""
+    measured = as_task(pl_module).measured
+    if measured is None or measured.score_name is None or monitor != f"val/{measured.score_name}":
+        return 0.0
+    return margin_of_error(measured.shares()) / 1.96
 
 
 def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:

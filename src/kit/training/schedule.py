@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kit.ground.errors import UserError, one_line
 from kit.ground.ranges import PositiveInt, Share
 from kit.ground.unexpected import is_from_owner
+from kit.task import as_task
 from kit.training.monitor import resolve_monitor
 
 Schedule = Callable[[Optimizer], LRScheduler]  # `ReduceLROnPlateau` is also an `LRScheduler`
@@ -68,8 +69,7 @@ def optimizer_and_schedule(
 
     Args:
         task: the task. It must be attached to a trainer if there is a schedule.
-        optimizer: makes the optimizer. It is called with two parameter groups. The second has the parameters of at most
-            one dimension, such as norms and biases, and no weight decay.
+        optimizer: makes the optimizer. It is called with the parameter groups of `parameter_groups`.
         schedule: makes the schedule, or None to keep the learning rate. It is called with the optimizer, and with the
             defaults above as keywords.
         interval: `step` if the schedule steps after each optimizer step, `epoch` if after each epoch; by default as
@@ -80,12 +80,11 @@ def optimizer_and_schedule(
             length and the run has no limit; `OneCycleLR` ends before the run; or `ReduceLROnPlateau` has an `interval`
             or no validation to follow.
     """
-    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    new_optimizer = _call("model.optimizer", optimizer, groups)
-    device = trained[0].device if trained else None
+    groups = parameter_groups(task)
+    new_optimizer = _call("model.optimizer", optimizer, [group for _, group in groups])
+    for (rate, _), group in zip(groups, new_optimizer.param_groups, strict=True):
+        group["lr"] = group["lr"] * rate
+    device = next((parameter.device for _, group in groups for parameter in group["params"]), None)
     if schedule is None:
         _try_out(optimizer, None, {}, device)
         return new_optimizer
@@ -109,17 +108,35 @@ def optimizer_and_schedule(
     if needs_length:
         filled_in[length_name] = _run_length(task, interval)
     if "max_lr" in parameters and "max_lr" not in given:
-        filled_in["max_lr"] = float(new_optimizer.param_groups[0]["lr"])
+        rates = [float(group["lr"]) for group in new_optimizer.param_groups]
+        filled_in["max_lr"] = rates if len(rates) > 2 else rates[0]
     scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
-    _try_out(optimizer, schedule, filled_in, device)
+    tiny = {**filled_in, "max_lr": filled_in["max_lr"][:2]} if isinstance(filled_in.get("max_lr"), list) else filled_in
+    _try_out(optimizer, schedule, tiny, device)
     duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
     when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
     rank_zero_only(print)(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}
     return {"optimizer": new_optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+
+def parameter_groups(task: LightningModule) -> list[tuple[float, dict[str, Any]]]:
+    """Return the parameter groups for an optimizer, each with a fraction of the optimizer's learning rate.
+
+    For each fraction in the task's `rates`, highest first, there are two groups. The second has the parameters of at
+    most one dimension, such as norms and biases, and no weight decay.
+    """
+    rates = as_task(task).rates
+    trained = [(rates.get(name, 1.0), p) for name, p in task.named_parameters() if p.requires_grad]
+    groups: list[tuple[float, dict[str, Any]]] = []
+    for rate in sorted({1.0, *(rate for rate, _ in trained)}, reverse=True):
+        groups.append((rate, {"params": [p for r, p in trained if r == rate and p.ndim > 1]}))
+        others = [p for r, p in trained if r == rate and p.ndim <= 1]
+        groups.append((rate, {"params": others, "weight_decay": 0.0}))
+    return groups
 
 
 def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:

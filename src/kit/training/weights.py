@@ -1,21 +1,20 @@
-"""Fine-tuning: load weights that were trained for other classes or channels, and freeze the backbone."""
+"""Start from pretrained weights: read them from a file or a run, and load them into a net or into a part of it."""
 
 import argparse
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
-from kit.ground._lightning import finds_unused_parameters
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError, one_line
 
-PREFIXES = ("", "net.", "net.net.", "module.")  # checkpoints of runs and of DDP put these before the names of tensors
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights by --model.net.pretrained false"
 
 
@@ -42,90 +41,148 @@ def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
         raise NotDownloaded(f"{reason}; without a network connection: {options}") from None
 
 
-def load_weights(net: nn.Module, weights: str | dict[str, Tensor], head: str | tuple[str, ...]) -> None:
-    """Load weights into a net.
+@dataclass(frozen=True)
+class Weights:
+    """Pretrained weights, and the images that they were trained with.
 
-    The weights of the first convolution are adapted to the net's number of channels. Tensors of the head keep their
-    values if they are missing in the weights or have another shape there.
+    tensors: the tensors by name.
+    source: where they come from, such as a file.
+    licence: the licence that the source states, or "".
+    mean, std: the normalisation of the images: one number for each channel, for pixels from 0 to 1; None if unknown.
+    image_size: the height and width of the images; None if unknown.
+    """
+
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    source: str
+    licence: str = ""
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    image_size: tuple[int, int] | None = None
+
+    def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
+        """Return the same weights with a description of their images, except of what is known already."""
+        known = {"mean": mean, "std": std} if self.mean is None else {}
+        return replace(self, **known, image_size=self.image_size or image_size)
+
+
+@dataclass(frozen=True)
+class Start(Weights):
+    """The weights that a net, or a part of it, has started from. `tensors` are the net's own that were loaded.
+
+    sha256: a hash of all tensors of the source, which does not depend on their order or on the format of the file.
+    """
+
+    sha256: str = ""
+
+
+def find_start(net: nn.Module) -> tuple[str, Start] | None:
+    """Return the `Start` of a net and the prefix of the names of its tensors, or None if its weights are random."""
+    parts = ((name, getattr(module, "start", None)) for name, module in net.named_modules())
+    return next(((f"{name}." * bool(name), start) for name, start in parts if isinstance(start, Start)), None)
+
+
+def read_weights(file_or_run: str) -> Weights:
+    """Read weights from a file, or from the best checkpoint of a run.
 
     Args:
-        net: a net of torchvision or another library.
-        weights: a state dict, or the path of a file. The file is in the format of `torch.save` or safetensors. It holds
-            a state dict, or a dict that has a state dict under one of these keys: `state_dict`, as in checkpoints of
-            runs, or `model`, as in those of torchvision's reference scripts.
-        head: the prefix, or prefixes, of the names of the head's tensors.
+        file_or_run: a run's folder, or a file in the format of `torch.save` or safetensors. The file holds a state
+            dict, or a dict that has a state dict under one of these keys: `state_dict`, as in checkpoints of runs, or
+            `model`, as in those of torchvision's reference scripts. A checkpoint of a run also states the mean and std
+            of its images.
 
     Raises:
-        UserError: the file does not exist, cannot be read or holds no weights, or tensors outside of the head are
-            missing or have another shape.
+        UserError: the file does not exist, cannot be read or holds no weights.
     """
-    net_state = net.state_dict()
-    state = _without_prefix(_read_state_dict(weights) if isinstance(weights, str) else weights, net_state)
-    first_conv = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
-    if first_conv in state and state[first_conv].ndim == 4:
-        state = {**state, first_conv: _for_channels(state[first_conv], net_state[first_conv].shape[1])}
-    fitting = {key: value for key, value in state.items() if key in net_state and net_state[key].shape == value.shape}
-    unfit = [key for key in net_state if key not in fitting and not key.startswith(head)]
-    unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
-    if unfit:
-        source = weights if isinstance(weights, str) else "the downloaded file"
-        problem = f"{len(unfit)} of {len(net_state)} tensors are missing or have another shape"
-        raise UserError(f"{source} does not fit: {problem}, such as {unfit[0]}")
-    net.load_state_dict(fitting, strict=False)
-
-
-def load_trunk(trunk: nn.Module, run_or_checkpoint: str) -> None:
-    """Load the trunk of another run's net into the trunk of a net.
-
-    Tensors are loaded if their names and shapes are the same in both. The others keep their values, and their names are
-    printed.
-
-    Args:
-        trunk: the part `trunk` of a net.
-        run_or_checkpoint: a run folder, whose best checkpoint is read, or a file as in `load_weights`. Tensors of the
-            trunk are those with `trunk.` in their names.
-
-    Raises:
-        UserError: there is no such file, it cannot be read, or none of its tensors fits.
-    """
-    path = Path(run_or_checkpoint)
+    path = Path(file_or_run)
     file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    state = _read_state_dict(str(file))
-    stored = {key.rpartition("trunk.")[2]: value for key, value in state.items() if "trunk." in key}
-    own = trunk.state_dict()
-    fitting = {key: value for key, value in stored.items() if key in own and own[key].shape == value.shape}
-    if not any(value.ndim > 1 for value in fitting.values()):
-        hint = "train both with the same model.net.widths and depth, and images of the same channels"
-        raise UserError(f"{file}: no weights fit the trunk of the net; {hint}")
-    trunk.load_state_dict(fitting, strict=False)
-    if unfit := sorted({*own, *stored} - fitting.keys()):
-        problem = "not loaded, since the trunk or the file lacks them or has another shape"
-        rank_zero_only(print)(f"{file}: {len(fitting)} tensors of the trunk loaded; {problem}: {', '.join(unfit)}")
-
-
-def _without_prefix(state: dict[str, Tensor], net_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove one of `PREFIXES` from the names in a state dict: the one that makes the most of them match the net's."""
-    renamed = [{key.removeprefix(prefix): value for key, value in state.items()} for prefix in PREFIXES]
-    return max(renamed, key=lambda tensors: len(tensors.keys() & net_state.keys()))
-
-
-def _read_state_dict(file: str) -> dict[str, Tensor]:
-    """Return the tensors in a file by name. See `load_weights` for its format."""
-    if not Path(file).is_file():
+    if not file.is_file():
         raise UserError(f"no file of weights at {file}")
     try:
-        content = _load_file(file)
+        content = _load_file(str(file))
     except ImportError:
         raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
     except Exception:  # a damaged file may raise exceptions of many kinds
         raise UserError(f"{file} cannot be read as weights; save a state dict by torch.save or safetensors") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    entries = content if isinstance(content, dict) else {}
+    state = next((entries[key] for key in ("state_dict", "model") if isinstance(entries.get(key), dict)), entries)
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{file} holds no weights; save a state dict in it")
-    return tensors
+    # A checkpoint has the state of its data module under the name of the class.
+    data = next((value for value in entries.values() if isinstance(value, dict) and {"mean", "std"} <= {*value}), {})
+    return Weights(tensors, str(file)).trained_with(data.get("mean"), data.get("std"))
+
+
+def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, ...] | None = None) -> None:
+    """Load weights into a net or into a part of it, and describe them in its attribute `start`, a `Start`.
+
+    The names of the tensors may have a prefix, such as `net.` in the checkpoint of a run, or `net.trunk.` if only the
+    trunk is loaded. The weights of the first convolution are adapted to the net's number of channels.
+
+    Args:
+        net: a net, or a part of it such as the backbone.
+        weights: the weights, or a file or a run as in `read_weights`.
+        head: the prefix, or prefixes, of the names of the head's tensors. They keep their values if they are missing in
+            the weights or have another shape there. None allows this for all tensors, and prints their names.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit: tensors outside of the head are missing or have another
+            shape or, without a head, none fits.
+    """
+    weights = read_weights(weights) if isinstance(weights, str) else weights
+    own = net.state_dict()
+    state = _without_prefix(weights.tensors, own)
+    first_conv = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
+    if first_conv in state and state[first_conv].ndim == 4:
+        state[first_conv] = _for_channels(state[first_conv], own[first_conv].shape[1])
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    unfit = [key for key in own if key not in fitting and (head is None or not key.startswith(head))]
+    unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
+    if head is None and not any(value.ndim > 1 for value in fitting.values()):
+        raise UserError(
+            f"{weights.source} does not fit: no tensor has a name and a shape of the net, such as {unfit[0]}"
+        )
+    if head is not None and unfit:
+        problem = f"{len(unfit)} of {len(own)} tensors are missing or have another shape"
+        raise UserError(f"{weights.source} does not fit: {problem}, such as {unfit[0]}")
+    net.load_state_dict(fitting, strict=False)
+    if unfit:
+        problem = "not loaded, since they are missing or have another shape"
+        rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(unfit)}")
+    set_start(net, weights, fitting)
+
+
+def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
+    """Describe the weights that a net has started from in its attribute `start`.
+
+    Args:
+        net: the net, or the part of it that has loaded the weights.
+        weights: all tensors of the source.
+        names: the names of the net's own tensors that were loaded.
+    """
+    own = net.state_dict(keep_vars=True)
+    fields = {"tensors": {name: own[name] for name in names}, "sha256": hash_tensors(weights.tensors)}
+    net.start = Start(**{**vars(weights), **fields})
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the names, shapes, types and values of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {list(values.shape)} {values.dtype} ".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the prefix from the names in a state dict that makes the most of them match the names in `own`."""
+    ends = [key for key in own if own[key].ndim > 1][:3]  # a few suffice, also if one of them is missing in `state`
+    prefixes = {key.removesuffix(end) for key in state for end in ends if f".{key}".endswith(f".{end}")} | {""}
+    renamed = [
+        {key.removeprefix(p): value for key, value in state.items() if key.startswith(p)} for p in sorted(prefixes)
+    ]
+    return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
 
 
 def _load_file(file: str) -> Any:
@@ -173,23 +230,3 @@ def _for_channels(weight: Tensor, channels: int) -> Tensor:
     """
     old = weight.shape[1]
     return weight if old == channels else (weight.mean(1, keepdim=True) * old / channels).repeat(1, channels, 1, 1)
-
-
-def set_backbone_frozen(net: nn.Module, frozen: bool) -> None:
-    """Freeze or unfreeze a net outside of its `head`. The frozen part gets no gradients and keeps BatchNorm statistics.
-
-    Args:
-        net: a net with an attribute `head`.
-        frozen: whether to freeze (True) or to unfreeze.
-    """
-    for child in net.children():
-        child.train(not frozen)
-    net.requires_grad_(not frozen)
-    net.head.train()
-    net.head.requires_grad_()
-
-
-def check_freezing(trainer: Trainer) -> None:
-    """Raise `UserError` if distributed training would wait for the gradients of frozen parameters."""
-    if trainer.world_size > 1 and not finds_unused_parameters(trainer):
-        raise UserError("with DDP, model.freeze_epochs needs --trainer.strategy ddp_find_unused_parameters_true")

@@ -4,9 +4,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from kit.ground.ranges import ShareBelowOne
-from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
-from kit.zoo.loading import load_pretrained, torchvision_model
-from kit.zoo.timm_models import create_model
+from kit.training.weights import initialise_head, load_weights, read_weights, swap_first_convolution
+from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
+from kit.zoo.timm_models import create_model, weights_info
 
 
 class TorchvisionNet(nn.Module):
@@ -16,8 +16,9 @@ class TorchvisionNet(nn.Module):
         num_classes: K.
         in_channels: C.
         name: the name of the net in torchvision.
-        pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        pretrained: `auto` or True to start from the default weights of torchvision, which are downloaded once.
+        weights: start from the weights in this file or run instead. They are for the same net, with any number of
+            classes.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class TorchvisionNet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         name: str = "resnet18",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -53,7 +54,8 @@ class TorchvisionNet(nn.Module):
 class TimmNet(nn.Module):
     """A model of timm by its name. It needs the pip extra `zoo`. `TorchvisionNet` describes the other arguments.
 
-    Vision transformers, such as `vit_small_patch14_dinov2` and `vit_small_patch16_dinov3`, take images of any size.
+    Vision transformers, such as `vit_small_patch14_dinov2` and `vit_small_patch16_dinov3`, take images of any size. The
+    pretrained weights of `tf_efficientnet_lite0` are also in the pip extra `weights`.
 
     Args:
         drop_rate: the probability of dropout before the head.
@@ -66,7 +68,7 @@ class TimmNet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         name: str = "resnet18",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
         drop_rate: ShareBelowOne = 0.0,
         drop_path_rate: ShareBelowOne = 0.0,
@@ -77,8 +79,11 @@ class TimmNet(nn.Module):
         self.net = create_model(name, num_classes=num_classes, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11
         if weights or pretrained:
-            with downloading(name):
-                source = weights or create_model(name, pretrained=True, in_chans=in_channels).state_dict()
+            if weights:
+                info = weights_info(name)
+                source = read_weights(weights).trained_with(info.mean, info.std, info.image_size)
+            else:
+                source = create_model(name, pretrained, in_chans=in_channels).start
             load_weights(self.net, source, self.net.default_cfg["classifier"])
 
     @property

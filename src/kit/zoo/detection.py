@@ -13,7 +13,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from kit.ground._torch import proposal_limits
 from kit.training.weights import swap_first_convolution
-from kit.zoo.loading import load_pretrained, torchvision_model
+from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
 SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # the beginnings of names: others need masks or keypoints
@@ -73,8 +73,10 @@ class TorchvisionDetector(WrappedDetector):
         num_classes: K.
         in_channels: C.
         name: the name of the detector in torchvision.
-        pretrained: start from the default weights of torchvision (COCO), which are downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        pretrained: `auto` or True to start from the default weights of torchvision (COCO), which are
+            downloaded once.
+        weights: start from the weights in this file or run instead. They are for the same net, with any number of
+            classes.
         fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
     """
 
@@ -83,7 +85,7 @@ class TorchvisionDetector(WrappedDetector):
         num_classes: int,
         in_channels: int = 3,
         name: str = "fasterrcnn_mobilenet_v3_large_320_fpn",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
         fixed_norms: bool | None = None,
     ) -> None:

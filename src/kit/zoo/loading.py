@@ -1,14 +1,21 @@
 """Create nets by their names, and load their initial weights."""
 
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import nn
 from torchvision import models
 
 from kit.ground.errors import UserError, did_you_mean
-from kit.training.weights import downloading, load_weights
+from kit.training.weights import Weights, downloading, load_weights, read_weights
+
+Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
+HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:
@@ -37,19 +44,80 @@ def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, 
     return models.get_model(name, weights=None, **options)
 
 
-def load_pretrained(net: nn.Module, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]) -> None:
-    """Load weights into a net of torchvision: those in a file, or torchvision's default weights, or none.
+def load_pretrained(
+    net: nn.Module, name: str, weights: str | None, pretrained: Pretrained, head: tuple[str, ...]
+) -> None:
+    """Load weights into a net of torchvision: those in a file or a run, or torchvision's default weights, or none.
 
     Args:
         net: the net, whose head may be for other classes than the weights.
         name: the name of the net in torchvision.
-        weights: the file, or None.
+        weights: the file or the run, or None.
         pretrained: whether to load torchvision's weights if no file is given. They are downloaded once.
         head: the beginnings of the names of the head's tensors, which may have other shapes than in the weights.
     """
+    if not weights and not pretrained:
+        return
+    default: Any = models.get_model_weights(name).DEFAULT
     if weights:
-        load_weights(net, weights, head)
-    elif pretrained:
+        loaded = read_weights(weights)
+    else:
         with downloading(name):
-            trained = models.get_model(name, weights="DEFAULT")
-        load_weights(net, trained.state_dict(), head)
+            trained = models.get_model(name, weights=default)
+        loaded = Weights(
+            trained.state_dict(), f"torchvision's {name} ({default.name})", default.meta.get("license", "")
+        )
+    if hasattr(net, "transform"):  # a detector, which would normalise the images itself
+        loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
+    else:
+        images = default.transforms()
+        crop_size = getattr(images, "crop_size", None)  # only classification has it
+        loaded = loaded.trained_with(images.mean, images.std, crop_size and (crop_size[0], crop_size[0]))
+    load_weights(net, loaded, head)
+
+
+def load_whole_or_part(net: nn.Module, part: nn.Module, weights: str, head: str) -> None:
+    """Load weights of a whole net or, if they do not fit it, of a part of it such as the backbone.
+
+    Args:
+        net, part: the net and its part.
+        weights: a file or a run.
+        head: see `load_weights`.
+    """
+    loaded = read_weights(weights)
+    try:
+        load_weights(net, loaded, head)
+    except UserError:
+        load_weights(part, loaded)
+
+
+@contextmanager
+def downloading_from_hub(name: str) -> Iterator[None]:
+    """Download weights as in `downloading`, but use only the cache if the Hugging Face hub cannot be reached.
+
+    The hub's library would repeat its requests for a minute.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _is_reachable(constants.ENDPOINT)
+    with downloading(name):
+        try:
+            yield
+        except OSError as error:
+            if constants.HF_HUB_OFFLINE and not before:
+                error.__cause__ = OSError(f"{constants.ENDPOINT} cannot be reached")  # the reason that is printed
+            raise
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
+def _is_reachable(url: str) -> bool:
+    if getproxies():  # the connection goes to a proxy
+        return True
+    address = urlsplit(url)
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), HUB_SECONDS):
+            return True
+    except OSError:
+        return False

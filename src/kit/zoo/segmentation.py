@@ -3,13 +3,31 @@
 They map images Float[B C H W] to logits Float[B K H W].
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
 from kit.ground.errors import UserError, one_line
-from kit.training.weights import downloading, initialise_head, load_weights, swap_first_convolution
-from kit.zoo.loading import load_pretrained, require_known, torchvision_model
+from kit.training.weights import (
+    NotDownloaded,
+    Weights,
+    initialise_head,
+    load_weights,
+    set_start,
+    swap_first_convolution,
+)
+from kit.zoo.loading import (
+    Pretrained,
+    downloading_from_hub,
+    load_pretrained,
+    load_whole_or_part,
+    require_known,
+    torchvision_model,
+)
+from kit.zoo.timm_models import packaged_weights
 
 SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this
 
@@ -23,8 +41,9 @@ class TorchvisionSegmenter(nn.Module):
         num_classes: K.
         in_channels: C.
         name: the name of the net in torchvision.
-        pretrained: start from the default weights of torchvision, which are downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        pretrained: `auto` or True to start from the default weights of torchvision, which are downloaded once.
+        weights: start from the weights in this file or run instead. They are for the same net, with any number of
+            classes.
     """
 
     def __init__(
@@ -32,7 +51,7 @@ class TorchvisionSegmenter(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         name: str = "lraspp_mobilenet_v3_large",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -64,8 +83,10 @@ class SmpNet(nn.Module):
         in_channels: C.
         arch: the architecture, such as `unet`, `fpn` or `segformer`.
         encoder: the encoder, such as `resnet18`, or `tu-NAME` for the model NAME of timm.
-        pretrained: start with an encoder that was trained on ImageNet, which is downloaded once.
-        weights: start from the weights in this file instead. It is for the same net, with any number of classes.
+        pretrained: `auto` or True to start with an encoder that was trained on ImageNet. It is downloaded once, or is
+            in the pip extra `weights`, see `TimmNet`.
+        weights: start from the weights in this file or run instead. They are for the encoder, or for the whole net with
+            any number of classes.
     """
 
     def __init__(
@@ -74,7 +95,7 @@ class SmpNet(nn.Module):
         in_channels: int = 3,
         arch: str = "unet",
         encoder: str = "resnet18",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -86,15 +107,38 @@ class SmpNet(nn.Module):
         encoders = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())]
         require_known(arch, smp.MODEL_ARCHITECTURES_MAPPING, "segmentation_models_pytorch has no architecture")
         require_known(encoder, encoders, "segmentation_models_pytorch has no encoder")
-        encoder_weights = "imagenet" if pretrained and not weights else None
+        create = partial(smp.create_model, arch, encoder, in_channels=in_channels, classes=num_classes)
         try:
-            with downloading(encoder):
-                self.net = smp.create_model(arch, encoder, encoder_weights, in_channels, num_classes)
+            self.net = self._pretrained(create, encoder) if pretrained and not weights else create(encoder_weights=None)
         except KeyError as error:  # an encoder without such weights
             raise UserError(f"{one_line(error)}: leave model.net.pretrained at false") from None
         initialise_head(self.head)
         if weights:
-            load_weights(self.net, weights, "segmentation_head")
+            load_whole_or_part(self.net, self.net.encoder, weights, "segmentation_head")
+
+    @staticmethod
+    def _pretrained(create: Callable[..., nn.Module], encoder: str) -> nn.Module:
+        """Return a net with a pretrained encoder.
+
+        Args:
+            create: makes the net. It has the argument `encoder_weights` of segmentation_models_pytorch.
+            encoder: the name of the encoder.
+        """
+        import segmentation_models_pytorch as smp
+
+        try:
+            with downloading_from_hub(encoder):
+                net = create(encoder_weights="imagenet")
+                images = smp.encoders.get_preprocessing_params(encoder)
+        except NotDownloaded as error:
+            weights = packaged_weights(encoder.removeprefix("tu-").removeprefix("timm-"), error)
+            net = create(encoder_weights=None)
+            load_weights(net.encoder.model if encoder.startswith("tu-") else net.encoder, weights)
+        else:
+            state = net.encoder.state_dict()
+            weights = Weights(state, f"segmentation_models_pytorch's {encoder}")
+            set_start(net.encoder, weights.trained_with(images["mean"], images["std"]), state)
+        return net
 
     @property
     def head(self) -> nn.Module:

@@ -12,8 +12,8 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import PositiveInt, PositiveInts
-from kit.training.weights import downloading, load_weights
 from kit.zoo.detection import CountingHead, PadOnly, WrappedDetector
+from kit.zoo.loading import Pretrained, load_whole_or_part
 from kit.zoo.timm_models import create_model, is_vit, one_size_only
 
 SCORE = 0.05  # detections with a lower score are dropped, as in torchvision's RetinaNet
@@ -34,9 +34,9 @@ class TimmDetector(WrappedDetector):
         num_classes: K.
         in_channels: C.
         name: the name of the backbone in timm.
-        pretrained: start from a backbone that was trained on ImageNet, which is downloaded once.
-        weights: start from the weights in this file instead. It is for the backbone, or for the whole detector with any
-            number of classes.
+        pretrained: `auto` or True to start from a backbone that was trained on ImageNet, see `TimmNet`.
+        weights: start from the weights in this file, or of this run, instead. They are for the backbone, or for the
+            whole detector with any number of classes.
         head: the kind of detector. FCOS (Tian et al. 2019) needs no anchors.
         strides: the pixels between two locations of each feature map, ascending. Further convolutions make strides that
             are larger than the backbone's, each twice the one before.
@@ -51,7 +51,7 @@ class TimmDetector(WrappedDetector):
         num_classes: int,
         in_channels: int = 3,
         name: str = "resnet18",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
         head: Literal["fcos", "retinanet"] = "fcos",
         strides: PositiveInts = (8, 16, 32, 64),
@@ -61,8 +61,7 @@ class TimmDetector(WrappedDetector):
         super().__init__()
         if neck % 64:  # FCOS normalises 32 groups of channels, and a map of one pixel needs two channels in each
             raise UserError(f"neck {neck} is not a multiple of 64")
-        with downloading(name):
-            backbone = Pyramid(name, in_channels, strides, neck, pretrained and not weights)
+        backbone = Pyramid(name, in_channels, strides, neck, False if weights else pretrained)
         count = len(backbone.strides)
         if head == "fcos":
             points = AnchorGenerator(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
@@ -74,16 +73,9 @@ class TimmDetector(WrappedDetector):
             self.net = RetinaNet(backbone, num_classes + 1, anchor_generator=anchors)
         self.net.transform = PadOnly(backbone.strides[-1])
         if weights:
-            self._load(weights)
+            load_whole_or_part(self.net, backbone.body, weights, "head.")
         if bool(pretrained or weights) if fixed_norms is None else fixed_norms:
             self.fix_norms()
-
-    def _load(self, weights: str) -> None:
-        """Load a file with the weights of the whole detector or, if it does not fit, of the backbone."""
-        try:
-            load_weights(self.net, weights, "head.")
-        except UserError:
-            load_weights(self.net.backbone.body, weights, ())
 
 
 class Pyramid(nn.Module):
@@ -93,7 +85,7 @@ class Pyramid(nn.Module):
         strides: the strides of the maps. Those of a vision transformer may differ from the argument.
     """
 
-    def __init__(self, name: str, in_channels: int, strides: PositiveInts, neck: int, pretrained: bool) -> None:
+    def __init__(self, name: str, in_channels: int, strides: PositiveInts, neck: int, pretrained: Pretrained) -> None:
         super().__init__()
         if one_size_only(name):
             raise UserError(f"{name} takes images of one size only: choose a convolutional net or a ViT (vit_...)")

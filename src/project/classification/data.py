@@ -16,7 +16,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
-from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
+from kit.data.image_size import LABELS, choose_image_size, read_image_sizes, size_for_weights
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import data_folder
@@ -74,7 +74,7 @@ class ImageFolder(ImageDataModule):
         root: the folder of the data set.
         format: the format; by default, it is recognised by the files in `root`.
         image_size: the height and width to which every image is resized; by default, they are chosen by the sizes of
-            the training images: see `kit.data.image_size`.
+            the training images and of the images in pretraining: see `kit.data.image_size`.
         file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
         label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If a cell of train has
             it, an image may have any number of labels. With None, every cell is one label.
@@ -119,7 +119,12 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.reader.examples())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(self.reader.examples()), [], LABELS)
+        sizes = read_image_sizes(self.reader.examples())
+        return (
+            size_for_weights(sizes, self.pretraining_size)
+            if self.pretraining_size
+            else choose_image_size(sizes, [], LABELS)
+        )
 
     def load_split(self, split: str) -> Samples | None:
         labelled = self.reader.read(split, self.class_names, self.several_labels)

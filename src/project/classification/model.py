@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts, Share
-from kit.training.weights import load_trunk
+from kit.training.weights import load_weights
 from project.cnn import Trunk
 
 
@@ -12,7 +12,7 @@ class CNN(nn.Module):
 
     Args:
         dropout: the probability of dropout before the linear layer.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights.load_trunk`.
+        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class CNN(nn.Module):
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
         if weights:
-            load_trunk(self.trunk, weights)
+            load_weights(self.trunk, weights)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], num_classes)
 

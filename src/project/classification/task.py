@@ -12,12 +12,11 @@ from torchvision.transforms import v2
 
 from kit.data import Batch
 from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt, ShareBelowOne
+from kit.ground.ranges import ShareBelowOne
 from kit.labels.evaluation import LabelEvaluation
 from kit.labels.predictions import Classification, ExportedClassifier, LabelPredictions, draw_labels
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import check_freezing, set_backbone_frozen
 
 ONE_LABEL = (
     "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml"
@@ -42,7 +41,6 @@ class Classifier(Task):
         label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
         mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. Each batch is mixed by a random one of the list.
         weighted: weight the loss of each class by the inverse of its frequency.
-        freeze_epochs: for fine-tuning, train only the `head` in this many epochs at the start.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -64,7 +62,6 @@ class Classifier(Task):
         label_smoothing: ShareBelowOne = 0.0,
         mixing: list[v2.Transform] | None = None,
         weighted: bool = False,
-        freeze_epochs: NonNegativeInt = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -75,7 +72,7 @@ class Classifier(Task):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.num_classes = num_classes
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
-        self.label_smoothing, self.freeze_epochs, self.compiled = label_smoothing, freeze_epochs, compile
+        self.label_smoothing, self.compiled = label_smoothing, compile
         self.mix = v2.RandomChoice(mixing) if mixing else None
         class_weights = _class_weights(class_counts) if weighted else None
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -83,16 +80,10 @@ class Classifier(Task):
     def setup(self, stage: str) -> None:
         if self.compiled:
             self.net.compile()
-        if self.freeze_epochs:
-            check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map Float[B C H W] to logits, Float[B K]."""
         return self.net(images)
-
-    def on_train_epoch_start(self) -> None:
-        if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mix:  # the targets become Float[B K]

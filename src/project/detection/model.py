@@ -19,7 +19,7 @@ from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
-from kit.training.weights import load_trunk
+from kit.training.weights import load_weights
 from kit.zoo.detection import CountingHead, PadOnly
 from project.cnn import ConvBlock, Trunk
 
@@ -38,7 +38,7 @@ class CnnFcos(FCOS):
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
         nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights.load_trunk`.
+        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
     """
 
     additive = True
@@ -61,7 +61,7 @@ class CnnFcos(FCOS):
             raise UserError(f"neck {neck} is not a multiple of 32")
         trunk = Trunk(in_channels, widths, depth, stem_stride)
         if weights:
-            load_trunk(trunk, weights)
+            load_weights(trunk, weights)
         if not levels or any(level not in range(len(widths)) for level in levels) or sorted({*levels}) != [*levels]:
             allowed = f"in rising order and from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
             raise UserError(f"levels is {list(levels)}, but must be {allowed}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts, Share
 from kit.masks.predictions import upsample
-from kit.training.weights import load_trunk
+from kit.training.weights import load_weights
 from project.cnn import ConvBlock, Trunk
 
 
@@ -18,7 +18,7 @@ class CnnUnet(nn.Module):
 
     Args:
         dropout: the probability of dropout before the head.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights.load_trunk`.
+        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CnnUnet(nn.Module):
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
         if weights:
-            load_trunk(self.trunk, weights)
+            load_weights(self.trunk, weights)
         self.ups = nn.ModuleList(Up(deeper_width, width) for width, deeper_width in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(widths[0], num_classes, 1)

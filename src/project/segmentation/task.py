@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from kit.data import Batch
 from kit.data.decode import ImageSize, validate_size
 from kit.ground.errors import UserError
-from kit.ground.ranges import NonNegativeInt
 from kit.masks.evaluation import MaskEvaluation
 from kit.masks.losses import AdditiveLoss, CrossEntropy
 from kit.masks.predictions import ExportedSegmenter, MaskPredictions, draw_masks, predict_in_windows, upsample
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import check_freezing, set_backbone_frozen
 
 
 class Segmenter(Task):
@@ -34,7 +32,6 @@ class Segmenter(Task):
         losses: the losses to add up, by default cross-entropy. Each is called with logits, targets and class weights.
         weighted: give rare classes a higher weight in the losses, as ENet does.
         window: except in training, cut larger images into overlapping windows of this height and width.
-        freeze_epochs: for fine-tuning, train only the `head` in this many epochs at the start.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -54,7 +51,6 @@ class Segmenter(Task):
         losses: list[nn.Module] | None = None,
         weighted: bool = False,
         window: ImageSize | None = None,
-        freeze_epochs: NonNegativeInt = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -64,24 +60,18 @@ class Segmenter(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
         self.window = validate_size(window, "model.window")
-        self.freeze_epochs, self.compiled = freeze_epochs, compile
+        self.compiled = compile
         self.register_buffer("class_weights", _class_weights(class_counts) if weighted else None, persistent=False)
 
     def setup(self, stage: str) -> None:
         if self.compiled:
             self.net.compile()
-        if self.freeze_epochs:
-            check_freezing(self.trainer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map Float[B C H W] to logits, Float[B K H W]."""
         if self.window is None or self.training:
             return self.net(images)
         return predict_in_windows(self.net, images, self.window)
-
-    def on_train_epoch_start(self) -> None:
-        if self.freeze_epochs and self.current_epoch <= self.freeze_epochs:
-            set_backbone_frozen(self.net, self.current_epoch < self.freeze_epochs)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sums of the J losses and their divisors, Float[J] each."""

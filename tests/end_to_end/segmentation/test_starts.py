@@ -68,7 +68,7 @@ def test_fit_test_predict_export_and_resume(name, way, fit, repository, monkeypa
     config = str(repository / "configs" / "segmentation_finetune.yaml")
     given = ["--config", config, "--data.root", str(root), "--data.image_size", "[64, 64]", "--data.augment", "[]"]
     given += ["--data.batch_size", "2", "--data.cache", "ram", "--data.keep_aspect", "false"]
-    given += ["--model.optimizer.lr", "0.01", "--model.freeze_epochs", "0"]  # of an untrained net all classes are tied
+    given += ["--model.optimizer.lr", "0.01"]  # of an untrained net all classes are tied
     if name == "CnnUnet":
         given, net = [*given, "--model.net", "project.segmentation.CnnUnet"], {"widths": [4, 8]}
     else:

@@ -14,8 +14,13 @@ def test_callbacks_of_a_run_are_in_order(fit, monkeypatch):
     monkeypatch.setattr(UserCallback, "on_fit_start", lambda self, trainer, _: callbacks.extend(trainer.callbacks))
     monkeypatch.setattr("tiny_task.UserCallback", UserCallback, raising=False)
     Path("tiny.yaml").write_text("model: tiny_task.Judged\ndata: tiny_task.Shades\ntrainer: {max_epochs: 1}\n")
-    fit("--config", "tiny.yaml", "--trainer.callbacks", "[tiny_task.UserCallback, kit.training.EMA]")
-    assert len(callbacks) >= 13
+    fit(
+        "--config",
+        "tiny.yaml",
+        "--trainer.callbacks",
+        "[tiny_task.UserCallback, kit.training.EMA, kit.training.FineTuning]",
+    )
+    assert len(callbacks) >= 14
     checked, leading = 0, ()
     for before, after, reason in ORDER:
         firsts = [index for index, callback in enumerate(callbacks) if isinstance(callback, before)]
@@ -30,4 +35,4 @@ def test_callbacks_of_a_run_are_in_order(fit, monkeypatch):
         assert max(firsts) < min(others), (before, after, reason)
         checked += 1
         leading = (*leading, before) if after == (L.Callback,) else leading
-    assert checked == len(ORDER) == 7
+    assert checked == len(ORDER) == 8

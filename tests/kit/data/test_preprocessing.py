@@ -9,6 +9,7 @@ from PIL import Image
 
 from kit.data import Files, Preprocessing
 from kit.data.decode import PADDING
+from kit.data.preprocessing import for_channels
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -154,3 +155,8 @@ def test_pixels_reverses_normalise():
     given = Preprocessing(3, None, False, [0.1, 0.5, 0.9], [0.3, 0.2, 0.1])
     assert torch.equal(given.pixels(given.normalise(images)), images)
     assert given.pixels(torch.full((1, 3, 1, 1), 99.0)).tolist() == [[[[255]]] * 3]
+
+
+def test_statistics_for_another_number_of_channels():
+    assert for_channels([0.25, 0.5, 0.75], 3) == [0.25, 0.5, 0.75]
+    assert for_channels([0.25, 0.5, 0.75], 1) == [0.5]

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.core.module import LightningModule
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.connectors.logger_connector import _LoggerConnector
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.trainer.trainer import Trainer
@@ -31,16 +30,16 @@ NAMES = {
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
     LightningModule: ["_on_before_batch_transfer"],
     LearningRateFinder: ["_update_attr"],
+    WeightAveraging: ["_average_model"],
     EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric"],
     ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],
     _EvaluationLoop: ["_has_run"],
     _FitLoop: ["_should_accumulate", "_restarting", "_data_fetcher"],
     _TrainingEpochLoop: ["_batches_that_stepped"],
-    DDPStrategy: ["_ddp_kwargs"],
     Trainer: ["_signal_connector", "_logger_connector"],
     TensorBoardLogger: ["_experiment"],
     _SignalConnector: ["register_signal_handlers"],
-    _LoggerConnector: ["_callback_metrics"],
+    _LoggerConnector: ["_callback_metrics", "_first_loop_iter"],
     loss_lw_detr: ["_is_torch_distributed_initialized"],
     _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],
 }

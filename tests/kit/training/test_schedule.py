@@ -48,7 +48,8 @@ def task(steps: float = STEPS, **trainer: Any) -> Any:
     known = {"estimated_stepping_batches": steps, "num_training_batches": STEPS // EPOCHS, "is_global_zero": True}
     known |= {"accumulate_grad_batches": 1, "enable_validation": True, "check_val_every_n_epoch": 2}
     weights = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
-    own = {"parameters": lambda: weights, "monitor": "val/score", "mode": "max"}
+    named = list(zip(("weight", "bias"), weights, strict=True))
+    own = {"named_parameters": lambda: named, "monitor": "val/score", "mode": "max"}
     return SimpleNamespace(trainer=SimpleNamespace(**known | trainer), **own)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kit.ground.errors import UserError
-from kit.training.weights import NotDownloaded, downloading, load_trunk, load_weights
+from kit.training.weights import NotDownloaded, downloading, load_weights
 
 
 def net(classes: int = 5, channels: int = 3) -> nn.Module:
@@ -119,7 +119,7 @@ def test_trunk_of_a_run_is_loaded(capsys):
     Path("run/checkpoints").mkdir(parents=True)
     torch.save({"state_dict": {**state, "net.head.weight": torch.ones(2)}}, "run/checkpoints/best.ckpt")
     for given in ("run", "run/checkpoints/best.ckpt"):
-        load_trunk(own, given)
+        load_weights(own, given)
         assert all(torch.equal(value, source.state_dict()[key]) for key, value in own.state_dict().items())
     assert capsys.readouterr().out == ""
 
@@ -129,17 +129,17 @@ def test_tensors_that_do_not_fit_a_trunk_are_named(capsys):
     state = {f"trunk.{key}": value for key, value in source.state_dict().items() if key != "1.weight"}
     torch.save({**state, "trunk.0.weight": torch.ones(5, 3, 3, 3), "trunk.3.bias": torch.ones(2)}, "weights.pt")
     before = own[0].weight.clone()
-    load_trunk(own, "weights.pt")
+    load_weights(own, "weights.pt")
     assert torch.equal(own[0].weight, before) and torch.equal(own[2].weight, source[2].weight)
-    assert capsys.readouterr().out.rstrip().endswith(": 0.weight, 1.weight, 3.bias")
+    assert capsys.readouterr().out.rstrip().endswith(": 0.weight, 1.weight")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"net.head.weight": torch.ones(4, 3, 3, 3)}, "no weights fit the trunk"), (None, "no file of weights at")],
+    [({"net.head.weight": torch.ones(4, 3, 3, 3)}, "does not fit"), (None, "no file of weights at")],
 )
 def test_trunk_that_cannot_be_loaded_is_refused(content, message):
     if content:
         torch.save(content, "weights.pt")
     with pytest.raises(UserError, match=message):
-        load_trunk(trunk(), "weights.pt")
+        load_weights(trunk(), "weights.pt")

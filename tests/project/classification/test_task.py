@@ -153,21 +153,6 @@ def test_overfits_one_batch():
 
 
 @pytest.mark.slow
-def test_frozen_epochs_train_the_head_only(fit):
-    run = fit(*SHORTER, "--trainer.max_epochs", "1", "--model.freeze_epochs", "1", "--model.schedule", "null")
-    frozen = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    fit("--resume", str(run), "--trainer.max_epochs", "2")
-    free = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    batch_norm = frozen["net.trunk.levels.0.0.1.running_mean"]
-    assert torch.equal(batch_norm, torch.zeros_like(batch_norm))
-    assert {key for key in free if not torch.equal(free[key], frozen[key])} >= {
-        "net.trunk.levels.0.0.0.weight",
-        "net.trunk.levels.0.0.1.running_mean",
-        "net.head.weight",
-    }
-
-
-@pytest.mark.slow
 def test_resumed_run_has_the_same_weights_with_any_number_of_workers(fit):
     common = [*SHORTER, "--model.schedule", "null"]
     straight = fit(*common, "--trainer.max_epochs", "2", "--name", "straight")
@@ -245,4 +230,4 @@ def test_class_without_images_has_no_accuracy():
 
 
 def test_arguments_out_of_range_are_refused():
-    assert_refused(Classifier, label_smoothing=1.0, freeze_epochs=-1)
+    assert_refused(Classifier, label_smoothing=1.0)

@@ -28,6 +28,8 @@ def arguments(run: dict[str, Any], folder: Path) -> list[str]:
         given = ["--data.scenes", "60"] if kind == "DigitScenes" else []
     if run["model"]["init_args"]["net"].get("init_args", {}).get("pretrained"):
         given += ["--model.net.pretrained", "false"]
+    if run["data"]["init_args"].get("image_size", 0) is None:  # from the weights
+        given += ["--data.image_size", "[32, 32]"]
     return given
 
 

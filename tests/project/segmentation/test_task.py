@@ -215,18 +215,6 @@ def test_two_processes_measure_the_same_as_one(run, ranks, monkeypatch):
 
 
 @pytest.mark.slow
-def test_frozen_epochs_train_the_head_only(run):
-    folder = run("--model.freeze_epochs", "1", "--model.schedule", "null")
-    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    batch_norm = state["net.trunk.levels.0.0.1.running_mean"]
-    assert torch.equal(batch_norm, torch.zeros_like(batch_norm))
-    other = run("--model.freeze_epochs", "1", "--model.schedule", "null", "--model.optimizer.lr", "0")
-    start = torch.load(other / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    changed = {key for key in state if key.startswith("net.") and not torch.equal(state[key], start[key])}
-    assert changed == {"net.head.weight", "net.head.bias"}
-
-
-@pytest.mark.slow
 def test_run_with_coloured_masks(tiny, fit, repository, capsys):
     root = tiny.folders(Path("scenes"), {"train": 8, "val": 2}, size=(30, 44))
     (root / "classes.txt").unlink()

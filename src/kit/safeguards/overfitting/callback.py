@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
 from kit.ground._lightning import data_module, prepare_batch
-from kit.safeguards.checkpoints import monitored_metrics
+from kit.safeguards.checkpoints import monitored_metrics, standard_error
 from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
@@ -79,13 +79,17 @@ class Overfitting(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._is_active(trainer):
             return
-        scores = Scores(trainer.current_epoch + 1, *_score_and_margin(self._task.measured), *self._train_score)
+        epoch = trainer.current_epoch + bool(trainer.global_step)  # 0 before the first step
+        scores = Scores(epoch, *_score_and_margin(self._task.measured), *self._train_score)
         if math.isnan(scores.val):
             return
         self.history.append(scores)
         *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
-        if value > self._best_value:
+        # As in `Checkpoint`.
+        is_head = len(self.history) > 1 and not self.history[self.best].epoch
+        tolerance = standard_error(pl_module, monitor) if is_head else 0.0
+        if value >= self._best_value - tolerance:
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:
             logger.log_metrics(self.figures(-1), trainer.global_step)

@@ -19,6 +19,7 @@ from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
+from kit.training.weights import Start, hash_tensors, read_weights
 
 NET = "model.init_args.net.init_args"
 # Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
@@ -89,8 +90,7 @@ def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
 def config_differences(before: Namespace, now: Namespace) -> list[str]:
     """Return the differences between two flat configs, except in values that may change: see `CHANGEABLE`.
 
-    The net may start from another file of weights, since the checkpoint replaces them. It may not start without a file
-    instead, since some nets fix layers if they start from weights.
+    The file of the weights that the net starts from may be elsewhere, but it must have the same weights.
 
     Args:
         before: the config of the stopped run.
@@ -98,12 +98,26 @@ def config_differences(before: Namespace, now: Namespace) -> list[str]:
     """
     old, new = vars(before), vars(now)
     weights = f"{NET}.weights"
-    changeable = (*CHANGEABLE, weights) if old.get(weights) and new.get(weights) else CHANGEABLE
+    has_moved = old.get(weights) and new.get(weights) and old[weights] != new[weights]
+    if has_moved and old.get("weights_sha256"):
+        has_moved = hash_tensors(read_weights(new[weights]).tensors) == old["weights_sha256"]
+    changeable = (*CHANGEABLE, weights) if has_moved else CHANGEABLE
     return [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in old | new
         if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in changeable)
     ]
+
+
+def refuse_other_weights(sha256: str | None, start: Start, force: bool) -> None:
+    """Refuse to start from other weights than before: see `refuse`.
+
+    Args:
+        sha256: the hash of the weights before, or None if the run is new.
+        start: the weights now.
+    """
+    differs = sha256 is not None and sha256 != start.sha256
+    refuse("weights", [f"those of {start.source} have another hash"] if differs else [], force)
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:

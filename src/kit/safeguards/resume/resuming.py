@@ -137,7 +137,9 @@ class ExactResume(L.Callback):
             self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
             self._validated = True
-            self._save_or_stop(trainer, not _lightning.is_accumulating(trainer), stop)
+            # Before the first step there is nothing to save: a resumed run starts from the beginning.
+            save = trainer.global_step > 0 and not _lightning.is_accumulating(trainer)
+            self._save_or_stop(trainer, save, stop)
             self._seed(trainer, -trainer.global_step)
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:

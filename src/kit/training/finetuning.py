@@ -1,0 +1,202 @@
+"""Fine-tune pretrained weights: first the head alone on fixed features, then the whole net."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kit.data import ImageDataModule
+from kit.ground._lightning import data_module, restart_averages, validate
+from kit.ground._torch import BatchNorm
+from kit.ground.out_of_memory import SampleLimit, in_halves
+from kit.ground.ranges import Share
+from kit.training.monitor import resolve_monitor
+from kit.training.weights import find_start
+
+MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
+CHUNK = 8  # batches whose images are decoded at the same time
+STAGES = 8  # the number of parts of the pretrained layers that have learning rates of their own
+L2 = 1e-3  # the weight of the penalty on a fitted head, whose inputs are standardised
+
+
+class FineTuning(L.Callback):
+    """Fit the head to the features of the pretrained weights, then train the whole net, with small steps at its start.
+
+    Before the first step, the net computes the features of the training images once, in evaluation mode and without
+    augmentation. Multinomial logistic regression on them gives the weights of the head, and a validation shows how good
+    this model is. Its checkpoint competes with the later ones.
+
+    Then all parameters are trained. The layers with pretrained weights are divided into `STAGES` consecutive parts.
+    Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The head, and all other
+    layers without pretrained weights, have the full learning rate.
+
+    Nothing of this applies to a net without pretrained weights. The head is fitted only if `net.head` (or the module's
+    own `head`) is one linear layer, or a convolution after global pooling, and if the data module is an
+    `ImageDataModule`. The learning rates need `kit.training.optimizer_and_schedule`.
+
+    Args:
+        fit_head: whether to fit the head before training.
+        layer_decay: see above; 1 trains all layers with the full learning rate.
+        freeze_norms: keep the running statistics of pretrained batch normalisation layers. Those of small batches
+            would be too inexact.
+    """
+
+    def __init__(self, fit_head: bool = True, layer_decay: Share = 0.75, freeze_norms: bool = True) -> None:
+        self.fit_head, self.layer_decay, self.freeze_norms = fit_head, layer_decay, freeze_norms
+        self.pretrained: list[str] = []  # the names of the tensors with pretrained weights
+        self._module: Any = None
+        self._message = ""  # describes the fitted head until it is validated
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._module = pl_module
+            prefix, start = find_start(pl_module) or ("", None)
+            self._use([f"{prefix}{name}" for name in start.tensors] if start else [])
+
+    def _use(self, pretrained: Iterable[str]) -> None:
+        self.pretrained = list(pretrained)
+        names = [name for name, _ in self._module.named_parameters()]
+        self._module.rates = learning_rates(names, set(self.pretrained), self.layer_decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pretrained": self.pretrained}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._module is not None:  # a resumed run has not loaded the weights again
+            self._use(state_dict["pretrained"])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._message = ""
+        if not self.pretrained:
+            rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all of it learns at one rate")
+            return
+        if self.fit_head and not trainer.global_step:
+            self._fit_head(trainer, pl_module)
+        norms = {name.rpartition(".")[0] for name in self.pretrained}
+        for name, module in pl_module.named_modules():
+            if self.freeze_norms and name in norms and isinstance(module, BatchNorm):
+                module.eval()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validate the model with the fitted head. All callbacks have begun the training by now."""
+        message, self._message = self._message, ""
+        if message and trainer.enable_validation:
+            validate(trainer)
+            key, _ = resolve_monitor(pl_module, None, None)
+            value = trainer.callback_metrics.get(key)
+            message += "" if value is None else f": {key} {float(value):.4f}"
+        if message:
+            rank_zero_only(print)(f"fine_tuning: {message}", flush=True)
+
+    def _fit_head(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        head, data, began = find_head(pl_module), data_module(trainer), time.monotonic()
+        if head is None or not isinstance(data, ImageDataModule):
+            return
+        features, targets = self._features(trainer, pl_module, head, data)
+        if features is None:
+            return
+        weight, bias = trainer.strategy.broadcast(fit_linear(features, targets, head.weight.shape[0]))
+        with torch.no_grad():
+            head.weight.copy_(weight.view_as(head.weight))
+            head.bias.copy_(bias)
+        restart_averages(trainer, pl_module)
+        self._message = f"head fitted on the features of {len(features)} images in {time.monotonic() - began:.0f} s"
+
+    def _features(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, head: nn.Module, data: ImageDataModule
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the inputs of the head for training images, Float[N D], and their targets, both on the CPU.
+
+        The features are None if the inputs are not pooled.
+        """
+        count = len(data.samples["train"] or ())
+        keys = range(0, count, -(-count // MAX_IMAGES))
+        inputs: list[Tensor] = []
+        features: list[Tensor] = []
+        targets: list[Tensor] = []
+        limit = SampleLimit()
+        was_training = {module: module.training for module in pl_module.modules()}
+        handle = head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+
+        def pooled(images: Tensor) -> Tensor:
+            inputs.clear()
+            pl_module(images)
+            return inputs[-1].float().cpu()
+
+        pl_module.eval()
+        try:
+            for start in range(0, len(keys), CHUNK * data.batch_size):
+                chunk = keys[start : start + CHUNK * data.batch_size]
+                for batch in data.examples("train", chunk, data.batch_size):
+                    batch = trainer.strategy.batch_to_device(batch)
+                    with torch.no_grad(), trainer.precision_plugin.forward_context():
+                        features += in_halves(pooled, batch.images, limit=limit)
+                    targets.append(batch.targets.cpu())
+                    if features[0][0].numel() != features[0].shape[1]:  # a map of features
+                        return None, targets[0]
+        finally:
+            handle.remove()
+            for module, training in was_training.items():
+                module.training = training
+        return torch.cat(features).flatten(1), torch.cat(targets)
+
+
+def find_head(module: Any) -> Any:
+    """Return the `head` of a module's net if it can be fitted, else None.
+
+    It must be a linear layer or a convolution, with a bias, and the module must have a method `forward`.
+    """
+    net = getattr(module, "net", module)  # a plain LightningModule may have neither
+    head = getattr(net, "head", None)
+    is_linear = isinstance(head, (nn.Linear, nn.Conv2d)) and head.bias is not None
+    return head if is_linear and type(module).forward is not L.LightningModule.forward else None
+
+
+def fit_linear(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Fit logistic regression with an L2 penalty by L-BFGS.
+
+    Args:
+        features: Float[N D].
+        targets: Long[N] of class numbers, or Float[N K] of 0 and 1 if images have several labels.
+        num_classes: K.
+
+    Returns:
+        the weights, Float[K D], and the biases, Float[K].
+    """
+    mean, std = features.mean(0), features.std(0, correction=0).clamp(min=1e-6)
+    standardised = (features - mean) / std
+    weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
+    bias = torch.zeros(num_classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = F.linear(standardised, weight, bias)
+        several = targets.is_floating_point()
+        error = F.binary_cross_entropy_with_logits(logits, targets) if several else F.cross_entropy(logits, targets)
+        total = error + L2 * weight.square().sum()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    scaled = weight.detach() / std
+    return scaled, bias.detach() - scaled @ mean
+
+
+def learning_rates(names: Sequence[str], pretrained: set[str], decay: float) -> dict[str, float]:
+    """Return the learning rate of each parameter with pretrained weights, as a fraction of the optimizer's.
+
+    Args:
+        names: the names of all parameters, in the order of the layers.
+        pretrained: the names of tensors with pretrained weights.
+        decay: the factor between two of the `STAGES` parts of the layers.
+    """
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
+    exponents = {layer: 1 + index * STAGES // len(layers) for index, layer in enumerate(reversed(layers))}
+    return {name: decay ** exponents[name.rpartition(".")[0]] for name in names if name in pretrained}

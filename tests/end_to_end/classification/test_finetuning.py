@@ -1,0 +1,84 @@
+"""Fine-tuning by the command line: what the weights decide, what is stored, and what a resumed run requires."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+
+from kit.cli import verbs
+from kit.ground.errors import UserError
+from kit.zoo import timm_models
+
+NAME = "test_efficientnet"
+NET = ["--model.net.name", NAME, "--data.batch_size", "4", "--data.augment", "[]", "--check", "off"]
+EPOCHS = ["--trainer.val_check_interval", "1.0", "--trainer.check_val_every_n_epoch", "1", "--trainer.max_steps", "-1"]
+
+
+def saved(seed: int) -> str:
+    torch.manual_seed(seed)
+    file = f"weights_{seed}.pt"
+    torch.save(timm.create_model(NAME).state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def given(repository, image_folder) -> list[str]:
+    root = image_folder({"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}})
+    config = repository / "configs" / "classification_finetune.yaml"
+    return ["--config", str(config), "--data.root", str(root), *NET]
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_resumed_run_continues_exactly_from_the_same_weights(fit, given, capsys):
+    weights = ["--model.net.weights", saved(0)]
+    straight = fit(
+        *given, *EPOCHS, *weights, "--trainer.max_epochs", "2", "--name", "straight", "--model.schedule=null"
+    )
+    assert "head fitted on the features of " in capsys.readouterr().out
+    halved = fit(*given, *EPOCHS, *weights, "--trainer.max_epochs", "1", "--name", "halved", "--model.schedule=null")
+    config = yaml.safe_load((halved / "config.yaml").read_text())
+    assert len(config["weights_sha256"]) == 64
+    assert config["data"]["init_args"]["mean"] == list(timm.get_pretrained_cfg(NAME).mean)
+    assert config["data"]["init_args"]["image_size"] == [128, 128]  # two thirds of 160, in steps of 32
+    shutil.move("weights_0.pt", "moved.pt")
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"weights was 'weights_0\.pt' and is now"):
+        fit("--resume", str(halved), "--trainer.max_epochs", "2", "--model.net.weights", saved(1))
+    fit("--resume", str(halved), "--trainer.max_epochs", "2", "--model.net.weights", "moved.pt")
+    assert "head fitted" not in capsys.readouterr().out
+    for key, value in state_of(straight).items():
+        assert torch.equal(value, state_of(halved)[key]), key
+
+
+def test_best_of_head_and_training_is_kept(fit, given, capsys):
+    run = fit(
+        *given, *EPOCHS, "--model.net.weights", saved(0), "--trainer.max_epochs", "1", "--model.optimizer.lr", "0.5"
+    )
+    head = capsys.readouterr().out.partition("val/accuracy ")[2].split()[0]
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    score = next(value for key, value in best["callbacks"].items() if key.startswith("Checkpoint"))["best_model_score"]
+    assert float(score) >= float(head)
+    assert all(value.isfinite().all() for value in best["state_dict"].values())
+
+
+def test_packaged_weights_are_taken_without_a_network(fit, given, monkeypatch, capsys):
+    package = Path("shipped_weights")
+    package.mkdir()
+    (package / "__init__.py").touch()
+    tensors = timm.create_model(NAME).state_dict()
+    torch.save({f"other.{i}": tensor for i, tensor in enumerate(tensors.values())}, package / "file.pth")
+    monkeypatch.syspath_prepend(".")
+    monkeypatch.setattr("kit.zoo.loading._is_reachable", lambda url: False)
+    monkeypatch.setitem(timm_models.PACKAGED, NAME, ("shipped_weights", "file.pth", "MIT"))
+    run = fit(*given, "--trainer.max_steps", "1", "--trainer.val_check_interval", "1")
+    assert "weights: the package shipped_weights (MIT), " in capsys.readouterr().out
+    verbs.test([str(run)])
+    monkeypatch.setitem(timm_models.PACKAGED, NAME, ("not_installed", "file.pth", "MIT"))
+    with pytest.raises(UserError, match=r"weights\]'.* or another config: .*classification_folder\.yaml"):
+        verbs.fit([*given, "--model.net.name", NAME])
