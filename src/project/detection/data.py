@@ -16,10 +16,10 @@ from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.image_size import BOXES, choose_image_size
-from kit.formats.boxes.annotation import Reading
+from kit.formats.boxes.annotation import BoxFormat, Reading
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.boxes.coco import CocoBoxes
-from kit.formats.boxes.recognition import BoxFormat, recognise
+from kit.formats.boxes.recognition import recognise
 from kit.formats.boxes.voc import VocBoxes
 from kit.formats.boxes.yolo import YoloBoxes
 from kit.formats.coco import Crowds, crowd_faults, list_crowds

@@ -106,11 +106,11 @@ def test_labelme_is_named_with_a_converter(tiny, tmp_path, folder):
 
 
 OPTIONS = [
-    ("voc", {"images": "x"}, "data.images belongs to the format coco, but the data are in voc"),
-    ("voc", {"names": ["cat"]}, "data.names belongs to the format yolo, but"),
-    ("yolo", {"crowds": "objects"}, "data.crowds belongs to the format coco and voc, but the data are in yolo"),
+    ("voc", {"images": "x"}, "data.images belongs to coco, but the data are in the format voc"),
+    ("voc", {"names": ["cat"]}, "data.names belongs to yolo, but"),
+    ("yolo", {"crowds": "objects"}, "data.crowds belongs to coco and voc, but the data are in the format yolo"),
     ("coco", {"names": ["cat"]}, "data.names belongs to"),
-    ("yolo", {"format": "yolo", "train": "a.json"}, "data.train belongs to the format coco"),
+    ("yolo", {"format": "yolo", "train": "a.json"}, "data.train belongs to coco"),
 ]
 
 

@@ -55,9 +55,9 @@ def test_polygons_without_masks_are_recognised(tiny, root):
 )
 def test_options_of_mask_files_are_refused_for_coco(root, option):
     coco(root)
-    with pytest.raises(UserError, match=rf"data\.{next(iter(option))} belongs to the format masks, but .* coco"):
+    with pytest.raises(UserError, match=rf"data\.{next(iter(option))} belongs to masks, but .* coco"):
         MaskFolder(str(root), format="coco", **option)
-    with pytest.raises(UserError, match=r"data\.crowds belongs to the format coco"):
+    with pytest.raises(UserError, match=r"data\.crowds belongs to coco"):
         MaskFolder(str(root), format="masks", crowds="objects")
 
 

@@ -42,6 +42,6 @@ def test_content_counts_more_than_names(right, found):
 def test_options_of_another_format_are_refused():
     refuse_other_options("a", {"x": (None, ["b"]), "y": (1, ["a", "b"])})
     with pytest.raises(
-        UserError, match=r"data\.x belongs to the format b and c, but the data are in a.*--data\.format b"
+        UserError, match=r"data\.x belongs to b and c, but the data are in the format a.*--data\.format b"
     ):
         refuse_other_options("a", {"x": (0, ["b", "c"])})

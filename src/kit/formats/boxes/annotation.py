@@ -1,8 +1,9 @@
 """Boxes as they are annotated: every format is read into `Annotation` and `Reading`."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from kit.formats.boxes.packed import Corners, Size
 from kit.ground.faults import Fault, Severity
@@ -60,6 +61,26 @@ class Reading(NamedTuple):
     annotations: list[Annotation]
     class_names: list[str]
     faults: list[Fault]
+
+
+class BoxFormat(Protocol):
+    """The base class of data sets with boxes, one for each format.
+
+    sources: for each split that exists, the files that `read` needs, in any form; train first, if there is one.
+    """
+
+    sources: Mapping[str, Any]
+
+    def read(self, split: str) -> Reading:
+        """Read the annotations of a split.
+
+        Raises:
+            UserError: they cannot be read. Its message begins with the file's path.
+        """
+
+    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
+        """Yield the faults that belong to no reading. readings: those of all splits that can be read."""
+        return ()
 
 
 def missing_image(file: Path, name: str) -> Fault:

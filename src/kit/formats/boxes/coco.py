@@ -9,6 +9,7 @@ from kit.formats.boxes.annotation import (
     TOLERANCE,
     Annotation,
     Box,
+    BoxFormat,
     Corners,
     Reading,
     missing_annotation,
@@ -23,8 +24,8 @@ from kit.ground.host_memory import garbage_collection_paused
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 
 
-class CocoBoxes:
-    """A data set in COCO's format. See `kit.formats.boxes.recognition.BoxFormat` for the methods.
+class CocoBoxes(BoxFormat):
+    """A data set in COCO's format.
 
     Args:
         root: the folder of the data set.

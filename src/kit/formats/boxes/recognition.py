@@ -1,20 +1,16 @@
 """Recognise the format of a data set with boxes."""
 
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes import voc, yolo
-from kit.formats.boxes.annotation import Reading
 from kit.formats.boxes.yolo_layout import listings
 from kit.formats.coco_search import find_evidence, refuse_labelme
 from kit.formats.evidence import Evidence, found_formats
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
 from kit.formats.recognition import choose_format
-from kit.ground.faults import Fault
 from kit.ground.files import read_json
 
 EXPECTED = (
@@ -22,25 +18,6 @@ EXPECTED = (
     "VOC (JPEGImages/1.jpg and Annotations/1.xml), or "
     "YOLO (images/train/1.jpg and labels/train/1.txt, with data.yaml or classes.txt)"
 )
-
-
-class BoxFormat(Protocol):
-    """A data set with boxes in one of the formats.
-
-    sources: for each split that exists, the files that `read` needs, in any form; train first, if there is one.
-    """
-
-    sources: Mapping[str, Any]
-
-    def read(self, split: str) -> Reading:
-        """Read the annotations of a split.
-
-        Raises:
-            UserError: they cannot be read. Its message begins with the file's path.
-        """
-
-    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
-        """Yield the faults that belong to no reading. readings: those of all splits that can be read."""
 
 
 def recognise(root: Path, format: str | None) -> str:

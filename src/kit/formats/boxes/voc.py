@@ -6,10 +6,9 @@ crowds, which are ignored, as in Pascal VOC's evaluation.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from kit.formats.boxes.annotation import Annotation, Box, Reading, missing_annotation, missing_image
+from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Reading, missing_annotation, missing_image
 from kit.formats.pairs import XML_FILES, Pairs, find_pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
@@ -19,17 +18,14 @@ from kit.ground.files import is_file, read_ends
 SEARCHED_BYTES = 4096  # at each end of a file
 
 
-class VocBoxes:
-    """A data set in Pascal VOC's format. See `kit.formats.boxes.recognition.BoxFormat` for the methods."""
+class VocBoxes(BoxFormat):
+    """A data set in Pascal VOC's format."""
 
     def __init__(self, root: Path) -> None:
         self.sources = find_pairs(root, XML_FILES)
 
     def read(self, split: str) -> Reading:
         return read(self.sources[split])
-
-    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
-        return ()  # a reading has all faults
 
 
 def has_format(file: Path) -> bool:

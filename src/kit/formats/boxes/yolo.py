@@ -5,27 +5,23 @@ more numbers is a polygon, `class x1 y1 x2 y2 x3 y3 ...`, and is read as the bou
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.boxes.annotation import Annotation, Box, Corners, Reading, missing_annotation, missing_image
+from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Corners, Reading, missing_annotation, missing_image
 from kit.formats.boxes.yolo_layout import CLASS_FILES, Layout, find
 from kit.formats.folders import files_in
 from kit.formats.paths import compose, decompose
 from kit.formats.text import joined_class_faults, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles
-from kit.ground.faults import Fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, is_file, read_ends
 
 SEARCHED_BYTES = 4096  # at each end of a text file
 
 
-class YoloBoxes:
-    """A data set in YOLO's format, with the arguments of `find`.
-
-    See `kit.formats.boxes.recognition.BoxFormat` for the methods.
-    """
+class YoloBoxes(BoxFormat):
+    """A data set in YOLO's format, with the arguments of `find`."""
 
     def __init__(self, root: Path, names: Sequence[str] | None) -> None:
         self.layout = find(root, names)
@@ -33,9 +29,6 @@ class YoloBoxes:
 
     def read(self, split: str) -> Reading:
         return read(self.sources[split], self.layout)
-
-    def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
-        return ()  # a reading has all faults
 
 
 def has_format(file: Path) -> bool:

@@ -2,15 +2,14 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_message
 from kit.formats.coco_search import find
 from kit.formats.masks import coco, faults
 from kit.formats.masks.class_list import class_number
-from kit.formats.masks.recognition import MaskSplit
+from kit.formats.masks.recognition import MaskFormat, MaskSplit
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
@@ -18,8 +17,8 @@ from kit.ground.faults import Fault
 BACKGROUND = "background"  # class 0: all pixels without an annotation
 
 
-class CocoFiles:
-    """A data set in COCO's format. See `kit.formats.masks.recognition.MaskFormat` for the methods.
+class CocoFiles(MaskFormat):
+    """A data set in COCO's format.
 
     Args:
         root: the folder of the data set.
@@ -69,12 +68,6 @@ class CocoFiles:
         document = self.usable_document(split)
         reader = self.reader(document, class_names)
         return MaskSplit([image.path for image in document.images], document.images, reader)
-
-    def pixel_values(self) -> list[tuple[Any, ...]]:
-        return []
-
-    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
-        pass  # annotations name their classes
 
     def usable_document(self, split: str) -> Document:
         """Return the document of a split. Warn of its faults and of its crowds.

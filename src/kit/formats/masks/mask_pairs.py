@@ -8,14 +8,14 @@ from typing import Any
 from kit.formats.masks.class_list import ClassList, reader_of_all_ids
 from kit.formats.masks.classes import Entry
 from kit.formats.masks.faults import pair_faults
-from kit.formats.masks.recognition import MaskSplit
+from kit.formats.masks.recognition import MaskFormat, MaskSplit
 from kit.formats.pairs import MASKS, Pairs, why_unpaired
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
 
-class MaskPairs:
-    """A data set of mask files. See `kit.formats.masks.recognition.MaskFormat` for the methods.
+class MaskPairs(MaskFormat):
+    """A data set of mask files.
 
     Args:
         root: the folder of the data set.

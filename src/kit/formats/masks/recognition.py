@@ -22,7 +22,7 @@ class MaskSplit(NamedTuple):
 
 
 class MaskFormat(Protocol):
-    """A data set with masks in one of the formats."""
+    """The base class of data sets with masks, one for each format."""
 
     def class_names(self) -> list[str]:
         """Return the names of the classes.
@@ -43,6 +43,7 @@ class MaskFormat(Protocol):
 
     def pixel_values(self) -> list[tuple[Any, ...]]:
         """Return what a checkpoint keeps, so that masks of other data mean the same: see `use_pixel_values`."""
+        return []
 
     def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
         """Take over the `pixel_values` in a checkpoint."""
