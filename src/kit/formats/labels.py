@@ -36,15 +36,16 @@ def open_labels(
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
-    if format is None:
-        format = _recognise(root, tables)
+    folders = None if format == "table" else ClassFolders(root, group)
+    if folders and format is None:
+        format = _recognise(root, folders, tables)
     others = {"file": file, "label_separator": separator if separator != SEPARATOR else None}
     others = others if format == "folders" else {"group": group}
     if unused := next((key for key, value in others.items() if value is not None), None):
         owner = "a table has a column `group` instead" if unused == "group" else "only tables have it"
         raise UserError(f"data.{unused} cannot be used, since {root} is read as {format}: {owner}")
-    if format == "folders":
-        return ClassFolders(root, group)
+    if folders and format == "folders":
+        return folders
     if file is None and len(tables) > 1:
         names = ", ".join(table.name for table in tables[:5])
         raise UserError(f"{root} has several tables with the columns path and label ({names}): name one by --data.file")
@@ -60,9 +61,9 @@ def _find_tables(root: Path) -> list[Path]:
     return [root / TABLE] if root / TABLE in tables else tables
 
 
-def _recognise(root: Path, tables: Sequence[Path]) -> str:
+def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str:
     """Return the format of the data in a folder. Beside a table, a single folder of images is not a class folder."""
-    folders, has_table = ClassFolders(root), bool(tables) or (root / TABLE).is_file()
+    has_table = bool(tables) or (root / TABLE).is_file()
     classes = folders.classes(folders.first_split)
     names = {name for name, folder in classes if not has_table or folders.images(folder)}
     found = {}
