@@ -13,6 +13,7 @@ from torch import Tensor
 from kit.data import broken
 from kit.data.decode import validate_size
 from kit.data.loading import stack
+from kit.data.preprocessing import for_channels, size_for_weights
 from kit.data.samples import Files, Samples
 from kit.ground import app
 from kit.ground.errors import UserError
@@ -32,6 +33,8 @@ class Contents(L.LightningDataModule):
     image_size: Any = None
     takes_size_of_weights = False  # whether the argument `image_size` may be null, for a size that suits the weights
     cache_dir: Path
+    mean: list[float] | None
+    std: list[float] | None
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
@@ -135,6 +138,28 @@ class Contents(L.LightningDataModule):
     def load_splits(self) -> dict[str, Samples]:
         """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
+
+    def match_weights(
+        self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """Set the arguments that the user has left out to the values with which pretrained weights were trained.
+
+        The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
+
+        Returns:
+            the arguments that were set, by name.
+        """
+        matched: dict[str, Any] = {}
+        if self.mean is None and mean is not None and std is not None:
+            matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
+        if image_size and self.takes_size_of_weights and self.hparams["image_size"] is None:
+            train = self.split("train")
+            matched["image_size"] = size_for_weights(train.paths if isinstance(train, Files) else [], image_size)
+            self._loaded.clear()  # these samples have another size
+        for name, value in matched.items():
+            setattr(self, name, value)
+        self.hparams.update(matched)
+        return matched
 
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""
