@@ -18,12 +18,12 @@ from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
 from kit.cli.settings import check_net, check_settings
+from kit.cli.starts import save_arguments, use_start
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
-from kit.data import ImageDataModule
 from kit.ground import unexpected
 from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
@@ -31,7 +31,6 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
-from kit.training.weights import Start, find_start
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -161,34 +160,7 @@ class CLI(LightningCLI):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
         save_arguments(self.model, self.saved_config)
-        if start := find_start(self.model):
-            self._use_start(*start)
-
-    def _use_start(self, part: str, start: Start) -> None:
-        """Print the weights that the model starts from, and match the data module to them.
-
-        Store their hash and the data module's new arguments in the config of the run.
-
-        Args:
-            part: the name of the part of the model that has loaded them, with a dot at the end.
-            start: the weights.
-
-        Raises:
-            UserError: a resumed run without a checkpoint starts from other weights than before.
-        """
-        if self.resumed_folder:
-            restarting.refuse_other_weights(self.config.weights_sha256, start, self.force)
-        self.saved_config.weights_sha256 = start.sha256
-        total = len([name for name in self.model.state_dict() if name.startswith("net.")])
-        matched = {}
-        if isinstance(self.datamodule, ImageDataModule):
-            matched = self.datamodule.match_weights(start.mean, start.std, start.image_size)
-        for key, value in matched.items():
-            self.saved_config[f"data.init_args.{key}"] = value
-        licence = start.licence or "no licence stated"
-        settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
-        loaded = f"{len(start.tensors)} of {total} tensors"
-        rank_zero_only(print)(f"weights: {start.source} ({licence}), {loaded}, {part.rstrip('.')}{settings}")
+        use_start(self.model, self.datamodule, self.saved_config, self.resumed_folder is not None and not self.force)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
@@ -217,18 +189,6 @@ class CLI(LightningCLI):
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, and exact enough
         return trainer
-
-
-def save_arguments(model: L.LightningModule, config: Namespace) -> None:
-    """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
-
-    A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
-    can be built again without a network connection.
-    """
-    built, saved = getattr(model, "net", None), model.hparams.get("net")  # a plain LightningModule may have neither
-    for key, value in getattr(built, "saved_arguments", {}).items() if isinstance(saved, dict) else ():
-        config[f"{restarting.NET}.{key}"] = value
-        saved["init_args"][key] = value
 
 
 class Inspection(CLI):

@@ -14,6 +14,7 @@ from torch import Tensor
 from kit.data import broken
 from kit.data.decode import validate_size
 from kit.data.loading import stack
+from kit.data.preprocessing import for_channels
 from kit.data.samples import Files, Samples
 from kit.ground import app
 from kit.ground.errors import UserError
@@ -37,6 +38,8 @@ class Contents(L.LightningDataModule):
     format_name = ""
     object_noun = ""
     cache_dir: Path
+    mean: list[float] | None
+    std: list[float] | None
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
@@ -200,6 +203,27 @@ class Contents(L.LightningDataModule):
         else:
             line += f"; {size} pixels"
         return escape(line)
+
+    def match_weights(
+        self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """Set the arguments that the user has left out to the values with which pretrained weights were trained.
+
+        The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
+
+        Returns:
+            the arguments that were set, by name.
+        """
+        matched: dict[str, Any] = {}
+        if self.mean is None and mean is not None and std is not None:
+            matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
+        if self.image_size is None and image_size:
+            self.pretraining_size = image_size
+            self.use_size(self.find_image_size())
+        for name, value in matched.items():
+            setattr(self, name, value)
+        self.hparams.update(matched)
+        return matched
 
     def missing(self, split: str) -> UserError:
         """Return an error that says that a split has no images, and which splits have images."""

@@ -15,7 +15,7 @@ from kit.data import loading
 from kit.data.cache import cache_images
 from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
-from kit.data.preprocessing import Preprocessing, for_channels, mean_and_std
+from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import BrokenFiles, UserError
@@ -74,27 +74,6 @@ class ImageDataModule(Contents):
         self.left_out, self._loaded = {}, {}
         self.all_is_test = False  # whether train becomes the test split if the data have neither val nor test
         self._is_set_up = False  # whether `_set_up` has ended
-
-    def match_weights(
-        self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
-    ) -> dict[str, Any]:
-        """Set the arguments that the user has left out to the values with which pretrained weights were trained.
-
-        The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
-
-        Returns:
-            the arguments that were set, by name.
-        """
-        matched: dict[str, Any] = {}
-        if self.mean is None and mean is not None and std is not None:
-            matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
-        if self.image_size is None and image_size:
-            self.pretraining_size = image_size
-            self.use_size(self.find_image_size())
-        for name, value in matched.items():
-            setattr(self, name, value)
-        self.hparams.update(matched)
-        return matched
 
     # Setup.
 

@@ -109,7 +109,7 @@ def config_differences(before: Namespace, now: Namespace) -> list[str]:
     ]
 
 
-def refuse_other_weights(sha256: str | None, start: Start, force: bool) -> None:
+def refuse_other_weights(sha256: str | None, start: Start) -> None:
     """Refuse to start from other weights than before: see `refuse`.
 
     Args:
@@ -117,7 +117,7 @@ def refuse_other_weights(sha256: str | None, start: Start, force: bool) -> None:
         start: the weights now.
     """
     differs = sha256 is not None and sha256 != start.sha256
-    refuse("weights", [f"those of {start.source} have another hash"] if differs else [], force)
+    refuse("weights", [f"those of {start.source} have another hash"] if differs else [], force=False)
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
