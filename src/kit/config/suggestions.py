@@ -36,8 +36,10 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     keys = {file: nearest for file, run in runs.items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if keys:
         *_, file = [file for file in _examples(model) if file in keys] or keys  # of the same model, if there is one
-        example, others = runs[file][keys[file]], ", ".join(map(str, keys))
-        if isinstance(example, list) and value and "[" not in value:  # such as one number for a height and width
+        others = ", ".join(map(str, keys))
+        examples = (runs[other][name] for other, name in keys.items())
+        example = next((value for value in examples if isinstance(value, list)), None)
+        if example and value and "[" not in value:  # such as one number for a height and width
             option = f" '[{', '.join([value] * len(example))}]'"
         return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {others}"
     group = key.rpartition(".")[0]
