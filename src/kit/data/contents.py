@@ -13,7 +13,7 @@ from torch import Tensor
 from kit.data import broken
 from kit.data.decode import validate_size
 from kit.data.loading import stack
-from kit.data.preprocessing import for_channels, size_for_weights
+from kit.data.preprocessing import for_channels
 from kit.data.samples import Files, Samples
 from kit.ground import app
 from kit.ground.errors import UserError
@@ -31,7 +31,7 @@ class Contents(L.LightningDataModule):
 
     root: Any = ""
     image_size: Any = None
-    takes_size_of_weights = False  # whether the argument `image_size` may be null, for a size that suits the weights
+    takes_size_of_weights = False  # whether the argument `image_size` may be null, for the size of pretrained weights
     cache_dir: Path
     mean: list[float] | None
     std: list[float] | None
@@ -153,8 +153,7 @@ class Contents(L.LightningDataModule):
         if self.mean is None and mean is not None and std is not None:
             matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
         if image_size and self.takes_size_of_weights and self.hparams["image_size"] is None:
-            train = self.split("train")
-            matched["image_size"] = size_for_weights(train.paths if isinstance(train, Files) else [], image_size)
+            matched["image_size"] = image_size
             self._loaded.clear()  # these samples have another size
         for name, value in matched.items():
             setattr(self, name, value)

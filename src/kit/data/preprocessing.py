@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Self
 
 import torch
@@ -16,12 +14,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from kit.data import decode
 from kit.data.levels import Levels
 from kit.data.samples import Samples
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import UserError
 
-# A linear head on the features of images of 32x32 pixels had an accuracy of 0.58, 0.62 and 0.63 if these were enlarged
-# to 128, 160 and 224 pixels, where the weights were trained with 224.
-MIN_SHARE = 2 / 3
-MAX_SIZES = 200  # the largest number of images, evenly spaced, whose sizes are read
 MAX_IMAGES = 5000  # the largest number of images, evenly spaced, from which mean and standard deviation are computed
 MAX_VALUE, MIN_STD = 1e6, 1e-6  # limits of mean and standard deviation, so that inputs are finite
 
@@ -151,26 +145,3 @@ def mean_and_std(
 def for_channels(values: Sequence[float], channels: int) -> list[float]:
     """Return a mean or std for another number of channels: the average of the values, for each channel."""
     return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
-
-
-def size_for_weights(files: Sequence[Path], image_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the height and width to which images are resized for pretrained weights.
-
-    It is the images' own size, but at least `MIN_SHARE` and at most the whole of the size in pretraining: small images
-    are enlarged, since the weights detect patterns of a certain size in pixels, and a step takes a time that is
-    proportional to the area.
-
-    Args:
-        files: the training images.
-        image_size: the height and width of the images in pretraining.
-
-    Returns:
-        multiples of 32, or `image_size` itself.
-    """
-    areas = []
-    for file in files[:: max(1, math.ceil(len(files) / MAX_SIZES))]:
-        with suppress(BrokenFiles), decode.broken_file_errors(file), decode.open_image(file) as image:
-            areas.append(image.width * image.height)
-    side = median(areas) ** 0.5 if areas else math.inf
-    height, width = (min(full, 32 * math.ceil(min(full, max(side, MIN_SHARE * full)) / 32)) for full in image_size)
-    return height, width

@@ -31,8 +31,8 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: the folder of the data set.
-        image_size: the height and width to which every image is resized; null takes a size that suits the images and
-            the pretrained weights, see `kit.data.preprocessing.size_for_weights`.
+        image_size: the height and width to which every image is resized; null takes the size for which the
+            pretrained weights were trained.
         group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
             text are one group. If a validation part is split off from train, no group is divided.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kit.data import Files, Preprocessing
 from kit.data.decode import PADDING
-from kit.data.preprocessing import for_channels, size_for_weights
+from kit.data.preprocessing import for_channels
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -155,24 +155,6 @@ def test_pixels_reverses_normalise():
     given = Preprocessing(3, None, False, [0.1, 0.5, 0.9], [0.3, 0.2, 0.1])
     assert torch.equal(given.pixels(given.normalise(images)), images)
     assert given.pixels(torch.full((1, 3, 1, 1), 99.0)).tolist() == [[[[255]]] * 3]
-
-
-@pytest.mark.parametrize(
-    ("own", "pretraining", "chosen"),
-    [
-        ((32, 32), (224, 224), (160, 160)),  # two thirds, in steps of 32
-        ((100, 300), (224, 224), (192, 192)),  # the square root of the area
-        ((900, 600), (224, 224), (224, 224)),
-        ((40, 40), (30, 100), (30, 96)),
-    ],
-)
-def test_size_for_weights_follows_the_images(own, pretraining, chosen):
-    for number in range(3):
-        Image.new("RGB", (own[1], own[0])).save(f"{number}.png")
-    Path("broken.png").write_text("no image")
-    files = [Path("0.png"), Path("1.png"), Path("broken.png"), Path("2.png")]
-    assert size_for_weights(files, pretraining) == chosen
-    assert size_for_weights([], pretraining) == pretraining
 
 
 def test_statistics_for_another_number_of_channels():
