@@ -199,7 +199,8 @@ class Contents(L.LightningDataModule):
             line += "; each image keeps its size"
         elif isinstance(first, Files):
             line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
-            line += ", chosen from the data" if self.image_size is None else ""
+            if self.image_size is None:
+                line += ", as in pretraining" if first.shape[1:] == self.pretraining_size else ", chosen from the data"
         else:
             line += f"; {size} pixels"
         return escape(line)

@@ -32,9 +32,6 @@ MASKS = SizeRule(256 * 256, 16, 64)  # each pixel is an output, so that a pixel 
 MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
 SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
-# Of the height and width in pretraining. A linear head on the features of images of 32x32 pixels had an accuracy of
-# 0.58, 0.62 and 0.63 if these were enlarged to 128, 160 and 224 pixels, where the weights were trained with 224.
-MIN_PRETRAINING_SHARE = 2 / 3
 OBJECT_SIDE = 32  # the height and width in pixels at which detectors find an object well: COCO's limit of "small"
 
 
@@ -65,26 +62,6 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
 def _side(pixels: float, rule: SizeRule) -> int:
     """Return the nearest multiple that is at least `rule.min_side`."""
     return max(rule.min_side, round(pixels / rule.multiple) * rule.multiple)
-
-
-def size_for_weights(image_sizes: ArrayLike, pretraining_size: tuple[int, int]) -> tuple[int, int]:
-    """Return a height and width for all images, for a net with pretrained weights.
-
-    It is the images' own size, but at least `MIN_PRETRAINING_SHARE` and at most the whole of the size in pretraining:
-    small images are enlarged, since the weights detect patterns of a certain size in pixels.
-
-    Args:
-        image_sizes: the height and width of each image, Long[N 2].
-        pretraining_size: the height and width of the images in pretraining.
-
-    Returns:
-        multiples of 32, or `pretraining_size` itself.
-    """
-    areas = np.asarray(image_sizes, float).reshape(-1, 2).prod(1)
-    side = math.sqrt(np.median(areas)) if len(areas) else math.inf
-    sides = (min(full, max(side, MIN_PRETRAINING_SHARE * full)) for full in pretraining_size)
-    height, width = (min(full, 32 * math.ceil(side / 32)) for full, side in zip(pretraining_size, sides, strict=True))
-    return height, width
 
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:

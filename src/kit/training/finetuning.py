@@ -14,14 +14,14 @@ from kit.data import ImageDataModule
 from kit.ground._lightning import data_module, restart_averages, validate
 from kit.ground._torch import BatchNorm
 from kit.ground.out_of_memory import SampleLimit, in_halves
-from kit.ground.ranges import Share
+from kit.ground.ranges import NonNegativeInt, Share
 from kit.training.monitor import resolve_monitor
 from kit.training.weights import find_start
 
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
 CHUNK = 8  # batches whose images are decoded at the same time
 STAGES = 8  # the number of parts of the pretrained layers that have learning rates of their own
-L2 = 1e-3  # the weight of the penalty on a fitted head, whose inputs are standardised
+L2 = 1e-2  # the weight of the penalty on a fitted head, whose inputs have a standard deviation of 1
 
 
 class FineTuning(L.Callback):
@@ -42,12 +42,20 @@ class FineTuning(L.Callback):
     Args:
         fit_head: whether to fit the head before training.
         layer_decay: see above; 1 trains all layers with the full learning rate.
+        frozen_parts: the number of the parts, from the first, that are not trained. A step then takes less time.
         freeze_norms: keep the running statistics of pretrained batch normalisation layers. Those of small batches
             would be too inexact.
     """
 
-    def __init__(self, fit_head: bool = True, layer_decay: Share = 0.75, freeze_norms: bool = True) -> None:
+    def __init__(
+        self,
+        fit_head: bool = True,
+        layer_decay: Share = 0.75,
+        frozen_parts: NonNegativeInt = 0,
+        freeze_norms: bool = True,
+    ) -> None:
         self.fit_head, self.layer_decay, self.freeze_norms = fit_head, layer_decay, freeze_norms
+        self.frozen_parts = frozen_parts
         self.pretrained: list[str] = []  # the names of the tensors with pretrained weights
         self._module: Any = None
         self._message = ""  # describes the fitted head until it is validated
@@ -61,7 +69,11 @@ class FineTuning(L.Callback):
     def _use(self, pretrained: Iterable[str]) -> None:
         self.pretrained = list(pretrained)
         names = [name for name, _ in self._module.named_parameters()]
-        self._module.rates = learning_rates(names, set(self.pretrained), self.layer_decay)
+        rates = learning_rates(names, set(self.pretrained), self.layer_decay, self.frozen_parts)
+        self._module.rates = rates
+        for name, parameter in self._module.named_parameters():
+            if rates.get(name) == 0:
+                parameter.requires_grad_(False)  # the backward pass ends before it
 
     def state_dict(self) -> dict[str, Any]:
         return {"pretrained": self.pretrained}
@@ -168,15 +180,17 @@ def fit_linear(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Ten
     Returns:
         the weights, Float[K D], and the biases, Float[K].
     """
-    mean, std = features.mean(0), features.std(0, correction=0).clamp(min=1e-6)
-    standardised = (features - mean) / std
+    # One scale for all features: scaling each by its own would magnify those that hardly vary.
+    mean = features.mean(0)
+    scale = (features - mean).square().mean().sqrt().clamp(min=1e-6)
+    centred = (features - mean) / scale
     weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = F.linear(standardised, weight, bias)
+        logits = F.linear(centred, weight, bias)
         several = targets.is_floating_point()
         error = F.binary_cross_entropy_with_logits(logits, targets) if several else F.cross_entropy(logits, targets)
         total = error + L2 * weight.square().sum()
@@ -185,18 +199,20 @@ def fit_linear(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Ten
 
     with torch.enable_grad():
         optimizer.step(loss)
-    scaled = weight.detach() / std
+    scaled = weight.detach() / scale
     return scaled, bias.detach() - scaled @ mean
 
 
-def learning_rates(names: Sequence[str], pretrained: set[str], decay: float) -> dict[str, float]:
+def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, frozen_parts: int) -> dict[str, float]:
     """Return the learning rate of each parameter with pretrained weights, as a fraction of the optimizer's.
 
     Args:
         names: the names of all parameters, in the order of the layers.
         pretrained: the names of tensors with pretrained weights.
         decay: the factor between two of the `STAGES` parts of the layers.
+        frozen_parts: the number of parts, from the first, whose rate is 0.
     """
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
     exponents = {layer: 1 + index * STAGES // len(layers) for index, layer in enumerate(reversed(layers))}
-    return {name: decay ** exponents[name.rpartition(".")[0]] for name in names if name in pretrained}
+    rates = {layer: decay**part if part <= STAGES - frozen_parts else 0.0 for layer, part in exponents.items()}
+    return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

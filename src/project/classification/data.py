@@ -16,7 +16,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
-from kit.data.image_size import LABELS, choose_image_size, read_image_sizes, size_for_weights
+from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import data_folder
@@ -43,7 +43,7 @@ class DigitScenes(ImageDataModule):
     """
 
     several_labels = True
-    format_name = "made scenes of digits"
+    format_name, object_noun = "made scenes of digits", "labels"
 
     def __init__(self, scenes: PositiveInt = 3000, image_size: ImageSize = (48, 64), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -73,8 +73,8 @@ class ImageFolder(ImageDataModule):
     Args:
         root: the folder of the data set.
         format: the format; by default, it is recognised by the files in `root`.
-        image_size: the height and width to which every image is resized; by default, they are chosen by the sizes of
-            the training images and of the images in pretraining: see `kit.data.image_size`.
+        image_size: the height and width to which every image is resized; by default, those of the images in pretraining,
+            or, without pretrained weights, chosen by the sizes of the training images: see `kit.data.image_size`.
         file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
         label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If a cell of train has
             it, an image may have any number of labels. With None, every cell is one label.
@@ -106,7 +106,9 @@ class ImageFolder(ImageDataModule):
 
     @cached_property
     def several_labels(self) -> bool:
-        return self.reader.has_several_labels()
+        if several := self.reader.has_several_labels():
+            self.object_noun = "labels"
+        return several
 
     def find_class_names(self) -> list[str]:
         names = self.reader.names(self.several_labels)
@@ -119,12 +121,7 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.reader.examples())
 
     def find_image_size(self) -> tuple[int, int]:
-        sizes = read_image_sizes(self.reader.examples())
-        return (
-            size_for_weights(sizes, self.pretraining_size)
-            if self.pretraining_size
-            else choose_image_size(sizes, [], LABELS)
-        )
+        return self.pretraining_size or choose_image_size(read_image_sizes(self.reader.examples()), [], LABELS)
 
     def load_split(self, split: str) -> Samples | None:
         labelled = self.reader.read(split, self.class_names, self.several_labels)

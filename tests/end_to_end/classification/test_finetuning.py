@@ -46,7 +46,7 @@ def test_resumed_run_continues_exactly_from_the_same_weights(fit, given, capsys)
     assert len(config["weights_sha256"]) == 64
     assert config["data"]["init_args"]["mean"] == list(timm.get_pretrained_cfg(NAME).mean)
     best = torch.load(halved / "checkpoints" / "best.ckpt", weights_only=True)
-    assert best["ImageFolder"]["size"] == (128, 128)  # two thirds of 160, in steps of 32
+    assert best["ImageFolder"]["size"] == (160, 160)
     shutil.move("weights_0.pt", "moved.pt")
     capsys.readouterr()
     with pytest.raises(UserError, match=r"weights was 'weights_0\.pt' and is now"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.data.image_size import BOXES, LABELS, MASKS, choose_image_size, read_image_sizes, size_for_weights
+from kit.data.image_size import BOXES, LABELS, MASKS, choose_image_size, read_image_sizes
 
 PHOTO = (480, 640)
 SIZES = [  # image sizes, shares of objects, rule, height and width
@@ -47,17 +47,3 @@ def test_sizes_are_read_upright_from_a_sample(tmp_path, monkeypatch):
     files = [tmp_path / name for name in ("0.png", "1.png", "2.jpg", "3.png")]
     assert read_image_sizes(files) == [(3, 5), (9, 4)]
     assert read_image_sizes([tmp_path / "broken.png", Path("nowhere.png")]) == read_image_sizes([]) == []
-
-
-@pytest.mark.parametrize(
-    ("own", "pretraining", "chosen"),
-    [
-        ((32, 32), (224, 224), (160, 160)),  # two thirds, in steps of 32
-        ((100, 300), (224, 224), (192, 192)),  # the square root of the area
-        ((900, 600), (224, 224), (224, 224)),
-        ((40, 40), (30, 100), (30, 96)),
-    ],
-)
-def test_size_for_weights_follows_the_images(own, pretraining, chosen):
-    assert size_for_weights([own, own, (1, 1)], pretraining) == chosen
-    assert size_for_weights([], pretraining) == pretraining

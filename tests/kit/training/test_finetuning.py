@@ -79,9 +79,10 @@ def test_logistic_regression_finds_the_known_probabilities():
 def test_rates_fall_from_the_last_pretrained_layer_to_the_first():
     layers = [f"body.{i}" for i in range(16)]
     names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")] + ["neck.weight", "head.weight"]
-    rates = learning_rates(names, {name for name in names if name.startswith("body")}, 0.5)
+    rates = learning_rates(names, {name for name in names if name.startswith("body")}, 0.5, frozen_parts=1)
     assert rates["body.15.weight"] == rates["body.14.bias"] == 0.5
-    assert rates["body.0.weight"] == rates["body.1.bias"] == 0.5**8
+    assert rates["body.2.weight"] == rates["body.3.bias"] == 0.5**7
+    assert rates["body.0.weight"] == rates["body.1.bias"] == 0
     assert not {"neck.weight", "head.weight"} & rates.keys()
 
 
