@@ -41,9 +41,10 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     """Return a height and width for all images.
 
     The aspect ratio is the median of the images' ratios, within `MAX_ASPECT`, or 1 if many images are tall and many are
-    wide. The area is that of the median image, but at most about `rule.max_area`, since sides are rounded to multiples
-    and are at least `rule.min_side`. It shrinks to the smallest area at which the 10th percentile of the objects still
-    has `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small images.
+    wide. The area is that of the median image, but at most about `rule.max_area`: each side is rounded to a multiple,
+    and is at least `rule.min_side`. The area shrinks to the smallest at which the 10th percentile of the objects still
+    has `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small
+    images.
 
     Args:
         image_sizes: the height and width of each image, Long[N 2].

@@ -75,6 +75,15 @@ def test_folder_in_a_folder(tiny, tmp_path, kind):
     assert sum(BoxFolder(root=str(tmp_path)).class_counts) == 6
 
 
+def test_folder_named_like_a_yaml_file_and_a_yaml_file_in_upper_case(tiny, tmp_path):
+    coco(tiny, tmp_path / "cells.data")
+    assert BoxFolder(root=str(tmp_path / "cells.data")).format_name == "COCO"
+    yolo(tiny, tmp_path / "yolo")
+    file = tmp_path / "yolo" / "data.YAML"
+    file.write_text("names: [cat, dog, owl]\ntrain: images/train\n")
+    assert sum(BoxFolder(root=str(file)).class_counts) == 6
+
+
 def test_two_formats_are_asked_about(tiny, tmp_path):
     coco(tiny, tmp_path)
     voc(tiny, tmp_path)
