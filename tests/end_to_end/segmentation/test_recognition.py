@@ -43,6 +43,13 @@ def test_boxes_beside_masks_do_not_count(root, segmentation):
     assert MaskFolder(str(root)).format_name == "mask files"
 
 
+def test_other_json_file_does_not_hide_a_fault_in_the_masks(root):
+    Image.new("L", (26, 18)).save(root / "trainannot" / "0.bmp")
+    (root / "meta.json").write_text(json.dumps({"author": "x"}))
+    with pytest.raises(UserError, match="belong to the same image"):
+        MaskFolder(str(root))
+
+
 def test_polygons_without_masks_are_recognised(tiny, root):
     coco(root)
     for file in root.glob("*annot/*"):

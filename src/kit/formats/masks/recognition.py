@@ -60,7 +60,8 @@ def find_masks(
     Args:
         root: the folder of the data set.
         format: "masks", "coco", or None to recognise the format. JSON files without polygons and run lengths, such as
-            those with boxes, do not count beside masks.
+            those with boxes, do not count beside masks. If there are no pairs of images and masks, JSON files with any
+            of COCO's lists count.
         image_folder, mask_folder: see `kit.formats.pairs.find_pairs`.
 
     Raises:
@@ -72,7 +73,7 @@ def find_masks(
     try:
         pairs = find_pairs(root, MASKS, image_folder, mask_folder)
     except UserError:
-        if format == "masks" or not json_files.files:
+        if format == "masks" or not coco_search.find_evidence(root).is_sure():
             raise
         return None
     masks = [file for split in pairs.values() for file in split.files]
