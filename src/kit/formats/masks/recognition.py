@@ -14,11 +14,12 @@ from kit.ground.faults import Fault
 
 
 class MaskSplit(NamedTuple):
-    """The images of a split, and for each an entry from which `reader` reads its mask."""
+    """The images of a split, for each an entry from which `reader` reads its mask, and the name of the format."""
 
     images: list[Path]
     targets: Sequence[Any]
     reader: Reader
+    format_name: str
 
 
 class MaskFormat(Protocol):
