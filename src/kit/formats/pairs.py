@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.coco_search import refuse_labelme
-from kit.formats.folders import SPLITS, files_below, folders, images, split_folders, split_of
+from kit.formats.folders import SPLITS, files_below, folders, images, paths_below, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
 
@@ -84,6 +84,13 @@ class _File(NamedTuple):
     split: str | None
     is_partner: bool | None
     key: str
+
+
+def may_have_masks(root: Path) -> bool:
+    """Return whether the path of an image below a folder has a word for masks. It is much faster than `find_pairs`."""
+    ends = "|".join(map(re.escape, MASK_ENDS[1:]))
+    words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
+    return any(path.endswith(extensions) and words.search(path) for path in map(str.lower, paths_below(root)))
 
 
 def find_pairs(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from kit.formats import coco_search
 from kit.formats.evidence import Evidence, found_formats
 from kit.formats.masks.masks import Reader
-from kit.formats.pairs import MASKS, Pairs, find_pairs
+from kit.formats.pairs import MASKS, Pairs, find_pairs, may_have_masks
 from kit.formats.recognition import choose_format
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
@@ -71,6 +71,8 @@ def find_masks(
     if format == "coco":
         return None
     json_files = coco_search.find_evidence(root, coco_search.SHAPES)
+    if format is None and mask_folder is None and json_files.is_sure() and not may_have_masks(root):
+        return None
     try:
         pairs = find_pairs(root, MASKS, image_folder, mask_folder)
     except UserError:
