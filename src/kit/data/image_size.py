@@ -16,7 +16,7 @@ from kit.ground.threads import map_files
 class SizeRule(NamedTuple):
     """The limits of a chosen size.
 
-    max_area: the largest area in pixels. Training time is proportional to the area.
+    max_area: about the largest area in pixels. Training time is proportional to the area.
     multiple: each side is a multiple of this many pixels, since nets halve their input several times.
     min_side: the smallest side, at which some cells are left in the coarsest feature map.
     """
@@ -27,20 +27,24 @@ class SizeRule(NamedTuple):
 
 
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
-BOXES = SizeRule(320 * 320, 32, 64)  # a detector's coarsest level has a stride of 32
+BOXES = SizeRule(380 * 380, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # each pixel is an output, so that a pixel takes more time than a detector's
 MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
 SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
-OBJECT_SIDE = 32  # the height and width in pixels at which detectors find an object well: COCO's limit of "small"
+OBJECT_SIDE = 96  # the height and width in pixels at which detectors locate an object precisely: COCO's "large"
+MAX_ASPECT = 4.0  # of the longer to the shorter side: stripes would leave few cells in the coarsest feature map
+MIXED_SHARE = 0.25  # if the share of tall images and the share of wide images both exceed it, the size is a square
 
 
 def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: SizeRule) -> tuple[int, int]:
     """Return a height and width for all images.
 
-    The aspect ratio is the median of the images' ratios. The area is that of the median image, but at most
-    `rule.max_area`. It shrinks to the smallest area at which the 10th percentile of the objects still has
-    `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small images.
+    The aspect ratio is the median of the images' ratios, within `MAX_ASPECT`, or 1 if many images are tall and many are
+    wide. The area is that of the median image, but at most about `rule.max_area`: each side is rounded to a multiple,
+    and is at least `rule.min_side`. The area shrinks to the smallest at which the 10th percentile of the objects still
+    has `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small
+    images.
 
     Args:
         image_sizes: the height and width of each image, Long[N 2].
@@ -51,7 +55,10 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
     if not len(heights):
         return (max(rule.min_side, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
-    aspect, area = float(np.median(heights / widths)), min(rule.max_area, float(np.median(heights * widths)))
+    aspects = np.log(heights / widths)  # so that turning all images swaps height and width of the result
+    is_mixed = min(np.mean(aspects > 0), np.mean(aspects < 0)) > MIXED_SHARE
+    aspect = 1.0 if is_mixed else float(np.exp(np.median(aspects)).clip(1 / MAX_ASPECT, MAX_ASPECT))
+    area = min(rule.max_area, float(np.median(heights * widths)))
     if len(shares := np.asarray(object_shares, float)):
         needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
         area = min(max(needed, MIN_SHARE * area), area)

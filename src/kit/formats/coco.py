@@ -97,9 +97,9 @@ def read(file: Path) -> dict[str, Any]:
         BrokenFiles: the file cannot be read, is not JSON, or is not in COCO's format.
     """
     content = read_json(file)
-    refuse_labelme(file, content)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
+        refuse_labelme(file)
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # the index of each id

@@ -4,15 +4,15 @@ import re
 import shlex
 import warnings
 from pathlib import Path
-from typing import Any
 
-from kit.formats.evidence import Evidence
+from kit.formats.evidence import SAMPLED_FILES, Evidence
 from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
 from kit.ground.errors import UserError
-from kit.ground.files import read_ends, read_json
+from kit.ground.files import read_ends
 
 SEARCHED_BYTES = 2**20  # at each end of a file
 LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')  # LabelMe's and most other JSON have none of these
+LABELME = re.compile(rb'"shapes"\s*:\s*\[')
 SHAPES = re.compile(rb'"segmentation"\s*:\s*(\{|\[\s*[\[\d])')  # run lengths, or a polygon
 NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the beginnings of names of other JSON files
 
@@ -48,11 +48,14 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     elif unnamed:
         by_split["train"] = unnamed
     for split, files in by_split.items():
-        usable = [file for file in files if len(files) == 1 or _has_format(file, LISTS)] or files
-        chosen = [file for file in usable if len(usable) == 1 or file.name.startswith(("instances", "_annotations"))]
+        named = [file for file in files if file.name.startswith(("instances", "_annotations"))]
+        chosen = [file for file in named if _has_format(file, LISTS)]
+        if not chosen and len(files) > SAMPLED_FILES:  # LabelMe's may be 100,000, with an image in each
+            refuse_labelme(files[0])
+        chosen = chosen or [file for file in files if _has_format(file, LISTS)] or named or files
         if len(chosen) != 1:
-            refuse_labelme(files[0], read_json(files[0]))
-            listed = ", ".join(str(file.relative_to(root)) for file in files)
+            refuse_labelme(files[0])
+            listed = ", ".join(str(file.relative_to(root)) for file in files[:5]) + ", ..." * (len(files) > 5)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
         by_split[split] = chosen
@@ -89,9 +92,9 @@ def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
     return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))
 
 
-def refuse_labelme(file: Path, content: Any) -> None:
+def refuse_labelme(file: Path) -> None:
     """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
-    if isinstance(content, dict) and "shapes" in content:
+    if _has_format(file, LABELME):
         convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
         raise UserError(
             f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"

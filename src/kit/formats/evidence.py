@@ -21,6 +21,10 @@ class Evidence(NamedTuple):
     noun: str
     has_format: Callable[[Path], bool]
 
+    def is_sure(self) -> bool:
+        """Return whether one of a sample of the files has the right content."""
+        return any(map(self.has_format, map(Path, self.files[:: -(-len(self.files) // SAMPLED_FILES) or 1])))
+
 
 def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     """Return what was found of each format, such as `3 XML files`.
@@ -29,13 +33,9 @@ def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     are broken, those that have files count: reading these files gives an error that says what is wrong.
     """
     present = {name: one for name, one in evidence.items() if one.files}
-    sure = {name: one for name, one in present.items() if any(map(one.has_format, map(Path, _sample(one.files))))}
+    sure = {name: one for name, one in present.items() if one.is_sure()}
     counts = {name: (len(one.files), one.noun) for name, one in (sure or present).items()}
     return {name: f"{count:,} {noun}{'s' * (count != 1)}" for name, (count, noun) in counts.items()}
-
-
-def _sample(files: Sequence[Path | str]) -> Sequence[Path | str]:
-    return files[:: -(-len(files) // SAMPLED_FILES)]
 
 
 def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[str]]]) -> None:
@@ -51,4 +51,4 @@ def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[
     for name, (value, formats) in options.items():
         if value is not None and format not in formats:
             belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
-            raise UserError(f"{belongs}; leave it out (null), or give --data.format {formats[0]}")
+            raise UserError(f"{belongs}; leave it out (--data.{name} null)")

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.coco_search import refuse_labelme
-from kit.formats.folders import SPLITS, files_below, folders, images, split_folders, split_of
+from kit.formats.folders import SPLITS, files_below, folders, images, paths_below, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
-from kit.ground.files import read_json
 
 # Regular expressions for the names of folders, in lower case. The names that end in `_full` are CamVid's.
 IMAGE_FOLDERS = "images?|imgs?|jpegimages|leftimg8bit|inputs?|701_stillsraw_full"
@@ -87,6 +86,13 @@ class _File(NamedTuple):
     key: str
 
 
+def may_have_masks(root: Path) -> bool:
+    """Return whether the path of an image below a folder has a word for masks. It is much faster than `find_pairs`."""
+    ends = "|".join(map(re.escape, MASK_ENDS[1:]))
+    words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
+    return any(path.endswith(extensions) and words.search(path) for path in map(str.lower, paths_below(root)))
+
+
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
@@ -111,7 +117,7 @@ def find_pairs(
     if len(inner := folders(root)) == 1:  # the folder that an archive contains
         return find_pairs(inner[0], partners, image_folder, partner_folder)
     for file in [path for path in files_below(root) if path.suffix.lower() == ".json"][:1]:
-        refuse_labelme(file, read_json(file))
+        refuse_labelme(file)
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)

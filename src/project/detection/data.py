@@ -116,7 +116,7 @@ class BoxFolder(BoxDataModule):
         json_files = {"train": train, "val": val, "test": test}
         if format is None and any(json_files.values()):
             format = "coco"
-        elif format is None and Path(root).suffix in (".yaml", ".yml", ".data"):
+        elif format is None and Path(root).is_file() and Path(root).suffix.lower() in (".yaml", ".yml", ".data"):
             format = "yolo"
         self.root = Path(root) if format == "yolo" and Path(root).is_file() else data_folder(root)
         format = recognise(self.root, format)

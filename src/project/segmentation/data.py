@@ -134,7 +134,7 @@ class MaskFolder(MaskDataModule):
         part = self.source.read(split, self.class_names)
         if part is None:
             return None
-        images, targets, reader = part
+        images, targets, reader, self.format_name = part
         size, channels, groups = self.input_size, self.in_channels, groups_by_name(images, self.group)
         return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=reader, groups=groups)
 

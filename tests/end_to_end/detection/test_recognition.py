@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kit.formats import coco_search
 from kit.ground.errors import UserError
 from project.detection import BoxFolder
 
@@ -75,6 +76,15 @@ def test_folder_in_a_folder(tiny, tmp_path, kind):
     assert sum(BoxFolder(root=str(tmp_path)).class_counts) == 6
 
 
+def test_folder_named_like_a_yaml_file_and_a_yaml_file_in_upper_case(tiny, tmp_path):
+    coco(tiny, tmp_path / "cells.data")
+    assert BoxFolder(root=str(tmp_path / "cells.data")).format_name == "COCO"
+    yolo(tiny, tmp_path / "yolo")
+    file = tmp_path / "yolo" / "data.YAML"
+    file.write_text("names: [cat, dog, owl]\ntrain: images/train\n")
+    assert sum(BoxFolder(root=str(file)).class_counts) == 6
+
+
 def test_two_formats_are_asked_about(tiny, tmp_path):
     coco(tiny, tmp_path)
     voc(tiny, tmp_path)
@@ -102,6 +112,28 @@ def test_labelme_is_named_with_a_converter(tiny, tmp_path, folder):
         labelme = {"shapes": [], "imagePath": f"{number}.jpg"}
         (tmp_path / folder / f"{number}.json").write_text(json.dumps(labelme))
     with pytest.raises(UserError, match=r"LabelMe's format.*labelme2coco"):
+        BoxFolder(root=str(tmp_path))
+
+
+def test_labelme_is_refused_by_its_first_file_and_a_named_file_wins(tiny, tmp_path, monkeypatch):
+    tiny.save(tmp_path / "train", tiny.pictures(3))
+    for number in range(50):
+        (tmp_path / "train" / f"{number}.json").write_text(json.dumps({"shapes": [], "imagePath": f"{number}.jpg"}))
+    looked_at = []
+    read_ends = coco_search.read_ends
+    monkeypatch.setattr(coco_search, "read_ends", lambda file, count: looked_at.append(file) or read_ends(file, count))
+    with pytest.raises(UserError, match="LabelMe's format"):
+        BoxFolder(root=str(tmp_path))
+    assert len(looked_at) < 30
+    tiny.coco(tmp_path / "train" / "_annotations.coco.json", tiny.pictures(3))
+    assert BoxFolder(root=str(tmp_path), format="coco").class_names == tiny.CLASSES
+
+
+def test_broken_json_that_is_no_candidate_does_not_hide_that_nothing_is_recognised(tiny, tmp_path):
+    tiny.save(tmp_path / "photos", tiny.pictures(2))
+    tiny.save(tmp_path / "other", tiny.pictures(2))
+    (tmp_path / "photos" / "k.json").write_text("{broken")
+    with pytest.raises(UserError, match="not recognised"):
         BoxFolder(root=str(tmp_path))
 
 

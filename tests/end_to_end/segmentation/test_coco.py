@@ -157,9 +157,10 @@ def test_boxes_without_masks_are_refused():
 def test_invalid_coco_is_one_line(text):
     Path("root").mkdir()
     Path("root/x.json").write_text(text)
+    data = MaskFolder(root="root", format="coco")
     with pytest.raises(BrokenFiles, match=r"x\.json.*(broken JSON|no list of)"):
-        masks(Path("root"))
-    faults = list(MaskFolder(root="root").annotation_faults())
+        _ = data.class_names
+    faults = list(data.annotation_faults())
     assert [fault.kind for fault in faults] == ["annotation-unreadable"]
 
 

@@ -43,11 +43,34 @@ def test_boxes_beside_masks_do_not_count(root, segmentation):
     assert MaskFolder(str(root)).format_name == "mask files"
 
 
+def test_other_json_file_does_not_hide_a_fault_in_the_masks(root):
+    Image.new("L", (26, 18)).save(root / "trainannot" / "0.bmp")
+    (root / "meta.json").write_text(json.dumps({"author": "x"}))
+    with pytest.raises(UserError, match="belong to the same image"):
+        MaskFolder(str(root))
+
+
 def test_polygons_without_masks_are_recognised(tiny, root):
     coco(root)
     for file in root.glob("*annot/*"):
         file.unlink()
     assert MaskFolder(str(root)).format_name == "COCO"
+
+
+@pytest.mark.parametrize("kind", ["index", "palette", "coloured"])
+def test_line_about_the_data_says_the_kind_of_masks(tmp_path, kind):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(2):
+        Image.new("RGB", (40, 30)).save(tmp_path / "images" / f"{number}.png")
+        mask = Image.new("RGB" if kind == "coloured" else "L", (40, 30))
+        mask.putpixel((3, 4), (1, 2, 3) if kind == "coloured" else 1)
+        if kind == "palette":
+            mask.putpalette([0, 0, 0, 1, 2, 3])
+        mask.save(tmp_path / "masks" / f"{number}.png")
+    colors = {"a": [0, 0, 0], "b": [1, 2, 3]} if kind == "coloured" else None
+    data = MaskFolder(str(tmp_path), colors=colors)
+    assert data.describe(data.load_splits(), False).startswith(f"data: {kind} masks, 2 images")
 
 
 @pytest.mark.parametrize(

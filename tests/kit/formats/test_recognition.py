@@ -20,7 +20,7 @@ def test_several_or_no_formats_are_an_error():
     (Path("d") / "photos").mkdir(parents=True)
     with pytest.raises(UserError, match=r"^d holds 1 JSON file \(coco\) and 3 XML files \(voc\).*--data\.format coco"):
         choose_format(Path("d"), FOUND, None, "")
-    with pytest.raises(UserError, match=r"^d: .*holds photos/ \(0 images\); expected this$"):
+    with pytest.raises(UserError, match=r"^d: .*holds photos/ \(0 images\); expected this; .*--data\.format"):
         choose_format(Path("d"), {}, None, "this")
 
 
@@ -42,6 +42,6 @@ def test_content_counts_more_than_names(right, found):
 def test_options_of_another_format_are_refused():
     refuse_other_options("a", {"x": (None, ["b"]), "y": (1, ["a", "b"])})
     with pytest.raises(
-        UserError, match=r"data\.x belongs to b and c, but the data are in the format a.*--data\.format b"
+        UserError, match=r"data\.x belongs to b and c, but the data are in the format a.*--data\.x null"
     ):
         refuse_other_options("a", {"x": (0, ["b", "c"])})

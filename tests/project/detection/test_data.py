@@ -240,8 +240,8 @@ def test_root_may_be_a_file_for_yolo_only(tiny, tmp_path):
 
 
 def test_size_is_chosen_from_images_and_boxes(tiny, tmp_path):
-    """200x400 images have 20,000 pixels in a quarter, and 10 % of the boxes are smaller than 40x40."""
-    some = [tiny.Picture(f"{n}.png", (200, 400), [(0, 0, 40, 40)], ["cat"]) for n in range(10)]
+    """Boxes of 120x120 in images of 200x400 are 96x96 in 160x320."""
+    some = [tiny.Picture(f"{n}.png", (200, 400), [(0, 0, 120, 120)], ["cat"]) for n in range(10)]
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
     data = BoxFolder(root=str(tmp_path))

@@ -11,7 +11,6 @@ from kit.formats.evidence import Evidence, found_formats
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
 from kit.formats.recognition import choose_format
-from kit.ground.files import read_json
 
 EXPECTED = (
     "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "
@@ -42,5 +41,5 @@ def recognise(root: Path, format: str | None) -> str:
     }
     found = found_formats(evidence)
     for file in list(map(Path, stems[".json"]))[: not found]:
-        refuse_labelme(file, read_json(file))
+        refuse_labelme(file)
     return choose_format(root, found, None, EXPECTED)

@@ -67,7 +67,7 @@ class CocoFiles(MaskFormat):
             return None
         document = self.usable_document(split)
         reader = self.reader(document, class_names)
-        return MaskSplit([image.path for image in document.images], document.images, reader)
+        return MaskSplit([image.path for image in document.images], document.images, reader, "COCO")
 
     def usable_document(self, split: str) -> Document:
         """Return the document of a split. Warn of its faults and of its crowds.

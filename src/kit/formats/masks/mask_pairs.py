@@ -48,7 +48,8 @@ class MaskPairs(MaskFormat):
             warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
         if not pairs.images:
             return None
-        return MaskSplit(pairs.images, pairs.files, self.class_list.reader(class_names))
+        reader = self.class_list.reader(class_names)
+        return MaskSplit(pairs.images, pairs.files, reader, reader.describe_format(pairs.files[0]))
 
     def _is_unlabelled(self, split: str) -> bool:
         """Return whether a split is a test set whose images all lack masks, as is common."""

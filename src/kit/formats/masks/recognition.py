@@ -7,18 +7,19 @@ from typing import Any, NamedTuple, Protocol
 from kit.formats import coco_search
 from kit.formats.evidence import Evidence, found_formats
 from kit.formats.masks.masks import Reader
-from kit.formats.pairs import MASKS, Pairs, find_pairs
+from kit.formats.pairs import MASKS, Pairs, find_pairs, may_have_masks
 from kit.formats.recognition import choose_format
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
 
 class MaskSplit(NamedTuple):
-    """The images of a split, and for each an entry from which `reader` reads its mask."""
+    """The images of a split, for each an entry from which `reader` reads its mask, and the name of the format."""
 
     images: list[Path]
     targets: Sequence[Any]
     reader: Reader
+    format_name: str
 
 
 class MaskFormat(Protocol):
@@ -60,7 +61,8 @@ def find_masks(
     Args:
         root: the folder of the data set.
         format: "masks", "coco", or None to recognise the format. JSON files without polygons and run lengths, such as
-            those with boxes, do not count beside masks.
+            those with boxes, do not count beside masks. If there are no pairs of images and masks, JSON files with any
+            of COCO's lists count.
         image_folder, mask_folder: see `kit.formats.pairs.find_pairs`.
 
     Raises:
@@ -69,10 +71,12 @@ def find_masks(
     if format == "coco":
         return None
     json_files = coco_search.find_evidence(root, coco_search.SHAPES)
+    if format is None and mask_folder is None and json_files.is_sure() and not may_have_masks(root):
+        return None
     try:
         pairs = find_pairs(root, MASKS, image_folder, mask_folder)
     except UserError:
-        if format == "masks" or not json_files.files:
+        if format == "masks" or not coco_search.find_evidence(root).is_sure():
             raise
         return None
     masks = [file for split in pairs.values() for file in split.files]
