@@ -30,6 +30,7 @@ class Contents(L.LightningDataModule):
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
     images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
     made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
+    `root_options` are arguments that describe the files in `root`: `test` on another root does not take them over.
     """
 
     root: Any = ""
@@ -37,6 +38,7 @@ class Contents(L.LightningDataModule):
     pretraining_size: tuple[int, int] | None = None  # of the images with which pretrained weights were trained
     format_name = ""
     object_noun = ""
+    root_options: tuple[str, ...] = ()
     cache_dir: Path
     mean: list[float] | None
     std: list[float] | None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from kit.formats.class_folders import ClassFolders
+from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import files_in
 from kit.formats.label_table import COLUMNS, LabelTable
 from kit.formats.recognition import choose_format
@@ -31,19 +32,17 @@ def open_labels(
         group: see `ClassFolders`.
 
     Raises:
-        UserError: neither format was found, or both; there is no such table, or several; or an argument does not belong
-            to the format.
+        UserError: neither format was found, or both; or there is no such table, or several.
+        OtherFormat: an argument does not belong to the format.
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
     folders = None if format == "table" else ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
-    others = {"file": file, "label_separator": separator if separator != SEPARATOR else None}
-    others = others if format == "folders" else {"group": group}
-    if unused := next((key for key, value in others.items() if value is not None), None):
-        owner = "a table has a column `group` instead" if unused == "group" else "only tables have it"
-        raise UserError(f"data.{unused} cannot be used, since {root} is read as {format}: {owner}")
+    of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
+    options = {name: (value, ["table"]) for name, value in of_table.items()}
+    refuse_other_options(format or "table", {**options, "group": (group, ["folders"])})
     if folders and format == "folders":
         return folders
     if file is None and len(tables) > 1:

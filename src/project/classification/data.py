@@ -6,7 +6,7 @@ All data modules also take the arguments of `kit.data.ImageDataModule`: batch_si
 """
 
 from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -84,6 +84,8 @@ class ImageFolder(ImageDataModule):
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 
+    root_options = ("format", "file", "group")
+
     def __init__(
         self,
         root: str = "data",
@@ -97,13 +99,8 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), image_size and tuple(image_size), channels
-        self.open_reader = partial(open_labels, self.root, format, file, label_separator, group)
-
-    @cached_property
-    def reader(self) -> ClassFolders | LabelTable:
-        reader = self.open_reader()
-        self.format_name = "class folders" if isinstance(reader, ClassFolders) else "a table"
-        return reader
+        self.reader: ClassFolders | LabelTable = open_labels(self.root, format, file, label_separator, group)
+        self.format_name = "class folders" if isinstance(self.reader, ClassFolders) else "a table"
 
     @cached_property
     def several_labels(self) -> bool:
