@@ -30,7 +30,8 @@ class Contents(L.LightningDataModule):
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
     images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
     made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
-    `root_options` are arguments that describe the files in `root`: `test` on another root does not take them over.
+    `several_labels` says whether an image may have any number of labels: the target of a sample is then Float[K] of 0
+    and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not take them over.
     """
 
     root: Any = ""
@@ -38,6 +39,7 @@ class Contents(L.LightningDataModule):
     pretraining_size: tuple[int, int] | None = None  # of the images with which pretrained weights were trained
     format_name = ""
     object_noun = ""
+    several_labels: bool = False
     root_options: tuple[str, ...] = ()
     cache_dir: Path
     mean: list[float] | None
@@ -145,11 +147,6 @@ class Contents(L.LightningDataModule):
         if train is None:
             raise self.missing("train")
         return self.count_classes(train)
-
-    @cached_property
-    def several_labels(self) -> bool:
-        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
-        return False
 
     @property
     def most_objects(self) -> int:

@@ -128,6 +128,10 @@ class ImageFolder(ImageDataModule):
         paths, targets, groups = labelled
         return Files(targets, paths, self.in_channels, self.input_size, groups=groups)
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.several_labels = bool(state.get("several_labels"))
+        super().load_state_dict(state)
+
     def annotation_faults(self) -> Iterable[Fault]:
         yield from self.reader.report_fault.collect(self.load_splits)
         yield from self.reader.unused()

@@ -7,7 +7,7 @@ import pytest
 
 from kit.cli import verbs
 from kit.ground.errors import UserError
-from project.classification import Digits, ImageFolder
+from project.classification import Digits, DigitScenes, ImageFolder
 
 STATE = {"in_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -55,6 +55,13 @@ def test_data_with_fixed_numbers_must_have_the_classes_of_the_model():
     )
     with pytest.raises(UserError, match=r"0, 1, .*9, 8, "):
         data.setup("test")
+
+
+@pytest.mark.parametrize(("kind", "several"), [(Digits, True), (DigitScenes, False)])
+def test_data_of_a_fixed_kind_are_refused_by_a_model_of_the_other_kind(kind, several):
+    names = [str(digit) for digit in range(10)]
+    with pytest.raises(UserError, match=r"one label.*several|several labels.*one"):
+        kind().load_state_dict({**STATE, "class_names": names, "several_labels": several})
 
 
 def test_run_of_folders_with_options_is_tested_on_a_table(fit, image_folder, capsys, tmp_path):
