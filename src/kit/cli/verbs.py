@@ -194,7 +194,9 @@ def check(args: list[str]) -> None:
         raise UserError(f"{type(data).__name__} is not an ImageDataModule, so it cannot be checked")
     data.left_out = {split: {} for split in SPLITS}  # so that broken files are reported as faults
     with doing("checking the data"):
-        survey = full_survey(data)
+        net = cli.config.get("model.init_args.net.init_args") or {}
+        uses_weights = bool(net.get("pretrained") or net.get("weights"))
+        survey = full_survey(data, data.image_size is not None or not (uses_weights and data.takes_pretraining_size))
     print(check_report.full_text(survey))
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))
