@@ -68,8 +68,8 @@ def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
     return _survey(faults, data, images, started, notes)
 
 
-def full_survey(data: ImageDataModule) -> Survey:
-    """Run all checks, including those that decode every image."""
+def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
+    """Run all checks, including those that decode every image. size_is_known: False leaves out the images' size."""
     started = time.monotonic()
     faults: list[Fault] = []
     images, description = ImageList([], [], {}, []), ""
@@ -80,7 +80,8 @@ def full_survey(data: ImageDataModule) -> Survey:
             images = ImageList.of(data)
             faults += _class_faults(data, images, {})
             if images.samples:
-                description = data.describe(images.samples, "train" in images.samples and "val" not in images.samples)
+                splits_val = "train" in images.samples and "val" not in images.samples
+                description = data.describe(images.samples, splits_val, size_is_known)
         if "train" not in images.samples:
             raise data.missing("train")
     except UserError as error:

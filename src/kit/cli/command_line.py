@@ -126,6 +126,15 @@ class CLI(LightningCLI):
             if argument.encode(errors="ignore").decode() != argument:
                 raise UserError(f"{argument}: not UTF-8, so config.yaml cannot name it; rename it, or give a link")
         self.config = parser.read(args)
+        if self.base is not None:
+            own = self.base["data"]["init_args"]
+            root, own_root = (Path(text or "") for text in (self.config.get("data.init_args.root"), own.get("root")))
+            self.reads_other_root = root.resolve() != own_root.resolve()
+            if self.reads_other_root:
+                for name in getattr(import_path(self.base["data"]["class_path"]), "root_options", ()):
+                    own.pop(name, None)
+                parser.set_defaults(self.base)
+                self.config = parser.read(args)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -19,6 +20,7 @@ from kit.config.suggestions import untrained_configs
 from kit.dashboard.results import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.data.loading import lost_worker
+from kit.formats.evidence import OtherFormat
 from kit.formats.folders import SPLITS
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
@@ -156,16 +158,30 @@ def test(args: list[str]) -> None:
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
     with doing(f"testing {file}"):
-        cli = CLI(options, base, budget=Budget(file))
-        own_root = Path(base["data"]["init_args"].get("root", ""))
+        cli = _test_cli(options, base, file)
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
-        other_root = Path(cli.config.get("data.init_args.root") or own_root)
-        cli.datamodule.all_is_test = other_root.resolve() != own_root.resolve()
+        cli.datamodule.all_is_test = cli.reads_other_root
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
         report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
+
+
+def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:
+    """Return the command line of `test`. Options of the run that belong to another format than the data are removed.
+
+    Args:
+        options: the command line, without the run.
+        base: the config of the checkpoint.
+        file: the checkpoint.
+    """
+    while True:
+        try:
+            return CLI(options, base, budget=Budget(file))
+        except OtherFormat as error:
+            if base["data"]["init_args"].pop(error.option, None) is None:  # the option is on the command line
+                raise
 
 
 def check(args: list[str]) -> None:
@@ -178,7 +194,9 @@ def check(args: list[str]) -> None:
         raise UserError(f"{type(data).__name__} is not an ImageDataModule, so it cannot be checked")
     data.left_out = {split: {} for split in SPLITS}  # so that broken files are reported as faults
     with doing("checking the data"):
-        survey = full_survey(data)
+        net = cli.config.get("model.init_args.net.init_args") or {}
+        uses_weights = bool(net.get("pretrained") or net.get("weights"))
+        survey = full_survey(data, data.image_size is not None or not (uses_weights and data.takes_pretraining_size))
     print(check_report.full_text(survey))
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))

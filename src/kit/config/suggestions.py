@@ -82,7 +82,10 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
             return f"{key}: cannot import {module_name} ({one_line(error)})"
         if name in vars(module):
             return f"{key}: {text} is not a class of the kind {' or '.join(kind.__name__ for kind in kinds)}"
-        return f"{key}: no class '{text}'{did_you_mean(name, vars(module))}"
+        classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+        fitting = [name for name, value in classes.items() if issubclass(value, tuple(kinds))]
+        listed = f"; there are {', '.join(fitting)}" if 0 < len(fitting) < 10 else ""
+        return f"{key}: no class '{text}'{did_you_mean(name, fitting) or listed}"
     names = {} if NN_MODULE in kinds else {kind.__name__.lower(): kind.__name__ for kind in subclasses(kinds)}
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
         return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"

@@ -30,13 +30,19 @@ class Contents(L.LightningDataModule):
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
     images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
     made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
+    `several_labels` says whether an image may have any number of labels: the target of a sample is then Float[K] of 0
+    and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not take them
+    over. `takes_pretraining_size` says whether images are resized to their size in pretraining if `image_size` is None.
     """
 
     root: Any = ""
     image_size: Any = None
-    pretraining_size: tuple[int, int] | None = None  # of the images with which pretrained weights were trained
+    takes_pretraining_size = False
+    pretraining_size: tuple[int, int] | None = None  # set by `match_weights`
     format_name = ""
     object_noun = ""
+    several_labels: bool = False
+    root_options: tuple[str, ...] = ()
     cache_dir: Path
     mean: list[float] | None
     std: list[float] | None
@@ -144,11 +150,6 @@ class Contents(L.LightningDataModule):
             raise self.missing("train")
         return self.count_classes(train)
 
-    @cached_property
-    def several_labels(self) -> bool:
-        """Whether an image may have any number of labels. The target of a sample is then Float[K] of 0 and 1."""
-        return False
-
     @property
     def most_objects(self) -> int:
         """The largest number of objects in a training image; 0 if targets are not objects."""
@@ -177,12 +178,13 @@ class Contents(L.LightningDataModule):
         """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
-    def describe(self, splits: Mapping[str, Samples | None], splits_val: bool) -> str:
+    def describe(self, splits: Mapping[str, Samples | None], splits_val: bool, size_is_known: bool = True) -> str:
         """Return one line about the data: the format, the number of images, classes and objects, and the size.
 
         Args:
             splits: the samples of each split, or None.
             splits_val: whether validation uses, or will use, a part that is split off from train.
+            size_is_known: False leaves out the size.
         """
         parts = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
         facts = [f"{_join(map(len, parts.values()))} images ({' / '.join(parts)})"]
@@ -192,7 +194,9 @@ class Contents(L.LightningDataModule):
             facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {self.object_noun}")
         line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
         if splits_val:
-            line += "; val: a tenth of train"
+            line += "; val is split off from train"
+        if not size_is_known:
+            return escape(line)
         first = next(iter(parts.values()))
         size = "x".join(map(str, first.shape[1:])) if first.one_size else ""
         if not size:
@@ -218,9 +222,9 @@ class Contents(L.LightningDataModule):
         matched: dict[str, Any] = {}
         if self.mean is None and mean is not None and std is not None:
             matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
-        if self.image_size is None and image_size:
+        if self.takes_pretraining_size and self.image_size is None and image_size:
             self.pretraining_size = image_size
-            self.use_size(self.find_image_size())
+            self.use_size(image_size)
         for name, value in matched.items():
             setattr(self, name, value)
         self.hparams.update(matched)

@@ -249,7 +249,12 @@ class ImageDataModule(Contents):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.several_labels = bool(state.get("several_labels"))
+        if self.several_labels != (several := bool(state.get("several_labels"))):
+            kinds = ("one label", "several labels")
+            message = (
+                f"an image of {type(self).__name__} has {kinds[not several]}, but the model is for {kinds[several]}"
+            )
+            raise UserError(message)
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")

@@ -44,7 +44,11 @@ class ClassFolders:
         if not any(self.splits.values()):
             self.splits["train"] = self.root
         self.first_split = next(folder for folder in self.splits.values() if folder is not None)
-        self.source, names = self.first_split, set(self.names())
+        self.source = self.first_split
+
+    def warn_about_other_folders(self) -> None:
+        """Warn about folders beside the splits that hold class folders."""
+        names = set(self.names())
         for folder in folders(self.root) if self.first_split != self.root else ():
             if folder not in self.splits.values() and names.intersection(map(class_name, folders(folder))):
                 message = "not used, since its name is none of train, val and test; rename or remove it"

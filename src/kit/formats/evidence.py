@@ -9,6 +9,18 @@ from kit.ground.errors import UserError
 SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
 
 
+class OtherFormat(UserError):
+    """An option belongs to another format than that of the data.
+
+    Args:
+        option: its name.
+    """
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class Evidence(NamedTuple):
     """The files that may be in a format.
 
@@ -46,9 +58,9 @@ def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[
             belongs to.
 
     Raises:
-        UserError: there is such an option.
+        OtherFormat: there is such an option.
     """
     for name, (value, formats) in options.items():
         if value is not None and format not in formats:
             belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
-            raise UserError(f"{belongs}; leave it out (--data.{name} null)")
+            raise OtherFormat(name, f"{belongs}; leave it out (--data.{name} null)")

@@ -1,7 +1,7 @@
 """Read labels from a table with a row for each image.
 
-A cell may hold several labels, such as `cat;dog`. If a label cell of the training images does, all images of the table
-may have any number of labels, and an empty cell is an image without labels.
+A cell may hold several labels, such as `cat;dog`. All images of the table may then have any number of labels, and an
+empty cell is an image without labels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -107,7 +107,7 @@ class LabelTable:
             return [label for part in row.label.split(self.separator) if (label := part.strip())]
         if row.label or several_labels:
             return [row.label] if row.label else []
-        self.report_fault("no-label", self.source, "a row without a label", row.line)
+        self.report_fault("no-label", self.source, "a row without a label; data.several_labels allows it", row.line)
         return None
 
     def examples(self) -> list[Path]:
@@ -134,7 +134,10 @@ class LabelTable:
         for row in self.rows:
             labels = self.labels(row, several_labels) if row.split == split else None
             if unknown := [label for label in labels or () if label not in numbers]:
-                message = f"training has no class '{unknown[0]}'{did_you_mean(unknown[0], class_names)}"
+                hint = did_you_mean(unknown[0], class_names)
+                if not several_labels and self.separator is not None and self.separator in unknown[0]:
+                    hint = ", and no cell of train has several labels; data.several_labels allows them"
+                message = f"training has no class '{unknown[0]}'{hint}"
                 self.report_fault("class-unknown", self.source, message, row.line)
             elif labels is not None:
                 rows.append(row)

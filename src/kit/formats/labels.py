@@ -1,14 +1,17 @@
 """Recognise where the labels of images are: in the names of class folders, or in a table."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
 from kit.formats.class_folders import ClassFolders
-from kit.formats.folders import files_in
+from kit.formats.evidence import refuse_other_options
+from kit.formats.folders import FaultCollector, files_in
 from kit.formats.label_table import COLUMNS, LabelTable
 from kit.formats.recognition import choose_format
-from kit.formats.tables import column_names
+from kit.formats.tables import column_names, read_table
 from kit.ground.errors import UserError
 
 Format = Literal["folders", "table"]
@@ -31,20 +34,22 @@ def open_labels(
         group: see `ClassFolders`.
 
     Raises:
-        UserError: neither format was found, or both; there is no such table, or several; or an argument does not belong
-            to the format.
+        UserError: neither format was found, or both; or there is no such table, or several.
+        OtherFormat: an argument does not belong to the format.
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
-    folders = None if format == "table" else ClassFolders(root, group)
+    folders = None
+    if format != "table":
+        with suppress(UserError) if tables else nullcontext():  # a table need not care for the names of folders
+            folders = ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
-    others = {"file": file, "label_separator": separator if separator != SEPARATOR else None}
-    others = others if format == "folders" else {"group": group}
-    if unused := next((key for key, value in others.items() if value is not None), None):
-        owner = "a table has a column `group` instead" if unused == "group" else "only tables have it"
-        raise UserError(f"data.{unused} cannot be used, since {root} is read as {format}: {owner}")
+    of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
+    options = {name: (value, ["table"]) for name, value in of_table.items()}
+    refuse_other_options(format or "table", {**options, "group": (group, ["folders"])})
     if folders and format == "folders":
+        folders.warn_about_other_folders()
         return folders
     if file is None and len(tables) > 1:
         names = ", ".join(table.name for table in tables[:5])
@@ -71,5 +76,32 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
         found["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
     if tables or (has_table and not found):  # `labels.csv` without these columns is named by an error later
         found["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
+    if len(found) == 2 and len(tables) == 1:
+        labels = _labels_by_folder(tables[0])
+        if labels is not None and not any(labels.values()):
+            del found["table"]
+        elif labels and _are_no_classes(names, labels):
+            del found["folders"]
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
     return choose_format(root, found, None, f"{expected}or {root / TABLE} with the columns path and label")
+
+
+def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
+    """Return the texts of the label cells in a table by the name of the image's folder, or None if it is broken."""
+    labels = defaultdict[str, set[str]](set)
+    with suppress(UserError):
+        for _, cells in read_table(table, COLUMNS, FaultCollector()):
+            labels[Path(cells["path"]).parent.name].add(cells["label"])
+        return labels
+    return None
+
+
+def _are_no_classes(names: set[str], labels: Mapping[str, set[str]]) -> bool:
+    """Return whether folders are no classes: a table has other labels, and images of one folder have different ones.
+
+    Args:
+        names: the names of the folders.
+        labels: the result of `_labels_by_folder`.
+    """
+    several = any(len(labels.get(name, ())) > 1 for name in names)
+    return several and names.isdisjoint(*labels.values())

@@ -11,6 +11,7 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
 
 MAX_HEADER_BYTES = 2**16
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators of cells
 
 
 def column_names(file: Path) -> list[str]:
@@ -47,7 +48,7 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
         for cells in reader:
             row = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             if any(map(str.strip, cells.get(None, ()))):
-                message = "a row with more cells than the header has; put text with commas in quotes"
+                message = f"a row with more cells than the header has; put text with {NAMES[separator]} in quotes"
                 report_fault("bad-row", file, message, reader.line_num)
             elif any(row.values()):
                 yield reader.line_num, row
@@ -58,6 +59,6 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 def _open(text: str) -> tuple[csv.DictReader, str]:
     """Return a reader of the text of a table, and the separator of its cells."""
     lines = StringIO(text, newline="")
-    separator = max(",;\t", key=lines.readline().count)
+    separator = max(NAMES, key=lines.readline().count)
     lines.seek(0)
     return csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True), separator

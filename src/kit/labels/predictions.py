@@ -86,7 +86,8 @@ class LabelPredictions(PredictionTable):
 class MultiLabelPredictions(PredictionTable):
     """Write the columns `path,label,probability`, with all predicted labels in one cell, such as `cat;dog`.
 
-    The columns `path` and `label` are those of a table of labels: see `kit.formats.label_table`.
+    The separator is always `;`. The columns `path` and `label` are those of a table of labels: see
+    `kit.formats.label_table`.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ All data modules also take the arguments of `kit.data.ImageDataModule`: batch_si
 """
 
 from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,12 +77,16 @@ class ImageFolder(ImageDataModule):
             pretraining, or, without pretrained weights, chosen by the sizes of the training images: see
             `kit.data.image_size`.
         file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
-        label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If a cell of train has
-            it, an image may have any number of labels. With None, every cell is one label.
+        label_separator: the text between two labels in a cell of the table, such as `cat;dog`. With None, every cell is
+            one label.
+        several_labels: whether an image may have any number of labels; by default, if a cell of train has several.
         group: for folders, a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has
             the same text are one group.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
+
+    takes_pretraining_size = True
+    root_options = ("format", "file", "group")
 
     def __init__(
         self,
@@ -91,23 +95,22 @@ class ImageFolder(ImageDataModule):
         image_size: ImageSize | None = None,
         file: str | None = None,
         label_separator: str | None = SEPARATOR,
+        several_labels: bool | None = None,
         group: str | None = None,
         channels: Channels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), image_size and tuple(image_size), channels
-        self.open_reader = partial(open_labels, self.root, format, file, label_separator, group)
-
-    @cached_property
-    def reader(self) -> ClassFolders | LabelTable:
-        reader = self.open_reader()
-        self.format_name = "class folders" if isinstance(reader, ClassFolders) else "a table"
-        return reader
+        self.reader: ClassFolders | LabelTable = open_labels(self.root, format, file, label_separator, group)
+        is_table = isinstance(self.reader, LabelTable)
+        self.format_name = f"the table {self.reader.source.name}" if is_table else "class folders"
+        self.given_several_labels = several_labels
 
     @cached_property
     def several_labels(self) -> bool:
-        if several := self.reader.has_several_labels():
+        given = self.given_several_labels
+        if several := self.reader.has_several_labels() if given is None else given:
             self.object_noun = "labels"
         return several
 
@@ -122,7 +125,7 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.reader.examples())
 
     def find_image_size(self) -> tuple[int, int]:
-        return self.pretraining_size or choose_image_size(read_image_sizes(self.reader.examples()), [], LABELS)
+        return choose_image_size(read_image_sizes(self.reader.examples()), [], LABELS)
 
     def load_split(self, split: str) -> Samples | None:
         labelled = self.reader.read(split, self.class_names, self.several_labels)
@@ -130,6 +133,10 @@ class ImageFolder(ImageDataModule):
             return None
         paths, targets, groups = labelled
         return Files(targets, paths, self.in_channels, self.input_size, groups=groups)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.several_labels = bool(state.get("several_labels"))
+        super().load_state_dict(state)
 
     def annotation_faults(self) -> Iterable[Fault]:
         yield from self.reader.report_fault.collect(self.load_splits)

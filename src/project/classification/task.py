@@ -19,7 +19,8 @@ from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 ONE_LABEL = (
-    "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml"
+    "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml, "
+    "or --data.several_labels true if an image of a table may have any number of labels"
 )
 SEVERAL_LABELS = (
     "images have several labels: use --model project.classification.MultiLabelClassifier, as "

@@ -95,6 +95,8 @@ class BoxFolder(BoxDataModule):
 
     hashable_target = staticmethod(targets.hashable_target)
 
+    root_options = ("format", "group", "images", "train", "val", "test")
+
     def __init__(
         self,
         root: str = "data",

@@ -44,6 +44,7 @@ class ImageFolder(SignedImages):
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), tuple(image_size), channels
         self.folders = _OptionalClassFolders(self.root)
+        self.folders.warn_about_other_folders()
 
     def find_class_names(self) -> list[str]:
         return self.folders.names()

@@ -79,6 +79,8 @@ class MaskFolder(MaskDataModule):
 
     hashable_target = staticmethod(hashable_target)
 
+    root_options = ("format", "group", "images", "masks", "train", "val", "test")
+
     def __init__(
         self,
         root: str = "data",

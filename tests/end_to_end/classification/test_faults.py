@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from photos import write
 
 from kit.checks.survey import full_survey
+from kit.cli import verbs
 from kit.ground.errors import UserError
 from project.classification import ImageFolder
 
@@ -75,3 +77,20 @@ def test_missing_table_is_one_line(text):
     faults = full_survey(ImageFolder("photos", "table")).faults
     assert [fault.kind for fault in faults] == ["unusable"]
     assert "labels.csv" in faults[0].message
+
+
+def test_check_states_the_size_unless_pretrained_weights_may_change_it(repository, capsys):
+    lines = []
+    for name, options in (("folder", []), ("finetune", []), ("finetune", ["--data.image_size", "[64, 32]"])):
+        config = repository / "configs" / f"classification_{name}.yaml"
+        with suppress(SystemExit):
+            verbs.check(["--config", str(config), "--data.root", "photos", *options])
+        lines.append(capsys.readouterr().out.splitlines()[0])
+    assert "chosen from the data" in lines[0] and "resized" not in lines[1] and "resized to 64x32" in lines[2]
+
+
+def test_wrong_class_gets_a_hint_to_data_modules_only(repository):
+    config = repository / "configs" / "classification.yaml"
+    with pytest.raises(UserError, match=r"no class 'project\.classification\.Csv'; .*ImageFolder") as raised:
+        verbs.check(["--config", str(config), "--data", "project.classification.Csv"])
+    assert "Classifier" not in str(raised.value)

@@ -1,5 +1,7 @@
 """`test RUN --data OTHER`: a model is tested on data of another format. Classes are found by their names."""
 
+import shutil
+
 import pytest
 
 from kit.cli import verbs
@@ -39,6 +41,22 @@ def test_model_of_another_format_is_tested(tiny, tiny_run, tmp_path, monkeypatch
     (tmp_path / "data" / "classes.txt").write_text("7\ncat\n")
     with pytest.raises(UserError, match="'cat'"):
         verbs.test(command)
+
+
+def test_options_of_the_runs_format_are_not_used_for_another_format(tiny, fit, tmp_path, capsys):
+    some = tiny.pictures(24)
+    for name, write in (("mine", tiny.yolo), ("other", tiny.voc)):
+        tiny.save(tmp_path / name, some)
+        write(tmp_path / name, some)
+    net = tiny.RUN[tiny.RUN.index("--model.net.widths") :]
+    data = ["--data", "project.detection.BoxFolder", "--data.root", str(tmp_path / "mine"), "--data.format", "yolo"]
+    run = fit(*data, "--data.names", str(tiny.CLASSES), "--check", "off", "--trainer.max_epochs", "1", *net)
+    verbs.test([str(run), "--data.root", str(tmp_path / "other")])
+    assert "test/map " in capsys.readouterr().out
+    shutil.copytree(tmp_path / "mine", tmp_path / "more")  # it has no names either: those of the run are used
+    verbs.test([str(run), "--data.root", str(tmp_path / "more")])
+    with pytest.raises(UserError, match=r"data\.names"):
+        verbs.test([str(run), "--data.root", str(tmp_path / "other"), "--data.names", "[cat, dog, owl]"])
 
 
 def test_generated_scenes_have_classes_of_their_own():

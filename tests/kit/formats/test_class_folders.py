@@ -76,8 +76,9 @@ def test_faults_before_an_error_are_kept():
 
 def test_folder_like_a_split_with_another_name_is_named():
     make("root/train/cat/1.jpg", "root/train/dog/2.jpg", "root/holdout/cat/3.jpg", "root/docs/4.jpg")
+    found = ClassFolders(Path("root"))
     with pytest.warns(UserWarning, match="root/holdout: not used") as warned:
-        found = ClassFolders(Path("root"))
+        found.warn_about_other_folders()
     assert len(warned) == 1
     assert found.splits == {"train": Path("root/train"), "val": None, "test": None}
 
