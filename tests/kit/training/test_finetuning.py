@@ -129,10 +129,12 @@ def test_weights_of_a_run_state_the_images_and_a_hash():
     run = Path("run/checkpoints")
     run.mkdir(parents=True)
     state = {f"net.body.{key}": value for key, value in Net(7).body.state_dict().items()}
-    data = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]}
-    torch.save({"state_dict": state, "Shades": data}, run / "best.ckpt")
+    arguments = {"mean": None, "std": None}  # the user gave neither
+    data = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0], "in_channels": 3, "size": (20, 30)}
+    content = {"state_dict": state, "datamodule_hyper_parameters": arguments, "Shades": data}
+    torch.save(content, run / "best.ckpt")
     weights = read_weights("run")
-    assert (weights.mean, weights.std) == (data["mean"], data["std"])
+    assert (weights.mean, weights.std, weights.image_size) == (data["mean"], data["std"], (20, 30))
     net = Net(3, weights="run")
     torch.save(dict(reversed(state.items())), "other.pt")
     assert Net(3, weights="other.pt").body.start.sha256 == net.body.start.sha256
