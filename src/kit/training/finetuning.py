@@ -87,7 +87,7 @@ class FineTuning(L.Callback):
         if not self.pretrained:
             rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all of it learns at one rate")
             return
-        if self.fit_head and not trainer.global_step:
+        if self.fit_head and not trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._fit_head(trainer, pl_module)
         norms = {name.rpartition(".")[0] for name in self.pretrained}
         for name, module in pl_module.named_modules():

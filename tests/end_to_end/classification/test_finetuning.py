@@ -68,6 +68,19 @@ def test_best_of_head_and_training_is_kept(fit, given, capsys):
     assert all(value.isfinite().all() for value in best["state_dict"].values())
 
 
+def test_run_shorter_than_the_validation_interval_is_validated_at_its_end(fit, given):
+    run = fit(*given, "--model.net.weights", saved(0), "--trainer.max_epochs", "2", "--trainer.max_steps", "-1")
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    overfitting = next(state for key, state in best["callbacks"].items() if key.startswith("Overfitting"))
+    assert best["global_step"] == 6 and len(overfitting["history"]) == 2
+
+
+def test_trial_run_fits_no_head_and_leaves_no_checkpoint(given, capsys):
+    verbs.fit([*given, "--model.net.weights", saved(0), "--trainer.fast_dev_run", "true"])
+    assert "head fitted" not in capsys.readouterr().out
+    assert not list(Path.cwd().rglob("*.ckpt"))
+
+
 def test_packaged_weights_are_taken_without_a_network(fit, given, monkeypatch, capsys):
     package = Path("shipped_weights")
     package.mkdir()
