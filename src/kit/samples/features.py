@@ -130,7 +130,7 @@ class TorchvisionFeatures(Features):
         if not isinstance(features, nn.Sequential):
             raise UserError(f"torchvision's {self.name} has no `features`; vgg16 and mobilenet_v3_small have them")
         if self.weights:
-            load_weights(features, self.weights)
+            load_weights(features, self.weights, ())
         # relu1_2, relu2_2, relu3_3 and relu4_3 of VGG-16
         layers = (3, 8, 15, 22) if self.name == "vgg16" else (len(features) * i // 5 for i in range(1, 5))
         return FeatureExtractor(features, list(map(str, layers)), IMAGENET_MEAN, IMAGENET_STD)
