@@ -1,6 +1,7 @@
 """The head is fitted first, and the layers below it learn with smaller rates, also in a resumed run."""
 
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from chosen_task import Chosen
 from tiny_task import Shades
 from torch import nn
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint
@@ -100,6 +102,21 @@ def test_head_is_fitted_and_the_rest_learns_slowly(capsys):
     assert rates == {1.0} | {0.5**i for i in (6, 3, 1)}
     assert len(module.trainer.optimizers[0].param_groups) == 2 * len(rates)
     assert callback.state_dict()["pretrained"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [OneCycleLR, CyclicLR])
+def test_given_highest_rate_falls_with_the_layers_too(kind):
+    module = task(saved())
+    module.schedule = partial(kind, max_lr=0.1, **({"base_lr": 0.02} if kind is CyclicLR else {}))
+    trained(module, steps=1, layer_decay=0.5, fit_head=False)
+    rates = [rate for rate, _ in parameter_groups(module)]
+    if kind is OneCycleLR:
+        highest = [group["max_lr"] for group in module.trainer.optimizers[0].param_groups]
+    else:
+        highest = module.lr_schedulers().max_lrs
+        assert module.lr_schedulers().base_lrs == pytest.approx([0.02 * rate for rate in rates])
+    assert highest == pytest.approx([0.1 * rate for rate in rates])
 
 
 @pytest.mark.filterwarnings("ignore")
