@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -121,7 +122,7 @@ def downloading_from_hub(name: str) -> Iterator[None]:
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _is_reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or not (Path(name).is_dir() or _is_reachable(constants.ENDPOINT))
     with downloading(name):
         try:
             yield
@@ -134,7 +135,7 @@ def downloading_from_hub(name: str) -> Iterator[None]:
 
 
 def _is_reachable(url: str) -> bool:
-    if getproxies():  # the connection goes to a proxy
+    if {"https", "all"} & {*getproxies()}:  # the connection goes to a proxy
         return True
     address = urlsplit(url)
     try:
