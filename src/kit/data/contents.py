@@ -34,7 +34,7 @@ class Contents(L.LightningDataModule):
 
     root: Any = ""
     image_size: Any = None
-    pretraining_size: tuple[int, int] | None = None  # of the images with which pretrained weights were trained
+    pretraining_size: tuple[int, int] | None = None  # of the images for which pretrained weights are
     format_name = ""
     object_noun = ""
     cache_dir: Path
@@ -200,7 +200,11 @@ class Contents(L.LightningDataModule):
         elif isinstance(first, Files):
             line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
             if self.image_size is None:
-                line += ", as in pretraining" if first.shape[1:] == self.pretraining_size else ", chosen from the data"
+                line += (
+                    ", for the pretrained weights"
+                    if first.shape[1:] == self.pretraining_size
+                    else ", chosen from the data"
+                )
         else:
             line += f"; {size} pixels"
         return escape(line)
