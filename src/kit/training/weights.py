@@ -141,8 +141,9 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     unfit = [key for key in own if key not in fitting and (head is None or not key.startswith(head))]
     unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
     if head is None and not any(value.ndim > 1 for value in fitting.values()):
+        problem = f"none of its tensors fits the net, which has for example {unfit[0]}"
         raise UserError(
-            f"{weights.source} does not fit: no tensor has a name and a shape of the net, such as {unfit[0]}"
+            f"{weights.source} does not fit: {problem}; train both with the same model.net.widths and depth"
         )
     if head is not None and unfit:
         problem = f"{len(unfit)} of {len(own)} tensors are missing or have another shape"

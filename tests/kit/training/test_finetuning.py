@@ -73,6 +73,9 @@ def test_logistic_regression_finds_the_known_probabilities():
     probabilities = (features[:4] @ weight.T + bias).softmax(1)
     assert torch.allclose(probabilities[0], torch.tensor([2 / 3, 1 / 3, 0]), atol=0.05)
     assert probabilities[3, 2] > 0.95
+    weight, bias = fit_linear(features, targets, 3, torch.tensor([1.0, 2, 1]))
+    probabilities = (features[:4] @ weight.T + bias).softmax(1)
+    assert torch.allclose(probabilities[0], torch.tensor([1 / 2, 1 / 2, 0]), atol=0.05)
     several = torch.tensor([[1.0, 0], [1, 0], [1, 1], [0, 1]]).repeat(50, 1)
     weight, bias = fit_linear(features, several, 2)
     assert torch.allclose((features[0] @ weight.T + bias).sigmoid(), torch.tensor([1, 1 / 3]), atol=0.05)
@@ -128,6 +131,17 @@ def test_head_is_fitted_alike_in_two_runs_and_only_before_the_first_step():
         trained(module, steps=1, layer_decay=1.0)
         heads.append(module.net.head.weight.detach().clone())
     assert torch.equal(*heads)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_head_that_cannot_be_fitted_is_reported_and_learns_at_the_full_rate(capsys):
+    module = task(saved())
+    module.net.head = nn.Sequential(nn.Linear(5, 3))
+    torch.save({f"net.{key}": value for key, value in module.net.state_dict().items()}, "whole.pt")
+    load_weights(module.net, "whole.pt", "head")
+    trained(module)
+    assert "the head is not fitted" in capsys.readouterr().out
+    assert "net.body.0.weight" in module.rates and "net.head.0.weight" not in module.rates
 
 
 @pytest.mark.filterwarnings("ignore")
